@@ -1,0 +1,62 @@
+# Needs Python 3.11 or newer, make and a network for the first run; everything else goes into .venv.
+.DEFAULT_GOAL := help
+PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 python,\
+	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+CODE := storage ingest queries kitelake tests benchmarks examples
+
+.PHONY: help demo run test check static soak bench docs lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: .venv/run.stamp ## capture a simulated market for 30 seconds, account for every tick, query it
+	@$(BIN)/kitelake demo
+
+run: .venv/run.stamp ## the service as config.yaml says, until Ctrl-C
+	@$(BIN)/kitelake run
+
+test: .venv/dev.stamp static ## every check and test, in under ten minutes
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak"
+
+check: .venv/dev.stamp static ## the quick checks: format, lint, types, fast tests
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not soak"
+
+static: .venv/dev.stamp
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+
+soak: .venv/dev.stamp ## the long tests: kills, fuzz, load
+	$(BIN)/python -m pytest -m soak --timeout 3600
+
+bench: .venv/dev.stamp ## every benchmark, one after the other
+	@for file in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
+
+docs: .venv/dev.stamp ## write docs/data-dictionary.md anew from the schema
+	$(BIN)/python -m docs.generate
+
+lock: ## resolve the dependencies anew (needs uv)
+	uv lock --quiet --upgrade
+	uv export --quiet --no-header --no-emit-project --format requirements-txt --no-dev --group build -o requirements/run.txt
+	uv export --quiet --no-header --no-emit-project --format requirements-txt --dev -o requirements/dev.txt
+
+clean: ## remove the virtual environment and all caches; captured data stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Kitelake needs Python 3.11 or newer: none of python3.13 … python is." >&2; exit 2; }
+	@echo "Making the virtual environment .venv with $$($(PYTHON) --version) …"
+	@$(PYTHON) -m venv .venv
+
+.venv/run.stamp: requirements/run.txt pyproject.toml | .venv/bin/python
+	@echo "Installing the locked dependencies (the first time takes a minute) …"
+	@$(PIP) --require-hashes -r requirements/run.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: requirements/dev.txt .venv/run.stamp
+	@echo "Installing what the tests need as well …"
+	@$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
