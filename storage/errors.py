@@ -16,6 +16,18 @@ class JournalError(StorageError):
     """A journal segment cannot be read or written as a segment."""
 
 
+class JournalVersionError(JournalError):
+    """The segment is whole, but of a version that this code does not read."""
+
+
+class JournalWriteError(JournalError):
+    """A block could not be written. Its records are still buffered, and the next flush tries again."""
+
+
+class JournalSyncError(JournalError):
+    """The system could not say that written records are on disk. They may be, or may be lost with the machine."""
+
+
 class TableError(StorageError):
     """A table in the data folder cannot be read or committed to."""
 
