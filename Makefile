@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 py
 	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
-CODE := storage ingest queries kitelake tests benchmarks examples
+CODE := storage ingest queries kitelake tests benchmarks examples docs
 
 .PHONY: help demo run test check static soak bench docs lock clean
 

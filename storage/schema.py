@@ -66,9 +66,9 @@ def _origin(ordinal: str, what: str) -> tuple[Column, ...]:
 
 
 def _tick_origin() -> Iterator[Column]:
-    why = "decoded from frames without a receive time, or outside of a stream"
+    null = "only where `decode_frames` is not told"
     for column in _origin("seq", "the packet's place in its stream, from 0; with `stream` the row's identity"):
-        yield Column(column.name, column.type, column.unit, column.source, f"never in the table; {why}")
+        yield Column(column.name, column.type, column.unit, column.source, null)
 
 
 def _quote(name: str, kind: pa.DataType, unit: str, source: str) -> Column:
@@ -93,7 +93,7 @@ TICKS = Table(
     name="ticks",
     summary="One row a packet, as it came: conflated snapshots, typically one or two a second an instrument.",
     columns=(
-        Column("date", pa.date32(), "IST day", DATE.source, "decoded from frames without a receive time"),
+        Column("date", pa.date32(), "IST day", DATE.source, "only where `decode_frames` is not told"),
         Column("exchange", pa.string(), "", "the token's last byte, as in `NSE`; `UNKNOWN` if it names none", "never"),
         *_tick_origin(),
         Column("instrument_token", pa.int64(), "", "packet @0", "never"),
@@ -114,7 +114,9 @@ TICKS = Table(
         Column("oi", pa.int64(), "units", "packet @48", _FULL_ONLY),
         Column("oi_day_high", pa.int64(), "units", "packet @52", _FULL_ONLY),
         Column("oi_day_low", pa.int64(), "units", "packet @56", _FULL_ONLY),
-        Column("exchange_timestamp", TIMESTAMP, "UTC, whole seconds", "packet @60, index @28", "all but full; none sent"),
+        Column(
+            "exchange_timestamp", TIMESTAMP, "UTC, whole seconds", "packet @60, index @28", "all but full; none sent"
+        ),
         *_depth(),
     ),
     partition_by=("date", "exchange"),
@@ -158,7 +160,17 @@ def _order(name: str, kind: pa.DataType, unit: str = "") -> Column:
 
 _ORDER_TEXTS_1 = ("order_id", "exchange_order_id", "parent_order_id", "placed_by", "status", "status_message")
 _ORDER_TIMES = ("order_timestamp", "exchange_update_timestamp", "exchange_timestamp")
-_ORDER_TEXTS_2 = ("variety", "exchange", "tradingsymbol", "order_type", "transaction_type", "validity", "product", "tag", "guid")
+_ORDER_TEXTS_2 = (
+    "variety",
+    "exchange",
+    "tradingsymbol",
+    "order_type",
+    "transaction_type",
+    "validity",
+    "product",
+    "tag",
+    "guid",
+)
 _ORDER_COUNTS = (
     "instrument_token",
     "quantity",
@@ -177,9 +189,18 @@ ORDERS = Table(
     columns=(
         DATE,
         *_origin("record", _RECORD),
-        Column("update_id", pa.string(), "hex", "a digest of the account and the update: equal updates are stored once", "never"),
+        Column(
+            "update_id",
+            pa.string(),
+            "hex",
+            "a digest of the account and the update: equal updates are stored once",
+            "never",
+        ),
         *(_order(name, pa.string()) for name in _ORDER_TEXTS_1),
-        *(Column(n, TIMESTAMP, "UTC", f"`{n}` of the update, which is IST", "the update does not carry it") for n in _ORDER_TIMES),
+        *(
+            Column(n, TIMESTAMP, "UTC", f"`{n}` of the update, which is IST", "the update does not carry it")
+            for n in _ORDER_TIMES
+        ),
         *(_order(name, pa.string()) for name in _ORDER_TEXTS_2),
         *(_order(name, pa.int64()) for name in _ORDER_COUNTS),
         *(_order(name, pa.float64(), "rupees") for name in _ORDER_PRICES),
@@ -197,7 +218,13 @@ EVENTS = Table(
     columns=(
         DATE,
         *_origin("record", _RECORD),
-        Column("event", pa.string(), "", "as in `connected`, `closed`, `subscribed`; the broker's messages by their type", "never"),
+        Column(
+            "event",
+            pa.string(),
+            "",
+            "as in `connected`, `closed`, `subscribed`; the broker's messages by their type",
+            "never",
+        ),
         Column("message", pa.string(), "", "what happened, in words", "there is nothing to add"),
         Column("data", pa.string(), "JSON", "the particulars", "there are none"),
     ),
@@ -213,7 +240,9 @@ QUARANTINE = Table(
         DATE,
         *_origin("record", _RECORD + "; null for damage of the journal itself"),
         Column("segment", pa.int64(), "", "the journal segment that holds the bytes", "never"),
-        Column("offset", pa.int64(), "bytes", "where the bytes begin: in the frame, or in the segment for damage", "never"),
+        Column(
+            "offset", pa.int64(), "bytes", "where the bytes begin: in the frame, or in the segment for damage", "never"
+        ),
         Column("length", pa.int64(), "bytes", "how many bytes", "never"),
         Column("reason", pa.string(), "", "why they would not decode", "never"),
         Column("data", pa.binary(), "", "the bytes", "damage of the journal, which keeps them"),
