@@ -214,7 +214,7 @@ ORDERS = Table(
 
 EVENTS = Table(
     name="events",
-    summary="The life of the service and its connections, and the broker's messages: what was missed is known from here.",
+    summary="The life of the service and its connections, and the broker's messages: it shows what was missed.",
     columns=(
         DATE,
         *_origin("record", _RECORD),
