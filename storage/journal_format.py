@@ -146,10 +146,15 @@ def padding(size: int) -> int:
     return -size % ALIGNMENT
 
 
+def payload_offset(records: int) -> int:
+    """Where the payloads begin in a block."""
+    columns = records * RECORD_COLUMNS_BYTES
+    return BLOCK_HEADER.size + columns + padding(columns)
+
+
 def block_size(records: int, payload_size: int) -> int:
     """The size of a whole block."""
-    columns = records * RECORD_COLUMNS_BYTES
-    return BLOCK_HEADER.size + columns + padding(columns) + payload_size + padding(payload_size)
+    return payload_offset(records) + payload_size + padding(payload_size)
 
 
 def block_seed(stream: str, segment: int) -> int:
