@@ -1,4 +1,4 @@
-"""Every error that ingest raises on purpose. Each says what was got and what was expected, and none carries a secret."""
+"""Every error that ingest raises on purpose. Each says what was got and what was expected; none carries a secret."""
 
 from storage.errors import KitelakeError
 
@@ -8,4 +8,41 @@ class IngestError(KitelakeError):
 
 
 class WireError(IngestError):
-    """Values cannot be written as Kite packets. (Decoding never raises this: what will not decode is quarantined.)"""
+    """Values do not fit into Kite packets, or bytes that were said to be packets are not.
+
+    The batch decoder never raises this for what a frame holds: bytes that will not decode are quarantined.
+    """
+
+
+class AuthError(IngestError):
+    """The broker refuses an account's credentials, or one of them is missing. Trying again with the same is useless."""
+
+
+class RestError(IngestError):
+    """A REST call failed. `status` is the HTTP status (0: no answer), `error_type` the broker's name for the error.
+
+    `retryable` says whether the same call may succeed later: no answer, 429 and 5xx.
+    """
+
+    def __init__(self, message: str, *, status: int, error_type: str, retryable: bool) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error_type = error_type
+        self.retryable = retryable
+
+
+class CapacityError(IngestError):
+    """More instruments are wanted than the connections can carry. Raised before anything is sent."""
+
+    def __init__(self, message: str, *, wanted: int, capacity: int) -> None:
+        super().__init__(message)
+        self.wanted = wanted
+        self.capacity = capacity
+
+
+class InstrumentError(IngestError):
+    """The broker's instrument list is not what it must be, or a name or token is not in it."""
+
+
+class SessionError(IngestError):
+    """A connection was told to do what its state does not allow."""
