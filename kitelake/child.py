@@ -1,0 +1,67 @@
+"""Processes of our own, as the service starts them: settings in by standard input, JSON lines out by standard output.
+
+No secret is in a command line. A child runs in a session of its own, so that Ctrl-C reaches the service alone, and
+ends by itself when its standard input ends, so that it never outlives who started it, however that one died.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+LINE_LIMIT_BYTES = 16 * 2**20
+
+
+class Child:
+    """One running child process: `python -m module`."""
+
+    def __init__(self, module: str, process: asyncio.subprocess.Process) -> None:
+        self.module = module
+        self._process = process
+
+    @classmethod
+    async def start(cls, module: str, settings: Mapping[str, Any]) -> "Child":
+        """Start `python -m module` and hand it its settings as one line of JSON."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            module,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            limit=LINE_LIMIT_BYTES,
+        )
+        child = cls(module, process)
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(settings).encode() + b"\n")
+        with contextlib.suppress(ConnectionError):  # it died at once; wait() tells
+            await process.stdin.drain()
+        return child
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def lines(self) -> AsyncIterator[dict[str, Any]]:
+        """What it says, until it closes its standard output."""
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            yield json.loads(line)
+
+    async def wait(self) -> int:
+        """Its exit status, once it has ended; negative is the signal that killed it."""
+        return await self._process.wait()
+
+    async def stop(self, patience_seconds: float = 5.0) -> int:
+        """End its standard input, which tells it to end; kill it if it does not in time."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(patience_seconds):
+                return await self._process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            return await self._process.wait()

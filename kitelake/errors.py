@@ -1,0 +1,11 @@
+"""Errors of the composition root."""
+
+from storage.errors import KitelakeError
+
+
+class ConfigError(KitelakeError):
+    """config.yaml is missing or says something that it may not. Nothing was started."""
+
+
+class StartError(KitelakeError):
+    """A process that the service needs did not start. Nothing else was started."""
