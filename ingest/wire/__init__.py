@@ -1,0 +1,21 @@
+"""Kite's binary packets, sans-I/O: bytes to columns and back, and where every byte went."""
+
+from ingest.wire.decode import decode_frames, decode_frames_with_report
+from ingest.wire.layouts import EXCHANGES, LAYOUTS, MODES, Layout, divisor_of, exchange_of
+from ingest.wire.walk import Quarantined, Reason, Walk, WireReport, walk
+
+__all__ = [
+    "EXCHANGES",
+    "LAYOUTS",
+    "MODES",
+    "Layout",
+    "Quarantined",
+    "Reason",
+    "Walk",
+    "WireReport",
+    "decode_frames",
+    "decode_frames_with_report",
+    "divisor_of",
+    "exchange_of",
+    "walk",
+]

@@ -1,0 +1,125 @@
+"""What a Kite packet is: the five layouts, the segments, the price divisors.
+
+A packet is a run of big-endian words of four bytes, told apart by its length alone:
+
+    8    ltp          token, last_price
+    28   index quote  token, last_price, high, low, open, close, price_change
+    32   index full   index quote, exchange_timestamp
+    44   quote        token, last_price, last_traded_quantity, average_traded_price, volume_traded,
+                      total_buy_quantity, total_sell_quantity, open, high, low, close
+    184  full         quote, last_trade_time, oi, oi_day_high, oi_day_low, exchange_timestamp, then ten depth entries
+                      of 12 bytes (quantity, price, u16 orders, two bytes of padding): five bids, five asks
+
+Prices are int32 in units of 1 / divisor rupees, all other words uint32. Index packets order their prices high, low,
+open, close, the others open, high, low, close. The token's last byte names the segment: it gives exchange and divisor.
+
+Source: Kite Connect v3 streaming docs, and the official clients where those are silent (BCD and CDS divisors:
+pykiteconnect, gokiteconnect; NCO: pykiteconnect 5). That prices are signed is in the docs and the Java and JS clients.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+MODES: Final = ("ltp", "quote", "full")
+
+EXCHANGE_BY_SEGMENT: Final = {
+    1: "NSE",
+    2: "NFO",
+    3: "CDS",
+    4: "BSE",
+    5: "BFO",
+    6: "BCD",
+    7: "MCX",
+    8: "MCXSX",
+    9: "INDICES",
+    12: "NCO",
+}
+UNKNOWN_EXCHANGE: Final = "UNKNOWN"
+EXCHANGES: Final = (UNKNOWN_EXCHANGE, *EXCHANGE_BY_SEGMENT.values())
+
+DEFAULT_DIVISOR: Final = 100
+DIVISOR_BY_EXCHANGE: Final = {"CDS": 10_000_000, "BCD": 10_000, "NCO": 10_000}
+
+WORD_BYTES: Final = 4
+PREFIX_BYTES: Final = 2
+"""A big-endian uint16 stands before the packets (their number) and before each packet (its length)."""
+
+_PRICE: Final = ">i4"
+_COUNT: Final = ">u4"
+_TOKEN: Final = [("instrument_token", _COUNT), ("last_price", _PRICE)]
+_INDEX: Final = [*_TOKEN, *((name, _PRICE) for name in ("high", "low", "open", "close", "price_change"))]
+_QUOTE: Final = [
+    *_TOKEN,
+    ("last_traded_quantity", _COUNT),
+    ("average_traded_price", _PRICE),
+    *((name, _COUNT) for name in ("volume_traded", "total_buy_quantity", "total_sell_quantity")),
+    *((name, _PRICE) for name in ("open", "high", "low", "close")),
+]
+
+DEPTH_DTYPE: Final = np.dtype([("quantity", ">u4"), ("price", ">i4"), ("orders", ">u2"), ("padding", ">u2")])
+LTP_DTYPE: Final = np.dtype(_TOKEN)
+INDEX_QUOTE_DTYPE: Final = np.dtype(_INDEX)
+INDEX_FULL_DTYPE: Final = np.dtype([*_INDEX, ("exchange_timestamp", _COUNT)])
+QUOTE_DTYPE: Final = np.dtype(_QUOTE)
+FULL_DTYPE: Final = np.dtype(
+    [
+        *_QUOTE,
+        *((name, _COUNT) for name in ("last_trade_time", "oi", "oi_day_high", "oi_day_low", "exchange_timestamp")),
+        ("depth", DEPTH_DTYPE, (2, 5)),
+    ]
+)
+"""`depth[0]` are the bids and `depth[1]` the asks, best first."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One of the five kinds of packet. `dtype` is a numpy structured type of exactly `length` bytes."""
+
+    name: str
+    mode: str
+    dtype: np.dtype[Any]
+
+    @property
+    def length(self) -> int:
+        return self.dtype.itemsize
+
+
+LTP: Final = Layout("ltp", "ltp", LTP_DTYPE)
+INDEX_QUOTE: Final = Layout("index quote", "quote", INDEX_QUOTE_DTYPE)
+INDEX_FULL: Final = Layout("index full", "full", INDEX_FULL_DTYPE)
+QUOTE: Final = Layout("quote", "quote", QUOTE_DTYPE)
+FULL: Final = Layout("full", "full", FULL_DTYPE)
+
+LAYOUTS: Final = {layout.length: layout for layout in (LTP, INDEX_QUOTE, INDEX_FULL, QUOTE, FULL)}
+"""The layouts by length of packet."""
+
+
+def exchange_of(token: int) -> str:
+    """`NSE`, …, or `UNKNOWN`: what the last byte of an instrument token says."""
+    return EXCHANGE_BY_SEGMENT.get(token & 0xFF, UNKNOWN_EXCHANGE)
+
+
+def divisor_of(token: int) -> int:
+    """What an instrument's wire prices are divided by to give rupees."""
+    return DIVISOR_BY_EXCHANGE.get(exchange_of(token), DEFAULT_DIVISOR)
+
+
+def _table(dtype: str, values: list[int]) -> NDArray[Any]:
+    table = np.array(values, dtype)
+    table.flags.writeable = False
+    return table
+
+
+KNOWN_LENGTH: Final[NDArray[np.bool_]] = _table("bool", [int(length in LAYOUTS) for length in range(65536)])
+"""By length, for every uint16: whether a packet of that length has a layout."""
+MODE_CODE: Final[NDArray[np.int8]] = _table(
+    "int8", [MODES.index(LAYOUTS[length].mode) if length in LAYOUTS else -1 for length in range(FULL.length + 1)]
+)
+"""By length, up to the longest packet: the place of the mode in `MODES`."""
+EXCHANGE_CODE: Final[NDArray[np.int8]] = _table("int8", [EXCHANGES.index(exchange_of(byte)) for byte in range(256)])
+"""By segment byte: the place of the exchange in `EXCHANGES`; 0 is `UNKNOWN`."""
+DIVISOR: Final[NDArray[np.float64]] = _table("float64", [divisor_of(byte) for byte in range(256)])
+"""By segment byte."""

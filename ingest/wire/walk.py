@@ -1,0 +1,343 @@
+"""Where the packets are: a vectorised walk over any number of frames laid end to end.
+
+A frame is one byte (a heartbeat), or a uint16 number of packets followed by as many packets, each behind its uint16
+length (Kite Connect v3 streaming docs). The walk never fails. What is not so becomes a quarantined range:
+
+    empty frame        a frame of no bytes
+    missing packets    the frame ends, cleanly, before its number of packets
+    truncated packet   the frame ends inside a packet or its length; the range begins at the length's bytes
+    unknown length     a packet of a length that no layout has; the range is the packet, the walk goes on behind it
+    trailing bytes     bytes behind the last packet that the frame claims; they are not guessed at
+
+So every byte has one place, and `WireReport` holds: headers + prefixes + good packets + quarantined + heartbeats = all.
+
+Three ways through a frame, the cheapest that fits: most frames hold packets of one length, which the first packet's
+length foretells and one comparison of all prefixes confirms. The others go in lock step, step k taking packet k of
+every frame that has one. When only a few frames are left, plain loops take them, so that one giant frame is not slow.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.wire.layouts import EXCHANGE_CODE, KNOWN_LENGTH, PREFIX_BYTES
+
+Ints = NDArray[np.int64]
+
+FEW_FRAMES: Final = 96
+"""At fewer frames than this a plain loop over packets beats a numpy step over frames (benchmarks/bench_decode.py)."""
+
+
+class Reason(IntEnum):
+    """Why bytes are quarantined."""
+
+    EMPTY_FRAME = 0
+    MISSING_PACKETS = 1
+    TRUNCATED_PACKET = 2
+    UNKNOWN_LENGTH = 3
+    TRAILING_BYTES = 4
+
+    @property
+    def text(self) -> str:
+        """As in the `reason` column of the quarantine table: `truncated packet`."""
+        return self.name.lower().replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """`length` bytes from `offset` of frame number `frame` that are no good packet; `length` may be 0."""
+
+    frame: int
+    offset: int
+    length: int
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class WireReport:
+    """Where every byte of some frames went. `accounted_bytes == total_bytes`, always."""
+
+    frames: int
+    total_bytes: int
+    heartbeats: int
+    header_bytes: int
+    prefix_bytes: int
+    packets: int
+    packet_bytes: int
+    quarantined: tuple[Quarantined, ...]
+    unknown_segments: int
+    """Good packets whose token names no exchange that we know; they are rows, of exchange `UNKNOWN`."""
+
+    @property
+    def quarantined_bytes(self) -> int:
+        return sum(q.length for q in self.quarantined)
+
+    @property
+    def accounted_bytes(self) -> int:
+        """Each heartbeat is one byte."""
+        return self.header_bytes + self.prefix_bytes + self.packet_bytes + self.quarantined_bytes + self.heartbeats
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """What a walk found. Arrays are int64; packets are in wire order, ranges in the order of their bytes."""
+
+    payload: NDArray[np.uint8]
+    frames: int
+    total_bytes: int
+    heartbeats: int
+    headers: int
+    offsets: Ints
+    """Of each good packet's first byte, in `payload`."""
+    lengths: Ints
+    packet_frames: Ints
+    """Which frame each good packet came in."""
+    range_frames: Ints
+    range_offsets: Ints
+    """In the frame."""
+    range_lengths: Ints
+    range_reasons: Ints
+
+    def report(self) -> WireReport:
+        """The accounts, as plain values. It counts each range in Python: meant for callers, not for every block."""
+        unknown_packets = int(np.count_nonzero(self.range_reasons == Reason.UNKNOWN_LENGTH))
+        segments = self.payload.take(self.offsets + 3)
+        columns = (self.range_frames, self.range_offsets, self.range_lengths, self.range_reasons)
+        return WireReport(
+            frames=self.frames,
+            total_bytes=self.total_bytes,
+            heartbeats=self.heartbeats,
+            header_bytes=PREFIX_BYTES * self.headers,
+            prefix_bytes=PREFIX_BYTES * (len(self.offsets) + unknown_packets),
+            packets=len(self.offsets),
+            packet_bytes=int(self.lengths.sum()),
+            quarantined=tuple(
+                Quarantined(frame, offset, length, Reason(reason))
+                for frame, offset, length, reason in zip(*(c.tolist() for c in columns), strict=True)
+            ),
+            unknown_segments=int(np.count_nonzero(EXCHANGE_CODE.take(segments) == 0)),
+        )
+
+
+def walk(payload: NDArray[np.uint8], lengths: NDArray[np.integer], starts: Ints | None = None) -> Walk:
+    """Find the packets of frames in `payload`, frame i being `lengths[i]` bytes.
+
+    The frames lie end to end from 0, or else begin at `starts`, ascending. Frames must lie inside of `payload`.
+    """
+    sizes = lengths.astype(np.int64)
+    if starts is None:
+        starts = np.cumsum(sizes) - sizes
+    ranges = _Ranges()
+    headed = np.flatnonzero(sizes >= PREFIX_BYTES)
+    if len(headed) < len(sizes):
+        empty = np.flatnonzero(sizes == 0)
+        ranges.add(empty, starts[empty], sizes[empty], Reason.EMPTY_FRAME)
+        begin, size = starts[headed], sizes[headed]
+    else:
+        begin, size = starts, sizes
+
+    claimed = _uint16(payload, begin)
+    even = _find_uniform(payload, begin, size, claimed)
+    if len(even.members) == len(headed):
+        records = even.records
+    else:
+        odd = np.ones(len(headed), np.bool_)
+        odd[even.members] = False
+        members = np.flatnonzero(odd)
+        rest, ordinals = _step(payload, members, begin[members], size[members], claimed[members], headed, ranges)
+        records = _merge(even.records, rest, ordinals, len(headed))
+
+    good = KNOWN_LENGTH.take(records.lengths)
+    if not good.all():
+        bad = ~good
+        ranges.add(headed[records.members[bad]], records.offsets[bad], records.lengths[bad], Reason.UNKNOWN_LENGTH)
+        records = records.where(good)
+    range_frames, range_offsets, range_lengths, range_reasons = ranges.sorted()
+    return Walk(
+        payload=payload,
+        frames=len(sizes),
+        total_bytes=int(sizes.sum()),
+        heartbeats=int(np.count_nonzero(sizes == 1)),
+        headers=len(headed),
+        offsets=records.offsets,
+        lengths=records.lengths,
+        packet_frames=records.members if len(headed) == len(sizes) else headed.take(records.members),
+        range_frames=range_frames,
+        range_offsets=range_offsets - starts.take(range_frames),
+        range_lengths=range_lengths,
+        range_reasons=range_reasons,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Records:
+    """Packets whose bytes are all there, of known length or not. `members` are places among the headed frames."""
+
+    members: Ints
+    offsets: Ints
+    lengths: Ints
+
+    def where(self, mask: NDArray[np.bool_]) -> "_Records":
+        return _Records(self.members[mask], self.offsets[mask], self.lengths[mask])
+
+
+class _Ranges:
+    """Collects quarantined ranges; `offsets` are places in the payload until the walk is over."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[Ints, Ints, Ints, Ints]] = []
+
+    def add(self, frames: Ints, offsets: Ints, lengths: Ints, reason: Reason | Ints) -> None:
+        if len(frames):
+            reasons = np.full(len(frames), reason, np.int64) if isinstance(reason, Reason) else reason
+            self.parts.append((frames, offsets, lengths, reasons))
+
+    def sorted(self) -> tuple[Ints, Ints, Ints, Ints]:
+        if not self.parts:
+            none = np.empty(0, np.int64)
+            return none, none, none, none
+        frames, offsets, lengths, reasons = (np.concatenate(column) for column in zip(*self.parts, strict=True))
+        # A packet of length 0 and the frame's end may share an offset: what is wrong with the end comes last.
+        order = np.lexsort((reasons != Reason.UNKNOWN_LENGTH, offsets, frames))
+        return frames[order], offsets[order], lengths[order], reasons[order]
+
+
+def _uint16(payload: NDArray[np.uint8], at: Ints) -> Ints:
+    # Two takes of bytes: numpy would copy a strided or unaligned array whole before it takes from it.
+    value = payload.take(at).astype(np.int64)
+    value <<= 8
+    value |= payload.take(at + 1)
+    return value
+
+
+@dataclass(frozen=True, eq=False)
+class _Uniform:
+    members: Ints
+    records: _Records
+
+
+def _find_uniform(payload: NDArray[np.uint8], begin: Ints, size: Ints, claimed: Ints) -> _Uniform:
+    """The frames that hold `claimed` packets of one known length and nothing else."""
+    first = begin + PREFIX_BYTES
+    # Reading past a short frame does no harm: its size then contradicts what was read.
+    length = _uint16(payload, np.minimum(first, max(0, len(payload) - PREFIX_BYTES)))
+    stride = length + PREFIX_BYTES
+    fits = KNOWN_LENGTH.take(length)
+    fits &= claimed > 0
+    fits &= claimed * stride + PREFIX_BYTES == size
+    members = np.flatnonzero(fits)
+    if len(members) < len(fits):
+        first, length, stride, claimed = first[members], length[members], stride[members], claimed[members]
+    records = _spread(members, first, length, stride, claimed)
+    if len(records.offsets) == len(members):
+        return _Uniform(members, records)
+    prefix = records.offsets - 1
+    same = payload.take(prefix) == records.lengths
+    prefix -= 1
+    same &= payload.take(prefix) == 0
+    if not same.all():
+        # Only now, as it hardly ever happens, throw out the frames whose later packets have another length.
+        liars = np.zeros(len(begin), np.bool_)
+        liars[records.members[~same]] = True
+        honest = ~liars[members]
+        members = members[honest]
+        records = _spread(members, first[honest], length[honest], stride[honest], claimed[honest])
+    return _Uniform(members, records)
+
+
+def _spread(members: Ints, first: Ints, length: Ints, stride: Ints, claimed: Ints) -> _Records:
+    """The records of frames of `claimed` packets each (1 or more), every `stride` bytes from `first`."""
+    if bool(np.all(claimed == 1)):
+        return _Records(members, first + PREFIX_BYTES, length)
+    before = np.cumsum(claimed) - claimed
+    offsets = np.arange(int(claimed.sum()))
+    if bool(np.all(stride == stride[0])):
+        offsets *= stride[0]
+        lengths = np.full(len(offsets), length[0])
+    else:
+        offsets *= stride.repeat(claimed)
+        lengths = length.repeat(claimed)
+    offsets += (first + PREFIX_BYTES - before * stride).repeat(claimed)
+    return _Records(members.repeat(claimed), offsets, lengths)
+
+
+def _step(
+    payload: NDArray[np.uint8], members: Ints, begin: Ints, size: Ints, claimed: Ints, frames: Ints, ranges: _Ranges
+) -> tuple[_Records, Ints]:
+    """Walk frames in lock step: step k takes packet k of each that has one. Also returns each record's k."""
+    found: list[tuple[Ints, Ints, Ints]] = []
+    at, end = begin + PREFIX_BYTES, begin + size
+    step = 0
+    while len(members) >= FEW_FRAMES:
+        left = end - at
+        goes_on = claimed > step
+        goes_on &= left >= PREFIX_BYTES
+        if not goes_on.all():
+            wrong = ~goes_on
+            wrong &= (claimed > step) | (left > 0)
+            why = np.where(left > 0, Reason.TRUNCATED_PACKET, Reason.MISSING_PACKETS)
+            why[claimed <= step] = Reason.TRAILING_BYTES
+            ranges.add(frames[members[wrong]], at[wrong], left[wrong], why[wrong])
+            members, at, end, claimed = members[goes_on], at[goes_on], end[goes_on], claimed[goes_on]
+        length = _uint16(payload, at)
+        behind = at + length
+        behind += PREFIX_BYTES
+        over = behind > end
+        if over.any():
+            ranges.add(frames[members[over]], at[over], (end - at)[over], Reason.TRUNCATED_PACKET)
+            whole = ~over
+            members, at, end, claimed = members[whole], at[whole], end[whole], claimed[whole]
+            length, behind = length[whole], behind[whole]
+        at += PREFIX_BYTES
+        found.append((members, at, length))
+        at = behind
+        step += 1
+    steps = [np.full(len(part[0]), k, np.int64) for k, part in enumerate(found)]
+    for member, here, stop, wanted in zip(members.tolist(), at.tolist(), end.tolist(), claimed.tolist(), strict=True):
+        offsets, lengths, ended, why_ended = _step_alone(payload[here:stop].tobytes(), wanted - step)
+        found.append((np.full(len(offsets), member), np.array(offsets, np.int64) + here, np.array(lengths, np.int64)))
+        steps.append(np.arange(step, step + len(offsets)))
+        if why_ended is not None:
+            one = np.array([[frames[member]], [here + ended], [stop - here - ended]])
+            ranges.add(one[0], one[1], one[2], why_ended)
+    if not found:
+        none = np.empty(0, np.int64)
+        return _Records(none, none, none), none
+    all_members, all_offsets, all_lengths = (np.concatenate(column) for column in zip(*found, strict=True))
+    return _Records(all_members, all_offsets, all_lengths), np.concatenate(steps)
+
+
+def _step_alone(rest: bytes, wanted: int) -> tuple[list[int], list[int], int, Reason | None]:
+    """One frame's remaining packets: offsets and lengths, then where the walk ended, and why if that is wrong."""
+    offsets: list[int] = []
+    lengths: list[int] = []
+    at, size = 0, len(rest)
+    while len(offsets) < wanted:
+        if size - at < PREFIX_BYTES:
+            return offsets, lengths, at, Reason.TRUNCATED_PACKET if at < size else Reason.MISSING_PACKETS
+        length = rest[at] << 8 | rest[at + 1]
+        behind = at + PREFIX_BYTES + length
+        if behind > size:
+            return offsets, lengths, at, Reason.TRUNCATED_PACKET
+        offsets.append(at + PREFIX_BYTES)
+        lengths.append(length)
+        at = behind
+    return offsets, lengths, at, Reason.TRAILING_BYTES if at < size else None
+
+
+def _merge(even: _Records, odd: _Records, odd_ordinals: Ints, members: int) -> _Records:
+    """Both kinds of records in wire order: frame by frame, packet by packet."""
+    even_counts = np.bincount(even.members, minlength=members)
+    even_before = np.cumsum(even_counts) - even_counts
+    counts = even_counts + np.bincount(odd.members, minlength=members)
+    before = np.cumsum(counts) - counts
+    even_places = np.arange(len(even.members)) + (before - even_before).take(even.members)
+    odd_places = before.take(odd.members) + odd_ordinals
+    merged = tuple(np.empty(len(even.members) + len(odd.members), np.int64) for _ in range(3))
+    for part, places in ((even, even_places), (odd, odd_places)):
+        for target, source in zip(merged, (part.members, part.offsets, part.lengths), strict=True):
+            target[places] = source
+    return _Records(*merged)
