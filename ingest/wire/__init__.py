@@ -1,7 +1,7 @@
 """Kite's binary packets, sans-I/O: bytes to columns and back, and where every byte went."""
 
 from ingest.wire.decode import decode_frames, decode_frames_with_report
-from ingest.wire.layouts import EXCHANGES, LAYOUTS, MODES, Layout, divisor_of, exchange_of
+from ingest.wire.layouts import EXCHANGES, LAYOUTS, MODES, Layout, Mode, divisor_of, exchange_of
 from ingest.wire.walk import Quarantined, Reason, Walk, WireReport, walk
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "LAYOUTS",
     "MODES",
     "Layout",
+    "Mode",
     "Quarantined",
     "Reason",
     "Walk",

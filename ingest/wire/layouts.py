@@ -18,12 +18,22 @@ pykiteconnect, gokiteconnect; NCO: pykiteconnect 5). That prices are signed is i
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-MODES: Final = ("ltp", "quote", "full")
+
+class Mode(StrEnum):
+    """How much of an instrument is streamed."""
+
+    LTP = "ltp"
+    QUOTE = "quote"
+    FULL = "full"
+
+
+MODES: Final = tuple(mode.value for mode in Mode)
 
 EXCHANGE_BY_SEGMENT: Final = {
     1: "NSE",
