@@ -32,5 +32,9 @@ class TableError(StorageError):
     """A table in the data folder cannot be read or committed to."""
 
 
+class TableMissingError(TableError):
+    """The table does not exist yet."""
+
+
 class DataFolderError(StorageError):
     """The data folder cannot be used: not writable, or held by another process."""

@@ -19,7 +19,6 @@ the same time; it alone waits for the disk.
 
 import contextlib
 import errno
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from typing import Final
 import numpy as np
 
 from storage.errors import JournalError, JournalSyncError, JournalWriteError
+from storage.files import sync_data, sync_folder
 from storage.journal_format import (
     FINAL,
     SEALED,
@@ -373,22 +373,6 @@ class JournalWriter:
             if segment.done and (problem or done):
                 segment.file.close()
         return problem
-
-
-def sync_data(descriptor: int) -> None:
-    """Wait until a file's bytes and size are on disk. Raises OSError."""
-    getattr(os, "fdatasync", os.fsync)(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on disk. Raises OSError. Windows has no such call and needs none."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def streams(layout: DataLayout) -> list[str]:

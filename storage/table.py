@@ -1,0 +1,333 @@
+"""A table of the data folder: a Delta log over Parquet files that we wrote ourselves.
+
+Invariants
+----------
+1. A commit is one version: its files, its removals and its transactions are in the table together or not at all.
+2. A transaction (application, version) is committed once. `commit` looks first and skips what is covered, so a writer
+   that died anywhere can do the same again.
+3. A snapshot is one version, whatever is committed meanwhile. Its files stay on disk: nothing here unlinks any.
+4. A commit that returned is on disk: the log does not sync itself, so it is done here.
+
+For ticks, two transactions say how far a stream is in the table: application `<stream>` has the last segment,
+`<stream>/seq` the `seq` that comes next. Other tables have the first only.
+
+Paths: the log has them percent-encoded and relative to the table; here they are decoded. A folder whose own path has
+what looks like an encoded character (`%20`) cannot be used with Delta, and is refused.
+"""
+
+import contextlib
+import datetime
+import re
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import DeltaError
+from deltalake.transaction import AddAction, RemoveAction
+
+from storage.errors import TableError, TableMissingError
+from storage.files import DataFile, sync_file, sync_folder
+from storage.schema import Table
+
+CHECKPOINT_INTERVAL: Final = 100
+COMMIT_ATTEMPTS: Final = 5
+_ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """How far a stream is in the ticks: segments up to `segment`, rows below `next_seq`."""
+
+    segment: int
+    next_seq: int
+
+
+class Snapshot:
+    """One version of a table. `files` are absolute paths, `entries` the same files with what the log says of them."""
+
+    def __init__(self, table: "LakeTable", version: int, entries: Sequence[DataFile]) -> None:
+        self.version = version
+        self.entries = list(entries)
+        self.files = [str(table.path / entry.relative) for entry in entries]
+        self._table = table
+        self._transactions: dict[str, int | None] = {}
+
+    def transaction(self, application: str) -> int | None:
+        """The application's version in this snapshot, or None."""
+        if application not in self._transactions:
+            self._transactions[application] = self._table.transaction_at(self.version, application)
+        return self._transactions[application]
+
+    def watermark(self, stream: str) -> Watermark | None:
+        """How far the stream is in this snapshot; None if nothing of it is."""
+        segment = self.transaction(stream)
+        if segment is None:
+            return None
+        return Watermark(segment, self.transaction(f"{stream}/seq") or 0)
+
+
+class LakeTable:
+    """A Delta table at `path` with the columns of `spec`. Safe to use from several threads."""
+
+    def __init__(self, path: Path, spec: Table) -> None:
+        self.path = path.absolute()
+        self.spec = spec
+        self._lock = threading.RLock()
+        self._delta: DeltaTable | None = None
+        self._snapshot: Snapshot | None = None
+
+    def open(self, *, create: bool = False) -> Self:
+        """Open the table, after creating it if it does not exist and `create` says so. Returns itself.
+
+        Raises TableMissingError if there is none; TableError if its log is damaged or it has other columns.
+        """
+        if _ENCODED.search(str(self.path)):
+            raise TableError(f"table {self.path}: got a path with '%' and two hex digits, which Delta would decode")
+        with self._lock:
+            if not self._log.is_dir():
+                if not create:
+                    raise TableMissingError(f"table {self.path}: there is none")
+                self._create()
+            self._delta = self._load()
+            self._check_schema(self._delta)
+        return self
+
+    def commit(
+        self,
+        files: Sequence[DataFile],
+        *,
+        transactions: Mapping[str, int] | None = None,
+        remove: Sequence[DataFile] = (),
+    ) -> bool:
+        """Add and remove files in one version, together with the transactions.
+
+        False if every transaction is covered already: then nothing is done. Raises TableError if it cannot be
+        committed; the table is then as it was.
+        """
+        wanted = dict(transactions or {})
+        actions: list[AddAction | RemoveAction] = [_add(file) for file in files]
+        actions += [_remove(file) for file in remove]
+        with self._lock:
+            for attempt in range(1, COMMIT_ATTEMPTS + 1):
+                delta = self._fresh()
+                if self._covers(delta, wanted):
+                    return False
+                if not actions and not wanted:
+                    return False
+                before = delta.version()
+                try:
+                    self._commit(delta, actions, wanted)
+                except (DeltaError, OSError) as error:
+                    # It may have been committed all the same, if what failed came after.
+                    self._delta = None
+                    if wanted and self._covers(self._fresh(), wanted):
+                        break
+                    if attempt == COMMIT_ATTEMPTS or not _is_conflict(error):
+                        raise TableError(f"table {self.path}: cannot commit: {_first_line(error)}") from error
+                else:
+                    break
+            self._sync_log(before, self._fresh().version())
+        return True
+
+    def replace(self, values: Mapping[str, str], files: Sequence[DataFile]) -> bool:
+        """Make `files` the only ones of the partition `values`, in one version.
+
+        Files are compared by name, so give them names that follow from their content: False if the partition has
+        just these already. Files that were replaced stay on disk, for readers of older versions; nothing unlinks
+        them yet. Raises TableError.
+        """
+        with self._lock:
+            old = {e.relative: e for e in self.snapshot().entries if dict(e.values) == dict(values)}
+            new = {file.relative: file for file in files}
+            added = [file for name, file in new.items() if name not in old]
+            removed = [file for name, file in old.items() if name not in new]
+            return self.commit(added, remove=removed)
+
+    def snapshot(self) -> Snapshot:
+        """The newest version. Raises TableError if the log cannot be read."""
+        with self._lock:
+            delta = self._fresh()
+            version = delta.version()
+            if self._snapshot is None or self._snapshot.version != version:
+                self._snapshot = Snapshot(self, version, self._entries(delta))
+            return self._snapshot
+
+    def read(self, *, date: datetime.date | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows, or those of one `date`, in the table's schema: for tables that fit in memory."""
+        names = list(columns or self.spec.schema.names)
+        schema = pa.schema([self.spec.schema.field(name) for name in names])
+        day = None if date is None else date.isoformat()
+        entries = [e for e in self.snapshot().entries if day is None or e.values.get("date") == day]
+        return pa.concat_tables([schema.empty_table(), *(self._read_file(entry, schema) for entry in entries)])
+
+    def transaction_at(self, version: int, application: str) -> int | None:
+        """An application's version as of a version of the table."""
+        with self._lock:
+            delta = self._fresh()
+            if delta.version() != version:
+                delta = self._load(version)
+            return _transaction(delta, application)
+
+    @property
+    def _log(self) -> Path:
+        return self.path / "_delta_log"
+
+    def _create(self) -> None:
+        configuration = {"delta.checkpointInterval": str(CHECKPOINT_INTERVAL)}
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(DeltaError):  # another process was first; if it was not that, loading tells
+                DeltaTable.create(
+                    self.path.as_uri(),
+                    self.spec.schema,
+                    mode="error",
+                    partition_by=list(self.spec.partition_by),
+                    name=self.spec.name,
+                    description=self.spec.summary,
+                    configuration=configuration,
+                )
+            sync_file(self._log / _log_name(0))
+            for folder in (self._log, self.path, self.path.parent):
+                sync_folder(folder)
+        except OSError as error:
+            raise TableError(f"table {self.path}: cannot create: {error.strerror or error}") from error
+
+    def _load(self, version: int | None = None) -> DeltaTable:
+        try:
+            return DeltaTable(self.path.as_uri(), version=version)
+        except (DeltaError, OSError) as error:
+            raise TableError(f"table {self.path}: cannot read its log: {_first_line(error)}") from error
+
+    def _fresh(self) -> DeltaTable:
+        """The handle, at the newest version."""
+        if self._delta is None:
+            self._delta = self._load()
+            return self._delta
+        # A look at the next name is cheaper than asking the log. If our own version was cleaned away, ask.
+        version = self._delta.version()
+        if (self._log / _log_name(version + 1)).exists() or not (self._log / _log_name(version)).exists():
+            try:
+                self._delta.update_incremental()
+            except (DeltaError, OSError) as error:
+                self._delta = None
+                raise TableError(f"table {self.path}: cannot read its log: {_first_line(error)}") from error
+        return self._delta
+
+    def _commit(
+        self, delta: DeltaTable, actions: list[AddAction | RemoveAction], transactions: Mapping[str, int]
+    ) -> None:
+        delta.create_write_transaction(
+            actions,
+            "append",
+            self.spec.schema,
+            list(self.spec.partition_by),
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(application, version) for application, version in transactions.items()],
+            ),
+        )
+
+    def _covers(self, delta: DeltaTable, transactions: Mapping[str, int]) -> bool:
+        if not transactions:
+            return False
+        there = {application: _transaction(delta, application) for application in transactions}
+        return all((at := there[name]) is not None and at >= version for name, version in transactions.items())
+
+    def _sync_log(self, before: int, now: int) -> None:
+        try:
+            for version in range(before + 1, now + 1):
+                with contextlib.suppress(FileNotFoundError):
+                    sync_file(self._log / _log_name(version))
+            sync_folder(self._log)
+        except OSError as error:
+            raise TableError(f"table {self.path}: cannot sync its log: {error.strerror}") from error
+
+    def _check_schema(self, delta: DeltaTable) -> None:
+        got = pa.schema(delta.schema().to_arrow())
+        expected = self.spec.schema
+        if got.names != expected.names or [f.type for f in got] != [f.type for f in expected]:
+            differing = sorted(set(got.names) ^ set(expected.names)) or [
+                f.name for f in expected if got.field(f.name).type != f.type
+            ]
+            raise TableError(f"table {self.path}: got other columns than expected: {', '.join(differing)}")
+        partition_by = delta.metadata().partition_columns
+        if tuple(partition_by) != self.spec.partition_by:
+            raise TableError(
+                f"table {self.path}: got partitions by {partition_by}, expected {list(self.spec.partition_by)}"
+            )
+
+    def _entries(self, delta: DeltaTable) -> list[DataFile]:
+        actions = pa.table(delta.get_add_actions(flatten=True))
+        paths = actions.column("path").to_pylist()
+        sizes = actions.column("size_bytes").to_pylist()
+        rows = actions.column("num_records").to_pylist()
+        values = {name: _texts(actions.column(f"partition.{name}")) for name in self.spec.partition_by}
+        return [
+            DataFile(
+                relative=unquote(path),
+                size=sizes[i],
+                values={name: column[i] for name, column in values.items()},
+                rows=rows[i],
+                stats="",
+            )
+            for i, path in enumerate(paths)
+        ]
+
+    def _read_file(self, entry: DataFile, schema: pa.Schema) -> pa.Table:
+        path = self.path / entry.relative
+        inside = [name for name in schema.names if name not in entry.values]
+        try:
+            rows = pq.ParquetFile(path).read(columns=inside)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise TableError(f"file {path}: cannot read: {_first_line(error)}") from error
+        arrays = []
+        for field in schema:
+            if field.name in entry.values:
+                value = pa.array([entry.values[field.name]]).cast(field.type)[0]
+                arrays.append(pa.chunked_array([pa.repeat(value, rows.num_rows)]))
+            else:
+                arrays.append(rows.column(field.name))
+        return pa.table(arrays, schema=schema)
+
+
+def _log_name(version: int) -> str:
+    return f"{version:020d}.json"
+
+
+def _transaction(delta: DeltaTable, application: str) -> int | None:
+    version = delta.transaction_version(application)
+    return None if version is None else int(version)
+
+
+def _texts(column: pa.ChunkedArray) -> list[str]:
+    return [str(text) for text in column.cast(pa.string()).to_pylist()]
+
+
+def _is_conflict(error: Exception) -> bool:
+    return type(error).__name__ == "CommitFailedError"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _add(file: DataFile) -> AddAction:
+    return AddAction(
+        path=file.relative,
+        size=file.size,
+        partition_values=dict(file.values),
+        modification_time=time.time_ns() // 1_000_000,
+        data_change=True,
+        stats=file.stats,
+    )
+
+
+def _remove(file: DataFile) -> RemoveAction:
+    now_ms = time.time_ns() // 1_000_000
+    return RemoveAction(file.relative, True, now_ms, file.size, dict(file.values))
