@@ -26,7 +26,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "ingest": [
         {"errors"},
         {"wire"},
-        {"session", "instruments", "placement", "derive", "redact"},
+        {"session", "instruments", "placement", "derive", "redact", "receiver"},
         {"auth", "connection"},
         {"manager"},
         {"simulator"},

@@ -1,0 +1,271 @@
+"""The broker's instrument list: from CSV to the `instruments` table, and from names to tokens.
+
+A token means something only together with a date, because tokens of expired derivatives are used again (Kite Connect
+v3 docs): a list belongs to the day it was fetched for. Reading it never guesses. A value that may be missing becomes
+null when it does not parse; a row without a token or a name is dropped and counted, and a list with many such rows,
+a wrong header or a token that means two things is refused whole, so that the last good list stays in force.
+"""
+
+import datetime
+import difflib
+import gzip
+import logging
+import zlib
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from ingest.errors import InstrumentError
+from storage.schema import INSTRUMENTS
+
+MAX_BAD_SHARE: Final = 0.01
+SHOWN: Final = 5
+GZIP_MAGIC: Final = b"\x1f\x8b"
+
+COLUMNS: Final = tuple(column.name for column in INSTRUMENTS.columns if column.name not in ("date", "symbol"))
+REQUIRED: Final = ("instrument_token", "tradingsymbol", "instrument_type", "segment", "exchange")
+_NUMBER: Final = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$"
+_PATTERNS: Final = {
+    pa.int64(): r"^[+-]?\d{1,18}$",
+    pa.float64(): _NUMBER,
+    pa.date32(): r"^\d{4}-\d{2}-\d{2}$",
+}
+
+log = logging.getLogger(__name__)
+
+
+def parse_instruments(data: bytes, *, date: datetime.date) -> pa.Table:
+    """The broker's CSV, plain or gzipped, as rows of `storage.schema.INSTRUMENTS` for the IST day `date`.
+
+    Raises InstrumentError for bytes that are not such a list: not gzip or CSV, a column missing, no rows, a token
+    that stands twice, or more than 1 % of the rows without a token, a symbol, a type, a segment or an exchange.
+    """
+    raw, ragged = _read(data)
+    missing = [name for name in COLUMNS if name not in raw.column_names]
+    if missing:
+        found = ", ".join(raw.column_names)[:200]
+        raise InstrumentError(f"the instrument list lacks {', '.join(missing)}; its columns are: {found}")
+    columns = {name: _cast(raw[name], INSTRUMENTS.schema.field(name).type) for name in COLUMNS}
+    columns["symbol"] = pc.binary_join_element_wise(columns["exchange"], columns["tradingsymbol"], ":")
+    columns["date"] = pa.repeat(pa.scalar(date, pa.date32()), raw.num_rows)
+    table = pa.table([columns[name] for name in INSTRUMENTS.schema.names], INSTRUMENTS.schema)
+    good = pc.is_valid(table["symbol"])
+    for name in REQUIRED:
+        good = pc.and_(good, pc.is_valid(table[name]))
+    rows = table.filter(good)
+    bad = table.num_rows - rows.num_rows + ragged
+    if bad > MAX_BAD_SHARE * (table.num_rows + ragged):
+        raise InstrumentError(
+            f"{bad:,} of the {table.num_rows + ragged:,} rows of the instrument list lack a token, a symbol, a type, "
+            f"a segment or an exchange, or have a wrong number of columns; at most {MAX_BAD_SHARE:.0%} may"
+        )
+    if not rows.num_rows:
+        raise InstrumentError("the instrument list has no rows")
+    if bad:
+        log.warning("%d of %d rows of the instrument list were dropped: not readable", bad, table.num_rows + ragged)
+    _check_unique(rows["instrument_token"])
+    return rows
+
+
+def _read(data: bytes) -> tuple[pa.Table, int]:
+    """The rows as strings, empty ones null, and how many were skipped because they had a wrong number of columns."""
+    if data.startswith(GZIP_MAGIC):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InstrumentError(f"the instrument list is not whole gzip: {error}") from error
+    if not data.strip():
+        raise InstrumentError("the instrument list is empty")
+    ragged = 0
+
+    def skip(row: object) -> str:
+        nonlocal ragged
+        ragged += 1
+        return "skip"
+
+    header = data.partition(b"\n")[0].decode("utf-8", "replace").strip().split(",")
+    try:
+        table = pyarrow.csv.read_csv(
+            pa.py_buffer(data),
+            # One block: a file of this kind has some 10 MB, and rows are skipped in the order of the file.
+            read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=len(data) + 1),
+            parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=skip),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=[""]
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise InstrumentError(f"the instrument list is not CSV: {str(error)[:200]}") from error
+    return table, ragged
+
+
+def _cast(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Texts as `kind`, null where they do not parse."""
+    trimmed = pc.utf8_trim_whitespace(texts)
+    if kind == pa.string():
+        return pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+    fits = pc.match_substring_regex(trimmed, _PATTERNS[kind])
+    values = pc.if_else(fits, trimmed, None)
+    if kind == pa.date32():
+        return pc.cast(pc.strptime(values, "%Y-%m-%d", "s", error_is_null=True), kind)
+    return pc.cast(values, kind)
+
+
+def _check_unique(tokens: pa.ChunkedArray) -> None:
+    counts = pc.value_counts(tokens)
+    twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
+    if len(twice):
+        shown = ", ".join(str(token) for token in twice[:SHOWN].to_pylist())
+        raise InstrumentError(f"{len(twice):,} tokens stand more than once in the instrument list, as in {shown}")
+
+
+class Instruments:
+    """An instrument list to ask: which token is `NSE:INFY`, which tokens are the nearest NIFTY options.
+
+    `table` has the schema of `storage.schema.INSTRUMENTS`, for one day.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __contains__(self, token: object) -> bool:
+        return token in self._symbols
+
+    def __repr__(self) -> str:
+        return f"Instruments({len(self):,} of {self.date})"
+
+    @cached_property
+    def date(self) -> datetime.date | None:
+        """The IST day of the list; None for an empty one."""
+        day: datetime.date | None = pc.max(self.table["date"]).as_py()
+        return day
+
+    @cached_property
+    def _symbols(self) -> dict[int, str]:
+        return dict(zip(self.table["instrument_token"].to_pylist(), self.table["symbol"].to_pylist(), strict=True))
+
+    @cached_property
+    def _tokens(self) -> dict[str, int]:
+        return {symbol: token for token, symbol in reversed(self._symbols.items())}  # the first of equal names
+
+    def symbol(self, token: int) -> str | None:
+        """`NSE:INFY`, or None for a token that is not in the list."""
+        return self._symbols.get(token)
+
+    def resolve(self, names: Iterable[str | int]) -> list[int]:
+        """The tokens of names such as `NSE:INFY`, `NSE:NIFTY 50`, or of tokens themselves (408065, "408065"), in order.
+
+        Raises InstrumentError that lists all that are not in the list, with near matches.
+        """
+        tokens: list[int] = []
+        unknown: list[str] = []
+        for name in names:
+            token = self._find(name)
+            if token is None:
+                unknown.append(str(name))
+            else:
+                tokens.append(token)
+        if unknown:
+            shown = "; ".join(self._explain(name) for name in unknown[:SHOWN])
+            more = f"; and {len(unknown) - SHOWN:,} more" if len(unknown) > SHOWN else ""
+            raise InstrumentError(f"not in the instrument list of {self.date}: {shown}{more}")
+        return tokens
+
+    def _find(self, name: str | int) -> int | None:
+        if isinstance(name, str):
+            text = name.strip()
+            found = self._tokens.get(text)
+            if found is None and ":" in text:
+                found = self._tokens.get(text.upper())
+            if found is not None or not (text.isascii() and text.isdigit()):
+                return found
+            name = int(text)
+        return name if name in self._symbols else None
+
+    def _explain(self, name: str) -> str:
+        near = self.near(name)
+        return f"{name} (did you mean {', '.join(near)}?)" if near else name
+
+    def near(self, name: str, limit: int = 3) -> list[str]:
+        """Symbols that look like `name`, the nearest first. Without an exchange, all exchanges are looked at."""
+        wanted = name.strip().upper()
+        exchange, colon, symbol = wanted.rpartition(":")
+        table = self.table
+        if colon and pc.any(pc.equal(table["exchange"], exchange)).as_py():
+            table = table.filter(pc.equal(table["exchange"], exchange))
+        # difflib is slow: show it only symbols that begin alike.
+        for letters in (6, 4, 2, 1):
+            if not symbol[:letters]:
+                break
+            alike = table.filter(pc.starts_with(table["tradingsymbol"], symbol[:letters]))
+            names = {
+                row["tradingsymbol"]: row["symbol"]
+                for row in alike.select(["tradingsymbol", "symbol"])[:2000].to_pylist()
+            }
+            if close := difflib.get_close_matches(symbol, names, limit, 0.6):
+                return [names[match] for match in close]
+        return []
+
+    def select(
+        self,
+        *,
+        exchanges: Sequence[str] = (),
+        segments: Sequence[str] = (),
+        instrument_types: Sequence[str] = (),
+        names: Sequence[str] = (),
+        expiries: int | None = None,
+    ) -> list[int]:
+        """Tokens of all instruments that fit every given criterion, in the order of the list.
+
+        `exchanges` as in NSE, NFO; `segments` as in NFO-OPT, INDICES; `instrument_types` as in EQ, FUT, CE, PE;
+        `names` are underlyings as in NIFTY. `expiries` keeps, of what expires, the nearest so many expiry days from
+        the list's day on, counted for each segment and underlying by itself. An empty criterion fits all.
+
+        Raises InstrumentError for a value that stands nowhere in its column: it is a slip, not an empty selection.
+        """
+        table = self.table
+        for column, values in (
+            ("exchange", exchanges),
+            ("segment", segments),
+            ("instrument_type", instrument_types),
+            ("name", names),
+        ):
+            if values:
+                table = table.filter(pc.is_in(table[column], self._known(column, values)))
+        if expiries is not None:
+            table = self._nearest(table, expiries)
+        tokens: list[int] = table["instrument_token"].to_pylist()
+        return tokens
+
+    def _known(self, column: str, values: Sequence[str]) -> pa.Array:
+        there = set(pc.unique(self.table[column]).to_pylist())
+        wanted = [value.strip().upper() for value in values]
+        if unknown := [value for value in wanted if value not in there]:
+            near = difflib.get_close_matches(unknown[0], [text for text in there if text], SHOWN, 0.3)
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            raise InstrumentError(f"no {column} {', '.join(unknown)} in the instrument list of {self.date}{hint}")
+        return pa.array(wanted)
+
+    def _nearest(self, table: pa.Table, expiries: int) -> pa.Table:
+        if expiries < 1:
+            raise InstrumentError(f"got {expiries} expiries, expected 1 or more")
+        days = table.select(["segment", "name", "expiry"]).group_by(["segment", "name", "expiry"]).aggregate([])
+        coming: dict[tuple[str, str | None], list[datetime.date]] = {}
+        for row in days.to_pylist():
+            if row["expiry"] is not None and (self.date is None or row["expiry"] >= self.date):
+                coming.setdefault((row["segment"], row["name"]), []).append(row["expiry"])
+        last = {key: sorted(dates)[:expiries][-1] for key, dates in coming.items()}
+        keep = [
+            expiry is None or ((self.date is None or expiry >= self.date) and expiry <= last[segment, name])
+            for segment, name, expiry in zip(
+                *(table[column].to_pylist() for column in ("segment", "name", "expiry")), strict=True
+            )
+        ]
+        return table.filter(pa.array(keep, pa.bool_()))

@@ -1,0 +1,178 @@
+"""From the bytes of a socket to whole frames in the sink, in one call of the event loop.
+
+`Receiver` cuts the frames itself and appends each with the time of the read: no queue, no task switch, no decoding.
+So nothing that was read can be lost on the way, whatever ends the connection, and a close loses no frame that the
+server sent before its own close frame. The common frame (binary, whole, unmasked) is cut here; everything else
+(handshake, texts, pings, fragments, closing, errors) goes through `websockets`.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from websockets.asyncio.client import ClientConnection
+from websockets.client import ClientProtocol
+from websockets.frames import DATA_OPCODES, Frame, Opcode
+from websockets.protocol import Event, State
+
+from storage.journal import Kind
+
+HEAD_END: Final = b"\r\n\r\n"
+MAX_HEAD_BYTES: Final = 1 << 16
+WHOLE_BINARY: Final = 0x82  # FIN and opcode 2, no reserved bit (RFC 6455, 5.2)
+
+
+class Sink(Protocol):
+    """Where frames go. `storage.journal.JournalWriter` is one. Called on the event loop; must not block."""
+
+    def channel(self, account: str, connection: int) -> int:
+        """The number under which records of this connection are appended."""
+        ...
+
+    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
+        """Take one record; `received_at_ns` is wall clock nanoseconds since the epoch."""
+        ...
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What came over all sockets of a connection. `last_bytes_at` is monotonic seconds."""
+
+    frames: int = 0
+    bytes: int = 0
+    last_bytes_at: float | None = None
+
+
+class Receiver(ClientConnection):
+    """A client connection whose frames go to a sink from inside of `data_received`.
+
+    Invariant: `websockets` is only ever handed whole frames, so that its parser stands between two frames and this
+    class may cut the next one itself. From the moment that no longer holds (a header that is not in order, an
+    oversized frame, a close frame or an error seen) everything goes to the library, which then fails the connection
+    or discards, as RFC 6455 demands.
+    """
+
+    def __init__(
+        self,
+        protocol: ClientProtocol,
+        *,
+        sink: Sink,
+        channel: int,
+        traffic: Traffic,
+        opened: Callable[["Receiver"], None],
+        max_frame_bytes: int,
+        **options: Any,
+    ) -> None:
+        super().__init__(protocol, **options)
+        self._append = sink.append
+        self._channel = channel
+        self._traffic = traffic
+        self._opened = opened
+        self._max_frame_bytes = max_frame_bytes
+        self._held = bytearray()  # the beginning of a frame, or of the handshake's answer
+        self._needed = 0  # bytes that make the held frame whole, as far as known
+        self._handed_over = False  # everything goes to the library
+        self._fragments: list[bytes] = []
+        self._fragments_kind = Kind.BINARY
+        self._received_at_ns = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._received_at_ns = time.time_ns()
+        traffic = self._traffic
+        traffic.last_bytes_at = time.monotonic()
+        traffic.bytes += len(data)
+        if self._held:
+            self._held += data
+            if len(self._held) < self._needed:
+                return
+            data, self._held = bytes(self._held), bytearray()
+        if self.response is None and not self._handed_over:
+            data = self._finish_handshake(data)
+        if self._handed_over:
+            super().data_received(data)
+        elif data:
+            self._cut(data)
+
+    def _finish_handshake(self, data: bytes) -> bytes:
+        """Give the library the answer's head, and return what follows it."""
+        head, end, rest = data.partition(HEAD_END)
+        if end:
+            super().data_received(head + end)
+            self._handed_over = self.protocol.state is not State.OPEN  # the body of a refusal follows
+            return rest
+        if len(data) > MAX_HEAD_BYTES:
+            self._handed_over = True
+            return data
+        self._held, self._needed = bytearray(data), 0
+        return b""
+
+    def _cut(self, data: bytes) -> None:
+        append, channel, now_ns = self._append, self._channel, self._received_at_ns
+        binary, largest = Kind.BINARY, self._max_frame_bytes
+        at, end, frames = 0, len(data), 0
+        needed = 0
+        whole_binary = -1 if self._fragments else WHOLE_BINARY  # inside of a fragmented message it is an error
+        while end - at >= 2:
+            length = data[at + 1]
+            start = at + 2
+            if length >= 126:
+                if length > 127:  # masked, which a server must not do
+                    self._handed_over = True
+                    break
+                start = at + 4 if length == 126 else at + 10
+                if start > end:
+                    break
+                length = int.from_bytes(data[at + 2 : start], "big")
+                if length > largest:
+                    self._handed_over = True
+                    break
+            stop = start + length
+            if stop > end:
+                needed = stop - at
+                break
+            if data[at] == whole_binary:
+                append(binary, channel, now_ns, data[start:stop])
+                frames += 1
+            else:
+                super().data_received(data[at:stop])
+                whole_binary = -1 if self._fragments else WHOLE_BINARY
+                if self.protocol.close_rcvd is not None or self.protocol.parser_exc is not None:
+                    self._handed_over = True
+                    at = stop
+                    break
+            at = stop
+        self._traffic.frames += frames
+        if at == end:
+            return
+        if self._handed_over:
+            super().data_received(data[at:])
+        else:
+            self._held += data[at:]
+            self._needed = needed
+
+    def process_event(self, event: Event) -> None:
+        """An event from the library: the handshake's answer, or a frame that was handed over."""
+        if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
+            if event.opcode is not Opcode.CONT:
+                self._fragments_kind = Kind.TEXT if event.opcode is Opcode.TEXT else Kind.BINARY
+            self._fragments.append(bytes(event.data))
+            if event.fin:
+                payload = b"".join(self._fragments)
+                self._fragments.clear()
+                self._append(self._fragments_kind, self._channel, self._received_at_ns, payload)
+                self._traffic.frames += 1
+            return
+        opening = self.response is None
+        super().process_event(event)
+        if opening and self.protocol.handshake_exc is None:
+            self._opened(self)
+        elif isinstance(event, Frame) and event.opcode is Opcode.CLOSE and self.close_timeout is not None:
+            # The peer ends the TCP connection after a close frame. If it does not, we do.
+            self.loop.call_later(self.close_timeout, self.transport.abort)
+
+    def eof_received(self) -> None:
+        if self._held:
+            held, self._held = bytes(self._held), bytearray()
+            super().data_received(held)  # the library says what was cut short
+        super().eof_received()
