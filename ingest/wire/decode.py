@@ -35,8 +35,10 @@ from ingest.wire.layouts import (
 from ingest.wire.walk import Ints, Walk, WireReport, walk
 from storage.schema import DEPTH_LEVELS, TICKS, TIMESTAMP
 
-BLOCK_PACKETS: Final = 2048
-"""A block of full packets is 370 kB: it stays in the second-level cache while its columns are taken out."""
+BLOCK_BYTES: Final = 288 * 1024
+"""What a block's packets may take, so that they and their words stay in the second-level cache."""
+BLOCK_PACKETS: Final = 4096
+"""The most packets of a block: more bring no speed, however small they are."""
 
 NS_PER_US: Final = 1_000
 US_PER_SECOND: Final = 1_000_000
@@ -49,51 +51,53 @@ _QUOTED: Final = frozenset({QUOTE.length, FULL.length})
 _INDEX: Final = frozenset({INDEX_QUOTE.length, INDEX_FULL.length})
 _FULL: Final = frozenset({FULL.length})
 
-# A row of words is a full packet, with the one word behind it that only index packets have.
+# In the rows that packets are brought into, the words are those of a full packet, then the one that only index packets
+# have. Behind them comes a row that is always zero, for what a packet does not carry.
 _CHANGE_WORD: Final = FULL.length // WORD_BYTES
 _ROW_WORDS: Final = _CHANGE_WORD + 1
-_INDEX_TARGETS: Final = {
-    INDEX_QUOTE.length: np.array([0, 1, 8, 9, 7, 10, _CHANGE_WORD]),
-    INDEX_FULL.length: np.array([0, 1, 8, 9, 7, 10, _CHANGE_WORD, 15]),
-}
-"""Which word of a row each word of an index packet becomes."""
+_ZERO_WORD: Final = _ROW_WORDS
+_INDEX_WORDS: Final = (0, 1, 8, 9, 7, 10, _CHANGE_WORD, 15)
+"""What each word of an index packet is in a row: high, low, open, close come in another order."""
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Columns that come from words `start`, `start + step`, … of a row and stand or fall together."""
+    """Columns that come from words `first`, `first + step`, … of a row, and stand or fall together."""
 
     columns: tuple[str, ...]
-    kind: str
-    start: int
+    first: int
     carried_by: frozenset[int]
     step: int = 1
 
     @property
-    def stop(self) -> int:
-        return self.start + self.step * (len(self.columns) - 1) + 1
+    def words(self) -> list[int]:
+        return [self.first + self.step * i for i in range(len(self.columns))]
 
 
 def _levels(what: str) -> tuple[str, ...]:
     return tuple(f"{side}_{what}_{level}" for side in ("bid", "ask") for level in range(1, DEPTH_LEVELS + 1))
 
 
-_GROUPS: Final = (
-    _Group(("instrument_token",), "count", 0, _ALL),
-    _Group(("last_price",), "price", 1, _ALL),
-    _Group(("last_traded_quantity",), "count", 2, _QUOTED),
-    _Group(("average_traded_price",), "price", 3, _QUOTED),
-    _Group(("volume_traded", "total_buy_quantity", "total_sell_quantity"), "count", 4, _QUOTED),
-    _Group(("open", "high", "low", "close"), "price", 7, _QUOTED | _INDEX),
-    _Group(("last_trade_time",), "time", 11, _FULL),
-    _Group(("oi", "oi_day_high", "oi_day_low"), "count", 12, _FULL),
-    _Group(("exchange_timestamp",), "time", 15, _FULL | {INDEX_FULL.length}),
-    _Group(_levels("quantity"), "count", 16, _FULL, 3),
-    _Group(_levels("price"), "price", 17, _FULL, 3),
-    _Group(_levels("orders"), "orders", 18, _FULL, 3),
-    _Group(("price_change",), "price", _CHANGE_WORD, _INDEX),
+_PRICES: Final = (
+    _Group(("last_price",), 1, _ALL),
+    _Group(("average_traded_price",), 3, _QUOTED),
+    _Group(("open", "high", "low", "close"), 7, _QUOTED | _INDEX),
+    _Group(_levels("price"), 17, _FULL, 3),
+    _Group(("price_change",), _CHANGE_WORD, _INDEX),
 )
-PACKET_COLUMNS: Final = tuple(column for group in _GROUPS for column in group.columns)
+_TIMES: Final = (
+    _Group(("last_trade_time",), 11, _FULL),
+    _Group(("exchange_timestamp",), 15, _FULL | {INDEX_FULL.length}),
+)
+_COUNTS: Final = (
+    _Group(("instrument_token",), 0, _ALL),
+    _Group(("last_traded_quantity",), 2, _QUOTED),
+    _Group(("volume_traded", "total_buy_quantity", "total_sell_quantity"), 4, _QUOTED),
+    _Group(("oi", "oi_day_high", "oi_day_low"), 12, _FULL),
+    _Group(_levels("quantity"), 16, _FULL, 3),
+)
+_ORDERS: Final = (_Group(_levels("orders"), 18, _FULL, 3),)
+PACKET_COLUMNS: Final = tuple(c for group in (*_PRICES, *_TIMES, *_COUNTS, *_ORDERS) for c in group.columns)
 """The columns of the ticks table that `decode_packets` fills."""
 
 
@@ -135,32 +139,40 @@ def decode_packets(packets: Packets) -> dict[str, pa.Array]:
     counts = np.bincount(packets.lengths, minlength=FULL.length + 1)
     present = frozenset(length for length in LAYOUTS if counts[length])
     divisors = DIVISOR.take(packets.segments)
-    outputs = [_Output(group, n) for group in _GROUPS if group.carried_by & present]
-    rows = _Rows(packets, present)
-    for low in range(0, n, BLOCK_PACKETS):
-        high = min(low + BLOCK_PACKETS, n)
+    prices = _Output(_PRICES, np.dtype(np.float64), present, n)
+    integers = _Output((*_TIMES, *_COUNTS, *_ORDERS), np.dtype(np.int64), present, n)
+    times = sum(len(group.columns) for group in _TIMES if group.carried_by & present)
+    orders = sum(len(group.columns) for group in _ORDERS if group.carried_by & present)
+    rows = _Rows(packets, present, prices.words + integers.words)
+    for low in range(0, n, rows.size):
+        high = min(low + rows.size, n)
         words = rows.block(low, high)
-        block_divisors: NDArray[np.float64] | float = divisors[low:high]
-        if divisors[low:high].min() == divisors[low:high].max():
-            block_divisors = float(divisors[low])
-        for output in outputs:
-            output.fill(words, low, high, block_divisors)
+
+        target = prices.values[:, low:high]
+        target[:] = words[: len(target)]
+        some = divisors[low:high]
+        target /= some[0] if bool(np.all(some == some[0])) else some
+
+        unsigned = words[len(target) :].view(np.uint32)
+        if orders:
+            unsigned[-orders:] >>= 16  # the lower half of the word is padding
+        target = integers.values[:, low:high]
+        target[:] = unsigned
+        if times:
+            target[:times] *= US_PER_SECOND
 
     bitmaps = _Bitmaps(packets.lengths, present)
-    columns: dict[str, pa.Array] = {}
-    for output in outputs:
-        columns.update(output.arrays(bitmaps))
-    for group in _GROUPS:
-        for column in group.columns:
-            if column not in columns:
-                columns[column] = pa.nulls(n, TICKS.schema.field(column).type)
+    columns = prices.arrays(bitmaps) | integers.arrays(bitmaps)
+    for column in PACKET_COLUMNS:
+        if column not in columns:
+            columns[column] = pa.nulls(n, TICKS.schema.field(column).type)
     return columns
 
 
 class _Rows:
-    """Brings packets into rows of big-endian words in the order of the full packet, a block at a time."""
+    """Brings packets into the rows of words that become columns, a block at a time."""
 
-    def __init__(self, packets: Packets, present: frozenset[int]) -> None:
+    def __init__(self, packets: Packets, present: frozenset[int], wanted: list[int]) -> None:
         self._offsets = packets.offsets
         self._lengths = packets.lengths
         self._present = present
@@ -170,24 +182,39 @@ class _Rows:
         self._windows = {
             length: np.ndarray((len(payload) - length + 1,), f"V{length}", payload, strides=(1,)) for length in present
         }
-        self._scratch: NDArray[Any] | None = None
+        self._wanted_mixed = np.array(wanted)
+        self._wanted = {length: np.array(_places(length, wanted)) for length in present}
+        longest = FULL.length if len(present) > 1 else max(present, default=FULL.length)
+        self.size = max(1, min(BLOCK_BYTES // longest, BLOCK_PACKETS, len(packets)))
+        """How many packets a block has."""
+        self._mixed = np.empty((self.size, _ROW_WORDS), ">i4") if len(present) > 1 else None
+        self._words = np.empty((_ROW_WORDS + 1, self.size), np.int32)
+        self._words[_ZERO_WORD] = 0
+        self._result = np.empty((len(wanted), self.size), np.int32)
 
-    def block(self, low: int, high: int) -> NDArray[Any]:
-        """Packets low to high as (high - low, words) '>i4'. Words that no packet of the block has may be left out."""
+    def block(self, low: int, high: int) -> NDArray[np.int32]:
+        """The wanted words of packets low to high, as (words, high - low). Good until the next call."""
         offsets, lengths = self._offsets[low:high], self._lengths[low:high]
         only = int(lengths[0])
-        if only not in _INDEX_TARGETS and (len(self._present) == 1 or bool(np.all(lengths == only))):
-            return self._windows[only][offsets].view(">i4").reshape(len(offsets), -1)
-        if self._scratch is None:
-            self._scratch = np.empty((BLOCK_PACKETS, _ROW_WORDS), ">i4")
-        rows = self._scratch[: len(offsets)]
+        if self._mixed is None or bool(np.all(lengths == only)):
+            packets = self._windows[only][offsets].view(">i4").reshape(len(offsets), -1)
+            wanted = self._wanted[only]
+        else:
+            packets = self._gather_mixed(self._mixed[: len(offsets)], offsets, lengths)
+            wanted = self._wanted_mixed
+        self._words[: packets.shape[1], : high - low] = packets.T  # swaps the bytes as it goes
+        return self._words.take(wanted, axis=0, out=self._result, mode="clip")[:, : high - low]
+
+    def _gather_mixed(self, rows: NDArray[Any], offsets: Ints, lengths: Ints) -> NDArray[Any]:
+        """Packets of several layouts in rows of one."""
         rows[:] = 0
         for length, window in self._windows.items():
             places = np.flatnonzero(lengths == length)
             packets = window[offsets[places]]
-            targets = _INDEX_TARGETS.get(length)
-            if targets is not None:
-                rows[places[:, None], targets] = packets.view(">i4").reshape(len(places), -1)
+            if length in _INDEX:
+                words = packets.view(">i4").reshape(len(places), -1)
+                for source, target in enumerate(_INDEX_WORDS[: words.shape[1]]):
+                    rows[places, target] = words[:, source]
             else:
                 # The front of each row, seen as one element of the packet's size.
                 fronts = np.ndarray((len(rows),), f"V{length}", rows, strides=(rows.strides[0],))
@@ -195,43 +222,36 @@ class _Rows:
         return rows
 
 
-class _Output:
-    """The memory of one group's columns, which are slices of one Arrow buffer."""
+def _places(length: int, wanted: list[int]) -> list[int]:
+    """Where the words `wanted` of a row stand in a packet of one layout; `_ZERO_WORD` for those it does not carry."""
+    words = _INDEX_WORDS if length in _INDEX else tuple(range(_CHANGE_WORD))
+    carried = words[: length // WORD_BYTES]
+    return [carried.index(word) if word in carried else _ZERO_WORD for word in wanted]
 
-    def __init__(self, group: _Group, n: int) -> None:
-        self._group = group
+
+class _Output:
+    """Columns of one type, for the groups that some layout present carries: slices of one Arrow buffer."""
+
+    def __init__(self, groups: Sequence[_Group], dtype: np.dtype[Any], present: frozenset[int], n: int) -> None:
+        self._groups = [group for group in groups if group.carried_by & present]
+        self.words = [word for group in self._groups for word in group.words]
         self._n = n
         self._stride = -(-n // 8) * 8  # each column begins at a multiple of 64 bytes, as Arrow recommends
-        width = len(group.columns)
         # From Arrow's pool, which keeps the memory of dropped tables: fresh pages cost as much as filling them.
-        self._buffer = pa.allocate_buffer(width * self._stride * 8)
-        dtype = np.float64 if group.kind == "price" else np.int64
-        self._values: NDArray[Any] = np.frombuffer(self._buffer, dtype).reshape(width, self._stride)
-
-    def fill(self, words: NDArray[Any], low: int, high: int, divisors: NDArray[np.float64] | float) -> None:
-        group, target = self._group, self._values[:, low:high]
-        if group.stop > words.shape[1]:
-            target[:] = 0
-        elif group.kind == "price":
-            target[:] = words[:, group.start : group.stop : group.step].T
-            target /= divisors
-        elif group.kind == "orders":
-            target[:] = words.view(">u2")[:, 2 * group.start : 2 * group.stop : 2 * group.step].T
-        else:
-            target[:] = words.view(">u4")[:, group.start : group.stop : group.step].T
-            if group.kind == "time":
-                target *= US_PER_SECOND
+        self._buffer = pa.allocate_buffer(len(self.words) * self._stride * dtype.itemsize)
+        self.values: NDArray[Any] = np.frombuffer(self._buffer, dtype).reshape(len(self.words), self._stride)
 
     def arrays(self, bitmaps: "_Bitmaps") -> dict[str, pa.Array]:
+        columns = ((group, column) for group in self._groups for column in group.columns)
         arrays = {}
-        for row, column in enumerate(self._group.columns):
-            values = self._buffer.slice(row * self._stride * 8, self._n * 8)
-            if self._group.kind == "time":
-                validity, nulls = bitmaps.nonzero(self._values[row, : self._n])
+        for (group, column), values in zip(columns, self.values, strict=True):
+            if group in _TIMES:
+                validity, nulls = bitmaps.nonzero(values[: self._n])
             else:
-                validity, nulls = bitmaps.carried_by(self._group.carried_by)
-            kind = TICKS.schema.field(column).type
-            arrays[column] = pa.Array.from_buffers(kind, self._n, [validity, values], nulls)
+                validity, nulls = bitmaps.carried_by(group.carried_by)
+            at = values.ctypes.data - self.values.ctypes.data
+            buffers = [validity, self._buffer.slice(at, self._n * values.itemsize)]
+            arrays[column] = pa.Array.from_buffers(TICKS.schema.field(column).type, self._n, buffers, nulls)
         return arrays
 
 
