@@ -13,11 +13,10 @@ therefore a whole file, but it is not in the table before a commit names it.
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -59,7 +58,7 @@ def write_file(
     return DataFile(relative, size, dict(values), rows.num_rows, stats)
 
 
-def write_parquet(rows: pa.Table, path: Path | os.PathLike[str]) -> None:
+def write_parquet(rows: pa.Table, path: Path | BinaryIO) -> None:
     """Write one Parquet file with the project's encodings. Raises OSError."""
     strings, encodings = [], {}
     for field in rows.schema:
