@@ -46,3 +46,14 @@ class InstrumentError(IngestError):
 
 class SessionError(IngestError):
     """A connection was told to do what its state does not allow."""
+
+
+class WireValueError(WireError):
+    """One value of a table does not fit into a packet. `row` counts from 0 in the table."""
+
+    def __init__(self, column: str, row: int, value: object, expected: str) -> None:
+        super().__init__(f"{column}, row {row}: got {value!r}, expected {expected}")
+        self.column = column
+        self.row = row
+        self.value = value
+        self.expected = expected

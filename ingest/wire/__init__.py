@@ -1,6 +1,7 @@
 """Kite's binary packets, sans-I/O: bytes to columns and back, and where every byte went."""
 
 from ingest.wire.decode import decode_frames, decode_frames_with_report
+from ingest.wire.encode import encode_frames, encode_packets, encode_payload
 from ingest.wire.layouts import EXCHANGES, LAYOUTS, MODES, Layout, Mode, divisor_of, exchange_of
 from ingest.wire.walk import Quarantined, Reason, Walk, WireReport, walk
 
@@ -17,6 +18,9 @@ __all__ = [
     "decode_frames",
     "decode_frames_with_report",
     "divisor_of",
+    "encode_frames",
+    "encode_packets",
+    "encode_payload",
     "exchange_of",
     "walk",
 ]
