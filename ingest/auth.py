@@ -119,13 +119,12 @@ class KiteRest:
 
     def _error(self, method: str, path: str, response: httpx.Response) -> AuthError | RestError:
         payload = _json(response)
-        message, error_type = response.text[:MAX_QUOTED], ""
+        message, error_type = response.text, ""
         if isinstance(payload, dict):
             message, error_type = str(payload.get("message", "")), str(payload.get("error_type", ""))
         status = response.status_code
-        text = self._redact(
-            f"{method} {path} for account {self.account.name}: {status} {error_type} {message}".rstrip()[:MAX_QUOTED]
-        )
+        text = f"{method} {path} for account {self.account.name}: {status} {error_type} {message}".rstrip()
+        text = self._redact(text)[:MAX_QUOTED]  # in this order: half a secret would pass
         if status in (401, 403) or error_type == TOKEN_ERROR:
             return AuthError(text)
         retryable = status == 429 or status >= 500

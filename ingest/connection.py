@@ -37,6 +37,7 @@ from storage.journal import Kind
 HEADERS: Final = {"X-Kite-Version": "3"}
 USER_AGENT: Final = "kitelake"
 WRITE_LIMIT_BYTES: Final = 1 << 20  # all messages of a full connection fit, so that sending hardly ever waits
+MAX_MESSAGE: Final = 500  # characters of an event's message
 FORCE_SECONDS: Final = 0.25  # on top of the close timeout, for a peer that does not even read
 
 log = logging.getLogger(__name__)
@@ -47,8 +48,8 @@ class Event(StrEnum):
 
     CONNECTED = "connected"  # the handshake is done. opening: its number, from 1
     RESUMED = "resumed"  # after a reconnect everything is subscribed again. down_seconds, instruments
-    CLOSED = "closed"  # an open socket ended. by: us or peer; clean; of the peer also: reason, code; retry_in_seconds
-    REFUSED = "refused"  # an attempt failed. reason, code; retry_in_seconds
+    CLOSED = "closed"  # an open socket ended. by: us or peer; clean; if not as wanted: reason, code, retry_in_seconds
+    REFUSED = "refused"  # an attempt failed. reason, code, retry_in_seconds
     FAILED = "failed"  # no further attempt is made. reason, code
     SILENT = "silent"  # nothing came for too long: the peer counts as dead. silent_seconds
     SUBSCRIBED = "subscribed"  # was sent. tokens
@@ -57,9 +58,7 @@ class Event(StrEnum):
 
 
 _LEVEL: Final = {
-    Event.REFUSED: logging.WARNING,
     Event.SILENT: logging.WARNING,
-    Event.FAILED: logging.ERROR,
     Event.SUBSCRIBED: logging.DEBUG,
     Event.UNSUBSCRIBED: logging.DEBUG,
     Event.MODE: logging.DEBUG,
@@ -327,9 +326,11 @@ class KiteConnection:
         if before is State.CLOSING:
             text = "closed by us" if clean else f"closed by us, by force: {failure.message}"
             self._event(Event.CLOSED, text, by="us", clean=clean)
+            self._lost_at = None
         elif before is State.OPEN:
             self._lost_at = self._traffic.last_bytes_at
-            self._event(Event.CLOSED, failure.message, by="peer", clean=clean, **data)
+            by = "us" if failure.reason is Reason.SILENT else "peer"
+            self._event(Event.CLOSED, failure.message, by=by, clean=clean, **data)
         elif delay is not None:
             self._event(Event.REFUSED, failure.message, **data)
         if self.session.state is State.FAILED:
@@ -337,8 +338,8 @@ class KiteConnection:
         return delay
 
     def _event(self, event: Event, message: str, **data: Any) -> None:
-        text = self._redact(message)
-        level = logging.WARNING if data.get("by") == "peer" else _LEVEL.get(event, logging.INFO)
+        text = self._redact(message)[:MAX_MESSAGE]  # in this order: half a secret would pass
+        level = logging.WARNING if "reason" in data else _LEVEL.get(event, logging.INFO)
         log.log(level, "%s/%d %s: %s", self.account.name, self.number, event, text)
         payload = json.dumps({"event": event, "message": text, "data": data}).encode()
         try:

@@ -30,7 +30,6 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from ingest.errors import SessionError
 from ingest.wire import Mode
 
-MAX_QUOTED: Final = 200  # characters of a server's answer that a message quotes
 SLOW_JITTER: Final = 0.25  # a slow retry takes up to this share longer, so that connections do not return in step
 MAX_DOUBLINGS: Final = 30
 
@@ -140,8 +139,10 @@ RETRY: Final[Mapping[Reason, Retry]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong. `message` may quote the server or a library: redact it before it leaves. `code` is the HTTP
-    status, or the code of the close frame."""
+    """What went wrong. `code` is the HTTP status, or the code of the close frame.
+
+    `message` may quote the server or a library at length: it is to be redacted, and then cut, before it leaves.
+    """
 
     reason: Reason
     message: str
@@ -159,20 +160,20 @@ def classify(error: BaseException) -> Failure:
         status = error.response.status_code
         message = f"the server answered {status} {error.response.reason_phrase}"
         if body := bytes(error.response.body or b"").decode("utf-8", "replace").strip():
-            message += f": {body[:MAX_QUOTED]}"
+            message += f": {body}"
         if status in (401, 403):
             return Failure(Reason.CREDENTIALS, f"{message} (is the access token of today?)", status)
         if status == 429:
             return Failure(Reason.BUSY, message, status)
         return Failure(Reason.SERVER if status >= 500 else Reason.REFUSED, message, status)
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Failure(Reason.CERTIFICATE, f"the server's certificate is not valid: {error.verify_message}")
+        return Failure(Reason.CERTIFICATE, f"the server's certificate is not valid: {error}")
     if isinstance(error, InvalidURI):
         return Failure(Reason.ADDRESS, "the address cannot be used")  # the library's text quotes the URL
     if isinstance(error, ConnectionClosed):
         code = error.rcvd.code if error.rcvd is not None else None
         cause = f" ({type(error.__cause__).__name__}: {error.__cause__})" if error.__cause__ is not None else ""
-        return Failure(Reason.DROPPED, f"{error}{cause}"[: 2 * MAX_QUOTED], code)
+        return Failure(Reason.DROPPED, f"{error}{cause}", code)
     if isinstance(error, OSError | EOFError) or isinstance(error.__cause__, OSError | EOFError):
         return Failure(Reason.NETWORK, text)  # TimeoutError, name lookup and TLS errors among them
     if isinstance(error, InvalidHandshake):
