@@ -1,0 +1,15 @@
+"""What a query can fail with."""
+
+from storage.errors import KitelakeError
+
+
+class QueryError(KitelakeError):
+    """A query cannot be answered. For a mistake in SQL the text is DuckDB's."""
+
+
+class NoLakeError(QueryError):
+    """The path is no data folder, or one in which nothing was captured yet."""
+
+
+class MissingLibraryError(QueryError, ImportError):
+    """A result was asked for in the form of a library that is not installed."""

@@ -1,0 +1,188 @@
+"""A data folder as SQL: `Lake` answers queries over everything that was captured until that moment.
+
+Reading never writes to the folder and takes no lock, so any number of processes may query while another captures.
+"""
+
+import functools
+import re
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import duckdb
+
+from queries.errors import NoLakeError, QueryError
+from queries.lake.snapshot import Snapshots, Source
+from queries.lake.views import View, Views, create_view, open_duckdb, plain_root
+from queries.result import Result, typed_errors
+from storage import schema
+from storage.decoded import Decoder
+from storage.layout import DataLayout
+
+__all__ = ["Lake", "Parameters"]
+
+Parameters = Sequence[object] | Mapping[str, object] | None
+FIXABLE = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several statements
+
+
+class Lake:
+    """The tables of a data folder as DuckDB views: `ticks`, `instruments`, `orders`, `events`, `quarantine`.
+
+    Each call of `sql` sees what was captured until then, committed or not, each row once. Safe to use from several
+    threads, which take turns. Use it as a context manager, or `close` it.
+    """
+
+    def __init__(self, root: Path | str, decoder: Decoder) -> None:
+        """Raises NoLakeError if `root` is no data folder."""
+        self.root = Path(root).absolute()
+        _check_folder(self.root)
+        self._lock = threading.RLock()
+        self._snapshots = Snapshots(DataLayout(plain_root(self.root)), decoder)
+        self._con = open_duckdb()
+        self._views = Views(self._con)
+        self._closed = False
+        # Also at the end of the process, while DuckDB's own module is still whole.
+        self._finalizer = weakref.finalize(self, _close, self._con, self._snapshots)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of the views."""
+        return tuple(schema.TABLES)
+
+    def sql(self, query: str, params: Parameters = None) -> Result:
+        """Run a query. `params` fill `?` by position or `$name` by name.
+
+        Anything DuckDB knows may be said. Of several statements, the last one's result is returned. A SELECT runs
+        when its result is fetched, over what was captured until this call; everything else runs now.
+
+        Raises QueryError with DuckDB's message.
+        """
+        with self._lock, typed_errors():
+            views = self._look()
+            statements = self._con.extract_statements(query)
+            if not statements:
+                raise QueryError("the query is empty: expected an SQL statement")
+            *first, last = statements
+            for statement in first:
+                self._con.execute(statement)
+            values = _values(params)
+            if last.type not in FIXABLE:
+                return Result(self._con.sql(last, params=values), None, views)
+            text = fixed_text(last.query, views)
+            try:
+                relation = self._con.sql(text, params=values)
+            except duckdb.Error as error:
+                raise QueryError(_moved_up(str(error), text != last.query)) from error
+            # A relation that is all that is left of a result still needs its views.
+            weakref.finalize(relation, _let_go, views).atexit = False
+            return Result(relation, functools.partial(self._again, text, values), views)
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A DuckDB database of its own with the views as of now, which the caller closes.
+
+        The views stay as they are: what is captured later is not in them.
+        """
+        with self._lock, typed_errors():
+            self._look()
+            con = open_duckdb()
+            for source in self._sources:
+                create_view(con, source.spec.name, source)
+            return con
+
+    def close(self) -> None:
+        """Close files and the database. Results that were not fetched can no longer be. Idempotent."""
+        with self._lock:
+            self._closed = True
+            self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Lake({str(self.root)!r}{', closed' if self._closed else ''})"
+
+    def _look(self) -> Mapping[str, View]:
+        """Bring the views up to date."""
+        if self._closed:
+            raise QueryError(f"{self!r}: it cannot be queried any more")
+        self._sources: list[Source] = self._snapshots.latest()
+        return self._views.update(self._sources)
+
+    def _again(self, text: str, values: object) -> duckdb.DuckDBPyRelation:
+        """The same relation on a connection of its own."""
+        return self._con.cursor().sql(text, params=values)
+
+
+def fixed_text(query: str, views: Mapping[str, View]) -> str:
+    """A SELECT that reads these views, and no newer ones, by the plain names that it says.
+
+    One line is put before it.
+    """
+    named = [view for name, view in views.items() if re.search(rf"\b{name}\b", query, re.IGNORECASE)]
+    if not named:
+        return query
+    head = "WITH " + ", ".join(view.cte() for view in named)
+    if re.match(r"\s*(select|from)\b", query, re.IGNORECASE):
+        return f"{head}\n{query}"
+    # It may have a WITH of its own, or be one of the statements that take none, such as SUMMARIZE.
+    return f"{head} SELECT * FROM (\n{_without_semicolon(query)}\n)"  # noqa: S608 - it is the user's own SQL
+
+
+def _without_semicolon(query: str) -> str:
+    at = [offset for offset, kind in duckdb.tokenize(query) if kind != duckdb.token_type.comment]
+    end = len(query)
+    while at and query.startswith(";", at[-1]):
+        end = at.pop()
+    return query[:end]
+
+
+def _moved_up(message: str, moved: bool) -> str:
+    """DuckDB's message, with the line as the user counts."""
+    if not moved:
+        return message
+    return re.sub(r"^LINE (\d+):", lambda found: f"LINE {int(found[1]) - 1}:", message, flags=re.MULTILINE)
+
+
+def _values(params: Parameters) -> object:
+    if params is None:
+        return None
+    if isinstance(params, str | bytes):
+        raise QueryError(f"params: got {type(params).__name__}, expected a list or a dict")
+    return dict(params) if isinstance(params, Mapping) else list(params)
+
+
+def _check_folder(root: Path) -> None:
+    """Raises NoLakeError if the folder is not what a capture makes."""
+    start = "To capture some ticks of a simulated market: kitelake demo"
+    if not root.exists():
+        raise NoLakeError(f"{root}: there is no such folder. {start}")
+    if not root.is_dir():
+        raise NoLakeError(f"{root}: got a file, expected a data folder. {start}")
+    try:
+        found = sorted(path.name for path in root.iterdir())
+    except OSError as error:
+        raise NoLakeError(f"{root}: cannot be read: {error.strerror}") from error
+    layout = DataLayout(root)
+    if any(path.exists() for path in (layout.journal, layout.lock, *map(layout.table, schema.TABLES))):
+        return
+    if not found:
+        raise NoLakeError(f"{root}: the folder is empty, nothing was captured yet. {start}")
+    some = ", ".join(found[:5]) + (", …" if len(found) > 5 else "")
+    raise NoLakeError(f"{root}: got a folder with {some}; expected a data folder with a journal and tables")
+
+
+def _let_go(_: object) -> None:
+    """What a finalizer calls that only keeps something alive until then."""
+
+
+def _close(con: duckdb.DuckDBPyConnection, snapshots: Snapshots) -> None:
+    snapshots.close()
+    con.close()
