@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from storage.errors import TableError
+from storage.errors import RowsError, TableError
 from storage.files import DataFile, make_folders, sync_file, sync_folder
 from storage.layout import table_file
 from storage.schema import Table
@@ -37,10 +37,10 @@ def write_file(
 ) -> DataFile:
     """Write `rows` (the table's `file_schema`; strings may be dictionary-encoded) as `<partition>/<stem>.parquet`.
 
-    A file of that name that is there already is replaced. Raises TableError for rows of another schema, or if the
-    disk does not take the file.
+    A file of that name that is there already is replaced. Raises RowsError for rows of another schema, TableError if
+    the disk does not take the file.
     """
-    rows = _canonical(spec, rows)
+    rows = canonical_rows(spec, rows)
     relative = table_file(values, stem)
     target = table_folder / relative
     staged = staging / f"{spec.name}-{relative.replace('/', '-')}"
@@ -106,17 +106,17 @@ def column_stats(rows: pa.Table, columns: Sequence[str]) -> dict[str, object]:
     return {"numRecords": rows.num_rows, "minValues": least, "maxValues": most, "nullCount": nulls}
 
 
-def _canonical(spec: Table, rows: pa.Table) -> pa.Table:
-    """The rows in one chunk a column, so that equal rows give equal pages. Raises TableError for other columns."""
+def canonical_rows(spec: Table, rows: pa.Table) -> pa.Table:
+    """The rows in one chunk a column, so that equal rows give equal pages. Raises RowsError for other columns."""
     for field in spec.file_schema:
         at = rows.schema.get_field_index(field.name)
         got = rows.schema.field(at).type if at >= 0 else None
         plain = got.value_type if got is not None and pa.types.is_dictionary(got) else got
         if plain != field.type:
-            raise TableError(f"rows for {spec.name}: got {field.name} as {got}, expected {field.type}")
+            raise RowsError(f"rows for {spec.name}: got {field.name} as {got}, expected {field.type}")
     if len(rows.schema) != len(spec.file_schema):
         extra = sorted(set(rows.schema.names) - set(spec.file_schema.names))
-        raise TableError(f"rows for {spec.name}: got columns {extra} that the table does not have")
+        raise RowsError(f"rows for {spec.name}: got columns {extra} that the table does not have")
     return rows.select(spec.file_schema.names).unify_dictionaries().combine_chunks()
 
 

@@ -36,5 +36,9 @@ class TableMissingError(TableError):
     """The table does not exist yet."""
 
 
+class RowsError(StorageError):
+    """Rows are not those of the table that they are for."""
+
+
 class DataFolderError(StorageError):
     """The data folder cannot be used: not writable, or held by another process."""

@@ -13,6 +13,8 @@ What the writer promises:
   it clean. `sync` raises once, the writer goes on in a new segment, and the records in question are counted in
   `unconfirmed_records`. They are not written a second time: `durable_records` then stays that much below `records`.
 
+The writer holds a lock on its stream, which ends with the process: so others know whether a stream still grows.
+
 Threads: `append`, `flush`, `channel` and `close` belong to one thread (the event loop's). `sync` may run in another at
 the same time; it alone waits for the disk.
 """
@@ -28,6 +30,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from storage.errors import JournalError, JournalSyncError, JournalWriteError
 from storage.files import sync_data, sync_folder
@@ -56,6 +59,7 @@ __all__ = [
     "JournalWriter",
     "Kind",
     "SegmentReader",
+    "is_alive",
     "segments",
     "streams",
 ]
@@ -65,6 +69,7 @@ MAX_CHANNELS: Final = 1 << 16
 _KIND_SHIFT: Final = 16
 _CHANNEL_MASK: Final = (1 << _KIND_SHIFT) - 1
 _NEW_SUFFIX: Final = ".new"
+_LOCK_SECONDS: Final = 10.0
 
 
 @dataclass(eq=False)
@@ -131,6 +136,12 @@ class JournalWriter:
             folder.mkdir(parents=True)
         except OSError as error:
             raise JournalError(f"stream {stream}: cannot create {folder}: {error.strerror}") from error
+        # Whoever asks whether the stream is alive holds the lock for a moment.
+        self._alive = FileLock(layout.stream_lock(stream), thread_local=False)
+        try:
+            self._alive.acquire(timeout=_LOCK_SECONDS)
+        except (OSError, Timeout) as error:
+            raise JournalError(f"stream {stream}: cannot lock {self._alive.lock_file}: {error}") from error
         self._changed_folders.update((folder.parent, folder.parent.parent))
         self._open_segment()
 
@@ -193,7 +204,15 @@ class JournalWriter:
         segment = self._current or self._next_segment()
         self._seal(segment, SEALED | FINAL)
         self._closed = True
-        self.sync()
+        try:
+            self.sync()
+        finally:
+            self._alive.release()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` has sealed the stream: nothing can be appended any more."""
+        return self._closed
 
     @property
     def records(self) -> int:
@@ -387,6 +406,22 @@ def segments(layout: DataLayout, stream: str) -> list[int]:
         with contextlib.suppress(ValueError):
             numbers.append(parse_segment(path)[1])
     return sorted(numbers)
+
+
+def is_alive(layout: DataLayout, stream: str) -> bool:
+    """Whether a process is writing the stream. A stream that has segments and is not alive will never grow again."""
+    path = layout.stream_lock(stream)
+    if not path.exists():
+        return False
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError as error:
+        raise JournalError(f"stream {stream}: cannot lock {path}: {error.strerror}") from error
+    lock.release()
+    return False
 
 
 def _list(folder: Path) -> list[Path]:

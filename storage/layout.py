@@ -4,6 +4,7 @@
       kitelake.lock                       held by the service that captures into this folder
       writer.lock                         held by the one process that commits to the tables
       journal/<stream>/<segment>.journal  raw frames, in the order in which they came
+      journal/<stream>/stream.lock        held by the process that writes the stream
       staging/                            files being written; on the same file system as the tables
       <table>/_delta_log/…                a Delta table's log
       <table>/date=2026-11-22/exchange=NSE/<stream>-<segment>.parquet
@@ -59,6 +60,10 @@ class DataLayout:
         if STREAM_PATTERN.fullmatch(stream) is None:
             raise ValueError(f"stream {stream!r}: expected letters, digits, '.', '_' and '-', at most 80")
         return self.journal / stream
+
+    def stream_lock(self, stream: str) -> Path:
+        """Held while a process writes the stream: a stream is dead when nobody holds it."""
+        return self.stream(stream) / "stream.lock"
 
     def segment(self, stream: str, number: int) -> Path:
         return self.stream(stream) / segment_name(number)

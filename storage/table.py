@@ -167,6 +167,11 @@ class LakeTable:
         entries = [e for e in self.snapshot().entries if day is None or e.values.get("date") == day]
         return pa.concat_tables([schema.empty_table(), *(self._read_file(entry, schema) for entry in entries)])
 
+    def transaction(self, application: str) -> int | None:
+        """An application's version in the newest version of the table. Cheaper than a snapshot."""
+        with self._lock:
+            return _transaction(self._fresh(), application)
+
     def transaction_at(self, version: int, application: str) -> int | None:
         """An application's version as of a version of the table."""
         with self._lock:
