@@ -45,10 +45,6 @@ def parse_instruments(data: bytes, *, date: datetime.date) -> pa.Table:
     that stands twice, or more than 1 % of the rows without a token, a symbol, a type, a segment or an exchange.
     """
     raw, ragged = _read(data)
-    missing = [name for name in COLUMNS if name not in raw.column_names]
-    if missing:
-        found = ", ".join(raw.column_names)[:200]
-        raise InstrumentError(f"the instrument list lacks {', '.join(missing)}; its columns are: {found}")
     columns = {name: _cast(raw[name], INSTRUMENTS.schema.field(name).type) for name in COLUMNS}
     columns["symbol"] = pc.binary_join_element_wise(columns["exchange"], columns["tradingsymbol"], ":")
     columns["date"] = pa.repeat(pa.scalar(date, pa.date32()), raw.num_rows)
@@ -87,12 +83,20 @@ def _read(data: bytes) -> tuple[pa.Table, int]:
         ragged += 1
         return "skip"
 
-    header = data.partition(b"\n")[0].decode("utf-8", "replace").strip().split(",")
+    try:
+        header = [name.strip().strip('"') for name in data.decode().lstrip().partition("\n")[0].split(",")]
+    except UnicodeDecodeError as error:
+        raise InstrumentError(f"the instrument list is not UTF-8: byte {error.start} is not") from error
+    if missing := [name for name in COLUMNS if header.count(name) != 1]:
+        found = ", ".join(header)[:200]
+        raise InstrumentError(f"the instrument list lacks {', '.join(missing)}; its columns are: {found}")
     try:
         table = pyarrow.csv.read_csv(
-            pa.py_buffer(data),
+            pa.py_buffer(data.lstrip()),
             # One block: a file of this kind has some 10 MB, and rows are skipped in the order of the file.
-            read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=len(data) + 1),
+            read_options=pyarrow.csv.ReadOptions(
+                use_threads=False, block_size=len(data) + 1, column_names=header, skip_rows=1
+            ),
             parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=skip),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=[""]
@@ -111,7 +115,9 @@ def _cast(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     fits = pc.match_substring_regex(trimmed, _PATTERNS[kind])
     values = pc.if_else(fits, trimmed, None)
     if kind == pa.date32():
-        return pc.cast(pc.strptime(values, "%Y-%m-%d", "s", error_is_null=True), kind)
+        # strptime takes the 30th of February for the 2nd of March: only what reads back the same is a day.
+        days = pc.strptime(values, "%Y-%m-%d", "s", error_is_null=True)
+        return pc.cast(pc.if_else(pc.equal(pc.strftime(days, "%Y-%m-%d"), values), days, None), kind)
     return pc.cast(values, kind)
 
 
