@@ -115,9 +115,11 @@ def _cast(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     fits = pc.match_substring_regex(trimmed, _PATTERNS[kind])
     values = pc.if_else(fits, trimmed, None)
     if kind == pa.date32():
+        few = pc.unique(values)  # thousands of rows share a day
+        days = pc.strptime(few, "%Y-%m-%d", "s", error_is_null=True)
         # strptime takes the 30th of February for the 2nd of March: only what reads back the same is a day.
-        days = pc.strptime(values, "%Y-%m-%d", "s", error_is_null=True)
-        return pc.cast(pc.if_else(pc.equal(pc.strftime(days, "%Y-%m-%d"), values), days, None), kind)
+        days = pc.if_else(pc.equal(pc.strftime(days, "%Y-%m-%d"), few), days, None)
+        return pc.cast(days.take(pc.index_in(values, few)), kind)
     return pc.cast(values, kind)
 
 
