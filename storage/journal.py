@@ -91,8 +91,8 @@ class _Segment:
 class JournalWriter:
     """Writes one stream. Opens its first segment at once, so that an unusable folder shows before the first frame.
 
-    A segment is sealed and the next one begun when a flush finds `segment_bytes` reached or, if there is a record in
-    it, `segment_seconds` passed. Counts of records are those of callers: the writer's own channel tables are left out.
+    A segment with records in it is sealed, and the next one begun, when a flush finds `segment_bytes` reached or
+    `segment_seconds` passed. Counts of records are those of callers: the writer's own channel tables are left out.
     Raises JournalError if the stream exists already or its folder cannot be written.
     """
 
@@ -177,8 +177,8 @@ class JournalWriter:
             segment = self._next_segment()
         while self._tags:
             self._write_block(segment)
-        is_old = segment.written_records and self._monotonic() - segment.opened_at >= self.segment_seconds
-        if segment.size >= self.segment_bytes or is_old:
+        age_seconds = self._monotonic() - segment.opened_at
+        if segment.written_records and (segment.size >= self.segment_bytes or age_seconds >= self.segment_seconds):
             self._next_segment()
 
     def sync(self) -> None:
