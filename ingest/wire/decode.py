@@ -197,7 +197,7 @@ class _Rows:
         offsets, lengths = self._offsets[low:high], self._lengths[low:high]
         only = int(lengths[0])
         if self._mixed is None or bool(np.all(lengths == only)):
-            packets = self._windows[only][offsets].view(">i4").reshape(len(offsets), -1)
+            packets = self._windows[only][offsets].view(">i4").reshape(len(offsets), only // 4)
             wanted = self._wanted[only]
         else:
             packets = self._gather_mixed(self._mixed[: len(offsets)], offsets, lengths)
@@ -212,7 +212,7 @@ class _Rows:
             places = np.flatnonzero(lengths == length)
             packets = window[offsets[places]]
             if length in _INDEX:
-                words = packets.view(">i4").reshape(len(places), -1)
+                words = packets.view(">i4").reshape(len(places), length // 4)
                 for source, target in enumerate(_INDEX_WORDS[: words.shape[1]]):
                     rows[places, target] = words[:, source]
             else:
