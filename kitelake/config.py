@@ -31,18 +31,18 @@ class _Section(BaseModel):
 class SimulatorSection(_Section):
     """The embedded simulator. Without this section the service speaks to the broker."""
 
-    seed: int = Field(1, ge=0, description="the same seed gives the same market")
-    instruments: int = Field(10_000, ge=100, le=100_000, description="size of the simulated market")
-    rate: float = Field(1.0, gt=0, le=100, description="activity: 2.0 ticks twice as often")
-    port: int = Field(0, ge=0, le=65_535, description="WebSocket port on loopback; 0 takes a free one")
-    api_port: int = Field(0, ge=0, le=65_535, description="REST port on loopback; 0 takes a free one")
+    seed: int = Field(default=1, ge=0, description="the same seed gives the same market")
+    instruments: int = Field(default=10_000, ge=100, le=100_000, description="size of the simulated market")
+    rate: float = Field(default=1.0, gt=0, le=100, description="activity: 2.0 ticks twice as often")
+    port: int = Field(default=0, ge=0, le=65_535, description="WebSocket port on loopback; 0 takes a free one")
+    api_port: int = Field(default=0, ge=0, le=65_535, description="REST port on loopback; 0 takes a free one")
 
 
 class Endpoints(_Section):
     """Where the broker is."""
 
-    ws: str = Field("wss://ws.kite.trade", pattern=r"^wss?://")
-    api: str = Field("https://api.kite.trade", pattern=r"^https?://")
+    ws: str = Field(default="wss://ws.kite.trade", pattern=r"^wss?://")
+    api: str = Field(default="https://api.kite.trade", pattern=r"^https?://")
 
 
 class AccountSection(_Section):
@@ -56,11 +56,11 @@ class AccountSection(_Section):
 class Select(_Section):
     """Instruments picked from the day's list; what is left out does not restrict."""
 
-    exchange: str | None = Field(None, description="as in NSE, NFO, MCX")
-    segment: str | None = Field(None, description="as in INDICES, NFO-OPT")
+    exchange: str | None = Field(default=None, description="as in NSE, NFO, MCX")
+    segment: str | None = Field(default=None, description="as in INDICES, NFO-OPT")
     types: tuple[Literal["EQ", "FUT", "CE", "PE"], ...] = ()
-    names: tuple[str, ...] = Field((), description="the `name` column: the underlying of a derivative")
-    expiries: int | None = Field(None, ge=1, description="the nearest n expiries of each name")
+    names: tuple[str, ...] = Field(default=(), description="the `name` column: the underlying of a derivative")
+    expiries: int | None = Field(default=None, ge=1, description="the nearest n expiries of each name")
 
     @model_validator(mode="after")
     def _not_everything(self) -> Self:
@@ -73,8 +73,8 @@ class SubscriptionList(_Section):
     """A list of instruments and the mode to stream them in."""
 
     name: str = Field(min_length=1)
-    mode: Mode
-    instruments: tuple[str | int, ...] = Field((), description="`EXCHANGE:TRADINGSYMBOL`, or bare tokens")
+    mode: Mode | None = Field(default=None, description="None: `capture.default_mode`")
+    instruments: tuple[str | int, ...] = Field(default=(), description="`EXCHANGE:TRADINGSYMBOL`, or bare tokens")
     select: Select | None = None
 
     @model_validator(mode="after")
@@ -87,17 +87,17 @@ class SubscriptionList(_Section):
 class JournalSection(_Section):
     """The journal: what is received is in it before anything else happens to it."""
 
-    flush_milliseconds: float = Field(10, gt=0, le=1000, description="at most this old when handed to the system")
-    sync_milliseconds: float = Field(100, gt=0, le=10_000, description="at most this old when synced to the disk")
-    segment_seconds: float = Field(10, gt=0, le=3600, description="a segment becomes Parquet at this age …")
-    segment_bytes: int = Field(64 * 2**20, ge=2**16, le=2**30, description="… or at this size, whichever is first")
-    keep_hours: float = Field(24, ge=1, description="how long segments are kept once their rows are in the tables")
+    flush_milliseconds: float = Field(default=10, gt=0, le=1000, description="at most this old when handed to the system")
+    sync_milliseconds: float = Field(default=100, gt=0, le=10_000, description="at most this old when synced to the disk")
+    segment_seconds: float = Field(default=10, gt=0, le=3600, description="a segment becomes Parquet at this age …")
+    segment_bytes: int = Field(default=64 * 2**20, ge=2**16, le=2**30, description="… or at this size, whichever is first")
+    keep_hours: float = Field(default=24, ge=1, description="how long segments are kept once their rows are in the tables")
 
 
 class InstrumentsSection(_Section):
     """The broker's instrument list, fetched at every start and once a day."""
 
-    fetch_at: dt.time = Field(dt.time(8, 35), description="IST")
+    fetch_at: dt.time = Field(default=dt.time(8, 35), description="IST")
 
 
 class LogSection(_Section):

@@ -13,32 +13,32 @@ from typing import Any, Literal, TextIO
 from zoneinfo import ZoneInfo
 
 import structlog
+from pydantic import SecretStr
 from structlog.typing import EventDict, WrappedLogger
 
+from ingest.redact import MASK, Redactor
+
 IST = ZoneInfo("Asia/Kolkata")
-_MASK = "[secret]"
 _IN_URLS = re.compile(
     r"((?:access_token|api_key|request_token|checksum|enctoken)=)[^&\s'\"]+|(Authorization:?\s*token\s+)\S+",
     re.IGNORECASE,
 )
 
 
-class Redactor:
-    """Masks secrets in text: those it was told and those that a URL or a header gives away."""
+class LogRedactor:
+    """Masks secrets in text: those it was told, and those that a URL or a header gives away by where they stand."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = sorted((re.escape(secret) for secret in secrets if len(secret) >= 4), key=len, reverse=True)
-        self._known = re.compile("|".join(known)) if known else None
+        self._known = Redactor(SecretStr(secret) for secret in secrets)
 
     def __call__(self, text: str) -> str:
-        text = _IN_URLS.sub(lambda match: f"{match[1] or match[2]}{_MASK}", text)
-        return self._known.sub(_MASK, text) if self._known else text
+        return self._known(_IN_URLS.sub(lambda match: f"{match[1] or match[2]}{MASK}", text))
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
     """Renders a record and redacts the result, tracebacks included."""
 
-    def __init__(self, redact: Redactor, **options: Any) -> None:
+    def __init__(self, redact: LogRedactor, **options: Any) -> None:
         super().__init__(**options)
         self._redact = redact
 
@@ -77,7 +77,7 @@ def configure_logs(
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         _Formatter(
-            Redactor(secrets),
+            LogRedactor(secrets),
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
         )

@@ -1,0 +1,5 @@
+"""`python -m kitelake`: the command line."""
+
+from kitelake.cli import main
+
+main()

@@ -1,0 +1,59 @@
+"""The writer process: `python -m kitelake.writer`, started and restarted by the service.
+
+Settings come as one line of JSON on standard input; a line of JSON goes to standard output for each committed segment.
+It ends when the live stream's last segment is committed, or after the present segment once its standard input ends,
+which is how it learns that the service has died. Whatever it leaves, its successor takes up where the tables say.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+import structlog
+
+from ingest.derive import JournalDecoder
+from kitelake.logs import configure_logs
+from storage.layout import DataLayout
+from storage.writer import SegmentCommitted, SegmentWriter
+
+_NICENESS = 5  # the sockets come first
+
+
+def main() -> None:
+    """Commit segments until told to end."""
+    settings = json.loads(sys.stdin.readline())
+    configure_logs(settings["log_level"], settings["log_format"])
+    for name in (signal.SIGINT, signal.SIGTERM):  # the service decides when; it ends our standard input
+        signal.signal(name, signal.SIG_IGN)
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(_NICENESS)
+    stop = threading.Event()
+    threading.Thread(target=_watch_standard_input, args=(stop,), daemon=True).start()
+    writer = SegmentWriter(
+        DataLayout(Path(settings["data"])),
+        JournalDecoder(),
+        live_stream=settings["live_stream"],
+        keep_hours=settings["keep_hours"],
+        on_commit=_report,
+    )
+    structlog.get_logger().debug("writer started", pid=os.getpid())
+    writer.run(poll_seconds=settings["poll_seconds"], stop=stop)
+
+
+def _watch_standard_input(stop: threading.Event) -> None:
+    sys.stdin.read()
+    stop.set()
+
+
+def _report(segment: SegmentCommitted) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the service has died; standard input tells
+        print(json.dumps(asdict(segment)), flush=True)  # noqa: T201 (this is the protocol)
+
+
+if __name__ == "__main__":
+    main()
