@@ -1,13 +1,13 @@
 """What a query can fail with."""
 
-from storage.errors import KitelakeError
+from storage.errors import DataFolderError, KitelakeError
 
 
 class QueryError(KitelakeError):
     """A query cannot be answered. For a mistake in SQL the text is DuckDB's."""
 
 
-class NoLakeError(QueryError):
+class NoLakeError(QueryError, DataFolderError):
     """The path is no data folder, or one in which nothing was captured yet."""
 
 

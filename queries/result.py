@@ -7,6 +7,7 @@ fetched several times. Each fetch runs the query.
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
@@ -86,7 +87,9 @@ class Result:
     def df(self) -> pd.DataFrame:
         """All rows as a pandas DataFrame. Raises MissingLibraryError without pandas."""
         _require("pandas")
-        with typed_errors():
+        with typed_errors(), warnings.catch_warnings():
+            # DuckDB 2.0 still says `inplace` to pandas, which is nothing that the user could change.
+            warnings.filterwarnings("ignore", "The inplace keyword", DeprecationWarning)
             return self._relation.df()
 
     def pl(self) -> pl.DataFrame:

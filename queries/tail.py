@@ -6,9 +6,11 @@ that a row is the same row before and after its commit. Together they are what w
 
 1. The watermark is read first, the journal's folder after. A segment that is committed in between is in the folder
    still, and is read from there; the watermark that was read decides.
-2. Segments disappear only after they were committed, oldest first. If one above the watermark is not there, the
-   watermark is old: `Vanished` tells the caller to begin again with a newer one.
-3. A segment grows only at its end, and a later one appears only when it is complete. So what is read is a prefix of
+2. Segments disappear only after they were committed. If one above the watermark is not there, the watermark is old:
+   `Vanished` tells the caller to begin again with a newer one.
+3. A segment that the writer will put into quarantine as a whole, because no decoder takes it, has no rows here either.
+   Other damage is in quarantine as soon as the segment is complete.
+4. A segment grows only at its end, and a later one appears only when it is complete. So what is read is a prefix of
    what was journalled, whatever the capturing process does meanwhile. A torn end is just where the tail ends.
 
 Between calls the decoded rows are kept: only blocks that arrived since are read and decoded. Nothing is ever written
@@ -16,7 +18,8 @@ and no lock is taken.
 """
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,12 +27,16 @@ import pyarrow as pa
 
 from storage import schema
 from storage.decoded import Decoder, Part, SymbolLookup
-from storage.errors import JournalError, JournalVersionError
-from storage.journal import SegmentReader, segments, streams
+from storage.errors import JournalError, JournalVersionError, KitelakeError
+from storage.journal import Damage, SegmentReader, segments, streams
 from storage.layout import DataLayout
+from storage.quarantine import damage_parts
+from storage.schema import QUARANTINE
 from storage.table import Watermark
 
 MAX_CHUNKS: Final = 32
+
+log = logging.getLogger(__name__)
 
 NOTHING: Final = Watermark(-1, 0)
 """The watermark of a stream of which nothing is committed."""
@@ -38,8 +45,16 @@ Listing = Mapping[str, list[int]]
 """The streams of a journal and the numbers of their segments, both ascending."""
 
 
+Segment = tuple[str, int]
+"""A stream and a number in it."""
+
+
 class Vanished(Exception):  # noqa: N818 - a signal to the caller, who tries again, and never an error of the user's
-    """A segment above the watermark is not in the journal."""
+    """These segments are above the watermark and not in the journal."""
+
+    def __init__(self, missing: set[Segment]) -> None:
+        super().__init__(f"not in the journal: {sorted(missing)}")
+        self.missing = missing
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,7 @@ class Tail:
     def __init__(self, layout: DataLayout, decoder: Decoder) -> None:
         self._layout = layout
         self._decoder = decoder
-        self._segments: dict[tuple[str, int], _Segment] = {}
+        self._segments: dict[Segment, _Segment] = {}
         self._symbols_version: object = None
 
     def read(
@@ -72,14 +87,13 @@ class Tail:
         *,
         symbols_version: object,
         seen: Listing,
-        tolerant: bool = False,
+        holes: Set[Segment] = frozenset(),
     ) -> list[SegmentRows]:
         """The rows behind `covered`, by stream and segment.
 
         `seen` is a listing from before the watermarks were read: what it names must be there or covered. Raises
-        Vanished if not, unless `tolerant`: then a gap is taken for what it is, a journal with a hole. Rows that were
-        decoded with another `symbols_version` are decoded again. Raises JournalError for a segment of another version
-        or that the system cannot read.
+        Vanished if it is not, unless it is one of `holes`. Rows that were decoded with another `symbols_version` are
+        decoded again. Raises JournalError for a segment of another version or that the system cannot read.
         """
         if symbols_version != self._symbols_version:
             self._forget(self._segments)
@@ -87,19 +101,21 @@ class Tail:
         now = list_journal(self._layout)
         current: list[_Segment] = []
         for stream in sorted({*seen, *now}):
-            there = now.get(stream, [])
             done = covered(stream)
-            last = max([*there, *seen.get(stream, [])], default=-1)
-            wanted = [number for number in there if number > done.segment]
-            if len(wanted) < last - done.segment and not tolerant:
-                raise Vanished(stream)
+            numbers = now.get(stream, [])
+            last = max([*numbers, *seen.get(stream, [])], default=-1)
+            missing = {(stream, number) for number in range(done.segment + 1, last + 1)} - holes
+            missing -= {(stream, number) for number in numbers}
+            if missing:
+                raise Vanished(missing)
             seq = done.next_seq
-            for number in wanted:
-                segment = self._segment(stream, number, seq)
-                self._advance(segment, symbols, complete=number < last)
-                seq = segment.next_seq
-                current.append(segment)
-        self._forget(set(self._segments) - {(segment.stream, segment.number) for segment in current})
+            for number in numbers:
+                if number > done.segment:
+                    segment = self._segment(stream, number, seq)
+                    self._advance(segment, symbols, complete=number < last)
+                    seq = segment.next_seq
+                    current.append(segment)
+        self._forget(self._segments.keys() - {(segment.stream, segment.number) for segment in current})
         return [segment.rows() for segment in current]
 
     def close(self) -> None:
@@ -119,16 +135,18 @@ class Tail:
     def _advance(self, segment: "_Segment", symbols: SymbolLookup, *, complete: bool) -> None:
         try:
             segment.advance(self._layout, self._decoder, symbols, complete=complete)
-        except JournalVersionError:
-            raise
         except JournalError as error:
             if isinstance(error.__cause__, FileNotFoundError):
-                raise Vanished(segment.stream) from error
-            if isinstance(error.__cause__, OSError):
+                raise Vanished({(segment.stream, segment.number)}) from error
+            if isinstance(error, JournalVersionError) or isinstance(error.__cause__, OSError):
                 raise
-            segment.unreadable = True  # no segment at all: the writer will say so, and what is behind it counts
+            segment.give_up(error)
+        except (KitelakeError, MemoryError):
+            raise  # that says nothing about the segment
+        except Exception as error:
+            segment.give_up(error)
 
-    def _forget(self, keys: Iterable[tuple[str, int]]) -> None:
+    def _forget(self, keys: Iterable[Segment]) -> None:
         for key in list(keys):
             self._segments.pop(key).close()
 
@@ -141,7 +159,6 @@ class _Segment:
         self.number = number
         self.first_seq = first_seq
         self.next_seq = first_seq
-        self.unreadable = False
         self._reader: SegmentReader | None = None
         self._exhausted = False
         self._chunks: dict[str, list[pa.Table]] = {}
@@ -149,7 +166,7 @@ class _Segment:
 
     def advance(self, layout: DataLayout, decoder: Decoder, symbols: SymbolLookup, *, complete: bool) -> None:
         """Decode what arrived since. `complete`: the file will not grow any more."""
-        if self._exhausted or self.unreadable:
+        if self._exhausted:
             return
         if self._reader is None:
             self._reader = SegmentReader(layout.segment(self.stream, self.number))
@@ -161,6 +178,8 @@ class _Segment:
             self.next_seq += decoded.packets
         if complete or self._reader.sealed:
             self._exhausted = True
+            if damage := self._reader.finish():
+                self._add(QUARANTINE.name, self._damage_rows(layout, damage))
             self.close()
 
     def rows(self) -> SegmentRows:
@@ -169,9 +188,29 @@ class _Segment:
             self._tables[name] = pa.concat_tables(self._chunks[name])
         return SegmentRows(self.stream, self.number, dict(self._tables))
 
+    def give_up(self, error: Exception) -> None:
+        """Have no rows: the writer will put the whole segment into quarantine."""
+        log.warning("segment %s of stream %s is left out, it cannot be decoded: %s", self.number, self.stream, error)
+        self._exhausted = True
+        self._chunks.clear()
+        self._tables.clear()
+        self.next_seq = self.first_seq
+        self.close()
+
     def close(self) -> None:
         if self._reader is not None:
             self._reader.close()
+
+    def _damage_rows(self, layout: DataLayout, damage: list[Damage]) -> list[pa.Table]:
+        path = layout.segment(self.stream, self.number)
+        with SegmentReader(path) as reader:  # what was read before is not kept, and this is rare
+            parts = damage_parts(
+                self.stream,
+                [(self.number, item) for item in damage],
+                reader.read(),
+                fallback_ns=path.stat().st_mtime_ns,
+            )
+        return [whole_rows(QUARANTINE, part) for part in parts]
 
     def _add(self, name: str, tables: list[pa.Table]) -> None:
         tables = [table for table in tables if len(table)]

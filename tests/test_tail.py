@@ -3,14 +3,14 @@
 import datetime
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from queries.tail import NOTHING, SegmentRows, Tail, Vanished, list_journal, whole_rows
+from queries.tail import NOTHING, Segment, SegmentRows, Tail, Vanished, list_journal, whole_rows
 from storage import schema
 from storage.decoded import Part, SymbolIndex, SymbolLookup
 from storage.errors import JournalVersionError
@@ -33,13 +33,13 @@ class Looker:
         self.symbols: SymbolLookup = lambda _: None
         self.symbols_version = 0
 
-    def read(self, *, tolerant: bool = False, seen: dict[str, list[int]] | None = None) -> list[SegmentRows]:
+    def read(self, *, holes: Set[Segment] = frozenset(), seen: dict[str, list[int]] | None = None) -> list[SegmentRows]:
         return self.tail.read(
             lambda stream: self.watermarks.get(stream, NOTHING),
             self.symbols,
             symbols_version=self.symbols_version,
             seen=list_journal(self.layout) if seen is None else seen,
-            tolerant=tolerant,
+            holes=holes,
         )
 
     def ticks(self) -> list[tuple[int, int, float]]:
@@ -165,7 +165,26 @@ def test_damage_inside_a_segment_costs_only_its_block(looker: Looker, feed: Feed
     data = bytearray(path.read_bytes())
     data[ends[1] - 16] ^= 0xFF
     path.write_bytes(data)
-    assert looker.ticks() == [(0, INFY, 0.01), (1, INFY, 0.03)]
+    found = looker.read()
+    assert ticks(found) == [(0, INFY, 0.01), (1, INFY, 0.03)]
+    (row,) = found[0].tables["quarantine"].to_pylist()
+    assert (row["segment"], row["offset"], row["length"]) == (0, ends[0], ends[1] - ends[0])
+    assert "CRC" in row["reason"]
+
+
+def test_a_decoder_that_fails_costs_only_its_segment(
+    looker: Looker, feed: Feed, caplog: pytest.LogCaptureFixture
+) -> None:
+    feed.tick((INFY, 1))
+    feed.flush()
+    assert len(looker.ticks()) == 1
+    feed.tick((99, 2))  # the toy decoder knows no such exchange
+    feed.roll()
+    feed.tick((INFY, 3))
+    feed.flush()
+    assert looker.ticks() == [(0, INFY, 0.03)]
+    assert looker.ticks() == [(0, INFY, 0.03)]
+    assert caplog.text.count("segment 0") == 1
 
 
 def test_a_segment_that_is_none_is_left_to_the_writer(looker: Looker, feed: Feed) -> None:
@@ -193,9 +212,10 @@ def test_a_segment_that_vanished_says_so(looker: Looker, feed: Feed) -> None:
         feed.tick((INFY, paise))
         feed.roll()
     looker.layout.segment(STREAM, 0).unlink()
-    with pytest.raises(Vanished):
+    with pytest.raises(Vanished) as caught:
         looker.read()
-    assert [row[2] for row in ticks(looker.read(tolerant=True))] == [0.02, 0.03]
+    assert caught.value.missing == {(STREAM, 0)}
+    assert [row[2] for row in ticks(looker.read(holes={(STREAM, 0)}))] == [0.02, 0.03]
 
 
 def test_a_stream_that_vanished_as_a_whole_says_so(looker: Looker, feed: Feed) -> None:

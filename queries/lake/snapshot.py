@@ -9,7 +9,7 @@ The order of looking makes it consistent while a writer commits (see `storage.ta
 4. the tail behind the watermark of ticks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from operator import is_
 from typing import Final
@@ -17,7 +17,7 @@ from typing import Final
 import pyarrow as pa
 
 from queries.errors import QueryError
-from queries.tail import NOTHING, Listing, SegmentRows, Tail, Vanished, list_journal
+from queries.tail import NOTHING, Listing, Segment, SegmentRows, Tail, Vanished, list_journal
 from storage import schema
 from storage.decoded import Decoder
 from storage.errors import TableMissingError
@@ -63,17 +63,20 @@ class Snapshots:
         that cannot be read.
         """
         before: object = None
+        suspects: set[Segment] = set()
         for _ in range(ATTEMPTS):
             seen = list_journal(self._layout)
             # ticks first: see above.
             opened = {name: self._open(name) for name in (schema.TICKS.name, *schema.TABLES)}
             ticks = opened[schema.TICKS.name]
             version = None if ticks is None else ticks.version
+            if version != before:
+                before, suspects = version, set()
             try:
-                # A hole that is there with the watermark that was there is a hole, and not a late look.
-                rows = self._read_tail(opened, seen, tolerant=version == before)
-            except Vanished:
-                before = version
+                # What is missing still, with the same watermark, was not removed after a commit: it is a hole.
+                rows = self._read_tail(opened, seen, holes=suspects)
+            except Vanished as vanished:
+                suspects |= vanished.missing
                 continue
             return [self._source(spec, opened, rows) for spec in schema.TABLES.values()]
         raise QueryError(
@@ -97,7 +100,9 @@ class Snapshots:
             self._tables[name] = table
         return table.snapshot()
 
-    def _read_tail(self, opened: Mapping[str, Snapshot | None], seen: Listing, *, tolerant: bool) -> list[SegmentRows]:
+    def _read_tail(
+        self, opened: Mapping[str, Snapshot | None], seen: Listing, *, holes: Set[Segment]
+    ) -> list[SegmentRows]:
         ticks = opened[schema.TICKS.name]
 
         def covered(stream: str) -> Watermark:
@@ -108,7 +113,7 @@ class Snapshots:
             self._symbols,
             symbols_version=self._symbols.version,
             seen=seen,
-            tolerant=tolerant,
+            holes=holes,
         )
 
     def _source(self, spec: schema.Table, opened: Mapping[str, Snapshot | None], tail: list[SegmentRows]) -> Source:
