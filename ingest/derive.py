@@ -26,7 +26,7 @@ from ingest.errors import WireError
 from ingest.wire.decode import decode_packets, ist_days, microseconds, modes_of, packets_of
 from ingest.wire.layouts import EXCHANGES
 from ingest.wire.messages import ORDER_FIELDS, Message, Order, read_event, read_text
-from ingest.wire.walk import Ints, Reason, Walk, walk
+from ingest.wire.walk import Ints, Reason, Walk, walk_frames
 from storage.decoded import Decoded, Part, SymbolLookup
 from storage.journal_format import Block, Channel, Kind
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
@@ -50,7 +50,7 @@ class JournalDecoder:
         for group in _groups(blocks):
             origin = _Origin(stream, group, channels)
             frames = np.flatnonzero(group.kinds == Kind.BINARY)
-            found = walk(group.payload, group.lengths[frames], group.starts[frames])
+            found = walk_frames(group.payload, group.lengths[frames], group.starts[frames])
             ticks.add(origin, frames, found)
             damaged = _Damaged(frames, found)
             _read_messages(origin, orders, events, damaged)
@@ -97,15 +97,37 @@ def _group(blocks: Sequence[Block]) -> _Group:
     counts = np.array([len(block.lengths) for block in blocks], np.int64)
     firsts = np.array([block.first_record for block in blocks], np.int64)
     before = np.cumsum(counts) - counts
+    payload, payload_starts = _payload([block.payload for block in blocks])
+    first_starts = np.cumsum(lengths) - lengths  # as if the payloads lay end to end
+    sizes = np.array([len(block.payload) for block in blocks], np.int64)
+    gaps = payload_starts - (np.cumsum(sizes) - sizes)
     return _Group(
-        payload=_joined([block.payload for block in blocks]),
-        starts=np.cumsum(lengths) - lengths,
+        payload=payload,
+        starts=first_starts + gaps.repeat(counts),
         lengths=lengths,
         kinds=_joined([block.kinds for block in blocks]),
         channels=_joined([block.channels for block in blocks]),
         received_at_ns=_joined([block.received_at_ns for block in blocks]),
         records=np.arange(len(lengths)) + (firsts - before).repeat(counts),
     )
+
+
+def _payload(payloads: list[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], Ints]:
+    """One array that holds all payloads, and where each begins in it.
+
+    Blocks read from a file are mostly slices of one array: that array does, and nothing need be copied.
+    """
+    base = payloads[0].base
+    if isinstance(base, np.ndarray) and base.dtype == np.uint8 and base.ndim == 1 and base.flags.c_contiguous:
+        starts = np.array([_address(payload) if payload.base is base else -1 for payload in payloads])
+        if bool(np.all(np.diff(starts, prepend=0) > 0)):
+            return base, starts - _address(base)
+    sizes = np.array([len(payload) for payload in payloads], np.int64)
+    return _joined(payloads), np.cumsum(sizes) - sizes
+
+
+def _address(array: NDArray[np.uint8]) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:

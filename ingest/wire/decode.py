@@ -32,7 +32,7 @@ from ingest.wire.layouts import (
     QUOTE,
     WORD_BYTES,
 )
-from ingest.wire.walk import Ints, Walk, WireReport, walk
+from ingest.wire.walk import Ints, Walk, WireReport, walk_frames
 from storage.schema import DEPTH_LEVELS, TICKS, TIMESTAMP
 
 BLOCK_BYTES: Final = 288 * 1024
@@ -317,7 +317,7 @@ def decode_frames_with_report(
     if received_at_ns is not None and len(received_at_ns) != len(frames):
         raise WireError(f"received_at_ns: got {len(received_at_ns)} times, expected {len(frames)}, one a frame")
     payload = np.frombuffer(b"".join(frames), np.uint8)
-    found = walk(payload, np.fromiter(map(len, frames), np.int64, len(frames)))
+    found = walk_frames(payload, np.fromiter(map(len, frames), np.int64, len(frames)))
     packets = packets_of(found)
     columns: dict[str, pa.Array] = decode_packets(packets)
     columns["mode"] = modes_of(packets).dictionary_decode()

@@ -66,7 +66,7 @@ def encode_frames(table: pa.Table, packets_per_frame: int | Sequence[int]) -> li
 
 
 def encode_payload(table: pa.Table, packets_per_frame: int | Sequence[int]) -> tuple[NDArray[np.uint8], Ints]:
-    """As `encode_frames`, but as `walk` takes it: all frames end to end as uint8, and their lengths as int64."""
+    """As `encode_frames`, but as `walk_frames` takes it: all frames end to end as uint8, and their lengths as int64."""
     sizes = _frame_sizes(len(table), packets_per_frame)
     packets = _Encoder(table)
     frame_of = np.arange(len(sizes)).repeat(sizes)

@@ -122,7 +122,7 @@ class Walk:
         )
 
 
-def walk(payload: NDArray[np.uint8], lengths: NDArray[np.integer], starts: Ints | None = None) -> Walk:
+def walk_frames(payload: NDArray[np.uint8], lengths: NDArray[np.integer], starts: Ints | None = None) -> Walk:
     """Find the packets of frames in `payload`, frame i being `lengths[i]` bytes.
 
     The frames lie end to end from 0, or else begin at `starts`, ascending. Frames must lie inside of `payload`.
