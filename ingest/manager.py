@@ -9,8 +9,9 @@ import random as chance
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, SupportsIndex
 
 from pydantic import Field
 
@@ -133,10 +134,7 @@ class TickerManager:
         and nothing changes.
         """
         mode = mode if mode is not None else self.settings.default_mode
-        wanted = dict.fromkeys(tokens, mode)
-        for token in wanted:
-            if not 0 < token <= MAX_TOKEN:
-                raise InstrumentError(f"got {token!r} as an instrument token, expected a number from 1 to {MAX_TOKEN}")
+        wanted = dict.fromkeys(map(_token, tokens), mode)
         placed = {slot: connection.instruments for slot, connection in self._connections.items()}
         new = {token: mode for token in wanted if token not in self._slot_of}
         changes = place(new, self._slots, capacity=self.settings.instruments_per_connection, placed=placed)
@@ -186,3 +184,13 @@ class TickerManager:
             if self._running:
                 connection.start()
         return connection
+
+
+def _token(value: SupportsIndex) -> int:
+    try:
+        number = index(value)
+    except TypeError:
+        number = 0
+    if not 0 < number <= MAX_TOKEN:
+        raise InstrumentError(f"got {value!r} as an instrument token, expected a whole number from 1 to {MAX_TOKEN}")
+    return number

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import index
 from types import MappingProxyType
 from typing import Final
 
@@ -286,7 +287,7 @@ class Session:
 
     def subscribe(self, tokens: Iterable[int], mode: Mode) -> None:
         """Want these instruments in this mode. Those that are wanted already change their mode."""
-        self._wanted.update(dict.fromkeys(tokens, mode))
+        self._wanted.update(dict.fromkeys(map(index, tokens), mode))
         self._plan()
 
     def unsubscribe(self, tokens: Iterable[int]) -> None:
