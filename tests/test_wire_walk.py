@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.wire import Quarantined, Reason, WireReport, decode_frames_with_report, plain, walk_frames
-from tests.wire_strategies import LENGTHS, damaged_frames, frame_of, frames, random_frame
+from tests.wire_strategies import LENGTHS, damaged_frames, frame_of, frames, property_test, random_frame
 
 walk_module = importlib.import_module("ingest.wire.walk")
 
@@ -99,8 +99,8 @@ def test_unknown_segments_are_packets_and_are_flagged(account: Account) -> None:
     assert (report.packets, report.unknown_segments, report.quarantined) == (7, 5, ())
 
 
-@pytest.mark.parametrize("few", [1, 3, 10**6])
-@given(batch=st.lists(frames() | damaged_frames(), max_size=12))
+@given(few=st.sampled_from([1, 3, 10**6]), batch=st.lists(frames() | damaged_frames(), max_size=12))
+@property_test
 def test_every_byte_is_accounted_for_as_in_plain_python(few: int, batch: list[bytes]) -> None:
     with loops_below(few):
         report = vectorised(batch)
