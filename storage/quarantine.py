@@ -7,7 +7,6 @@ import datetime
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
 
 from storage.decoded import Part
@@ -42,11 +41,12 @@ def damage_parts(
 
 
 def _nearest_ns(offset: int, blocks: Sequence[Block], fallback_ns: int) -> int:
-    before = [block for block in blocks if block.offset < offset and len(block)]
+    # Blocks that hold a channel table alone have the time of the segment's making.
+    received = [block for block in blocks if block.kinds.any()]
+    before = [block for block in received if block.offset < offset]
     if before:
         return int(before[-1].received_at_ns[-1])
-    behind = next((block for block in blocks if len(block)), None)
-    return fallback_ns if behind is None else int(np.asarray(behind.received_at_ns)[0])
+    return int(received[0].received_at_ns[0]) if received else fallback_ns
 
 
 def _table(rows: Sequence[dict[str, object]]) -> pa.Table:

@@ -314,7 +314,8 @@ class SegmentWriter:
             table.commit(written, transactions=transactions)
             self._after_step(f"{spec.name} committed")
             files += written
-        received_ns = int(loaded.blocks[-1].received_at_ns[-1]) if loaded.blocks else None
+        received = [block for block in loaded.blocks if block.kinds.any()]  # not those of channel tables alone
+        received_ns = int(received[-1].received_at_ns[-1]) if received else None
         self._on_commit(
             SegmentCommitted(
                 stream=stream,
@@ -373,9 +374,14 @@ def _merged(spec: Table, parts: Sequence[Part]) -> list[Part]:
         if checked.num_rows:
             rows.setdefault(tuple(part.values.values()), []).append(checked)
     return [
-        Part(dict(zip(spec.partition_by, values, strict=True)), pa.concat_tables(tables))
+        Part(dict(zip(spec.partition_by, values, strict=True)), _joined(spec, tables))
         for values, tables in rows.items()
     ]
+
+
+def _joined(spec: Table, tables: Sequence[pa.Table]) -> pa.Table:
+    """One table. Several may differ in which strings are dictionary-encoded, so those are made plain."""
+    return tables[0] if len(tables) == 1 else pa.concat_tables([table.cast(spec.file_schema) for table in tables])
 
 
 def _covers(done: int | None, number: int) -> bool:
