@@ -11,6 +11,7 @@ Nothing it starts outlives it: the process ends with its standard input.
 
 import contextlib
 import json
+import struct
 import subprocess
 import sys
 import time
@@ -147,3 +148,48 @@ def simulation(**settings: Any) -> Iterator[Simulation]:
             running.process.kill()
             running.process.wait()
             raise
+
+
+# ── reading packets back, with nothing but struct ────────────────────────────────────────────────────────────────────
+
+_PRICES: Final = ("open", "high", "low", "close")
+_TOTALS: Final = ("volume_traded", "total_buy_quantity", "total_sell_quantity")
+QUOTE_FIELDS: Final = (
+    *("instrument_token", "last_price", "last_traded_quantity", "average_traded_price"),
+    *(*_TOTALS, *_PRICES),
+)
+FULL_FIELDS: Final = ("last_trade_time", "oi", "oi_day_high", "oi_day_low", "exchange_timestamp")
+INDEX_FIELDS: Final = (
+    *("instrument_token", "last_price", "high", "low", "open", "close"),
+    *("price_change", "exchange_timestamp"),
+)
+
+
+def split_frame(frame: bytes) -> list[bytes]:
+    """The packets of a frame that must be whole."""
+    (count,) = struct.unpack_from(">H", frame)
+    packets, at = [], 2
+    for _ in range(count):
+        (length,) = struct.unpack_from(">H", frame, at)
+        packets.append(frame[at + 2 : at + 2 + length])
+        assert len(packets[-1]) == length
+        at += 2 + length
+    assert at == len(frame)
+    return packets
+
+
+def values_of(packet: bytes) -> dict[str, Any]:
+    """A packet's numbers as the wire has them; `bids` and `asks` are lists of (quantity, price, orders)."""
+    if len(packet) == 8:
+        return dict(zip(QUOTE_FIELDS, struct.unpack(">Ii", packet), strict=False))
+    if len(packet) in {28, 32}:
+        numbers = struct.unpack(">I6i" + "I" * (len(packet) == 32), packet)
+        return dict(zip(INDEX_FIELDS, numbers, strict=False))
+    values = dict(zip(QUOTE_FIELDS, struct.unpack(">IiIiIII4i", packet[:44]), strict=True))
+    if len(packet) == 184:
+        values |= zip(FULL_FIELDS, struct.unpack(">5I", packet[44:64]), strict=True)
+        book = list(struct.iter_unpack(">IiHxx", packet[64:]))
+        values |= {"bids": book[:5], "asks": book[5:]}
+    else:
+        assert len(packet) == 44
+    return values

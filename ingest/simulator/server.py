@@ -36,7 +36,7 @@ CLOSE_SECONDS: Final = 0.5
 LATE_SECONDS: Final = 1.0  # a market further behind its clock skips steps
 WATCH_SECONDS: Final = 0.25
 NO_LIMIT: Final = 2**62
-CLEAN_CODES: Final = (1000, 1001)
+CLEAN_CODES: Final = (1000, 1001, 1005)  # 1005: a close frame without a code, as the official client sends
 
 
 @dataclass

@@ -190,6 +190,8 @@ class Subscriber:
     def damage(self, form: str, count: int) -> int:
         """Send `count` frames that are wrong on purpose (see `faults`); returns how many went."""
         sent = 0
+        if form == "truncated" and not self.subscriptions.modes.any():
+            return sent
         for _ in range(count):
             if self._obstacle() is None:
                 frame, rows = self._damaged(form)
