@@ -47,9 +47,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folders(folder: Path, root: Path) -> None:
-    """Create `folder` and what is missing between it and `root`, names synced. Raises OSError."""
-    if folder == root or folder.is_dir():
+    """Create `folder` and what is missing between it and `root`, names synced; `root` itself too. Raises OSError."""
+    if folder.is_dir():
         return
-    make_folders(folder.parent, root)
+    if folder == root:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    else:
+        make_folders(folder.parent, root)
     folder.mkdir(exist_ok=True)
     sync_folder(folder.parent)
