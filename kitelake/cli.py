@@ -2,6 +2,7 @@
 
 import importlib.resources
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -24,6 +25,16 @@ app = typer.Typer(
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="KITELAKE_CONFIG")]
 DEFAULT_CONFIG = Path("config.yaml")
+
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    ARROW = "arrow"
+    PARQUET = "parquet"
 
 
 def main() -> NoReturn:
@@ -129,7 +140,9 @@ def simulate(
         typer.echo(f"WebSocket  {urls['ws']}\nREST       {urls['api']}\nfaults     {urls['control']}/faults")
         for account in known:
             typer.echo(f"api_key    {account['api_key']}  access_token {account['access_token']}")
-        typer.echo(f'for example: KiteTicker("{known[0]["api_key"]}", "{known[0]["access_token"]}", root="{urls["ws"]}")')
+        typer.echo(
+            f'for example: KiteTicker("{known[0]["api_key"]}", "{known[0]["access_token"]}", root="{urls["ws"]}")'
+        )
         typer.echo("Ctrl-C ends it.")
 
     try:

@@ -87,11 +87,19 @@ class SubscriptionList(_Section):
 class JournalSection(_Section):
     """The journal: what is received is in it before anything else happens to it."""
 
-    flush_milliseconds: float = Field(default=10, gt=0, le=1000, description="at most this old when handed to the system")
-    sync_milliseconds: float = Field(default=100, gt=0, le=10_000, description="at most this old when synced to the disk")
+    flush_milliseconds: float = Field(
+        default=10, gt=0, le=1000, description="at most this old when handed to the system"
+    )
+    sync_milliseconds: float = Field(
+        default=100, gt=0, le=10_000, description="at most this old when synced to the disk"
+    )
     segment_seconds: float = Field(default=10, gt=0, le=3600, description="a segment becomes Parquet at this age …")
-    segment_bytes: int = Field(default=64 * 2**20, ge=2**16, le=2**30, description="… or at this size, whichever is first")
-    keep_hours: float = Field(default=24, ge=1, description="how long segments are kept once their rows are in the tables")
+    segment_bytes: int = Field(
+        default=64 * 2**20, ge=2**16, le=2**30, description="… or at this size, whichever is first"
+    )
+    keep_hours: float = Field(
+        default=24, ge=1, description="how long segments are kept once their rows are in the tables"
+    )
 
 
 class InstrumentsSection(_Section):

@@ -1,0 +1,233 @@
+"""From the simulator's sockets to the table, with the real service: every packet is a row, field for field.
+
+The oracle is the simulator's own record of what it sent, decoded by the plain twin of the codec.
+"""
+
+import datetime as dt
+import itertools
+import json
+import os
+import signal
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kitelake
+from ingest.simulator import read_record
+from ingest.simulator.record import Kind
+from ingest.wire.plain import decode_packet, packets_of
+from storage.schema import TICKS
+from tests.running import Running, committed_rows, running
+from tests.simulation import Simulation, simulation
+
+pytestmark = pytest.mark.slow
+
+Sequences = dict[tuple[str, int], list[dict[str, Any]]]
+NOT_ON_THE_WIRE = {"date", "received_at", "stream", "seq", "account", "connection", "symbol"}
+
+
+def sent(record: Path) -> Sequences:
+    """What the simulator sent of each instrument to each account, in order. An instrument is on one connection at a
+    time, so its packets are ordered even across reconnects."""
+    sequences: Sequences = defaultdict(list)
+    for entry in read_record(record):
+        if entry.kind in (Kind.PACKETS, Kind.DAMAGED):
+            for packet in packets_of(entry.payload)[0]:
+                row = decode_packet(packet)
+                sequences[entry.connection.account, row["instrument_token"]].append(row)
+    return sequences
+
+
+def stored(data: Path) -> Sequences:
+    """What is in the table, likewise."""
+    sequences: Sequences = defaultdict(list)
+    with kitelake.open(data) as lake:
+        columns = ", ".join(f'"{c.name}"' for c in TICKS.columns if c.name not in NOT_ON_THE_WIRE)
+        table = lake.sql(f"select account, {columns} from ticks order by stream, seq").arrow()
+    for row in table.to_pylist():
+        sequences[row.pop("account"), row["instrument_token"]].append(
+            {name: value for name, value in row.items() if value is not None}
+        )
+    return sequences
+
+
+def assert_accounted(service: Running, simulator: Simulation) -> None:
+    """After the service has stopped: the table holds what was sent, and nothing else."""
+    packets = simulator.stats()["packets"]
+    simulator.stop()
+    assert committed_rows(service.data) == packets
+    expected, found = sent(Path(simulator.settings["record"])), stored(service.data)
+    assert found.keys() == expected.keys()
+    for key, rows in expected.items():
+        wanted = [{name: value for name, value in row.items() if value is not None} for row in rows]
+        assert found[key] == wanted, key
+
+
+def test_every_packet_is_a_row_whatever_happens_midway(tmp_path: Path) -> None:
+    """Dropped connections, damaged frames, refusals and a killed writer: all packets, once, in order."""
+    market = simulation(instruments=900, rate=10, record=tmp_path / "record", heartbeat_seconds=0.5)
+    with market as simulator, running(tmp_path, simulator) as service:
+        simulator.wait_for(lambda stats: stats["packets"] > 2_000)
+        simulator.fault("drop", how="rst", account="one", connection=1)
+        simulator.fault("refuse", status=502, seconds=1)
+        simulator.fault("drop", how="close", account="two")
+        simulator.fault("garbage", form="trailing", count=3)
+        simulator.fault("truncated", count=3)
+        simulator.fault("garbage", form="noise", account="one")
+        simulator.fault("order", account="one")
+        os.kill(service.children()["kitelake.writer"], signal.SIGKILL)
+        before = simulator.stats()["packets"]
+        simulator.wait_for(lambda stats: stats["packets"] > before + 5_000)
+        simulator.fault("drop", how="rst")
+        before = simulator.stats()["packets"]
+        simulator.wait_for(lambda stats: stats["packets"] > before + 3_000)
+        assert service.stop() < 5
+        events = {row["event"] for row in service.rows("select distinct event from events")}
+        orders = service.rows("select update_id, count(*) as n from orders group by 1")
+        reasons = service.rows("select count(*) as n, sum(length) as bytes from quarantine")
+        unsent = simulator.stats()["unsent"]
+        assert_accounted(service, simulator)
+    assert {
+        "connected",
+        "closed",
+        "resumed",
+        "refused",
+        "subscribed",
+        "mode",
+        "started",
+        "stopped",
+        "writer died",
+    } <= events
+    assert orders, "an order update went to every socket"
+    assert all(row["n"] == 1 for row in orders), "and is stored once"
+    assert reasons[0]["n"] >= 7
+    assert unsent, "packets of the time without a connection are listed as never sent"
+
+
+def test_a_killed_service_loses_nothing_that_was_journalled(tmp_path: Path) -> None:
+    """SIGKILL, then a start: the rows of the dead stream are in the table, and its children are gone."""
+    with (
+        simulation(instruments=500, rate=10, record=tmp_path / "record") as simulator,
+        running(tmp_path, simulator) as service,
+    ):
+        simulator.wait_for(lambda stats: stats["packets"] > 3_000)
+        simulator.pause()
+        wait_until(lambda: service.rows() == [{"n": simulator.stats()["packets"]}])
+        children = service.children()
+        service.process.kill()
+        service.process.wait()
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children.values()))
+        resume_once_it_noticed(simulator)
+        service.start()
+        before = simulator.stats()["packets"]
+        simulator.wait_for(lambda stats: stats["packets"] > before + 1_000)
+        service.stop()
+        assert service.rows("select count(distinct stream) as n from ticks") == [{"n": 2}]
+        assert_accounted(service, simulator)
+
+
+def test_a_second_signal_ends_it_at_once_and_loses_nothing(tmp_path: Path) -> None:
+    # A simulator that is slow to answer a close keeps the first signal's work from ending before the second comes.
+    with (
+        simulation(instruments=500, rate=10, record=tmp_path / "record") as simulator,
+        running(tmp_path, simulator) as service,
+    ):
+        simulator.wait_for(lambda stats: stats["packets"] > 2_000)
+        simulator.pause()
+        wait_until(lambda: service.rows() == [{"n": simulator.stats()["packets"]}])
+        simulator.fault("silent", deaf=True, seconds=2)
+        service.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "stopping" in service.log)
+        began = time.monotonic()
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(timeout=10) == 128 + signal.SIGTERM
+        assert time.monotonic() - began < 1.5, "it did not wait for the close"
+        resume_once_it_noticed(simulator)
+        service.start()
+        wait_until(lambda: service.rows("select count(distinct stream) as n from ticks") == [{"n": 2}], seconds=20)
+        simulator.pause()
+        service.stop()
+        assert_accounted(service, simulator)
+
+
+def test_rows_are_seen_before_they_are_committed(tmp_path: Path) -> None:
+    """The live tail: a query sees what arrived a moment ago, while the segment is still open."""
+    journal = {"segment_seconds": 600}
+    with simulation(instruments=300, rate=10) as simulator, running(tmp_path, simulator, journal=journal) as service:
+        simulator.wait_for(lambda stats: stats["packets"] > 1_000)
+        simulator.pause()
+        packets = simulator.stats()["packets"]
+        wait_until(lambda: service.rows() == [{"n": packets}])
+        assert not list(service.data.glob("ticks/**/*.parquet"))
+        newest = service.rows("select max(received_at) as at, any_value(symbol) as symbol from ticks")[0]
+        assert newest["at"].utcoffset() == dt.timedelta(hours=5, minutes=30)
+        assert ":" in newest["symbol"]
+        service.stop()
+        assert service.rows() == [{"n": packets}]
+        assert committed_rows(service.data) == packets
+
+
+def test_names_that_are_unknown_cost_only_themselves(tmp_path: Path) -> None:
+    lists = [
+        {"name": "good", "mode": "full", "instruments": ["NSE:INFY", 256265]},
+        {"name": "bad", "mode": "full", "instruments": ["NSE:INFYY"]},
+        {"name": "worse", "select": {"exchange": "NASDAQ"}},
+    ]
+    with (
+        simulation(instruments=500, rate=20) as simulator,
+        running(tmp_path, simulator, subscriptions=lists) as service,
+    ):
+        wait_until(lambda: len(service.rows("select distinct symbol from ticks")) == 2)
+        service.stop()
+        assert "did you mean NSE:INFY" in service.log
+        assert "NASDAQ" in service.log
+
+
+def test_an_instrument_list_that_cannot_be_fetched_is_replaced_by_the_newest(tmp_path: Path) -> None:
+    with simulation(instruments=300, rate=10) as simulator, running(tmp_path, simulator) as service:
+        wait_until(lambda: bool(service.rows("select 1 as n from ticks limit 1")))
+        service.stop()
+        simulator.fault("rest", path="/instruments", status=503, seconds=60)
+        before = simulator.stats()["packets"]
+        service.start()
+        simulator.wait_for(lambda stats: stats["packets"] > before)
+        service.stop()
+        assert "an older instrument list serves" in service.log
+
+
+def test_no_secret_leaves_the_service(tmp_path: Path) -> None:
+    """A canary for a token, with the logs at debug level and refusals on the way: found nowhere."""
+    canary = "canary7f3a9c41"
+    accounts = [{"name": "one", "api_key": "key-one", "access_token": canary, "api_secret": canary + "s"}]
+    with (
+        simulation(instruments=300, rate=10, accounts=accounts) as simulator,
+        running(tmp_path, simulator, log={"level": "debug"}) as service,
+    ):
+        simulator.wait_for(lambda stats: stats["packets"] > 500)
+        simulator.fault("refuse", status=403, times=1)
+        simulator.fault("drop", how="rst")
+        wait_until(lambda: "refused" in service.log)
+        service.stop()
+        for path in service.data.rglob("*"):
+            if path.is_file():
+                assert canary.encode() not in path.read_bytes(), path
+        assert canary not in service.log
+        assert canary not in json.dumps(service.rows("select * from events"), default=str)
+
+
+def resume_once_it_noticed(simulator: Simulation) -> None:
+    """What is sent to a socket whose owner has died counts as sent."""
+    simulator.wait_for(lambda stats: all(one["closed_at_ns"] for one in stats["connections"]))
+    simulator.resume()
+
+
+def wait_until(condition: Any, seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    for _ in itertools.count():
+        if condition():
+            return
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.05)
