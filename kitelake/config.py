@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from ingest.manager import ManagerSettings
@@ -22,6 +31,15 @@ from kitelake.secrets import resolve_secret
 
 Secret = Annotated[SecretStr, BeforeValidator(resolve_secret)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+def _instrument(given: Any) -> str | int:
+    if isinstance(given, str | int) and not isinstance(given, bool):
+        return given
+    raise ValueError("expected a name such as NSE:INFY, or a token")
+
+
+Instrument = Annotated[str | int, PlainValidator(_instrument)]
 
 
 class _Section(BaseModel):
@@ -74,7 +92,7 @@ class SubscriptionList(_Section):
 
     name: str = Field(min_length=1)
     mode: Mode | None = Field(default=None, description="None: `capture.default_mode`")
-    instruments: tuple[str | int, ...] = Field(default=(), description="`EXCHANGE:TRADINGSYMBOL`, or bare tokens")
+    instruments: tuple[Instrument, ...] = Field(default=(), description="`EXCHANGE:TRADINGSYMBOL`, or bare tokens")
     select: Select | None = None
 
     @model_validator(mode="after")
@@ -123,8 +141,8 @@ class Config(BaseSettings):
     )
 
     data: Path
-    accounts: tuple[AccountSection, ...] = Field(min_length=1)
-    subscriptions: tuple[SubscriptionList, ...] = Field(min_length=1)
+    accounts: tuple[AccountSection, ...]
+    subscriptions: tuple[SubscriptionList, ...]
     simulator: SimulatorSection | None = None
     kite: Endpoints = Endpoints()
     capture: ManagerSettings = ManagerSettings()
@@ -151,11 +169,13 @@ class Config(BaseSettings):
         ]
 
     @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
+    def _named_once(self) -> Self:
         for what, names in (
             ("accounts", [account.name for account in self.accounts]),
             ("subscriptions", [entry.name for entry in self.subscriptions]),
         ):
+            if not names:
+                raise ValueError(f"{what}: expected at least one")
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{what}: each name may stand once; twice here: {', '.join(twice)}")

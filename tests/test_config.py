@@ -95,7 +95,7 @@ def test_missing_file(tmp_path: Path) -> None:
         (("instruments: [NSE:INFY, 408065]", "select: {}"), r"subscriptions\[0\]\.select: .*at least one of exchange"),
         (
             ("instruments: [NSE:INFY, 408065]", "select: {exchnge: NSE}"),
-            r"subscriptions\[0\]\.select\.exchnge: unknown key; allowed here: exchange, segment, types, names, expiries",
+            r"subscriptions\[0\]\.select\.exchnge: unknown key; allowed here: exchange, segment, types, .*",
         ),
         (
             ("token-1", "{env: KITELAKE_TEST_NOT_SET}"),
@@ -110,7 +110,7 @@ def test_missing_file(tmp_path: Path) -> None:
         (("token-1", "'a b'"), r"accounts\[0\]\.access_token: it holds spaces"),
         (
             ("accounts:\n  - {name: one, api_key: key-1, access_token: token-1}", "accounts: []"),
-            r"accounts: .*at least 1 item",
+            r"accounts: expected at least one",
         ),
         (
             ("data: ticks", "data: ticks\njournal: {keep_hours: 0}"),
