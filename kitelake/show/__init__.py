@@ -98,7 +98,8 @@ def _to_file(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     try:
         with part.open("wb") as sink:
             write(sink)
-        part.replace(path)
+        if part != path:
+            part.replace(path)
     except BaseException as error:
         if part != path:
             with contextlib.suppress(OSError):
