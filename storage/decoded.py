@@ -51,16 +51,19 @@ class SymbolIndex:
 
     def lookup(self, tokens: NDArray[np.int64]) -> pa.DictionaryArray:
         """The symbol of each token, null where it is unknown: dictionary<int32, string>, as long as `tokens`."""
-        if not len(self.tokens):
-            return pa.DictionaryArray.from_arrays(pa.nulls(len(tokens), pa.int32()), self.symbols)
         # Few distinct tokens stand in many rows: search for each once, then spread.
-        distinct, inverse = np.unique(tokens, return_inverse=True)
+        encoded = pa.array(tokens).dictionary_encode()
+        distinct = encoded.dictionary.to_numpy()
+        if not len(self.tokens) or not len(distinct):
+            return pa.DictionaryArray.from_arrays(pa.nulls(len(tokens), pa.int32()), self.symbols[:0])
         at = np.searchsorted(self.tokens, distinct).clip(max=len(self.tokens) - 1)
         known = self.tokens[at] == distinct
         used = self.symbols.take(pa.array(at[known]))
+        if known.all():
+            return pa.DictionaryArray.from_arrays(encoded.indices, used)
+        indices = encoded.indices.to_numpy()
         place = np.cumsum(known, dtype=np.int32) - np.int32(1)
-        indices = pa.array(place[inverse], mask=~known[inverse])
-        return pa.DictionaryArray.from_arrays(indices, used)
+        return pa.DictionaryArray.from_arrays(pa.array(place[indices], mask=~known[indices]), used)
 
 
 SymbolLookup = Callable[[datetime.date], SymbolIndex | None]
