@@ -23,13 +23,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.errors import WireError
-from ingest.wire.decode import decode_packets, ist_days, microseconds, modes_of, packets_of
+from ingest.wire.decode import NS_PER_US, decode_packets, ist_days, modes_of, packets_of
 from ingest.wire.layouts import EXCHANGES
 from ingest.wire.messages import ORDER_FIELDS, Message, Order, read_event, read_text
 from ingest.wire.walk import Ints, Reason, Walk, walk_frames
 from storage.decoded import Decoded, Part, SymbolLookup
 from storage.journal_format import Block, Channel, Kind
-from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
+from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, TIMESTAMP, Table
 
 GROUP_BYTES: Final = 64 * 2**20
 """Payload that is decoded at once: a segment of the usual size, so that its columns come in one piece."""
@@ -151,34 +151,36 @@ class _Channels:
                 self.connection[number] = channel.connection
 
 
-@dataclass(frozen=True, eq=False)
 class _Origin:
     """Where rows come from: the columns that all tables have, for any records of a group."""
 
-    stream: str
-    group: _Group
-    channels: _Channels
+    def __init__(self, stream: str, group: _Group, channels: _Channels) -> None:
+        self.group = group
+        self.days: Ints = ist_days(group.received_at_ns)
+        """Of each record: days since 1970 in India."""
+        self._stream = stream
+        self._names = channels.accounts
+        # Worked out for each record once, so that each of its packets costs only a look-up.
+        self._received_at = group.received_at_ns // NS_PER_US
+        self._accounts = channels.account.take(group.channels)
+        self._connections = channels.connection.take(group.channels)
 
     def columns(self, records: Ints) -> dict[str, pa.Array]:
         """`received_at`, `stream`, `account`, `connection`: one row for each of `records`."""
-        numbers = self.group.channels.take(records)
-        accounts = self.channels.account.take(numbers)
+        accounts = self._accounts.take(records)
         unknown = accounts < 0
         mask = unknown if unknown.any() else None
         return {
-            "received_at": microseconds(self.group.received_at_ns.take(records)),
-            "stream": _constant(self.stream, len(records)),
-            "account": pa.DictionaryArray.from_arrays(pa.array(accounts, mask=mask), self.channels.accounts),
-            "connection": pa.array(self.channels.connection.take(numbers), mask=mask),
+            "received_at": pa.array(self._received_at.take(records)).view(TIMESTAMP),
+            "stream": _constant(self._stream, len(records)),
+            "account": pa.DictionaryArray.from_arrays(pa.array(accounts, mask=mask), self._names),
+            "connection": pa.array(self._connections.take(records), mask=mask),
         }
 
     def account(self, record: int) -> str:
         """The name, or "" for the service itself."""
-        code = int(self.channels.account[self.group.channels[record]])
-        return "" if code < 0 else str(self.channels.accounts[code])
-
-    def days(self, records: Ints) -> Ints:
-        return ist_days(self.group.received_at_ns.take(records))
+        code = int(self._accounts[record])
+        return "" if code < 0 else str(self._names[code])
 
 
 def _constant(text: str, rows: int) -> pa.DictionaryArray:
@@ -204,7 +206,7 @@ class _Ticks:
         if not len(packets):
             return
         records = frames.take(found.packet_frames)
-        days = origin.days(frames).take(found.packet_frames)
+        days = origin.days.take(records)
         # Partition by partition, in wire order within each: then every partition is a slice of whole columns.
         first_day = int(days.min())
         keys = (days - first_day) * len(EXCHANGES) + packets.exchanges
@@ -259,7 +261,7 @@ class _Days:
             return
         everything = {**origin.columns(records), "record": pa.array(origin.group.records.take(records)), **columns}
         table = pa.table({name: everything[name] for name in self._spec.file_schema.names})
-        days = origin.days(records)
+        days = origin.days.take(records)
         for day in np.unique(days).tolist():
             self._pieces[day].append(table.take(pa.array(np.flatnonzero(days == day))))
 
