@@ -2,7 +2,10 @@
 
 import datetime as dt
 import hashlib
+import os
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 
 from ingest.simulator.frames import LENGTHS, Mode, split
 from ingest.simulator.market import Market, black_scholes, normal_cdf
-from tests.simulation import split_frame, values_of
+from tests.simulation import ROOT, split_frame, values_of
 
 START = dt.datetime(2026, 11, 23, 4, 0, tzinfo=dt.UTC)
 
@@ -33,6 +36,24 @@ def test_the_same_seed_gives_the_same_packets() -> None:
             digest.update(full(one, one.step()))
         digests.append(digest.hexdigest())
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_packets_in_any_process() -> None:
+    program = (
+        "import datetime as dt, hashlib, numpy as np; from ingest.simulator.market import Market\n"
+        "one = Market(size=500, seed=3, start=dt.datetime(2026, 11, 23, 4, tzinfo=dt.UTC)); digest = hashlib.sha256()\n"
+        "for _ in range(20):\n"
+        "    rows = one.step(); digest.update(one.images.frame(rows, np.full(len(rows), 3, np.uint8)))\n"
+        "print(digest.hexdigest())"
+    )
+    digests = {
+        subprocess.check_output(
+            [sys.executable, "-c", program], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed, "TZ": zone}
+        )
+        for seed, zone in (("1", "UTC"), ("2", "America/New_York"))
+    }
+    assert len(digests) == 1
 
 
 def test_packets_do_not_depend_on_what_is_asked_for() -> None:
@@ -97,6 +118,7 @@ def check_packet(one: Market, row: int, before: dict[str, int] | None) -> dict[s
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_packet_is_one_that_a_market_could_send(seed: int) -> None:
     one = market(600, seed, rate=20.0)
@@ -127,6 +149,7 @@ def test_a_quote_and_an_ltp_packet_are_the_beginning_of_the_full_one() -> None:
         assert quote.startswith(ltp)
 
 
+@pytest.mark.slow
 def test_busy_names_tick_often_and_quiet_ones_rarely() -> None:
     one = market(10_000)
     counts = np.zeros(len(one))
@@ -196,6 +219,24 @@ def test_the_clock_is_the_start_plus_the_steps() -> None:
         one.step()
     one.skip(4)
     assert one.seconds == int(START.timestamp()) + 3
+
+
+def test_a_new_day_starts_its_sums_again() -> None:
+    one = Market(size=200, seed=1, start=dt.datetime(2026, 11, 23, 18, 29, 59, tzinfo=dt.UTC), rate=1000.0)
+    row = int(one.rows(np.array([408065]))[0])
+    for _ in range(3):
+        one.step()
+    before = values_of(one.images.packet(row, Mode.FULL))
+    one.step()  # midnight in India
+    after = values_of(one.images.packet(row, Mode.FULL))
+    assert before["exchange_timestamp"] < after["exchange_timestamp"] == one.seconds
+    assert after["volume_traded"] < before["volume_traded"]
+    assert after["close"] == before["last_price"]
+    for _ in range(8):
+        one.step()
+        check_packet(one, row, None)
+    index = values_of(one.images.packet(int(one.rows(np.array([256265]))[0]), Mode.FULL))
+    assert 0 < index["low"] <= index["open"] <= index["high"]
 
 
 def test_rows_of_tokens() -> None:

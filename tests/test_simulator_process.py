@@ -1,18 +1,22 @@
 """The simulator as a process: how it starts, what it refuses, how it ends."""
 
+import asyncio
 import json
 import signal
 import socket
 import subprocess
 import sys
+import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.sync.client import connect
 
-from ingest.simulator import SimulatorError, parse_settings
+from ingest.simulator import Kind, SimulatorError, parse_settings, read_record
 from tests.simulation import ROOT, settings_of, simulation, start_simulation
+from tests.simulator_client import Client, client, until
 
 COMMAND = [sys.executable, "-m", "ingest.simulator"]
 
@@ -155,6 +159,41 @@ def test_it_ends_cleanly_on_signals_with_clients_connected(number: signal.Signal
             assert client.close_code == 1001
         assert process.wait(10) == 0
         assert process.stderr.read() == ""
+
+
+@pytest.mark.slow
+async def test_the_record_is_exact_through_drops_between_processes(tmp_path: Path) -> None:
+    settings = {"instruments": 1000, "rate": 1000, "steps_per_second": 20, "record": tmp_path}
+    with simulation(**settings) as running:
+        tokens = [int(token) for token in _tokens(running.api)]
+        clients = []
+        for how in ("rst", "close", "eof", "rst", "pause"):
+            async with client(running.url()) as one:
+                clients.append(one)
+                await one.ask("subscribe", tokens)
+                await one.ask("mode", ["full", tokens])
+                await until(lambda: len(clients[-1].frames) > 20)
+                if how == "pause":
+                    await asyncio.to_thread(running.pause)
+                    stats = await asyncio.to_thread(running.stats, instruments=True)
+                    await until(partial(_has, one, stats["connections"][-1]["packets"]))
+                else:
+                    await asyncio.to_thread(running.fault, "drop", how=how)
+                    await until(lambda: clients[-1].closed)
+    assert [connection["instruments"] for connection in stats["connections"]] == [one.counts() for one in clients]
+    records = [record for record in read_record(tmp_path) if record.kind is Kind.PACKETS]
+    for number, one in enumerate(clients, 1):
+        frames = [record.payload for record in records if record.connection.connection == number]
+        assert [frame for frame in one.frames if len(frame) > 1] == frames
+
+
+def _has(one: Client, packets: int) -> bool:
+    return len(one.packets()) == packets
+
+
+def _tokens(api: str) -> list[str]:
+    with urllib.request.urlopen(f"{api}/instruments", timeout=30) as answer:
+        return [line.partition(",")[0] for line in answer.read().decode().splitlines()[1:]]
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The ground truth: its sums, its file, and what happens when that is not whole."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.simulator.record import FILE_NAME, ConnectionId, Kind, Ledger, Recorded, read_record
+from ingest.simulator.record import FILE_NAME, ConnectionId, Kind, Ledger, Recorded, Tally, read_record
 from ingest.simulator.settings import SimulatorError
 
 TOKENS = np.array([256265, 408065, 738561], np.int64)
@@ -56,6 +57,18 @@ def test_everything_is_booked_once(tmp_path: Path) -> None:
         Recorded(one, Kind.UNSENT, b"never", 2, 25),
         Recorded(one, Kind.CLOSED, b"rst", 0, 26),
     ]
+
+
+@given(st.lists(st.lists(st.integers(0, 2), max_size=5), max_size=6), st.integers(0, 6))
+def test_a_tally_counts_alike_packed_or_not(batches: list[list[int]], pack_at: int) -> None:
+    tally = Tally(3)
+    for place, batch in enumerate(batches):
+        if place == pack_at:
+            tally.pack()
+        tally.add(rows(*batch))
+    flat = [row for batch in batches for row in batch]
+    assert dict(tally.items()) == Counter(flat)
+    assert tally.total == len(flat)
 
 
 def test_nothing_is_kept_unless_told(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from ingest.simulator.symbols import Instrument, Universe, build_universe
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+IST_OFFSET_SECONDS: Final = 19_800
 SECONDS_A_YEAR: Final = 252 * 6.25 * 3600  # of trading
 INTEREST: Final = 0.065
 CIRCUIT_LIMIT: Final = 0.18  # of the day's open, as a log return
@@ -52,6 +53,7 @@ class Market:
         self._random = np.random.Generator(np.random.PCG64([seed, 2]))
         self._start_seconds = start.timestamp()
         self._clock_steps = 0
+        self._day = 0
         self._step_seconds = 1 / steps_per_second
         listed = self.universe.instruments
         self.tokens: Ints = np.array([one.instrument_token for one in listed], np.int64)
@@ -86,12 +88,19 @@ class Market:
         """Advance one step; returns (n,) places of those that ticked, each once, in wire order."""
         self.steps += 1
         self._clock_steps += 1
+        if (today := self._today()) != self._day:
+            self._day = today
+            self._roll_day()
         self._move()
         active = self._random.random(len(self.tokens)) < self._chance
         rows = self._wire_order[active]
         if len(rows):
             self._tick(rows)
         return rows
+
+    def _today(self) -> int:
+        """Number of the IST day."""
+        return (self.seconds + IST_OFFSET_SECONDS) // 86_400
 
     # ── set up ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -192,6 +201,15 @@ class Market:
         for prices in (self._open, self._high, self._low):
             prices[untraded] = 0
         self._paint(everybody, self._trade_time.copy(), empty_book=untraded)
+        self._day = self._today()
+
+    def _roll_day(self) -> None:
+        """A new day: what is cumulative starts again. Packets stay yesterday's until the next tick; nothing expires."""
+        self._close = self._last.copy()
+        for column in (self._open, self._high, self._low, self._volume, self._last_quantity):
+            column[:] = 0
+        self._turnover[:] = 0.0
+        self._oi_high, self._oi_low = self._oi.copy(), self._oi.copy()
 
     # ── one step ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -58,25 +58,59 @@ class Recorded(NamedTuple):
     time_ns: int
 
 
+class Tally:
+    """Packets by instrument. Closed connections keep only those that they had any of."""
+
+    def __init__(self, size: int) -> None:
+        self.total = 0
+        self._dense: Ints | None = np.zeros(size, np.int64)
+        self._sparse: dict[int, int] = {}
+
+    def add(self, rows: Ints) -> None:
+        """Count `rows` (n,), repeated ones as often as they are there."""
+        self.total += len(rows)
+        if self._dense is not None:
+            np.add.at(self._dense, rows, 1)
+        else:
+            for row in rows.tolist():
+                self._sparse[row] = self._sparse.get(row, 0) + 1
+
+    def pack(self) -> None:
+        """Give back the memory."""
+        self._sparse, self._dense = dict(self.items()), None
+
+    def items(self) -> Iterator[tuple[int, int]]:
+        """(place of the instrument, packets), without zeros."""
+        if self._dense is None:
+            return iter(self._sparse.items())
+        rows = np.flatnonzero(self._dense)
+        return zip(rows.tolist(), self._dense[rows].tolist(), strict=True)
+
+
 @dataclass
 class Sent:
-    """The truth about one connection. `counts` and the values of `unsent` are (instruments,) packets."""
+    """The truth about one connection. `unsent` is by reason."""
 
     id: ConnectionId
     ordinal: int
     opened_at_ns: int
-    counts: Ints
+    counts: Tally
     closed_at_ns: int | None = None
     close_reason: str | None = None
     frames: int = 0
     bytes: int = 0
-    packets: int = 0
     heartbeats: int = 0
     texts: int = 0
     damaged_frames: int = 0
     damaged_bytes: int = 0
     damaged_packets: int = 0
-    unsent: dict[str, Ints] = field(default_factory=dict)
+    unsent_texts: int = 0
+    unsent: dict[str, Tally] = field(default_factory=dict)
+
+    @property
+    def packets(self) -> int:
+        """All whole packets that were sent."""
+        return self.counts.total
 
     def summary(self) -> dict[str, Any]:
         return {
@@ -95,7 +129,8 @@ class Sent:
                 "bytes": self.damaged_bytes,
                 "packets": self.damaged_packets,
             },
-            "unsent": {reason: int(counts.sum()) for reason, counts in self.unsent.items()},
+            "unsent": {reason: tally.total for reason, tally in self.unsent.items()},
+            "unsent_texts": self.unsent_texts,
         }
 
 
@@ -122,9 +157,7 @@ class Ledger:
 
     def open(self, account: str, time_ns: int) -> Sent:
         number = 1 + sum(sent.id.account == account for sent in self.connections)
-        sent = Sent(
-            ConnectionId(account, number), len(self.connections), time_ns, np.zeros(len(self._tokens), np.int64)
-        )
+        sent = Sent(ConnectionId(account, number), len(self.connections), time_ns, Tally(len(self._tokens)))
         self.connections.append(sent)
         self._write(sent, Kind.OPEN, json.dumps(sent.id._asdict()).encode(), 0, time_ns)
         return sent
@@ -153,21 +186,23 @@ class Ledger:
     def unsent(self, sent: Sent, reason: str, rows: Ints, frame: bytes, time_ns: int) -> None:
         """Packets that the subscription would have brought were not sent; `frame` is empty when nothing is recorded."""
         if reason not in sent.unsent:
-            sent.unsent[reason] = np.zeros(len(self._tokens), np.int64)
-        np.add.at(sent.unsent[reason], rows, 1)
+            sent.unsent[reason] = Tally(len(self._tokens))
+        sent.unsent[reason].add(rows)
         self._write(sent, Kind.UNSENT, frame, len(rows), time_ns)
 
     def closed(self, sent: Sent, reason: str, time_ns: int) -> None:
         sent.closed_at_ns = time_ns
         sent.close_reason = reason
+        for tally in (sent.counts, *sent.unsent.values()):
+            tally.pack()
         self._write(sent, Kind.CLOSED, reason.encode(), 0, time_ns)
 
     def totals(self) -> dict[str, Any]:
         """Sums over all connections, closed ones included."""
         unsent: dict[str, int] = {}
         for sent in self.connections:
-            for reason, counts in sent.unsent.items():
-                unsent[reason] = unsent.get(reason, 0) + int(counts.sum())
+            for reason, tally in sent.unsent.items():
+                unsent[reason] = unsent.get(reason, 0) + tally.total
         names = ("packets", "frames", "bytes", "heartbeats", "texts")
         damaged = {name: sum(getattr(s, f"damaged_{name}") for s in self.connections) for name in names[:3]}
         return {
@@ -180,7 +215,7 @@ class Ledger:
         """Packets sent of each instrument token, and unsent ones by reason."""
         return {
             "instruments": self._named(sent.counts),
-            "unsent_instruments": {reason: self._named(counts) for reason, counts in sent.unsent.items()},
+            "unsent_instruments": {reason: self._named(tally) for reason, tally in sent.unsent.items()},
         }
 
     def flush(self) -> None:
@@ -193,18 +228,14 @@ class Ledger:
             self._file.close()
             self._file = None
 
-    def _named(self, counts: Ints) -> dict[str, int]:
-        rows = np.flatnonzero(counts)
-        return {
-            str(token): count for token, count in zip(self._tokens[rows].tolist(), counts[rows].tolist(), strict=True)
-        }
+    def _named(self, tally: Tally) -> dict[str, int]:
+        return {str(self._tokens[row]): count for row, count in tally.items()}
 
     @staticmethod
     def _count(sent: Sent, frame: bytes, rows: Ints) -> None:
         sent.frames += 1
         sent.bytes += len(frame)
-        sent.packets += len(rows)
-        np.add.at(sent.counts, rows, 1)
+        sent.counts.add(rows)
 
     def _write(self, sent: Sent, kind: Kind, payload: bytes, packets: int, time_ns: int) -> None:
         if self._file is not None:

@@ -12,18 +12,16 @@ import datetime as dt
 import json
 import logging
 import time
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 
 from ingest.simulator import faults
 from ingest.simulator.frames import Modes
+from ingest.simulator.gate import Gate
 from ingest.simulator.market import Market
 from ingest.simulator.orders import OrderBook
 from ingest.simulator.record import Ledger, Sent
@@ -33,6 +31,7 @@ from ingest.simulator.subscriber import Subscriber
 from ingest.simulator.subscriptions import Subscriptions, subscribed
 
 CLOSE_SECONDS: Final = 0.5
+END_FLUSH_SECONDS: Final = 0.25
 LATE_SECONDS: Final = 1.0  # a market further behind its clock skips steps
 WATCH_SECONDS: Final = 0.25
 NO_LIMIT: Final = 2**62
@@ -64,12 +63,9 @@ class Simulator:
         self.standing = faults.Standing()
         self.paused = False
         self._orders = OrderBook(self.market)
-        self._accounts = {account.api_key: account for account in settings.accounts}
-        self._tokens = {account.api_key: account.access_token.get_secret_value() for account in settings.accounts}
-        self._slots: Counter[str] = Counter()
+        self.gate = Gate(settings, self.standing)
         self._subscribers: list[Subscriber] = []
         self._ghosts: list[_Ghost] = []
-        self._refused: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: Server | None = None
         self._rest: RestServer | None = None
@@ -92,7 +88,7 @@ class Simulator:
                 self._handle,
                 settings.host,
                 settings.port,
-                process_request=self._handshake,
+                process_request=self.gate.check,
                 compression=None,
                 open_timeout=120,
                 ping_interval=None,  # a silent simulator is silent
@@ -105,7 +101,7 @@ class Simulator:
             self.ledger.close()
             raise _port_error(settings.host, settings.port, error) from None
         try:
-            self._rest = RestServer(settings, self.market, self.standing, self._tokens, self.control)
+            self._rest = RestServer(settings, self.market, self.standing, self.gate.tokens, self.control)
         except OSError as error:
             self._server.close()
             await self._server.wait_closed()
@@ -120,8 +116,10 @@ class Simulator:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for one in list(self._subscribers):
+        leaving = list(self._subscribers)
+        for one in leaving:
             self._leave(one, "shutdown", wanted=True)
+        await asyncio.gather(*(one.flushed(END_FLUSH_SECONDS) for one in leaving))
         if self._server is not None:
             self._server.close(code=1001, reason="simulator ends")
             await self._server.wait_closed()
@@ -146,36 +144,9 @@ class Simulator:
 
     # ── connections ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _handshake(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Who may connect (Kite Connect v3 streaming docs): 403 for a wrong key or token, 429 for one too many."""
-        api_key, access_token = _credentials(request)
-        account = self._accounts.get(api_key)
-        name = account.label if account else None
-        delay = self.standing.take(faults.Delay, name, time.monotonic(), lambda fault: fault.what == "handshake")
-        if delay is not None:
-            await asyncio.sleep(delay.by_seconds)
-        refusal = self.standing.take(faults.Refuse, name, time.monotonic())
-        if refusal is not None:
-            return self._refuse(connection, refusal.status)
-        if account is None or access_token != self._tokens[api_key]:
-            return self._refuse(connection, 403)
-        if self._slots[api_key] >= self.settings.max_connections:
-            return self._refuse(connection, 429)
-        self._slots[api_key] += 1
-        self._spawn(self._free_slot(connection, api_key))
-        return None
-
-    def _refuse(self, connection: ServerConnection, status: int) -> Response:
-        self._refused[status] += 1
-        return connection.respond(status, f"refused with {status}\n")
-
-    async def _free_slot(self, connection: ServerConnection, api_key: str) -> None:
-        await connection.wait_closed()
-        self._slots[api_key] -= 1
-
     async def _handle(self, connection: ServerConnection) -> None:
         assert connection.request is not None
-        account = self._accounts[_credentials(connection.request)[0]]
+        account = self.gate.account_of(connection.request)
         subscriptions = Subscriptions(self.market, self.settings.max_subscriptions)
         sent = self.ledger.open(account.label, time.time_ns())
         one = Subscriber(connection, account, subscriptions, self.market.images, sent, self.ledger, self.settings)
@@ -283,7 +254,11 @@ class Simulator:
         return await self.apply(faults.parse_fault(values))
 
     def stats(self, *, instruments: bool = False) -> dict[str, Any]:
-        """What was sent up to now; with `instruments` also of each connection and instrument token."""
+        """What was sent up to now, in total and by connection; with `instruments` also by instrument token.
+
+        `packets` is what a receiver that loses nothing has; `unsent` says by reason what its subscriptions did not
+        bring: `down`, `silent`, `slow`, `ignored`.
+        """
         self.ledger.flush()
         unread = {one.sent.ordinal: one for one in self._subscribers}
         connections = []
@@ -305,7 +280,7 @@ class Simulator:
             "instruments_listed": len(self.market),
             "orders": self._orders.made,
             "paused": self.paused,
-            "refused": {str(status): count for status, count in self._refused.items()},
+            "refused": {str(status): count for status, count in self.gate.refused.items()},
             "connections": connections,
         }
 
@@ -316,8 +291,8 @@ class Simulator:
             case faults.Plain():
                 self._plain(fault.kind)
             case faults.Token():
-                account = self._named(fault.account)
-                self._tokens[account.api_key] = fault.access_token.get_secret_value()
+                account = self.gate.named(fault.account)
+                self.gate.tokens[account.api_key] = fault.access_token.get_secret_value()
             case faults.Drop():
                 targets = self._targets(fault)
                 for one in targets:
@@ -333,7 +308,7 @@ class Simulator:
             case faults.Truncated():
                 applied = sum(one.damage("truncated", fault.count) for one in self._targets(fault))
             case faults.Order():
-                accounts = [self._named(fault.account)] if fault.account else self.settings.accounts
+                accounts = [self.gate.named(fault.account)] if fault.account else self.settings.accounts
                 applied = sum(self._push_order(account, fault) for account in accounts)
             case faults.Text():
                 text = fault.raw if fault.raw is not None else json.dumps({"type": fault.type, "data": fault.data})
@@ -364,18 +339,6 @@ class Simulator:
             and fault.account in {None, one.account.label}
             and fault.connection in {None, one.sent.id.connection}
         ]
-
-    def _named(self, name: str) -> AccountSettings:
-        for account in self.settings.accounts:
-            if account.label == name:
-                return account
-        raise faults.FaultError(f"no account is named {name!r}")
-
-
-def _credentials(request: Request) -> tuple[str, str]:
-    """api_key and access_token of the address, empty where it has none."""
-    query = parse_qs(urlsplit(request.path).query)
-    return query.get("api_key", [""])[0], query.get("access_token", [""])[0]
 
 
 def _port_error(host: str, port: int, error: OSError) -> SimulatorError:

@@ -176,6 +176,7 @@ class Subscriber:
     def text(self, text: str) -> bool:
         """Send a text message, unless packets could not be sent either."""
         if self._obstacle() is not None:
+            self.sent.unsent_texts += 1
             return False
         self._hand_over(text)
         self._ledger.text(self.sent, text, time.time_ns())
@@ -230,16 +231,20 @@ class Subscriber:
             self._ledger.unsent(self.sent, "down", rows, frame, time.time_ns())
         self._delayed_bytes = 0
 
-    async def cut(self, how: str, code: int) -> None:
-        """End an abandoned connection; a reset (rst) comes once all that was sent has reached the client's kernel."""
-        transport = self.socket.transport
-        if how == "close":
-            await self.socket.close(code, "simulated")
-            return
-        deadline = self._loop.time() + FLUSH_SECONDS
+    async def flushed(self, seconds: float) -> None:
+        """Wait until all that was sent has reached the client's kernel, but not for longer."""
+        deadline = self._loop.time() + seconds
         while self._in_flight() and self._loop.time() < deadline:  # noqa: ASYNC110 (the kernel signals nothing)
             await asyncio.sleep(0.005)
+
+    async def cut(self, how: str, code: int) -> None:
+        """End an abandoned connection by a reset (rst), a close frame (close) or plainly (eof), once it is flushed."""
+        await self.flushed(FLUSH_SECONDS)
+        transport = self.socket.transport
         if transport.is_closing():
+            return
+        if how == "close":
+            await self.socket.close(code, "simulated")
             return
         if how == "rst":
             linger = struct.pack("ii", 1, 0)
