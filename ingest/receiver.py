@@ -1,11 +1,13 @@
 """From the bytes of a socket to whole frames in the sink, in one call of the event loop.
 
-`Receiver` cuts the frames itself and appends each with the time of the read: no queue, no task switch, no decoding.
+`Receiver` has the system write into a buffer that is used again and again, cuts the frames there and appends each with
+the time of the read: no queue, no task switch, no decoding, and no fresh memory but the frame's own bytes.
 So nothing that was read can be lost on the way, whatever ends the connection, and a close loses no frame that the
 server sent before its own close frame. The common frame (binary, whole, unmasked) is cut here; everything else
 (handshake, texts, pings, fragments, closing, errors) goes through `websockets`.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +21,8 @@ from websockets.protocol import Event, State
 from storage.journal import Kind
 
 HEAD_END: Final = b"\r\n\r\n"
-MAX_HEAD_BYTES: Final = 1 << 16
+READ_BYTES: Final = 1 << 18  # at most at once; an answer's head must fit, too
+HEADER_BYTES: Final = 10  # the longest header of an unmasked frame
 WHOLE_BINARY: Final = 0x82  # FIN and opcode 2, no reserved bit (RFC 6455, 5.2)
 
 
@@ -44,8 +47,8 @@ class Traffic:
     last_bytes_at: float | None = None
 
 
-class Receiver(ClientConnection):
-    """A client connection whose frames go to a sink from inside of `data_received`.
+class Receiver(ClientConnection, asyncio.BufferedProtocol):
+    """A client connection whose frames go to a sink from inside of the read.
 
     Invariant: `websockets` is only ever handed whole frames, so that its parser stands between two frames and this
     class may cut the next one itself. From the moment that no longer holds (a header that is not in order, an
@@ -70,48 +73,55 @@ class Receiver(ClientConnection):
         self._traffic = traffic
         self._opened = opened
         self._max_frame_bytes = max_frame_bytes
-        self._held = bytearray()  # the beginning of a frame, or of the handshake's answer
-        self._needed = 0  # bytes that make the held frame whole, as far as known
+        self._buffer = bytearray(READ_BYTES)
+        self._view = memoryview(self._buffer)
+        self._filled = 0  # bytes of the buffer that are not taken yet
         self._handed_over = False  # everything goes to the library
         self._fragments: list[bytes] = []
         self._fragments_kind = Kind.BINARY
         self._received_at_ns = 0
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go: behind those that are not taken yet."""
+        return self._view[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many bytes have come."""
         self._received_at_ns = time.time_ns()
         traffic = self._traffic
         traffic.last_bytes_at = time.monotonic()
-        traffic.bytes += len(data)
-        if self._held:
-            self._held += data
-            if len(self._held) < self._needed:
-                return
-            data, self._held = bytes(self._held), bytearray()
+        traffic.bytes += nbytes
+        self._filled += nbytes
+        at = 0
         if self.response is None and not self._handed_over:
-            data = self._finish_handshake(data)
+            at = self._finish_handshake()
+        needed = 0
+        if at < self._filled and self.response is not None and not self._handed_over:
+            at, needed = self._cut(at)
         if self._handed_over:
-            super().data_received(data)
-        elif data:
-            self._cut(data)
+            self._hand_over(at)
+        elif at:
+            self._filled -= at
+            self._view[: self._filled] = self._view[at : at + self._filled]
+        if needed > len(self._buffer) or (len(self._buffer) > READ_BYTES and needed <= READ_BYTES):
+            self._resize(max(needed, self._filled + HEADER_BYTES, READ_BYTES))
 
-    def _finish_handshake(self, data: bytes) -> bytes:
-        """Give the library the answer's head, and return what follows it."""
-        head, end, rest = data.partition(HEAD_END)
-        if end:
-            super().data_received(head + end)
+    def _finish_handshake(self) -> int:
+        """Give the library the answer's head when it is whole; returns where the rest begins."""
+        end = self._buffer.find(HEAD_END, 0, self._filled) + len(HEAD_END)
+        if end >= len(HEAD_END):
+            super().data_received(bytes(self._view[:end]))
             self._handed_over = self.protocol.state is not State.OPEN  # the body of a refusal follows
-            return rest
-        if len(data) > MAX_HEAD_BYTES:
-            self._handed_over = True
-            return data
-        self._held, self._needed = bytearray(data), 0
-        return b""
+            return end
+        self._handed_over = self._filled == len(self._buffer)
+        return 0
 
-    def _cut(self, data: bytes) -> None:
+    def _cut(self, at: int) -> tuple[int, int]:
+        """Take the whole frames. Returns where the rest begins, and how many bytes make it a frame (0: unknown yet)."""
         append, channel, now_ns = self._append, self._channel, self._received_at_ns
         binary, largest = Kind.BINARY, self._max_frame_bytes
-        at, end, frames = 0, len(data), 0
-        needed = 0
+        data, view, end = self._buffer, self._view, self._filled
+        needed = frames = 0
         whole_binary = -1 if self._fragments else WHOLE_BINARY  # inside of a fragmented message it is an error
         while end - at >= 2:
             length = data[at + 1]
@@ -120,10 +130,10 @@ class Receiver(ClientConnection):
                 if length > 127:  # masked, which a server must not do
                     self._handed_over = True
                     break
-                start = at + 4 if length == 126 else at + 10
+                start = at + (4 if length == 126 else HEADER_BYTES)
                 if start > end:
                     break
-                length = int.from_bytes(data[at + 2 : start], "big")
+                length = int.from_bytes(view[at + 2 : start], "big")
                 if length > largest:
                     self._handed_over = True
                     break
@@ -132,10 +142,10 @@ class Receiver(ClientConnection):
                 needed = stop - at
                 break
             if data[at] == whole_binary:
-                append(binary, channel, now_ns, data[start:stop])
+                append(binary, channel, now_ns, bytes(view[start:stop]))
                 frames += 1
             else:
-                super().data_received(data[at:stop])
+                super().data_received(bytes(view[at:stop]))
                 whole_binary = -1 if self._fragments else WHOLE_BINARY
                 if self.protocol.close_rcvd is not None or self.protocol.parser_exc is not None:
                     self._handed_over = True
@@ -143,13 +153,20 @@ class Receiver(ClientConnection):
                     break
             at = stop
         self._traffic.frames += frames
-        if at == end:
-            return
-        if self._handed_over:
-            super().data_received(data[at:])
-        else:
-            self._held += data[at:]
-            self._needed = needed
+        return at, needed
+
+    def _hand_over(self, at: int) -> None:
+        rest = bytes(self._view[at : self._filled])
+        self._filled = 0
+        if rest:
+            super().data_received(rest)
+
+    def _resize(self, size: int) -> None:
+        """A buffer that the frame fits in; back to the usual size once it is taken."""
+        if size != len(self._buffer):
+            buffer = bytearray(size)
+            buffer[: self._filled] = self._view[: self._filled]
+            self._buffer, self._view = buffer, memoryview(buffer)
 
     def process_event(self, event: Event) -> None:
         """An event from the library: the handshake's answer, or a frame that was handed over."""
@@ -172,7 +189,5 @@ class Receiver(ClientConnection):
             self.loop.call_later(self.close_timeout, self.transport.abort)
 
     def eof_received(self) -> None:
-        if self._held:
-            held, self._held = bytes(self._held), bytearray()
-            super().data_received(held)  # the library says what was cut short
+        self._hand_over(0)  # the library says what was cut short
         super().eof_received()

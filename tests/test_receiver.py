@@ -13,12 +13,21 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
+import ingest.receiver
 from ingest.receiver import Receiver, Traffic
 from storage.journal import Kind
 
 Outcome = tuple[list[tuple[Kind, bytes]], Close | None, str]
 MAX_FRAME_BYTES = 70_000
 URI = parse_uri("ws://127.0.0.1:1/?access_token=x")
+
+
+@pytest.fixture(autouse=True, scope="module", params=[4096, ingest.receiver.READ_BYTES])
+def read_bytes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With a small buffer, which has to grow for a large frame and shrinks again, and with the usual one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingest.receiver, "READ_BYTES", request.param)
+        yield
 
 
 def wire(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
@@ -104,6 +113,17 @@ class Sink:
         self.times.append(received_at_ns)
 
 
+def feed(receiver: Receiver, data: bytes) -> None:
+    """As a transport does it: into the receiver's buffer, as much as it offers at a time."""
+    while data:
+        buffer = receiver.get_buffer(-1)
+        assert len(buffer) > 0
+        size = min(len(buffer), len(data))
+        buffer[:size] = data[:size]
+        receiver.buffer_updated(size)
+        data = data[size:]
+
+
 async def with_receiver(stream: bytes, cuts: list[int]) -> Outcome:
     ours, peer = socket.socketpair()
     with peer:
@@ -124,7 +144,7 @@ async def with_receiver(stream: bytes, cuts: list[int]) -> Outcome:
         protocol.send_request(protocol.connect())
         data = handshake_answer(protocol) + stream
         for chunk in cut(data, cuts):
-            receiver.data_received(chunk)
+            feed(receiver, chunk)
         assert opened == [0], "the opening is told once, before the first frame"
         assert traffic.bytes == len(data)
         assert traffic.frames == len(sink.got)
@@ -166,9 +186,9 @@ def test_an_endless_head_is_given_up() -> None:
             )
             transport, receiver = await asyncio.get_running_loop().create_connection(make, sock=ours)
             protocol.send_request(protocol.connect())
-            receiver.data_received(b"HTTP/1.1 101 Switching Protocols\r\n")
+            feed(receiver, b"HTTP/1.1 101 Switching Protocols\r\n")
             for _ in range(200):
-                receiver.data_received(b"X: " + b"x" * 3000 + b"\r\n")
+                feed(receiver, b"X: " + b"x" * 3000 + b"\r\n")
             assert protocol.handshake_exc is not None
             transport.abort()
             await receiver.wait_closed()
