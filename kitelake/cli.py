@@ -107,10 +107,9 @@ def demo(
 
     Exit status 1 if the packets that the simulator sent are not exactly the rows in the table.
     """
-    from kitelake.config import load_config
     from kitelake.demo import run_demo
 
-    sys.exit(run_demo(load_config(config), seconds))
+    sys.exit(run_demo(config, seconds))
 
 
 @app.command()

@@ -17,7 +17,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 import kitelake
-from kitelake.config import Config
+from kitelake.config import load_config
 from kitelake.errors import ConfigError
 from kitelake.runner import capture
 from kitelake.service import Progress, Service
@@ -34,7 +34,7 @@ QUERIES = (
         "The most active names",
         """\
 select symbol, count(*) as ticks, last(last_price order by seq) as last_price, max(volume_traded) as volume
-from ticks where stream = $stream and mode = 'full'
+from ticks where stream = $stream and exchange = 'NSE'
 group by symbol order by ticks desc, symbol limit 8""",
     ),
     (
@@ -68,11 +68,12 @@ class Outcome:
     seconds: float = 0.0
 
 
-def run_demo(config: Config, seconds: float) -> int:
+def run_demo(config_path: Path, seconds: float) -> int:
     """Run the whole demo. Returns the exit status: 0 if every packet that was sent is one row of the table.
 
     Raises `ConfigError` if config.yaml has no simulator, and whatever `capture` raises.
     """
+    config = load_config(config_path)
     if config.simulator is None:
         raise ConfigError(
             "the demo needs the `simulator` section of config.yaml, and yours has none: use `kitelake run`"
@@ -80,7 +81,8 @@ def run_demo(config: Config, seconds: float) -> int:
     console = Console()
     console.print(
         f"\n[bold]Kitelake {kitelake.__version__}[/] captures a simulated market of {config.simulator.instruments:,} "
-        f"instruments for {seconds:g} seconds, on {len(config.accounts)} accounts, into {_short(config.data)}\n"
+        f"instruments for {seconds:g} seconds, on {len(config.accounts)} accounts, into {_short(config.data)}\n",
+        soft_wrap=True,
     )
     quiet = config.model_copy(update={"log": config.log.model_copy(update={"level": "warning"})})
     outcome = Outcome()
@@ -92,18 +94,18 @@ def run_demo(config: Config, seconds: float) -> int:
             outcome.sent = (await client.get(f"{source.control}/stats")).raise_for_status().json()["packets"]
 
     started = time.monotonic()
-    capture(quiet, seconds=seconds, watch=watch)
+    capture(quiet, watch=watch)
     outcome.seconds = time.monotonic() - started
     with kitelake.open(config.data) as lake:
         equal = _report(console, lake, outcome)
         if equal:
             _show_queries(console, lake, outcome.stream)
-    _say_what_next(console, config)
+    _say_what_next(console, config_path)
     return 0 if equal else 1
 
 
 async def _show_progress(console: Console, service: Service, stop: asyncio.Event, seconds: float) -> None:
-    """Draw the service's progress until it has ended; on a pipe, a line every few seconds."""
+    """Draw the service's progress, on a pipe as a line every few seconds, and end it `seconds` after the first tick."""
     began: float | None = None
     history: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
     next_line = 0.0
@@ -112,6 +114,8 @@ async def _show_progress(console: Console, service: Service, stop: asyncio.Event
             ended = service.finished.is_set()
             progress, now = service.progress(), time.monotonic()
             began = began or (now if progress.packets else None)
+            if began and now - began >= seconds:
+                stop.set()
             history.append((now, progress.packets))
             while now - history[0][0] > _RATE_WINDOW_SECONDS:
                 history.popleft()
@@ -122,7 +126,7 @@ async def _show_progress(console: Console, service: Service, stop: asyncio.Event
                 live.update(_panel(progress, rate, stage, elapsed, seconds))
             elif ended or now >= next_line:
                 next_line = now + _PLAIN_LINE_SECONDS
-                console.print(_line(progress, rate, stage))
+                console.print(_line(progress, rate, stage), soft_wrap=True)
             if ended:
                 return
             await asyncio.sleep(_REFRESH_SECONDS)
@@ -153,8 +157,9 @@ def _panel(progress: Progress, rate: float, stage: str, elapsed: float, seconds:
     facts = list(_facts(progress, rate).items())
     for left, right in zip(facts[::2], [*facts[1::2], ("", "")], strict=False):
         grid.add_row(*left, *right)
-    bar = ProgressBar(total=seconds, completed=elapsed, width=60)
-    return Panel(Group(bar, grid), title=f"{stage} · {elapsed:.0f} of {seconds:.0f} s", width=72, padding=(1, 2))
+    bar = Table.grid()
+    bar.add_row(ProgressBar(total=seconds, completed=elapsed, width=64))
+    return Panel(Group(bar, "", grid), title=f"{stage} · {elapsed:.0f} of {seconds:.0f} s", width=72, padding=(1, 2))
 
 
 def _report(console: Console, lake: Lake, outcome: Outcome) -> bool:
@@ -178,6 +183,7 @@ def _report(console: Console, lake: Lake, outcome: Outcome) -> bool:
         ("bytes a tick on disk", f"{progress.file_bytes / max(rows, 1):.1f}"),
     ):
         table.add_row(name, value)
+    console.print()
     console.print(table)
     return equal
 
@@ -185,6 +191,7 @@ def _report(console: Console, lake: Lake, outcome: Outcome) -> bool:
 def _show_queries(console: Console, lake: Lake, stream: str) -> None:
     parameters = {"stream": stream}
     for title, query in QUERIES:
+        console.print()
         console.print(Rule(f"[bold]{title}", align="left"))
         console.print(Syntax(query, "sql", theme="ansi_dark", background_color="default"))
         used = {name: value for name, value in parameters.items() if f"${name}" in query}
@@ -193,23 +200,22 @@ def _show_queries(console: Console, lake: Lake, stream: str) -> None:
         if "symbol" not in parameters:
             parameters["symbol"] = result["symbol"][0].as_py()
     prices = lake.sql(PRICES, parameters).arrow()
+    console.print()
     console.print(Rule(f"[bold]{parameters['symbol']}", align="left"))
     console.print(
         draw(prices["received_at"].to_pylist(), prices["last_price"].to_pylist(), width=min(console.width, 90))
     )
 
 
-def _say_what_next(console: Console, config: Config) -> None:
+def _say_what_next(console: Console, config_path: Path) -> None:
+    command = _short(Path(sys.argv[0]).absolute())
+    steps = Table.grid(padding=(0, 3))
+    steps.add_row(f'  {command} sql "from ticks limit 5"', "query what was captured")
+    steps.add_row(f"  {command} run", "capture until Ctrl-C; query it meanwhile")
+    steps.add_row(f"  {_short(config_path)}", "the comments (1), (2), (3) say what to change for a real account")
+    steps.add_row("  README.md", "the first queries, and where to read on")
     console.print(Rule("[bold]What next", align="left"))
-    command = "kitelake" if Path(sys.prefix) == Path(sys.base_prefix) else str(Path(sys.prefix, "bin", "kitelake"))
-    command = _short(Path(command))
-    console.print(
-        f'  {command} sql "select exchange, count(*) from ticks group by 1"    query what was captured\n'
-        f"  {command} run                                                       capture until Ctrl-C\n"
-        "  config.yaml: the comments (1), (2), (3) say what to change for a real account\n"
-        "  README.md and docs/: where to read on\n",
-        highlight=False,
-    )
+    console.print(steps, soft_wrap=True)
 
 
 def _bytes(count: int) -> str:

@@ -25,7 +25,9 @@ class Plan:
 
 
 def make_plan(subscriptions: Sequence[SubscriptionList], instruments: Instruments, default_mode: Mode) -> Plan:
-    """Resolve every list; one without a mode gets `default_mode`. An instrument in several lists is wanted once, in the highest of their modes.
+    """Resolve every list; one without a mode gets `default_mode`.
+
+    An instrument in several lists is wanted once, in the highest of their modes.
 
     What the instrument list does not know is named in `unknown`, with near matches, and the rest is wanted all the
     same.
