@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ingest.wire import Mode as Mode
     from ingest.wire import decode_frames as decode_frames
+    from ingest.wire import decode_frames_with_report as decode_frames_with_report
     from ingest.wire import encode_frames as encode_frames
+    from ingest.wire import encode_packets as encode_packets
+    from ingest.wire import frame_views as frame_views
+    from ingest.wire import packet_view as packet_view
+    from ingest.wire import run_view as run_view
     from queries.lake import Lake as Lake
     from queries.result import Result as Result
     from storage.errors import KitelakeError as KitelakeError
@@ -30,10 +35,29 @@ _HOMES = {
     "Result": "queries.result",
     "TABLES": "storage.schema",
     "decode_frames": "ingest.wire",
+    "decode_frames_with_report": "ingest.wire",
     "encode_frames": "ingest.wire",
+    "encode_packets": "ingest.wire",
+    "frame_views": "ingest.wire",
+    "packet_view": "ingest.wire",
+    "run_view": "ingest.wire",
 }
 
-__all__ = ["TABLES", "KitelakeError", "Lake", "Mode", "Result", "decode_frames", "encode_frames", "open"]
+__all__ = [
+    "TABLES",
+    "KitelakeError",
+    "Lake",
+    "Mode",
+    "Result",
+    "decode_frames",
+    "decode_frames_with_report",
+    "encode_frames",
+    "encode_packets",
+    "frame_views",
+    "open",
+    "packet_view",
+    "run_view",
+]
 
 
 def __getattr__(name: str) -> Any:
