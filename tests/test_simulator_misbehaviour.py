@@ -57,6 +57,23 @@ async def test_all_that_counts_as_sent_comes_before_a_drop(how: str, code: int |
         assert not dropped["open"]
 
 
+@pytest.mark.parametrize("how", ["rst", "close", "eof"])
+async def test_a_drop_waits_for_a_slow_reader(how: str) -> None:
+    settings = {"instruments": 2000, "rate": 1000, "steps_per_second": 50}
+    async with running(**settings) as simulator:
+        lazy = await connect(address(simulator), compression=None, proxy=None, max_queue=1, ping_interval=None)
+        tokens = simulator.market.tokens.tolist()
+        await lazy.send(json.dumps({"a": "subscribe", "v": tokens}))
+        await lazy.send(json.dumps({"a": "mode", "v": ["full", tokens]}))
+        await until(lambda: simulator.stats()["connections"][0]["unread_bytes"] > 1_000_000)
+        drop = asyncio.create_task(fault(simulator, "drop", how=how))
+        await until(lambda: simulator.stats()["connections"][0]["close_reason"])
+        one = Client(lazy)
+        await one.read()
+        assert await drop == 1
+        assert simulator.stats(instruments=True)["connections"][0]["instruments"] == one.counts()
+
+
 async def test_a_reset_is_a_reset() -> None:
     async with running() as simulator:
         url = address(simulator).removeprefix("ws://").partition("/")
@@ -112,6 +129,17 @@ async def test_what_a_dropped_connection_misses_is_listed_until_another_takes_ov
     unsent = [record for record in read_record(tmp_path) if record.kind is Kind.UNSENT]
     assert sum(record.packets for record in unsent if record.connection.connection == 1) == ended
     assert all(len(split_frame(record.payload)) == record.packets for record in unsent), "with the packets themselves"
+
+
+async def test_what_a_newer_connection_has_already_taken_over_is_not_missed() -> None:
+    async with running(rate=1000) as simulator, client(address(simulator)) as old, client(address(simulator)) as new:
+        await old.ask("subscribe", [INFY, 256265])
+        await until(lambda: len(old.counts()) == 2)
+        await new.ask("subscribe", [INFY])
+        await until(new.packets)
+        await fault(simulator, "drop", connection=1)
+        await until(lambda: simulator.stats()["unsent"].get("down", 0) > 4)
+        assert set(simulator.stats(instruments=True)["connections"][0]["unsent_instruments"]["down"]) == {"256265"}
 
 
 async def test_a_client_that_leaves_of_its_own_accord_misses_nothing() -> None:
