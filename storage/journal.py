@@ -31,6 +31,7 @@ from typing import Final
 
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from storage.errors import JournalError, JournalSyncError, JournalWriteError
 from storage.files import sync_data, sync_folder
@@ -67,7 +68,7 @@ __all__ = [
 MAX_BLOCK_BYTES: Final = 64 << 20
 MAX_CHANNELS: Final = 1 << 16
 _KIND_SHIFT: Final = 16
-_CHANNEL_MASK: Final = (1 << _KIND_SHIFT) - 1
+_BINARY: Final = int(Kind.BINARY)
 _NEW_SUFFIX: Final = ".new"
 _LOCK_SECONDS: Final = 10.0
 
@@ -81,6 +82,7 @@ class _Segment:
     file: FileIO
     size: int
     opened_at: float
+    seed: int
     written_records: int = 0
     synced_records: int = 0
     done: bool = False  # nothing more will be written to it
@@ -256,7 +258,8 @@ class JournalWriter:
         path = self._layout.segment(self.stream, number)
         new = path.with_name(path.name + _NEW_SUFFIX)
         header = pack_segment_header(SegmentHeader(self.stream, number, self._clock_ns(), self._next_ordinal))
-        opening = header + self._pack_table(number, offset=len(header), flags=0)
+        seed = block_seed(self.stream, number)
+        opening = header + self._pack_table(seed, offset=len(header), flags=0)
         file: FileIO | None = None
         try:
             file = FileIO(new, "w")
@@ -268,7 +271,7 @@ class JournalWriter:
             with contextlib.suppress(OSError):
                 new.unlink()
             raise JournalWriteError(f"segment {path}: cannot create: {error.strerror}") from error
-        segment = _Segment(number, path, file, len(opening), self._monotonic())
+        segment = _Segment(number, path, file, len(opening), self._monotonic(), seed)
         self._written_bytes += len(opening)
         self._next_ordinal += 1
         self._next_number += 1
@@ -293,7 +296,7 @@ class JournalWriter:
         return self._open_segment()
 
     def _seal(self, segment: _Segment, flags: int) -> None:
-        self._write(segment, self._pack_table(segment.number, offset=segment.size, flags=flags))
+        self._write(segment, self._pack_table(segment.seed, offset=segment.size, flags=flags))
         self._next_ordinal += 1
         self._retire(segment)
 
@@ -304,11 +307,11 @@ class JournalWriter:
             if segment.failed:
                 segment.file.close()
 
-    def _pack_table(self, number: int, *, offset: int, flags: int) -> bytearray:
+    def _pack_table(self, seed: int, *, offset: int, flags: int) -> bytearray:
         """A block with the channel table alone."""
         payload = pack_channels(self._channels)
         return pack_block(
-            seed=block_seed(self.stream, number),
+            seed=seed,
             flags=flags,
             offset=offset,
             first_record=self._next_ordinal,
@@ -321,32 +324,32 @@ class JournalWriter:
 
     def _write_block(self, segment: _Segment) -> None:
         """Write what is buffered, or as much as goes into one block, and forget it."""
-        lengths = np.fromiter(map(len, self._payloads), np.uint32, len(self._payloads))
-        ends = np.cumsum(lengths, dtype=np.int64)
-        count = max(1, int(np.searchsorted(ends, MAX_BLOCK_BYTES, "right")))
-        tags = np.array(self._tags[:count], np.uint32)
-        kinds = (tags >> _KIND_SHIFT).astype(np.uint8)
+        count = len(self._payloads)
+        lengths = np.fromiter(map(len, self._payloads), np.uint32, count)
+        ends = lengths.cumsum(dtype=np.int64)
+        if ends[-1] > MAX_BLOCK_BYTES:
+            count = max(1, int(np.searchsorted(ends, MAX_BLOCK_BYTES, "right")))
+            lengths, ends = lengths[:count], ends[:count]
+        tags = np.array(self._tags[:count], "<u4").view("<u2")
+        kinds = tags[1::2].astype(np.uint8)
         block = pack_block(
-            seed=block_seed(self.stream, segment.number),
+            seed=segment.seed,
             flags=0,
             offset=segment.size,
             first_record=self._next_ordinal,
             received_at_ns=np.array(self._times[:count], np.int64),
-            lengths=lengths[:count],
-            channels=(tags & _CHANNEL_MASK).astype(np.uint16),
+            lengths=lengths,
+            channels=tags[::2],
             kinds=kinds,
             payloads=self._payloads[:count],
         )
         self._write(segment, block)
-        tables = count - int(np.count_nonzero(kinds))
+        tables = count - int(np.count_nonzero(kinds)) if self._buffered_tables else 0
         segment.written_records += count - tables
         self._written_records += count - tables
         self._buffered_tables -= tables
         self._next_ordinal += count
-        counted = (kinds == Kind.BINARY) & (lengths[:count] >= 2)
-        starts = (ends[:count] - lengths[:count])[counted]
-        payload = np.frombuffer(block, np.uint8)[payload_offset(count) :]
-        self._packets += 256 * int(payload[starts].sum(dtype=np.int64)) + int(payload[starts + 1].sum(dtype=np.int64))
+        self._packets += _claimed_packets(block, kinds, lengths, ends)
         del self._times[:count], self._tags[:count], self._payloads[:count]
 
     def _write(self, segment: _Segment, block: bytearray) -> None:
@@ -422,6 +425,15 @@ def is_alive(layout: DataLayout, stream: str) -> bool:
         raise JournalError(f"stream {stream}: cannot lock {path}: {error.strerror}") from error
     lock.release()
     return False
+
+
+def _claimed_packets(
+    block: bytearray, kinds: NDArray[np.uint8], lengths: NDArray[np.uint32], ends: NDArray[np.int64]
+) -> int:
+    """The sum of the packet counts with which binary frames begin. Heartbeats have no count."""
+    payload = np.frombuffer(block, np.uint8, offset=payload_offset(len(kinds)))
+    starts = (ends - lengths)[(kinds == _BINARY) & (lengths > 1)]
+    return 256 * int(payload[starts].sum()) + int(payload[starts + 1].sum())
 
 
 def _list(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.encode import BOUND_CHARACTERS, column_stats, write_file
+from storage.encode import BOUND_CHARACTERS, REPEATED, column_stats, write_file
 from storage.errors import RowsError, TableError
 from storage.schema import EVENTS, INSTRUMENTS, ORDERS, QUARANTINE, TABLES, TICKS, Table
 
@@ -97,7 +97,7 @@ def test_encodings_codec_and_no_arrow_schema(tmp_path: Path) -> None:
         chunk = group.column(i)
         assert chunk.compression == "ZSTD"
         kind = TICKS.file_schema.field(chunk.path_in_schema).type
-        if pa.types.is_string(kind):
+        if pa.types.is_string(kind) or chunk.path_in_schema in REPEATED:
             assert "RLE_DICTIONARY" in chunk.encodings
         elif pa.types.is_floating(kind):
             assert "BYTE_STREAM_SPLIT" in chunk.encodings
@@ -105,6 +105,10 @@ def test_encodings_codec_and_no_arrow_schema(tmp_path: Path) -> None:
         else:
             assert "DELTA_BINARY_PACKED" in chunk.encodings
             assert "RLE_DICTIONARY" not in chunk.encodings
+
+
+def test_repeated_columns_exist() -> None:
+    assert set(TICKS.file_schema.names) >= REPEATED
 
 
 def test_a_flipped_byte_of_a_page_is_noticed(tmp_path: Path) -> None:
