@@ -133,10 +133,21 @@ def test_frames_may_lie_anywhere_in_the_payload() -> None:
     assert found.offsets.tolist() == [starts[0] + 4, starts[0] + 14, starts[2] + 4, starts[2] + 50]
 
 
-def test_a_later_packet_of_another_length_is_not_taken_on_trust() -> None:
-    # Two packets of 44 bytes fit the frame's size exactly, but the second is a 28 and a 14 in disguise.
-    frame = frame_of([QUOTE, bytes(28)], 2) + bytes(16)
-    assert len(frame) == 2 + 2 * 46
-    report = vectorised([frame, frame_of([QUOTE, QUOTE])])
-    assert report == plainly([frame, frame_of([QUOTE, QUOTE])])
-    assert [q.length for q in report.quarantined] == [16]
+@pytest.mark.parametrize(
+    "later",
+    [
+        pytest.param(struct.pack(">H", 4), id="shorter"),
+        pytest.param(struct.pack(">H", 300), id="longer"),
+        pytest.param(struct.pack(">H", 0x0108), id="the same low byte"),
+    ],
+)
+def test_a_later_packet_of_another_length_is_not_taken_on_trust(later: bytes) -> None:
+    # By its size the frame could hold two packets of 8 bytes.
+    liar = frame_of([LTP, LTP])[:12] + later + LTP
+    good = frame_of([LTP, LTP])
+    # Read on, the bytes behind an empty frame look like a length here: it must not count as a frame of packets.
+    empty = [b"\0\0", b"\0", b"\x08"]
+    for batch in ([liar], [good, liar, good], [*empty, liar]):
+        report = vectorised(batch)
+        assert report == plainly(batch)
+        assert report.quarantined

@@ -27,8 +27,8 @@ from ingest.wire.layouts import EXCHANGE_CODE, KNOWN_LENGTH, PREFIX_BYTES
 
 Ints = NDArray[np.int64]
 
-FEW_FRAMES: Final = 96
-"""At fewer frames than this a plain loop over packets beats a numpy step over frames (benchmarks/bench_decode.py)."""
+FEW_FRAMES: Final = 48
+"""At fewer frames than this a plain loop over their packets is quicker than numpy steps over the frames."""
 
 
 class Reason(IntEnum):
