@@ -40,7 +40,11 @@ class Running:
                         {"name": "NSE", "mode": "full", "select": {"exchange": "NSE"}},
                         {"name": "options", "mode": "quote", "select": {"exchange": "NFO", "types": ["CE", "PE"]}},
                     ],
-                    "capture": {"backoff_initial_seconds": 0.1, "slow_retry_seconds": 0.5, "instruments_per_connection": 200},
+                    "capture": {
+                        "backoff_initial_seconds": 0.1,
+                        "slow_retry_seconds": 0.5,
+                        "instruments_per_connection": 200,
+                    },
                     "journal": {"segment_seconds": 1},
                     **changes,
                 }

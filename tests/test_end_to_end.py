@@ -8,6 +8,8 @@ import itertools
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -21,7 +23,7 @@ from ingest.simulator.record import Kind
 from ingest.wire.plain import decode_packet, packets_of
 from storage.schema import TICKS
 from tests.running import Running, committed_rows, running
-from tests.simulation import Simulation, simulation
+from tests.simulation import ROOT, Simulation, simulation
 
 pytestmark = pytest.mark.slow
 
@@ -165,6 +167,9 @@ def test_rows_are_seen_before_they_are_committed(tmp_path: Path) -> None:
         newest = service.rows("select max(received_at) as at, any_value(symbol) as symbol from ticks")[0]
         assert newest["at"].utcoffset() == dt.timedelta(hours=5, minutes=30)
         assert ":" in newest["symbol"]
+        example = [sys.executable, ROOT / "examples/minute_bars.py", service.data, "NSE"]
+        shown = subprocess.run(example, capture_output=True, text=True, check=True)
+        assert "NSE:INFY" in shown.stdout
         service.stop()
         assert service.rows() == [{"n": packets}]
         assert committed_rows(service.data) == packets
