@@ -45,7 +45,7 @@ class Lake:
         self._views = Views(self._con)
         self._closed = False
         # Also at the end of the process, while DuckDB's own module is still whole.
-        self._finalizer = weakref.finalize(self, _close, self._con, self._snapshots)
+        self._finalizer = weakref.finalize(self, _close, self._con, self._views, self._snapshots)
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ class Lake:
                 raise QueryError(_moved_up(str(error), text != last.query)) from error
             # A relation that is all that is left of a result still needs its views.
             weakref.finalize(relation, _let_go, views).atexit = False
-            return Result(relation, functools.partial(self._again, text, values), views)
+            return Result(relation, functools.partial(self._again, text, values, views), views)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A DuckDB database of its own with the views as of now, which the caller closes.
@@ -89,7 +89,7 @@ class Lake:
             self._look()
             con = open_duckdb()
             for source in self._sources:
-                create_view(con, source.spec.name, source)
+                create_view(con, source)
             return con
 
     def close(self) -> None:
@@ -116,9 +116,13 @@ class Lake:
         self._sources: list[Source] = self._snapshots.latest()
         return self._views.update(self._sources)
 
-    def _again(self, text: str, values: object) -> duckdb.DuckDBPyRelation:
+    def _again(self, text: str, values: object, views: Mapping[str, View]) -> duckdb.DuckDBPyRelation:
         """The same relation on a connection of its own."""
-        return self._con.cursor().sql(text, params=values)
+        cursor = self._con.cursor()
+        for view in views.values():
+            if view.files is not None:
+                view.files.tell(cursor)
+        return cursor.sql(text, params=values)
 
 
 def fixed_text(query: str, views: Mapping[str, View]) -> str:
@@ -183,6 +187,7 @@ def _let_go(_: object) -> None:
     """What a finalizer calls that only keeps something alive until then."""
 
 
-def _close(con: duckdb.DuckDBPyConnection, snapshots: Snapshots) -> None:
+def _close(con: duckdb.DuckDBPyConnection, views: Views, snapshots: Snapshots) -> None:
     snapshots.close()
+    views.close()
     con.close()

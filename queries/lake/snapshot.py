@@ -129,7 +129,10 @@ class Snapshots:
         if known and known.version == version and len(known.live) == len(live) and all(map(is_, known.live, live)):
             return known.source
         # Sorted by day, exchange, stream and segment: rows come roughly in the order of time.
-        files = () if snapshot is None else tuple(sorted(snapshot.files))
+        if known and known.version == version:
+            files = known.source.files
+        else:
+            files = () if snapshot is None else tuple(sorted(snapshot.files))
         source = Source(spec, files, _once(spec, pa.concat_tables([spec.schema.empty_table(), *live])))
         self._states[spec.name] = _State(version, live, source)
         return source

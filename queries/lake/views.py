@@ -36,11 +36,26 @@ def open_duckdb() -> duckdb.DuckDBPyConnection:
 
 
 @dataclass(frozen=True, eq=False)
+class Files:
+    """The committed files of one state of a table, as a view. Thousands of names are slow as SQL text: the list is in
+    a variable, which each connection needs to have."""
+
+    name: str
+    variable: str
+    paths: tuple[str, ...]
+
+    def tell(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Make the view readable on a connection."""
+        con.execute(f"SET VARIABLE {self.variable} = $paths", {"paths": list(self.paths)})
+
+
+@dataclass(frozen=True, eq=False)
 class View:
     """One state of a table. `name` is how SQL names it; it exists as long as this object does."""
 
     name: str
     source: Source
+    files: Files | None
 
     def cte(self) -> str:
         """What fixes the table's plain name to this state, for the head of a query."""
@@ -53,56 +68,88 @@ class Views:
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
         self._con = con
+        # The user's connection may have another schema in use.
+        self._own = con.cursor()
+        self._own.execute(f"CREATE SCHEMA {SCHEMA}; USE memory.{SCHEMA}")
         self._current: dict[str, View] = {}
         self._count = 0
-        self._unused: deque[str] = deque()
-        con.execute(f"CREATE SCHEMA {SCHEMA}")
+        self._unused: deque[tuple[str, str | None]] = deque()
 
     def update(self, sources: Iterable[Source]) -> Mapping[str, View]:
         """The views of these states, by the table's name. The plain names lead to them from now on."""
-        changed = [s for s in sources if s.spec.name not in self._current or self._current[s.spec.name].source is not s]
-        if changed:
-            # On a cursor: the user's connection may have another schema in use.
-            with self._con.cursor() as cursor:
-                cursor.execute(f"USE memory.{SCHEMA}")
-                for source in changed:
-                    self._current[source.spec.name] = self._make(cursor, source)
+        for source in sources:
+            name = source.spec.name
+            if name not in self._current or self._current[name].source is not source:
+                self._current[name] = self._make(source)
         self._drop_unused()
         return dict(self._current)
 
-    def _make(self, cursor: duckdb.DuckDBPyConnection, source: Source) -> View:
-        self._count += 1
-        name = f"{source.spec.name}_{self._count}"
-        create_view(cursor, name, source)
-        view = View(f"memory.{SCHEMA}.{name}", source)
-        cursor.execute(f"CREATE OR REPLACE VIEW memory.main.{quoted(source.spec.name)} AS FROM {view.name}")
-        weakref.finalize(view, self._unused.append, view.name).atexit = False
+    def close(self) -> None:
+        """Close the connection that is not the user's. Idempotent."""
+        self._own.close()
+
+    def _make(self, source: Source) -> View:
+        name = self._next_name(source.spec.name)
+        files = self._files(source)
+        text = view_text(source, None if files is None else files.name)
+        _relation(self._own, text, source.live).create_view(name)
+        view = View(f"memory.{SCHEMA}.{name}", source, files)
+        self._own.execute(f"CREATE OR REPLACE VIEW memory.main.{quoted(source.spec.name)} AS FROM {view.name}")
+        self._drop_after(view, view.name, None)
         return view
 
+    def _files(self, source: Source) -> Files | None:
+        """A view of the committed files: the one there is, if nothing was committed since."""
+        if not source.files:
+            return None
+        current = self._current.get(source.spec.name)
+        if current and current.files and current.files.paths is source.files:
+            return current.files
+        name = self._next_name(f"{source.spec.name}_files")
+        files = Files(f"memory.{SCHEMA}.{name}", name, source.files)
+        self._drop_after(files, files.name, name)
+        files.tell(self._con)
+        files.tell(self._own)
+        found = _read_parquet(source.spec, f"getvariable('{name}')")
+        self._own.execute(f"CREATE VIEW {name} AS SELECT {_columns(source.spec)} FROM {found}")  # noqa: S608 - our names
+        return files
+
+    def _next_name(self, stem: str) -> str:
+        self._count += 1
+        return f"{stem}_{self._count}"
+
+    def _drop_after(self, thing: View | Files, view: str, variable: str | None) -> None:
+        # Not in the finalizer itself, which runs at any time in any thread.
+        weakref.finalize(thing, self._unused.append, (view, variable)).atexit = False
+
     def _drop_unused(self) -> None:
-        # Not in the finalizer, which runs at any time in any thread.
         while self._unused:
-            self._con.execute(f"DROP VIEW IF EXISTS {self._unused.popleft()}")
+            view, variable = self._unused.popleft()
+            self._own.execute(f"DROP VIEW IF EXISTS {view}")
+            if variable is not None:
+                for con in (self._own, self._con):
+                    con.execute(f"RESET VARIABLE {variable}")
 
 
-def create_view(con: duckdb.DuckDBPyConnection, name: str, source: Source) -> None:
-    """Create the view in the schema in use. It owns the live rows."""
-    _relation(con, view_text(source), source.live).create_view(name)
+def create_view(con: duckdb.DuckDBPyConnection, source: Source) -> None:
+    """Create a table's view in a database where nothing comes after it: every connection to it can read it."""
+    paths = ", ".join(literal(path) for path in source.files)
+    files = _read_parquet(source.spec, f"[{paths}]") if source.files else None
+    _relation(con, view_text(source, files), source.live).create_view(source.spec.name)
 
 
 def _relation(con: duckdb.DuckDBPyConnection, text: str, live: pa.Table) -> duckdb.DuckDBPyRelation:
-    # DuckDB finds `live` by its name, in this frame.
+    # DuckDB finds `live` by its name, in this frame. The view that is made of the relation owns it.
     return con.sql(text)
 
 
-def view_text(source: Source) -> str:
-    """The view's SQL, in which `live` is the live rows."""
+def view_text(source: Source, files: str | None) -> str:
+    """A view's SQL, in which `live` is the live rows and `files` what the committed ones are selected from."""
     spec = source.spec
-    columns = ", ".join(quoted(name) for name in spec.schema.names)
+    columns = _columns(spec)
     live = f"SELECT {columns} FROM live"  # noqa: S608 - names of ours, quoted
-    if not source.files:
+    if files is None:
         return live
-    files = f"read_parquet([{', '.join(literal(path) for path in source.files)}], {_options(spec)})"
     committed = f"SELECT {columns} FROM {files}"  # noqa: S608
     if not len(source.live):
         return committed
@@ -112,10 +159,14 @@ def view_text(source: Source) -> str:
     return f"{committed} UNION ALL {live}"
 
 
-def _options(spec: schema.Table) -> str:
+def _columns(spec: schema.Table) -> str:
+    return ", ".join(quoted(name) for name in spec.schema.names)
+
+
+def _read_parquet(spec: schema.Table, paths: str) -> str:
     fields = [spec.schema.field(name) for name in spec.partition_by]
     types = [f"'{field.name}': '{'DATE' if pa.types.is_date(field.type) else 'VARCHAR'}'" for field in fields]
-    return f"hive_partitioning = true, hive_types = {{{', '.join(types)}}}"
+    return f"read_parquet({paths}, hive_partitioning = true, hive_types = {{{', '.join(types)}}})"
 
 
 def quoted(name: str) -> str:
