@@ -17,11 +17,13 @@ what looks like an encoded character (`%20`) cannot be used with Delta, and is r
 
 import contextlib
 import datetime
+import os
 import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import unquote
@@ -50,14 +52,28 @@ class Watermark:
 
 
 class Snapshot:
-    """One version of a table. `files` are absolute paths, `entries` the same files with what the log says of them."""
+    """One version of a table. `files` are the absolute paths of its files, in no particular order."""
 
-    def __init__(self, table: "LakeTable", version: int, entries: Sequence[DataFile]) -> None:
+    def __init__(self, table: "LakeTable", version: int, actions: pa.Table) -> None:
         self.version = version
-        self.entries = list(entries)
-        self.files = [str(table.path / entry.relative) for entry in entries]
         self._table = table
+        self._actions = actions
+        self._relative = [unquote(path) for path in actions.column("path").to_pylist()]
+        self.files = [f"{table.path}{os.sep}{path}" for path in self._relative]
         self._transactions: dict[str, int | None] = {}
+
+    @cached_property
+    def entries(self) -> list[DataFile]:
+        """The same files in the same order, with what the log says of them; without their statistics."""
+        names = self._table.spec.partition_by
+        values = [self._actions.column(f"partition.{name}").cast(pa.string()).to_pylist() for name in names]
+        sizes = self._actions.column("size_bytes").to_pylist()
+        rows = self._actions.column("num_records").to_pylist()
+        partitions = [dict(zip(names, texts, strict=True)) for texts in zip(*values, strict=True)]
+        return [
+            DataFile(relative=relative, size=size, values=partition, rows=count, stats="")
+            for relative, size, partition, count in zip(self._relative, sizes, partitions, rows, strict=True)
+        ]
 
     def transaction(self, application: str) -> int | None:
         """The application's version in this snapshot, or None."""
@@ -156,7 +172,7 @@ class LakeTable:
             delta = self._fresh()
             version = delta.version()
             if self._snapshot is None or self._snapshot.version != version:
-                self._snapshot = Snapshot(self, version, self._entries(delta))
+                self._snapshot = Snapshot(self, version, pa.table(delta.get_add_actions(flatten=True)))
             return self._snapshot
 
     def read(self, *, date: datetime.date | None = None, columns: Sequence[str] | None = None) -> pa.Table:
@@ -185,7 +201,10 @@ class LakeTable:
         return self.path / "_delta_log"
 
     def _create(self) -> None:
-        configuration = {"delta.checkpointInterval": str(CHECKPOINT_INTERVAL)}
+        configuration: dict[str, str | None] = {
+            "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
+            "delta.dataSkippingStatsColumns": ",".join(self.spec.stats),  # else readers of the log handle the first 32
+        }
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(DeltaError):  # another process was first; if it was not that, loading tells
@@ -267,23 +286,6 @@ class LakeTable:
                 f"table {self.path}: got partitions by {partition_by}, expected {list(self.spec.partition_by)}"
             )
 
-    def _entries(self, delta: DeltaTable) -> list[DataFile]:
-        actions = pa.table(delta.get_add_actions(flatten=True))
-        paths = actions.column("path").to_pylist()
-        sizes = actions.column("size_bytes").to_pylist()
-        rows = actions.column("num_records").to_pylist()
-        values = {name: _texts(actions.column(f"partition.{name}")) for name in self.spec.partition_by}
-        return [
-            DataFile(
-                relative=unquote(path),
-                size=sizes[i],
-                values={name: column[i] for name, column in values.items()},
-                rows=rows[i],
-                stats="",
-            )
-            for i, path in enumerate(paths)
-        ]
-
     def _read_file(self, entry: DataFile, schema: pa.Schema) -> pa.Table:
         path = self.path / entry.relative
         inside = [name for name in schema.names if name not in entry.values]
@@ -308,10 +310,6 @@ def _log_name(version: int) -> str:
 def _transaction(delta: DeltaTable, application: str) -> int | None:
     version = delta.transaction_version(application)
     return None if version is None else int(version)
-
-
-def _texts(column: pa.ChunkedArray) -> list[str]:
-    return [str(text) for text in column.cast(pa.string()).to_pylist()]
 
 
 def _is_conflict(error: Exception) -> bool:

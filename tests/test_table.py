@@ -51,7 +51,7 @@ class TestOpen:
         metadata = DeltaTable(tmp_path / spec.name).metadata()
         assert (metadata.name, metadata.description) == (spec.name, spec.summary)
         assert tuple(metadata.partition_columns) == spec.partition_by
-        assert metadata.configuration == {"delta.checkpointInterval": str(CHECKPOINT_INTERVAL)}
+        assert metadata.configuration["delta.checkpointInterval"] == str(CHECKPOINT_INTERVAL)
         LakeTable(tmp_path / spec.name, spec).open(create=True)
         assert table.snapshot().version == 0
 
