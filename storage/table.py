@@ -19,8 +19,10 @@ import contextlib
 import datetime
 import os
 import re
+import shutil
 import threading
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +33,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from storage.errors import TableError, TableMissingError
@@ -107,7 +109,7 @@ class LakeTable:
         if _ENCODED.search(str(self.path)):
             raise TableError(f"table {self.path}: got a path with '%' and two hex digits, which Delta would decode")
         with self._lock:
-            if not self._log.is_dir():
+            if not (self._log.is_dir() and any(self._log.iterdir())):
                 if not create:
                     raise TableMissingError(f"table {self.path}: there is none")
                 self._create()
@@ -140,13 +142,18 @@ class LakeTable:
                 before = delta.version()
                 try:
                     self._commit(delta, actions, wanted)
-                except (DeltaError, OSError) as error:
-                    # It may have been committed all the same, if what failed came after.
+                except CommitFailedError as error:
+                    # Another commit was in the way, so this one was not made. If the other had the same transactions,
+                    # the next round sees it.
                     self._delta = None
-                    if wanted and self._covers(self._fresh(), wanted):
-                        break
-                    if attempt == COMMIT_ATTEMPTS or not _is_conflict(error):
+                    if attempt == COMMIT_ATTEMPTS:
                         raise TableError(f"table {self.path}: cannot commit: {_first_line(error)}") from error
+                except (DeltaError, OSError) as error:
+                    # It may have been made all the same, if what failed came after.
+                    self._delta = None
+                    if not wanted or not self._covers(self._fresh(), wanted):
+                        raise TableError(f"table {self.path}: cannot commit: {_first_line(error)}") from error
+                    break
                 else:
                     break
             self._sync_log(before, self._fresh().version())
@@ -201,15 +208,18 @@ class LakeTable:
         return self.path / "_delta_log"
 
     def _create(self) -> None:
+        """Make the log aside and rename it into place: it appears whole, and of several makers one wins."""
+        new = self.path.with_name(f".{self.path.name}-{uuid.uuid4().hex}.new")
         configuration: dict[str, str | None] = {
             "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
             "delta.dataSkippingStatsColumns": ",".join(self.spec.stats),  # else readers of the log handle the first 32
         }
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(DeltaError):  # another process was first; if it was not that, loading tells
+            new.mkdir()
+            try:
                 DeltaTable.create(
-                    self.path.as_uri(),
+                    new.as_uri(),
                     self.spec.schema,
                     mode="error",
                     partition_by=list(self.spec.partition_by),
@@ -217,11 +227,19 @@ class LakeTable:
                     description=self.spec.summary,
                     configuration=configuration,
                 )
-            sync_file(self._log / _log_name(0))
+                sync_file(new / "_delta_log" / _log_name(0))
+                try:
+                    (new / "_delta_log").rename(self._log)
+                except OSError:
+                    if not self._log.is_dir():  # if it is, another was first
+                        raise
+            finally:
+                shutil.rmtree(new)
             for folder in (self._log, self.path, self.path.parent):
                 sync_folder(folder)
-        except OSError as error:
-            raise TableError(f"table {self.path}: cannot create: {error.strerror or error}") from error
+        except (DeltaError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else _first_line(error)
+            raise TableError(f"table {self.path}: cannot create: {reason}") from error
 
     def _load(self, version: int | None = None) -> DeltaTable:
         try:
@@ -310,10 +328,6 @@ def _log_name(version: int) -> str:
 def _transaction(delta: DeltaTable, application: str) -> int | None:
     version = delta.transaction_version(application)
     return None if version is None else int(version)
-
-
-def _is_conflict(error: Exception) -> bool:
-    return type(error).__name__ == "CommitFailedError"
 
 
 def _first_line(error: Exception) -> str:
