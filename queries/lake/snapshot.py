@@ -62,18 +62,14 @@ class Snapshots:
         Raises QueryError if the journal changes faster than it can be read; StorageError for a table or a journal
         that cannot be read.
         """
-        before: object = None
         suspects: set[Segment] = set()
         for _ in range(ATTEMPTS):
             seen = list_journal(self._layout)
             # ticks first: see above.
             opened = {name: self._open(name) for name in (schema.TICKS.name, *schema.TABLES)}
-            ticks = opened[schema.TICKS.name]
-            version = None if ticks is None else ticks.version
-            if version != before:
-                before, suspects = version, set()
             try:
-                # What is missing still, with the same watermark, was not removed after a commit: it is a hole.
+                # A segment that was missing before this watermark was read, and is above it, was not removed after a
+                # commit: it is a hole.
                 rows = self._read_tail(opened, seen, holes=suspects)
             except Vanished as vanished:
                 suspects |= vanished.missing
