@@ -54,6 +54,7 @@ class SimulatorSection(_Section):
     rate: float = Field(default=1.0, gt=0, le=100, description="activity: 2.0 ticks twice as often")
     port: int = Field(default=0, ge=0, le=65_535, description="WebSocket port on loopback; 0 takes a free one")
     api_port: int = Field(default=0, ge=0, le=65_535, description="REST port on loopback; 0 takes a free one")
+    record: Path | None = Field(default=None, description="a folder for every frame that it sends, to compare with")
 
 
 class Endpoints(_Section):
@@ -194,7 +195,11 @@ def load_config(path: Path) -> Config:
         raise ConfigError("\n".join(f"{path}: {line}" for line in _explain(error))) from None
     except SettingsError as error:  # an environment variable that is not the JSON that it must be
         raise ConfigError(f"{path}: {error}") from None
-    return config.model_copy(update={"data": _below(path, config.data)})
+    changes: dict[str, Any] = {"data": _below(path, config.data)}
+    if config.simulator is not None and config.simulator.record is not None:
+        record = _below(path, config.simulator.record)
+        changes["simulator"] = config.simulator.model_copy(update={"record": record})
+    return config.model_copy(update=changes)
 
 
 def data_folder(path: Path) -> Path:

@@ -97,7 +97,7 @@ def run_demo(config_path: Path, seconds: float) -> int:
     capture(quiet, watch=watch)
     outcome.seconds = time.monotonic() - started
     with kitelake.open(config.data) as lake:
-        equal = _report(console, lake, outcome)
+        equal = report(console, lake, outcome)
         if equal:
             _show_queries(console, lake, outcome.stream)
     _say_what_next(console, config_path)
@@ -162,7 +162,7 @@ def _panel(progress: Progress, rate: float, stage: str, elapsed: float, seconds:
     return Panel(Group(bar, "", grid), title=f"{stage} · {elapsed:.0f} of {seconds:.0f} s", width=72, padding=(1, 2))
 
 
-def _report(console: Console, lake: Lake, outcome: Outcome) -> bool:
+def report(console: Console, lake: Lake, outcome: Outcome) -> bool:
     """Print the account of the run. Returns whether sent, received and stored are equal."""
     stored = lake.sql("select count(*) as n from ticks where stream = $stream", {"stream": outcome.stream})
     rows: int = stored.arrow()["n"][0].as_py()

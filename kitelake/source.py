@@ -45,7 +45,7 @@ async def open_source(config: Config) -> AsyncIterator[Source]:
                 }
                 for account in config.accounts
             ],
-            **config.simulator.model_dump(),
+            **config.simulator.model_dump(mode="json"),
             "exit_on_stdin_eof": True,
         },
     )

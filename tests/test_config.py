@@ -46,7 +46,7 @@ def test_the_shipped_file_shows_every_option(write: Writer) -> None:
         assert re.search(rf"^#? ?{name}:", text, re.MULTILINE), name
         model = field.annotation
         for inner in getattr(model, "model_fields", {}):
-            assert re.search(rf"^#? +{inner}:", text, re.MULTILINE), f"{name}.{inner}"
+            assert re.search(rf"^ *#? +{inner}:", text, re.MULTILINE), f"{name}.{inner}"
 
 
 def test_the_commented_options_show_the_defaults(write: Writer) -> None:
