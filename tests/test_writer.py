@@ -53,6 +53,15 @@ def column(layout: DataLayout, name: str, of: str) -> list[object]:
     return sorted(table(layout, name).column(of).to_pylist(), key=str)
 
 
+def committed_files(layout: DataLayout) -> dict[str, int]:
+    """The files that are in the tables, with what tells a file from one that was written in its place."""
+    found = [
+        LakeTable(layout.table(name), schema.TABLES[name]).open()
+        for name in ("events", "orders", "quarantine", "ticks")
+    ]
+    return {path: Path(path).stat().st_ino for each in found for path in each.snapshot().files}
+
+
 def fill(feed: Feed, segments_count: int, *, offset: int = 0) -> None:
     """A few segments, each with rows of every table and of several partitions."""
     for i in range(segments_count):
@@ -462,9 +471,12 @@ class TestDeath:
         process = start_writer(layout, steps)
         _, errors = process.communicate()
         assert process.returncode == 77, errors
+        committed = committed_files(layout)
         commit_all(layout)
         check(layout, feed)
         assert not list(layout.staging.rglob("*.parquet"))
+        # What a commit has named is never written again, not even with equal bytes.
+        assert {path: inode for path, inode in committed_files(layout).items() if path in committed} == committed
 
     def test_killed_at_any_moment(self, layout: DataLayout) -> None:
         with Feed(layout.root, OLD) as feed:
