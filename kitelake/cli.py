@@ -8,8 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from kitelake.errors import ConfigError, StartError
-from queries.errors import NoLakeError
+from kitelake.errors import ConfigError, OutputError, StartError
 from storage.errors import DataFolderError, KitelakeError
 
 app = typer.Typer(
@@ -41,7 +40,7 @@ def main() -> NoReturn:
     """The `kitelake` command."""
     try:
         app()
-    except (ConfigError, DataFolderError, NoLakeError, StartError) as error:
+    except (ConfigError, DataFolderError, OutputError, StartError) as error:
         _fail(error, 2)
     except KitelakeError as error:
         _fail(error, 1)

@@ -9,3 +9,7 @@ class ConfigError(KitelakeError):
 
 class StartError(KitelakeError):
     """A process that the service needs did not start. Nothing else was started."""
+
+
+class OutputError(KitelakeError):
+    """A result cannot be written where or how it was asked for."""

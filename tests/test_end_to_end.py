@@ -166,6 +166,8 @@ def test_rows_are_seen_before_they_are_committed(tmp_path: Path) -> None:
         newest = service.rows("select max(received_at) as at, any_value(symbol) as symbol from ticks")[0]
         assert newest["at"].utcoffset() == dt.timedelta(hours=5, minutes=30)
         assert ":" in newest["symbol"]
+        with kitelake.open(service.data) as lake, lake.connect() as duck:
+            assert duck.execute("select max(received_at) from ticks").fetchall() == [(newest["at"],)]
         example = [sys.executable, str(ROOT / "examples/minute_bars.py"), str(service.data), "NSE"]
         shown = subprocess.run(example, capture_output=True, text=True, check=True)
         assert "NSE:" in shown.stdout

@@ -33,8 +33,8 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "queries": [{"errors", "tail"}, {"result"}, {"lake"}],
     "kitelake": [
-        {"errors", "secrets", "logs", "child", "datafolder", "show"},
-        {"config", "instruments", "writer"},
+        {"errors", "secrets", "logs", "child", "datafolder"},
+        {"config", "instruments", "writer", "show"},
         {"plan", "source"},
         {"service"},
         {"runner"},

@@ -18,11 +18,11 @@ from typing import IO, Final
 import numpy as np
 import pyarrow as pa
 
+from kitelake.errors import OutputError
 from kitelake.show.forms import write_arrow, write_csv, write_json, write_parquet
 from kitelake.show.grid import Grid, print_table, write_table
 from kitelake.show.text import to_ist
 from queries.result import Result
-from storage.errors import KitelakeError
 
 __all__ = ["OutputError", "draw", "render", "write_result"]
 
@@ -34,10 +34,6 @@ WRITERS: Final[dict[str, Callable[[Result, IO[bytes]], None]]] = {
     "arrow": write_arrow,
     "parquet": write_parquet,
 }
-
-
-class OutputError(KitelakeError):
-    """A result cannot be written where or how it was asked for."""
 
 
 def write_result(result: Result, output_format: str, output: Path | None = None) -> None:
