@@ -1,10 +1,10 @@
 """Arrow rows to one Parquet file: small, quick to write, the same for every engine, and the same bytes each time.
 
-Encodings were chosen by `python -m benchmarks.bench_parquet`. Rows lie in the order in which they came, so a value is
-followed by those of other instruments. Differences of integers and split bytes of doubles, followed by zstd, are then
-small and quick. What an instrument repeats from tick to tick (the day's open, high, low and close, say) gets a
-dictionary instead, as strings do: that saves a tenth of the space for about a tenth more time. Prices and the book
-would shrink by another tenth in dictionaries, at a third more time. Every page has a checksum.
+Encodings were chosen by `python -m benchmarks.bench_parquet`. Ticks lie instrument by instrument, so a value is mostly
+followed by one that is near it. Differences of integers and split bytes of doubles, followed by zstd, are then small
+and quick. What an instrument repeats from tick to tick (the day's open, high, low and close, say) gets a dictionary
+instead, as strings do. Prices and the book would shrink by up to another tenth in dictionaries, at a third more time.
+Every page has a checksum.
 
 No Arrow schema is stored in the file: what a reader gets are the plain types of `storage.schema`, also where the rows
 in memory were dictionary-encoded.

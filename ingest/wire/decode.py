@@ -113,6 +113,12 @@ class Packets:
         return len(self.offsets)
 
     @cached_property
+    def tokens(self) -> NDArray[np.uint32]:
+        """The instrument token of each."""
+        everywhere = np.ndarray((max(0, len(self.payload) - 3),), ">u4", self.payload, strides=(1,))
+        return everywhere.take(self.offsets).astype(np.uint32)
+
+    @cached_property
     def segments(self) -> NDArray[np.uint8]:
         """The segment byte of each: the last of its token."""
         segments: NDArray[np.uint8] = self.payload.take(self.offsets + 3)
