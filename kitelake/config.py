@@ -112,7 +112,7 @@ class JournalSection(_Section):
     sync_milliseconds: float = Field(
         default=100, gt=0, le=10_000, description="at most this old when synced to the disk"
     )
-    segment_seconds: float = Field(default=10, gt=0, le=3600, description="a segment becomes Parquet at this age …")
+    segment_seconds: float = Field(default=60, gt=0, le=3600, description="a segment becomes Parquet at this age …")
     segment_bytes: int = Field(
         default=64 * 2**20, ge=2**16, le=2**30, description="… or at this size, whichever is first"
     )

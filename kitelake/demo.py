@@ -28,6 +28,7 @@ from queries.lake import Lake
 _REFRESH_SECONDS = 0.25
 _RATE_WINDOW_SECONDS = 5.0
 _PLAIN_LINE_SECONDS = 5.0
+_SEGMENT_SECONDS = 10.0  # shorter than usual, so that rows are committed while one looks
 
 QUERIES = (
     (
@@ -84,7 +85,12 @@ def run_demo(config_path: Path, seconds: float) -> int:
         f"instruments for {seconds:g} seconds, on {len(config.accounts)} accounts, into {_short(config.data)}\n",
         soft_wrap=True,
     )
-    quiet = config.model_copy(update={"log": config.log.model_copy(update={"level": "warning"})})
+    shown = config.model_copy(
+        update={
+            "log": config.log.model_copy(update={"level": "warning"}),
+            "journal": config.journal.model_copy(update={"segment_seconds": _SEGMENT_SECONDS}),
+        }
+    )
     outcome = Outcome()
 
     async def watch(service: Service, source: Source, stop: asyncio.Event) -> None:
@@ -94,7 +100,7 @@ def run_demo(config_path: Path, seconds: float) -> int:
             outcome.sent = (await client.get(f"{source.control}/stats")).raise_for_status().json()["packets"]
 
     started = time.monotonic()
-    capture(quiet, watch=watch)
+    capture(shown, watch=watch)
     outcome.seconds = time.monotonic() - started
     with kitelake.open(config.data) as lake:
         equal = report(console, lake, outcome)
