@@ -90,12 +90,12 @@ class TestTable:
         assert [line.strip() for line in printed(capfdbinary).splitlines()[2:-1]] == cells
 
     def test_in_a_pipe_has_every_row_and_column(self, query: Query, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-        names = ", ".join(f"range as column_{i}" for i in range(50))
+        names = ", ".join(f"range as column_{i}" for i in range(5))
         write_result(query(f"select {names}, repeat('x', 100) from range(100_000)"), "table")
         lines = printed(capfdbinary).splitlines()
         assert len(lines) == 100_003
         assert lines[-1] == "(100,000 rows)"
-        assert lines[-2].split() == ["99999"] * 50 + ["x" * 100]
+        assert lines[-2].split() == ["99999"] * 5 + ["x" * 100]
         assert "\x1b" not in lines[0]
 
     def test_without_rows_has_its_header(self, query: Query, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
