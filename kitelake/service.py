@@ -17,10 +17,13 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 
 from ingest.auth import Account
+from ingest.errors import CapacityError
 from ingest.instruments import Instruments
 from ingest.manager import TickerManager
+from ingest.placement import place, slots_of
 from kitelake.child import Child
 from kitelake.config import Config
+from kitelake.errors import ConfigError
 from kitelake.instruments import InstrumentKeeper
 from kitelake.logs import IST
 from kitelake.plan import Plan, make_plan
@@ -103,7 +106,10 @@ class Service:
         instruments = await self._keeper.today(stop)
         if instruments is None:
             return
-        self.plan = self._report(self._resolve(instruments))
+        try:
+            self.plan = self._resolve(instruments)
+        except CapacityError as error:
+            raise ConfigError(f"the subscriptions of config.yaml: {error}") from None
         journal = self._journal = JournalWriter(
             self._layout,
             self.stream,
@@ -121,10 +127,10 @@ class Service:
             self._new_day, _daily(self._config.instruments.fetch_at), coalesce=True, misfire_grace_time=None
         )
         try:
+            for mode, tokens in self.plan.by_mode().items():
+                await manager.subscribe(tokens, mode=mode)
             scheduler.start()
             async with manager:
-                for mode, tokens in self.plan.by_mode().items():
-                    await manager.subscribe(tokens, mode=mode)
                 await stop.wait()
                 log.info("stopping: closing the sockets")
         finally:
@@ -215,15 +221,22 @@ class Service:
         instruments = await self._keeper.fetch()
         if instruments is None:
             return
-        before, self.plan = self.plan.wanted, self._report(self._resolve(instruments))
+        before = self.plan.wanted
+        try:
+            self.plan = self._resolve(instruments)
+        except CapacityError as error:
+            log.error("the day's list does not fit; yesterday's instruments go on", error=str(error))
+            return
         await self._manager.unsubscribe([token for token in before if token not in self.plan.wanted])
         for mode, tokens in self.plan.by_mode().items():
             await self._manager.subscribe([token for token in tokens if before.get(token) is not mode], mode=mode)
 
     def _resolve(self, instruments: Instruments) -> Plan:
-        return make_plan(self._config.subscriptions, instruments, self._config.capture.default_mode)
-
-    def _report(self, plan: Plan) -> Plan:
+        """What to stream by this list. Raises CapacityError if it does not fit on the connections there are."""
+        capture = self._config.capture
+        plan = make_plan(self._config.subscriptions, instruments, capture.default_mode)
+        slots = slots_of((account.name for account in self._accounts), capture.connections)
+        place(plan.wanted, slots, capacity=capture.instruments_per_connection)
         for name, count in plan.lists.items():
             log.info("subscription list", list=name, instruments=count)
         for complaint in plan.unknown:

@@ -1,9 +1,11 @@
 """The command line as a user meets it: what is wrong ends with one clear message and exit status 2."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,48 @@ def test_help_names_every_command(tmp_path: Path) -> None:
 
 def test_sql_without_a_lake_says_what_to_do(tmp_path: Path) -> None:
     refused(kitelake("sql", "select 1", "--data", tmp_path / "nowhere", folder=tmp_path), "kitelake demo")
+
+
+@pytest.mark.parametrize(
+    ("output_format", "expected"),
+    [
+        ("table", b"answer  word\n"),
+        ("csv", b'answer,word\n42,"a,b"\n'),
+        ("json", b'{"answer":42,"word":"a,b"}\n'),
+        ("arrow", b"\xff\xff\xff\xff"),
+        ("parquet", b"PAR1"),
+    ],
+)
+def test_sql_in_every_format(tmp_path: Path, output_format: str, expected: bytes) -> None:
+    (tmp_path / "journal").mkdir()  # a lake in which nothing was captured yet
+    query = "select 42 as answer, 'a,b' as word"
+    command = [sys.executable, "-m", "kitelake", "sql", query, "--data", str(tmp_path), "--format", output_format]
+    piped = subprocess.run(command, capture_output=True, timeout=60, check=True)
+    assert piped.stdout.startswith(expected)
+    subprocess.run([*command, "--output", str(tmp_path / "out")], timeout=60, check=True)
+    written = (tmp_path / "out").read_bytes()
+    assert written == piped.stdout or output_format == "parquet"
+    assert written.startswith(expected)
+
+
+def test_a_mistake_in_sql_is_duckdbs_message(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    result = kitelake("sql", "select lastprice from ticks", "--data", tmp_path, folder=tmp_path)
+    assert result.returncode == 1
+    assert 'Candidate bindings: "last_price"' in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_simulate_says_where_it_is_and_ends_on_a_signal(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "kitelake", "simulate", "--port", "0", "--api-port", "0", "--instruments", "100"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as simulator:
+        assert simulator.stdout is not None
+        said = [simulator.stdout.readline() for _ in range(7)]
+        assert said[0].startswith("WebSocket  ws://127.0.0.1:")
+        api = said[1].split()[1]
+        with urllib.request.urlopen(f"{api}/instruments", timeout=10) as answer:
+            assert answer.read().count(b"\n") == 101
+        assert "Ctrl-C ends it" in said[-1]
+        simulator.send_signal(signal.SIGINT)
+        assert simulator.stdout.read() == "0 packets sent\n"
+    assert simulator.returncode == 0

@@ -192,6 +192,14 @@ def test_names_that_are_unknown_cost_only_themselves(tmp_path: Path) -> None:
         assert "NASDAQ" in service.log
 
 
+def test_more_instruments_than_fit_are_refused_before_anything_connects(tmp_path: Path) -> None:
+    with simulation(instruments=1500) as simulator, running(tmp_path, simulator) as service:
+        assert service.process.wait(timeout=30) == 2
+        assert "1,500 instruments do not fit on 6 connections of 200: 1,200 is the capacity" in service.log
+        assert simulator.stats()["connections"] == []
+        assert not (service.data / "journal").exists()
+
+
 def test_an_instrument_list_that_cannot_be_fetched_is_replaced_by_the_newest(tmp_path: Path) -> None:
     with simulation(instruments=300, rate=10) as simulator, running(tmp_path, simulator) as service:
         wait_until(lambda: bool(service.rows("select 1 as n from ticks limit 1")))
