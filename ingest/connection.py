@@ -254,6 +254,7 @@ class KiteConnection:
             traffic=self._traffic,
             opened=self._opened,
             max_frame_bytes=settings.max_frame_bytes,
+            redact=self._redact,
         )
         return await _Connect(
             f"{self._ws_url}?{query}",

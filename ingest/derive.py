@@ -209,7 +209,7 @@ class _Ticks:
             return
         records = frames.take(found.packet_frames)
         days = origin.days.take(records)
-        # Partition by partition, so that every partition is a slice of whole columns; in each, instrument by instrument.
+        # Partition by partition, so that every one is a slice of whole columns; in each, instrument by instrument.
         first_day = int(days.min())
         keys = (days - first_day) * len(EXCHANGES) + packets.exchanges
         order = _sorted(keys, packets.tokens)

@@ -65,9 +65,11 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
         traffic: Traffic,
         opened: Callable[["Receiver"], None],
         max_frame_bytes: int,
+        redact: Callable[[str], str],
         **options: Any,
     ) -> None:
         super().__init__(protocol, **options)
+        self._redact = redact
         self._append = sink.append
         self._channel = channel
         self._traffic = traffic
@@ -177,6 +179,9 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
             if event.fin:
                 payload = b"".join(self._fragments)
                 self._fragments.clear()
+                if self._fragments_kind is Kind.TEXT:  # it may quote the URL, and so the token
+                    text = payload.decode("utf-8", "surrogateescape")
+                    payload = self._redact(text).encode("utf-8", "surrogateescape")
                 self._append(self._fragments_kind, self._channel, self._received_at_ns, payload)
                 self._traffic.frames += 1
             return

@@ -7,8 +7,9 @@ ends by itself when its standard input ends, so that it never outlives who start
 import asyncio
 import contextlib
 import json
+import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
 LINE_LIMIT_BYTES = 16 * 2**20
@@ -22,8 +23,11 @@ class Child:
         self._process = process
 
     @classmethod
-    async def start(cls, module: str, settings: Mapping[str, Any]) -> "Child":
-        """Start `python -m module` and hand it its settings as one line of JSON."""
+    async def start(cls, module: str, settings: Mapping[str, Any], *, hide: Collection[str]) -> "Child":
+        """Start `python -m module` and hand it its settings as one line of JSON.
+
+        Environment variables whose value is in `hide`, as secrets may be, are not passed on.
+        """
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -31,6 +35,7 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
+            env={name: value for name, value in os.environ.items() if value.strip() not in hide},
             limit=LINE_LIMIT_BYTES,
         )
         child = cls(module, process)

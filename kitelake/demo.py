@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -15,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.rule import Rule
 from rich.syntax import Syntax
 from rich.table import Table
+from rich.text import Text
 
 import kitelake
 from kitelake.config import load_config
@@ -34,7 +36,8 @@ QUERIES = (
     (
         "The most active names",
         """\
-select symbol, count(*) as ticks, last(last_price order by seq) as last_price, max(volume_traded) as volume
+select symbol, count(*) as ticks, last(last_price order by seq) as price,
+       max(volume_traded) as volume
 from ticks where stream = $stream and exchange = 'NSE'
 group by symbol order by ticks desc, symbol limit 8""",
     ),
@@ -51,7 +54,8 @@ group by minute order by minute""",
     (
         "Its best bid and ask",
         """\
-select received_at, bid_quantity_1, bid_price_1, ask_price_1, ask_quantity_1, last_price
+select received_at, bid_quantity_1 as bids, bid_price_1 as bid,
+       ask_price_1 as ask, ask_quantity_1 as asks, last_price as last
 from ticks where stream = $stream and symbol = $symbol
 order by seq desc limit 5""",
     ),
@@ -66,7 +70,13 @@ class Outcome:
     stream: str = ""
     sent: int = 0
     progress: Progress = field(default_factory=Progress)
-    seconds: float = 0.0
+
+
+class _Console(Console):
+    """Where nobody reads any more, rich would end the process; the service has to be stopped first."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def run_demo(config_path: Path, seconds: float) -> int:
@@ -79,7 +89,7 @@ def run_demo(config_path: Path, seconds: float) -> int:
         raise ConfigError(
             "the demo needs the `simulator` section of config.yaml, and yours has none: use `kitelake run`"
         )
-    console = Console()
+    console = _Console()
     console.print(
         f"\n[bold]Kitelake {kitelake.__version__}[/] captures a simulated market of {config.simulator.instruments:,} "
         f"instruments for {seconds:g} seconds, on {len(config.accounts)} accounts, into {_short(config.data)}\n",
@@ -99,9 +109,7 @@ def run_demo(config_path: Path, seconds: float) -> int:
         async with httpx.AsyncClient() as client:
             outcome.sent = (await client.get(f"{source.control}/stats")).raise_for_status().json()["packets"]
 
-    started = time.monotonic()
     capture(shown, watch=watch)
-    outcome.seconds = time.monotonic() - started
     with kitelake.open(config.data) as lake:
         equal = report(console, lake, outcome)
         if equal:
@@ -146,7 +154,7 @@ def _facts(progress: Progress, rate: float) -> dict[str, str]:
         "ticks/s": f"{rate:,.0f}",
         "ticks received": f"{progress.packets:,}",
         "rows committed": f"{progress.rows:,}",
-        "lag of the table": "–" if lag is None else f"{lag:.1f} s",
+        "lag of the table": "-" if lag is None else f"{lag:.1f} s",
         "journal": _bytes(progress.journal_bytes),
     }
 
@@ -156,16 +164,13 @@ def _line(progress: Progress, rate: float, stage: str) -> str:
 
 
 def _panel(progress: Progress, rate: float, stage: str, elapsed: float, seconds: float) -> RenderableType:
-    grid = Table.grid(padding=(0, 3))
-    for _ in range(2):
-        grid.add_column(style="dim")
-        grid.add_column(justify="right", min_width=12)
-    facts = list(_facts(progress, rate).items())
-    for left, right in zip(facts[::2], [*facts[1::2], ("", "")], strict=False):
-        grid.add_row(*left, *right)
-    bar = Table.grid()
-    bar.add_row(ProgressBar(total=seconds, completed=elapsed, width=64))
-    return Panel(Group(bar, "", grid), title=f"{stage} · {elapsed:.0f} of {seconds:.0f} s", width=72, padding=(1, 2))
+    facts = Columns(
+        [Text.assemble((f"{name:18}", "dim"), f"{value:>12}") for name, value in _facts(progress, rate).items()],
+        padding=(0, 3),
+    )
+    bar = Table.grid(expand=True)
+    bar.add_row(ProgressBar(total=seconds, completed=elapsed))
+    return Panel(Group(bar, "", facts), title=f"{stage} · {elapsed:.0f} of {seconds:.0f} s", width=72, padding=(1, 2))
 
 
 def report(console: Console, lake: Lake, outcome: Outcome) -> bool:
@@ -199,7 +204,7 @@ def _show_queries(console: Console, lake: Lake, stream: str) -> None:
     for title, query in QUERIES:
         console.print()
         console.print(Rule(f"[bold]{title}", align="left"))
-        console.print(Syntax(query, "sql", theme="ansi_dark", background_color="default"))
+        console.print(Syntax(query, "sql", theme="ansi_dark", background_color="default", word_wrap=True))
         used = {name: value for name, value in parameters.items() if f"${name}" in query}
         result = lake.sql(query, used).arrow()
         console.print(render(result))
@@ -215,13 +220,15 @@ def _show_queries(console: Console, lake: Lake, stream: str) -> None:
 
 def _say_what_next(console: Console, config_path: Path) -> None:
     command = _short(Path(sys.argv[0]).absolute())
-    steps = Table.grid(padding=(0, 3))
-    steps.add_row(f'  {command} sql "from ticks limit 5"', "query what was captured")
-    steps.add_row(f"  {command} run", "capture until Ctrl-C; query it meanwhile")
-    steps.add_row(f"  {_short(config_path)}", "the comments (1), (2), (3) say what to change for a real account")
-    steps.add_row("  README.md", "the first queries, and where to read on")
+    console.print()
     console.print(Rule("[bold]What next", align="left"))
-    console.print(steps, soft_wrap=True)
+    for step, why in (
+        (f'{command} sql "from ticks limit 5"', "query what was captured"),
+        (f"{command} run", "capture until Ctrl-C; query it meanwhile"),
+        (_short(config_path), "the comments (1), (2), (3) say what to change for a real account"),
+        ("README.md", "the first queries, and where to read on"),
+    ):
+        console.print(Text.assemble(step, (f"\n    {why}", "dim")), soft_wrap=True)
 
 
 def _bytes(count: int) -> str:

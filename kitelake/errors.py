@@ -11,5 +11,9 @@ class StartError(KitelakeError):
     """A process that the service needs did not start. Nothing else was started."""
 
 
+class WriterError(KitelakeError):
+    """The writer process cannot commit what the journal holds. Nothing is lost; the next start takes it up."""
+
+
 class OutputError(KitelakeError):
     """A result cannot be written where or how it was asked for."""

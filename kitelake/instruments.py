@@ -31,21 +31,18 @@ class InstrumentKeeper:
         self._api_url = api_url
         self._accounts = accounts
 
-    async def today(self, stop: asyncio.Event) -> Instruments | None:
+    async def today(self) -> Instruments:
         """Today's list, or the newest one that is there after a few failures.
 
-        Without any list, and so without a single name, it keeps trying until `stop` is set, and then returns None.
+        Without any list, and so without a single name, it keeps trying.
         """
         for attempt, pause in enumerate(chain(_RETRY_SECONDS, repeat(_RETRY_SECONDS[-1])), start=1):
             instruments = await self.fetch()
             if instruments is None and attempt >= _ATTEMPTS:
                 instruments = await asyncio.to_thread(self._newest)
-            if instruments is not None or stop.is_set():
+            if instruments is not None:
                 return instruments
-            try:
-                await asyncio.wait_for(stop.wait(), pause)
-            except TimeoutError:
-                continue
+            await asyncio.sleep(pause)
         raise AssertionError("the pauses never end")
 
     async def fetch(self) -> Instruments | None:

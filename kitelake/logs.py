@@ -85,7 +85,7 @@ def configure_logs(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("asyncio", "apscheduler", "httpx", "httpcore", "websockets"):
+    for chatty in ("asyncio", "apscheduler", "filelock", "httpx", "httpcore", "websockets"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
     structlog.configure(
         processors=[

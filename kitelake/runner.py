@@ -18,8 +18,8 @@ Watch = Callable[[Service, Source, asyncio.Event], Coroutine[None, None, None]]
 def capture(config: Config, *, seconds: float | None = None, watch: Watch | None = None) -> None:
     """Hold the data folder, open the source and capture until a signal, or for so many seconds.
 
-    `watch` runs beside the service, for a display, and is waited for before the source closes; it should end soon
-    after `service.finished` is set.
+    `watch` runs beside the service, for a display, and is waited for before the source closes. It should end soon after
+    `service.finished` is set; if it ends before, the service is stopped.
 
     Raises `DataFolderError` or `StartError`, with nothing started.
     """
@@ -34,6 +34,8 @@ def capture(config: Config, *, seconds: float | None = None, watch: Watch | None
                 if seconds is not None:
                     asyncio.get_running_loop().call_later(seconds, stop.set)
                 watcher = asyncio.create_task(watch(service, source, stop)) if watch else None
+                if watcher is not None:
+                    watcher.add_done_callback(lambda _: stop.set())  # also if it fails
                 try:
                     await service.run(stop)
                 finally:

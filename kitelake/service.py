@@ -10,7 +10,9 @@ import datetime as dt
 import json
 import secrets
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -23,20 +25,24 @@ from ingest.manager import TickerManager
 from ingest.placement import place, slots_of
 from kitelake.child import Child
 from kitelake.config import Config
-from kitelake.errors import ConfigError
+from kitelake.errors import ConfigError, WriterError
 from kitelake.instruments import InstrumentKeeper
 from kitelake.logs import IST
 from kitelake.plan import Plan, make_plan
 from kitelake.source import Source
-from storage.errors import JournalError
+from storage.errors import JournalError, JournalSyncError, JournalWriteError
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from storage.writer import SegmentCommitted
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
 _WRITER_RESTART_SECONDS = (0.2, 10.0)  # the first pause and the longest
 _WRITER_POLL_SECONDS = 0.2
+_WRITER_DRAIN_ATTEMPTS = 3
+_SEAL_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ class Service:
             self.finished.set()
 
     async def _run(self, stop: asyncio.Event) -> None:
-        instruments = await self._keeper.today(stop)
+        instruments = await _unless(stop, self._keeper.today())
         if instruments is None:
             return
         try:
@@ -140,7 +146,7 @@ class Service:
             await asyncio.gather(*keepers, return_exceptions=True)
             self._event("stopped", None)
             self._sealed = True
-            journal.close()
+            await self._seal(journal)
             log.info("journal sealed: waiting for the writer", records=journal.records)
             await writer
 
@@ -170,10 +176,31 @@ class Service:
             except JournalError as error:
                 log.error("the journal could not be synced; a new segment was begun", error=str(error))
 
+    async def _seal(self, journal: JournalWriter) -> None:
+        """Close the journal. As long as the disk does not take it, what was received stays in memory."""
+        while True:
+            try:
+                journal.close()
+            except JournalSyncError as error:
+                log.error("the journal is written, but the disk did not confirm it", error=str(error))
+            except JournalWriteError as error:
+                log.error(
+                    "the journal cannot be written: make room, or give up what is in memory by another signal",
+                    records=journal.records - journal.written_records,
+                    error=str(error),
+                )
+                await asyncio.sleep(_SEAL_RETRY_SECONDS)
+                continue
+            return
+
     async def _keep_writer_running(self) -> None:
-        """Run the writer process, and again whenever it dies, until it has committed the last segment."""
+        """Run the writer process, and again whenever it dies, until it has committed the last segment.
+
+        Raises WriterError if, with the journal sealed, it fails again and again without getting on.
+        """
         first, longest = _WRITER_RESTART_SECONDS
         pause = first
+        failures = 0
         while True:
             child = await Child.start(
                 "kitelake.writer",
@@ -185,17 +212,24 @@ class Service:
                     "log_level": self._config.log.level,
                     "log_format": self._config.log.format,
                 },
+                hide=self._config.secrets(),
             )
             try:
                 async for segment in child.lines():
                     self._count(segment)
-                    pause = first
+                    pause, failures = first, 0
                 status = await child.wait()
             except asyncio.CancelledError:
                 await child.stop()
                 raise
             if status == 0:
                 return
+            failures += 1
+            if self._sealed and failures >= _WRITER_DRAIN_ATTEMPTS:
+                raise WriterError(
+                    f"not everything is in the tables: the writer failed {failures} times in a row, see above for why. "
+                    f"The journal holds it, and the next start takes it up: {self._layout.stream(self.stream)}"
+                )
             log.error("the writer died; starting another", exit_status=status, pause_seconds=pause)
             self._event("writer died", f"exit status {status}")
             await asyncio.sleep(pause)
@@ -249,6 +283,18 @@ class Service:
             return
         payload = json.dumps({"event": event, "message": message, "data": data or None})
         self._journal.append(Kind.EVENT, 0, time.time_ns(), payload.encode())
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, T]) -> T | None:
+    """What `work` returns; or None, with `work` cancelled, if `stop` is set before."""
+    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.wait((task,))
+    return None
 
 
 def _daily(at: dt.time) -> CronTrigger:

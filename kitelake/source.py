@@ -48,6 +48,7 @@ async def open_source(config: Config) -> AsyncIterator[Source]:
             **config.simulator.model_dump(mode="json"),
             "exit_on_stdin_eof": True,
         },
+        hide=config.secrets(),
     )
     try:
         ready = await anext(child.lines(), None)

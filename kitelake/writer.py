@@ -18,6 +18,7 @@ import structlog
 
 from ingest.derive import JournalDecoder
 from kitelake.logs import configure_logs
+from storage.errors import StorageError
 from storage.layout import DataLayout
 from storage.writer import SegmentCommitted, SegmentWriter
 
@@ -42,7 +43,11 @@ def main() -> None:
         on_commit=_report,
     )
     structlog.get_logger().debug("writer started", pid=os.getpid())
-    writer.run(poll_seconds=settings["poll_seconds"], stop=stop)
+    try:
+        writer.run(poll_seconds=settings["poll_seconds"], stop=stop)
+    except StorageError as error:
+        structlog.get_logger().error("segments cannot be committed; the journal keeps them", error=str(error))
+        sys.exit(1)
 
 
 def _watch_standard_input(stop: threading.Event) -> None:

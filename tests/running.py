@@ -22,18 +22,26 @@ STOP_SECONDS = 5.0  # what the service promises
 class Running:
     """A `kitelake run` that captures from `simulator` into `folder/data`."""
 
-    def __init__(self, folder: Path, simulator: Simulation, **changes: Any) -> None:
+    def __init__(
+        self, folder: Path, simulator: Simulation, *, secrets_in_environment: bool = False, **changes: Any
+    ) -> None:
         self.data = folder / "data"
         self._log = folder / "service.log"
         self._config = folder / "config.yaml"
+        self._environment = {"TZ": "America/New_York"}  # a host in any zone writes the same table
         accounts = [simulator.account(one["name"]) for one in simulator.settings["accounts"]]
+        tokens: dict[str, Any] = {account.name: account.access_token for account in accounts}
+        if secrets_in_environment:
+            for name, token in tokens.items():
+                self._environment[f"TOKEN_OF_{name}"] = token
+                tokens[name] = {"env": f"TOKEN_OF_{name}"}
         self._config.write_text(
             yaml.safe_dump(
                 {
                     "data": str(self.data),
                     "kite": {"ws": simulator.ws, "api": simulator.api},
                     "accounts": [
-                        {"name": a.name, "api_key": a.api_key, "access_token": a.access_token} for a in accounts
+                        {"name": a.name, "api_key": a.api_key, "access_token": tokens[a.name]} for a in accounts
                     ],
                     "subscriptions": [
                         {"name": "all", "mode": "ltp", "select": {"types": ["EQ", "FUT", "CE", "PE"]}},
@@ -58,7 +66,7 @@ class Running:
                 [sys.executable, "-m", "kitelake", "run", "--config", str(self._config)],
                 stdin=subprocess.DEVNULL,
                 stderr=log,
-                env={**os.environ, "TZ": "America/New_York"},  # a host in any zone writes the same table
+                env=os.environ | self._environment,
             )
         return self.process
 

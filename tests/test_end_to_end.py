@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -176,6 +177,53 @@ def test_rows_are_seen_before_they_are_committed(tmp_path: Path) -> None:
         assert committed_rows(service.data) == packets
 
 
+def test_tables_that_were_moved_away_are_made_again_from_the_journal(tmp_path: Path) -> None:
+    with simulation(instruments=300, rate=10) as simulator, running(tmp_path, simulator) as service:
+        wait_until(lambda: len(service.rows("select 1 as n from ticks limit 500")) == 500)
+        service.stop()
+        content = "select * exclude (symbol) from ticks order by stream, seq"
+        before = service.rows(content)
+        for name in ("ticks", "orders", "events", "quarantine"):
+            (service.data / name).rename(tmp_path / name)
+        service.start()
+        wait_until(lambda: "recovered a segment" in service.log)
+        simulator.pause()
+        service.stop()
+        assert service.rows(content)[: len(before)] == before
+
+
+def test_a_table_that_cannot_be_committed_to_stops_the_writer_and_not_the_capture(tmp_path: Path) -> None:
+    with simulation(instruments=300, rate=10) as simulator, running(tmp_path, simulator) as service:
+        wait_until(lambda: bool(service.rows("select 1 as n from ticks limit 1")))
+        service.stop()
+        newest = max((service.data / "ticks/_delta_log").glob("*.json"))
+        whole = newest.read_bytes()
+        newest.write_bytes(b"garbage!!" + whole)
+        before = simulator.stats()["packets"]
+        service.start()
+        simulator.wait_for(lambda stats: stats["packets"] > before + 500)
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(timeout=30) == 1
+        assert "not everything is in the tables" in service.log
+        assert "Traceback" not in service.log
+        newest.write_bytes(whole)
+        packets = simulator.stats()["packets"]
+        simulator.pause()
+        service.start()
+        wait_until(lambda: committed_rows(service.data) >= packets)
+        service.stop()
+        assert committed_rows(service.data) == simulator.stats()["packets"]
+
+
+def test_a_signal_ends_it_while_the_instrument_list_is_awaited(tmp_path: Path) -> None:
+    with simulation(instruments=300) as simulator, socket.create_server(("127.0.0.1", 0)) as deaf:
+        kite = {"ws": simulator.ws, "api": f"http://127.0.0.1:{deaf.getsockname()[1]}"}
+        with running(tmp_path, simulator, kite=kite) as service:
+            deaf.settimeout(20)
+            with deaf.accept()[0]:  # it has asked, and will not be answered
+                assert service.stop() < 3
+
+
 def test_names_that_are_unknown_cost_only_themselves(tmp_path: Path) -> None:
     lists = [
         {"name": "good", "mode": "full", "instruments": ["NSE:INFY", 256265]},
@@ -218,18 +266,25 @@ def test_no_secret_leaves_the_service(tmp_path: Path) -> None:
     accounts = [{"name": "one", "api_key": "key-one", "access_token": canary, "api_secret": canary + "s"}]
     with (
         simulation(instruments=300, rate=10, accounts=accounts) as simulator,
-        running(tmp_path, simulator, log={"level": "debug"}) as service,
+        running(tmp_path, simulator, log={"level": "debug"}, secrets_in_environment=True) as service,
     ):
         simulator.wait_for(lambda stats: stats["packets"] > 500)
+        simulator.fault("text", data=f"your access_token={canary} is fine")
+        simulator.fault("order", data={"tag": canary})
         simulator.fault("refuse", status=403, times=1)
         simulator.fault("drop", how="rst")
         wait_until(lambda: "refused" in service.log)
+        for pid in service.children().values():
+            assert canary.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+            assert canary.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
         service.stop()
         for path in service.data.rglob("*"):
             if path.is_file():
                 assert canary.encode() not in path.read_bytes(), path
         assert canary not in service.log
         assert canary not in json.dumps(service.rows("select * from events"), default=str)
+        assert "your access_token=*** is fine" in json.dumps(service.rows("select * from events"), default=str)
+        assert service.rows("select distinct tag from orders where tag like '*%'") == [{"tag": "***"}]
 
 
 def resume_once_it_noticed(simulator: Simulation) -> None:

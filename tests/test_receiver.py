@@ -138,6 +138,7 @@ async def with_receiver(stream: bytes, cuts: list[int]) -> Outcome:
                 traffic=traffic,
                 opened=lambda _: opened.append(len(sink.got)),
                 max_frame_bytes=MAX_FRAME_BYTES,
+                redact=str,
             )
 
         transport, receiver = await asyncio.get_running_loop().create_connection(make, sock=ours)
@@ -182,7 +183,13 @@ def test_an_endless_head_is_given_up() -> None:
         with peer:
             protocol = ClientProtocol(URI)
             make = lambda: Receiver(  # noqa: E731
-                protocol, sink=Sink(), channel=7, traffic=Traffic(), opened=print, max_frame_bytes=MAX_FRAME_BYTES
+                protocol,
+                sink=Sink(),
+                channel=7,
+                traffic=Traffic(),
+                opened=print,
+                max_frame_bytes=MAX_FRAME_BYTES,
+                redact=str,
             )
             transport, receiver = await asyncio.get_running_loop().create_connection(make, sock=ours)
             protocol.send_request(protocol.connect())
