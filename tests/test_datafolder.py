@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kitelake.datafolder import hold
+from kitelake.datafolder import Source, hold
 from storage.errors import DataFolderError
 
 HOLDER = """
@@ -52,19 +52,53 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
         pass
 
 
-def test_simulated_and_real_ticks_never_share_a_folder(tmp_path: Path) -> None:
-    with hold(tmp_path, "simulator"):
-        pass
-    with (
-        pytest.raises(DataFolderError, match=r"ticks from the simulator.*asks for the kite: set `data`"),
-        hold(tmp_path, "kite"),
-    ):
-        pass
-    with hold(tmp_path, "simulator"):
+HELD = ["journal", "ticks", "instruments"]
+
+
+@pytest.mark.parametrize("there", HELD)
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("simulator", "kite", "holds ticks from the simulator, and config.yaml asks for Kite: set `data` to another"),
+        ("kite", "simulator", "holds ticks from Kite, and config.yaml asks for the simulator: set `data` to another"),
+    ],
+)
+def test_simulated_and_real_ticks_never_share_a_folder(
+    tmp_path: Path, there: str, first: Source, second: Source, message: str
+) -> None:
+    with hold(tmp_path, first):
+        (tmp_path / there).mkdir()
+    for _ in range(2):
+        with pytest.raises(DataFolderError, match=message), hold(tmp_path, second):
+            pass
+    with hold(tmp_path, first):
         pass
 
 
-def test_a_marker_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "kitelake.json").write_text(json.dumps(["?"]))
-    with pytest.raises(DataFolderError, match=r"kitelake\.json: cannot be read; expected"), hold(tmp_path, "kite"):
+def test_a_start_that_failed_claims_nothing(tmp_path: Path) -> None:
+    """Until something is captured the folder is either source's; then it is the last one's."""
+    with pytest.raises(RuntimeError), hold(tmp_path, "simulator"):
+        raise RuntimeError("the port is in use")
+    with hold(tmp_path, "kite"):
+        (tmp_path / "journal").mkdir()
+    with pytest.raises(DataFolderError, match="holds ticks from Kite"), hold(tmp_path, "simulator"):
+        pass
+
+
+@pytest.mark.parametrize("written", ['["?"]', '{"source": "moon"}', '{"source": []}', "{", ""])
+def test_a_marker_that_cannot_be_understood(tmp_path: Path, written: str) -> None:
+    (tmp_path / "kitelake.json").write_text(written)
+    (tmp_path / "journal").mkdir()
+    expected = r'kitelake\.json: .*expected \{"source": "kite"\} or \{"source": "simulator"\}'
+    with pytest.raises(DataFolderError, match=expected), hold(tmp_path, "kite"):
+        pass
+    (tmp_path / "journal").rmdir()
+    with hold(tmp_path, "kite"):
+        pass
+    assert json.loads((tmp_path / "kitelake.json").read_text()) == {"source": "kite"}
+
+
+def test_a_marker_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "kitelake.json").mkdir()
+    with pytest.raises(DataFolderError, match="the data folder cannot be"), hold(tmp_path, "kite"):
         pass
