@@ -6,12 +6,11 @@ No error text holds a value from the file, since the value might be a secret.
 """
 
 import datetime as dt
-import os
-from collections.abc import Iterator
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -20,15 +19,22 @@ from pydantic import (
     PlainValidator,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from ingest.manager import ManagerSettings
 from ingest.wire import Mode
+from kitelake.configfile import ENV_DELIMITER, ENV_PREFIX, explain, explain_variable, read_document, unknown_variables
 from kitelake.errors import ConfigError
 from kitelake.secrets import resolve_secret
+from kitelake.values import address_of, path_of, time_of_day
 
+OTHER_VARIABLES: Final = frozenset({"KITELAKE_CONFIG"})  # of the command line; every other KITELAKE_… is an option
+
+_ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")  # see storage.table
+Folder = Annotated[Path, BeforeValidator(path_of)]
 Secret = Annotated[SecretStr, BeforeValidator(resolve_secret)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
@@ -54,14 +60,24 @@ class SimulatorSection(_Section):
     rate: float = Field(default=1.0, gt=0, le=100, description="activity: 2.0 ticks twice as often")
     port: int = Field(default=0, ge=0, le=65_535, description="WebSocket port on loopback; 0 takes a free one")
     api_port: int = Field(default=0, ge=0, le=65_535, description="REST port on loopback; 0 takes a free one")
-    record: Path | None = Field(default=None, description="a folder for every frame that it sends, to compare with")
+    record: Folder | None = Field(default=None, description="a folder for every frame that it sends, to compare with")
 
 
 class Endpoints(_Section):
     """Where the broker is."""
 
-    ws: str = Field(default="wss://ws.kite.trade", pattern=r"^wss?://")
-    api: str = Field(default="https://api.kite.trade", pattern=r"^https?://")
+    ws: str = "wss://ws.kite.trade"
+    api: str = "https://api.kite.trade"
+
+    @field_validator("ws", mode="before")
+    @classmethod
+    def _streams(cls, given: Any) -> str:
+        return address_of(given, ("wss", "ws"))
+
+    @field_validator("api", mode="before")
+    @classmethod
+    def _answers(cls, given: Any) -> str:
+        return address_of(given, ("https", "http"))
 
 
 class AccountSection(_Section):
@@ -124,7 +140,7 @@ class JournalSection(_Section):
 class InstrumentsSection(_Section):
     """The broker's instrument list, fetched at every start and once a day."""
 
-    fetch_at: dt.time = Field(default=dt.time(8, 35), description="IST")
+    fetch_at: Annotated[dt.time, BeforeValidator(time_of_day)] = Field(default=dt.time(8, 35), description="IST")
 
 
 class LogSection(_Section):
@@ -134,22 +150,19 @@ class LogSection(_Section):
     format: Literal["text", "json"] = "text"
 
 
-class Config(BaseSettings):
-    """The whole of config.yaml."""
+class DataOption(BaseSettings):
+    """The one option that queries need; the rest of the file may be unusable to them, without its secrets."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, env_prefix="KITELAKE_", env_nested_delimiter="__"
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        validate_default=False,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_DELIMITER,
     )
 
-    data: Path
-    accounts: tuple[AccountSection, ...]
-    subscriptions: tuple[SubscriptionList, ...]
-    simulator: SimulatorSection | None = None
-    kite: Endpoints = Endpoints()
-    capture: ManagerSettings = ManagerSettings()
-    journal: JournalSection = JournalSection()
-    instruments: InstrumentsSection = InstrumentsSection()
-    log: LogSection = LogSection()
+    data: Folder
 
     @classmethod
     def settings_customise_sources(
@@ -163,11 +176,34 @@ class Config(BaseSettings):
         """The environment over the file, and nothing else."""
         return env_settings, init_settings
 
+
+class Config(DataOption):
+    """The whole of config.yaml."""
+
+    accounts: tuple[AccountSection, ...]
+    subscriptions: tuple[SubscriptionList, ...]
+    simulator: SimulatorSection | None = None
+    kite: Endpoints = Endpoints()
+    capture: ManagerSettings = ManagerSettings()
+    journal: JournalSection = JournalSection()
+    instruments: InstrumentsSection = InstrumentsSection()
+    log: LogSection = LogSection()
+
     def secrets(self) -> list[str]:
         """Everything in it that must not be seen."""
         return [
             secret.get_secret_value() for account in self.accounts for secret in (account.api_key, account.access_token)
         ]
+
+    @field_validator("simulator", mode="before")
+    @classmethod
+    def _not_empty(cls, given: Any) -> Any:
+        """Nothing after `simulator:` may mean with it or without it; real ticks are too dear to guess."""
+        if given is None:
+            raise ValueError(
+                "it is empty: delete the line to connect to Kite, or give it options (`simulator: {}` for the defaults)"
+            )
+        return given
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:
@@ -180,7 +216,16 @@ class Config(BaseSettings):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{what}: each name may stand once; twice here: {', '.join(twice)}")
+        keys = [account.api_key.get_secret_value() for account in self.accounts]
+        alike = [account.name for account, key in zip(self.accounts, keys, strict=True) if keys.count(key) > 1]
+        if alike:
+            raise ValueError(
+                f"accounts: each has an api_key of its own; some of these have the same: {', '.join(alike)}"
+            )
         return self
+
+
+Model = TypeVar("Model", bound=DataOption)
 
 
 def load_config(path: Path) -> Config:
@@ -188,14 +233,9 @@ def load_config(path: Path) -> Config:
 
     Raises `ConfigError`, which names every mistake by its path in the file and says what is allowed there.
     """
-    document = _read(path)
-    try:
-        config = Config(**document)
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{path}: {line}" for line in _explain(error))) from None
-    except SettingsError as error:  # an environment variable that is not the JSON that it must be
-        raise ConfigError(f"{path}: {error}") from None
-    changes: dict[str, Any] = {"data": _below(path, config.data)}
+    document = read_document(path)
+    config = _load(Config, path, document, _pointed(document))
+    changes: dict[str, Any] = {"data": _data_below(path, config.data)}
     if config.simulator is not None and config.simulator.record is not None:
         record = _below(path, config.simulator.record)
         changes["simulator"] = config.simulator.model_copy(update={"record": record})
@@ -204,86 +244,46 @@ def load_config(path: Path) -> Config:
 
 def data_folder(path: Path) -> Path:
     """The data folder that config.yaml names, without asking for its secrets. Raises `ConfigError`."""
-    data = os.environ.get("KITELAKE_DATA") or _read(path).get("data")
-    if not isinstance(data, str) or not data:
-        raise ConfigError(f"{path}: data: expected the path of a folder")
-    return _below(path, Path(data))
+    document = read_document(path)
+    only = {key: document[key] for key in DataOption.model_fields if key in document}
+    return _data_below(path, _load(DataOption, path, only, _pointed(document)).data)
 
 
-def _below(path: Path, data: Path) -> Path:
-    return (path.parent / data.expanduser()).absolute()
+def _load(model: type[Model], path: Path, document: Mapping[str, Any], pointed: set[str]) -> Model:
+    """The environment over the document, as this model."""
+    mistakes = list(unknown_variables(Config, OTHER_VARIABLES | pointed))
+    # A leading underscore would reach pydantic-settings as an argument of its own.
+    mistakes += [f"{key}: unknown key; none begins with an underscore" for key in document if key.startswith("_")]
+    if not mistakes:
+        try:
+            return model(**document)
+        except ValidationError as error:
+            mistakes.extend(explain(error, model))
+        except SettingsError as error:
+            mistakes.append(explain_variable(error))
+    raise ConfigError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The file as a mapping with text for keys."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+def _pointed(document: Mapping[str, Any]) -> set[str]:
+    """The environment variables that accounts point to for their secrets: they may have any name."""
+    accounts = document.get("accounts")
+    secrets = [
+        secret
+        for account in (accounts if isinstance(accounts, list) else ())
+        for secret in (account.values() if isinstance(account, dict) else ())
+    ]
+    return {str(secret["env"]) for secret in secrets if isinstance(secret, dict) and "env" in secret}
+
+
+def _data_below(path: Path, data: Path) -> Path:
+    folder = _below(path, data)
+    if _ENCODED.search(str(folder)):
         raise ConfigError(
-            f"{path}: there is no such file. Name one with --config, or `kitelake init` writes one that runs as it is"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}"
-        ) from None
-    try:
-        document = yaml.load(text, _Loader)  # noqa: S506 (it is the safe loader, made stricter)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(f"{path}: {where}not YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {type(error).__name__}") from None
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: expected keys such as data, accounts, subscriptions; got {_kind(document)}")
-    unusable = [key for key in document if not isinstance(key, str)]
-    if unusable:
-        raise ConfigError(f"{path}: every key must be text; got {', '.join(map(repr, unusable))}")
-    return document
+            f"{path}: data: expected a folder without `%` and two hex digits anywhere in its absolute path, "
+            "which the tables' format would decode"
+        )
+    return folder
 
 
-class _Loader(yaml.SafeLoader):
-    """The safe loader, which also refuses a key that stands twice: YAML itself lets the last one win in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
-            seen.add(key.value if isinstance(key.value, str) else None)
-        return super().construct_mapping(node, deep)
-
-
-def _kind(value: object) -> str:
-    names = {type(None): "an empty file", list: "a list", str: "text", int: "a number", float: "a number"}
-    return names.get(type(value), type(value).__name__)
-
-
-def _explain(error: ValidationError) -> Iterator[str]:
-    for entry in error.errors(include_url=False, include_input=False, include_context=True):
-        place = ""
-        for part in entry["loc"]:
-            place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
-        if entry["type"] == "extra_forbidden":
-            allowed = ", ".join(_allowed(entry["loc"][:-1]))
-            yield f"{place}: unknown key; allowed here: {allowed}"
-        elif entry["type"] == "missing":
-            yield f"{place}: missing"
-        else:
-            message = entry["msg"].removeprefix("Value error, ")
-            yield f"{place}: {message}" if place else message
-
-
-def _allowed(location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the model at this place of the file knows."""
-    model: Any = Config
-    for part in location:
-        if isinstance(part, str) and part in model.model_fields:
-            model = _model_in(model.model_fields[part].annotation)
-    return list(model.model_fields)
-
-
-def _model_in(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in getattr(annotation, "__args__", ()) if (found := _model_in(part))), None)
+def _below(path: Path, folder: Path) -> Path:
+    return (path.parent / folder).absolute()

@@ -5,6 +5,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from kitelake.values import path_of
+
 _EXPECTED = "expected {env: NAME}, {file: PATH} or the text itself"
 
 
@@ -19,15 +21,18 @@ def resolve_secret(given: Any) -> str:
         raise ValueError(_EXPECTED)
     if source == "env":
         return _checked(os.environ.get(name, ""), f"the environment variable {name} is not set")
-    return _from_file(Path(name).expanduser())
+    return _from_file(path_of(name, "a file"))
 
 
 def _from_file(path: Path) -> str:
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ValueError(f"{path} is a folder; expected a file")
+        mode = stat.S_IMODE(status.st_mode)
         if os.name == "posix" and mode & 0o077:
             raise ValueError(f"{path} can be read by other users (mode {mode:04o}): chmod 600 {path}")
-        return _checked(path.read_text(encoding="utf-8"), f"{path} is empty")
+        return _checked(path.read_text(encoding="utf-8", errors="replace"), f"{path} is empty")
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -36,6 +41,6 @@ def _checked(secret: str, problem: str) -> str:
     secret = secret.strip()
     if not secret:
         raise ValueError(problem)
-    if not secret.isprintable() or " " in secret:
-        raise ValueError("it holds spaces or control characters, which no key or token does")
+    if not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise ValueError("it holds spaces, control characters or letters beyond ASCII, which no key or token does")
     return secret

@@ -33,7 +33,8 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "queries": [{"errors", "tail"}, {"result"}, {"lake"}],
     "kitelake": [
-        {"errors", "secrets", "logs", "child", "datafolder"},
+        {"errors", "values", "logs", "child", "datafolder"},
+        {"configfile", "secrets"},
         {"config", "instruments", "writer", "show"},
         {"plan", "source"},
         {"service"},
