@@ -25,6 +25,8 @@ def resolve_secret(given: Any) -> str:
 
 
 def _from_file(path: Path) -> str:
+    if not path.is_absolute():
+        raise ValueError(f"{path}: expected an absolute path, or one that begins with ~")
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

@@ -255,6 +255,7 @@ def test_a_variable_that_is_not_json(write: Writer, monkeypatch: pytest.MonkeyPa
         ("{file: ~no-such-user-here/x}", "this one begins with `~`, and there is no such user"),
         ('{file: "a\\0b"}', "expected the path of a file, without line breaks"),
         ("{file: /}", "/ is a folder; expected a file"),
+        ("{file: token}", "token: expected an absolute path, or one that begins with ~"),
         ("töken-1", "letters beyond ASCII"),
         ("ｔoken-1", "letters beyond ASCII"),
     ],
