@@ -7,6 +7,7 @@ fetched several times. Each fetch runs the query.
 from __future__ import annotations
 
 import importlib.util
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS: Final = 65_536
 HTML_ROWS: Final = 100
+PATH_CHARACTERS: Final = 60
 
 
 class Result:
@@ -72,7 +74,7 @@ class Result:
             return self.arrow().to_reader(batch_rows)
         with typed_errors():
             source = relation.to_arrow_reader(batch_rows)
-        return pa.RecordBatchReader.from_batches(source.schema, _batches(source, self))
+        return pa.RecordBatchReader.from_batches(source.schema, _batches(source, (self, relation)))
 
     def count(self) -> int:
         """How many rows there are. It runs the query, but does not fetch the rows."""
@@ -142,7 +144,9 @@ def _batches(source: pa.RecordBatchReader, keep: object) -> Iterator[pa.RecordBa
 
 def _require(library: str) -> None:
     if importlib.util.find_spec(library) is None:
-        raise MissingLibraryError(f"{library} is not installed; to install it: pip install 'kitelake[{library}]'")
+        # For this very Python, if it can be said in a line: `pip` alone may be another one's.
+        pip = f"{sys.executable} -m pip" if len(sys.executable) <= PATH_CHARACTERS else "pip"
+        raise MissingLibraryError(f"{library} is not installed; to install it: {pip} install {library}")
 
 
 @contextmanager

@@ -5,7 +5,8 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import duckdb
@@ -168,6 +169,50 @@ class TestSql:
         assert rows(lake, "select count(*) from mine, events") == [(12,)]
         assert lake.sql("from mine").reader().read_all().num_rows == 12
 
+    def test_runs_a_transaction(self, lake: Lake, half: ToyWriter) -> None:
+        rows(lake, "begin; select count(*) from ticks; from range(100_000); commit")
+        assert rows(lake, "select count(*) from ticks") == [(6,)]
+
+    @pytest.mark.parametrize(
+        "theirs",
+        [
+            "create temp table ticks as select 7 as a",
+            "create temp view TICKS as select 7 as a",
+            "create or replace view ticks as select 7 as a",
+            "drop view ticks; create table ticks as select 7 as a",
+            "create schema mine; use mine; create table ticks as select 7 as a",
+            "attach ':memory:' as other; use other; create table ticks as select 7 as a",
+        ],
+    )
+    def test_a_name_of_ours_may_be_the_users_own(self, lake: Lake, half: ToyWriter, feed: Feed, theirs: str) -> None:
+        assert rows(lake, f"{theirs}; from ticks") == [(7,)]
+        feed.tick((INFY, 1))
+        feed.flush()
+        result = lake.sql("select a from Ticks")
+        assert result.arrow().to_pylist() == result.reader().read_all().to_pylist() == [{"a": 7}]
+        assert rows(lake, "select count(*) from events") == [(1,)]
+
+    def test_a_name_of_ours_is_ours_again_when_the_users_own_is_gone(self, lake: Lake, half: ToyWriter) -> None:
+        assert rows(lake, "create temp table ticks as select 7 as a; drop table ticks; select count(*) from ticks") == [
+            (6,)
+        ]
+
+    def test_ends_when_it_is_interrupted(self, lake: Lake, half: ToyWriter) -> None:
+        endless = "select sum(hash(a.range * b.range)) from range(1_000_000) a, range(1_000_000) b"
+        works: list[Callable[[], object]] = [
+            lambda: lake.sql(endless).arrow(),
+            lambda: lake.sql(endless).reader().read_all(),
+            lambda: lake.sql(f"create temp table t as {endless}"),
+        ]
+        for work in works:
+            with ThreadPoolExecutor(1) as pool:
+                done = pool.submit(work)
+                while not done.done():
+                    lake.interrupt()
+                    wait([done], 0.05)
+                with pytest.raises(QueryError, match=r"(?i)interrupt"):
+                    done.result()
+
     def test_copies_to_a_file(self, tmp_path: Path, lake: Lake, half: ToyWriter) -> None:
         target = tmp_path / "out.csv"
         assert rows(lake, f"copy (select seq from ticks order by seq) to '{target}'") == [(6,)]
@@ -213,6 +258,7 @@ class TestSql:
             ("selec 1", 'syntax error at or near "selec"'),
             ("select 1 from ticks\nwhere here and and", "LINE 2:"),
             ("select $a from ticks", "a"),
+            ("select '\udcff'", "not valid text: got '.udcff' at position 8"),
             ("", "the query is empty"),
             (" -- nothing", "the query is empty"),
             ("select error('boom') from ticks", "boom"),
@@ -290,7 +336,11 @@ class TestResult:
     @pytest.mark.parametrize(("method", "library"), [("df", "pandas"), ("pl", "polars")])
     def test_says_what_to_install(self, lake: Lake, monkeypatch: pytest.MonkeyPatch, method: str, library: str) -> None:
         monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-        with pytest.raises(MissingLibraryError, match=rf"{library} is not installed.*'kitelake\[{library}\]'"):
+        monkeypatch.setattr(sys, "executable", "/long" * 20)
+        with pytest.raises(MissingLibraryError, match=rf"{library} is not installed.*: pip install {library}$"):
+            getattr(lake.sql("select 1"), method)()
+        monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+        with pytest.raises(MissingLibraryError, match=rf": /usr/bin/python3 -m pip install {library}$"):
             getattr(lake.sql("select 1"), method)()
 
     def test_is_readable(self, lake: Lake, half: ToyWriter, capsys: pytest.CaptureFixture[str]) -> None:

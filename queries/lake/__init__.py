@@ -16,7 +16,7 @@ import duckdb
 
 from queries.errors import NoLakeError, QueryError
 from queries.lake.snapshot import Snapshots, Source
-from queries.lake.views import View, Views, create_view, open_duckdb, plain_root
+from queries.lake.views import View, Views, create_view, open_duckdb, own_names, plain_root
 from queries.result import Result, typed_errors
 from storage import schema
 from storage.decoded import Decoder
@@ -25,6 +25,7 @@ from storage.layout import DataLayout
 __all__ = ["Lake", "Parameters"]
 
 Parameters = Sequence[object] | Mapping[str, object] | None
+READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 FIXABLE = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several statements
 
 
@@ -44,6 +45,8 @@ class Lake:
         self._con = open_duckdb()
         self._views = Views(self._con)
         self._closed = False
+        self._altered = False
+        self._readers: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
         # Also at the end of the process, while DuckDB's own module is still whole.
         self._finalizer = weakref.finalize(self, _close, self._con, self._views, self._snapshots)
 
@@ -56,18 +59,24 @@ class Lake:
         """Run a query. `params` fill `?` by position or `$name` by name.
 
         Anything DuckDB knows may be said. Of several statements, the last one's result is returned. A SELECT runs
-        when its result is fetched, over what was captured until this call; everything else runs now.
+        when its result is fetched, over what was captured until this call; everything else runs now. A table or view
+        that the user made and named like one of ours, where the plain name leads to it, is what that name means.
 
         Raises QueryError with DuckDB's message.
         """
         with self._lock, typed_errors():
             views = self._look()
-            statements = self._con.extract_statements(query)
+            statements = self._con.extract_statements(_valid(query))
             if not statements:
                 raise QueryError("the query is empty: expected an SQL statement")
             *first, last = statements
+            if any(statement.type not in READING for statement in statements):
+                self._altered = True
             for statement in first:
-                self._con.execute(statement)
+                self._con.execute(statement).complete()
+            if self._altered:
+                theirs = own_names(self._con)
+                views = {name: view for name, view in views.items() if name not in theirs}
             values = _values(params)
             if last.type not in FIXABLE:
                 return Result(self._con.sql(last, params=values), None, views)
@@ -78,7 +87,9 @@ class Lake:
                 raise QueryError(_moved_up(str(error), text != last.query)) from error
             # A relation that is all that is left of a result still needs its views.
             weakref.finalize(relation, _let_go, views).atexit = False
-            return Result(relation, functools.partial(self._again, text, values, views), views)
+            # No other connection sees what is the user's own: not the same names, at least.
+            again = None if self._altered and theirs else functools.partial(self._again, text, values, views)
+            return Result(relation, again, views)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A DuckDB database of its own with the views as of now, which the caller closes.
@@ -91,6 +102,11 @@ class Lake:
             for source in self._sources:
                 create_view(con, source)
             return con
+
+    def interrupt(self) -> None:
+        """End queries that run in other threads: they raise QueryError."""
+        for con in (self._con, *self._readers):
+            con.interrupt()
 
     def close(self) -> None:
         """Close files and the database. Results that were not fetched can no longer be. Idempotent."""
@@ -114,15 +130,19 @@ class Lake:
         if self._closed:
             raise QueryError(f"{self!r}: it cannot be queried any more")
         self._sources: list[Source] = self._snapshots.latest()
-        return self._views.update(self._sources)
+        return self._views.update(self._sources, altered=self._altered)
 
     def _again(self, text: str, values: object, views: Mapping[str, View]) -> duckdb.DuckDBPyRelation:
         """The same relation on a connection of its own."""
         cursor = self._con.cursor()
+        self._readers.add(cursor)
         for view in views.values():
             if view.files is not None:
                 view.files.tell(cursor)
-        return cursor.sql(text, params=values)
+        relation = cursor.sql(text, params=values)
+        # As long as it is read, it can be interrupted.
+        weakref.finalize(relation, _let_go, cursor).atexit = False
+        return relation
 
 
 def fixed_text(query: str, views: Mapping[str, View]) -> str:
@@ -153,6 +173,16 @@ def _moved_up(message: str, moved: bool) -> str:
     if not moved:
         return message
     return re.sub(r"^LINE (\d+):", lambda found: f"LINE {int(found[1]) - 1}:", message, flags=re.MULTILINE)
+
+
+def _valid(query: str) -> str:
+    """Raises QueryError for text that holds what is no character, as a shell may pass it on."""
+    try:
+        query.encode()
+    except UnicodeEncodeError as error:
+        at = error.start
+        raise QueryError(f"the query is not valid text: got {query[at]!a} at position {at}, expected UTF-8") from None
+    return query
 
 
 def _values(params: Parameters) -> object:

@@ -25,6 +25,17 @@ from storage import schema
 
 ZONE: Final = "Asia/Kolkata"
 SCHEMA: Final = "kitelake"
+OWN_NAMES: Final = f"""
+    WITH things AS (
+        SELECT database_name AS base, schema_name AS home, table_name AS name, '' AS sql FROM duckdb_tables()
+        UNION ALL
+        SELECT database_name, schema_name, view_name, sql FROM duckdb_views()
+    )
+    SELECT DISTINCT lower(name) FROM things
+    WHERE lower(name) IN $names
+    AND (base = 'temp' OR (base = current_database() AND home = current_schema()))
+    AND NOT (base = 'memory' AND home = 'main' AND contains(sql, ' {SCHEMA}.'))
+"""  # noqa: S608 - a constant
 SPECIAL: Final = re.compile(r"[=*?\[]")
 
 
@@ -33,6 +44,11 @@ def open_duckdb() -> duckdb.DuckDBPyConnection:
     con = duckdb.connect()
     con.execute(f"SET GLOBAL TimeZone = '{ZONE}'")
     return con
+
+
+def own_names(con: duckdb.DuckDBPyConnection) -> set[str]:
+    """The names of our tables that lead a connection to something of the user's: a temporary table, say."""
+    return {name for (name,) in con.execute(OWN_NAMES, {"names": list(schema.TABLES)}).fetchall()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +91,15 @@ class Views:
         self._count = 0
         self._unused: deque[tuple[str, str | None]] = deque()
 
-    def update(self, sources: Iterable[Source]) -> Mapping[str, View]:
-        """The views of these states, by the table's name. The plain names lead to them from now on."""
+    def update(self, sources: Iterable[Source], *, altered: bool = False) -> Mapping[str, View]:
+        """The views of these states, by the table's name. The plain names lead to them from now on.
+
+        `altered`: the user may have put something else in the place of a plain name, which then stays.
+        """
         for source in sources:
             name = source.spec.name
             if name not in self._current or self._current[name].source is not source:
-                self._current[name] = self._make(source)
+                self._current[name] = self._make(source, altered=altered)
         self._drop_unused()
         return dict(self._current)
 
@@ -88,15 +107,20 @@ class Views:
         """Close the connection that is not the user's. Idempotent."""
         self._own.close()
 
-    def _make(self, source: Source) -> View:
+    def _make(self, source: Source, *, altered: bool) -> View:
         name = self._next_name(source.spec.name)
         files = self._files(source)
         text = view_text(source, None if files is None else files.name)
         _relation(self._own, text, source.live).create_view(name)
         view = View(f"memory.{SCHEMA}.{name}", source, files)
-        self._own.execute(f"CREATE OR REPLACE VIEW memory.main.{quoted(source.spec.name)} AS FROM {view.name}")
+        if not (altered and self._is_taken(source.spec.name)):
+            self._own.execute(f"CREATE OR REPLACE VIEW memory.main.{quoted(source.spec.name)} AS FROM {view.name}")
         self._drop_after(view, view.name, None)
         return view
+
+    def _is_taken(self, name: str) -> bool:
+        with self._own.cursor() as elsewhere:  # a connection that uses memory.main, whatever the user's does
+            return name in own_names(elsewhere)
 
     def _files(self, source: Source) -> Files | None:
         """A view of the committed files: the one there is, if nothing was committed since."""
