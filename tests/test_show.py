@@ -81,6 +81,18 @@ class TestTable:
             ("''", [""]),
             ("null::double", ["NULL"]),
             ("12.50::decimal(9, 2)", ["12.50"]),
+            (
+                "unnest([date 'infinity', '-infinity', '2026-11-22', null])",
+                ["infinity", "-infinity", "2026-11-22", "NULL"],
+            ),
+            ("unnest([timestamp 'infinity', '2026-11-22 09:15'])", ["infinity", "2026-11-22 09:15:00"]),
+            ("timestamptz '-infinity'", ["-infinity"]),
+            ("timestamp_ns '2026-01-01 00:00:00.123456789'", ["2026-01-01 00:00:00.123456789"]),
+            ("timestamp_s '2026-01-01 00:00:07'", ["2026-01-01 00:00:07"]),
+            ("[date 'infinity', null]", ['["infinity", null]']),
+            ("{'a': timestamp 'infinity'}", ['{"a": "infinity"}']),
+            ("map {'a': date 'infinity'}", ['[["a", "infinity"]]']),
+            ("interval '1 year 2 days -3.5 seconds'", ["1 year 2 days -00:00:03.5"]),
         ],
     )
     def test_writes_every_kind_of_value_readably(
@@ -97,6 +109,28 @@ class TestTable:
         assert lines[-1] == "(100,000 rows)"
         assert lines[-2].split() == ["99999"] * 5 + ["x" * 100]
         assert "\x1b" not in lines[0]
+
+    def test_is_aligned_over_batches_of_any_size(self, tmp_path: Path) -> None:
+        class Small(Result):
+            def reader(self, batch_rows: int = 0) -> pa.RecordBatchReader:
+                return super().reader(2)
+
+        with duckdb.connect() as con:
+            write_result(Small(con.sql("select 10 ** range as x from range(6)"), None, None), "table", tmp_path / "out")
+        widths = {len(line) for line in (tmp_path / "out").read_text().splitlines()[:-1]}
+        assert widths == {len("100000.0")}
+
+    def test_shows_a_plan_as_lines(self, query: Query, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+        write_result(query("explain select 1"), "table")
+        text = printed(capfdbinary)
+        assert text.startswith("╭─ ")
+        assert "\n│ Projections: 1 │\n" in text
+        assert "\\n" not in text
+
+    @pytest.mark.slow
+    def test_shows_a_plan_as_lines_on_a_terminal(self) -> None:
+        shown = _in_a_terminal("explain select 1", "table")
+        assert "\r\n│ Projections: 1 │\r\n" in shown
 
     def test_without_rows_has_its_header(self, query: Query, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
         write_result(query("select 1 as one where false"), "table")
@@ -191,6 +225,27 @@ class TestForms:
             "list": [1.5, None],
             "price": 1.25,
         }
+
+    def test_days_and_times_that_python_has_not(self, query: Query, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+        expressions = (
+            "date 'infinity' as d, timestamptz '-infinity' as t, timestamp_ns '2026-01-01 00:00:00.000000001' as n"
+        )
+        values = {"d": "infinity", "t": "-infinity", "n": "2026-01-01T00:00:00.000000001", "i": "1 day"}
+        for output_format in ("csv", "json"):
+            write_result(query(f"select {expressions}, interval 1 day as i"), output_format)
+        header, row, line = printed(capfdbinary).splitlines()
+        assert dict(zip(header.split(","), next(csv.reader([row])), strict=True)) == values
+        assert json.loads(line) == values
+
+    def test_parquet_names_the_columns_that_it_cannot_have(self, query: Query, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match=r"no type for: i \(month_day_nano_interval\)\. Cast .*::varchar"):
+            write_result(query("select 1 as a, interval 1 day as i"), "parquet", tmp_path / "out")
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("output_format", ["table", "csv", "json", "arrow"])
+    def test_every_type_that_there_is(self, query: Query, tmp_path: Path, output_format: str) -> None:
+        write_result(query("from test_all_types()"), output_format, tmp_path / "out")
+        assert (tmp_path / "out").stat().st_size > 1000
 
     @pytest.mark.parametrize("output_format", ["table", "csv", "json", "arrow", "parquet"])
     def test_without_rows(self, query: Query, tmp_path: Path, output_format: str) -> None:

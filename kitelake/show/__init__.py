@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +46,8 @@ def write_result(result: Result, output_format: str, output: Path | None = None)
     if output_format not in WRITERS:
         raise OutputError(f"format {output_format!r}: expected one of {', '.join(WRITERS)}")
     write = WRITERS[output_format]
+    if output is None and cast("object", sys.stdout) is None:
+        raise OutputError("the standard output is closed; to write to a file: --output FILE")
     if output is not None:
         _to_file(output, lambda sink: write(result, sink))
     elif output_format == "table" and sys.stdout.isatty():
@@ -110,7 +112,9 @@ def _to_stdout(write: Callable[[IO[bytes]], None]) -> None:
         sys.stdout.flush()
         write(sys.stdout.buffer)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # What is left in the buffer has nowhere to go: without this, Python complains when it ends.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise OutputError(f"the standard output cannot be written: {error.strerror or error}") from error

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from kitelake.show.text import Cell, times_text, value_text
+from kitelake.errors import OutputError
+from kitelake.show.text import Cell, plain_objects, times_text, value_text
 from queries.result import Result
 
 ROW_GROUP_ROWS: Final = 1 << 18
@@ -49,7 +50,7 @@ def _plain_column(values: pa.Array) -> pa.Array:
 def _cells(values: pa.Array) -> list[Cell]:
     if pa.types.is_timestamp(values.type):
         return times_text(pa.chunked_array([values]), short=False)
-    return [None if value is None else value_text(value) for value in values.to_pylist()]
+    return [None if value is None else value_text(value) for value in plain_objects(values)]
 
 
 def write_json(result: Result, sink: IO[bytes]) -> None:
@@ -69,7 +70,7 @@ def _json_values(values: pa.Array) -> list[Any]:
         return times_text(pa.chunked_array([values]), short=False)
     if pa.types.is_integer(kind) or pa.types.is_string(kind):
         return list(values.to_pylist())
-    return [_jsonable(value) for value in values.to_pylist()]
+    return [_jsonable(value) for value in plain_objects(values)]
 
 
 def _jsonable(value: Any) -> Any:
@@ -77,6 +78,8 @@ def _jsonable(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, pa.MonthDayNano):  # a tuple, too
+        return value_text(value)
     if isinstance(value, list | tuple):
         return [_jsonable(each) for each in value]
     if isinstance(value, dict):
@@ -94,10 +97,21 @@ def write_arrow(result: Result, sink: IO[bytes]) -> None:
 def write_parquet(result: Result, sink: IO[bytes]) -> None:
     reader = result.reader()
     names = _distinct(reader.schema.names)
+    if strange := [field for field in reader.schema if not _fits_parquet(field)]:
+        columns = ", ".join(f"{field.name} ({field.type})" for field in strange)
+        raise OutputError(f"Parquet has no type for: {columns}. Cast to text in the query, as in column::varchar")
     schema = pa.schema([field.with_name(name) for field, name in zip(reader.schema, names, strict=True)])
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
         for rows in _grouped(reader):
             writer.write_table(rows.rename_columns(names))
+
+
+def _fits_parquet(field: pa.Field) -> bool:
+    try:
+        pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+    except pa.ArrowNotImplementedError:
+        return False
+    return True
 
 
 def _grouped(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:

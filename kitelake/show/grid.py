@@ -1,5 +1,6 @@
 """Tables to read: cut to what fits on a terminal, whole in a file or a pipe."""
 
+import sys
 from collections.abc import Sequence
 from itertools import chain
 from typing import IO, Final
@@ -15,6 +16,8 @@ from queries.result import Result
 
 TERMINAL_ROWS: Final = 40
 TERMINAL_CELL: Final = 40
+MEASURED_ROWS: Final = 10_000
+PLAN: Final = ["explain_key", "explain_value"]
 GAP: Final = "  "
 NULL: Final = "NULL"
 MORE: Final = "…"
@@ -73,6 +76,9 @@ def _line(cells: Sequence[tuple[str, str]]) -> Text:
 
 def print_table(result: Result) -> None:
     """The first rows, for a terminal."""
+    if result.columns == PLAN:
+        sys.stdout.write(_plan(result.arrow()))
+        return
     table = result.head(TERMINAL_ROWS + 1)
     note = _count(len(table))
     if len(table) > TERMINAL_ROWS:
@@ -84,28 +90,45 @@ def _count(rows: int) -> str:
     return "1 row" if rows == 1 else f"{rows:,} rows"
 
 
+def _plan(table: pa.Table) -> str:
+    """What EXPLAIN returns: each plan is a text of many lines, and not a cell."""
+    parts = []
+    for row in table.to_pylist():
+        lines = [line.translate(CONTROL) for line in row["explain_value"].strip("\n").split("\n")]
+        parts.append("\n".join([row["explain_key"], *lines] if len(table) > 1 else lines))
+    return "".join(f"{part}\n" for part in parts)
+
+
 def write_table(result: Result, sink: IO[bytes]) -> None:
-    """All rows, for a file or a pipe. Columns are as wide as the first batch needs; a wider cell pushes its line."""
+    """All rows, for a file or a pipe. Columns are as wide as the first rows need; a later cell may push its line."""
     reader = result.reader()
+    if reader.schema.names == PLAN:
+        sink.write(_plan(reader.read_all()).encode())
+        return
     batches = iter(reader)
-    batch = next(batches, None) or pa.RecordBatch.from_pylist([], schema=reader.schema)
-    columns = [_Column(field, pa.chunked_array([array])) for field, array in zip(batch.schema, batch, strict=True)]
+    first: list[pa.RecordBatch] = []
+    while sum(batch.num_rows for batch in first) < MEASURED_ROWS and (batch := next(batches, None)) is not None:
+        first.append(batch)
+    table = pa.Table.from_batches(first, reader.schema)
+    columns = [_Column(field, values) for field, values in zip(table.schema, table.columns, strict=True)]
     widths = [column.width for column in columns]
-    head = [_padded(column.name, column, width) for column, width in zip(columns, widths, strict=True)]
-    _write_line(sink, head)
+    _write_line(sink, [_padded(column.name, column, width) for column, width in zip(columns, widths, strict=True)])
     _write_line(sink, ["─" * width for width in widths])
-    total = 0
-    for each in chain([batch], batches):
+    _write_rows(sink, columns, widths)
+    total = len(table)
+    for each in batches:
         total += each.num_rows
-        padded = [_wide(field, array, w) for field, array, w in zip(each.schema, each, widths, strict=True)]
-        for row in zip(*padded, strict=True):
-            _write_line(sink, row)
+        later = [_Column(field, pa.chunked_array([array])) for field, array in zip(each.schema, each, strict=True)]
+        _write_rows(sink, later, [max(column.width, width) for column, width in zip(later, widths, strict=True)])
     sink.write(f"({_count(total)})\n".encode())
 
 
-def _wide(field: pa.Field, values: pa.Array, width: int) -> list[str]:
-    column = _Column(field, pa.chunked_array([values]))
-    return [_padded(cell, column, max(width, column.width)) for cell in column.cells]
+def _write_rows(sink: IO[bytes], columns: Sequence[_Column], widths: Sequence[int]) -> None:
+    padded = [
+        [_padded(cell, column, width) for cell in column.cells] for column, width in zip(columns, widths, strict=True)
+    ]
+    for row in zip(*padded, strict=True):
+        _write_line(sink, row)
 
 
 def _write_line(sink: IO[bytes], cells: Sequence[str]) -> None:
