@@ -1,15 +1,26 @@
 """The command line. What a user may have got wrong ends with one clear message and exit status 2."""
 
 import importlib.resources
+import os
+import signal
 import sys
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Final, NoReturn, TextIO, cast
 
-import typer
+INTERRUPTED: Final = 130
+"""The exit status after Ctrl-C."""
 
-from kitelake.errors import ConfigError, OutputError, StartError
-from storage.errors import DataFolderError, KitelakeError
+try:
+    import typer
+
+    from kitelake.errors import ConfigError, OutputError, StartError
+    from storage.errors import DataFolderError, KitelakeError
+except KeyboardInterrupt:
+    sys.exit(INTERRUPTED)
 
 app = typer.Typer(
     name="kitelake",
@@ -38,18 +49,30 @@ class Format(StrEnum):
 
 def main() -> NoReturn:
     """The `kitelake` command."""
+    # In a terminal that knows fewer characters, a `?` is better than an end.
+    if (output := cast("TextIO | None", sys.stdout)) is not None and hasattr(output, "reconfigure"):
+        output.reconfigure(errors="replace")
+    status = _run()
+    # From here on Ctrl-C ends it at once: Python would say where it was.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(status)
+
+
+def _run() -> int:
     try:
         app()
-    except (ConfigError, DataFolderError, OutputError, StartError) as error:
-        _fail(error, 2)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except KitelakeError as error:
-        _fail(error, 1)
-    sys.exit(0)
-
-
-def _fail(error: Exception, status: int) -> NoReturn:
-    typer.echo(f"kitelake: {error}", err=True)
-    sys.exit(status)
+        typer.echo(f"kitelake: {error}", err=True)
+        return 2 if isinstance(error, ConfigError | DataFolderError | OutputError | StartError) else 1
+    except Exception:
+        # Said here, and let go: what is kept until Python ends, DuckDB's binding complains about in many lines.
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 @app.callback(invoke_without_command=True)
@@ -166,4 +189,20 @@ def sql(
     from kitelake.show import write_result
 
     with open_lake(data or data_folder(config)) as lake:
-        write_result(lake.sql(query), output_format, output)
+        _until_interrupted(lambda: write_result(lake.sql(query), output_format, output), lake.interrupt)
+
+
+def _until_interrupted(work: Callable[[], None], interrupt: Callable[[], None]) -> None:
+    """Do the work in another thread, because the main one does not hear Ctrl-C while DuckDB has it."""
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work)
+        try:
+            done.result()
+        except KeyboardInterrupt:
+            for _ in range(50):  # it may not be in DuckDB at that moment, but come back to it
+                interrupt()
+                if wait([done], 0.1).done:
+                    raise
+            os._exit(INTERRUPTED)  # it waits for a reader that does not read
+        finally:
+            del done  # which has the error, and the error this frame: DuckDB's objects would never be let go
