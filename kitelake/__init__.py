@@ -7,7 +7,6 @@ lake.sql("select symbol, last_price from ticks order by received_at desc limit 5
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from storage.errors import KitelakeError as KitelakeError
     from storage.schema import TABLES as TABLES
 
-__version__ = version("kitelake")
+    __version__: str
 
 # Public name -> where it lives. Imported when first used: the service's child processes need few of them.
 _HOMES = {
@@ -61,6 +60,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("kitelake")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

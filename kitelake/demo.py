@@ -1,6 +1,7 @@
 """`kitelake demo`: capture a simulated market, account for every tick, and show what can be asked of it."""
 
 import asyncio
+import os
 import sys
 import time
 from collections import deque
@@ -109,12 +110,16 @@ def run_demo(config_path: Path, seconds: float) -> int:
         async with httpx.AsyncClient() as client:
             outcome.sent = (await client.get(f"{source.control}/stats")).raise_for_status().json()["packets"]
 
-    capture(shown, watch=watch)
-    with kitelake.open(config.data) as lake:
-        equal = report(console, lake, outcome)
-        if equal:
-            _show_queries(console, lake, outcome.stream)
-    _say_what_next(console, config_path)
+    try:
+        capture(shown, watch=watch)
+        with kitelake.open(config.data) as lake:
+            equal = report(console, lake, outcome)
+            if equal:
+                _show_queries(console, lake, outcome.stream)
+        _say_what_next(console, config_path)
+    except BrokenPipeError:  # nobody reads any more, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0 if equal else 1
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,23 @@ def test_the_demo_accounts_for_every_tick(config: Path) -> None:
     assert done.stderr == ""
     for shown in ("The most active names", "One-minute bars", "best bid and ask", "time_bucket", "┤", "What next"):
         assert shown in done.stdout
+
+
+def test_a_reader_that_goes_away_ends_the_demo(config: Path) -> None:
+    command = f"{sys.executable} -m kitelake demo --seconds 600 | head -3"
+    done = subprocess.run(
+        command, shell=True, cwd=config.parent, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Kitelake" in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_terminal_of_few_letters_gets_the_whole_demo(config: Path) -> None:
+    command = [sys.executable, "-m", "kitelake", "demo", "--seconds", "3"]
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(command, cwd=config.parent, env=environment, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"What next" in done.stdout
 
 
 def test_the_table_is_the_simulators_record_though_connections_drop(config: Path) -> None:
