@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_parquet [--seconds 10] [--rounds 5] [--json FILE]
 
-The ticks are the simulator's: random walks of 10,000 instruments, full packets, in the order of the wire, a part for
+The ticks are the simulator's: random walks of 10,000 instruments, full packets, instrument by instrument, a part for
 each exchange as the writer process makes them, `--seconds` of them in a file. Time is the CPU time of encoding to
 memory, best of the rounds, which take turns. The last lines are the choices that were not taken.
 """
