@@ -72,7 +72,7 @@ class Service:
     """Captures from one source into one data folder, which the caller holds."""
 
     def __init__(self, config: Config, source: Source, layout: DataLayout) -> None:
-        self._config = config
+        self.config = config
         self._source = source
         self._layout = layout
         self.stream = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
@@ -119,19 +119,17 @@ class Service:
         journal = self._journal = JournalWriter(
             self._layout,
             self.stream,
-            segment_bytes=self._config.journal.segment_bytes,
-            segment_seconds=self._config.journal.segment_seconds,
+            segment_bytes=self.config.journal.segment_bytes,
+            segment_seconds=self.config.journal.segment_seconds,
         )
         self._event("started", f"capturing {len(self.plan.wanted)} instruments", lists=dict(self.plan.lists))
         manager = self._manager = TickerManager(
-            self._accounts, self._config.capture, sink=journal, ws_url=self._source.ws
+            self._accounts, self.config.capture, sink=journal, ws_url=self._source.ws
         )
         writer = asyncio.create_task(self._keep_writer_running())
         keepers = [asyncio.create_task(self._flush()), asyncio.create_task(self._sync())]
         scheduler = AsyncIOScheduler(timezone=IST)
-        scheduler.add_job(
-            self._new_day, _daily(self._config.instruments.fetch_at), coalesce=True, misfire_grace_time=None
-        )
+        scheduler.add_job(self.new_day, daily(self.config.instruments.fetch_at), coalesce=True, misfire_grace_time=None)
         try:
             for mode, tokens in self.plan.by_mode().items():
                 await manager.subscribe(tokens, mode=mode)
@@ -155,7 +153,7 @@ class Service:
         assert self._journal is not None
         failing = False
         while True:
-            await asyncio.sleep(self._config.journal.flush_milliseconds / 1000)
+            await asyncio.sleep(self.config.journal.flush_milliseconds / 1000)
             try:
                 self._journal.flush()
                 failing = False
@@ -170,7 +168,7 @@ class Service:
         """Make it survive a power cut, in a thread, since a disk may take its time."""
         assert self._journal is not None
         while True:
-            await asyncio.sleep(self._config.journal.sync_milliseconds / 1000)
+            await asyncio.sleep(self.config.journal.sync_milliseconds / 1000)
             try:
                 await asyncio.to_thread(self._journal.sync)
             except JournalError as error:
@@ -208,11 +206,11 @@ class Service:
                     "data": str(self._layout.root),
                     "live_stream": self.stream,
                     "poll_seconds": _WRITER_POLL_SECONDS,
-                    "keep_hours": self._config.journal.keep_hours,
-                    "log_level": self._config.log.level,
-                    "log_format": self._config.log.format,
+                    "keep_hours": self.config.journal.keep_hours,
+                    "log_level": self.config.log.level,
+                    "log_format": self.config.log.format,
                 },
-                hide=self._config.secrets(),
+                hide=self.config.secrets(),
             )
             try:
                 async for segment in child.lines():
@@ -248,7 +246,7 @@ class Service:
             committed_received_at_ns=committed.last_received_at_ns or self._committed.committed_received_at_ns,
         )
 
-    async def _new_day(self) -> None:
+    async def new_day(self) -> None:
         """Fetch the day's instrument list, and stream what the lists in config.yaml mean from now on."""
         assert self._manager is not None
         assert self.plan is not None
@@ -267,8 +265,8 @@ class Service:
 
     def _resolve(self, instruments: Instruments) -> Plan:
         """What to stream by this list. Raises CapacityError if it does not fit on the connections there are."""
-        capture = self._config.capture
-        plan = make_plan(self._config.subscriptions, instruments, capture.default_mode)
+        capture = self.config.capture
+        plan = make_plan(self.config.subscriptions, instruments, capture.default_mode)
         slots = slots_of((account.name for account in self._accounts), capture.connections)
         place(plan.wanted, slots, capacity=capture.instruments_per_connection)
         for name, count in plan.lists.items():
@@ -297,5 +295,5 @@ async def _unless(stop: asyncio.Event, work: Coroutine[None, None, T]) -> T | No
     return None
 
 
-def _daily(at: dt.time) -> CronTrigger:
+def daily(at: dt.time) -> CronTrigger:
     return CronTrigger(hour=at.hour, minute=at.minute, second=at.second, timezone=IST)
