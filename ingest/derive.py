@@ -210,7 +210,7 @@ class _Ticks:
         records = frames.take(found.packet_frames)
         days = origin.days.take(records)
         # Partition by partition, so that every one is a slice of whole columns; in each, instrument by instrument.
-        first_day = int(days.min())
+        first_day = int(np.min(days))
         keys = (days - first_day) * len(EXCHANGES) + packets.exchanges
         order = _sorted(keys, packets.tokens)
         keys, packets, records = keys.take(order), packets.take(order), records.take(order)
@@ -251,7 +251,7 @@ class _Ticks:
 
 def _sorted(keys: Ints, tokens: NDArray[np.uint32]) -> Ints:
     """The order by key, then token, then place. In keys of 16 bits, which numpy sorts by radix."""
-    small = int(keys.max()) <= np.iinfo(np.uint16).max
+    small = int(np.max(keys)) <= np.iinfo(np.uint16).max
     halves = (tokens & 0xFFFF).astype(np.uint16), (tokens >> 16).astype(np.uint16)
     return np.lexsort((*halves, keys.astype(np.uint16) if small else keys))
 

@@ -92,8 +92,9 @@ def _frame_sizes(rows: int, packets_per_frame: int | Sequence[int]) -> Ints:
         full, rest = divmod(rows, packets_per_frame)
         return np.array([packets_per_frame] * full + [rest] * bool(rest), np.int64)
     sizes = np.array(packets_per_frame, np.int64)
-    if len(sizes) and not (sizes.min() >= 0 and sizes.max() <= UINT16_MAX):
-        raise WireError(f"packets per frame: got {sizes.min()} to {sizes.max()}, expected 0 to {UINT16_MAX}")
+    least, most = (int(np.min(sizes)), int(np.max(sizes))) if len(sizes) else (0, 0)
+    if least < 0 or most > UINT16_MAX:
+        raise WireError(f"packets per frame: got {least} to {most}, expected 0 to {UINT16_MAX}")
     if sizes.sum() != rows:
         raise WireError(f"packets per frame: got {sizes.sum()} in all, expected {rows}, one a row")
     return sizes
