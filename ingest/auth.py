@@ -20,7 +20,6 @@ from ingest.redact import Account
 
 __all__ = ["Account", "KiteRest", "login_url"]
 
-API_URL: Final = "https://api.kite.trade"
 LOGIN_URL: Final = "https://kite.zerodha.com/connect/login"
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 TOKEN_ERROR: Final = "TokenException"  # noqa: S105 (the broker's name of an error)

@@ -13,8 +13,8 @@ import structlog
 from ingest.auth import Account, KiteRest
 from ingest.errors import IngestError
 from ingest.instruments import Instruments, parse_instruments
-from kitelake.logs import IST
 from storage.layout import DataLayout
+from storage.schema import IST
 from storage.symbols import read_instruments, write_instruments
 
 log = structlog.get_logger()

@@ -10,15 +10,14 @@ import re
 import sys
 from collections.abc import Iterable
 from typing import Any, Literal, TextIO
-from zoneinfo import ZoneInfo
 
 import structlog
 from pydantic import SecretStr
 from structlog.typing import EventDict, WrappedLogger
 
 from ingest.redact import MASK, Redactor
+from storage.schema import IST
 
-IST = ZoneInfo("Asia/Kolkata")
 _IN_URLS = re.compile(
     r"((?:access_token|api_key|request_token|checksum|enctoken)=)[^&\s'\"]+|(Authorization:?\s*token\s+)\S+",
     re.IGNORECASE,

@@ -27,12 +27,12 @@ from kitelake.child import Child
 from kitelake.config import Config
 from kitelake.errors import ConfigError, WriterError
 from kitelake.instruments import InstrumentKeeper
-from kitelake.logs import IST
 from kitelake.plan import Plan, make_plan
 from kitelake.source import Source
 from storage.errors import JournalError, JournalSyncError, JournalWriteError
 from storage.journal import JournalWriter, Kind
-from storage.layout import DataLayout
+from storage.layout import DataLayout, stream_name
+from storage.schema import IST
 from storage.writer import SegmentCommitted
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class Service:
         self.config = config
         self._source = source
         self._layout = layout
-        self.stream = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self.stream = stream_name(dt.datetime.now(dt.UTC), secrets.token_hex(3))
         self.plan: Plan | None = None
         self.finished = asyncio.Event()
         self._accounts = [Account(a.name, a.api_key.get_secret_value(), a.access_token) for a in config.accounts]

@@ -5,15 +5,12 @@ They have no record, and no bytes either: the segment keeps those, and retention
 
 import datetime
 from collections.abc import Sequence
-from typing import Final
 
 import pyarrow as pa
 
 from storage.decoded import Part
 from storage.journal_format import Block, Damage
-from storage.schema import QUARANTINE
-
-IST: Final = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
+from storage.schema import IST, QUARANTINE
 
 
 def damage_parts(

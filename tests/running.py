@@ -1,7 +1,6 @@
 """The real service as a process, against a simulator of the test's own."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -121,7 +120,3 @@ def committed_rows(data: Path) -> int:
 
     snapshot = LakeTable(data / "ticks", TICKS).open().snapshot()
     return sum(entry.rows for entry in snapshot.entries)
-
-
-def parse_events(rows: list[dict[str, Any]]) -> list[tuple[str, Any]]:
-    return [(row["event"], json.loads(row["data"]) if row["data"] else None) for row in rows]

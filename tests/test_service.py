@@ -12,10 +12,10 @@ import yaml
 from ingest.wire import Mode
 from kitelake.cli import shipped_config
 from kitelake.config import Config, SubscriptionList, load_config
-from kitelake.logs import IST
 from kitelake.runner import capture
 from kitelake.service import Service, daily
 from kitelake.source import Source
+from storage.schema import IST
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from storage.schema import IST
+
 MAX_DECIMALS: Final = 6
-IST: Final = dt.timezone(dt.timedelta(hours=5, minutes=30), "IST")
 IST_SECONDS: Final = 19_800
 PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 # Strings come from the broker: none of them may move the cursor or colour the terminal.
