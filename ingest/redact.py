@@ -8,8 +8,9 @@ it. Whatever leaves capture as text (events, log records, exception texts) has p
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
@@ -17,15 +18,26 @@ from pydantic import SecretStr
 
 MASK: Final = "***"
 
+Token = str | SecretStr
+TokenSource = Path | Callable[[], Token | Awaitable[Token | None] | None]
+"""Where an access token comes from: a file that holds it, or a function, which may be a coroutine function. The
+function returns None as long as it has none."""
+
 
 class Redactor:
     """Replaces secrets, as they are and as URLs quote them, by `***`. Its own `repr` shows none."""
 
-    def __init__(self, secrets: Iterable[SecretStr]) -> None:
+    def __init__(self, secrets: Iterable[SecretStr] = ()) -> None:
+        self._forms: set[str] = set()
+        self._pattern = re.compile("(?!)")
+        self.learn(*secrets)
+
+    def learn(self, *secrets: SecretStr) -> None:
+        """Replace these as well, from now on."""
         plain = {secret.get_secret_value() for secret in secrets} - {""}
-        forms = {form for text in plain for form in (text, quote(text), quote(text, safe=""), quote_plus(text))}
+        self._forms |= {form for text in plain for form in (text, quote(text), quote(text, safe=""), quote_plus(text))}
         # The longest first: one secret may begin with another.
-        self._pattern = re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)) or "(?!)")
+        self._pattern = re.compile("|".join(map(re.escape, sorted(self._forms, key=len, reverse=True))) or "(?!)")
 
     def __call__(self, text: str) -> str:
         return self._pattern.sub(MASK, text)
@@ -38,37 +50,46 @@ class Redactor:
 class Account:
     """One Kite Connect app of one user: what a connection or a REST call needs to prove who it is.
 
-    `name` is ours: it stands in the `account` column of every row. `access_token` may be empty as long as nobody
-    connects with it (before the day's login); `api_secret` is needed for that login only.
+    `name` is ours: it stands in the `account` column of every row. `access_token` is the day's token, or where to get
+    it: a `Path` (a file that only its owner can read) or a function, see `TokenSource`. A source is asked again when
+    the broker refuses what it gave last. `access_token` is empty as long as there is none. `api_secret` is needed for
+    the day's login only.
+
+    Raises ValueError without a name or an api_key.
     """
 
     name: str
     api_key: str = field(repr=False)
-    access_token: SecretStr
+    access_token: SecretStr = field(hash=False)
     api_secret: SecretStr | None
+    token_source: TokenSource | None = field(repr=False)
+    _redactor: Redactor = field(repr=False, compare=False)
 
     def __init__(
         self,
         name: str,
         api_key: str,
-        access_token: str | SecretStr = "",
-        api_secret: str | SecretStr | None = None,
+        access_token: Token | TokenSource = "",
+        api_secret: Token | None = None,
     ) -> None:
         if not name or not api_key:
             raise ValueError(f"got account name {name!r} and an api_key of {len(api_key)} characters, expected both")
-        token = access_token if isinstance(access_token, SecretStr) else SecretStr(access_token)
+        token, source = (access_token, None) if isinstance(access_token, str | SecretStr) else ("", access_token)
         secret = SecretStr(api_secret) if isinstance(api_secret, str) else api_secret
-        for slot, value in (("name", name), ("api_key", api_key), ("access_token", token), ("api_secret", secret)):
+        given = {"name": name, "api_key": api_key, "api_secret": secret, "token_source": source}
+        for slot, value in (given | {"_redactor": Redactor([secret] if secret else [])}).items():
             object.__setattr__(self, slot, value)
+        self.replace_token(token)
+
+    def replace_token(self, token: Token) -> None:
+        """Use this access token from now on: for the next handshake and the next REST call."""
+        token = SecretStr(token) if isinstance(token, str) else token
+        self._redactor.learn(token)
+        object.__setattr__(self, "access_token", token)
 
     def redactor(self) -> Redactor:
-        """A redactor for the secrets of this account."""
-        return Redactor(self._secrets())
-
-    def _secrets(self) -> Iterator[SecretStr]:
-        yield self.access_token
-        if self.api_secret is not None:
-            yield self.api_secret
+        """The one redactor for the secrets of this account, past tokens too; it learns of a new token with it."""
+        return self._redactor
 
 
 class RedactingLogger(logging.LoggerAdapter[logging.Logger]):

@@ -206,6 +206,14 @@ def test_an_account_prints_no_secret_and_cannot_be_changed() -> None:
     assert Account("one", "key1", SecretStr(TOKEN), SecretStr(SECRET)) == ACCOUNT
 
 
+def test_the_redactor_of_an_account_knows_past_and_present_tokens() -> None:
+    account = Account("one", "key1", "canaryYesterday")
+    redact = account.redactor()
+    account.replace_token(SecretStr("canaryToday"))
+    assert account.access_token.get_secret_value() == "canaryToday"
+    assert redact("canaryYesterday canaryToday") == f"{MASK} {MASK}"
+
+
 @pytest.mark.parametrize(("name", "key"), [("", "key"), ("one", "")])
 def test_an_account_needs_a_name_and_a_key(name: str, key: str) -> None:
     with pytest.raises(ValueError, match="expected both"):

@@ -1,0 +1,162 @@
+"""The access token of an account while it is in use: which one, whether the broker took it, and waiting for another.
+
+Rules:
+- A token that the broker has refused (401 or 403 at a handshake) is not sent again by any connection of its account.
+- Whoever needs a token then waits. It goes on as soon as there is another one: because somebody called `replace`, or
+  because the account's source gave it. A file is looked at every `FILE_POLL_SECONDS`; a function is called again after
+  `slow_retry_seconds`, but may itself take as long as it likes to return.
+- After `token_retry_seconds` without another token the refused one is tried again: a broker errs, too.
+
+Tokens lapse daily between about 06:00 and 07:30 IST, and every new login of the same app replaces the one before (Kite
+Connect v3 docs, user).
+"""
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import os
+import stat
+import time
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+
+from ingest.errors import AuthError
+from ingest.redact import Account, Token
+from ingest.session import ConnectionSettings
+
+FILE_POLL_SECONDS: Final = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Credentials:
+    """What the connections of one account know together about its token. Belongs to one event loop."""
+
+    def __init__(self, account: Account, settings: ConnectionSettings) -> None:
+        self.account = account
+        self._settings = settings
+        self._refused: str | None = None
+        self._changed = asyncio.Event()
+        self._asking: asyncio.Task[None] | None = None
+        self._complaint = ""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the token in use was refused, and there is no other yet."""
+        return self._refused is not None
+
+    async def token(self) -> SecretStr:
+        """The token for a handshake. Raises AuthError, with nothing sent, if there is none or it was refused."""
+        if not self.account.access_token.get_secret_value() and not self.refused:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.open_timeout_seconds):
+                    await self._ask_source()
+        token = self.account.access_token
+        if not token.get_secret_value():
+            self._refused = ""
+            raise AuthError(f"account {self.account.name} has no access token: log in first")
+        if token.get_secret_value() == self._refused:
+            raise AuthError(f"the access token of account {self.account.name} was refused: log in anew")
+        return token
+
+    def refuse(self, token: SecretStr) -> None:
+        """The broker does not take it."""
+        if token == self.account.access_token:
+            self._refused = token.get_secret_value()
+
+    def accept(self, token: SecretStr) -> None:
+        """The broker has taken it."""
+        if token.get_secret_value() == self._refused:
+            self._forgive()
+
+    def replace(self, token: str | SecretStr) -> None:
+        """Use this one from now on; whoever waits for a token goes on."""
+        before = self.account.access_token
+        self.account.replace_token(token)
+        if self.account.access_token != before:
+            self._forgive()
+
+    async def wait(self) -> None:
+        """Until there is a token that was not refused, or the refused one may be tried again."""
+        if self._refused is None:
+            return
+        if self._asking is None and self.account.token_source is not None:
+            self._asking = asyncio.create_task(self._keep_asking(), name=f"kitelake token of {self.account.name}")
+        try:
+            async with asyncio.timeout(self._settings.token_retry_seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            self._forgive()
+
+    async def close(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+            self._asking = None
+
+    def _forgive(self) -> None:
+        self._refused = None
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _keep_asking(self) -> None:
+        source = self.account.token_source
+        pause = FILE_POLL_SECONDS if isinstance(source, Path) else self._settings.slow_retry_seconds
+        while self._refused is not None:
+            began = time.monotonic()
+            await self._ask_source()
+            await asyncio.sleep(max(0.0, began + pause - time.monotonic()))
+        self._asking = None
+
+    async def _ask_source(self) -> None:
+        """Take over what the source has, if it has something; say once what keeps it from giving."""
+        source = self.account.token_source
+        if source is None:
+            return
+        given: Token | None
+        try:
+            if isinstance(source, Path):
+                given = await asyncio.to_thread(read_secret_file, source)
+            else:
+                answer = source()
+                given = await answer if inspect.isawaitable(answer) else answer
+        except Exception as error:  # a function of the user's: whatever it raises, the others go on
+            complaint = self.account.redactor()(f"{type(error).__name__}: {error}")
+            if complaint != self._complaint:
+                log.warning("no access token for account %s: %s", self.account.name, complaint)
+            self._complaint = complaint
+            return
+        self._complaint = ""
+        if given:
+            self.replace(given)
+
+
+def read_secret_file(path: Path) -> str:
+    """The one secret in a file that only its owner can read.
+
+    Raises ValueError, without the secret, if the file is not there, can be read by others or holds no secret.
+    """
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ValueError(f"{path} is a folder; expected a file")
+        mode = stat.S_IMODE(status.st_mode)
+        if os.name == "posix" and mode & 0o077:
+            raise ValueError(f"{path} can be read by other users (mode {mode:04o}): chmod 600 {path}")
+        return checked_secret(path.read_text(encoding="utf-8", errors="replace"), f"{path} is empty")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def checked_secret(secret: str, problem: str) -> str:
+    """The secret without white space around it. Raises ValueError: `problem` if nothing is left."""
+    secret = secret.strip()
+    if not secret:
+        raise ValueError(problem)
+    if not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise ValueError("it holds spaces, control characters or letters beyond ASCII, which no key or token does")
+    return secret

@@ -1,0 +1,155 @@
+"""The access token in use: refused ones are not sent again, and whoever waits goes on with another."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from ingest.errors import AuthError
+from ingest.redact import Account
+from ingest.session import ConnectionSettings
+from ingest.tokens import Credentials, read_secret_file
+
+SETTINGS = ConnectionSettings(slow_retry_seconds=0.01, token_retry_seconds=30)
+OLD, NEW = SecretStr("canaryOld"), SecretStr("canaryNew")
+
+
+async def refused(account: Account, settings: ConnectionSettings = SETTINGS) -> Credentials:
+    """Credentials of which the present token was refused."""
+    credentials = Credentials(account, settings)
+    credentials.refuse(await credentials.token())
+    assert credentials.refused
+    with pytest.raises(AuthError, match="the access token of account one was refused"):
+        await credentials.token()
+    return credentials
+
+
+async def test_a_token_is_used_until_it_is_refused_and_the_next_one_then() -> None:
+    credentials = await refused(Account("one", "key", OLD))
+    waiting = [asyncio.create_task(credentials.wait()) for _ in range(3)]
+    await asyncio.sleep(0.02)
+    assert not any(task.done() for task in waiting)
+    credentials.replace(OLD)
+    await asyncio.sleep(0.02)
+    assert not any(task.done() for task in waiting), "the same one is no news"
+    credentials.replace("canaryNew")
+    async with asyncio.timeout(10):
+        await asyncio.gather(*waiting)
+    assert await credentials.token() == NEW
+    await credentials.wait()
+    assert credentials.account.redactor()("canaryOld canaryNew") == "*** ***"
+
+
+async def test_a_late_refusal_of_the_old_token_does_not_harm_the_new_one() -> None:
+    credentials = Credentials(Account("one", "key", OLD), SETTINGS)
+    credentials.replace(NEW)
+    credentials.refuse(OLD)
+    assert await credentials.token() == NEW
+
+
+async def test_a_refused_token_is_tried_again_after_a_long_while_or_when_it_was_accepted_elsewhere() -> None:
+    credentials = await refused(Account("one", "key", OLD), SETTINGS.model_copy(update={"token_retry_seconds": 0.01}))
+    async with asyncio.timeout(10):
+        await credentials.wait()
+    assert await credentials.token() == OLD
+    credentials = await refused(Account("one", "key", OLD))
+    waiting = asyncio.create_task(credentials.wait())
+    await asyncio.sleep(0)
+    credentials.accept(OLD)
+    async with asyncio.timeout(10):
+        await waiting
+
+
+async def test_a_function_is_asked_at_first_and_again_after_a_refusal() -> None:
+    answers: list[str | SecretStr | None] = ["canaryOld", None, "canaryOld", NEW]
+
+    async def source() -> str | SecretStr | None:
+        return answers.pop(0)
+
+    credentials = await refused(Account("one", "key", source))
+    async with asyncio.timeout(10):
+        await credentials.wait()
+    assert await credentials.token() == NEW
+    assert not answers
+    await credentials.close()
+
+
+async def test_a_function_that_fails_is_asked_again_and_its_complaint_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked = 0
+
+    def source() -> str:
+        nonlocal asked
+        asked += 1
+        if asked < 5:
+            raise RuntimeError("the vault with canaryOld is locked")
+        return "canaryNew"
+
+    account = Account("one", "key", source)
+    account.replace_token(OLD)
+    with caplog.at_level(logging.WARNING):
+        credentials = await refused(account)
+        async with asyncio.timeout(10):
+            await credentials.wait()
+    assert [record.getMessage() for record in caplog.records] == [
+        "no access token for account one: RuntimeError: the vault with *** is locked"
+    ]
+    await credentials.close()
+
+
+async def test_a_file_is_read_again_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.tokens.FILE_POLL_SECONDS", 0.01)
+    path = tmp_path / "token"
+    path.touch(mode=0o600)
+    path.write_text("canaryOld\n")
+    credentials = await refused(Account("one", "key", path))
+    waiting = asyncio.create_task(credentials.wait())
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    path.write_text("canaryNew\n")
+    async with asyncio.timeout(10):
+        await waiting
+    assert await credentials.token() == NEW
+    await credentials.close()
+
+
+async def test_without_any_token_it_says_so_and_waits() -> None:
+    credentials = Credentials(Account("one", "key"), SETTINGS)
+    for _ in range(2):
+        with pytest.raises(AuthError, match="account one has no access token: log in first"):
+            await credentials.token()
+    waiting = asyncio.create_task(credentials.wait())
+    await asyncio.sleep(0)
+    credentials.replace(NEW)
+    async with asyncio.timeout(10):
+        await waiting
+    assert await credentials.token() == NEW
+
+
+async def test_closing_ends_the_asking() -> None:
+    async def source() -> None:
+        await asyncio.sleep(1000)
+
+    account = Account("one", "key", source)
+    account.replace_token(OLD)
+    credentials = await refused(account)
+    waiting = asyncio.create_task(credentials.wait())
+    await asyncio.sleep(0.01)
+    await credentials.close()
+    await credentials.close()
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "kitelake token of one"]
+    waiting.cancel()
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "problem"), [("", 0o600, "is empty"), ("x", 0o640, "chmod 600"), ("a b", 0o600, "spaces")]
+)
+def test_a_file_that_holds_no_secret_is_refused(tmp_path: Path, text: str, mode: int, problem: str) -> None:
+    path = tmp_path / "token"
+    path.write_text(text)
+    path.chmod(mode)
+    with pytest.raises(ValueError, match=problem):
+        read_secret_file(path)
