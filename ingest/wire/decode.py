@@ -9,7 +9,7 @@ Under a null stands 0, so equal packets give equal buffers. What only some layou
 columns that the same layouts carry share one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -320,6 +320,17 @@ def decode_frames_with_report(
     frames: Sequence[bytes], *, received_at_ns: Sequence[int] | None = None
 ) -> tuple[pa.Table, WireReport]:
     """As `decode_frames`, with an account of every byte: good packets, quarantined ranges, heartbeats."""
+    columns, found = decode_columns(frames, received_at_ns=received_at_ns)
+    return pa.Table.from_batches([batch_of(columns, len(found.offsets))]), found.report()
+
+
+def decode_columns(
+    frames: Sequence[bytes], *, received_at_ns: Sequence[int] | None = None
+) -> tuple[dict[str, pa.Array], Walk]:
+    """The columns of the ticks table that frames and their times alone give, and the walk that found the packets.
+
+    Raises WireError if the numbers of frames and times differ.
+    """
     if received_at_ns is not None and len(received_at_ns) != len(frames):
         raise WireError(f"received_at_ns: got {len(received_at_ns)} times, expected {len(frames)}, one a frame")
     payload = np.frombuffer(b"".join(frames), np.uint8)
@@ -334,6 +345,10 @@ def decode_frames_with_report(
         received = np.asarray(received_at_ns, np.int64).take(found.packet_frames)
         columns["received_at"] = microseconds(received)
         columns["date"] = pa.array(ist_days(received).astype(np.int32)).view(pa.date32())
-    schema = TICKS.schema
-    arrays = [columns[f.name] if f.name in columns else pa.nulls(len(packets), f.type) for f in schema]
-    return pa.Table.from_arrays(arrays, schema=schema), found.report()
+    return columns, found
+
+
+def batch_of(columns: Mapping[str, pa.Array], rows: int) -> pa.RecordBatch:
+    """A batch in the ticks schema; columns that are not given are null."""
+    arrays = [columns[f.name] if f.name in columns else pa.nulls(rows, f.type) for f in TICKS.schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=TICKS.schema)
