@@ -32,10 +32,9 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from ingest.connection import KiteConnection
+from ingest.connection import KiteConnection, StreamSettings
 from ingest.receiver import Sink
 from ingest.redact import Account
-from ingest.session import ConnectionSettings
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 
@@ -108,7 +107,7 @@ class Counting:
 async def receive_kitelake(url: str, clock: Clock, journal: JournalWriter | None = None) -> None:
     done = asyncio.Event()
     sink = Counting(clock, done, journal)
-    connection = KiteConnection(Account("one", "key", "token"), 1, ConnectionSettings(), sink, ws_url=url)
+    connection = KiteConnection(Account("one", "key", "token"), 1, StreamSettings(), sink, ws_url=url)
     connection.start()
     keepers = [asyncio.create_task(keep(journal.flush, 0.01)), asyncio.create_task(sync(journal))] if journal else []
     await done.wait()

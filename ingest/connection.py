@@ -6,38 +6,44 @@ connect, subscribe, watch, wait, connect again.
 What happens to the connection is journalled beside the frames, as `Kind.EVENT` records with the JSON
 `{"event": …, "message": …, "data": {…}}`, in the order in which it happened. See `Event`.
 
-The access token is in the URL's query. The URL is made for the call that connects and kept nowhere, the library's
-logger is a `RedactingLogger`, exceptions of the library end here as redacted texts, and redirects are not followed.
+The access token is in the URL's query, see `ingest.dial`. The library's logger is a `RedactingLogger`, and exceptions
+of the library end here as redacted texts.
 """
 
 import asyncio
 import contextlib
-import ipaddress
 import json
 import logging
 import random as chance
-import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache, partial
-from typing import Any, Final, cast
-from urllib.parse import urlencode, urlsplit
+from functools import partial
+from operator import index
+from types import TracebackType
+from typing import Any, Final, Self
 
-from websockets.asyncio.client import ClientConnection, connect
+from pydantic import SecretStr
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from ingest.dial import WS_URL, check_ws_url, dial
+from ingest.errors import CapacityError
+from ingest.feeds import Feeds
+from ingest.hub import BufferSettings, Hub
+from ingest.placement import MAX_INSTRUMENTS
 from ingest.receiver import Receiver, Sink, Traffic
 from ingest.redact import Account, RedactingLogger
-from ingest.session import Action, ConnectionSettings, Failure, Input, Message, Reason, Session, State, classify
+from ingest.session import Action, Failure, Input, Message, Reason, Session, State, classify
+from ingest.stats import ConnectionStats
+from ingest.tokens import Credentials
+from ingest.watch import Watch, WatchSettings
 from ingest.wire import Mode
 from storage.journal import Kind
 
-HEADERS: Final = {"X-Kite-Version": "3"}
-USER_AGENT: Final = "kitelake"
-WRITE_LIMIT_BYTES: Final = 1 << 20  # all messages of a full connection fit, so that sending hardly ever waits
 MAX_MESSAGE: Final = 500  # characters of an event's message
+LOOK_FRAMES: Final = 256  # so many frames at most are looked into at once
+CHECK_SECONDS: Final = 0.5
 FORCE_SECONDS: Final = 0.25  # on top of the close timeout, for a peer that does not even read
 
 log = logging.getLogger(__name__)
@@ -55,6 +61,9 @@ class Event(StrEnum):
     SUBSCRIBED = "subscribed"  # was sent. tokens
     UNSUBSCRIBED = "unsubscribed"  # was sent. tokens
     MODE = "mode"  # was sent. mode, tokens
+    ASKED_AGAIN = (
+        "asked again"  # the server does not stream what it was asked for. silent, wrong_mode, unwanted: tokens
+    )
 
 
 _LEVEL: Final = {
@@ -70,81 +79,57 @@ _SENT: Final = {
 }
 
 
-@dataclass(frozen=True)
-class ConnectionStats:
-    """One connection at one moment. `bytes` as read from the socket; ages in seconds, None before the first byte."""
-
-    account: str
-    connection: int
-    state: State
-    instruments: int
-    frames: int
-    bytes: int
-    reconnects: int
-    last_frame_age_seconds: float | None
-
-    @property
-    def connected(self) -> bool:
-        return self.state is State.OPEN
+class StreamSettings(WatchSettings, BufferSettings):
+    """How a connection behaves, and how far its consumers may fall behind. Checked when made."""
 
 
-class _Connect(connect):
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        """Follow none: the token is for this server only."""
-        return exc
+class KiteConnection(Feeds):
+    """One connection of one account: `start`, `subscribe`, read, `close`; reconnects by itself until closed.
 
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """Made once: reading the system's certificates takes longer than many frames."""
-    return ssl.create_default_context()
-
-
-def _is_loopback(host: str | None) -> bool:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host or "").is_loopback
-    return host == "localhost"
-
-
-def check_ws_url(url: str) -> str:
-    """The address as it is. Raises ValueError, without quoting what may hold a token, for one that cannot be used."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
-        raise ValueError("expected ws://HOST or wss://HOST as the address of the stream, without user and query")
-    return url
-
-
-class KiteConnection:
-    """One connection of one account: `start`, `subscribe`, `close`; reconnects by itself until closed.
-
-    Belongs to one event loop. What it wants to stream may be set at any time, connected or not. Nothing here raises
-    because of the network: what happens is told by events and `stats`.
+    `async with KiteConnection(account) as connection: …` starts and closes it. Belongs to one event loop. What it wants
+    to stream may be set at any time, connected or not. Nothing here raises because of the network: what happens is told
+    by `events()` and `stats()`. `sink`, such as a journal, gets every record; a `Hub` may be shared.
     """
 
     def __init__(
         self,
         account: Account,
-        number: int,
-        settings: ConnectionSettings,
-        sink: Sink,
+        number: int = 1,
+        settings: StreamSettings | None = None,
+        sink: Sink | None = None,
         *,
-        ws_url: str,
+        ws_url: str = WS_URL,
+        credentials: Credentials | None = None,
+        changed: Callable[["KiteConnection"], None] = lambda _: None,
         random: Callable[[], float] = chance.random,
     ) -> None:
+        """`changed` is called whenever it opens or ends. Raises ValueError for a bad address."""
         self.account = account
         self.number = number
-        self.settings = settings
-        self.session = Session(settings, random)
+        self.settings = settings if settings is not None else StreamSettings()
+        self.session = Session(self.settings, random)
+        self.watch = Watch(self.settings)
+        self.failure: Failure | None = None
+        hub = sink if isinstance(sink, Hub) else Hub(sink)
+        super().__init__(hub, self.settings)
+        self._owns_hub = hub is not sink
         self._ws_url = check_ws_url(ws_url)
-        self._sink = sink
-        self._channel = sink.channel(account.name, number)
+        self._credentials = credentials if credentials is not None else Credentials(account, self.settings)
+        self._owns_credentials = credentials is None
+        self._changed = changed
+        self._channel = hub.channel(account.name, number)
+        self._frames: list[bytes] = []
+        if not self.settings.raw_only:
+            hub.tap(self._channel, self._tapped)
         self._redact = account.redactor()
         self._logger = RedactingLogger(logging.getLogger(f"{__name__}.websocket"), self._redact)
         self._traffic = Traffic()
         self._receiver: Receiver | None = None
         self._task: asyncio.Task[None] | None = None
-        self._watch: asyncio.TimerHandle | None = None
-        self._silence: float | None = None
+        self._watch_timer: asyncio.TimerHandle | None = None
+        self._check_timer: asyncio.TimerHandle | None = None
+        self._checking: asyncio.Task[None] | None = None
+        self._dead: Failure | None = None
         self._lost_at: float | None = None
         self._sending = asyncio.Lock()
 
@@ -157,29 +142,67 @@ class KiteConnection:
         return self.session.wanted
 
     def stats(self) -> ConnectionStats:
-        """The counts of this moment. Costs about a microsecond."""
+        """The counts of this moment. Costs some microseconds."""
+        self._look_into_frames()
+        now = time.monotonic()
         last = self._traffic.last_bytes_at
+        is_open = self.session.state is State.OPEN
+        raw = self.settings.raw_only
+        p50, p99 = self._hub.latencies(self.account.name, self.number) or (None, None)
         return ConnectionStats(
             account=self.account.name,
             connection=self.number,
             state=self.session.state,
             instruments=len(self.session.wanted),
             frames=self._traffic.frames,
+            packets=None if raw else self.watch.packets,
             bytes=self._traffic.bytes,
+            decode_failures=None if raw else self.watch.decode_failures,
             reconnects=max(0, self.session.openings - 1),
-            last_frame_age_seconds=None if last is None else time.monotonic() - last,
+            silent=len(self.watch.silent),
+            wrong_mode=len(self.watch.wrong_mode),
+            asked_again=self.watch.asked_again,
+            last_frame_age_seconds=None if last is None else now - last,
+            uptime_seconds=now - self.session.opened_at if is_open else None,
+            latency_p50_seconds=p50,
+            latency_p99_seconds=p99,
+            problem=None if is_open or self.failure is None else self._redact(self.failure.message)[:MAX_MESSAGE],
         )
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
 
     def start(self) -> None:
         """Begin to connect, in a task of the running loop. Safe to call twice; after `close` it begins anew."""
         if self._task is None or self._task.done():
+            if self._owns_hub:
+                self._hub.open()
             self.session.step(Input.START)
             self._task = asyncio.create_task(self._run(), name=f"kitelake {self.account.name}/{self.number}")
 
-    async def subscribe(self, tokens: Iterable[int], mode: Mode = Mode.QUOTE) -> None:
-        """Stream these instruments in this mode from now on, also after reconnects. Sent at once when connected."""
-        self.session.subscribe(tokens, mode)
+    async def want(self, instruments: Mapping[int, Mode]) -> None:
+        """Stream these (token -> mode) and no others from now on; only the difference is sent."""
+        if len(instruments) > MAX_INSTRUMENTS:
+            raise CapacityError(
+                f"{len(instruments):,} instruments do not fit on a connection: {MAX_INSTRUMENTS:,} is the capacity",
+                wanted=len(instruments),
+                capacity=MAX_INSTRUMENTS,
+            )
+        self.session.want(instruments)
         await self._send()
+
+    async def subscribe(self, tokens: Iterable[int], mode: Mode = Mode.QUOTE) -> None:
+        """Stream these instruments in this mode from now on, also after reconnects. Sent at once when connected.
+
+        Raises CapacityError, with nothing sent, for more than 3000 in all.
+        """
+        await self.want(dict(self.session.wanted) | dict.fromkeys(map(index, tokens), mode))
 
     async def unsubscribe(self, tokens: Iterable[int]) -> None:
         """Stream these no more; unknown ones are ignored."""
@@ -205,11 +228,22 @@ class KiteConnection:
                 self._task.cancel()
         if self._task is not None:
             await asyncio.wait({self._task})
+        if self._owns_credentials:
+            await self._credentials.close()
+        if self._owns_hub:
+            self._hub.close()
 
     async def _run(self) -> None:
         try:
-            while (delay := self._ended(await self._live())) is not None:
-                await asyncio.sleep(delay)
+            while True:
+                delay = self._ended(await self._live())
+                self._changed(self)
+                if self.session.state is State.UNAUTHORIZED:
+                    await self._credentials.wait()
+                elif delay is not None:
+                    await asyncio.sleep(delay)
+                else:
+                    return
                 self.session.step(Input.DUE)
         except asyncio.CancelledError:
             if self.session.state is not State.CLOSED:  # not by `close`: whoever cancels the task wants to know
@@ -218,9 +252,15 @@ class KiteConnection:
 
     async def _live(self) -> Failure:
         """One socket, from the attempt to its end. Returns why it ended."""
-        self._silence = None
         try:
-            receiver = await self._connect()
+            token = await self._credentials.token()
+            try:
+                receiver = await self._connect(token)
+            except Exception as error:
+                if (failure := classify(error)).reason is Reason.CREDENTIALS:
+                    self._credentials.refuse(token)
+                return failure
+            self._credentials.accept(token)
             await self._send()
             if self._lost_at is not None:
                 down_seconds = round(time.monotonic() - self._lost_at, 3)
@@ -232,46 +272,27 @@ class KiteConnection:
         except Exception as error:  # whatever it is, the connection goes on: it has nobody else
             failure = classify(error)
         finally:
-            if self._watch is not None:
-                self._watch.cancel()
+            for timer in (self._watch_timer, self._check_timer):
+                if timer is not None:
+                    timer.cancel()
+            if self._checking is not None:
+                self._checking.cancel()
             if self._receiver is not None:
                 self._receiver.transport.abort()
                 self._receiver = None
-        if self._silence is not None:
-            return Failure(Reason.SILENT, f"nothing came for {self._silence:.1f} s")
-        return failure
+        return failure if self._dead is None else self._dead
 
-    async def _connect(self) -> ClientConnection:
-        query = urlencode(
-            {"api_key": self.account.api_key, "access_token": self.account.access_token.get_secret_value()}
-        )
-        parts = urlsplit(self._ws_url)
-        settings = self.settings
+    async def _connect(self, token: SecretStr) -> ClientConnection:
         receiver = partial(
             Receiver,
-            sink=self._sink,
+            sink=self._hub,
             channel=self._channel,
             traffic=self._traffic,
             opened=self._opened,
-            max_frame_bytes=settings.max_frame_bytes,
+            max_frame_bytes=self.settings.max_frame_bytes,
             redact=self._redact,
         )
-        return await _Connect(
-            f"{self._ws_url}?{query}",
-            additional_headers=HEADERS,
-            user_agent_header=USER_AGENT,
-            compression=None,
-            proxy=None if _is_loopback(parts.hostname) else True,
-            open_timeout=settings.open_timeout_seconds,
-            close_timeout=settings.close_timeout_seconds,
-            ping_interval=None,  # the server's heartbeats say more, and sooner
-            max_size=settings.max_frame_bytes,
-            max_queue=None,  # nothing is queued
-            write_limit=WRITE_LIMIT_BYTES,
-            logger=self._logger,
-            create_connection=cast("type[ClientConnection]", receiver),
-            ssl=_tls() if parts.scheme == "wss" else None,
-        )
+        return await dial(self._ws_url, self.account.api_key, token, self.settings, receiver, self._logger)
 
     def _opened(self, receiver: Receiver) -> None:
         """The handshake is done. Called from inside of the read, so that this event stands before the first frame."""
@@ -281,21 +302,64 @@ class KiteConnection:
         self._receiver = receiver
         self.session.opened(time.monotonic())
         self._event(Event.CONNECTED, f"opening {self.session.openings}", opening=self.session.openings)
+        self._look_into_frames()  # those of the socket before
+        self.watch.opened(time.monotonic())
         self._look()
+        if not self.settings.raw_only:
+            self._check_later()
+        self._changed(self)
 
     def _look(self) -> None:
         """Is the peer alive? Looks again at the earliest moment at which it may count as dead."""
         assert self._receiver is not None
         assert self._traffic.last_bytes_at is not None
         now = time.monotonic()
-        self._silence = self.session.silent_for(now, self._traffic.last_bytes_at)
-        if self._silence is None:
+        silence = self.session.silent_for(now, self._traffic.last_bytes_at)
+        if silence is None:
             rest = self._traffic.last_bytes_at + self.settings.liveness_seconds - now
-            self._watch = asyncio.get_running_loop().call_later(max(rest, 0.001), self._look)
+            self._watch_timer = asyncio.get_running_loop().call_later(max(rest, 0.001), self._look)
             return
-        text = f"nothing came for {self._silence:.1f} s: the peer counts as dead"
-        self._event(Event.SILENT, text, silent_seconds=round(self._silence, 3))
-        self._receiver.transport.abort()
+        text = f"nothing came for {silence:.1f} s: the peer counts as dead"
+        self._event(Event.SILENT, text, silent_seconds=round(silence, 3))
+        self._give_up(Failure(Reason.SILENT, f"nothing came for {silence:.1f} s"))
+
+    def _give_up(self, failure: Failure) -> None:
+        """End this socket for a reason of ours."""
+        self._dead = failure
+        if self._receiver is not None:
+            self._receiver.transport.abort()
+
+    def _tapped(self, frame: bytes) -> None:
+        self._frames.append(frame)
+        if len(self._frames) >= LOOK_FRAMES:
+            self._look_into_frames()
+
+    def _look_into_frames(self) -> None:
+        if self._frames:
+            frames, self._frames = self._frames, []
+            self.watch.frames(frames, time.monotonic())
+
+    def _check_later(self) -> None:
+        pause = min(CHECK_SECONDS, self.settings.answer_seconds / 4, self.settings.stall_seconds / 4)
+        self._check_timer = asyncio.get_running_loop().call_later(pause, self._check)
+
+    def _check(self) -> None:
+        """Does the server stream what it was asked for?"""
+        self._look_into_frames()
+        complaints = self.watch.complaints(time.monotonic())
+        if complaints.barren:
+            text = f"no packet for {self.settings.answer_seconds:.0f} s after an instrument was asked for anew"
+            self._give_up(Failure(Reason.BARREN, text))
+            return
+        asked = {"silent": complaints.silent, "wrong_mode": complaints.wrong_mode, "unwanted": complaints.unwanted}
+        if any(asked.values()):
+            text = ", ".join(f"{len(tokens):,} {what.replace('_', ' of ')}" for what, tokens in asked.items() if tokens)
+            self._event(Event.ASKED_AGAIN, text, **asked)
+        self.session.ask_anew([*complaints.silent, *([complaints.probe] if complaints.probe else [])])
+        self.session.ask_mode(complaints.wrong_mode)
+        self.session.ask_to_stop(complaints.unwanted)
+        self._checking = asyncio.create_task(self._send())
+        self._check_later()
 
     async def _send(self) -> None:
         """Send what is to be sent, in order. What cannot be sent is told again after the next opening."""
@@ -304,9 +368,12 @@ class KiteConnection:
             if receiver is None:
                 return
             with contextlib.suppress(ConnectionClosed):
-                for message in self.session.messages_to_send():
+                for message in (messages := self.session.messages_to_send()):
                     await receiver.send(message.text)
                     self._sent(message)
+                if messages:
+                    self._look_into_frames()
+                    self.watch.told(self.session.wanted, time.monotonic())
 
     def _sent(self, message: Message) -> None:
         data: dict[str, Any] = {"tokens": message.tokens}
@@ -319,6 +386,8 @@ class KiteConnection:
     def _ended(self, failure: Failure) -> float | None:
         """Tell why the attempt or the socket ended. Returns how long to wait before the next attempt, None for none."""
         before = self.session.state
+        self.failure = failure
+        dead, self._dead = self._dead, None
         delay = self.session.lost(failure, time.monotonic())
         data: dict[str, Any] = {"reason": failure.reason, "code": failure.code}
         if delay is not None:
@@ -330,9 +399,9 @@ class KiteConnection:
             self._lost_at = None
         elif before is State.OPEN:
             self._lost_at = self._traffic.last_bytes_at
-            by = "us" if failure.reason is Reason.SILENT else "peer"
+            by = "us" if failure is dead else "peer"
             self._event(Event.CLOSED, failure.message, by=by, clean=clean, **data)
-        elif delay is not None:
+        elif self.session.state is not State.FAILED:
             self._event(Event.REFUSED, failure.message, **data)
         if self.session.state is State.FAILED:
             self._event(Event.FAILED, f"no further attempt: {failure.message}", **data)
@@ -344,6 +413,6 @@ class KiteConnection:
         log.log(level, "%s/%d %s: %s", self.account.name, self.number, event, text)
         payload = json.dumps({"event": event, "message": text, "data": data}).encode()
         try:
-            self._sink.append(Kind.EVENT, self._channel, time.time_ns(), payload)
+            self._hub.append(Kind.EVENT, self._channel, time.time_ns(), payload)
         except Exception as error:  # a sink that fails must not end the connection as well
             log.error("event %s was not journalled: %s: %s", event, type(error).__name__, error)

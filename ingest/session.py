@@ -8,7 +8,8 @@ Rules of the game
 - A bare subscribe streams `quote` (Kite Connect v3 streaming docs), so a mode message follows only for other modes.
 - The server is alive as long as bytes come: it sends a heartbeat about every 3 s when there is nothing else. Silence
   for `liveness_seconds` means a dead peer, whatever TCP says.
-- Every failure is sorted by `classify`, and `RETRY` alone says what follows: backoff, a slow retry, or none.
+- Every failure is sorted by `classify`, and `RETRY` alone says what follows: backoff, a slow retry, waiting for a new
+  access token, or none.
 - Backoff doubles, is capped and fully jittered, and never ends. A connection that lived `settled_seconds` starts the
   series anew; one that is accepted and dropped again at once does not, so that nobody is hammered.
 
@@ -28,7 +29,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from ingest.errors import SessionError
+from ingest.errors import AuthError, SessionError
 from ingest.wire import Mode
 
 SLOW_JITTER: Final = 0.25  # a slow retry takes up to this share longer, so that connections do not return in step
@@ -51,7 +52,10 @@ class ConnectionSettings(BaseModel):
         default=0.5, gt=0, description="upper bound of the first wait before a reconnect"
     )
     backoff_cap_seconds: float = Field(default=30.0, gt=0, description="upper bound of every later wait")
-    slow_retry_seconds: float = Field(default=30.0, gt=0, description="wait after 403, 429 and other refusals")
+    slow_retry_seconds: float = Field(default=30.0, gt=0, description="wait after 429 and other refusals")
+    token_retry_seconds: float = Field(
+        default=300.0, gt=0, description="without a new token, a refused one is tried again after this"
+    )
     settled_seconds: float = Field(default=2.0, ge=0, description="a connection that lived so long starts backoff anew")
     tokens_per_message: int = Field(
         default=1000, ge=1, le=3000, description="instruments named by one text message at most"
@@ -64,6 +68,7 @@ class State(StrEnum):
     CONNECTING = "connecting"
     OPEN = "open"
     WAITING = "waiting"
+    UNAUTHORIZED = "unauthorized"
     CLOSING = "closing"
     CLOSED = "closed"
     FAILED = "failed"
@@ -73,8 +78,9 @@ class Input(StrEnum):
     START = "start"
     OPENED = "opened"
     LOST = "lost"  # the attempt failed or the socket is gone, and trying again makes sense
-    GIVEN_UP = "given_up"  # the same, and trying again makes none
-    DUE = "due"  # the wait is over
+    DENIED = "denied"  # the attempt failed for want of a good access token
+    GIVEN_UP = "given_up"  # it failed, and trying again makes no sense
+    DUE = "due"  # the wait is over, or there is another token
     CLOSE = "close"  # the owner wants to end it
 
 
@@ -84,15 +90,19 @@ TRANSITIONS: Final[Mapping[tuple[State, Input], State]] = MappingProxyType(
         (State.IDLE, Input.CLOSE): State.CLOSED,
         (State.CONNECTING, Input.OPENED): State.OPEN,
         (State.CONNECTING, Input.LOST): State.WAITING,
+        (State.CONNECTING, Input.DENIED): State.UNAUTHORIZED,
         (State.CONNECTING, Input.GIVEN_UP): State.FAILED,
         (State.CONNECTING, Input.CLOSE): State.CLOSED,
         (State.OPEN, Input.LOST): State.WAITING,
+        (State.OPEN, Input.DENIED): State.UNAUTHORIZED,
         (State.OPEN, Input.GIVEN_UP): State.FAILED,
         (State.OPEN, Input.CLOSE): State.CLOSING,
         (State.CLOSING, Input.LOST): State.CLOSED,
         (State.CLOSING, Input.CLOSE): State.CLOSING,
         (State.WAITING, Input.DUE): State.CONNECTING,
         (State.WAITING, Input.CLOSE): State.CLOSED,
+        (State.UNAUTHORIZED, Input.DUE): State.CONNECTING,
+        (State.UNAUTHORIZED, Input.CLOSE): State.CLOSED,
         (State.FAILED, Input.START): State.CONNECTING,
         (State.FAILED, Input.CLOSE): State.CLOSED,
         (State.CLOSED, Input.START): State.CONNECTING,
@@ -104,14 +114,15 @@ TRANSITIONS: Final[Mapping[tuple[State, Input], State]] = MappingProxyType(
 class Reason(StrEnum):
     """Why a connection failed, as far as it matters for what to do next."""
 
-    CREDENTIALS = "credentials"  # 401, 403: the token is expired, wrong or replaced by another login
+    CREDENTIALS = "credentials"  # 401, 403: the token is expired, wrong or replaced by another login; or there is none
     BUSY = "busy"  # 429: too many connections or requests
     REFUSED = "refused"  # any other answer that is not an upgrade
     SERVER = "server"  # 5xx
     NETWORK = "network"  # name lookup, refused, reset, timed out
     CERTIFICATE = "certificate"  # whoever answers cannot prove that it is the server
     ADDRESS = "address"  # the URL cannot be connected to
-    SILENT = "silent"  # nothing came for too long
+    SILENT = "silent"  # nothing came for too long, heartbeats included
+    BARREN = "barren"  # heartbeats came, and none of the instruments that were asked for
     DROPPED = "dropped"  # the socket ended
     INTERNAL = "internal"  # a fault of ours
 
@@ -119,12 +130,13 @@ class Reason(StrEnum):
 class Retry(StrEnum):
     BACKOFF = "backoff"
     SLOW = "slow"
+    TOKEN = "token"  # noqa: S105 (when there is another one)
     NEVER = "never"
 
 
 RETRY: Final[Mapping[Reason, Retry]] = MappingProxyType(
     {
-        Reason.CREDENTIALS: Retry.SLOW,
+        Reason.CREDENTIALS: Retry.TOKEN,
         Reason.BUSY: Retry.SLOW,
         Reason.REFUSED: Retry.SLOW,
         Reason.SERVER: Retry.BACKOFF,
@@ -132,8 +144,19 @@ RETRY: Final[Mapping[Reason, Retry]] = MappingProxyType(
         Reason.CERTIFICATE: Retry.NEVER,
         Reason.ADDRESS: Retry.NEVER,
         Reason.SILENT: Retry.BACKOFF,
+        Reason.BARREN: Retry.BACKOFF,
         Reason.DROPPED: Retry.BACKOFF,
         Reason.INTERNAL: Retry.BACKOFF,
+    }
+)
+
+
+_OUTCOME: Final[Mapping[Retry, Input]] = MappingProxyType(
+    {
+        Retry.BACKOFF: Input.LOST,
+        Retry.SLOW: Input.LOST,
+        Retry.TOKEN: Input.DENIED,
+        Retry.NEVER: Input.GIVEN_UP,
     }
 )
 
@@ -167,6 +190,8 @@ def classify(error: BaseException) -> Failure:
         if status == 429:
             return Failure(Reason.BUSY, message, status)
         return Failure(Reason.SERVER if status >= 500 else Reason.REFUSED, message, status)
+    if isinstance(error, AuthError):
+        return Failure(Reason.CREDENTIALS, str(error))
     if isinstance(error, ssl.SSLCertVerificationError):
         return Failure(Reason.CERTIFICATE, f"the server's certificate is not valid: {error}")
     if isinstance(error, InvalidURI):
@@ -191,8 +216,8 @@ class Backoff:
     attempts: int = 0
 
     def after(self, failure: Failure) -> float | None:
-        """Seconds to wait, or None when trying again makes no sense."""
-        if failure.retry is Retry.NEVER:
+        """Seconds to wait, or None when there is no moment at which trying again makes sense."""
+        if failure.retry in (Retry.NEVER, Retry.TOKEN):
             return None
         if failure.retry is Retry.SLOW:
             return self.settings.slow_retry_seconds * (1 + SLOW_JITTER * self.random())
@@ -267,8 +292,8 @@ class Session:
         self._plan()
 
     def lost(self, failure: Failure, now: float) -> float | None:
-        """The attempt failed or the socket is gone. Returns the seconds to wait, None when there is nothing to wait
-        for (closed by the owner, or given up)."""
+        """The attempt failed or the socket is gone. Returns the seconds to wait, None when the state says what follows
+        (closed by the owner, given up, or waiting for a token)."""
         if self.state in (State.OPEN, State.CLOSING):
             self.backoff.settle(now - self.opened_at)
         self._told.clear()
@@ -277,7 +302,7 @@ class Session:
             self.step(Input.LOST)
             return None
         delay = self.backoff.after(failure)
-        self.step(Input.GIVEN_UP if delay is None else Input.LOST)
+        self.step(_OUTCOME[failure.retry])
         return delay
 
     def silent_for(self, now: float, last_bytes_at: float) -> float | None:
@@ -296,6 +321,30 @@ class Session:
             self._wanted.pop(token, None)
         self._plan()
 
+    def want(self, instruments: Mapping[int, Mode]) -> None:
+        """Want these and no others."""
+        self._wanted = dict(instruments)
+        self._plan()
+
+    def ask_anew(self, tokens: Iterable[int]) -> None:
+        """Unsubscribe wanted instruments and subscribe them again, which brings their last packets.
+
+        (The first packet after a subscription is the cached last value: Kite Connect v3 streaming docs.)
+        """
+        wanted = {token: self._wanted[token] for token in tokens if token in self._told and token in self._wanted}
+        self._queue(Action.UNSUBSCRIBE, list(wanted))
+        self._queue(Action.SUBSCRIBE, list(wanted))
+        self._queue_modes({token: mode for token, mode in wanted.items() if mode is not Mode.QUOTE})
+
+    def ask_mode(self, tokens: Iterable[int]) -> None:
+        """Say once more in which mode these are wanted."""
+        self._queue_modes({token: self._wanted[token] for token in tokens if token in self._told})
+
+    def ask_to_stop(self, tokens: Iterable[int]) -> None:
+        """Say once more that these are not wanted."""
+        if self.state is State.OPEN:
+            self._queue(Action.UNSUBSCRIBE, [token for token in tokens if token not in self._told])
+
     def messages_to_send(self) -> list[Message]:
         """What is to be sent now, in this order; each message is handed out once. Empty unless open."""
         messages = list(self._outbox)
@@ -308,15 +357,19 @@ class Session:
             return
         gone = [token for token in self._told if token not in self._wanted]
         new = [token for token in self._wanted if token not in self._told]
-        changed: dict[Mode, list[int]] = {}
-        for token, mode in self._wanted.items():
-            if self._told.get(token, Mode.QUOTE) is not mode:
-                changed.setdefault(mode, []).append(token)
         self._queue(Action.UNSUBSCRIBE, gone)
         self._queue(Action.SUBSCRIBE, new)
-        for mode in sorted(changed):
-            self._queue(Action.MODE, changed[mode], mode)
+        self._queue_modes(
+            {token: mode for token, mode in self._wanted.items() if self._told.get(token, Mode.QUOTE) is not mode}
+        )
         self._told = dict(self._wanted)
+
+    def _queue_modes(self, modes: Mapping[int, Mode]) -> None:
+        by_mode: dict[Mode, list[int]] = {}
+        for token, mode in modes.items():
+            by_mode.setdefault(mode, []).append(token)
+        for mode in sorted(by_mode):
+            self._queue(Action.MODE, by_mode[mode], mode)
 
     def _queue(self, action: Action, tokens: list[int], mode: Mode | None = None) -> None:
         size = self.settings.tokens_per_message

@@ -19,18 +19,22 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-import ingest.connection
-from ingest.connection import KiteConnection
+import ingest.dial
+from ingest.connection import KiteConnection, StreamSettings
 from ingest.errors import SessionError
 from ingest.redact import Account
-from ingest.session import ConnectionSettings, State
+from ingest.session import State
 from ingest.wire import Mode
 from storage.journal import Kind
 
 CANARY = "canaryToken1234567890"
 ACCOUNT = Account("one", "key1", CANARY)
-FAST = ConnectionSettings(
-    liveness_seconds=20, backoff_initial_seconds=0.01, slow_retry_seconds=0.05, close_timeout_seconds=5
+FAST = StreamSettings(
+    liveness_seconds=20,
+    backoff_initial_seconds=0.01,
+    slow_retry_seconds=0.05,
+    token_retry_seconds=0.05,
+    close_timeout_seconds=5,
 )
 SILENT_LOGGER = logging.getLogger("tests.connection.server")
 SILENT_LOGGER.setLevel(logging.CRITICAL + 1)
@@ -84,7 +88,7 @@ async def broker(handler: Handler, **options: Any) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def connected(
-    url: str, settings: ConnectionSettings = FAST, sink: Sink | None = None
+    url: str, settings: StreamSettings = FAST, sink: Sink | None = None
 ) -> AsyncIterator[tuple[KiteConnection, Sink]]:
     sink = sink or Sink()
     connection = KiteConnection(ACCOUNT, 1, settings, sink, ws_url=url)
@@ -307,7 +311,9 @@ async def test_refusals_are_told_and_tried_again(status: int, reason: str, body:
     data = sink.events[0]["data"]
     assert (data["reason"], data["code"]) == (reason, status)
     assert body in sink.events[0]["message"]
-    if status in (403, 429):
+    if status == 403:
+        assert "retry_in_seconds" not in data, "it waits for a token"
+    if status == 429:
         assert data["retry_in_seconds"] >= 0.05, "never sooner than the slow retry"
 
 
@@ -327,7 +333,7 @@ async def test_tls_to_a_server_that_proves_itself(tmp_path: Path, monkeypatch: p
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(path)
     trusting = ssl.create_default_context(cafile=path)
-    monkeypatch.setattr(ingest.connection, "_tls", lambda: trusting)
+    monkeypatch.setattr(ingest.dial, "_tls", lambda: trusting)
     async with broker(wait_closed, ssl=server) as url, connected(url) as (_, sink):
         await sink.until(lambda sink: "connected" in sink.names)
     assert sink.events[-1]["data"] == {"by": "us", "clean": True}

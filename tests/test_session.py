@@ -23,7 +23,7 @@ from websockets.exceptions import (
 from websockets.frames import Close
 from websockets.http11 import Response
 
-from ingest.errors import SessionError
+from ingest.errors import AuthError, SessionError
 from ingest.session import (
     RETRY,
     TRANSITIONS,
@@ -270,6 +270,9 @@ def test_waits_are_bounded_whatever_fails(reasons: list[Reason], random: float) 
                 assert wait is None
                 assert one.state is State.FAILED
                 return
+            case Retry.TOKEN:
+                assert wait is None
+                assert one.state is State.UNAUTHORIZED
             case Retry.SLOW:
                 assert wait is not None
                 assert 30 <= wait <= 37.5, "never sooner: a refusal is not hammered"
@@ -296,8 +299,8 @@ def caused(error: Exception, cause: Exception) -> Exception:
 
 
 EXPECTED = [
-    (status(403, "Forbidden"), Reason.CREDENTIALS, Retry.SLOW),
-    (status(401, "Unauthorized"), Reason.CREDENTIALS, Retry.SLOW),
+    (status(403, "Forbidden"), Reason.CREDENTIALS, Retry.TOKEN),
+    (status(401, "Unauthorized"), Reason.CREDENTIALS, Retry.TOKEN),
     (status(429, "Too Many Requests"), Reason.BUSY, Retry.SLOW),
     (status(400, "Bad Request"), Reason.REFUSED, Retry.SLOW),
     (status(302, "Found"), Reason.REFUSED, Retry.SLOW),
@@ -342,6 +345,51 @@ def test_classify_tells_why_an_open_socket_ended() -> None:
 
 def test_an_address_is_never_quoted() -> None:
     assert "canary" not in classify(InvalidURI("x://y?access_token=canary", "scheme")).message
+
+
+def test_without_a_token_it_waits_for_one() -> None:
+    failure = classify(AuthError("account one has no access token: log in first"))
+    assert (failure.reason, failure.retry, failure.code) == (Reason.CREDENTIALS, Retry.TOKEN, None)
+
+
+# Asking again
+
+
+def test_asking_anew_ends_the_subscription_and_begins_it() -> None:
+    one = opened()
+    one.subscribe([1, 2], Mode.FULL)
+    one.subscribe([3], Mode.QUOTE)
+    texts(one)
+    one.ask_anew([1, 3, 99])
+    assert texts(one) == [
+        {"a": "unsubscribe", "v": [1, 3]},
+        {"a": "subscribe", "v": [1, 3]},
+        {"a": "mode", "v": ["full", [1]]},
+    ]
+    one.ask_mode([2, 3, 99])
+    assert texts(one) == [{"a": "mode", "v": ["full", [2]]}, {"a": "mode", "v": ["quote", [3]]}]
+    one.ask_to_stop([1, 99])
+    assert texts(one) == [{"a": "unsubscribe", "v": [99]}]
+
+
+def test_nothing_is_asked_again_unless_open() -> None:
+    one = session()
+    one.subscribe([1], Mode.FULL)
+    one.ask_anew([1])
+    one.ask_mode([1])
+    assert texts(one) == []
+
+
+def test_wanting_exactly_these_sends_the_difference() -> None:
+    one = opened()
+    one.subscribe([1, 2], Mode.FULL)
+    texts(one)
+    one.want({2: Mode.LTP, 3: Mode.QUOTE})
+    assert texts(one) == [
+        {"a": "unsubscribe", "v": [1]},
+        {"a": "subscribe", "v": [3]},
+        {"a": "mode", "v": ["ltp", [2]]},
+    ]
 
 
 # Settings
