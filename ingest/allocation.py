@@ -177,6 +177,11 @@ class Allocation:
         entering, growing, surplus = self._sort_out(tokens, account, copies, fills)
         for token, homes in surplus.items():
             self._discount(fills, token, homes)
+        for token in tokens:
+            for home, now in self._streams[token].homes.items() if token in self._streams else ():
+                if now is not None and now in fills and home not in surplus.get(token, ()):
+                    change = LOAD[mode] - LOAD[self._modes[token]]
+                    fills[now] = Fill(fills[now].instruments, fills[now].load + change)
 
         added, left = place_further(growing, mode, fills, capacity=self._capacity, last=self._lost)
         if left and not leave_out:

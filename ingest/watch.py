@@ -52,9 +52,9 @@ class WatchSettings(ConnectionSettings):
 class Complaints:
     """What is to be done: tokens to ask for anew, to set the mode of, to stop; and whether the socket is barren."""
 
-    silent: Sequence[int] = ()
-    wrong_mode: Sequence[int] = ()
-    unwanted: Sequence[int] = ()
+    silent: tuple[int, ...] = ()
+    wrong_mode: tuple[int, ...] = ()
+    unwanted: tuple[int, ...] = ()
     probe: int | None = None
     barren: bool = False
 
@@ -88,14 +88,14 @@ class Watch:
         self._since_probe = 0
 
     @property
-    def silent(self) -> list[int]:
+    def silent(self) -> tuple[int, ...]:
         """Instruments that were asked for long enough ago and brought nothing yet."""
-        return [int(token) for token in self._tokens[~self._came & (self._tries > 0)]]
+        return _numbers(self._tokens[~self._came & (self._tries > 0)])
 
     @property
-    def wrong_mode(self) -> list[int]:
+    def wrong_mode(self) -> tuple[int, ...]:
         """Instruments whose last packet was of another mode than asked for."""
-        return [int(token) for token in self._tokens[self._wrong]]
+        return _numbers(self._tokens[self._wrong])
 
     def opened(self, now: float) -> None:
         """A new socket, which was told nothing yet."""
@@ -160,14 +160,14 @@ class Watch:
         silent, wrong = due & ~self._came, due & self._wrong
         again = silent | wrong
         self._tries[again] += 1
-        self._asked_at[wrong] = now
-        unwanted = list(self._unwanted)
+        self._asked_at[again] = now
+        unwanted = tuple(self._unwanted)
         if unwanted:
             self._unwanted.clear()
             self._told_at = now
         self.asked_again += int(np.count_nonzero(again)) + len(unwanted)
         probe, barren = self._quiet(now)
-        return Complaints(self._tokens[silent].tolist(), self._tokens[wrong].tolist(), unwanted, probe, barren)
+        return Complaints(_numbers(self._tokens[silent]), _numbers(self._tokens[wrong]), unwanted, probe, barren)
 
     def _quiet(self, now: float) -> tuple[int | None, bool]:
         if not len(self._tokens):
@@ -198,3 +198,7 @@ def _carried(known: NDArray[np.bool_], old: NDArray[Any], new: float) -> NDArray
     values = np.full(len(known), new, old.dtype)
     values[known] = old
     return values
+
+
+def _numbers(tokens: NDArray[np.uint32]) -> tuple[int, ...]:
+    return tuple(tokens.tolist())

@@ -1,0 +1,772 @@
+"""Allocation: within the limits, nothing lost or streamed twice, and nothing moves that need not, whatever happens."""
+
+import time
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from ingest.allocation import Allocation, Moved
+from ingest.errors import CapacityError, InstrumentError
+from ingest.placement import Slot, Strategy, fits, slots_of
+from ingest.wire import Mode
+
+LTP, QUOTE, FULL = Mode.LTP, Mode.QUOTE, Mode.FULL
+ONE, TWO, THREE = (Slot(name, 1) for name in ("one", "two", "three"))
+NOTHING = Moved((), ())
+
+
+def state(allocation: Allocation) -> dict[str, Any]:
+    """All that can be seen."""
+    return {
+        "slots": allocation.slots,
+        "lost": allocation.lost,
+        "waiting": allocation.waiting,
+        "modes": list(allocation.modes.items()),
+        "placement": allocation.placement(),
+        "homes": {token: allocation.homes(token) for token in allocation.modes},
+        "places": (allocation.capacity, allocation.free),
+    }
+
+
+def where(allocation: Allocation, token: int) -> list[Slot]:
+    return [slot for slot, there in allocation.placement().items() if token in there]
+
+
+def refused(allocation: Allocation, kind: type[Exception], message: str, call: Callable[[], object]) -> None:
+    before = state(allocation)
+    with pytest.raises(kind) as caught:
+        call()
+    assert str(caught.value) == message
+    assert state(allocation) == before
+
+
+# Subscribing.
+
+
+def test_balanced_over_all_slots() -> None:
+    allocation = Allocation(["one", "two"], connections=2, capacity=3)
+    assert allocation.subscribe([1, 2, 2, 1, 3, 4], FULL) == []
+    assert allocation.placement() == {
+        Slot("one", 1): {1: FULL},
+        Slot("one", 2): {3: FULL},
+        Slot("two", 1): {2: FULL},
+        Slot("two", 2): {4: FULL},
+    }
+    assert (allocation.capacity, allocation.free) == (12, 8)
+    assert list(allocation.modes) == [1, 2, 3, 4]
+    assert allocation.slots == (Slot("one", 1), Slot("two", 1), Slot("one", 2), Slot("two", 2))
+
+
+def test_round_robin_continues_its_turn() -> None:
+    allocation = Allocation(["one", "two", "three"], connections=1, strategy=Strategy.ROUND_ROBIN)
+    for token in (9, 3, 5, 7):
+        allocation.subscribe([token], FULL if token == 9 else LTP)
+    assert allocation.placement() == {ONE: {9: FULL, 7: LTP}, TWO: {3: LTP}, THREE: {5: LTP}}
+
+
+def test_redundant_streams_copies_on_different_accounts() -> None:
+    allocation = Allocation(["one", "two", "three"], connections=1, strategy=Strategy.REDUNDANT)
+    allocation.subscribe([1, 2, 3], QUOTE)
+    assert {token: len(where(allocation, token)) for token in (1, 2, 3)} == {1: 2, 2: 2, 3: 2}
+    allocation.subscribe([4], QUOTE, copies=3)
+    assert where(allocation, 4) == [ONE, THREE, TWO]
+    allocation.subscribe([5], QUOTE, account="two")
+    assert where(allocation, 5) == [TWO], "by hand there is one copy"
+
+
+def test_what_is_there_changes_its_mode_where_it_is() -> None:
+    allocation = Allocation(["one", "two"], connections=1)
+    allocation.subscribe([1, 2], LTP)
+    allocation.subscribe([1, 3], FULL)
+    assert allocation.placement() == {ONE: {1: FULL}, TWO: {2: LTP, 3: FULL}}
+    allocation.subscribe([4], FULL)
+    assert where(allocation, 4) == [ONE], "the load counts the new mode"
+
+
+def test_placed_by_hand() -> None:
+    allocation = Allocation(["one", "two"], connections=2, capacity=2)
+    allocation.subscribe([1, 2], LTP)
+    assert allocation.subscribe([1, 2, 3], FULL, account="two") == []
+    assert allocation.placement() == {Slot("two", 1): {2: FULL, 3: FULL}, Slot("two", 2): {1: FULL}}
+    allocation.subscribe([2], FULL, account="two")
+    assert where(allocation, 2) == [Slot("two", 1)], "it is there already"
+    allocation.subscribe([2], FULL, account="two", connection=2)
+    assert where(allocation, 2) == [Slot("two", 2)]
+    refused(
+        allocation,
+        CapacityError,
+        "3 instruments do not fit on 1 connections of 2: 2 is the capacity, 1 are too many",
+        lambda: allocation.subscribe([3], LTP, account="two", connection=2),
+    )
+
+
+def test_copies_are_added_and_removed() -> None:
+    allocation = Allocation(["one", "two", "three"], connections=1, capacity=2)
+    allocation.subscribe([1, 2], LTP)
+    allocation.subscribe([1], LTP, copies=2)
+    assert allocation.homes(1) == (ONE, THREE), "the account with the most room"
+    allocation.subscribe([1], FULL, copies=3)
+    assert allocation.homes(1) == (ONE, THREE, TWO)
+    allocation.subscribe([1], FULL)
+    assert len(where(allocation, 1)) == 3, "without a number they stay as many"
+    allocation.subscribe([1], FULL, copies=1)
+    assert allocation.placement() == {ONE: {1: FULL}, TWO: {2: LTP}}
+
+
+def test_copies_without_room_are_refused() -> None:
+    allocation = Allocation(["one", "two"], connections=1, capacity=2)
+    allocation.subscribe([1, 2, 3], LTP)
+    with pytest.raises(CapacityError) as caught:
+        allocation.subscribe([1, 2, 3], FULL, copies=2)
+    assert str(caught.value) == (
+        "2 copies of 3 instruments do not fit on 2 accounts with 2 connections of 2: "
+        "there is room for 1, 2 are too many"
+    )
+    assert (caught.value.wanted, caught.value.capacity) == (6, 4)
+    assert allocation.placement() == {ONE: {1: LTP, 3: LTP}, TWO: {2: LTP}}
+    assert allocation.subscribe([1, 2, 3], FULL, copies=2, leave_out=True) == [2, 3]
+    assert allocation.placement() == {ONE: {1: FULL, 3: FULL}, TWO: {1: FULL, 2: FULL}}
+
+
+def test_a_copy_that_serves_is_not_the_one_removed() -> None:
+    allocation = Allocation(["one", "two"], connections=1)
+    allocation.subscribe([1], LTP, copies=2)
+    allocation.lose([ONE])
+    allocation.subscribe([1], LTP, copies=1)
+    assert (allocation.placement(), allocation.waiting) == ({TWO: {1: LTP}}, ())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"account": "three"}, "got account 'three', expected one of one, two"),
+        ({"connection": 1}, "got connection 1 without an account, expected account= with it"),
+        ({"account": "one", "connection": 0}, "got connection 0, expected 1 to 2"),
+        ({"account": "one", "connection": 3}, "got connection 3, expected 1 to 2"),
+        ({"account": "one", "copies": 2}, "got 2 copies on account 'one', expected 1: copies need other accounts"),
+        ({"copies": 0}, "got 0 copies, expected 1 or more"),
+        ({}, "got 2 new instruments without an account, expected account=: placement is manual"),
+    ],
+)
+def test_arguments_that_do_not_go_together(arguments: dict[str, Any], message: str) -> None:
+    allocation = Allocation(["one", "two"], connections=2, strategy=Strategy.MANUAL)
+    allocation.subscribe([1], LTP, account="one")
+    refused(allocation, ValueError, message, lambda: allocation.subscribe([1, 2, 3], FULL, **arguments))
+    allocation.subscribe([1], FULL)
+    assert dict(allocation.modes) == {1: FULL}
+
+
+def test_set_mode() -> None:
+    allocation = Allocation(["one", "two"], connections=1)
+    allocation.subscribe([1, 2], LTP)
+    refused(
+        allocation,
+        InstrumentError,
+        "2 of 3 instruments are not subscribed, as 7",
+        lambda: allocation.set_mode([1, 7, 8], FULL),
+    )
+    allocation.set_mode(iter([2]), FULL)
+    assert allocation.placement() == {ONE: {1: LTP}, TWO: {2: FULL}}
+
+
+def test_unsubscribe_frees_the_places() -> None:
+    allocation = Allocation(["one"], connections=1, capacity=2)
+    allocation.subscribe([1, 2], LTP)
+    refused(
+        allocation,
+        CapacityError,
+        "3 instruments do not fit on 1 connections of 2: 2 is the capacity, 1 are too many",
+        lambda: allocation.subscribe([1, 3], FULL),
+    )
+    allocation.unsubscribe([1, 1, 99])
+    allocation.subscribe([3], FULL)
+    assert allocation.placement() == {ONE: {2: LTP, 3: FULL}}
+    assert allocation.homes(1) == ()
+
+
+def test_views() -> None:
+    allocation = Allocation(["one"], connections=1)
+    there = allocation.at(ONE)
+    allocation.subscribe([1], LTP)
+    assert there == {1: LTP}
+    assert allocation.at(TWO) == {}
+    for view in (there, allocation.modes, allocation.at(TWO)):
+        with pytest.raises(TypeError):
+            view[1] = FULL  # type: ignore[index]
+
+
+def test_limits() -> None:
+    with pytest.raises(ValueError, match="got a capacity of 3001 instruments, expected 1 to 3000"):
+        Allocation(["one"], capacity=3001)
+    with pytest.raises(ValueError, match="got 4 connections an account, expected 1 to 3"):
+        Allocation(["one"], connections=4)
+    with pytest.raises(ValueError, match="got 0 copies, expected 1 or more"):
+        Allocation(["one"], copies=0)
+    with pytest.raises(ValueError, match="got accounts one, one, expected different names"):
+        Allocation(["one", "one"])
+
+
+# Leaving out.
+
+
+def test_the_last_are_left_out() -> None:
+    allocation = Allocation(["one"], connections=1, capacity=3)
+    allocation.subscribe([1], LTP)
+    assert allocation.subscribe([9, 1, 7, 8, 6], FULL, leave_out=True) == [8, 6]
+    assert allocation.placement() == {ONE: {1: FULL, 9: FULL, 7: FULL}}
+
+
+def test_less_important_ones_give_way() -> None:
+    allocation = Allocation(["one"], connections=1, capacity=4)
+    for token, priority in ((1, 0), (2, 7), (3, 5), (4, 7)):
+        allocation.subscribe([token], LTP, priority=priority)
+    assert allocation.subscribe([5], FULL, priority=7, leave_out=True) == [5], "not those of the same number"
+    assert allocation.subscribe([5], FULL, priority=6, leave_out=True) == [4], "the latest of the largest number"
+    assert allocation.subscribe([6, 7, 8], FULL, leave_out=True) == [2, 5, 3]
+    assert allocation.subscribe([9, 6, 10], QUOTE, leave_out=True) == [9, 10]
+    assert dict(allocation.modes) == {1: LTP, 6: QUOTE, 7: FULL, 8: FULL}
+
+
+def test_a_priority_that_changes_counts() -> None:
+    allocation = Allocation(["one"], connections=1, capacity=2)
+    allocation.subscribe([1, 2], LTP, priority=9)
+    allocation.subscribe([2], LTP, priority=1)
+    assert allocation.subscribe([3, 4], LTP, priority=1, leave_out=True) == [1, 4]
+
+
+def test_only_places_on_the_allowed_slots_are_taken() -> None:
+    allocation = Allocation(["one", "two"], connections=1, capacity=1)
+    allocation.subscribe([1], LTP, account="one", priority=3)
+    allocation.subscribe([2], LTP, account="two", priority=9)
+    assert allocation.subscribe([3, 4], LTP, account="one", leave_out=True) == [1, 4]
+    assert allocation.placement() == {ONE: {3: LTP}, TWO: {2: LTP}}
+    assert allocation.subscribe([3, 5], FULL, account="two", leave_out=True) == [2, 5]
+    assert allocation.placement() == {TWO: {3: FULL}}
+
+
+def test_one_that_cannot_move_stays() -> None:
+    allocation = Allocation(["one", "two"], connections=1, capacity=1)
+    allocation.subscribe([1, 2], LTP)
+    assert allocation.subscribe([1], FULL, account="two", leave_out=True) == [1]
+    assert allocation.placement() == {ONE: {1: FULL}, TWO: {2: LTP}}
+
+
+def test_nothing_is_removed_in_vain() -> None:
+    """A place on account one is of no use to a copy that is missing one on account two."""
+    allocation = Allocation(["one", "two"], connections=1, capacity=1)
+    allocation.subscribe([1], LTP, account="one", priority=9)
+    allocation.subscribe([2], LTP, account="two")
+    assert allocation.subscribe([3], LTP, copies=2, leave_out=True) == [3]
+    assert allocation.subscribe([3], LTP, copies=3, leave_out=True) == [3]
+    assert list(allocation.modes) == [1, 2]
+
+
+def test_no_accounts_at_first() -> None:
+    allocation = Allocation([], connections=1, capacity=2)
+    refused(
+        allocation,
+        CapacityError,
+        "1 instruments do not fit on 0 connections of 2: 0 is the capacity, 1 are too many",
+        lambda: allocation.subscribe([1], LTP),
+    )
+    refused(
+        allocation,
+        ValueError,
+        "got account 'one', expected none: no account was added",
+        lambda: allocation.subscribe([1], LTP, account="one"),
+    )
+    assert allocation.subscribe([1], LTP, leave_out=True) == [1]
+    assert allocation.add_account("one") == NOTHING
+    assert allocation.subscribe([1], LTP) == []
+
+
+# Slots that are lost, accounts that come and go.
+
+
+def test_instruments_of_a_lost_slot_are_guests_until_it_is_back() -> None:
+    allocation = Allocation(["one", "two", "three"], connections=1, capacity=3)
+    allocation.subscribe([1, 2, 3, 4, 5, 6], FULL)
+    before = state(allocation)
+    assert allocation.lose([ONE]) == Moved((1, 4), ())
+    assert allocation.placement() == {TWO: {2: FULL, 5: FULL, 1: FULL}, THREE: {3: FULL, 6: FULL, 4: FULL}}
+    assert allocation.homes(1) == (ONE,)
+    assert allocation.lose([ONE, Slot("nobody", 1)]) == NOTHING
+    assert allocation.regain([TWO]) == NOTHING
+    assert allocation.regain([ONE]) == Moved((1, 4), ())
+    assert state(allocation) == before
+
+
+def test_the_important_and_the_heavy_get_room_first() -> None:
+    allocation = Allocation(["one", "two"], connections=1, capacity=4)
+    allocation.subscribe([1], LTP, account="one")
+    allocation.subscribe([2], FULL, account="one")
+    allocation.subscribe([3], FULL, account="one", priority=2)
+    allocation.subscribe([4], LTP, account="one", priority=1)
+    allocation.subscribe([11, 12, 13], LTP, account="two")
+    assert allocation.lose([ONE]) == Moved((2,), (1, 3, 4))
+    assert dict(allocation.at(ONE)) == {1: LTP, 3: FULL, 4: LTP}, "the rest stays assigned to its home"
+    waiting = []
+    for gone in (11, 12, 13):
+        allocation.unsubscribe([gone])
+        waiting.append(allocation.waiting)
+    assert waiting == [(3, 4), (3,), ()]
+    assert allocation.regain([ONE]) == Moved((1, 2, 3, 4), ())
+
+
+def test_a_mode_or_priority_that_changes_while_waiting_counts() -> None:
+    allocation = Allocation(["one", "two"], connections=1, capacity=3)
+    allocation.subscribe([1, 2, 3], LTP, account="one")
+    allocation.subscribe([11, 12, 13], LTP, account="two")
+    allocation.lose([ONE])
+    allocation.set_mode([3], FULL)
+    allocation.subscribe([1], FULL, priority=1)
+    waiting = []
+    for gone in (11, 12, 13):
+        allocation.unsubscribe([gone])
+        waiting.append(allocation.waiting)
+    assert waiting == [(1, 2), (1,), ()]
+
+
+def test_guests_move_on_when_their_slot_is_lost_too() -> None:
+    allocation = Allocation(["one", "two", "three"], connections=1, capacity=2)
+    allocation.subscribe([1], FULL, account="one")
+    allocation.subscribe([3, 4], FULL, account="three")
+    assert allocation.lose([ONE]) == Moved((1,), ())
+    assert where(allocation, 1) == [TWO]
+    assert allocation.lose([TWO]) == Moved((), (1,))
+    assert where(allocation, 1) == [ONE], "it waits at home"
+    allocation.unsubscribe([3])
+    assert where(allocation, 1) == [THREE]
+    assert allocation.regain([TWO]) == NOTHING, "it need not move"
+    assert allocation.regain([ONE]) == Moved((1,), ())
+    assert where(allocation, 1) == [ONE]
+
+
+def test_a_copy_is_no_guest_beside_another() -> None:
+    allocation = Allocation(["one", "two"], connections=2, capacity=2, strategy=Strategy.REDUNDANT)
+    allocation.subscribe([1], FULL)
+    assert allocation.lose(slots_of(["one"], 2)) == Moved((), (1,))
+    assert allocation.add_account("three") == Moved((1,), ())
+    assert where(allocation, 1) == [Slot("three", 1), Slot("two", 1)]
+
+
+def test_copies_stay_on_their_account_if_that_is_possible() -> None:
+    allocation = Allocation(["one", "two", "three"], connections=2, capacity=2)
+    allocation.subscribe([1], FULL, copies=2)
+    allocation.subscribe([2], FULL, account="two")
+    assert [slot.account for slot in allocation.homes(1)] == ["one", "two"]
+    allocation.lose(allocation.homes(1))
+    assert where(allocation, 1) == [Slot("one", 2), Slot("two", 2)]
+
+
+def test_what_was_placed_by_hand_stays_on_its_account_if_it_can() -> None:
+    allocation = Allocation(["one", "two"], connections=2, capacity=1)
+    allocation.subscribe([1], LTP, account="one", connection=1)
+    allocation.lose([ONE])
+    assert where(allocation, 1) == [Slot("one", 2)]
+    allocation.lose([Slot("one", 2)])
+    assert where(allocation, 1) == [TWO]
+    allocation.subscribe([1], FULL, account="one")
+    assert where(allocation, 1) == [TWO], "its home is there already"
+    allocation.subscribe([1], FULL, account="two")
+    assert (where(allocation, 1), allocation.homes(1)) == ([TWO], (TWO,)), "a guest does not move to be at home"
+    allocation.regain([ONE])
+    assert where(allocation, 1) == [TWO]
+
+
+def test_new_ones_prefer_slots_that_work() -> None:
+    allocation = Allocation(["one", "two"], connections=1, capacity=2)
+    allocation.lose([ONE])
+    allocation.subscribe([1, 2, 3], LTP)
+    assert allocation.placement() == {ONE: {3: LTP}, TWO: {1: LTP, 2: LTP}}
+    assert allocation.waiting == (3,)
+    assert allocation.free == 1
+    assert allocation.regain([ONE]) == NOTHING
+    assert not allocation.waiting
+
+
+def test_by_hand_on_a_lost_slot() -> None:
+    """Data matter more than the wish."""
+    allocation = Allocation(["one", "two"], connections=1, capacity=2)
+    allocation.lose([ONE])
+    allocation.subscribe([1], LTP, account="one")
+    assert (where(allocation, 1), allocation.homes(1)) == ([TWO], (ONE,))
+
+
+def test_the_places_of_those_that_are_away_are_kept() -> None:
+    allocation = Allocation(["one", "two"], connections=1, capacity=2)
+    allocation.subscribe([1], LTP, account="one")
+    allocation.lose([ONE])
+    assert allocation.free == 2
+    allocation.subscribe([2, 3], LTP)
+    assert allocation.placement() == {ONE: {3: LTP}, TWO: {1: LTP, 2: LTP}}
+    refused(
+        allocation,
+        CapacityError,
+        "5 instruments do not fit on 2 connections of 2: 4 is the capacity, 1 are too many",
+        lambda: allocation.subscribe([4], LTP),
+    )
+
+
+def test_an_account_goes_and_comes_back() -> None:
+    allocation = Allocation(["one", "two"], connections=1, capacity=3)
+    allocation.subscribe([1, 2, 3, 4], LTP)
+    assert allocation.remove_account("one") == Moved((1,), (3,))
+    assert allocation.placement() == {TWO: {2: LTP, 4: LTP, 1: LTP}}
+    assert (allocation.slots, allocation.capacity, allocation.free) == ((TWO,), 3, 0)
+    assert dict(allocation.at(ONE)) == {}
+    allocation.subscribe([3], FULL, priority=2)
+    assert allocation.modes[3] is FULL
+    allocation.unsubscribe([2])
+    assert (where(allocation, 3), allocation.waiting) == ([TWO], ())
+    allocation.unsubscribe([3])
+    assert allocation.add_account("one") == Moved((1,), ())
+    assert allocation.placement() == {ONE: {1: LTP}, TWO: {4: LTP}}
+    assert allocation.slots == (TWO, ONE)
+
+
+def test_those_that_wait_get_room_on_another_account() -> None:
+    allocation = Allocation(["one"], connections=1, capacity=3)
+    allocation.subscribe([1, 2], LTP)
+    assert allocation.remove_account("one") == Moved((), (1, 2))
+    assert (allocation.placement(), allocation.capacity) == ({}, 0)
+    assert allocation.add_account("two") == Moved((1, 2), ())
+    assert allocation.add_account("one") == Moved((1, 2), ())
+    assert allocation.placement() == {ONE: {1: LTP, 2: LTP}}
+
+
+def test_a_removed_account_forgets_that_it_was_lost() -> None:
+    allocation = Allocation(["one", "two"], connections=1)
+    allocation.subscribe([1], LTP, account="one")
+    allocation.lose([ONE])
+    allocation.remove_account("one")
+    assert allocation.lost == frozenset()
+    assert allocation.regain([ONE]) == NOTHING
+    assert allocation.add_account("one") == Moved((1,), ())
+
+
+def test_names_of_accounts() -> None:
+    allocation = Allocation(["one", "two"])
+    refused(
+        allocation,
+        ValueError,
+        "got account 'one', which is there already; expected another name",
+        lambda: allocation.add_account("one"),
+    )
+    refused(
+        allocation,
+        ValueError,
+        "got account 'three', expected one of one, two",
+        lambda: allocation.remove_account("three"),
+    )
+
+
+# At full size.
+
+
+def seconds(call: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+def test_full_house_in_one_call() -> None:
+    allocation = Allocation(["one", "two"])
+    took = seconds(lambda: allocation.subscribe(range(1, 18_001), FULL))
+    assert {slot: len(there) for slot, there in allocation.placement().items()} == dict.fromkeys(allocation.slots, 3000)
+    assert allocation.free == 0
+    assert took < 0.5
+
+
+def test_single_calls_cost_the_same_at_any_size() -> None:
+    allocation = Allocation(["one", "two"])
+    allocation.subscribe(range(1, 10_001), FULL)
+
+    def each(call: Callable[[list[int]], object], tokens: Iterable[int]) -> float:
+        return seconds(lambda: [call([token]) for token in tokens])
+
+    assert each(lambda tokens: allocation.subscribe(tokens, LTP), range(10_001, 11_001)) < 2
+    allocation.subscribe(range(11_001, 18_001), LTP)
+    assert seconds(lambda: allocation.lose(slots_of(["one"]))) < 1
+    assert len(allocation.waiting) == 9000
+    assert each(allocation.unsubscribe, range(1, 1001)) < 2
+    assert seconds(lambda: allocation.regain(slots_of(["one"]))) < 1
+
+
+# Everything in any order.
+
+NAMES = ("one", "two", "three")
+TOKENS = st.integers(1, 24)
+SLOTS = st.lists(st.builds(Slot, st.sampled_from(NAMES), st.integers(1, 3)), max_size=4)
+
+
+class Machine(RuleBasedStateMachine):
+    """`twin` gets the calls that succeed only: it is the same as long as calls that raise leave no trace."""
+
+    @initialize(
+        accounts=st.integers(0, 3),
+        connections=st.integers(1, 3),
+        capacity=st.integers(2, 4),
+        strategy=st.sampled_from(Strategy),
+    )
+    def begin(self, accounts: int, connections: int, capacity: int, strategy: Strategy) -> None:
+        def make() -> Allocation:
+            return Allocation(NAMES[:accounts], connections=connections, capacity=capacity, strategy=strategy)
+
+        self.allocation, self.twin = make(), make()
+        self.connections, self.capacity, self.strategy = connections, capacity, strategy
+        self.modes: dict[int, Mode] = {}
+        self.priorities: dict[int, int] = {}
+        self.copies: dict[int, int] = {}
+        self.hand: dict[int, str] = {}
+        self.orders = count()
+        self.order: dict[int, int] = {}
+
+    def call(self, name: str, *args: Any, **options: Any) -> Any:
+        before = state(self.allocation)
+        try:
+            result = getattr(self.allocation, name)(*args, **options)
+        except (ValueError, CapacityError, InstrumentError):
+            assert state(self.allocation) == before
+            raise
+        assert getattr(self.twin, name)(*args, **options) == result
+        return result
+
+    @property
+    def accounts(self) -> set[str]:
+        return {slot.account for slot in self.allocation.slots}
+
+    def rooms(self, slots: Iterable[Slot]) -> dict[str, int]:
+        """The free places of each account, counted from homes and placement."""
+        rooms: dict[str, int] = {}
+        for slot in slots:
+            held = {token for token in self.modes if slot in self.allocation.homes(token)} | set(
+                self.allocation.at(slot)
+            )
+            rooms[slot.account] = rooms.get(slot.account, 0) + self.capacity - len(held)
+        return rooms
+
+    @rule(
+        tokens=st.lists(TOKENS, min_size=1, max_size=9),
+        mode=st.sampled_from(Mode),
+        account=st.none() | st.sampled_from(NAMES),
+        connection=st.none() | st.integers(1, 3),
+        copies=st.none() | st.none() | st.integers(1, 3),
+        priority=st.integers(0, 2),
+        leave_out=st.booleans(),
+    )
+    def subscribe(
+        self,
+        tokens: list[int],
+        mode: Mode,
+        account: str | None,
+        connection: int | None,
+        copies: int | None,
+        priority: int,
+        leave_out: bool,
+    ) -> None:
+        connection = connection if account is not None else None
+        copies = copies if account is None else None
+        before = state(self.allocation)
+        held = {slot: dict(self.allocation.at(slot)) for slot in self.allocation.slots}
+        slots = [
+            slot
+            for slot in self.allocation.slots
+            if account in (None, slot.account) and connection in (None, slot.connection)
+        ]
+        rooms = self.rooms(slots)
+        new = [token for token in dict.fromkeys(tokens) if token not in self.modes]
+        each = copies or (2 if self.strategy is Strategy.REDUNDANT and account is None else 1)
+        simple = len(new) == len(set(tokens)) or (account is None and copies is None)
+        fitting = fits(len(new), rooms.values(), each)
+        options = {"account": account, "connection": connection, "copies": copies, "priority": priority}
+        try:
+            left = self.call("subscribe", tokens, mode, **options, leave_out=leave_out)
+        except CapacityError:
+            assert not leave_out
+            assert not simple or fitting < len(new)
+            return
+        except ValueError:
+            unknown = account is not None and account not in self.accounts
+            beyond = connection is not None and connection > self.connections
+            assert unknown or beyond or (account is None and self.strategy is Strategy.MANUAL)
+            return
+        assert leave_out or not left
+        assert len(left) == len(set(left))
+        removed = [token for token in left if token not in tokens]
+        assert all(self.priorities[token] > priority for token in removed)
+        ranks = [(-self.priorities[token], -self.order[token]) for token in removed]
+        assert ranks == sorted(ranks)
+        if simple:
+            assert not removed or fitting < len(new)
+            missing = [token for token in new if token in left]
+            assert new[len(new) - len(missing) :] == missing, "the last ones"
+            if not removed:
+                assert len(missing) == len(new) - fitting
+        for token in removed:
+            self.forget(token)
+        for token in dict.fromkeys(tokens):
+            if token in new and token in left:
+                continue
+            if token in new:
+                self.order[token] = next(self.orders)
+            self.modes[token], self.priorities[token] = mode, priority
+            if token not in left:
+                self.copies[token] = each if token in new or copies or account else self.copies[token]
+                if account is not None:
+                    self.hand[token] = account
+        for token in before["homes"]:
+            if token in self.modes and (token not in tokens or token in left or (account is None and copies is None)):
+                self.check_still(token, before, held)
+
+    def check_still(self, token: int, before: dict[str, Any], held: dict[Slot, dict[int, Mode]]) -> None:
+        """A token that did not wait is where it was."""
+        assert self.allocation.homes(token) == before["homes"][token]
+        if token not in before["waiting"]:
+            assert [slot for slot in held if token in held[slot]] == [
+                slot for slot in self.allocation.slots if token in self.allocation.at(slot)
+            ]
+
+    @rule(tokens=st.lists(TOKENS, max_size=3), mode=st.sampled_from(Mode))
+    def set_mode(self, tokens: list[int], mode: Mode) -> None:
+        if set(tokens) <= set(self.modes):
+            self.call("set_mode", tokens, mode)
+            self.modes |= dict.fromkeys(tokens, mode)
+        else:
+            with pytest.raises(InstrumentError, match=f"of {len(tokens)} instruments are not subscribed, as "):
+                self.call("set_mode", tokens, mode)
+
+    @rule(tokens=st.lists(TOKENS, max_size=9))
+    def unsubscribe(self, tokens: list[int]) -> None:
+        before = state(self.allocation)
+        held = {slot: dict(self.allocation.at(slot)) for slot in self.allocation.slots}
+        self.call("unsubscribe", tokens)
+        for token in tokens:
+            self.forget(token)
+        for token in self.modes:
+            self.check_still(token, before, held)
+        if not before["waiting"]:
+            gone = [token for token in before["homes"] if token not in self.modes]
+            places = {(slot, token) for token in gone for slot in before["homes"][token] if slot in held}
+            places |= {(slot, token) for token in gone for slot, there in held.items() if token in there}
+            assert self.allocation.free == before["places"][1] + len(places)
+
+    def forget(self, token: int) -> None:
+        for kept in (self.modes, self.priorities, self.copies, self.hand, self.order):
+            kept.pop(token, None)
+
+    @rule(slots=SLOTS)
+    def lose(self, slots: list[Slot]) -> None:
+        self.moved("lose", slots)
+
+    @rule(slots=SLOTS)
+    def regain(self, slots: list[Slot]) -> None:
+        self.moved("regain", slots)
+
+    @rule(name=st.sampled_from(NAMES))
+    def whole_account(self, name: str) -> None:
+        slots = slots_of([name], self.connections)
+        self.moved("regain" if set(slots) & self.allocation.lost else "lose", slots)
+
+    @rule(name=st.sampled_from(NAMES))
+    def add_or_remove_account(self, name: str) -> None:
+        there = name in self.accounts
+        with pytest.raises(ValueError, match="got account"):
+            self.call("add_account" if there else "remove_account", name)
+        self.moved("remove_account" if there else "add_account", name)
+
+    def moved(self, name: str, argument: object) -> None:
+        homes, waiting = state(self.allocation)["homes"], self.allocation.waiting
+        before = {token: self.serving(token) for token in self.modes}
+        at = {slot: dict(self.allocation.at(slot)) for slot in self.allocation.slots}
+        lost, accounts = self.allocation.lost, self.accounts
+        result = self.call(name, argument)
+        after = {token: self.serving(token) for token in self.modes}
+        assert state(self.allocation)["homes"] == homes
+        assert result.waiting == self.allocation.waiting
+        # What waited at a lost home streams from there once it is back, which is no move.
+        assigned = {token: {slot for slot in at if token in at[slot]} for token in self.modes}
+        assert result.moved == tuple(sorted(t for t in self.modes if after[t] - assigned[t]))
+        if (lost, accounts) == (self.allocation.lost, self.accounts):
+            assert result == Moved((), waiting)
+        for token in self.modes:
+            for slot in before[token] - after[token]:
+                gone = slot in self.allocation.lost or slot not in self.allocation.slots
+                back = any(home in after[token] - before[token] for home in homes[token])
+                assert gone or back, "it left a slot that works only to go home"
+
+    def serving(self, token: int) -> set[Slot]:
+        open_slots = set(self.allocation.slots) - self.allocation.lost
+        return {slot for slot in open_slots if token in self.allocation.at(slot)}
+
+    @invariant()
+    def the_twin_is_the_same(self) -> None:
+        assert state(self.twin) == state(self.allocation)
+
+    @invariant()
+    def limits_and_modes(self) -> None:
+        allocation = self.allocation
+        assert dict(allocation.modes) == self.modes
+        held: dict[Slot, set[int]] = {slot: set(allocation.at(slot)) for slot in allocation.slots}
+        for token in self.modes:
+            for home in allocation.homes(token):
+                held.setdefault(home, set()).add(token)
+        assert all(len(tokens) <= self.capacity for tokens in held.values())
+        places = {slot: len(held[slot]) for slot in allocation.slots}
+        assert allocation.capacity == self.capacity * len(places)
+        assert allocation.free == allocation.capacity - sum(places.values())
+        for slot in allocation.slots:
+            assert all(self.modes[token] is mode for token, mode in allocation.at(slot).items())
+        assert allocation.placement() == {
+            slot: dict(allocation.at(slot)) for slot in sorted(allocation.slots) if allocation.at(slot)
+        }
+        assert list(allocation.placement()) == sorted(allocation.placement())
+
+    @invariant()
+    def each_instrument_is_where_it_must_be(self) -> None:
+        allocation = self.allocation
+        working = set(allocation.slots) - allocation.lost
+        room = {slot for slot in working if len(allocation.at(slot)) < self.capacity}
+        waiting = []
+        for token in self.modes:
+            homes = allocation.homes(token)
+            at = {slot for slot in allocation.slots if token in allocation.at(slot)}
+            assert len({home.account for home in homes}) == len(homes) == self.copies[token]
+            assert len({slot.account for slot in at}) == len(at) <= len(homes)
+            assert at >= working.intersection(homes), "at home wherever that works"
+            assert at - working <= set(homes), "lost slots have no guests"
+            assert not (at - set(homes) and at >= set(homes)), "a guest has a home that it is away from"
+            if token in self.hand and len(homes) == 1:
+                assert homes[0].account == self.hand[token]
+            if len(at & working) < len(homes):
+                waiting.append(token)
+                away = [home for home in homes if home not in working]
+                # Which of the copies waits is not seen from outside. None of them may have had room.
+                if len(away) == len(homes) - len(at & working):
+                    for home in away:
+                        others = {slot.account for slot in (*homes, *at) if slot != home}
+                        assert not [slot for slot in room if slot.account not in others]
+        assert allocation.waiting == tuple(sorted(waiting))
+
+    def teardown(self) -> None:
+        """When everything is back, each is at home."""
+        if not hasattr(self, "allocation"):
+            return
+        for name in NAMES:
+            if name not in self.accounts:
+                self.call("add_account", name)
+        self.call("regain", self.allocation.slots)
+        assert self.allocation.waiting == ()
+        for token in self.modes:
+            assert set(where(self.allocation, token)) == set(self.allocation.homes(token))
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(
+    max_examples=300, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
