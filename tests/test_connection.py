@@ -21,7 +21,7 @@ from websockets.server import ServerProtocol
 
 import ingest.dial
 from ingest.connection import KiteConnection, StreamSettings
-from ingest.errors import SessionError
+from ingest.errors import CapacityError, SessionError
 from ingest.redact import Account
 from ingest.session import State
 from ingest.wire import Mode
@@ -547,3 +547,69 @@ async def test_the_token_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None
     assert [text for text in shown if CANARY[:12] in text] == []
     assert any(record.name.startswith("asyncio") for record in caplog.records), "everything was logged"
     assert not contexts
+
+
+# A server that lives and does not serve
+
+
+async def test_a_mode_that_is_not_kept_is_asked_for_again() -> None:
+    asked: list[Any] = []
+
+    async def handler(ws: ServerConnection) -> None:
+        async def stream() -> None:
+            while True:  # quote packets until the mode has been asked for twice
+                length = 184 if sum(one["a"] == "mode" for one in asked) > 1 else 44
+                packet = (408065).to_bytes(4, "big") + bytes(length - 4)
+                await ws.send(b"\x00\x01" + length.to_bytes(2, "big") + packet)
+                await asyncio.sleep(0.01)
+
+        streaming = asyncio.create_task(stream())
+        async for message in ws:
+            asked.append(json.loads(message))  # noqa: PERF401 (seen as it comes)
+        streaming.cancel()
+
+    settings = FAST.model_copy(update={"answer_seconds": 0.1})
+    async with broker(handler) as url, connected(url, settings) as (connection, sink):
+        await connection.subscribe([408065], Mode.FULL)
+        await sink.until(lambda sink: "asked again" in sink.names)
+        assert connection.stats().asked_again >= 1
+        async with asyncio.timeout(20):
+            while connection.stats().wrong_mode or len(asked) < 3:
+                await asyncio.sleep(0.01)
+        assert connection.stats().packets
+    assert asked[2] == {"a": "mode", "v": ["full", [408065]]}
+    event = next(event for event in sink.events if event["event"] == "asked again")
+    assert event["data"] == {"silent": [], "wrong_mode": [408065], "unwanted": []}
+
+
+async def test_a_server_that_sends_heartbeats_only_is_left_and_tried_again() -> None:
+    asked: list[list[Any]] = []
+
+    async def handler(ws: ServerConnection) -> None:
+        asked.append([])
+
+        async def beat() -> None:
+            while True:
+                await ws.send(b"\x00")
+                await asyncio.sleep(0.01)
+
+        beating = asyncio.create_task(beat())
+        async for message in ws:
+            asked[-1].append(json.loads(message))
+        beating.cancel()
+
+    settings = FAST.model_copy(update={"answer_seconds": 0.2, "stall_seconds": 0.1})
+    async with broker(handler) as url, connected(url, settings) as (connection, sink):
+        await connection.subscribe([408065])
+        await sink.until(lambda sink: "resumed" in sink.names)
+    closed = next(event for event in sink.events if event["event"] == "closed")
+    assert (closed["data"]["reason"], closed["data"]["by"]) == ("barren", "us")
+    assert {"a": "unsubscribe", "v": [408065]} in asked[0], "asked for anew before"
+
+
+async def test_more_instruments_than_a_connection_carries_are_refused() -> None:
+    connection = KiteConnection(ACCOUNT, 1, FAST, Sink())
+    await connection.subscribe(range(1, 3001))
+    with pytest.raises(CapacityError, match="3,001 instruments do not fit on a connection: 3,000 is the capacity"):
+        await connection.subscribe([3001])
+    assert len(connection.instruments) == 3000
