@@ -1,0 +1,57 @@
+"""The examples run as they are, against a simulator."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest.auth import KiteRest
+from ingest.redact import Account
+from tests.simulation import Simulation, simulation
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def market() -> Iterator[Simulation]:
+    with simulation(instruments=200, rate=50, steps_per_second=20) as running:
+        yield running
+
+
+async def run(market: Simulation, example: str, *arguments: str) -> str:
+    """What it prints, given some instruments that trade."""
+    async with KiteRest(market.api, Account("one", "key-one", "token-one")) as rest:
+        lines = (await rest.instruments()).decode().splitlines()[1:]
+    tokens = [line.split(",")[0] for line in lines if ",NSE,NSE" in line or "NFO-FUT" in line][:40]
+    environment = {
+        "KITE_API_KEY_1": "key-one",
+        "KITE_ACCESS_TOKEN_1": "token-one",
+        "KITE_API_KEY_2": "key-two",
+        "KITE_ACCESS_TOKEN_2": "token-two",
+    }
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / example), market.ws, *arguments, *tokens],
+        env=os.environ | environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "token-one" not in done.stdout + done.stderr
+    return done.stdout
+
+
+async def test_the_manager(market: Simulation) -> None:
+    text = await run(market, "manager.py")
+    assert text.count(" streams ") == 6
+    assert "healthy, 100 %" in text
+
+
+async def test_raw_frames(market: Simulation) -> None:
+    assert "bid" in await run(market, "raw_frames.py")
