@@ -16,7 +16,9 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     PlainValidator,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
@@ -25,6 +27,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from ingest.manager import ManagerSettings
+from ingest.redact import Account
 from ingest.wire import Mode
 from kitelake.configfile import ENV_DELIMITER, ENV_PREFIX, explain, explain_variable, read_document, unknown_variables
 from kitelake.errors import ConfigError
@@ -86,6 +89,23 @@ class AccountSection(_Section):
     name: Name
     api_key: Secret
     access_token: Secret
+    _token_file: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _remember_the_file(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Where the token came from: a file is read again when the token in it is refused."""
+        section = handler(given)
+        token = given.get("access_token") if isinstance(given, Mapping) else None
+        if isinstance(token, Mapping) and "file" in token:
+            section._token_file = path_of(token["file"], "a file")
+        return section
+
+    def account(self) -> Account:
+        """As capture uses it."""
+        account = Account(self.name, self.api_key.get_secret_value(), self._token_file or self.access_token)
+        account.replace_token(self.access_token)
+        return account
 
 
 class Select(_Section):
@@ -143,6 +163,13 @@ class InstrumentsSection(_Section):
     fetch_at: Annotated[dt.time, BeforeValidator(time_of_day)] = Field(default=dt.time(8, 35), description="IST")
 
 
+class MetricsSection(_Section):
+    """A page for Prometheus, over plain HTTP and open to whoever reaches it."""
+
+    port: int | None = Field(default=None, ge=0, le=65_535, description="null: no page; 0 takes a free one")
+    host: str = Field(default="127.0.0.1", min_length=1, description="the address to listen on")
+
+
 class LogSection(_Section):
     """Logs go to standard error."""
 
@@ -187,6 +214,7 @@ class Config(DataOption):
     capture: ManagerSettings = ManagerSettings()
     journal: JournalSection = JournalSection()
     instruments: InstrumentsSection = InstrumentsSection()
+    metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
 
     def secrets(self) -> list[str]:

@@ -6,6 +6,7 @@ writer drains it, and then everything that was received is in the tables.
 """
 
 import asyncio
+import contextlib
 import datetime as dt
 import json
 import secrets
@@ -18,15 +19,17 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 
-from ingest.auth import Account
 from ingest.errors import CapacityError
 from ingest.instruments import Instruments
 from ingest.manager import TickerManager
 from ingest.placement import place, slots_of
+from ingest.stats import Health
 from kitelake.child import Child
 from kitelake.config import Config
 from kitelake.errors import ConfigError, WriterError
+from kitelake.health import watch_health
 from kitelake.instruments import InstrumentKeeper
+from kitelake.metrics import serve_metrics
 from kitelake.plan import Plan, make_plan
 from kitelake.source import Source
 from storage.errors import JournalError, JournalSyncError, JournalWriteError
@@ -78,7 +81,7 @@ class Service:
         self.stream = stream_name(dt.datetime.now(dt.UTC), secrets.token_hex(3))
         self.plan: Plan | None = None
         self.finished = asyncio.Event()
-        self._accounts = [Account(a.name, a.api_key.get_secret_value(), a.access_token) for a in config.accounts]
+        self._accounts = [account.account() for account in config.accounts]
         self._keeper = InstrumentKeeper(layout, source.api, self._accounts)
         self._journal: JournalWriter | None = None
         self._manager: TickerManager | None = None
@@ -134,7 +137,8 @@ class Service:
             for mode, tokens in self.plan.by_mode().items():
                 await manager.subscribe(tokens, mode=mode)
             scheduler.start()
-            async with manager:
+            async with self._metrics(manager), manager:
+                keepers.append(asyncio.create_task(watch_health(manager.health, self._health_changed, stop)))
                 await stop.wait()
                 log.info("stopping: closing the sockets")
         finally:
@@ -147,6 +151,15 @@ class Service:
             await self._seal(journal)
             log.info("journal sealed: waiting for the writer", records=journal.records)
             await writer
+
+    def _metrics(self, manager: TickerManager) -> contextlib.AbstractAsyncContextManager[object]:
+        metrics = self.config.metrics
+        if metrics.port is None:
+            return contextlib.nullcontext()
+        return serve_metrics(manager, port=metrics.port, host=metrics.host)
+
+    def _health_changed(self, health: Health) -> None:
+        self._event("health", health.status, percent=health.percent, reasons=health.reasons)
 
     async def _flush(self) -> None:
         """Hand what has come to the operating system, every few milliseconds."""

@@ -1,5 +1,6 @@
 """config.yaml: the shipped file loads, and every mistake is named by its place, without its value."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ingest.tokens import Credentials
 from kitelake.cli import shipped_config
 from kitelake.config import Config, data_folder, load_config
 from kitelake.errors import ConfigError
@@ -165,6 +167,7 @@ def test_each_mistake_is_named_by_its_place(write: Writer, change: tuple[str, st
         ("journal:", r"journal: expected keys with values; allowed here: flush_milliseconds, sync_milliseconds, "),
         ("capture: 5", r"capture: expected keys with values; allowed here: .*, connections, "),
         ("capture: {connections: three}", r"capture\.connections: expected a whole number"),
+        ("metrics: {port: 70000}", r"metrics\.port: .*less than or equal to 65535"),
         ("log: {level: loud}", r"log\.level: must be 'debug', 'info', 'warning' or 'error'"),
     ],
 )
@@ -342,3 +345,21 @@ def test_the_data_folder_is_known_without_the_secrets(write: Writer) -> None:
     assert data_folder(path) == path.parent / "ticks"
     with pytest.raises(ConfigError, match="data: missing"):
         data_folder(write("accounts: []"))
+
+
+async def test_an_account_reads_its_token_file_again_when_the_token_is_refused(write: Writer, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.touch(mode=0o600)
+    path.write_text("canaryOld")
+    config = load_config(
+        write(shipped_config().replace("access_token: simulated-token-1", f"access_token: {{file: {path}}}"))
+    )
+    account = config.accounts[0].account()
+    credentials = Credentials(account, config.capture)
+    credentials.refuse(await credentials.token())
+    path.write_text("canaryNew")
+    async with asyncio.timeout(20):
+        await credentials.wait()
+    assert (await credentials.token()).get_secret_value() == "canaryNew"
+    await credentials.close()
+    assert config.accounts[1].account().token_source is None

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 PATH_IN_CODE = re.compile(r"`((?:storage|ingest|queries|kitelake|tests|benchmarks|docs|examples)/[\w/.]+)`")
-OPTION_IN_CODE = re.compile(r"`(journal|capture|instruments|simulator|kite|log)\.(\w+)`")
+OPTION_IN_CODE = re.compile(r"`(journal|capture|instruments|simulator|kite|log|metrics)\.(\w+)`")
 COMMAND_IN_CODE = re.compile(r"`kitelake (\w+)")
 
 

@@ -35,8 +35,8 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "queries": [{"errors", "tail"}, {"result"}, {"lake"}],
     "kitelake": [
-        {"errors", "values", "logs", "child", "datafolder"},
-        {"configfile", "secrets"},
+        {"errors", "values", "logs", "child", "datafolder", "compat"},
+        {"configfile", "health", "metrics", "secrets"},
         {"config", "instruments", "writer", "show"},
         {"plan", "source"},
         {"service"},
