@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ingest.allocation import Allocation, Moved
 from ingest.errors import CapacityError, InstrumentError
-from ingest.placement import Slot, Strategy, fits, slots_of
+from ingest.placement import Slot, Strategy, fits, place, slots_of
 from ingest.wire import Mode
 
 LTP, QUOTE, FULL = Mode.LTP, Mode.QUOTE, Mode.FULL
@@ -133,12 +133,20 @@ def test_copies_without_room_are_refused() -> None:
     assert allocation.placement() == {ONE: {1: FULL, 3: FULL}, TWO: {1: FULL, 2: FULL}}
 
 
+def test_places_of_further_copies_are_counted() -> None:
+    allocation = Allocation(["one", "two", "three"], connections=1, capacity=1)
+    allocation.subscribe([1, 2], LTP)
+    with pytest.raises(CapacityError, match="there is room for 0, 1 are too many") as caught:
+        allocation.subscribe([1], LTP, copies=3)
+    assert (caught.value.wanted, caught.value.capacity) == (4, 3)
+
+
 def test_a_copy_that_serves_is_not_the_one_removed() -> None:
     allocation = Allocation(["one", "two"], connections=1)
     allocation.subscribe([1], LTP, copies=2)
     allocation.lose([ONE])
     allocation.subscribe([1], LTP, copies=1)
-    assert (allocation.placement(), allocation.waiting) == ({TWO: {1: LTP}}, ())
+    assert (allocation.homes(1), allocation.placement(), allocation.waiting) == ((TWO,), {TWO: {1: LTP}}, ())
 
 
 @pytest.mark.parametrize(
@@ -289,7 +297,7 @@ def test_no_accounts_at_first() -> None:
 
 
 def test_instruments_of_a_lost_slot_are_guests_until_it_is_back() -> None:
-    allocation = Allocation(["one", "two", "three"], connections=1, capacity=3)
+    allocation = Allocation(["one", "two", "three"], connections=1, capacity=4)
     allocation.subscribe([1, 2, 3, 4, 5, 6], FULL)
     before = state(allocation)
     assert allocation.lose([ONE]) == Moved((1, 4), ())
@@ -366,16 +374,17 @@ def test_copies_stay_on_their_account_if_that_is_possible() -> None:
 
 def test_what_was_placed_by_hand_stays_on_its_account_if_it_can() -> None:
     allocation = Allocation(["one", "two"], connections=2, capacity=1)
-    allocation.subscribe([1], LTP, account="one", connection=1)
+    home = Slot("one", 2)
+    allocation.subscribe([1], LTP, account="one", connection=2)
+    allocation.lose([home])
+    assert where(allocation, 1) == [ONE]
     allocation.lose([ONE])
-    assert where(allocation, 1) == [Slot("one", 2)]
-    allocation.lose([Slot("one", 2)])
     assert where(allocation, 1) == [TWO]
     allocation.subscribe([1], FULL, account="one")
-    assert where(allocation, 1) == [TWO], "its home is there already"
+    assert (where(allocation, 1), allocation.homes(1)) == ([TWO], (home,)), "its home is there already"
     allocation.subscribe([1], FULL, account="two")
     assert (where(allocation, 1), allocation.homes(1)) == ([TWO], (TWO,)), "a guest does not move to be at home"
-    allocation.regain([ONE])
+    allocation.regain([home])
     assert where(allocation, 1) == [TWO]
 
 
@@ -584,6 +593,12 @@ class Machine(RuleBasedStateMachine):
         each = copies or (2 if self.strategy is Strategy.REDUNDANT and account is None else 1)
         simple = len(new) == len(set(tokens)) or (account is None and copies is None)
         fitting = fits(len(new), rooms.values(), each)
+        expected = None
+        if not self.allocation.lost and simple and fitting == len(new):
+            # From scratch: beside what is there, which has its new mode.
+            beside = {slot: {old: mode if old in tokens else was for old, was in held[slot].items()} for slot in slots}
+            spread = dict.fromkeys(new, mode)
+            expected = place(spread, slots, capacity=self.capacity, placed=beside, strategy=self.strategy, copies=each)
         options = {"account": account, "connection": connection, "copies": copies, "priority": priority}
         try:
             left = self.call("subscribe", tokens, mode, **options, leave_out=leave_out)
@@ -597,6 +612,9 @@ class Machine(RuleBasedStateMachine):
             assert unknown or beyond or (account is None and self.strategy is Strategy.MANUAL)
             return
         assert leave_out or not left
+        if expected is not None:
+            for slot in slots:
+                assert set(self.allocation.at(slot)) - set(held[slot]) == set(expected.get(slot, ()))
         assert len(left) == len(set(left))
         removed = [token for token in left if token not in tokens]
         assert all(self.priorities[token] > priority for token in removed)

@@ -55,3 +55,10 @@ async def test_the_manager(market: Simulation) -> None:
 
 async def test_raw_frames(market: Simulation) -> None:
     assert "bid" in await run(market, "raw_frames.py")
+
+
+async def test_callbacks(market: Simulation) -> None:
+    lines = (await run(market, "callbacks.py")).splitlines()
+    assert len(lines) > 20
+    assert " full " in lines[-2]
+    assert lines[-1].startswith("closed: 1000")

@@ -240,6 +240,15 @@ def test_further_copies_go_where_none_is() -> None:
     assert fills == {slots[0]: Fill(3, 382), slots[1]: Fill(2, 196), slots[2]: Fill(3, 558)}
 
 
+def test_further_copies_go_where_the_most_room_is() -> None:
+    slots = slots_of(["one", "two", "three"], 1)
+    fills = {slots[0]: Fill(1, 10), slots[1]: Fill(1, 186), slots[2]: Fill(2, 20)}
+    further = dict.fromkeys([1, 2, 3], Further(1, {"one"}))
+    assert place_further(further, Mode.LTP, fills.copy(), capacity=4) == ({slots[1]: [1, 3], slots[2]: [2]}, set())
+    late = place_further(further, Mode.LTP, fills.copy(), capacity=4, last=[slots[1]])
+    assert late == ({slots[2]: [1, 2], slots[1]: [3]}, set())
+
+
 def test_copies_that_do_not_fit_are_refused_with_numbers() -> None:
     instruments = dict.fromkeys(range(1, 6), Mode.LTP)
     with pytest.raises(CapacityError) as caught:
