@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from functools import partial
-from operator import index
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -34,7 +33,7 @@ from ingest.hub import BufferSettings, Hub
 from ingest.placement import MAX_INSTRUMENTS
 from ingest.receiver import Receiver, Sink, Traffic
 from ingest.redact import Account, RedactingLogger
-from ingest.session import Action, Failure, Input, Message, Reason, Session, State, classify
+from ingest.session import Action, Failure, Input, Message, Reason, Session, State, as_mode, as_token, classify
 from ingest.stats import ConnectionStats
 from ingest.tokens import Credentials
 from ingest.watch import Watch, WatchSettings
@@ -116,7 +115,7 @@ class KiteConnection(Feeds):
         self._ws_url = check_ws_url(ws_url)
         self._credentials = credentials if credentials is not None else Credentials(account, self.settings)
         self._owns_credentials = credentials is None
-        self._changed = changed
+        self._tell = changed
         self._channel = hub.channel(account.name, number)
         self._frames: list[bytes] = []
         if not self.settings.raw_only:
@@ -187,7 +186,11 @@ class KiteConnection(Feeds):
             self._task = asyncio.create_task(self._run(), name=f"kitelake {self.account.name}/{self.number}")
 
     async def want(self, instruments: Mapping[int, Mode]) -> None:
-        """Stream these (token -> mode) and no others from now on; only the difference is sent."""
+        """Stream these (token -> mode) and no others from now on; only the difference is sent.
+
+        Raises InstrumentError or CapacityError, with nothing changed, for what is no token or mode, or too many.
+        """
+        instruments = {as_token(token): as_mode(mode) for token, mode in instruments.items()}
         if len(instruments) > MAX_INSTRUMENTS:
             raise CapacityError(
                 f"{len(instruments):,} instruments do not fit on a connection: {MAX_INSTRUMENTS:,} is the capacity",
@@ -200,9 +203,10 @@ class KiteConnection(Feeds):
     async def subscribe(self, tokens: Iterable[int], mode: Mode = Mode.QUOTE) -> None:
         """Stream these instruments in this mode from now on, also after reconnects. Sent at once when connected.
 
-        Raises CapacityError, with nothing sent, for more than 3000 in all.
+        Raises InstrumentError for what is no token or mode, CapacityError for more than 3000 in all; nothing is sent
+        then.
         """
-        await self.want(dict(self.session.wanted) | dict.fromkeys(map(index, tokens), mode))
+        await self.want(dict(self.session.wanted) | dict.fromkeys(map(as_token, tokens), mode))
 
     async def unsubscribe(self, tokens: Iterable[int]) -> None:
         """Stream these no more; unknown ones are ignored."""
@@ -237,7 +241,7 @@ class KiteConnection(Feeds):
         try:
             while True:
                 delay = self._ended(await self._live())
-                self._changed(self)
+                self._changed()
                 if self.session.state is State.UNAUTHORIZED:
                     await self._credentials.wait()
                 elif delay is not None:
@@ -307,7 +311,13 @@ class KiteConnection(Feeds):
         self._look()
         if not self.settings.raw_only:
             self._check_later()
-        self._changed(self)
+        self._changed()
+
+    def _changed(self) -> None:
+        try:
+            self._tell(self)
+        except Exception as error:  # whoever is told must not end the connection
+            log.error("%s/%d: %s: %s", self.account.name, self.number, type(error).__name__, error)
 
     def _look(self) -> None:
         """Is the peer alive? Looks again at the earliest moment at which it may count as dead."""

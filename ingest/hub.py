@@ -232,12 +232,14 @@ class Hub:
         self._channels: list[tuple[str, int]] = []
         self._inner: list[int] = []
         self._taps: list[Callable[[bytes], None] | None] = []
-        self._buffers: list[Buffer] = []
+        self._buffers: tuple[Buffer, ...] = ()  # replaced, never changed: a feed may be collected while one is filled
         self._closed = False
         self._latencies: dict[tuple[str, int], Latencies] = {}
 
     def channel(self, account: str, connection: int) -> int:
         """The number under which records of this connection are appended."""
+        if (account, connection) in self._channels:  # an account that has come back
+            return self._channels.index((account, connection))
         self._channels.append((account, connection))
         self._inner.append(self._sink.channel(account, connection) if self._sink is not None else 0)
         self._taps.append(None)
@@ -257,7 +259,7 @@ class Hub:
             account, connection = self._channels[channel]
             record = Record(kind, account, connection, received_at_ns, time.monotonic(), payload)
             for buffer in self._buffers:
-                if buffer.wants(kind, account, connection):
+                if not buffer.closed and buffer.wants(kind, account, connection):
                     buffer.put(record)
 
     def feed(
@@ -272,15 +274,13 @@ class Hub:
     ) -> Feed[T]:
         """A feed of records of these kinds, of all accounts and connections or of one. Collects from now on."""
         buffer = Buffer(settings, kinds, account, connection)
-        if self._closed:
-            buffer.close()
-        self._buffers.append(buffer)
+        buffer.closed = self._closed
+        self._buffers = (*self._buffers, buffer)
         return Feed(self, buffer, convert, most_bytes)
 
     def remove(self, buffer: Buffer) -> None:
         """Fill this buffer no more."""
-        if buffer in self._buffers:
-            self._buffers.remove(buffer)
+        self._buffers = tuple(one for one in self._buffers if one is not buffer)
 
     def handed_over(self, records: list[Record]) -> None:
         """Note how long these waited for their consumer."""
@@ -303,12 +303,14 @@ class Hub:
         return total
 
     def open(self) -> None:
-        """Feeds that are made from now on go on until the next `close`."""
+        """Feeds that were made since the last `close`, and from now on, go on until the next one."""
         self._closed = False
+        for buffer in self._buffers:
+            buffer.closed = False
 
     def close(self) -> None:
         """End every feed behind what it holds."""
         self._closed = True
         for buffer in self._buffers:
             buffer.close()
-        self._buffers.clear()
+        self._buffers = ()

@@ -14,25 +14,23 @@ import random as chance
 from collections.abc import Callable, Iterable, Mapping
 from operator import index
 from types import TracebackType
-from typing import Final, Self, SupportsIndex
+from typing import Self
 
 from pydantic import Field
 
 from ingest.allocation import Allocation, Moved
 from ingest.connection import KiteConnection, StreamSettings
 from ingest.dial import WS_URL, check_ws_url
-from ingest.errors import AuthError, InstrumentError
+from ingest.errors import AuthError
 from ingest.feeds import Feeds
 from ingest.hub import Hub
 from ingest.placement import MAX_CONNECTIONS, MAX_INSTRUMENTS, Slot, Strategy
 from ingest.receiver import Sink
 from ingest.redact import Account, Token
-from ingest.session import Reason, State
+from ingest.session import Reason, State, as_mode, as_token
 from ingest.stats import Health, ManagerStats, health_of
 from ingest.tokens import Credentials
 from ingest.wire import Mode
-
-MAX_TOKEN: Final = 2**32 - 1
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +81,7 @@ class TickerManager(Feeds):
         self._ws_url = check_ws_url(ws_url)
         self._random = random
         self._running = False
+        self._turning = asyncio.Lock()  # starting and stopping, one after the other
         self._updates: set[asyncio.Task[None]] = set()
         accounts = list(accounts)
         names = [account.name for account in accounts]
@@ -113,19 +112,23 @@ class TickerManager(Feeds):
 
     async def start(self) -> None:
         """Begin to connect; does not wait for it. Safe to call twice."""
-        self._running = True
-        self._hub.open()
-        for connection in self._connections.values():
-            connection.start()
+        async with self._turning:
+            self._running = True
+            self._hub.open()
+            for connection in self._connections.values():
+                connection.start()
 
     async def stop(self) -> None:
         """Close every connection, all at once, within about `close_timeout_seconds`, and end every iterator behind what
         it holds. Safe to call twice."""
-        self._running = False
-        await asyncio.gather(*(connection.close() for connection in self._connections.values()))
-        await asyncio.gather(*(credentials.close() for credentials in self._credentials.values()))
-        await asyncio.gather(*self._updates)
-        self._hub.close()
+        async with self._turning:
+            self._running = False
+            try:
+                await asyncio.gather(*(connection.close() for connection in self._connections.values()))
+                await asyncio.gather(*(credentials.close() for credentials in self._credentials.values()))
+                await asyncio.gather(*self._updates)
+            finally:
+                self._hub.close()
 
     async def subscribe(
         self,
@@ -148,12 +151,12 @@ class TickerManager(Feeds):
         then nothing changes.
         """
         left_out = self._allocation.subscribe(
-            map(_token, tokens),
-            mode if mode is not None else self.settings.default_mode,
+            map(as_token, tokens),
+            as_mode(mode) if mode is not None else self.settings.default_mode,
             account=account,
             connection=connection,
             copies=copies,
-            priority=priority,
+            priority=index(priority),
             leave_out=leave_out,
         )
         await self._apply()
@@ -161,7 +164,7 @@ class TickerManager(Feeds):
 
     async def set_mode(self, tokens: Iterable[int], mode: Mode) -> None:
         """Change the mode of instruments that are streamed. Raises InstrumentError when one of them is not."""
-        self._allocation.set_mode(tokens, mode)
+        self._allocation.set_mode(tokens, as_mode(mode))
         await self._apply()
 
     async def unsubscribe(self, tokens: Iterable[int]) -> None:
@@ -217,8 +220,10 @@ class TickerManager(Feeds):
 
     def health(self) -> Health:
         """How the connections stand, with reasons in words. Recovers when the cause is gone."""
-        notes = [f"{len(self.waiting):,} instruments wait for room on another connection"] if self.waiting else []
-        return health_of(self.stats().connections, notes)
+        waiting = self.waiting
+        notes = [f"{len(waiting):,} instruments wait for room on another connection"] if waiting else []
+        somewhere = {token for there in self.placement().values() for token in there} if waiting else set()
+        return health_of(self.stats().connections, notes, nowhere=sum(token not in somewhere for token in waiting))
 
     def _take_on(self, account: Account) -> None:
         if not account.access_token.get_secret_value() and account.token_source is None:
@@ -275,13 +280,3 @@ class TickerManager(Feeds):
             update = asyncio.ensure_future(self._apply())
             self._updates.add(update)
             update.add_done_callback(self._updates.discard)
-
-
-def _token(value: SupportsIndex) -> int:
-    try:
-        number = index(value)
-    except TypeError:
-        number = 0
-    if not 0 < number <= MAX_TOKEN:
-        raise InstrumentError(f"got {value!r} as an instrument token, expected a whole number from 1 to {MAX_TOKEN}")
-    return number

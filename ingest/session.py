@@ -24,16 +24,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import index
 from types import MappingProxyType
-from typing import Final
+from typing import Final, SupportsIndex
 
 from pydantic import BaseModel, ConfigDict, Field
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from ingest.errors import AuthError, SessionError
+from ingest.errors import AuthError, InstrumentError, SessionError
 from ingest.wire import Mode
 
 SLOW_JITTER: Final = 0.25  # a slow retry takes up to this share longer, so that connections do not return in step
 MAX_DOUBLINGS: Final = 30
+MAX_TOKEN: Final = 2**32 - 1
 
 
 class ConnectionSettings(BaseModel):
@@ -229,6 +230,25 @@ class Backoff:
         """A connection ended that had lived so long."""
         if lived_seconds >= self.settings.settled_seconds:
             self.attempts = 0
+
+
+def as_token(value: SupportsIndex) -> int:
+    """The value as an instrument token. Raises InstrumentError for what cannot be one."""
+    try:
+        number = 0 if isinstance(value, bool) else index(value)
+    except TypeError:
+        number = 0
+    if not 0 < number <= MAX_TOKEN:
+        raise InstrumentError(f"got {value!r} as an instrument token, expected a whole number from 1 to {MAX_TOKEN}")
+    return number
+
+
+def as_mode(value: str) -> Mode:
+    """The value as a mode. Raises InstrumentError for what is none."""
+    try:
+        return Mode(value)
+    except ValueError:
+        raise InstrumentError(f"got {value!r} as a mode, expected one of {', '.join(Mode)}") from None
 
 
 class Action(StrEnum):

@@ -118,10 +118,10 @@ class Health:
     reasons: tuple[str, ...]
 
 
-def health_of(connections: Sequence[ConnectionStats], notes: Sequence[str] = ()) -> Health:
-    """What the numbers mean; `notes` are further reasons of the caller's."""
+def health_of(connections: Sequence[ConnectionStats], notes: Sequence[str] = (), *, nowhere: int = 0) -> Health:
+    """What the numbers mean; `notes` are further reasons, `nowhere` counts wanted instruments on no connection."""
     reasons = []
-    wanted = sum(one.instruments for one in connections)
+    wanted = nowhere + sum(one.instruments for one in connections)
     serving = 0
     for one in connections:
         name = f"{one.account}/{one.connection}"

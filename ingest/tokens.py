@@ -24,7 +24,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from ingest.errors import AuthError
-from ingest.redact import Account, Token
+from ingest.redact import Account, Token, TokenSource
 from ingest.session import ConnectionSettings
 
 FILE_POLL_SECONDS: Final = 1.0
@@ -49,14 +49,19 @@ class Credentials:
         return self._refused is not None
 
     async def token(self) -> SecretStr:
-        """The token for a handshake. Raises AuthError, with nothing sent, if there is none or it was refused."""
+        """The token for a handshake. Raises AuthError, with nothing sent, if there is none or it was refused.
+
+        Without one so far, it waits up to `open_timeout_seconds` for the account's source.
+        """
         if not self.account.access_token.get_secret_value() and not self.refused:
+            self._refused = ""
+        if self._refused == "" and self.account.token_source is not None:
+            self._ask()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.open_timeout_seconds):
-                    await self._ask_source()
+                    await self._changed.wait()
         token = self.account.access_token
         if not token.get_secret_value():
-            self._refused = ""
             raise AuthError(f"account {self.account.name} has no access token: log in first")
         if token.get_secret_value() == self._refused:
             raise AuthError(f"the access token of account {self.account.name} was refused: log in anew")
@@ -83,8 +88,7 @@ class Credentials:
         """Until there is a token that was not refused, or the refused one may be tried again."""
         if self._refused is None:
             return
-        if self._asking is None and self.account.token_source is not None:
-            self._asking = asyncio.create_task(self._keep_asking(), name=f"kitelake token of {self.account.name}")
+        self._ask()
         try:
             async with asyncio.timeout(self._settings.token_retry_seconds):
                 await self._changed.wait()
@@ -103,6 +107,11 @@ class Credentials:
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def _ask(self) -> None:
+        """Have the source asked until there is a token: by one task, since a login may replace the one before."""
+        if self._asking is None and self.account.token_source is not None:
+            self._asking = asyncio.create_task(self._keep_asking(), name=f"kitelake token of {self.account.name}")
+
     async def _keep_asking(self) -> None:
         source = self.account.token_source
         pause = FILE_POLL_SECONDS if isinstance(source, Path) else self._settings.slow_retry_seconds
@@ -115,24 +124,37 @@ class Credentials:
     async def _ask_source(self) -> None:
         """Take over what the source has, if it has something; say once what keeps it from giving."""
         source = self.account.token_source
-        if source is None:
-            return
-        given: Token | None
+        assert source is not None
+        before = self.account.access_token
         try:
-            if isinstance(source, Path):
-                given = await asyncio.to_thread(read_secret_file, source)
-            else:
-                answer = source()
-                given = await answer if inspect.isawaitable(answer) else answer
-        except Exception as error:  # a function of the user's: whatever it raises, the others go on
+            given = await _given_by(source)
+        except (Exception, asyncio.CancelledError) as error:  # whatever a user's function raises, the others go on
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
             complaint = self.account.redactor()(f"{type(error).__name__}: {error}")
             if complaint != self._complaint:
                 log.warning("no access token for account %s: %s", self.account.name, complaint)
             self._complaint = complaint
             return
         self._complaint = ""
-        if given:
+        if given and self.account.access_token == before:  # else somebody was quicker
             self.replace(given)
+
+
+async def _given_by(source: TokenSource) -> Token | None:
+    """What the source has at this moment. Raises whatever it raises, and TypeError for what is no token."""
+    if isinstance(source, Path):
+        return await asyncio.to_thread(read_secret_file, source)
+    if inspect.iscoroutinefunction(source):
+        answer = await source()
+    else:  # it may block
+        answer = await asyncio.to_thread(source)
+        if inspect.isawaitable(answer):
+            answer = await answer
+    if not isinstance(answer, str | SecretStr | None):
+        raise TypeError(f"the function gave a {type(answer).__name__}, expected a str, a SecretStr or None")
+    return answer
 
 
 def read_secret_file(path: Path) -> str:

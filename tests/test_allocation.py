@@ -118,6 +118,14 @@ def test_copies_are_added_and_removed() -> None:
     assert allocation.placement() == {ONE: {1: FULL}, TWO: {2: LTP}}
 
 
+def test_a_copy_that_is_removed_weighs_nothing() -> None:
+    allocation = Allocation(["one", "two"], connections=1)
+    allocation.subscribe([1], FULL, copies=2)
+    allocation.subscribe([2], LTP, account="two")
+    allocation.subscribe([1, 3], FULL, copies=1)
+    assert allocation.placement() == {ONE: {1: FULL}, TWO: {2: LTP, 3: FULL}}
+
+
 def test_copies_without_room_are_refused() -> None:
     allocation = Allocation(["one", "two"], connections=1, capacity=2)
     allocation.subscribe([1, 2, 3], LTP)
@@ -180,6 +188,8 @@ def test_set_mode() -> None:
     )
     allocation.set_mode(iter([2]), FULL)
     assert allocation.placement() == {ONE: {1: LTP}, TWO: {2: FULL}}
+    allocation.subscribe([3, 4], LTP)
+    assert list(allocation.at(ONE)) == [1, 3, 4], "the load counts the new mode"
 
 
 def test_unsubscribe_frees_the_places() -> None:

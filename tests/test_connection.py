@@ -21,7 +21,7 @@ from websockets.server import ServerProtocol
 
 import ingest.dial
 from ingest.connection import KiteConnection, StreamSettings
-from ingest.errors import CapacityError, SessionError
+from ingest.errors import CapacityError, InstrumentError, SessionError
 from ingest.redact import Account
 from ingest.session import State
 from ingest.wire import Mode
@@ -613,3 +613,27 @@ async def test_more_instruments_than_a_connection_carries_are_refused() -> None:
     with pytest.raises(CapacityError, match="3,001 instruments do not fit on a connection: 3,000 is the capacity"):
         await connection.subscribe([3001])
     assert len(connection.instruments) == 3000
+
+
+@pytest.mark.parametrize("wrong", [-1, 0, 2**32, True, "408065", None])
+async def test_what_cannot_be_a_token_is_refused_and_nothing_changes(wrong: Any) -> None:
+    connection = KiteConnection(ACCOUNT, 1, FAST, Sink())
+    with pytest.raises(InstrumentError, match="as an instrument token"):
+        await connection.subscribe([408065, wrong])
+    with pytest.raises(InstrumentError, match="got 'junk' as a mode, expected one of ltp, quote, full"):
+        await connection.subscribe([408065], "junk")  # type: ignore[arg-type]
+    assert dict(connection.instruments) == {}
+    await connection.subscribe([408065], "full")  # type: ignore[arg-type]
+    assert connection.instruments[408065] is Mode.FULL
+
+
+async def test_whoever_is_told_of_changes_cannot_end_the_connection() -> None:
+    def told(_: KiteConnection) -> None:
+        raise RuntimeError("a fault of the listener's")
+
+    async with broker(wait_closed) as url:
+        connection = KiteConnection(ACCOUNT, 1, FAST, sink := Sink(), ws_url=url, changed=told)
+        connection.start()
+        await sink.until(lambda sink: "connected" in sink.names)
+        assert connection.stats().connected
+        await connection.close()

@@ -218,7 +218,7 @@ async def test_what_is_closed_or_forgotten_collects_nothing_more() -> None:
     assert len(hub._buffers) == 1
     del forgotten
     gc.collect()
-    assert hub._buffers == []
+    assert not hub._buffers
 
 
 async def test_closing_ends_every_iterator_behind_what_it_holds_and_opening_begins_anew() -> None:
@@ -239,6 +239,22 @@ async def test_closing_ends_every_iterator_behind_what_it_holds_and_opening_begi
 
 async def _collect(feed: Any) -> list[object]:
     return [item async for item in feed]
+
+
+async def test_a_feed_that_is_made_while_all_is_closed_begins_with_the_next_opening() -> None:
+    hub, both, one, _ = feeds()
+    hub.close()
+    feed = both.frames()
+    hub.append(Kind.BINARY, one, NINE_NS, LTP)
+    hub.open()
+    hub.append(Kind.BINARY, one, NINE_NS + 1, LTP)
+    hub.close()
+    assert await _collect(feed) == [Frame("one", 1, NINE_NS + 1, LTP)]
+
+
+def test_a_channel_that_comes_back_has_its_number() -> None:
+    hub = Hub()
+    assert [hub.channel("one", 1), hub.channel("one", 2), hub.channel("one", 1)] == [0, 1, 0]
 
 
 async def test_a_consumer_that_never_waits_lets_the_others_run() -> None:

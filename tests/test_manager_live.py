@@ -231,6 +231,24 @@ async def test_accounts_come_and_go() -> None:
             await manager.remove_account("three")
 
 
+async def test_without_any_account_nothing_comes_and_that_is_critical() -> None:
+    async with running(instruments=100, rate=20) as simulator, managing(simulator, one()) as manager:
+        await manager.subscribe(tokens_of(simulator)[:20])
+        await manager.remove_account("one")
+        assert (manager.health().status, manager.health().percent) == (Status.CRITICAL, 0.0)
+        await manager.add_account(one())
+        await until(lambda: manager.health().status is Status.HEALTHY)
+
+
+async def test_starting_while_it_stops_starts_it_behind_the_stop() -> None:
+    async with running(instruments=100, rate=20) as simulator, managing(simulator, one()) as manager:
+        await manager.subscribe(tokens_of(simulator)[:20])
+        await until(lambda: manager.stats().total.connected == 3)
+        await asyncio.gather(manager.stop(), manager.start())
+        await until(lambda: manager.stats().total.connected == 3)
+        await anext(manager.frames())
+
+
 async def test_redundant_instruments_come_on_two_accounts() -> None:
     async with (
         running(instruments=200, rate=20) as simulator,

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,73 @@ def test_a_file_that_holds_no_secret_is_refused(tmp_path: Path, text: str, mode:
     path.chmod(mode)
     with pytest.raises(ValueError, match=problem):
         read_secret_file(path)
+
+
+async def test_a_function_is_asked_by_one_task_whoever_needs_a_token() -> None:
+    running = most = 0
+
+    async def source() -> str:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.02)
+        running -= 1
+        return "canaryNew"
+
+    credentials = Credentials(Account("one", "key", source), SETTINGS)
+    assert await asyncio.gather(*(credentials.token() for _ in range(3))) == [NEW] * 3
+    assert most == 1
+    await credentials.close()
+
+
+@pytest.mark.parametrize("nonsense", [7, b"canaryNew", ["canaryNew"], asyncio.CancelledError()])
+async def test_nonsense_from_a_function_is_told_and_it_is_asked_again(
+    nonsense: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = [nonsense, "canaryNew"]
+
+    def source() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer  # type: ignore[return-value]
+
+    credentials = Credentials(Account("one", "key", source), SETTINGS)
+    assert await credentials.token() == NEW
+    assert caplog.records
+    assert "canary" not in caplog.text
+    await credentials.close()
+
+
+async def test_a_function_that_blocks_does_not_stop_the_loop() -> None:
+    free = threading.Event()
+
+    def source() -> str:
+        assert free.wait(20)
+        return "canaryNew"
+
+    credentials = Credentials(Account("one", "key", source), SETTINGS)
+    asking = asyncio.create_task(credentials.token())
+    await asyncio.sleep(0.02)
+    free.set()  # which a blocked loop would never come to
+    assert await asking == NEW
+    await credentials.close()
+
+
+async def test_a_late_answer_of_a_function_does_not_replace_a_newer_token() -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def source() -> str:
+        asked.set()
+        await answer.wait()
+        return "canaryOld"
+
+    credentials = Credentials(Account("one", "key", source), SETTINGS)
+    waiting = asyncio.create_task(credentials.token())
+    await asked.wait()
+    credentials.replace(NEW)
+    answer.set()
+    assert await waiting == NEW
+    await asyncio.sleep(0.02)
+    assert await credentials.token() == NEW
+    await credentials.close()
