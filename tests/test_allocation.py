@@ -1,6 +1,5 @@
 """Allocation: within the limits, nothing lost or streamed twice, and nothing moves that need not, whatever happens."""
 
-import time
 from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
@@ -488,33 +487,24 @@ def test_names_of_accounts() -> None:
 # At full size.
 
 
-def seconds(call: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    call()
-    return time.perf_counter() - begin
-
-
 def test_full_house_in_one_call() -> None:
     allocation = Allocation(["one", "two"])
-    took = seconds(lambda: allocation.subscribe(range(1, 18_001), FULL))
+    allocation.subscribe(range(1, 18_001), FULL)
     assert {slot: len(there) for slot, there in allocation.placement().items()} == dict.fromkeys(allocation.slots, 3000)
     assert allocation.free == 0
-    assert took < 0.5
 
 
-def test_single_calls_cost_the_same_at_any_size() -> None:
+def test_a_full_house_of_which_half_is_lost_and_comes_back() -> None:
     allocation = Allocation(["one", "two"])
     allocation.subscribe(range(1, 10_001), FULL)
-
-    def each(call: Callable[[list[int]], object], tokens: Iterable[int]) -> float:
-        return seconds(lambda: [call([token]) for token in tokens])
-
-    assert each(lambda tokens: allocation.subscribe(tokens, LTP), range(10_001, 11_001)) < 2
-    allocation.subscribe(range(11_001, 18_001), LTP)
-    assert seconds(lambda: allocation.lose(slots_of(["one"]))) < 1
+    for token in range(10_001, 18_001):
+        allocation.subscribe([token], LTP)
+    before = allocation.placement()
+    allocation.lose(slots_of(["one"]))
     assert len(allocation.waiting) == 9000
-    assert each(allocation.unsubscribe, range(1, 1001)) < 2
-    assert seconds(lambda: allocation.regain(slots_of(["one"]))) < 1
+    allocation.regain(slots_of(["one"]))
+    assert allocation.waiting == ()
+    assert allocation.placement() == before
 
 
 # Everything in any order.

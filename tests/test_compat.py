@@ -21,23 +21,6 @@ from tests.simulation import Simulation, simulation
 from tests.wire_strategies import frame_of, random_frame
 
 SECONDS = 20.0
-ZONES = ("UTC", "Asia/Kolkata", "America/New_York")
-
-
-@pytest.fixture(scope="module")
-def official() -> Any:
-    from kiteconnect import KiteTicker
-
-    return KiteTicker("key", "token")
-
-
-@pytest.fixture(params=ZONES)
-def host_zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("TZ", request.param)
-    time.tzset()
-    yield request.param
-    monkeypatch.undo()
-    time.tzset()
 
 
 # ── the dictionaries ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -18,7 +18,6 @@ NCO was one until version 5: the client now divides by 10,000, as we do.
 """
 
 import struct
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from random import Random
@@ -28,24 +27,6 @@ import pytest
 
 from ingest.wire import decode_frames, decode_frames_with_report, divisor_of
 from tests.wire_strategies import LENGTHS, SEGMENTS, frame_of, random_frame, random_packet
-
-ZONES = ("UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kiritimati")
-
-
-@pytest.fixture(scope="module")
-def official() -> Any:
-    from kiteconnect import KiteTicker
-
-    return KiteTicker("key", "token")
-
-
-@pytest.fixture(params=ZONES)
-def host_zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("TZ", request.param)
-    time.tzset()
-    yield request.param
-    monkeypatch.undo()
-    time.tzset()
 
 
 def as_official(row: dict[str, Any]) -> dict[str, Any]:
