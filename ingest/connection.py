@@ -347,7 +347,10 @@ class KiteConnection(Feeds):
     def _look_into_frames(self) -> None:
         if self._frames:
             frames, self._frames = self._frames, []
-            self.watch.frames(frames, time.monotonic())
+            try:
+                self.watch.frames(frames, time.monotonic())
+            except Exception as error:  # called from inside of the read: what only looks must not end the socket
+                log.error("%s/%d: frames were not looked into: %r", self.account.name, self.number, error)
 
     def _check_later(self) -> None:
         pause = min(CHECK_SECONDS, self.settings.answer_seconds / 4, self.settings.stall_seconds / 4)

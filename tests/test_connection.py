@@ -637,3 +637,20 @@ async def test_whoever_is_told_of_changes_cannot_end_the_connection() -> None:
         await sink.until(lambda sink: "connected" in sink.names)
         assert connection.stats().connected
         await connection.close()
+
+
+async def test_a_watch_that_fails_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of the watch")
+
+    monkeypatch.setattr("ingest.watch.Watch.frames", fail)
+
+    async def handler(ws: ServerConnection) -> None:
+        for _ in range(600):
+            await ws.send(b"\x00")
+        await ws.wait_closed()
+
+    async with broker(handler) as url, connected(url) as (connection, sink):
+        await sink.until(lambda sink: len(sink.frames) == 600)
+        assert connection.stats().connected
+    assert sink.names == ["connected", "closed"]
