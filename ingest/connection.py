@@ -82,6 +82,16 @@ class StreamSettings(WatchSettings, BufferSettings):
     """How a connection behaves, and how far its consumers may fall behind. Checked when made."""
 
 
+def check_room(instruments: int) -> None:
+    """Raises CapacityError for more instruments than one connection carries."""
+    if instruments > MAX_INSTRUMENTS:
+        raise CapacityError(
+            f"{instruments:,} instruments do not fit on a connection: {MAX_INSTRUMENTS:,} is the capacity",
+            wanted=instruments,
+            capacity=MAX_INSTRUMENTS,
+        )
+
+
 class KiteConnection(Feeds):
     """One connection of one account: `start`, `subscribe`, read, `close`; reconnects by itself until closed.
 
@@ -191,12 +201,7 @@ class KiteConnection(Feeds):
         Raises InstrumentError or CapacityError, with nothing changed, for what is no token or mode, or too many.
         """
         instruments = {as_token(token): as_mode(mode) for token, mode in instruments.items()}
-        if len(instruments) > MAX_INSTRUMENTS:
-            raise CapacityError(
-                f"{len(instruments):,} instruments do not fit on a connection: {MAX_INSTRUMENTS:,} is the capacity",
-                wanted=len(instruments),
-                capacity=MAX_INSTRUMENTS,
-            )
+        check_room(len(instruments))
         self.session.want(instruments)
         await self._send()
 
@@ -206,7 +211,10 @@ class KiteConnection(Feeds):
         Raises InstrumentError for what is no token or mode, CapacityError for more than 3000 in all; nothing is sent
         then.
         """
-        await self.want(dict(self.session.wanted) | dict.fromkeys(map(as_token, tokens), mode))
+        new, mode = dict.fromkeys(map(as_token, tokens)), as_mode(mode)
+        check_room(len(new.keys() | self.session.wanted.keys()))
+        self.session.subscribe(new, mode)
+        await self._send()
 
     async def unsubscribe(self, tokens: Iterable[int]) -> None:
         """Stream these no more; unknown ones are ignored."""

@@ -293,15 +293,6 @@ class Hub:
         latencies = self._latencies.get((account, connection))
         return None if latencies is None else latencies.percentiles()
 
-    @property
-    def lost(self) -> Gap | None:
-        """What the consumers of the moment have missed, in sum."""
-        total: Gap | None = None
-        for buffer in self._buffers:
-            if buffer.lost is not None:
-                total = buffer.lost if total is None else total + buffer.lost
-        return total
-
     def open(self) -> None:
         """Feeds that were made since the last `close`, and from now on, go on until the next one."""
         self._closed = False

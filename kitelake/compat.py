@@ -29,12 +29,11 @@ from datetime import datetime
 from operator import index
 from typing import Any, Final
 
-from ingest.connection import Event, KiteConnection, StreamSettings
+from ingest.connection import Event, KiteConnection, StreamSettings, check_room
 from ingest.dial import WS_URL, check_ws_url
-from ingest.errors import CapacityError, SessionError
+from ingest.errors import SessionError
 from ingest.feeds import ConnectionEvent, read_events
 from ingest.hub import BufferSettings, Gap, Hub, Record
-from ingest.placement import MAX_INSTRUMENTS
 from ingest.redact import Account, Token, TokenSource
 from ingest.session import State
 from ingest.wire import Mode
@@ -209,12 +208,7 @@ class KiteTicker:
         """
         with self._lock:
             wanted = self.subscribed_tokens | dict.fromkeys(map(index, instrument_tokens), Mode(mode).value)
-            if len(wanted) > MAX_INSTRUMENTS:
-                raise CapacityError(
-                    f"{len(wanted):,} instruments do not fit on a connection: {MAX_INSTRUMENTS:,} is the capacity",
-                    wanted=len(wanted),
-                    capacity=MAX_INSTRUMENTS,
-                )
+            check_room(len(wanted))
             self.subscribed_tokens.update(wanted)
             self.resubscribe()
         return True
