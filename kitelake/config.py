@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     PlainValidator,
@@ -32,7 +30,7 @@ from ingest.wire import Mode
 from kitelake.configfile import ENV_DELIMITER, ENV_PREFIX, explain, explain_variable, read_document, unknown_variables
 from kitelake.errors import ConfigError
 from kitelake.secrets import resolve_secret
-from kitelake.values import address_of, path_of, time_of_day
+from kitelake.values import Section, address_of, path_of, time_of_day
 
 OTHER_VARIABLES: Final = frozenset({"KITELAKE_CONFIG"})  # of the command line; every other KITELAKE_… is an option
 
@@ -51,11 +49,7 @@ def _instrument(given: Any) -> str | int:
 Instrument = Annotated[str | int, PlainValidator(_instrument)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class SimulatorSection(_Section):
+class SimulatorSection(Section):
     """The embedded simulator. Without this section the service speaks to the broker."""
 
     seed: int = Field(default=1, ge=0, description="the same seed gives the same market")
@@ -66,7 +60,7 @@ class SimulatorSection(_Section):
     record: Folder | None = Field(default=None, description="a folder for every frame that it sends, to compare with")
 
 
-class Endpoints(_Section):
+class Endpoints(Section):
     """Where the broker is."""
 
     ws: str = "wss://ws.kite.trade"
@@ -83,7 +77,7 @@ class Endpoints(_Section):
         return address_of(given, ("https", "http"))
 
 
-class AccountSection(_Section):
+class AccountSection(Section):
     """One Kite Connect app and its access token of the day."""
 
     name: Name
@@ -108,7 +102,7 @@ class AccountSection(_Section):
         return account
 
 
-class Select(_Section):
+class Select(Section):
     """Instruments picked from the day's list; what is left out does not restrict."""
 
     exchange: str | None = Field(default=None, description="as in NSE, NFO, MCX")
@@ -124,7 +118,7 @@ class Select(_Section):
         return self
 
 
-class SubscriptionList(_Section):
+class SubscriptionList(Section):
     """A list of instruments and the mode to stream them in."""
 
     name: str = Field(min_length=1)
@@ -139,7 +133,7 @@ class SubscriptionList(_Section):
         return self
 
 
-class JournalSection(_Section):
+class JournalSection(Section):
     """The journal: what is received is in it before anything else happens to it."""
 
     flush_milliseconds: float = Field(
@@ -157,20 +151,20 @@ class JournalSection(_Section):
     )
 
 
-class InstrumentsSection(_Section):
+class InstrumentsSection(Section):
     """The broker's instrument list, fetched at every start and once a day."""
 
     fetch_at: Annotated[dt.time, BeforeValidator(time_of_day)] = Field(default=dt.time(8, 35), description="IST")
 
 
-class MetricsSection(_Section):
+class MetricsSection(Section):
     """A page for Prometheus, over plain HTTP and open to whoever reaches it."""
 
     port: int | None = Field(default=None, ge=0, le=65_535, description="null: no page; 0 takes a free one")
     host: str = Field(default="127.0.0.1", min_length=1, description="the address to listen on")
 
 
-class LogSection(_Section):
+class LogSection(Section):
     """Logs go to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"

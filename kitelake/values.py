@@ -1,4 +1,4 @@
-"""What a single value of config.yaml may be: a folder, an address, a time of day.
+"""What a single value of config.yaml may be: a folder, an address, a time of day, a stretch of time.
 
 Each function takes what the file or the environment gave and returns what it means. Each raises ValueError that says
 what is expected and never quotes what was given: it may hold a secret.
@@ -8,11 +8,31 @@ import datetime as dt
 import re
 import unicodedata
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
+from pydantic import BaseModel, ConfigDict
+
 _UNPRINTABLE: Final = {"Cc", "Cs", "Zl", "Zp"}  # control characters, lone surrogates, line and paragraph separators
-_CLOCK: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
+_CLOCK: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?", re.ASCII)
+_STRETCH: Final = re.compile(r"(\d+)\s*(s|m|h|d)", re.ASCII)
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class Section(BaseModel):
+    """A part of config.yaml: frozen, an unknown key is an error, and no error shows a value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Hours(NamedTuple):
+    """From `start` up to `stop` of one IST day."""
+
+    start: dt.time
+    stop: dt.time
+
+    def __str__(self) -> str:
+        return f"{_clock(self.start)}-{_clock(self.stop)}"
 
 
 def path_of(given: Any, what: str = "a folder") -> Path:
@@ -55,10 +75,38 @@ def address_of(given: Any, schemes: tuple[str, ...]) -> str:
 
 
 def time_of_day(given: Any) -> dt.time:
-    """HH:MM, always in IST. Without quotes YAML reads 10:35 as the number 635, minutes in base 60."""
+    """HH:MM or HH:MM:SS, always in IST. Without quotes YAML reads 10:35 as the number 635, minutes in base 60."""
     if isinstance(given, dt.time) and given.tzinfo is None:
         return given
     match = _CLOCK.fullmatch(given) if isinstance(given, str) else None
     if match is None:
         raise ValueError('expected a time of day in IST, in quotes and without a zone: "HH:MM", such as "08:35"')
-    return dt.time(int(match[1]), int(match[2]))
+    return dt.time(int(match[1]), int(match[2]), int(match[3] or 0))
+
+
+def hours_of(given: Any) -> Hours:
+    """HH:MM-HH:MM in IST, within one day."""
+    if isinstance(given, Hours):
+        return given
+    parts = given.split("-") if isinstance(given, str) else ()
+    try:
+        start, stop = (time_of_day(part.strip()) for part in parts)
+    except ValueError:
+        raise ValueError('expected hours of one day in IST: "HH:MM-HH:MM", such as "09:00-15:35"') from None
+    if start >= stop:
+        raise ValueError('expected hours of one day in IST that end after they begin, such as "09:00-15:35"')
+    return Hours(start, stop)
+
+
+def stretch_of_time(given: Any) -> dt.timedelta:
+    """A number of seconds, minutes, hours or days: 30s, 15m, 6h, 7d."""
+    if isinstance(given, dt.timedelta):
+        return given
+    match = _STRETCH.fullmatch(given) if isinstance(given, str) else None
+    if match is None or not 0 < int(match[1]) * _SECONDS[match[2]] <= 100 * 365 * 86_400:
+        raise ValueError("expected a stretch of time such as 30s, 15m, 6h or 7d")
+    return dt.timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+
+
+def _clock(time: dt.time) -> str:
+    return time.isoformat("seconds" if time.second else "minutes")
