@@ -39,7 +39,6 @@ def main() -> None:
         DataLayout(Path(settings["data"])),
         JournalDecoder(),
         live_stream=settings["live_stream"],
-        keep_hours=settings["keep_hours"],
         on_commit=_report,
     )
     structlog.get_logger().debug("writer started", pid=os.getpid())

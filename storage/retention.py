@@ -7,28 +7,32 @@ segments go oldest first, so what is left of a stream is always its end.
 import contextlib
 from pathlib import Path
 
-from storage.errors import JournalError
+from storage.errors import JournalError, TableMissingError
 from storage.journal import is_alive, segments, streams
 from storage.layout import DataLayout
+from storage.schema import QUARANTINE, TICKS
 from storage.table import LakeTable
 
 
-def remove_committed(
-    layout: DataLayout, ticks: LakeTable, quarantine: LakeTable, *, keep_hours: float, now: float
-) -> list[Path]:
+def remove_committed(layout: DataLayout, *, keep_hours: float, now: float) -> list[Path]:
     """Remove segments that are committed and were last written more than `keep_hours` before `now` (epoch seconds).
 
     Folders of dead streams go with their last segment. The last segment of a live stream stays. Returns the segments
-    removed. Raises JournalError if the system refuses; TableError if a table cannot be read.
+    removed. May run beside the writer. Raises JournalError if the system refuses; TableError if a table cannot be read.
     """
+    try:
+        ticks, quarantine = (LakeTable(layout.table(spec.name), spec).open() for spec in (TICKS, QUARANTINE))
+    except TableMissingError:
+        return []
+    # What is committed first: damage in a segment is in `quarantine` before its rows are in `ticks`.
+    committed = {stream: ticks.transaction(stream) for stream in streams(layout)}
     damaged = quarantine.read(columns=["stream", "segment", "record"]).to_pylist()
     kept = {(row["stream"], row["segment"]) for row in damaged if row["record"] is None}
     removed: list[Path] = []
     try:
-        for stream in streams(layout):
+        for stream, done in committed.items():
             numbers = segments(layout, stream)
             alive = is_alive(layout, stream)
-            done = ticks.transaction(stream)
             for number in numbers[: -1 if alive else None]:
                 path = layout.segment(stream, number)
                 if done is None or number > done or path.stat().st_mtime > now - keep_hours * 3600:

@@ -36,13 +36,11 @@ from storage.files import DataFile
 from storage.journal import Block, Damage, Kind, SegmentReader, is_alive, segments, streams
 from storage.layout import DataLayout, segment_stem
 from storage.quarantine import damage_parts
-from storage.retention import remove_committed
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
 from storage.symbols import SymbolBook
 from storage.table import LakeTable, Watermark
 
 DECODE_ATTEMPTS: Final = 3
-REMOVAL_SECONDS: Final = 600.0
 REASON_CHARACTERS: Final = 500
 _TABLES: Final = (EVENTS, ORDERS, QUARANTINE, TICKS)  # in the order of their commits
 
@@ -100,7 +98,6 @@ class SegmentWriter:
         decoder: Decoder,
         live_stream: str | None = None,
         *,
-        keep_hours: float = 24.0,
         on_commit: Callable[[SegmentCommitted], None] = lambda _segment: None,
         after_step: Callable[[str], None] = lambda _step: None,
         clock: Callable[[], float] = time.time,
@@ -109,7 +106,6 @@ class SegmentWriter:
         self._layout = layout
         self._decoder = decoder
         self._live_stream = live_stream
-        self._keep_hours = keep_hours
         self._on_commit = on_commit
         self._after_step = after_step
         self._clock = clock
@@ -131,14 +127,10 @@ class SegmentWriter:
         with self.hold(stop, poll_seconds) as held:
             if not held:
                 return
-            next_removal = time.monotonic()
             while not stop.is_set():
                 busy = self.advance(stop)
                 if self._finished:
                     return
-                if time.monotonic() >= next_removal:
-                    self.remove_committed(self._keep_hours, self._clock())
-                    next_removal = time.monotonic() + REMOVAL_SECONDS
                 if not busy:
                     stop.wait(poll_seconds)
 
@@ -169,11 +161,6 @@ class SegmentWriter:
         at_end = not busy if self._live_stream is None else self._live_stream in self._drained
         self._finished = at_end and not self._failures
         return busy
-
-    def remove_committed(self, keep_hours: float, now: float) -> int:
-        """Remove old committed segments (`storage.retention`); how many. `now` in epoch seconds."""
-        ticks, quarantine = self._tables[TICKS.name], self._tables[QUARANTINE.name]
-        return len(remove_committed(self._layout, ticks, quarantine, keep_hours=keep_hours, now=now))
 
     def _open(self) -> None:
         """What a writer that died may have left, and what has to be there."""

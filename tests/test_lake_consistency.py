@@ -291,15 +291,17 @@ WRITER = """
 import sys, threading
 from pathlib import Path
 from storage.layout import DataLayout
+from storage.retention import remove_committed
 from storage.writer import SegmentWriter
 from tests.lakekit import ToyDecoder
-writer = SegmentWriter(DataLayout(Path(sys.argv[1])), ToyDecoder(), sys.argv[2])
+layout = DataLayout(Path(sys.argv[1]))
+writer = SegmentWriter(layout, ToyDecoder(), sys.argv[2])
 stop = threading.Event()
 with writer.hold(stop, 0.01):
     print("ready", flush=True)
     while not stop.is_set():
         writer.advance(stop)
-        writer.remove_committed(0.0, 4e9)
+        remove_committed(layout, keep_hours=0.0, now=4e9)
         if sys.stdin.readline() == "":
             break
         print("turn", flush=True)

@@ -22,6 +22,7 @@ from storage.decoded import Decoded, Part, SymbolLookup
 from storage.errors import TableError
 from storage.journal import Block, segments, streams
 from storage.layout import DataLayout
+from storage.retention import remove_committed
 from storage.symbols import write_instruments
 from storage.table import LakeTable, Watermark
 from storage.writer import SegmentCommitted, SegmentWriter
@@ -279,7 +280,7 @@ class Failing(ToyDecoder):
 
 class TestWhatCannotBeDecoded:
     def run(self, layout: DataLayout, decoder: ToyDecoder) -> SegmentWriter:
-        writer = SegmentWriter(layout, decoder, retry_seconds=0, keep_hours=1e9)
+        writer = SegmentWriter(layout, decoder, retry_seconds=0)
         writer.run(poll_seconds=0.01, stop=threading.Event())
         return writer
 
@@ -287,7 +288,7 @@ class TestWhatCannotBeDecoded:
         with Feed(layout.root, OLD) as feed:
             fill(feed, 3)
         decoder = Failing([1])
-        writer = self.run(layout, decoder)
+        self.run(layout, decoder)
         assert decoder.calls == 3
         assert [row[1:] for row in ticks(layout)] == [
             (seq, token, price)
@@ -299,8 +300,7 @@ class TestWhatCannotBeDecoded:
         assert row["reason"] == "not decoded after 3 attempts: ZeroDivisionError: a bug of the decoder's"
         assert row["date"] == datetime.date(2026, 11, 23)
         assert row["data"] is None
-        with writer.hold(threading.Event(), 0.1):
-            assert writer.remove_committed(1, FAR) == 3
+        assert len(remove_committed(layout, keep_hours=1, now=FAR)) == 3
         assert segments(layout, OLD) == [1]
 
     def test_a_failure_that_passes_costs_nothing(self, layout: DataLayout) -> None:
@@ -356,7 +356,7 @@ class TestWhatCannotBeDecoded:
         data = bytearray(path.read_bytes())
         data[second - 1] ^= 1
         path.write_bytes(data + b"torn")
-        writer = self.run(layout, ToyDecoder())
+        self.run(layout, ToyDecoder())
         assert [row[3] for row in ticks(layout)] == [0.0, 0.02, 0.03]
         assert [row[1] for row in ticks(layout)] == [0, 1, 2]
         rows = table(layout, "quarantine").select(["segment", "offset", "length", "record"]).to_pylist()
@@ -364,8 +364,7 @@ class TestWhatCannotBeDecoded:
             (0, first, second - first, None),
             (0, len(data), 4, None),
         ]
-        with writer.hold(threading.Event(), 0.1):
-            assert writer.remove_committed(1, FAR) == 0
+        assert len(remove_committed(layout, keep_hours=1, now=FAR)) == 0
 
     def test_a_segment_without_a_header(self, layout: DataLayout) -> None:
         with Feed(layout.root, OLD) as feed:
@@ -395,23 +394,23 @@ class TestRetention:
         old.writer.close()
         (layout.stream(OLD) / "0000000003.journal.new").write_bytes(b"left by a crash")
         fill(live, 2)
-        writer = SegmentWriter(layout, ToyDecoder(), NEW, keep_hours=1e9)
+        writer = SegmentWriter(layout, ToyDecoder(), NEW)
         stop = threading.Event()
         with writer.hold(stop, 0.1):
-            assert writer.remove_committed(1, FAR) == 0
+            assert len(remove_committed(layout, keep_hours=1, now=FAR)) == 0
             writer.advance(stop)
             now = layout.segment(OLD, 0).stat().st_mtime
-            assert writer.remove_committed(1, now + 3500) == 0
+            assert len(remove_committed(layout, keep_hours=1, now=now + 3500)) == 0
             os.utime(layout.segment(OLD, 0), (now - 200, now - 200))
-            assert writer.remove_committed(1, now + 3500) == 1
+            assert len(remove_committed(layout, keep_hours=1, now=now + 3500)) == 1
             assert segments(layout, OLD) == [1, 2]
-            assert writer.remove_committed(1, FAR) == 4
+            assert len(remove_committed(layout, keep_hours=1, now=FAR)) == 4
             assert streams(layout) == [NEW]
             assert segments(layout, NEW) == [2]
             live.tick((INFY, 9))
             live.writer.close()
             writer.advance(stop)
-            assert writer.remove_committed(1, FAR) == 1
+            assert len(remove_committed(layout, keep_hours=1, now=FAR)) == 1
             assert streams(layout) == []
         check(layout, old, live)
         assert commit_all(layout) == []
