@@ -93,7 +93,7 @@ def make_lake(root: Path, ticks: int) -> None:
         if number % 100 == 99:
             journal.flush()
     journal.close()
-    SegmentWriter(layout, JournalDecoder(), keep_hours=0.0).run(poll_seconds=0.1, stop=threading.Event())
+    SegmentWriter(layout, JournalDecoder()).run(poll_seconds=0.1, stop=threading.Event())
 
 
 def best(rounds: int, work: Callable[[], object]) -> float:

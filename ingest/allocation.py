@@ -1,23 +1,12 @@
-"""Who streams what: the instruments of a manager, on the slots of its accounts. Pure state; it sends nothing.
+"""Who streams what: the instruments of a manager are placed on the slots of its accounts. It sends nothing.
 
-Each copy of an instrument has a home, the slot that it was placed on, and keeps it. A slot may be lost, or removed with
-its account. Then its copies become guests on other slots that have room, and go home when the slot is back.
-
-- A slot never holds more than its capacity, where a home counts even while its instrument is away.
-- The copies of an instrument have their homes, and are guests, on different accounts.
-- A copy that finds no room waits: assigned to its home where that is lost, nowhere where that is removed. It waits only
-  as long as no other slot that works has room on an account that is free of the instrument's other copies.
-- Nothing moves that need not. What raises changes nothing.
+How the copies of an instrument live, move and wait from then on is told in `ingest.copies`. A call is planned on
+`fills`, a copy of what the slots hold; what raises does so before anything changes.
 """
 
-from bisect import bisect_left, insort
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Final, TypeAlias
+from collections.abc import Collection, Iterable
 
-from ingest.errors import InstrumentError
+from ingest.copies import Copies, Moved, Stream
 from ingest.placement import (
     LOAD,
     MAX_CONNECTIONS,
@@ -33,48 +22,14 @@ from ingest.placement import (
     place,
     place_further,
     rooms_of,
-    slots_of,
 )
 from ingest.wire import Mode
 
-_Turn: TypeAlias = tuple[int, int, int, int]
-"""When a token that waits gets room: by priority, the heaviest mode first, the oldest first; then the token."""
-_NOTHING: Final[Mapping[int, Mode]] = MappingProxyType({})
+__all__ = ["Allocation", "Moved"]
 
 
-@dataclass(frozen=True)
-class Moved:
-    """What a change of slots did. Tokens in ascending order."""
-
-    moved: tuple[int, ...]
-    """Those that stream from another slot than before."""
-    waiting: tuple[int, ...]
-    """Those that stream from fewer slots than wanted now: a home is lost or removed, and there is no room elsewhere."""
-
-
-@dataclass(slots=True)
-class _Stream:
-    """One instrument. `homes` says for each of its copies where that is now: at home, a guest, or nowhere (None)."""
-
-    order: int
-    priority: int
-    by_hand: bool = False
-    homes: dict[Slot, Slot | None] = field(default_factory=dict)
-
-    def accounts(self, without: Slot | None = None) -> set[str]:
-        """The accounts on which a copy lives or is a guest, but for the copy of the home `without`."""
-        copies = [copy for copy in self.homes.items() if copy[0] != without]
-        return {slot.account for copy in copies for slot in copy if slot is not None}
-
-    def home_among(self, slots: Collection[Slot]) -> Slot | None:
-        """The home of the copy that is on one of `slots`: as its home, or else as a guest."""
-        at_home = (home for home in self.homes if home in slots)
-        as_guest = (home for home, now in self.homes.items() if now in slots)
-        return next(at_home, None) or next(as_guest, None)
-
-
-class Allocation:
-    """Gives instruments to slots. `at(slot)` is what the connection of that slot has to stream."""
+class Allocation(Copies):
+    """Gives instruments to slots: all of them, or those of accounts that are named."""
 
     def __init__(
         self,
@@ -90,69 +45,16 @@ class Allocation:
         Raises ValueError for numbers beyond the broker's limits and for accounts of the same name.
         """
         check_limits(capacity, copies)
-        self._accounts = list(accounts)
-        self._connections, self._capacity = connections, capacity
+        super().__init__(accounts, connections, capacity)
         self._strategy = strategy
         self._copies = copies if strategy is Strategy.REDUNDANT else 1
-        self._slots = slots_of(self._accounts, connections)
-        self._lost: set[Slot] = set()
-        self._streams: dict[int, _Stream] = {}
-        self._modes: dict[int, Mode] = {}
-        self._at: dict[Slot, dict[int, Mode]] = {slot: {} for slot in self._slots}
-        self._load: dict[Slot, int] = dict.fromkeys(self._slots, 0)
-        self._housed: defaultdict[Slot, set[int]] = defaultdict(set)  # also of removed slots: they may come back
-        self._waiting: dict[int, _Turn] = {}
-        self._queue: list[_Turn] = []  # the turns of those that wait, sorted
-        self._roomy: frozenset[Slot] = frozenset()  # slots for guests that had room after the last change
-        self._subscribed = 0
-
-    @property
-    def slots(self) -> Sequence[Slot]:
-        return tuple(self._slots)
-
-    @property
-    def lost(self) -> frozenset[Slot]:
-        return frozenset(self._lost)
-
-    @property
-    def waiting(self) -> tuple[int, ...]:
-        """Tokens that stream from fewer slots than wanted. See `Moved.waiting`."""
-        return tuple(sorted(self._waiting))
-
-    @property
-    def modes(self) -> Mapping[int, Mode]:
-        """Everything that is subscribed, in that order. A view."""
-        return MappingProxyType(self._modes)
-
-    @property
-    def capacity(self) -> int:
-        """Places in total, those of lost slots included."""
-        return self._capacity * len(self._slots)
-
-    @property
-    def free(self) -> int:
-        """Places that neither a home nor a guest holds."""
-        return sum(self._room(slot) for slot in self._slots)
-
-    def at(self, slot: Slot) -> Mapping[int, Mode]:
-        """What this slot streams now, or will as soon as it works: guests included, away ones not. A view."""
-        there = self._at.get(slot)
-        return _NOTHING if there is None else MappingProxyType(there)
-
-    def homes(self, token: int) -> tuple[Slot, ...]:
-        """Where an instrument belongs, one slot a copy, in the order of placing; none when it is not subscribed."""
-        return tuple(self._streams[token].homes) if token in self._streams else ()
-
-    def placement(self) -> dict[Slot, dict[int, Mode]]:
-        """What each slot streams now: token -> mode, for slots that stream any."""
-        return {slot: dict(there) for slot, there in sorted(self._at.items()) if there}
 
     def subscribe(
         self,
         tokens: Iterable[int],
         mode: Mode,
         *,
-        account: str | None = None,
+        account: str | Collection[str] | None = None,
         connection: int | None = None,
         copies: int | None = None,
         priority: int = 0,
@@ -160,21 +62,36 @@ class Allocation:
     ) -> list[int]:
         """Stream these. One that is there already gets its new mode and priority where it is.
 
-        `account` places by hand, one copy each, on any of its connections or on `connection`: what is elsewhere moves
-        there. `copies` brings also those that are there to that number.
+        `copies` is on how many accounts each is streamed. It brings also those that are there to that number. Without
+        it new ones get one copy, or with REDUNDANT the strategy's number, and those that are there keep what they have.
+
+        `account`, a name or several, places by hand: each on so many of the named accounts, on any of their connections
+        or, with one account, on `connection`. Copies that are on a named account stay where they are; they become more
+        or fewer there, and those elsewhere are given up. Without `copies` there is one of each, or with REDUNDANT the
+        strategy's number, but no more than accounts are named.
 
         What does not fit raises CapacityError. With `leave_out` it is left out and returned. Then new and moving
         instruments take the places of those of a larger `priority` number: of the largest first, and the latest
         subscribed first. These are unsubscribed and returned too. After that the last of `tokens` are left out; one
-        that is there already stays where it is. Further copies of what is there take nobody's place.
+        that is there already stays where it is. Further copies of what is there take nobody's place. The same call
+        again changes nothing.
 
-        Raises ValueError for arguments that contradict each other or name what is not there.
+        Raises ValueError for arguments that contradict each other or name what is not there, or no account at all.
         """
-        tokens = list(dict.fromkeys(tokens))
-        allowed = self._allowed(account, connection)
-        each = self._each(tokens, account, copies)
+        names = self._named(account)
+        allowed = self._allowed(names, connection)
+        each = self._each(names, copies)
+        # For those that are there. None leaves them their number, or their slots.
+        wanted = each if names is not None or copies is not None else None
+        within = frozenset(allowed) if names is not None else None
+        # Those that are as asked already take no part, so that a call that repeats another costs little.
+        tokens = [t for t in dict.fromkeys(tokens) if not self._is_as_asked(t, mode, priority, wanted, within)]
+        new = sum(token not in self._streams for token in tokens)
+        if new and names is None and self._strategy is Strategy.MANUAL:
+            raise ValueError(f"got {new:,} new instruments without an account, expected account=: placement is manual")
+
         fills = {slot: Fill(self._capacity - self._room(slot), self._load[slot]) for slot in allowed}
-        entering, growing, surplus = self._sort_out(tokens, account, copies, fills)
+        entering, growing, surplus = self._sort_out(tokens, wanted, within)
         for token, homes in surplus.items():
             self._discount(fills, token, homes)
         for token in tokens:
@@ -208,20 +125,26 @@ class Allocation:
             copies=each,
             last=self._lost,
         )
+        # What gave way may have had more copies than the new ones need: the same call again must find nothing to do.
+        for slot, new_ones in placed.items():
+            more = len(new_ones)
+            fills[slot] = Fill(fills[slot].instruments + more, fills[slot].load + LOAD[mode] * more)
+        growing = {token: further for token, further in growing.items() if token in left}
+        late, short = place_further(growing, mode, fills, capacity=self._capacity, last=self._lost)
+        left -= growing.keys() - short
 
         # All of it fits: from here on nothing raises.
         for token in out:
             self._forget(token)
         for token, homes in surplus.items():
-            self._leave(token, homes)
+            if token not in left:
+                self._leave(token, homes)
         for token in entering:
             if token in self._streams:
                 self._leave(token, self.homes(token))
             else:
-                self._subscribed += 1
-                self._streams[token] = _Stream(self._subscribed, priority)
-                self._modes[token] = mode
-        for additions in (added, placed):
+                self._add(token, mode, priority)
+        for additions in (added, placed, late):
             for slot, there in additions.items():
                 for token in there:
                     self._house(token, slot)
@@ -229,97 +152,89 @@ class Allocation:
             if (stream := self._streams.get(token)) is not None:
                 stream.priority = priority
                 self._set_mode(token, mode)
-                if account is not None and token not in left:
+                if within is not None and token not in left:
                     stream.by_hand = True
-                    self._move_in(token, fills)
+                    self._move_in(token, within)
         self._find_room(tokens)
         return [*out, *(token for token in tokens if token in left)]
 
-    def set_mode(self, tokens: Iterable[int], mode: Mode) -> None:
-        """Change the mode of instruments that are subscribed. Raises InstrumentError when one of them is not."""
-        tokens = list(tokens)
-        if unknown := [token for token in tokens if token not in self._streams]:
-            raise InstrumentError(
-                f"{len(unknown):,} of {len(tokens):,} instruments are not subscribed, as {unknown[0]!r}"
-            )
-        for token in tokens:
-            self._set_mode(token, mode)
-            if token in self._waiting:
-                self._queue_up(token)
+    # What a call asks for.
 
-    def unsubscribe(self, tokens: Iterable[int]) -> None:
-        """Stream these no more; their places are free, for those that wait first. Unknown ones are ignored."""
-        for token in tokens:
-            if token in self._streams:
-                self._forget(token)
-        self._find_room()
-
-    def lose(self, slots: Iterable[Slot]) -> Moved:
-        """These slots serve nothing now: what they stream becomes a guest elsewhere, the important and heavy first.
-
-        Slots that are lost already, or are not there, change nothing.
-        """
-        losing = {slot for slot in slots if slot in self._at} - self._lost
-        self._lost |= losing
-        return self._vacate({slot: tuple(self._at[slot]) for slot in sorted(losing)})
-
-    def regain(self, slots: Iterable[Slot]) -> Moved:
-        """These slots work again: their instruments come home. Slots that are not lost change nothing."""
-        back = self._lost.intersection(slots)
-        self._lost -= back
-        return self._come_home(sorted(back))
-
-    def add_account(self, name: str) -> Moved:
-        """Use this account too. Instruments that had a home on it come home. Raises ValueError when it is there."""
-        if name in self._accounts:
-            raise ValueError(f"got account {name!r}, which is there already; expected another name")
-        self._accounts.append(name)
-        self._slots = slots_of(self._accounts, self._connections)
-        opened = [slot for slot in self._slots if slot.account == name]
-        self._at |= {slot: {} for slot in opened}
-        self._load |= dict.fromkeys(opened, 0)
-        return self._come_home(opened)
-
-    def remove_account(self, name: str) -> Moved:
-        """Use this account no more: its instruments become guests elsewhere. Raises ValueError when it is not there."""
-        self._check_account(name)
-        self._accounts.remove(name)
-        closed = [slot for slot in self._slots if slot.account == name]
-        self._slots = slots_of(self._accounts, self._connections)
-        self._lost.difference_update(closed)
-        for slot in closed:
-            del self._load[slot]
-        return self._vacate({slot: tuple(self._at.pop(slot)) for slot in closed})
-
-    def _check_account(self, name: str) -> None:
-        if name not in self._accounts:
-            expected = f"one of {', '.join(self._accounts)}" if self._accounts else "none: no account was added"
-            raise ValueError(f"got account {name!r}, expected {expected}")
-
-    def _allowed(self, account: str | None, connection: int | None) -> list[Slot]:
+    def _named(self, account: str | Collection[str] | None) -> list[str] | None:
+        """The accounts that a call names, each once; None when it names none, which stands for all."""
         if account is None:
-            if connection is not None:
-                raise ValueError(f"got connection {connection} without an account, expected account= with it")
-            return self._slots
-        self._check_account(account)
-        if connection is None:
-            return [slot for slot in self._slots if slot.account == account]
-        if not 1 <= connection <= self._connections:
-            raise ValueError(f"got connection {connection}, expected 1 to {self._connections}")
-        return [Slot(account, connection)]
+            return None
+        names = {account} if isinstance(account, str) else set(account)
+        if not names:
+            raise ValueError("got no name in account=, expected one or more, or None for all accounts")
+        for name in sorted(names):
+            self._check_account(name)
+        return [name for name in self._accounts if name in names]
 
-    def _each(self, tokens: Iterable[int], account: str | None, copies: int | None) -> int:
+    def _allowed(self, names: Collection[str] | None, connection: int | None) -> list[Slot]:
+        if connection is not None and names is None:
+            raise ValueError(f"got connection {connection} without an account, expected account= with it")
+        if connection is not None and names is not None and len(names) > 1:
+            raise ValueError(f"got connection {connection} of {len(names)} accounts, expected one account with it")
+        if connection is not None and not 1 <= connection <= self._connections:
+            raise ValueError(f"got connection {connection}, expected 1 to {self._connections}")
+        return [
+            slot
+            for slot in self._slots
+            if (names is None or slot.account in names) and connection in (None, slot.connection)
+        ]
+
+    def _each(self, names: Collection[str] | None, copies: int | None) -> int:
         """How many copies of those that are new."""
-        if copies is not None:
-            check_limits(self._capacity, copies)
-            if copies > 1 and account is not None:
-                raise ValueError(f"got {copies} copies on account {account!r}, expected 1: copies need other accounts")
-        new = sum(token not in self._streams for token in tokens)
-        if new and account is None and self._strategy is Strategy.MANUAL:
-            raise ValueError(f"got {new:,} new instruments without an account, expected account=: placement is manual")
-        return copies or (1 if account is not None else self._copies)
+        if copies is None:
+            return self._copies if names is None else min(self._copies, len(names))
+        check_limits(self._capacity, copies)
+        if names is not None and copies > len(names):
+            raise ValueError(
+                f"got {copies} copies on {len(names)} accounts ({', '.join(names)}), expected at most one an account"
+            )
+        return copies
+
+    def _is_as_asked(
+        self, token: int, mode: Mode, priority: int, wanted: int | None, within: frozenset[Slot] | None
+    ) -> bool:
+        """Whether nothing is to do for this token. The arguments are as in `subscribe` and `_sort_out`."""
+        stream = self._streams.get(token)
+        return (
+            stream is not None
+            and self._modes[token] is mode
+            and stream.priority == priority
+            and (wanted is None or len(stream.homes) == wanted)
+            and (within is None or (stream.by_hand and stream.homes.keys() <= within))
+        )
 
     # Planning: on `fills`, a copy of what the slots hold.
+
+    def _sort_out(
+        self, tokens: Iterable[int], wanted: int | None, within: Collection[Slot] | None
+    ) -> tuple[list[int], dict[int, Further], dict[int, list[Slot]]]:
+        """Tokens to be placed anew, those that get further copies, and homes to give up.
+
+        `wanted` is the number of copies, `within` are the slots for them; None leaves what is there as it is.
+        """
+        entering = []
+        growing: dict[int, Further] = {}
+        surplus: dict[int, list[Slot]] = {}
+        for token in tokens:
+            stream = self._streams.get(token)
+            on = [] if stream is None else list(stream.homes) if within is None else stream.homes_on(within)
+            if stream is None or not on:
+                entering.append(token)
+            elif wanted is not None:
+                kept = self._best(stream, on, wanted)
+                surplus[token] = [home for home in stream.homes if home not in kept]
+                if len(kept) < wanted:
+                    growing[token] = Further(wanted - len(kept), stream.accounts(kept))
+        return entering, growing, surplus
+
+    def _best(self, stream: Stream, homes: Iterable[Slot], count: int) -> list[Slot]:
+        """So many of these homes, or all: those whose copies are served first, then the oldest."""
+        return sorted(homes, key=lambda home: not self._serves(stream.homes[home]))[:count]
 
     def _discount(self, fills: dict[Slot, Fill], token: int, homes: Iterable[Slot], sign: int = 1) -> None:
         """Take the copies of these homes out of `fills`; with a `sign` of -1, put them back."""
@@ -329,33 +244,6 @@ class Allocation:
             for slot in {home, now or home}:
                 if (fill := fills.get(slot)) is not None:
                     fills[slot] = Fill(fill.instruments - sign, fill.load - sign * load * (slot == now))
-
-    def _last(self, stream: _Stream, count: int) -> list[Slot]:
-        """The homes of the last `count` copies; copies that nothing serves go first."""
-        latest_first = list(stream.homes)[::-1]
-        return sorted(latest_first, key=lambda home: self._serves(stream.homes[home]))[:count]
-
-    def _sort_out(
-        self, tokens: Iterable[int], account: str | None, copies: int | None, allowed: Collection[Slot]
-    ) -> tuple[list[int], dict[int, Further], dict[int, list[Slot]]]:
-        """What a call asks for: tokens to be placed anew, those that get further copies, and homes to give up."""
-        entering = []
-        growing: dict[int, Further] = {}
-        surplus: dict[int, list[Slot]] = {}
-        for token in tokens:
-            stream = self._streams.get(token)
-            if stream is None:
-                entering.append(token)
-            elif account is not None:
-                if (kept := stream.home_among(allowed)) is None:
-                    entering.append(token)
-                else:
-                    surplus[token] = [home for home in stream.homes if home != kept]
-            elif copies is not None and len(stream.homes) < copies:
-                growing[token] = Further(copies - len(stream.homes), stream.accounts())
-            elif copies is not None:
-                surplus[token] = self._last(stream, len(stream.homes) - copies)
-        return entering, growing, surplus
 
     def _make_room(
         self, count: int, copies: int, priority: int, fills: dict[Slot, Fill], *, keep: Collection[int]
@@ -373,7 +261,7 @@ class Allocation:
         for token in less:
             if enough(count):
                 break
-            if self._streams[token].home_among(fills) is not None:
+            if self._streams[token].homes_on(fills):
                 self._discount(fills, token, self.homes(token))
                 out.append(token)
         # Copies need room on different accounts, so some may have gone in vain: they stay, the important first.
@@ -386,135 +274,3 @@ class Allocation:
             else:
                 self._discount(fills, token, self.homes(token))
         return [token for token in out if token not in spared]
-
-    # Changing: a copy is known by its token and its home.
-
-    def _room(self, slot: Slot) -> int:
-        # A working slot streams all that live there and its guests; a lost one has no guests, and some may be away.
-        return self._capacity - max(len(self._at[slot]), len(self._housed[slot]))
-
-    def _serves(self, now: Slot | None) -> bool:
-        return now is not None and now not in self._lost
-
-    def _set_mode(self, token: int, mode: Mode) -> None:
-        change = LOAD[mode] - LOAD[self._modes[token]]
-        self._modes[token] = mode
-        for now in self._streams[token].homes.values():
-            if now is not None:
-                self._at[now][token] = mode
-                self._load[now] += change
-
-    def _house(self, token: int, home: Slot) -> None:
-        """A new copy, at home."""
-        self._streams[token].homes[home] = None
-        self._housed[home].add(token)
-        self._shift(token, home, home)
-
-    def _leave(self, token: int, homes: Iterable[Slot]) -> None:
-        """These copies are no more."""
-        for home in homes:
-            self._shift(token, home, None)
-            del self._streams[token].homes[home]
-            self._housed[home].discard(token)
-
-    def _forget(self, token: int) -> None:
-        self._leave(token, self.homes(token))
-        self._queue_up(token)
-        del self._streams[token], self._modes[token]
-
-    def _move_in(self, token: int, slots: Collection[Slot]) -> None:
-        """The one copy, on one of `slots` by now, lives there: a guest does not move, it is at home."""
-        ((home, now),) = self._streams[token].homes.items()
-        if home not in slots and now is not None:
-            self._leave(token, [home])
-            self._house(token, now)
-
-    def _shift(self, token: int, home: Slot, to: Slot | None) -> None:
-        """Stream a copy from another slot, or from none."""
-        homes = self._streams[token].homes
-        now, load = homes[home], LOAD[self._modes[token]]
-        if now in self._at and now != to:
-            del self._at[now][token]
-            self._load[now] -= load
-        homes[home] = to
-        if to is not None and now != to:
-            self._at[to][token] = self._modes[token]
-            self._load[to] += load
-
-    def _vacate(self, there: Mapping[Slot, Sequence[int]]) -> Moved:
-        """Give what streams from these lost or removed slots to others."""
-        before = self._places({token for tokens in there.values() for token in tokens})
-        for slot, tokens in there.items():
-            for token in tokens:
-                home = next(home for home, now in self._streams[token].homes.items() if now == slot)
-                self._shift(token, home, home if home in self._at else None)
-        return self._report(before)
-
-    def _come_home(self, slots: Iterable[Slot]) -> Moved:
-        """Bring those that live on these slots back from where they are guests or from nowhere."""
-        living = [(token, slot) for slot in slots for token in self._housed[slot]]
-        before = self._places({token for token, _ in living})
-        for token, slot in living:
-            self._shift(token, slot, slot)
-        return self._report(before)
-
-    def _places(self, tokens: set[int]) -> dict[int, set[Slot | None]]:
-        """Where these, and those that wait, stream from."""
-        return {token: set(self._streams[token].homes.values()) for token in self._waiting.keys() | tokens}
-
-    def _report(self, before: Mapping[int, set[Slot | None]]) -> Moved:
-        self._find_room(before)
-        moved = [
-            token
-            for token, places in before.items()
-            if any(self._serves(now) and now not in places for now in self._streams[token].homes.values())
-        ]
-        return Moved(tuple(sorted(moved)), self.waiting)
-
-    def _find_room(self, touched: Iterable[int] = ()) -> None:
-        """Make guests of copies that nothing serves, where there is room. `touched`: tokens whose copies changed.
-
-        Others that wait are tried only where room is new, since the rest was of no use to them before.
-        """
-        touched = [token for token in touched if token in self._streams]
-        for token in touched:
-            self._queue_up(token)
-        roomy = [slot for slot in self._slots if slot not in self._lost and self._room(slot)]
-        if self._roomy.issuperset(roomy):
-            turns = sorted(self._waiting[token] for token in set(touched) if token in self._waiting)
-        else:
-            turns = self._queue.copy()
-        for *_, token in turns:
-            if not roomy:
-                break
-            homes = self._streams[token].homes
-            for home in [home for home, now in homes.items() if not self._serves(now)]:
-                if (guest := self._guest_slot(token, home, roomy)) is not None:
-                    self._shift(token, home, guest)
-                    if not self._room(guest):
-                        roomy.remove(guest)
-                    self._queue_up(token)
-        self._roomy = frozenset(roomy)
-
-    def _queue_up(self, token: int) -> None:
-        """Put a token whose copies, mode or priority changed into the queue, or take it out."""
-        if (turn := self._waiting.pop(token, None)) is not None:
-            del self._queue[bisect_left(self._queue, turn)]
-        stream = self._streams[token]
-        if not all(map(self._serves, stream.homes.values())):
-            self._waiting[token] = turn = (stream.priority, -LOAD[self._modes[token]], stream.order, token)
-            insort(self._queue, turn)
-
-    def _guest_slot(self, token: int, home: Slot, roomy: Iterable[Slot]) -> Slot | None:
-        """The least loaded of the `roomy` slots that may take this copy.
-
-        Its own account comes first for what was placed there by hand, and for copies, which leave others free that way.
-        """
-        stream = self._streams[token]
-        taken = stream.accounts(without=home)
-        close = stream.by_hand or len(stream.homes) > 1
-        return min(
-            (slot for slot in roomy if slot.account not in taken),
-            key=lambda slot: (close and slot.account != home.account, self._load[slot]),
-            default=None,
-        )

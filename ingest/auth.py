@@ -20,16 +20,15 @@ from ingest.redact import Account
 
 __all__ = ["Account", "KiteRest", "login_url"]
 
-LOGIN_URL: Final = "https://kite.zerodha.com/connect/login"
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 TOKEN_ERROR: Final = "TokenException"  # noqa: S105 (the broker's name of an error)
 TIMEOUT_SECONDS: Final = 30.0
 MAX_QUOTED: Final = 300
 
 
-def login_url(account: Account, url: str = LOGIN_URL) -> str:
+def login_url(account: Account, page: str) -> str:
     """Where the user logs in. The browser comes back to the app's redirect URL with a `request_token`."""
-    return f"{url}?{urlencode({'v': 3, 'api_key': account.api_key})}"
+    return f"{page}?{urlencode({'v': 3, 'api_key': account.api_key})}"
 
 
 class KiteRest:
@@ -74,7 +73,11 @@ class KiteRest:
         return self._data(await self._call("GET", "/user/profile"))
 
     async def session_token(self, request_token: str) -> SecretStr:
-        """Exchange the `request_token` of a login for the day's access token. Needs the account's `api_secret`."""
+        """Exchange the `request_token` of a login for the day's access token. Needs the account's `api_secret`.
+
+        The account's redactor learns of both tokens.
+        """
+        self._redact.learn(SecretStr(request_token))
         if self.account.api_secret is None:
             raise AuthError(f"account {self.account.name} has no api_secret, which a login needs")
         secret = self.account.api_secret.get_secret_value()
@@ -86,6 +89,7 @@ class KiteRest:
             raise RestError(
                 "the broker's answer to the login has no access_token", status=200, error_type="", retryable=False
             )
+        self._redact.learn(SecretStr(token))
         return SecretStr(token)
 
     async def _call(self, method: str, path: str, *, form: dict[str, str] | None = None) -> httpx.Response:

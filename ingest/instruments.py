@@ -11,7 +11,7 @@ import difflib
 import gzip
 import logging
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -131,8 +131,17 @@ def _check_unique(tokens: pa.ChunkedArray) -> None:
         raise InstrumentError(f"{len(twice):,} tokens stand more than once in the instrument list, as in {shown}")
 
 
+def with_near(unknown: Sequence[str], near: Callable[[str], Sequence[str]]) -> str:
+    """`NSE:INFI (did you mean NSE:INFY?); NSE:X`: the first few of them with what `near` finds, the rest counted."""
+    shown = [(name, near(name)) for name in unknown[:SHOWN]]
+    texts = [f"{name} (did you mean {', '.join(alike)}?)" if alike else name for name, alike in shown]
+    if len(unknown) > SHOWN:
+        texts.append(f"and {len(unknown) - SHOWN:,} more")
+    return "; ".join(texts)
+
+
 class Instruments:
-    """An instrument list to ask: which token is `NSE:INFY`, which tokens are the nearest NIFTY options.
+    """An instrument list to ask: which token is `NSE:INFY`, and what is that token's name.
 
     `table` has the schema of `storage.schema.INSTRUMENTS`, for one day.
     """
@@ -167,26 +176,8 @@ class Instruments:
         """`NSE:INFY`, or None for a token that is not in the list."""
         return self._symbols.get(token)
 
-    def resolve(self, names: Iterable[str | int]) -> list[int]:
-        """The tokens of names such as `NSE:INFY`, `NSE:NIFTY 50`, or of tokens themselves (408065, "408065"), in order.
-
-        Raises InstrumentError that lists all that are not in the list, with near matches.
-        """
-        tokens: list[int] = []
-        unknown: list[str] = []
-        for name in names:
-            token = self._find(name)
-            if token is None:
-                unknown.append(str(name))
-            else:
-                tokens.append(token)
-        if unknown:
-            shown = "; ".join(self._explain(name) for name in unknown[:SHOWN])
-            more = f"; and {len(unknown) - SHOWN:,} more" if len(unknown) > SHOWN else ""
-            raise InstrumentError(f"not in the instrument list of {self.date}: {shown}{more}")
-        return tokens
-
-    def _find(self, name: str | int) -> int | None:
+    def token(self, name: str | int) -> int | None:
+        """The token of `NSE:INFY`, of 408065 or of "408065", or None if it is not in the list."""
         if isinstance(name, str):
             text = name.strip()
             found = self._tokens.get(text)
@@ -197,9 +188,22 @@ class Instruments:
             name = int(text)
         return name if name in self._symbols else None
 
-    def _explain(self, name: str) -> str:
-        near = self.near(name)
-        return f"{name} (did you mean {', '.join(near)}?)" if near else name
+    def resolve(self, names: Iterable[str | int]) -> list[int]:
+        """The tokens of names such as `NSE:INFY`, `NSE:NIFTY 50`, or of tokens themselves (408065, "408065"), in order.
+
+        Raises InstrumentError that lists all that are not in the list, with near matches.
+        """
+        tokens: list[int] = []
+        unknown: list[str] = []
+        for name in names:
+            token = self.token(name)
+            if token is None:
+                unknown.append(str(name))
+            else:
+                tokens.append(token)
+        if unknown:
+            raise InstrumentError(f"not in the instrument list of {self.date}: {with_near(unknown, self.near)}")
+        return tokens
 
     def near(self, name: str, limit: int = 3) -> list[str]:
         """Symbols that look like `name`, the nearest first. Without an exchange, all exchanges are looked at."""
@@ -220,60 +224,3 @@ class Instruments:
             if close := difflib.get_close_matches(symbol, names, limit, 0.6):
                 return [names[match] for match in close]
         return []
-
-    def select(
-        self,
-        *,
-        exchanges: Sequence[str] = (),
-        segments: Sequence[str] = (),
-        instrument_types: Sequence[str] = (),
-        names: Sequence[str] = (),
-        expiries: int | None = None,
-    ) -> list[int]:
-        """Tokens of all instruments that fit every given criterion, in the order of the list.
-
-        `exchanges` as in NSE, NFO; `segments` as in NFO-OPT, INDICES; `instrument_types` as in EQ, FUT, CE, PE;
-        `names` are underlyings as in NIFTY. `expiries` keeps, of what expires, the nearest so many expiry days from
-        the list's day on, counted for each segment and underlying by itself. An empty criterion fits all.
-
-        Raises InstrumentError for a value that stands nowhere in its column: it is a slip, not an empty selection.
-        """
-        table = self.table
-        for column, values in (
-            ("exchange", exchanges),
-            ("segment", segments),
-            ("instrument_type", instrument_types),
-            ("name", names),
-        ):
-            if values:
-                table = table.filter(pc.is_in(table[column], self._known(column, values)))
-        if expiries is not None:
-            table = self._nearest(table, expiries)
-        tokens: list[int] = table["instrument_token"].to_pylist()
-        return tokens
-
-    def _known(self, column: str, values: Sequence[str]) -> pa.Array:
-        there = set(pc.unique(self.table[column]).to_pylist())
-        wanted = [value.strip().upper() for value in values]
-        if unknown := [value for value in wanted if value not in there]:
-            near = difflib.get_close_matches(unknown[0], [text for text in there if text], SHOWN, 0.3)
-            hint = f"; did you mean {', '.join(near)}?" if near else ""
-            raise InstrumentError(f"no {column} {', '.join(unknown)} in the instrument list of {self.date}{hint}")
-        return pa.array(wanted)
-
-    def _nearest(self, table: pa.Table, expiries: int) -> pa.Table:
-        if expiries < 1:
-            raise InstrumentError(f"got {expiries} expiries, expected 1 or more")
-        days = table.select(["segment", "name", "expiry"]).group_by(["segment", "name", "expiry"]).aggregate([])
-        coming: dict[tuple[str, str | None], list[datetime.date]] = {}
-        for row in days.to_pylist():
-            if row["expiry"] is not None and (self.date is None or row["expiry"] >= self.date):
-                coming.setdefault((row["segment"], row["name"]), []).append(row["expiry"])
-        last = {key: sorted(dates)[:expiries][-1] for key, dates in coming.items()}
-        keep = [
-            expiry is None or ((self.date is None or expiry >= self.date) and expiry <= last[segment, name])
-            for segment, name, expiry in zip(
-                *(table[column].to_pylist() for column in ("segment", "name", "expiry")), strict=True
-            )
-        ]
-        return table.filter(pa.array(keep, pa.bool_()))

@@ -11,7 +11,7 @@ and return when it is back.
 import asyncio
 import logging
 import random as chance
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from operator import index
 from types import TracebackType
 from typing import Self
@@ -135,7 +135,7 @@ class TickerManager(Feeds):
         tokens: Iterable[int],
         mode: Mode | None = None,
         *,
-        account: str | None = None,
+        account: str | Collection[str] | None = None,
         connection: int | None = None,
         copies: int | None = None,
         priority: int = 0,
@@ -143,12 +143,13 @@ class TickerManager(Feeds):
     ) -> list[int]:
         """Stream these instruments in this mode. Those that are streamed already change their mode where they are.
 
-        They are placed by the strategy, or by hand on an `account`, and there on a `connection` (from 1). `copies` is
-        on how many accounts each is streamed. What does not fit raises CapacityError before anything is sent; or, with
-        `leave_out`, the least important rest (largest `priority`, then last in order) is left out and returned.
+        They are placed by the strategy, or by hand on one `account` or several; with one, also on a `connection` (from
+        1). `copies` is on how many accounts each is streamed. What does not fit raises CapacityError before anything is
+        sent; or, with `leave_out`, the least important rest (largest `priority`, then last in order) is left out and
+        returned. A call that repeats another changes and sends nothing.
 
-        Raises InstrumentError for what cannot be a token, ValueError for an account or connection that there is not;
-        then nothing changes.
+        Raises InstrumentError for what cannot be a token, ValueError for an account or connection that there is not, no
+        account at all, or more copies than accounts that are named; then nothing changes.
         """
         left_out = self._allocation.subscribe(
             map(as_token, tokens),

@@ -8,6 +8,7 @@ it. Whatever leaves capture as text (events, log records, exception texts) has p
 import logging
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +21,18 @@ MASK: Final = "***"
 
 Token = str | SecretStr
 TokenSource = Path | Callable[[], Token | Awaitable[Token | None] | None]
-"""Where an access token comes from: a file that holds it, or a function, which may be a coroutine function. The
-function returns None as long as it has none."""
+"""Where an access token comes from: a file that holds it, or a function, which may be a coroutine function or a
+`Polled` one. The function returns None as long as it has none."""
+
+
+class Polled(ABC):
+    """A function that is as cheap to ask as a file, and is asked as often. It is called in a thread.
+
+    It raises ValueError, without the secret, that says what is missing and what to do.
+    """
+
+    @abstractmethod
+    def __call__(self) -> Token | None: ...
 
 
 class Redactor:

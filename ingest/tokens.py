@@ -3,8 +3,8 @@
 Rules:
 - A token that the broker has refused (401 or 403 at a handshake) is not sent again by any connection of its account.
 - Whoever needs a token then waits. It goes on as soon as there is another one: because somebody called `replace`, or
-  because the account's source gave it. A file is looked at every `FILE_POLL_SECONDS`; a function is called again after
-  `slow_retry_seconds`, but may itself take as long as it likes to return.
+  because the account's source gave it. A file or a `Polled` source is looked at every `FILE_POLL_SECONDS`; any other
+  function is called again after `slow_retry_seconds`, but may itself take as long as it likes to return.
 - After `token_retry_seconds` without another token the refused one is tried again: a broker errs, too.
 
 Tokens lapse daily between about 06:00 and 07:30 IST, and every new login of the same app replaces the one before (Kite
@@ -18,13 +18,14 @@ import logging
 import os
 import stat
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from pydantic import SecretStr
 
 from ingest.errors import AuthError
-from ingest.redact import Account, Token, TokenSource
+from ingest.redact import Account, Polled, Token, TokenSource
 from ingest.session import ConnectionSettings
 
 FILE_POLL_SECONDS: Final = 1.0
@@ -114,10 +115,12 @@ class Credentials:
 
     async def _keep_asking(self) -> None:
         source = self.account.token_source
-        pause = FILE_POLL_SECONDS if isinstance(source, Path) else self._settings.slow_retry_seconds
+        pause = FILE_POLL_SECONDS if isinstance(source, Path | Polled) else self._settings.slow_retry_seconds
         while self._refused is not None:
             began = time.monotonic()
             await self._ask_source()
+            if self.account.access_token.get_secret_value() not in ("", self._refused):
+                self._forgive()  # the source gave another one, here or to whoever else has asked it
             await asyncio.sleep(max(0.0, began + pause - time.monotonic()))
         self._asking = None
 
@@ -127,25 +130,33 @@ class Credentials:
         assert source is not None
         before = self.account.access_token
         try:
-            given = await _given_by(source)
+            given = await given_by(source)
         except (Exception, asyncio.CancelledError) as error:  # whatever a user's function raises, the others go on
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise
-            complaint = self.account.redactor()(f"{type(error).__name__}: {error}")
+            text = str(error) if isinstance(error, AuthError) else f"{type(error).__name__}: {error}"
+            complaint = self.account.redactor()(text)
             if complaint != self._complaint:
                 log.warning("no access token for account %s: %s", self.account.name, complaint)
             self._complaint = complaint
             return
         self._complaint = ""
         if given and self.account.access_token == before:  # else somebody was quicker
-            self.replace(given)
+            self.account.replace_token(given)
 
 
-async def _given_by(source: TokenSource) -> Token | None:
-    """What the source has at this moment. Raises whatever it raises, and TypeError for what is no token."""
-    if isinstance(source, Path):
-        return await asyncio.to_thread(read_secret_file, source)
+async def given_by(source: TokenSource) -> Token | None:
+    """What the source has at this moment.
+
+    Raises AuthError if a file or a `Polled` source has no token, whatever a function raises, and TypeError for what is
+    no token.
+    """
+    if isinstance(source, Path | Polled):
+        try:
+            return await asyncio.to_thread(partial(read_secret_file, source) if isinstance(source, Path) else source)
+        except ValueError as error:
+            raise AuthError(str(error)) from None
     if inspect.iscoroutinefunction(source):
         answer = await source()
     else:  # it may block
@@ -162,6 +173,14 @@ def read_secret_file(path: Path) -> str:
 
     Raises ValueError, without the secret, if the file is not there, can be read by others or holds no secret.
     """
+    return checked_secret(read_private_file(path), f"{path} is empty")
+
+
+def read_private_file(path: Path) -> str:
+    """The text of a file that only its owner can read.
+
+    Raises ValueError, without the text, if the file is not there or can be read by others.
+    """
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -169,7 +188,7 @@ def read_secret_file(path: Path) -> str:
         mode = stat.S_IMODE(status.st_mode)
         if os.name == "posix" and mode & 0o077:
             raise ValueError(f"{path} can be read by other users (mode {mode:04o}): chmod 600 {path}")
-        return checked_secret(path.read_text(encoding="utf-8", errors="replace"), f"{path} is empty")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
 

@@ -156,6 +156,78 @@ def test_a_copy_that_serves_is_not_the_one_removed() -> None:
     assert (allocation.homes(1), allocation.placement(), allocation.waiting) == ((TWO,), {TWO: {1: LTP}}, ())
 
 
+def test_placed_on_some_of_the_accounts() -> None:
+    allocation = Allocation(["one", "two", "three"], connections=1, capacity=4)
+    allocation.subscribe([1, 2, 3], LTP)
+    assert allocation.subscribe([1, 2, 3, 4, 5], FULL, account=["three", "two", "three"]) == []
+    assert allocation.placement() == {TWO: {2: FULL, 1: FULL, 5: FULL}, THREE: {3: FULL, 4: FULL}}
+    refused(
+        allocation,
+        CapacityError,
+        "9 instruments do not fit on 2 connections of 4: 8 is the capacity, 1 are too many",
+        lambda: allocation.subscribe([6, 7, 8, 9], LTP, account=["two", "three"]),
+    )
+    assert allocation.subscribe([6, 7, 8, 9], LTP, account=["two", "three"], leave_out=True) == [9]
+    assert allocation.at(ONE) == {}
+
+
+def test_copies_on_some_of_the_accounts() -> None:
+    allocation = Allocation(["one", "two", "three"], connections=1, capacity=4)
+    allocation.subscribe([1, 2, 3], LTP)
+    allocation.subscribe([1], LTP, copies=3)
+    assert [allocation.homes(token) for token in (1, 2, 3)] == [(ONE, TWO, THREE), (TWO,), (THREE,)]
+    allocation.subscribe([1, 2, 3, 4], LTP, account={"one", "two"}, copies=2)
+    assert allocation.homes(1) == (ONE, TWO), "the copy elsewhere is given up"
+    assert allocation.homes(2) == (TWO, ONE), "the copy that is there stays"
+    assert set(allocation.homes(3)) == set(allocation.homes(4)) == {ONE, TWO}, "none was there"
+    refused(
+        allocation,
+        CapacityError,
+        "2 copies of 1 instruments do not fit on 2 accounts with 2 connections of 4: there is room for 0, "
+        "1 are too many",
+        lambda: allocation.subscribe([5], LTP, account={"one", "two"}, copies=2),
+    )
+    allocation.subscribe([1], LTP, account={"two", "three"})
+    assert allocation.homes(1) == (TWO,), "without a number there is one"
+
+
+def test_one_name_of_a_collection_is_that_name() -> None:
+    for strategy in Strategy:
+        plain, listed = (Allocation(["one", "two"], connections=1, strategy=strategy) for _ in range(2))
+        plain.subscribe([1, 2], LTP, account="two")
+        listed.subscribe([1, 2], LTP, account=frozenset({"two"}))
+        assert state(plain) == state(listed)
+        assert listed.homes(1) == (TWO,)
+
+
+def test_redundant_has_its_number_of_copies_on_some_of_the_accounts() -> None:
+    names = ["one", "two", "three", "four"]
+    allocation = Allocation(names, connections=1, strategy=Strategy.REDUNDANT, copies=3)
+    allocation.subscribe([1], LTP, account=names)
+    assert len(allocation.homes(1)) == 3
+    allocation.subscribe([1], LTP, account=["three", "four"])
+    assert set(allocation.homes(1)) == {THREE, Slot("four", 1)}, "no more than there are names"
+
+
+def test_a_guest_on_one_of_the_accounts_is_at_home_there() -> None:
+    allocation = Allocation(["one", "two", "three"], connections=1)
+    allocation.subscribe([1], LTP, account="one")
+    allocation.subscribe([2], FULL, account="three")
+    allocation.lose([ONE])
+    assert where(allocation, 1) == [TWO]
+    allocation.subscribe([1], LTP, account=["two", "three"], copies=2)
+    assert set(allocation.homes(1)) == {TWO, THREE}
+    assert allocation.regain([ONE]) == NOTHING
+
+
+def test_one_that_finds_no_room_for_its_copies_keeps_all_that_it_has() -> None:
+    allocation = Allocation(["one", "two", "three"], connections=1, capacity=1)
+    allocation.subscribe([1], LTP, account=["one", "three"], copies=2)
+    allocation.subscribe([2], LTP, account="two")
+    assert allocation.subscribe([1], FULL, account=["one", "two"], copies=2, leave_out=True) == [1]
+    assert allocation.placement() == {ONE: {1: FULL}, TWO: {2: LTP}, THREE: {1: FULL}}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -163,7 +235,14 @@ def test_a_copy_that_serves_is_not_the_one_removed() -> None:
         ({"connection": 1}, "got connection 1 without an account, expected account= with it"),
         ({"account": "one", "connection": 0}, "got connection 0, expected 1 to 2"),
         ({"account": "one", "connection": 3}, "got connection 3, expected 1 to 2"),
-        ({"account": "one", "copies": 2}, "got 2 copies on account 'one', expected 1: copies need other accounts"),
+        ({"account": "one", "copies": 2}, "got 2 copies on 1 accounts (one), expected at most one an account"),
+        (
+            {"account": ["two", "one", "two"], "copies": 3},
+            "got 3 copies on 2 accounts (one, two), expected at most one an account",
+        ),
+        ({"account": {"one", "three"}}, "got account 'three', expected one of one, two"),
+        ({"account": []}, "got no name in account=, expected one or more, or None for all accounts"),
+        ({"account": ("one", "two"), "connection": 1}, "got connection 1 of 2 accounts, expected one account with it"),
         ({"copies": 0}, "got 0 copies, expected 1 or more"),
         ({}, "got 2 new instruments without an account, expected account=: placement is manual"),
     ],
@@ -283,6 +362,16 @@ def test_nothing_is_removed_in_vain() -> None:
     assert list(allocation.modes) == [1, 2]
 
 
+def test_a_place_that_new_ones_did_not_need_is_for_a_further_copy() -> None:
+    """The less important one had three copies, of which the new one takes two places."""
+    allocation = Allocation(["one", "two", "three"], connections=1, capacity=2)
+    for token, account in ((1, "one"), (2, "two"), (3, "three")):
+        allocation.subscribe([token], LTP, account=account)
+    allocation.subscribe([9], LTP, copies=3, priority=9)
+    assert allocation.subscribe([1, 5], LTP, copies=2, leave_out=True) == [9]
+    assert allocation.placement() == {ONE: {1: LTP, 5: LTP}, TWO: {2: LTP, 5: LTP}, THREE: {3: LTP, 1: LTP}}
+
+
 def test_no_accounts_at_first() -> None:
     allocation = Allocation([], connections=1, capacity=2)
     refused(
@@ -395,6 +484,15 @@ def test_what_was_placed_by_hand_stays_on_its_account_if_it_can() -> None:
     assert (where(allocation, 1), allocation.homes(1)) == ([TWO], (TWO,)), "a guest does not move to be at home"
     allocation.regain([home])
     assert where(allocation, 1) == [TWO]
+
+
+def test_what_is_there_already_is_by_hand_from_then_on() -> None:
+    allocation = Allocation(["one", "two"], connections=2)
+    allocation.subscribe([1], LTP)
+    allocation.subscribe([2], FULL, account="one", connection=2)
+    allocation.subscribe([1], LTP, account=["one"])
+    allocation.lose([ONE])
+    assert where(allocation, 1) == [Slot("one", 2)], "the others have less load"
 
 
 def test_new_ones_prefer_slots_that_work() -> None:
@@ -511,6 +609,7 @@ def test_a_full_house_of_which_half_is_lost_and_comes_back() -> None:
 
 NAMES = ("one", "two", "three")
 TOKENS = st.integers(1, 24)
+ACCOUNTS = st.none() | st.sampled_from(NAMES) | st.lists(st.sampled_from(NAMES), max_size=4)
 SLOTS = st.lists(st.builds(Slot, st.sampled_from(NAMES), st.integers(1, 3)), max_size=4)
 
 
@@ -532,7 +631,7 @@ class Machine(RuleBasedStateMachine):
         self.modes: dict[int, Mode] = {}
         self.priorities: dict[int, int] = {}
         self.copies: dict[int, int] = {}
-        self.hand: dict[int, str] = {}
+        self.hand: dict[int, frozenset[str]] = {}
         self.orders = count()
         self.order: dict[int, int] = {}
 
@@ -563,7 +662,7 @@ class Machine(RuleBasedStateMachine):
     @rule(
         tokens=st.lists(TOKENS, min_size=1, max_size=9),
         mode=st.sampled_from(Mode),
-        account=st.none() | st.sampled_from(NAMES),
+        account=ACCOUNTS,
         connection=st.none() | st.integers(1, 3),
         copies=st.none() | st.none() | st.integers(1, 3),
         priority=st.integers(0, 2),
@@ -573,24 +672,24 @@ class Machine(RuleBasedStateMachine):
         self,
         tokens: list[int],
         mode: Mode,
-        account: str | None,
+        account: str | list[str] | None,
         connection: int | None,
         copies: int | None,
         priority: int,
         leave_out: bool,
     ) -> None:
-        connection = connection if account is not None else None
-        copies = copies if account is None else None
+        named = frozenset([account] if isinstance(account, str) else account or ())
+        connection = connection if len(named) == 1 else None
         before = state(self.allocation)
         held = {slot: dict(self.allocation.at(slot)) for slot in self.allocation.slots}
         slots = [
             slot
             for slot in self.allocation.slots
-            if account in (None, slot.account) and connection in (None, slot.connection)
+            if (account is None or slot.account in named) and connection in (None, slot.connection)
         ]
         rooms = self.rooms(slots)
         new = [token for token in dict.fromkeys(tokens) if token not in self.modes]
-        each = copies or (2 if self.strategy is Strategy.REDUNDANT and account is None else 1)
+        each = copies or (2 if self.strategy is Strategy.REDUNDANT and len(named) != 1 else 1)
         simple = len(new) == len(set(tokens)) or (account is None and copies is None)
         fitting = fits(len(new), rooms.values(), each)
         expected = None
@@ -602,15 +701,20 @@ class Machine(RuleBasedStateMachine):
         options = {"account": account, "connection": connection, "copies": copies, "priority": priority}
         try:
             left = self.call("subscribe", tokens, mode, **options, leave_out=leave_out)
+            after = state(self.allocation)
+            again = self.call("subscribe", tokens, mode, **options, leave_out=leave_out)
         except CapacityError:
             assert not leave_out
             assert not simple or fitting < len(new)
             return
         except ValueError:
-            unknown = account is not None and account not in self.accounts
+            unknown = not named <= self.accounts or account == []
             beyond = connection is not None and connection > self.connections
-            assert unknown or beyond or (account is None and self.strategy is Strategy.MANUAL)
+            many = account is not None and copies is not None and copies > len(named)
+            assert unknown or beyond or many or (account is None and self.strategy is Strategy.MANUAL)
             return
+        assert state(self.allocation) == after, "the same again changes nothing"
+        assert set(again) == set(left) & set(tokens)
         assert leave_out or not left
         if expected is not None:
             for slot in slots:
@@ -637,7 +741,9 @@ class Machine(RuleBasedStateMachine):
             if token not in left:
                 self.copies[token] = each if token in new or copies or account else self.copies[token]
                 if account is not None:
-                    self.hand[token] = account
+                    self.hand[token] = named
+                elif copies is not None:
+                    self.hand.pop(token, None)
         for token in before["homes"]:
             if token in self.modes and (token not in tokens or token in left or (account is None and copies is None)):
                 self.check_still(token, before, held)
@@ -759,8 +865,8 @@ class Machine(RuleBasedStateMachine):
             assert at >= working.intersection(homes), "at home wherever that works"
             assert at - working <= set(homes), "lost slots have no guests"
             assert not (at - set(homes) and at >= set(homes)), "a guest has a home that it is away from"
-            if token in self.hand and len(homes) == 1:
-                assert homes[0].account == self.hand[token]
+            if token in self.hand:
+                assert {home.account for home in homes} <= self.hand[token]
             if len(at & working) < len(homes):
                 waiting.append(token)
                 away = [home for home in homes if home not in working]

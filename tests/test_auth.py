@@ -163,6 +163,19 @@ async def test_what_is_missing_is_said_before_anything_is_sent(broker: Broker) -
     assert broker.asked == []
 
 
+async def test_what_the_broker_quotes_of_a_login_is_masked(broker: Broker) -> None:
+    account = Account("one", "key1", api_secret=SECRET)
+    request_token = "canaryRequest"
+    broker.reply(403, kite_error("TokenException", f"{request_token} has expired"))
+    async with KiteRest(broker.url, account) as rest:
+        with pytest.raises(AuthError, match=r"403 TokenException \*\*\* has expired") as caught:
+            await rest.session_token(request_token)
+        assert_clean(caught.value)
+        broker.reply(200, {"data": {"access_token": "canaryFresh"}})
+        await rest.session_token(request_token)
+    assert account.redactor()("canaryFresh") == MASK
+
+
 async def test_a_header_that_cannot_be_written_is_an_error_without_it() -> None:
     async with KiteRest("http://127.0.0.1:9", Account("one", "key1", "canary\u2028" + TOKEN)) as rest:
         with pytest.raises(RestError) as caught:
@@ -191,7 +204,8 @@ def test_a_bad_address_is_refused_when_made(url: str) -> None:
 
 
 def test_login_url() -> None:
-    assert login_url(ACCOUNT) == "https://kite.zerodha.com/connect/login?v=3&api_key=key1"
+    page = "https://kite.zerodha.com/connect/login"
+    assert login_url(ACCOUNT, page) == "https://kite.zerodha.com/connect/login?v=3&api_key=key1"
 
 
 # Accounts and redaction

@@ -165,31 +165,13 @@ def test_many_unknown_names_are_counted(listed: Instruments) -> None:
         listed.resolve([f"NSE:ZZZ{i}" for i in range(20)])
 
 
-@pytest.mark.parametrize(
-    ("criteria", "symbols"),
-    [
-        ({"exchanges": ["NSE"]}, ["NSE:INFY", "NSE:NIFTY 50"]),
-        ({"segments": ["indices"]}, ["NSE:NIFTY 50"]),
-        ({"instrument_types": ["FUT"], "names": ["NIFTY"]}, ["NFO:NIFTY26NOVFUT", "NFO:NIFTY26DECFUT"]),
-        (
-            {"exchanges": ["NFO"], "names": ["NIFTY"], "expiries": 1},
-            ["NFO:NIFTY26NOVFUT", "NFO:NIFTY2612426000CE", "NFO:NIFTY2612426000PE"],
-        ),
-        (
-            {"instrument_types": ["CE"], "expiries": 2},
-            ["NFO:NIFTY2612426000CE", "NFO:NIFTY26D0126000CE"],
-        ),
-        ({"instrument_types": ["FUT"], "expiries": 1}, ["NFO:NIFTY26NOVFUT", "NFO:BANKNIFTY26NOVFUT"]),
-        ({"segments": ["NSE"], "expiries": 1}, ["NSE:INFY"]),
-        ({"segments": ["NSE"], "instrument_types": ["CE"]}, []),
-    ],
-)
-def test_select(listed: Instruments, criteria: dict[str, object], symbols: list[str]) -> None:
-    assert [listed.symbol(token) for token in listed.select(**criteria)] == symbols  # type: ignore[arg-type]
-
-
-def test_select_says_what_is_not_there(listed: Instruments) -> None:
-    with pytest.raises(InstrumentError, match=r"no name NIFTTY in the instrument list .*did you mean NIFTY"):
-        listed.select(names=["NIFTTY", "NIFTY"])
-    with pytest.raises(InstrumentError, match="got 0 expiries, expected 1 or more"):
-        listed.select(exchanges=["NFO"], expiries=0)
+def test_a_name_means_what_it_meant_on_the_day_of_the_list() -> None:
+    later = ROWS.replace("12345858,48226", "12399874,48437").replace("408065,1594,INFY", "12345858,48226,NIFTY27JANFUT")
+    lists = [
+        Instruments(parse_instruments((HEADER + rows).encode(), date=day))
+        for rows, day in ((ROWS, DAY), (later, dt.date(2026, 11, 23)))
+    ]
+    assert [listed.resolve(["NFO:NIFTY26NOVFUT"]) for listed in lists] == [[12345858], [12399874]]
+    assert [listed.symbol(12345858) for listed in lists] == ["NFO:NIFTY26NOVFUT", "NSE:NIFTY27JANFUT"]
+    assert [listed.token("NSE:INFY") for listed in lists] == [408065, None]
+    assert [listed.date for listed in lists] == [DAY, dt.date(2026, 11, 23)]

@@ -17,7 +17,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from ingest.auth import KiteRest
 from ingest.errors import AuthError, CapacityError, InstrumentError
-from ingest.instruments import Instruments, parse_instruments
+from ingest.instruments import parse_instruments
 from ingest.manager import ManagerSettings, TickerManager
 from ingest.placement import Slot
 from ingest.redact import Account
@@ -143,6 +143,25 @@ async def test_only_connections_with_instruments_are_opened() -> None:
         await until(lambda: manager.stats().total.connected == 3)
 
 
+async def test_only_the_named_accounts_are_used_and_the_same_again_sends_nothing() -> None:
+    settings = FAST.model_copy(update={"connections": 1})
+    three = Account("three", "key-three", "token-three")
+    async with (
+        silent_broker() as (url, told),
+        TickerManager([ONE, TWO, three], settings, Sink(), ws_url=url) as manager,
+    ):
+        for tokens in ([7], [7], [7, 8]):
+            assert await manager.subscribe(tokens, Mode.LTP, account={"one", "three"}, copies=2) == []
+            await until(lambda: manager.stats().total.connected == 2)
+        await until(lambda: sum(message["a"] == "subscribe" and 8 in message["v"] for _, message in told) == 2)
+        with pytest.raises(ValueError, match=r"got 3 copies on 2 accounts \(one, three\)"):
+            await manager.subscribe([9], account=["three", "one"], copies=3)
+    for name in ("one", "three"):
+        messages = [message for path, message in told if f"api_key=key-{name}&" in path]
+        assert [message["v"] for message in messages if message["a"] == "subscribe"] == [[7], [8]]
+    assert not [path for path, _ in told if "key-two" in path]
+
+
 async def test_subscriptions_may_come_first_and_outlive_a_stop() -> None:
     async with silent_broker() as (url, told):
         manager = TickerManager([ONE], FAST, Sink(), ws_url=url)
@@ -205,7 +224,8 @@ def wanted_of(tokens: list[int]) -> dict[int, Mode]:
 async def tokens_of(simulator: Simulation) -> list[int]:
     async with KiteRest(simulator.api, ONE) as rest:
         table = parse_instruments(await rest.instruments(), date=dt.date(2026, 11, 22))
-    return Instruments(table).select()
+    tokens: list[int] = table["instrument_token"].to_pylist()
+    return tokens
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,7 @@ from ingest.connection import KiteConnection, StreamSettings
 from ingest.errors import InstrumentError
 from ingest.feeds import ConnectionEvent, Frame, OrderUpdate, Tick
 from ingest.hub import Gap
-from ingest.instruments import Instruments, parse_instruments
+from ingest.instruments import parse_instruments
 from ingest.manager import ManagerSettings, TickerManager
 from ingest.placement import Strategy
 from ingest.redact import Account
@@ -259,6 +259,17 @@ async def test_redundant_instruments_come_on_two_accounts() -> None:
         await until(lambda: streamed(simulator) == {name: dict.fromkeys(tokens, Mode.LTP) for name in ("one", "two")})
 
 
+async def test_copies_on_named_accounts_come_and_are_given_up() -> None:
+    async with running(instruments=200, rate=20) as simulator, managing(simulator) as manager:
+        tokens = tokens_of(simulator)[:50]
+        everything = dict.fromkeys(tokens, Mode.LTP)
+        await manager.subscribe(tokens[:30], Mode.LTP)
+        await manager.subscribe(tokens, Mode.LTP, account=["one", "two"], copies=2)
+        await until(lambda: streamed(simulator) == {"one": everything, "two": everything})
+        await manager.subscribe(tokens, Mode.LTP, account=["two"])
+        await until(lambda: streamed(simulator) == {"one": {}, "two": everything})
+
+
 async def test_an_instrument_that_never_ticks_is_noticed_and_asked_for_again() -> None:
     async with running(instruments=200, rate=20) as simulator, managing(simulator, one()) as manager:
         tokens = tokens_of(simulator)[:30]
@@ -395,4 +406,6 @@ async def test_a_server_that_is_gone_for_ten_seconds() -> None:
 
 async def _tokens(api: str) -> list[int]:
     async with KiteRest(api, one()) as rest:
-        return Instruments(parse_instruments(await rest.instruments(), date=dt.date(2026, 11, 24))).select()
+        table = parse_instruments(await rest.instruments(), date=dt.date(2026, 11, 24))
+    tokens: list[int] = table["instrument_token"].to_pylist()
+    return tokens

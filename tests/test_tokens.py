@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from ingest.errors import AuthError
-from ingest.redact import Account
+from ingest.redact import Account, Polled
 from ingest.session import ConnectionSettings
 from ingest.tokens import Credentials, read_secret_file
 
@@ -113,6 +113,40 @@ async def test_a_file_is_read_again_when_it_changes(tmp_path: Path, monkeypatch:
     path.write_text("canaryNew\n")
     async with asyncio.timeout(10):
         await waiting
+    assert await credentials.token() == NEW
+    await credentials.close()
+
+
+async def test_a_polled_source_is_asked_as_often_as_a_file_and_its_complaint_is_the_sentence_that_it_gives(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ingest.tokens.FILE_POLL_SECONDS", 0.01)
+
+    class Source(Polled):
+        asked = 0
+
+        def __call__(self) -> str:
+            self.asked += 1
+            if self.asked < 4:
+                raise ValueError("no login yet: log in")
+            return "canaryNew"
+
+    account = Account("one", "key", Source())
+    credentials = Credentials(account, SETTINGS.model_copy(update={"slow_retry_seconds": 1000}))
+    assert await asyncio.wait_for(credentials.token(), 10) == NEW
+    assert [record.getMessage() for record in caplog.records] == [
+        "no access token for account one: no login yet: log in"
+    ]
+    await credentials.close()
+
+
+async def test_whoever_waits_goes_on_with_a_token_that_somebody_else_got_from_the_source() -> None:
+    account = Account("one", "key", lambda: "canaryNew")
+    account.replace_token(OLD)
+    credentials = await refused(account)
+    account.replace_token(NEW)  # as the daily check does
+    async with asyncio.timeout(10):
+        await credentials.wait()
     assert await credentials.token() == NEW
     await credentials.close()
 
