@@ -17,6 +17,7 @@ INTERRUPTED: Final = 130
 try:
     import typer
 
+    from kitelake.commands import COMMANDS, DEFAULT_CONFIG, ConfigOption
     from kitelake.errors import ConfigError, OutputError, StartError
     from storage.errors import DataFolderError, KitelakeError
 except KeyboardInterrupt:
@@ -32,9 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="KITELAKE_CONFIG")]
-DEFAULT_CONFIG = Path("config.yaml")
 
 
 class Format(StrEnum):
@@ -117,7 +115,7 @@ def run(
     from kitelake.config import load_config
     from kitelake.runner import capture
 
-    capture(load_config(config), seconds=seconds)
+    capture(load_config(config), config_path=config, seconds=seconds)
 
 
 @app.command()
@@ -190,6 +188,10 @@ def sql(
 
     with open_lake(data or data_folder(config)) as lake:
         _until_interrupted(lambda: write_result(lake.sql(query), output_format, output), lake.interrupt)
+
+
+for command in COMMANDS:
+    app.command()(command)
 
 
 def _until_interrupted(work: Callable[[], None], interrupt: Callable[[], None]) -> None:

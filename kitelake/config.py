@@ -14,10 +14,6 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from pydantic import (
     BeforeValidator,
     Field,
-    ModelWrapValidatorHandler,
-    PlainValidator,
-    PrivateAttr,
-    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -25,28 +21,20 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from ingest.manager import ManagerSettings
-from ingest.redact import Account
-from ingest.wire import Mode
+from ingest.placement import Strategy
+from kitelake.accounts import AccountSection, LoginSection
+from kitelake.calendar import CalendarSection
 from kitelake.configfile import ENV_DELIMITER, ENV_PREFIX, explain, explain_variable, read_document, unknown_variables
 from kitelake.errors import ConfigError
-from kitelake.secrets import resolve_secret
-from kitelake.values import Section, address_of, path_of, time_of_day
+from kitelake.notify import NotificationTarget
+from kitelake.subscriptions import SubscriptionList
+from kitelake.values import Section, address_of, path_of, stretch_of_time, time_of_day
 
 OTHER_VARIABLES: Final = frozenset({"KITELAKE_CONFIG"})  # of the command line; every other KITELAKE_… is an option
 
 _ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")  # see storage.table
 Folder = Annotated[Path, BeforeValidator(path_of)]
-Secret = Annotated[SecretStr, BeforeValidator(resolve_secret)]
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-
-
-def _instrument(given: Any) -> str | int:
-    if isinstance(given, str | int) and not isinstance(given, bool):
-        return given
-    raise ValueError("expected a name such as NSE:INFY, or a token")
-
-
-Instrument = Annotated[str | int, PlainValidator(_instrument)]
+TimeOfDay = Annotated[dt.time, BeforeValidator(time_of_day)]
 
 
 class SimulatorSection(Section):
@@ -77,62 +65,6 @@ class Endpoints(Section):
         return address_of(given, ("https", "http"))
 
 
-class AccountSection(Section):
-    """One Kite Connect app and its access token of the day."""
-
-    name: Name
-    api_key: Secret
-    access_token: Secret
-    _token_file: Path | None = PrivateAttr(default=None)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _remember_the_file(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Where the token came from: a file is read again when the token in it is refused."""
-        section = handler(given)
-        token = given.get("access_token") if isinstance(given, Mapping) else None
-        if isinstance(token, Mapping) and "file" in token:
-            section._token_file = path_of(token["file"], "a file")
-        return section
-
-    def account(self) -> Account:
-        """As capture uses it."""
-        account = Account(self.name, self.api_key.get_secret_value(), self._token_file or self.access_token)
-        account.replace_token(self.access_token)
-        return account
-
-
-class Select(Section):
-    """Instruments picked from the day's list; what is left out does not restrict."""
-
-    exchange: str | None = Field(default=None, description="as in NSE, NFO, MCX")
-    segment: str | None = Field(default=None, description="as in INDICES, NFO-OPT")
-    types: tuple[Literal["EQ", "FUT", "CE", "PE"], ...] = ()
-    names: tuple[str, ...] = Field(default=(), description="the `name` column: the underlying of a derivative")
-    expiries: int | None = Field(default=None, ge=1, description="the nearest n expiries of each name")
-
-    @model_validator(mode="after")
-    def _not_everything(self) -> Self:
-        if not (self.exchange or self.segment or self.types or self.names):
-            raise ValueError("select: expected at least one of exchange, segment, types, names")
-        return self
-
-
-class SubscriptionList(Section):
-    """A list of instruments and the mode to stream them in."""
-
-    name: str = Field(min_length=1)
-    mode: Mode | None = Field(default=None, description="None: `capture.default_mode`")
-    instruments: tuple[Instrument, ...] = Field(default=(), description="`EXCHANGE:TRADINGSYMBOL`, or bare tokens")
-    select: Select | None = None
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if bool(self.instruments) == (self.select is not None):
-            raise ValueError("expected either `instruments` or `select`")
-        return self
-
-
 class JournalSection(Section):
     """The journal: what is received is in it before anything else happens to it."""
 
@@ -152,9 +84,24 @@ class JournalSection(Section):
 
 
 class InstrumentsSection(Section):
-    """The broker's instrument list, fetched at every start and once a day."""
+    """The broker's instrument list, fetched once a day."""
 
-    fetch_at: Annotated[dt.time, BeforeValidator(time_of_day)] = Field(default=dt.time(8, 35), description="IST")
+    fetch_at: TimeOfDay = Field(default=dt.time(8, 35), description="IST")
+    least_share: float = Field(
+        default=0.7, ge=0, le=1, description="a list with a smaller share of the rows of the one before is refused"
+    )
+
+
+class ScheduleSection(Section):
+    """When the service does what it does every day; in IST, on days on which a list is captured."""
+
+    tokens_at: TimeOfDay = Field(
+        default=dt.time(8, 30), description="every account's token is checked, and again shortly before a later session"
+    )
+    plan_at: TimeOfDay = Field(default=dt.time(8, 50), description="the day's plan is made, told and kept")
+    end_of_day_after: Annotated[dt.timedelta, BeforeValidator(stretch_of_time)] = Field(
+        default=dt.timedelta(minutes=5), description="so long after the last list has stopped the day is reported"
+    )
 
 
 class MetricsSection(Section):
@@ -208,14 +155,17 @@ class Config(DataOption):
     capture: ManagerSettings = ManagerSettings()
     journal: JournalSection = JournalSection()
     instruments: InstrumentsSection = InstrumentsSection()
+    calendar: CalendarSection = CalendarSection()
+    schedule: ScheduleSection = ScheduleSection()
+    notifications: tuple[NotificationTarget, ...] = ()
+    login: LoginSection = LoginSection()
     metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
 
     def secrets(self) -> list[str]:
         """Everything in it that must not be seen."""
-        return [
-            secret.get_secret_value() for account in self.accounts for secret in (account.api_key, account.access_token)
-        ]
+        targets = [target.url.get_secret_value() for target in self.notifications]
+        return [secret for account in self.accounts for secret in account.secrets()] + targets
 
     @field_validator("simulator", mode="before")
     @classmethod
@@ -246,6 +196,23 @@ class Config(DataOption):
             )
         return self
 
+    @model_validator(mode="after")
+    def _lists_fit_the_accounts(self) -> Self:
+        names = [account.name for account in self.accounts]
+        for place, entry in enumerate(self.subscriptions):
+            where = f"subscriptions[{place}]"
+            if unknown := [name for name in entry.accounts if name not in names]:
+                raise ValueError(
+                    f"{where}.accounts: there is no account {', '.join(unknown)}; expected some of {', '.join(names)}"
+                )
+            if entry.copies is not None and entry.copies > len(names):
+                raise ValueError(f"{where}.copies: expected at most {len(names)}, the number of accounts")
+            if self.capture.strategy is Strategy.MANUAL and not entry.accounts:
+                raise ValueError(f"{where}.accounts: expected some, since capture.strategy is manual")
+        if self.capture.strategy is Strategy.REDUNDANT and self.capture.copies > len(names):
+            raise ValueError(f"capture.copies: expected at most {len(names)}, the number of accounts")
+        return self
+
 
 Model = TypeVar("Model", bound=DataOption)
 
@@ -261,6 +228,12 @@ def load_config(path: Path) -> Config:
     if config.simulator is not None and config.simulator.record is not None:
         record = _below(path, config.simulator.record)
         changes["simulator"] = config.simulator.model_copy(update={"record": record})
+    if config.calendar.file is not None:
+        changes["calendar"] = config.calendar.model_copy(update={"file": _below(path, config.calendar.file)})
+    changes["subscriptions"] = tuple(
+        entry if entry.file is None else entry.model_copy(update={"file": _below(path, entry.file)})
+        for entry in config.subscriptions
+    )
     return config.model_copy(update=changes)
 
 
@@ -287,14 +260,14 @@ def _load(model: type[Model], path: Path, document: Mapping[str, Any], pointed: 
 
 
 def _pointed(document: Mapping[str, Any]) -> set[str]:
-    """The environment variables that accounts point to for their secrets: they may have any name."""
-    accounts = document.get("accounts")
-    secrets = [
-        secret
-        for account in (accounts if isinstance(accounts, list) else ())
-        for secret in (account.values() if isinstance(account, dict) else ())
-    ]
+    """The environment variables that accounts and notifications point to for their secrets: they may have any name."""
+    sections = [section for key in ("accounts", "notifications") for section in _listed(document.get(key))]
+    secrets = [secret for section in sections if isinstance(section, dict) for secret in section.values()]
     return {str(secret["env"]) for secret in secrets if isinstance(secret, dict) and "env" in secret}
+
+
+def _listed(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else []
 
 
 def _data_below(path: Path, data: Path) -> Path:

@@ -30,6 +30,8 @@ _WORDS: Final = {
     "int_from_float": "expected a whole number",
     "float_type": "expected a number",
     "float_parsing": "expected a number",
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
 }
 
 
@@ -105,11 +107,17 @@ def explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
         elif kind == "missing":
             message = "missing"
         elif kind in ("model_type", "model_attributes_type", "dict_type"):
-            message = f"expected keys with values; allowed here: {', '.join(_fields_at(model, location))}"
+            allowed = ", ".join(_fields_at(model, location))
+            message = f"expected keys with values; allowed here: {allowed}" if allowed else "expected keys with values"
         else:
             message = _WORDS.get(kind) or entry["msg"].removeprefix("Value error, ")
             for theirs in ("Input should ", "String should ", "Value should "):
                 message = message.replace(theirs, "must ") if message.startswith(theirs) else message
+        if location and location[-1] == "[key]":  # pydantic's mark of a mapping's key
+            location, message = location[:-1], f"this key {message}"
+        key, colon, rest = message.partition(": ")
+        if colon and key in _fields_at(model, location):  # a check of several keys says which one it is about
+            location, message = (*location, key), rest
         place = _place(location)
         yield f"{place}: {message}" if place else message
 
@@ -132,11 +140,12 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 
 def _fields_at(model: Any, location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the model at this place of the file knows."""
+    """The keys that the model at this place of the file knows; none if there is another value at this place."""
     for part in location:
-        if isinstance(part, str) and part in model.model_fields:
-            model = _model_in(model.model_fields[part].annotation)
-    return list(model.model_fields)
+        if isinstance(part, str):
+            field = model.model_fields.get(part) if model else None
+            model = _model_in(field.annotation) if field else None
+    return list(model.model_fields) if model else []
 
 
 def _model_in(annotation: Any) -> Any:

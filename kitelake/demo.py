@@ -22,8 +22,9 @@ from rich.text import Text
 import kitelake
 from kitelake.config import load_config
 from kitelake.errors import ConfigError
+from kitelake.overview import Progress
 from kitelake.runner import capture
-from kitelake.service import Progress, Service
+from kitelake.service import Service
 from kitelake.show import draw, render
 from kitelake.source import Source
 from queries.lake import Lake

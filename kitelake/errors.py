@@ -7,6 +7,10 @@ class ConfigError(KitelakeError):
     """config.yaml is missing or says something that it may not. Nothing was started."""
 
 
+class ListFileError(ConfigError):
+    """A list of instrument names, in a file or on the web, cannot be fetched or is not one."""
+
+
 class StartError(KitelakeError):
     """A process that the service needs did not start. Nothing else was started."""
 
@@ -17,3 +21,7 @@ class WriterError(KitelakeError):
 
 class OutputError(KitelakeError):
     """A result cannot be written where or how it was asked for."""
+
+
+class ReportError(KitelakeError):
+    """The report of a day cannot be made. What was captured is untouched; the next start tries again."""

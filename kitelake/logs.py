@@ -27,11 +27,14 @@ _IN_URLS = re.compile(
 class LogRedactor:
     """Masks secrets in text: those it was told, and those that a URL or a header gives away by where they stand."""
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._known = Redactor(SecretStr(secret) for secret in secrets)
+    def __init__(self, secrets: Iterable[str] = (), redactors: Iterable[Redactor] = ()) -> None:
+        self._known = (*redactors, Redactor(SecretStr(secret) for secret in secrets))
 
     def __call__(self, text: str) -> str:
-        return self._known(_IN_URLS.sub(lambda match: f"{match[1] or match[2]}{MASK}", text))
+        text = _IN_URLS.sub(lambda match: f"{match[1] or match[2]}{MASK}", text)
+        for redact in self._known:
+            text = redact(text)
+        return text
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
@@ -55,9 +58,13 @@ def configure_logs(
     style: Literal["text", "json"] = "text",
     *,
     secrets: Iterable[str] = (),
+    redactors: Iterable[Redactor] = (),
     stream: TextIO | None = None,
 ) -> None:
-    """Send the logs of this process to standard error (or `stream`), as lines of text or as JSON."""
+    """Send the logs of this process to standard error (or `stream`), as lines of text or as JSON.
+
+    `secrets` and what `redactors` know, now or later, are masked.
+    """
     stream = stream or sys.stderr
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -76,7 +83,7 @@ def configure_logs(
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         _Formatter(
-            LogRedactor(secrets),
+            LogRedactor(secrets, redactors),
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
         )

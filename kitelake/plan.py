@@ -1,68 +1,188 @@
-"""From subscription lists to tokens: what config.yaml asks for, resolved against the day's instrument list. Pure."""
+"""From subscription lists to connections: what each list means on a day, and who streams what of it. Pure.
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+Every list is resolved against the instrument list by itself. The lists that are in their hours together say what is
+wanted: each instrument once, in the highest mode of its lists, with the best priority and where the list of that
+priority wants it. What is wanted is given to the connections, the most important first; the last is left out when
+there is no more room.
+"""
 
+import datetime as dt
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from ingest.allocation import Allocation
 from ingest.errors import InstrumentError
 from ingest.instruments import Instruments
+from ingest.manager import ManagerSettings
+from ingest.selectors import PriceOf, references, select
 from ingest.wire import Mode
-from kitelake.config import SubscriptionList
+from kitelake.calendar import Calendar, Span
+from kitelake.subscriptions import SubscriptionList
+from kitelake.times import windows
 
-_RANK = {Mode.LTP: 0, Mode.QUOTE: 1, Mode.FULL: 2}
+_RANK: Final = {Mode.LTP: 0, Mode.QUOTE: 1, Mode.FULL: 2}
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to stream: token → mode, how many instruments each list names, and in words what could not be resolved."""
+class ListPlan:
+    """What one list means, by the instrument list of a day.
 
-    wanted: Mapping[int, Mode]
-    lists: Mapping[str, int]
-    unknown: Sequence[str] = ()
-
-    def by_mode(self) -> dict[Mode, list[int]]:
-        """The tokens of each mode that is wanted at all."""
-        return {mode: [t for t, m in self.wanted.items() if m is mode] for mode in Mode if mode in self.wanted.values()}
-
-
-def make_plan(subscriptions: Sequence[SubscriptionList], instruments: Instruments, default_mode: Mode) -> Plan:
-    """Resolve every list; one without a mode gets `default_mode`.
-
-    An instrument in several lists is wanted once, in the highest of their modes.
-
-    What the instrument list does not know is named in `unknown`, with near matches, and the rest is wanted all the
-    same.
+    `tokens` in the order of the list. `references` are the instruments around whose prices strikes are chosen (token →
+    symbol): they are streamed with the list, in ltp mode, so that there is a price when it is resolved anew. `missing`
+    are names that the instrument list does not hold; `problems` say in words what could not be resolved, `notes` what
+    else a reader of the plan should know.
     """
-    wanted: dict[int, Mode] = {}
-    lists: dict[str, int] = {}
-    unknown: list[str] = []
-    for entry in subscriptions:
-        tokens = dict.fromkeys(_tokens(entry, instruments, unknown))
-        lists[entry.name] = len(tokens)
-        mode = entry.mode or default_mode
-        for token in tokens:
-            wanted[token] = max(mode, wanted.get(token, mode), key=_RANK.__getitem__)
-    return Plan(wanted, lists, unknown)
+
+    spec: SubscriptionList
+    mode: Mode
+    tokens: tuple[int, ...] = ()
+    references: Mapping[int, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def every_token(self) -> tuple[int, ...]:
+        """The tokens, and the references behind them."""
+        return tuple(dict.fromkeys((*self.tokens, *self.references)))
 
 
-def _tokens(entry: SubscriptionList, instruments: Instruments, unknown: list[str]) -> Iterator[int]:
-    for name in entry.instruments:
+@dataclass(frozen=True)
+class Want:
+    """How an instrument is to be streamed: see `TickerManager.subscribe`."""
+
+    mode: Mode
+    priority: int
+    accounts: tuple[str, ...] = ()
+    copies: int | None = None
+
+
+def resolve(
+    spec: SubscriptionList,
+    instruments: Instruments,
+    *,
+    price_of: PriceOf,
+    default_mode: Mode,
+    names: Sequence[str | int] | None = None,
+) -> ListPlan:
+    """What the list means. `names` are those that its file or URL holds; `price_of` see `ingest.selectors`."""
+    plan = ListPlan(spec, spec.mode or default_mode)
+    if spec.select is not None:
+        found = select(instruments, spec.select, price_of)
+        asked = references(instruments, spec.select)
+        return replace(plan, tokens=found.tokens, references=asked, notes=found.notes, problems=found.problems)
+    tokens: list[int] = []
+    missing: list[str] = []
+    for name in names if names is not None else spec.instruments:
         try:
-            yield from instruments.resolve([name])
+            tokens += instruments.resolve([name])
+        except InstrumentError:
+            missing.append(str(name))
+    problems: tuple[str, ...] = ()
+    if missing:
+        try:
+            instruments.resolve(missing)  # one text for all, with near matches
         except InstrumentError as error:
-            unknown.append(f"{entry.name}: {error}")
-    if entry.select is None:
-        return
-    try:
-        tokens = instruments.select(
-            exchanges=[entry.select.exchange] if entry.select.exchange else (),
-            segments=[entry.select.segment] if entry.select.segment else (),
-            instrument_types=entry.select.types,
-            names=entry.select.names,
-            expiries=entry.select.expiries,
+            problems = (str(error),)
+    return replace(plan, tokens=tuple(dict.fromkeys(tokens)), missing=tuple(missing), problems=problems)
+
+
+def recentred(before: ListPlan, after: ListPlan) -> ListPlan:
+    """The list resolved anew during its hours: it drops what it does not mean any more only if it is told to.
+
+    Even then nothing is dropped because of a problem that was not there before, such as a price that is not known now.
+    """
+    if after.spec.drop and set(after.problems) <= set(before.problems):
+        return after
+    return replace(
+        after,
+        tokens=tuple(dict.fromkeys((*after.tokens, *before.tokens))),
+        references={**after.references, **before.references},
+    )
+
+
+def wanted(lists: Iterable[ListPlan]) -> dict[int, Want]:
+    """What these lists want together, the most important first."""
+    together: dict[int, Want] = {}
+    for plan in sorted(lists, key=lambda plan: plan.spec.priority):
+        spec = plan.spec
+        for tokens, mode in ((plan.tokens, plan.mode), (plan.references, Mode.LTP)):
+            for token in tokens:
+                there = together.get(token)
+                if there is None:
+                    together[token] = Want(mode, spec.priority, tuple(dict.fromkeys(spec.accounts)), spec.copies)
+                elif _RANK[mode] > _RANK[there.mode] or (spec.copies or 0) > (there.copies or 0):
+                    copies = max(filter(None, (spec.copies, there.copies)), default=None)
+                    together[token] = replace(there, mode=max(mode, there.mode, key=_RANK.__getitem__), copies=copies)
+    return together
+
+
+def alike(together: Mapping[int, Want]) -> list[tuple[Want, list[int]]]:
+    """The same as groups to subscribe one after the other, the most important first."""
+    groups: dict[Want, list[int]] = {}
+    for token, want in together.items():
+        groups.setdefault(want, []).append(token)
+    return sorted(groups.items(), key=lambda group: group[0].priority)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the day in which the same lists are in their hours."""
+
+    span: Span
+    lists: tuple[ListPlan, ...]
+    wanted: Mapping[int, Want]
+    allocation: Allocation
+    left_out: tuple[int, ...]
+
+
+def phases(
+    lists: Sequence[ListPlan],
+    spans: Mapping[str, Sequence[Span]],
+    accounts: Sequence[str],
+    capture: ManagerSettings,
+) -> list[Phase]:
+    """The day's phases; each as if it began with nothing. `spans` has the hours of each list by its name."""
+    edges = sorted({edge for each in spans.values() for span in each for edge in span})
+    found: list[Phase] = []
+    for start, stop in itertools.pairwise(edges):
+        on = tuple(plan for plan in lists if any(span.start <= start < span.stop for span in spans[plan.name]))
+        if found and found[-1].lists == on and found[-1].span.stop == start:
+            found[-1] = replace(found[-1], span=Span(found[-1].span.start, stop))
+        elif on:
+            found.append(_phase(Span(start, stop), on, accounts, capture))
+    return found
+
+
+def _phase(span: Span, lists: tuple[ListPlan, ...], accounts: Sequence[str], capture: ManagerSettings) -> Phase:
+    together = wanted(lists)
+    allocation = Allocation(
+        accounts,
+        connections=capture.connections,
+        capacity=capture.instruments_per_connection,
+        strategy=capture.strategy,
+        copies=capture.copies,
+    )
+    left_out: dict[int, None] = {}
+    for want, tokens in alike(together):
+        left = allocation.subscribe(
+            tokens,
+            want.mode,
+            account=want.accounts or None,
+            copies=want.copies,
+            priority=want.priority,
+            leave_out=True,
         )
-    except InstrumentError as error:
-        unknown.append(f"{entry.name}: {error}")
-        return
-    if not tokens:
-        unknown.append(f"{entry.name}: no instrument of the day's list fits the selection")
-    yield from tokens
+        left_out |= dict.fromkeys(left)
+    return Phase(span, lists, together, allocation, tuple(left_out))
+
+
+def hours_of_lists(specs: Iterable[SubscriptionList], calendar: Calendar, date: dt.date) -> dict[str, tuple[Span, ...]]:
+    """When each list is captured on that day, by its name."""
+    return {spec.name: windows(spec.days, spec.window, spec.exchanges, calendar, date) for spec in specs}

@@ -1,108 +1,138 @@
-"""The service: sockets → journal → writer process → tables, until it is told to stop.
+"""The service: it captures what the lists of config.yaml mean, in their hours, until it is told to stop.
 
-It starts in the order in which things go wrong cheaply: the data folder, the day's instrument list, and only then the
-journal, the writer and the sockets. It stops the other way round: the sockets are closed, the journal is sealed, the
-writer drains it, and then everything that was received is in the tables.
+It is made to run for months. What is to be streamed follows from three things: the lists, the day's instrument list,
+and the clock. `reconcile` compares them with what is streamed and changes the difference; every job, a reload and a
+look every few seconds end in it, so a start in mid-session, a missed job or a clock that was set wrong mend themselves.
+
+It stops in the order in which nothing is lost: the sockets are closed, the journal is sealed, the writer drains it.
 """
 
 import asyncio
 import contextlib
 import datetime as dt
-import json
 import secrets
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.cron import CronTrigger
 
-from ingest.errors import CapacityError
-from ingest.instruments import Instruments
 from ingest.manager import TickerManager
-from ingest.placement import place, slots_of
-from ingest.stats import Health
-from kitelake.child import Child
+from ingest.redact import Redactor
+from ingest.stats import Health, Status
+from kitelake import systemd
+from kitelake.accounts import Verdict, check_tokens
 from kitelake.config import Config
-from kitelake.errors import ConfigError, WriterError
+from kitelake.daybook import DayBook
+from kitelake.desk import Desk, calendar_of
+from kitelake.endofday import make_report_apart
+from kitelake.errors import ConfigError
 from kitelake.health import watch_health
-from kitelake.instruments import InstrumentKeeper
+from kitelake.jobs import ClockWatch, entries, quietly, set_jobs
 from kitelake.metrics import serve_metrics
-from kitelake.plan import Plan, make_plan
+from kitelake.notify import About, Notifier
+from kitelake.overview import Progress, progress_of, status_of
+from kitelake.recorder import Recorder
+from kitelake.reload import FileWatch, account_changes, reread
+from kitelake.report import Report, as_text, summary
+from kitelake.resolver import files_of
 from kitelake.source import Source
-from storage.errors import JournalError, JournalSyncError, JournalWriteError
-from storage.journal import JournalWriter, Kind
+from kitelake.status import JobBook, ServiceStatus, write_status
+from kitelake.streamer import Streamer
 from storage.layout import DataLayout, stream_name
+from storage.retention import remove_committed
 from storage.schema import IST
-from storage.writer import SegmentCommitted
-
-T = TypeVar("T")
 
 log = structlog.get_logger()
 
-_WRITER_RESTART_SECONDS = (0.2, 10.0)  # the first pause and the longest
-_WRITER_POLL_SECONDS = 0.2
-_WRITER_DRAIN_ATTEMPTS = 3
-_SEAL_RETRY_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far the service has come, at one moment."""
-
-    connected: int = 0
-    connections: int = 0
-    instruments: int = 0
-    frames: int = 0
-    packets: int = 0
-    received_bytes: int = 0
-    journal_bytes: int = 0
-    rows: int = 0
-    file_bytes: int = 0
-    committed_received_at_ns: int | None = None
-
-    @property
-    def lag_seconds(self) -> float | None:
-        """How old the newest committed row is. Queries see younger rows too, from the journal."""
-        if self.committed_received_at_ns is None:
-            return None
-        return (time.time_ns() - self.committed_received_at_ns) / 1e9
+LOOK_SECONDS: Final = 1.0
+RECONCILE_SECONDS: Final = 15.0
+TOKEN_SECONDS: Final = 10.0
+FETCH_AGAIN: Final = dt.timedelta(minutes=5)
+UNWELL_SECONDS: Final = 60.0
+"""Health that is amiss for so long is told by a notification."""
 
 
 class Service:
-    """Captures from one source into one data folder, which the caller holds."""
+    """Captures from one source into one data folder, which the caller holds. Belongs to one event loop."""
 
-    def __init__(self, config: Config, source: Source, layout: DataLayout) -> None:
-        self.config = config
+    def __init__(
+        self,
+        config: Config,
+        source: Source,
+        layout: DataLayout,
+        *,
+        config_path: Path | None = None,
+        until: dt.datetime | None = None,
+    ) -> None:
+        """`config_path` is looked at for changes. With `until` nothing is captured from then on.
+
+        Raises ConfigError for a calendar that cannot be read.
+        """
+        self.stream = stream_name(dt.datetime.now(dt.UTC), secrets.token_hex(3))
+        self.finished = asyncio.Event()
+        self.reports: list[Report] = []
+        """The reports of days that were made by this run."""
+        self._accounts = {account.name: account.account(config.login.logins()) for account in config.accounts}
+        self.desk = Desk(config, layout, source.api, self._accounts.values(), until=until)
         self._source = source
         self._layout = layout
-        self.stream = stream_name(dt.datetime.now(dt.UTC), secrets.token_hex(3))
-        self.plan: Plan | None = None
-        self.finished = asyncio.Event()
-        self._accounts = [account.account() for account in config.accounts]
-        self._keeper = InstrumentKeeper(layout, source.api, self._accounts)
-        self._journal: JournalWriter | None = None
-        self._manager: TickerManager | None = None
-        self._committed = Progress()
-        self._sealed = False
+        self._config_path = config_path
+        self._daybook = DayBook(layout.root)
+        self._scheduler = AsyncIOScheduler(timezone=IST)
+        self._jobs = JobBook(self._redact)
+        self._jobs.attach(self._scheduler)
+        self._notifier = Notifier(config.notifications)
+        self._files = FileWatch()
+        self._reconciling = asyncio.Lock()
+        self._token_states: dict[str, str] = {}
+        self.refused: ConfigError | None = None
+        """Why config.yaml, as it is now, is not the one in force."""
+        self._recorder: Recorder | None = None
+        self._streamer: Streamer | None = None
+        self._unwell_since: float | None = None
+        self._since = dt.datetime.now(IST)
+        self._stopping = self._stopped = False
+        self._changed_files()  # as they are now
+        self._told: set[asyncio.Task[None]] = set()
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.desk.config
 
     def progress(self) -> Progress:
         """The counts of this moment; cheap enough to ask several times a second."""
-        if self._journal is None or self._manager is None:
-            return self._committed
-        stats = self._manager.stats()
-        return replace(
-            self._committed,
-            connected=stats.total.connected,
-            connections=stats.total.connections,
-            instruments=stats.total.instruments,
-            frames=stats.total.frames,
-            received_bytes=stats.total.bytes,
-            packets=self._journal.packets,
-            journal_bytes=self._journal.written_bytes,
+        if self._recorder is None or self._streamer is None:
+            return Progress()
+        return progress_of(self._recorder, self._streamer.manager)
+
+    def status(self) -> ServiceStatus:
+        """What `kitelake status` shows. To be called after `run` has begun."""
+        return status_of(
+            self.desk,
+            self.streamer,
+            self.recorder,
+            jobs=self._jobs.jobs(self._scheduler),
+            tokens=self._token_states,
+            problems=self._problems(),
+            since=self._since,
+            stopping=self._stopping,
+            stopped=self._stopped,
         )
+
+    @property
+    def recorder(self) -> Recorder:
+        assert self._recorder is not None
+        return self._recorder
+
+    @property
+    def streamer(self) -> Streamer:
+        assert self._streamer is not None
+        return self._streamer
 
     async def run(self, stop: asyncio.Event) -> None:
         """Capture until `stop` is set; then close, seal and drain. Raises only what keeps capture from starting."""
@@ -112,45 +142,46 @@ class Service:
             self.finished.set()
 
     async def _run(self, stop: asyncio.Event) -> None:
-        instruments = await _unless(stop, self._keeper.today())
-        if instruments is None:
-            return
-        try:
-            self.plan = self._resolve(instruments)
-        except CapacityError as error:
-            raise ConfigError(f"the subscriptions of config.yaml: {error}") from None
-        journal = self._journal = JournalWriter(
-            self._layout,
-            self.stream,
-            segment_bytes=self.config.journal.segment_bytes,
-            segment_seconds=self.config.journal.segment_seconds,
-        )
-        self._event("started", f"capturing {len(self.plan.wanted)} instruments", lists=dict(self.plan.lists))
-        manager = self._manager = TickerManager(
-            self._accounts, self.config.capture, sink=journal, ws_url=self._source.ws
-        )
-        writer = asyncio.create_task(self._keep_writer_running())
-        keepers = [asyncio.create_task(self._flush()), asyncio.create_task(self._sync())]
-        scheduler = AsyncIOScheduler(timezone=IST)
-        scheduler.add_job(self.new_day, daily(self.config.instruments.fetch_at), coalesce=True, misfire_grace_time=None)
-        try:
-            for mode, tokens in self.plan.by_mode().items():
-                await manager.subscribe(tokens, mode=mode)
-            scheduler.start()
-            async with self._metrics(manager), manager:
-                keepers.append(asyncio.create_task(watch_health(manager.health, self._health_changed, stop)))
-                await stop.wait()
-                log.info("stopping: closing the sockets")
-        finally:
-            scheduler.shutdown(wait=False)
-            for task in keepers:
-                task.cancel()
-            await asyncio.gather(*keepers, return_exceptions=True)
-            self._event("stopped", None)
-            self._sealed = True
-            await self._seal(journal)
-            log.info("journal sealed: waiting for the writer", records=journal.records)
-            await writer
+        self._recorder = Recorder(self.config, self._layout, self.stream)
+        async with self._recorder as recorder:
+            manager = TickerManager(
+                self._accounts.values(), self.config.capture, sink=recorder.journal, ws_url=self._source.ws
+            )
+            self._streamer = Streamer(manager)
+            recorder.event(
+                "started", "the service has started", lists=[spec.name for spec in self.config.subscriptions]
+            )
+            tasks: list[asyncio.Task[None]] = []
+            try:
+                async with self._metrics(manager):
+                    set_jobs(self._scheduler, entries(self, self.config, self.desk.hours))
+                    self._scheduler.add_job(partial(quietly, self._begin), id="begin")
+                    self._scheduler.start()
+                    tasks = [
+                        asyncio.create_task(work)
+                        for work in (
+                            self._look(),
+                            watch_health(manager.health, self._health_changed, stop),
+                            *self._watchdog(),
+                        )
+                    ]
+                    systemd.ready("capturing what config.yaml says")
+                    await stop.wait()
+                    log.info("stopping: closing the sockets")
+            finally:
+                self._stopping = True
+                systemd.stopping("closing, sealing, draining")
+                if self._scheduler.running:
+                    self._scheduler.shutdown(wait=False)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, *self._told, return_exceptions=True)
+                async with self._reconciling:
+                    await manager.stop()
+                self._daybook.keep()
+                recorder.event("stopped", None)
+        self._stopped = True
+        write_status(self._layout, self.status())
 
     def _metrics(self, manager: TickerManager) -> contextlib.AbstractAsyncContextManager[object]:
         metrics = self.config.metrics
@@ -158,155 +189,264 @@ class Service:
             return contextlib.nullcontext()
         return serve_metrics(manager, port=metrics.port, host=metrics.host)
 
-    def _health_changed(self, health: Health) -> None:
-        self._event("health", health.status, percent=health.percent, reasons=health.reasons)
+    def _watchdog(self) -> list[Coroutine[Any, Any, None]]:
+        seconds = systemd.watchdog_seconds()
+        if seconds is None:
+            return []
+        pulse = systemd.JournalPulse()
 
-    async def _flush(self) -> None:
-        """Hand what has come to the operating system, every few milliseconds."""
-        assert self._journal is not None
-        failing = False
-        while True:
-            await asyncio.sleep(self.config.journal.flush_milliseconds / 1000)
-            try:
-                self._journal.flush()
-                failing = False
-            except JournalError as error:
-                if not failing:
-                    log.error(
-                        "the journal cannot be written; frames are kept in memory and tried again", error=str(error)
-                    )
-                failing = True
+        def advancing() -> bool:
+            journal, connected = self.recorder.journal, self.streamer.manager.stats().total.connected
+            # A disk that takes nothing is known, said, and tried again; to be killed would cost what waits in memory.
+            written = journal.records if self.recorder.failing else journal.written_records
+            return pulse.look(journal.records, written, connected, time.monotonic())
 
-    async def _sync(self) -> None:
-        """Make it survive a power cut, in a thread, since a disk may take its time."""
-        assert self._journal is not None
-        while True:
-            await asyncio.sleep(self.config.journal.sync_milliseconds / 1000)
-            try:
-                await asyncio.to_thread(self._journal.sync)
-            except JournalError as error:
-                log.error("the journal could not be synced; a new segment was begun", error=str(error))
+        return [systemd.Watchdog(seconds).run(advancing)]
 
-    async def _seal(self, journal: JournalWriter) -> None:
-        """Close the journal. As long as the disk does not take it, what was received stays in memory."""
-        while True:
-            try:
-                journal.close()
-            except JournalSyncError as error:
-                log.error("the journal is written, but the disk did not confirm it", error=str(error))
-            except JournalWriteError as error:
-                log.error(
-                    "the journal cannot be written: make room, or give up what is in memory by another signal",
-                    records=journal.records - journal.written_records,
-                    error=str(error),
-                )
-                await asyncio.sleep(_SEAL_RETRY_SECONDS)
-                continue
+    # ── what is done at set times ────────────────────────────────────────────────────────────────────────────────
+
+    async def _begin(self) -> None:
+        """What a start makes up for: whatever is due at this time of the day, with what is there at once."""
+        checking = asyncio.create_task(self.check_tokens())
+        if await self.desk.load():
+            await self.make_plan()
+        today = dt.datetime.now(IST)
+        due = today.time() >= self.config.instruments.fetch_at and any(self.desk.hours(today.date()).values())
+        if self.desk.instruments is None or due:  # one that is stored may be from before the broker made today's
+            await asyncio.wait((checking,), timeout=TOKEN_SECONDS)  # a fetch needs a token, but not every account's
+            await self.fetch_instruments()
+        await checking
+        await self.remove_old()
+        await self.end_of_day()
+
+    async def check_tokens(self) -> None:
+        """Take each account's newest token, and ask the broker whether it is good."""
+        checks = await check_tokens(list(self._accounts.values()), self._source.api)
+        now = dt.datetime.now(IST)
+        for name, check in checks.items():
+            good = check.verdict is Verdict.GOOD
+            self._token_states[name] = f"{check.verdict}, checked at {now:%H:%M}" if good else check.text
+            if check.verdict is Verdict.BAD:
+                log.error("an account has no good access token; the others go on", account=name, problem=check.text)
+                self._tell("problems", f"Kitelake: account {name} has no good access token", check.text)
+            else:
+                log.info("access token checked", account=name, verdict=str(check.verdict), text=check.text)
+        self.recorder.event("tokens checked", None, **{name: str(check.verdict) for name, check in checks.items()})
+        bad = {name: check.text if check.verdict is Verdict.BAD else None for name, check in checks.items()}
+        self._daybook.note_tokens(now.date(), bad)
+
+    async def fetch_instruments(self) -> None:
+        """Fetch the day's instrument list, and plan by it; if it does not come, the one before goes on for now."""
+        if await self.desk.fetch():
+            await self.make_plan()
             return
-
-    async def _keep_writer_running(self) -> None:
-        """Run the writer process, and again whenever it dies, until it has committed the last segment.
-
-        Raises WriterError if, with the journal sealed, it fails again and again without getting on.
-        """
-        first, longest = _WRITER_RESTART_SECONDS
-        pause = first
-        failures = 0
-        while True:
-            child = await Child.start(
-                "kitelake.writer",
-                {
-                    "data": str(self._layout.root),
-                    "live_stream": self.stream,
-                    "poll_seconds": _WRITER_POLL_SECONDS,
-                    "keep_hours": self.config.journal.keep_hours,
-                    "log_level": self.config.log.level,
-                    "log_format": self.config.log.format,
-                },
-                hide=self.config.secrets(),
-            )
-            try:
-                async for segment in child.lines():
-                    self._count(segment)
-                    pause, failures = first, 0
-                status = await child.wait()
-            except asyncio.CancelledError:
-                await child.stop()
-                raise
-            if status == 0:
-                return
-            failures += 1
-            if self._sealed and failures >= _WRITER_DRAIN_ATTEMPTS:
-                raise WriterError(
-                    f"not everything is in the tables: the writer failed {failures} times in a row, see above for why. "
-                    f"The journal holds it, and the next start takes it up: {self._layout.stream(self.stream)}"
-                )
-            log.error("the writer died; starting another", exit_status=status, pause_seconds=pause)
-            self._event("writer died", f"exit status {status}")
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, longest)
-
-    def _count(self, segment: dict[str, object]) -> None:
-        """Take in what the writer says of a segment that it has committed."""
-        if segment["stream"] != self.stream:
-            log.info("recovered a segment of an earlier run", **segment)
-            return
-        committed = SegmentCommitted(**segment)  # type: ignore[arg-type]
-        self._committed = replace(
-            self._committed,
-            rows=self._committed.rows + committed.rows,
-            file_bytes=self._committed.file_bytes + committed.file_bytes,
-            committed_received_at_ns=committed.last_received_at_ns or self._committed.committed_received_at_ns,
+        self._tell(
+            "problems", "Kitelake: the day's instrument list was not fetched", "An older one serves; see the log."
+        )
+        again = dt.datetime.now(IST) + FETCH_AGAIN
+        self._scheduler.add_job(
+            partial(quietly, self.fetch_instruments),
+            "date",
+            run_date=again,
+            id="fetch again",
+            replace_existing=True,
+            misfire_grace_time=None,
         )
 
-    async def new_day(self) -> None:
-        """Fetch the day's instrument list, and stream what the lists in config.yaml mean from now on."""
-        assert self._manager is not None
-        assert self.plan is not None
-        instruments = await self._keeper.fetch()
-        if instruments is None:
+    async def make_plan(self) -> None:
+        """Resolve the lists, say what does not fit, and stream what is due."""
+        if self.desk.instruments is None:
             return
-        before = self.plan.wanted
+        await self.desk.resolve(self.streamer.manager)
+        for plan in self.desk.lists.values():
+            log.info("subscription list", list=plan.name, instruments=len(plan.tokens), mode=str(plan.mode))
+            for problem in plan.problems:
+                log.warning("a list is not whole; the rest is captured", list=plan.name, problem=problem)
+        await self.reconcile()
+        phases = await self.desk.phases(dt.datetime.now(IST).date())
+        left_out = {f"{phase.span.start:%H:%M}": len(phase.left_out) for phase in phases if phase.left_out}
+        if left_out:
+            log.warning("more instruments than the connections have room for; the last are left out", left_out=left_out)
+        if trouble := self._problems():
+            self._tell("problems", "Kitelake: not everything in the plan can be captured", "\n".join(trouble))
+        self.recorder.event(
+            "planned",
+            f"by the instrument list of {self.desk.instruments.date}",
+            lists={plan.name: len(plan.tokens) for plan in self.desk.lists.values()},
+            left_out=left_out,
+        )
+
+    async def resolve_anew(self, name: str) -> None:
+        """Resolve one list anew, as around a spot that has moved."""
+        if self.desk.instruments is None:
+            return
+        before = self.desk.lists.get(name)
+        for plan in await self.desk.resolve(self.streamer.manager, only=name):
+            there = set(before.tokens) if before else set()
+            new, gone = len(set(plan.tokens) - there), len(there - set(plan.tokens))
+            log.info("list resolved anew", list=name, added=new, dropped=gone, notes=plan.notes)
+            self.recorder.event("resolved anew", "; ".join(plan.notes) or None, list=name, added=new, dropped=gone)
+        await self.reconcile()
+
+    async def reconcile(self) -> None:
+        """Stream what the lists in their hours mean, and nothing else. Costs little when nothing has changed."""
+        async with self._reconciling:
+            if self._stopping:
+                return
+            now = dt.datetime.now(IST)
+            on = self.desk.on(now)
+            before = {plan.name for plan in self.streamer.on}
+            changed = await self.streamer.bring_to(on)
+            for name in before ^ {plan.name for plan in on}:
+                what = "list stopped" if name in before else "list started"
+                log.info(what, list=name)
+                self.recorder.event(what, name)
+            if changed and on:
+                self._daybook.note_lists(now.date(), on, self.desk.hours(now.date()), self.streamer.left_out)
+                await asyncio.to_thread(self._daybook.keep)
+
+    async def end_of_day(self, after: dt.timedelta | None = None) -> None:
+        """Report every day whose last list stopped so long ago (None: as config.yaml has it) and that was not reported.
+
+        Raises ReportError if a report cannot be made.
+        """
+        after = self.config.schedule.end_of_day_after if after is None else after
+        for record in await asyncio.to_thread(self._daybook.due, dt.datetime.now(IST), after):
+            report = await make_report_apart(self._layout.root, record.date, self.config)
+            self.reports.append(report)
+            line = summary(report)
+            log.info("end of day", report=line)
+            self.recorder.event("report", line, **report.model_dump(mode="json"))
+            self._tell("report", f"Kitelake: {line}", as_text(report))
+            await asyncio.to_thread(self._daybook.mark_reported, record, dt.datetime.now(IST))
+
+    async def remove_old(self) -> None:
+        """Remove journal segments that are in the tables for long enough."""
+        hours = self.config.journal.keep_hours
+        removed = await asyncio.to_thread(remove_committed, self._layout, keep_hours=hours, now=time.time())
+        if removed:
+            log.info("old journal segments removed", segments=len(removed))
+
+    # ── what is looked at all the time ───────────────────────────────────────────────────────────────────────────
+
+    async def _look(self) -> None:
+        """Every second: the clock, the files, the status; every few seconds, whether all is as it ought to be."""
+        clock = ClockWatch(self._scheduler)
+        due = time.monotonic() + RECONCILE_SECONDS
+        date = dt.datetime.now(IST).date()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                jumped = clock.look()
+                if jumped:
+                    self.recorder.event("clock jumped", f"by {jumped:.1f} seconds", seconds=round(jumped, 3))
+                if changed := await asyncio.to_thread(self._changed_files):
+                    await self._files_changed(changed)
+                if jumped or time.monotonic() >= due:
+                    due = time.monotonic() + RECONCILE_SECONDS
+                    await self._keep_in_step()
+                    if date != (date := dt.datetime.now(IST).date()):  # jobs that lay too far ahead
+                        set_jobs(self._scheduler, entries(self, self.config, self.desk.hours), anew=False)
+                await asyncio.to_thread(write_status, self._layout, self.status())
+            except Exception as error:
+                log.exception("a look at the service failed; it goes on", error=self._redact(str(error)))
+
+    async def _keep_in_step(self) -> None:
+        await self.reconcile()
+        for plan in self.streamer.on:  # the price that it waits for may have come
+            if plan.references and not plan.tokens:
+                await self.resolve_anew(plan.name)
+        if self._unwell_since is not None and time.monotonic() - self._unwell_since >= UNWELL_SECONDS:
+            self._unwell_since = None
+            health = self.streamer.manager.health()
+            self._tell("problems", f"Kitelake: the connections are {health.status}", "\n".join(health.reasons))
+
+    def _health_changed(self, health: Health) -> None:
+        self.recorder.event("health", health.status, percent=health.percent, reasons=health.reasons)
+        well = health.status is Status.HEALTHY
+        self._unwell_since = None if well else self._unwell_since or time.monotonic()
+
+    def _changed_files(self) -> list[Path]:
+        paths = files_of(self.config.subscriptions)
+        if self._config_path is not None:
+            paths.append(self._config_path)
+        if self.config.calendar.file is not None:
+            paths.append(self.config.calendar.file)
+        return self._files.changed(paths)
+
+    async def _files_changed(self, changed: list[Path]) -> None:
+        of_lists = {spec.file: spec.name for spec in self.config.subscriptions if spec.file is not None}
+        if any(path not in of_lists for path in changed):
+            await self.reload()
+        for path in changed:
+            if path in of_lists:
+                await self.resolve_anew(of_lists[path])
+
+    async def reload(self) -> None:
+        """Read config.yaml again. A bad one changes nothing and is reported; a good one changes only the difference."""
+        if self._config_path is None:
+            return
+        systemd.reloading()
+        before = self.config
         try:
-            self.plan = self._resolve(instruments)
-        except CapacityError as error:
-            log.error("the day's list does not fit; yesterday's instruments go on", error=str(error))
+            after, late = await asyncio.to_thread(reread, self._config_path, before)
+            calendar = calendar_of(after)
+        except ConfigError as error:
+            self.refused = error
+            log.error("config.yaml is not usable; what was read before stays in force", problem=str(error))
+            self.recorder.event("config refused", str(error))
+            self._tell(
+                "problems", "Kitelake: config.yaml is not usable", f"{error}\n\nWhat was read before stays in force."
+            )
             return
-        await self._manager.unsubscribe([token for token in before if token not in self.plan.wanted])
-        for mode, tokens in self.plan.by_mode().items():
-            await self._manager.subscribe([token for token in tokens if before.get(token) is not mode], mode=mode)
+        finally:
+            systemd.ready("capturing what config.yaml says")
+        self.refused = None
+        if late:
+            log.warning("these sections take effect at the next start", sections=late)
+        await self._change_accounts(before, after)
+        self._notifier = Notifier(after.notifications)
+        self.desk.configure(after, self._accounts.values(), calendar)
+        set_jobs(self._scheduler, entries(self, after, self.desk.hours))
+        log.info("config.yaml was read anew")
+        self.recorder.event("config read", None, at_next_start=late)
+        await self.make_plan()
 
-    def _resolve(self, instruments: Instruments) -> Plan:
-        """What to stream by this list. Raises CapacityError if it does not fit on the connections there are."""
-        capture = self.config.capture
-        plan = make_plan(self.config.subscriptions, instruments, capture.default_mode)
-        slots = slots_of((account.name for account in self._accounts), capture.connections)
-        place(plan.wanted, slots, capacity=capture.instruments_per_connection)
-        for name, count in plan.lists.items():
-            log.info("subscription list", list=name, instruments=count)
-        for complaint in plan.unknown:
-            log.warning("not in the instrument list; the rest is captured", what=complaint)
-        return plan
+    async def _change_accounts(self, before: Config, after: Config) -> None:
+        gone, new = account_changes(before, after)
+        settings = {account.name: account for account in after.accounts}
+        manager = self.streamer.manager
+        for name in gone:
+            self._token_states.pop(name, None)
+            del self._accounts[name]
+            await manager.remove_account(name)
+        for name in new:
+            self._accounts[name] = settings[name].account(after.login.logins())
+            await manager.add_account(self._accounts[name])
+        if new:
+            await self.check_tokens()
 
-    def _event(self, event: str, message: str | None, **data: object) -> None:
-        """Journal what happened to the service itself."""
-        if self._journal is None or self._sealed:
-            return
-        payload = json.dumps({"event": event, "message": message, "data": data or None})
-        self._journal.append(Kind.EVENT, 0, time.time_ns(), payload.encode())
+    def _problems(self) -> tuple[str, ...]:
+        """What a person should know, in words."""
+        lists = [f"{plan.name}: {problem}" for plan in self.desk.lists.values() for problem in plan.problems]
+        left_out = len(self.streamer.left_out)
+        room = [f"{left_out:,} instruments are left out: there is no room on the connections"] if left_out else []
+        refused = (
+            [f"config.yaml is not usable, what was read before is in force: {self.refused}"] if self.refused else []
+        )
+        return (*refused, *lists, *room, *self.desk.calendar.warnings(dt.datetime.now(IST).date()))
 
+    def redactors(self) -> list[Redactor]:
+        """Those of the accounts: they learn of every new token."""
+        return [account.redactor() for account in self._accounts.values()]
 
-async def _unless(stop: asyncio.Event, work: Coroutine[None, None, T]) -> T | None:
-    """What `work` returns; or None, with `work` cancelled, if `stop` is set before."""
-    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if task.done():
-        return task.result()
-    task.cancel()
-    await asyncio.wait((task,))
-    return None
+    def _redact(self, text: str) -> str:
+        for redact in self.redactors():
+            text = redact(text)
+        return text
 
-
-def daily(at: dt.time) -> CronTrigger:
-    return CronTrigger(hour=at.hour, minute=at.minute, second=at.second, timezone=IST)
+    def _tell(self, about: About, title: str, body: str) -> None:
+        """Send a notification, without waiting for it."""
+        task = asyncio.create_task(self._notifier.send(about, title, body))
+        self._told.add(task)
+        task.add_done_callback(self._told.discard)

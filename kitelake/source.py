@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from kitelake.accounts import token_problem
 from kitelake.child import Child
 from kitelake.config import Config
 from kitelake.errors import StartError
@@ -33,17 +34,20 @@ async def open_source(config: Config) -> AsyncIterator[Source]:
     if config.simulator is None:
         yield Source(config.kite.ws, config.kite.api)
         return
+    accounts = [account.account(config.login.logins()) for account in config.accounts]
+    for account in accounts:
+        await token_problem(account)  # a command is run
     child = await Child.start(
         "ingest.simulator",
         {
             "accounts": [
                 {
                     "name": account.name,
-                    "api_key": account.api_key.get_secret_value(),
+                    "api_key": account.api_key,
                     "access_token": account.access_token.get_secret_value(),
                     "api_secret": SIMULATOR_SECRET,
                 }
-                for account in config.accounts
+                for account in accounts
             ],
             **config.simulator.model_dump(mode="json"),
             "exit_on_stdin_eof": True,

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,51 +19,58 @@ STOP_SECONDS = 5.0  # what the service promises
 
 
 class Running:
-    """A `kitelake run` that captures from `simulator` into `folder/data`."""
+    """A `kitelake run`, or another `command`, that captures from `simulator` into `folder/data`."""
 
     def __init__(
-        self, folder: Path, simulator: Simulation, *, secrets_in_environment: bool = False, **changes: Any
+        self,
+        folder: Path,
+        simulator: Simulation,
+        *,
+        command: Sequence[str] = ("run",),
+        environment: Mapping[str, str] | None = None,
+        secrets_in_environment: bool = False,
+        **changes: Any,
     ) -> None:
+        """`changes` are sections of config.yaml."""
         self.data = folder / "data"
+        self.config = folder / "config.yaml"
         self._log = folder / "service.log"
-        self._config = folder / "config.yaml"
-        self._environment = {"TZ": "America/New_York"}  # a host in any zone writes the same table
+        self._output = folder / "service.out"
+        self._command = command
+        self._environment = {"TZ": "America/New_York", **(environment or {})}  # any zone writes the same table
         accounts = [simulator.account(one["name"]) for one in simulator.settings["accounts"]]
         tokens: dict[str, Any] = {account.name: account.access_token for account in accounts}
         if secrets_in_environment:
             for name, token in tokens.items():
                 self._environment[f"TOKEN_OF_{name}"] = token
                 tokens[name] = {"env": f"TOKEN_OF_{name}"}
-        self._config.write_text(
-            yaml.safe_dump(
-                {
-                    "data": str(self.data),
-                    "kite": {"ws": simulator.ws, "api": simulator.api},
-                    "accounts": [
-                        {"name": a.name, "api_key": a.api_key, "access_token": tokens[a.name]} for a in accounts
-                    ],
-                    "subscriptions": [
-                        {"name": "all", "mode": "ltp", "select": {"types": ["EQ", "FUT", "CE", "PE"]}},
-                        {"name": "NSE", "mode": "full", "select": {"exchange": "NSE"}},
-                        {"name": "options", "mode": "quote", "select": {"exchange": "NFO", "types": ["CE", "PE"]}},
-                    ],
-                    "capture": {
-                        "backoff_initial_seconds": 0.1,
-                        "slow_retry_seconds": 0.5,
-                        "instruments_per_connection": 200,
-                    },
-                    "journal": {"segment_seconds": 1},
-                    **changes,
-                }
-            )
-        )
+        self._sections: dict[str, Any] = {
+            "data": str(self.data),
+            "kite": {"ws": simulator.ws, "api": simulator.api},
+            "accounts": [{"name": a.name, "api_key": a.api_key, "access_token": tokens[a.name]} for a in accounts],
+            "subscriptions": [
+                {"name": "all", "mode": "ltp", "select": {"types": ["EQ", "FUT", "CE", "PE"]}},
+                {"name": "NSE", "mode": "full", "select": {"exchange": "NSE"}},
+                {"name": "options", "mode": "quote", "select": {"exchange": "NFO", "types": ["CE", "PE"]}},
+            ],
+            "capture": {"backoff_initial_seconds": 0.1, "slow_retry_seconds": 0.5, "instruments_per_connection": 200},
+            "journal": {"segment_seconds": 1},
+            "calendar": {"always_open": True},
+        }
+        self.configure(**changes)
         self.process = self.start()
 
+    def configure(self, **changes: Any) -> None:
+        """Write config.yaml anew, with these sections in place of what they were."""
+        self._sections |= changes
+        self.config.write_text(yaml.safe_dump(self._sections))
+
     def start(self) -> subprocess.Popen[bytes]:
-        with self._log.open("ab") as log:
+        with self._log.open("ab") as log, self._output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "kitelake", "run", "--config", str(self._config)],
+                [sys.executable, "-m", "kitelake", *self._command, "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
+                stdout=output,
                 stderr=log,
                 env=os.environ | self._environment,
             )
@@ -71,7 +78,13 @@ class Running:
 
     @property
     def log(self) -> str:
+        """Standard error."""
         return self._log.read_text()
+
+    @property
+    def output(self) -> str:
+        """Standard output."""
+        return self._output.read_text()
 
     def stop(self, number: int = signal.SIGTERM) -> float:
         """Signal it, wait for its clean end, and say how long that took."""

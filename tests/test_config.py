@@ -87,13 +87,16 @@ def test_missing_file(tmp_path: Path) -> None:
             ("data: ticks", "data: ticks\ndatta: 1"),
             r"datta: unknown key; allowed here: data, accounts, subscriptions, .*",
         ),
-        (("api_key", "apikey"), r"accounts\[0\]\.apikey: unknown key; allowed here: name, api_key, access_token"),
+        (
+            ("api_key", "apikey"),
+            r"accounts\[0\]\.apikey: unknown key; allowed here: name, api_key, api_secret, access_token",
+        ),
         (("api_key: key-1, ", ""), r"accounts\[0\]\.api_key: missing"),
         (("mode: full", "mode: fill"), r"subscriptions\[0\]\.mode: .*'ltp', 'quote' or 'full'"),
         (("name: one", "name: 'a b'"), r"accounts\[0\]\.name: expected letters, digits"),
         (
             ("instruments: [NSE:INFY, 408065]", "instruments: []"),
-            r"subscriptions\[0\]: expected either `instruments` or",
+            r"subscriptions\[0\]: expected either `instruments`, `file`, `url` or `select`, one of them",
         ),
         (("instruments: [NSE:INFY, 408065]", "select: {}"), r"subscriptions\[0\]\.select: .*at least one of exchange"),
         (
@@ -101,12 +104,12 @@ def test_missing_file(tmp_path: Path) -> None:
             r"subscriptions\[0\]\.select\.exchnge: unknown key; allowed here: exchange, segment, types, .*",
         ),
         (
-            ("token-1", "{env: KITELAKE_TEST_NOT_SET}"),
-            r"accounts\[0\]\.access_token: the environment variable KITELAKE_TEST_NOT_SET is not set",
+            ("key-1", "{env: KITELAKE_TEST_NOT_SET}"),
+            r"accounts\[0\]\.api_key: the environment variable KITELAKE_TEST_NOT_SET is not set",
         ),
         (
-            ("token-1", "{file: /nowhere/token}"),
-            r"accounts\[0\]\.access_token: /nowhere/token cannot be read: No such file",
+            ("key-1", "{file: /nowhere/token}"),
+            r"accounts\[0\]\.api_key: /nowhere/token cannot be read: No such file",
         ),
         (("token-1", "{vault: x}"), r"accounts\[0\]\.access_token: expected \{env: NAME\}, \{file: PATH\}"),
         (("token-1", "''"), r"accounts\[0\]\.access_token: it is empty"),
@@ -257,7 +260,6 @@ def test_a_variable_that_is_not_json(write: Writer, monkeypatch: pytest.MonkeyPa
     [
         ("{file: ~no-such-user-here/x}", "this one begins with `~`, and there is no such user"),
         ('{file: "a\\0b"}', "expected the path of a file, without line breaks"),
-        ("{file: /}", "/ is a folder; expected a file"),
         ("{file: token}", "token: expected an absolute path, or one that begins with ~"),
         ("töken-1", "letters beyond ASCII"),
         ("ｔoken-1", "letters beyond ASCII"),
@@ -275,8 +277,22 @@ def test_a_secret_of_bytes_that_are_no_text(write: Writer, tmp_path: Path) -> No
     token = tmp_path / "token"
     token.write_bytes(b"\xff\xfe")
     token.chmod(0o600)
-    with pytest.raises(ConfigError, match=r"accounts\[0\]\.access_token: .*letters beyond ASCII"):
-        load_config(write(GOOD.replace("token-1", f"{{file: {token}}}")))
+    with pytest.raises(ConfigError, match=r"accounts\[0\]\.api_key: .*letters beyond ASCII"):
+        load_config(write(GOOD.replace("key-1", f"{{file: {token}}}")))
+
+
+def test_a_folder_is_no_secret(write: Writer) -> None:
+    with pytest.raises(ConfigError, match=r"accounts\[0\]\.api_key: / is a folder; expected a file"):
+        load_config(write(GOOD.replace("key-1", "{file: /}")))
+
+
+def test_a_token_that_is_not_there_yet_is_no_mistake(write: Writer, tmp_path: Path) -> None:
+    """The other accounts go on, and this one as soon as its source has one."""
+    for source in ("{env: KITELAKE_TEST_NOT_SET}", "{file: /nowhere/token}", "{command: 'false'}"):
+        config = load_config(write(GOOD.replace("token-1", source)))
+        account = config.accounts[0].account(tmp_path)
+        assert account.access_token.get_secret_value() == ""
+        assert account.token_source is not None
 
 
 def test_accounts_have_keys_of_their_own(write: Writer) -> None:
@@ -314,12 +330,12 @@ def test_names_stand_once(write: Writer) -> None:
 def test_secrets_come_from_the_environment_and_from_files(
     write: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    token = tmp_path / "token"
+    token = tmp_path / "key"
     token.write_text("from-a-file\n")
     token.chmod(0o600)
-    monkeypatch.setenv("KITELAKE_TEST_KEY", "from-the-environment")
-    text = GOOD.replace("key-1", "{env: KITELAKE_TEST_KEY}").replace("token-1", f"{{file: {token}}}")
-    assert load_config(write(text)).secrets() == ["from-the-environment", "from-a-file"]
+    monkeypatch.setenv("KITELAKE_TEST_TOKEN", "from-the-environment")
+    text = GOOD.replace("token-1", "{env: KITELAKE_TEST_TOKEN}").replace("key-1", f"{{file: {token}}}")
+    assert load_config(write(text)).secrets() == ["from-a-file", "from-the-environment"]
     token.chmod(0o644)
     with pytest.raises(ConfigError, match=r"can be read by other users \(mode 0644\): chmod 600"):
         load_config(write(text))
@@ -354,7 +370,7 @@ async def test_an_account_reads_its_token_file_again_when_the_token_is_refused(w
     config = load_config(
         write(shipped_config().replace("access_token: simulated-token-1", f"access_token: {{file: {path}}}"))
     )
-    account = config.accounts[0].account()
+    account = config.accounts[0].account(tmp_path)
     credentials = Credentials(account, config.capture)
     credentials.refuse(await credentials.token())
     path.write_text("canaryNew")
@@ -362,4 +378,4 @@ async def test_an_account_reads_its_token_file_again_when_the_token_is_refused(w
         await credentials.wait()
     assert (await credentials.token()).get_secret_value() == "canaryNew"
     await credentials.close()
-    assert config.accounts[1].account().token_source is None
+    assert config.accounts[1].account(tmp_path).token_source is None

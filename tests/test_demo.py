@@ -17,8 +17,9 @@ import kitelake
 from kitelake.cli import shipped_config
 from kitelake.config import load_config
 from kitelake.demo import Outcome, report
+from kitelake.overview import Progress
 from kitelake.runner import capture
-from kitelake.service import Progress, Service
+from kitelake.service import Service
 from kitelake.source import Source
 from tests.test_end_to_end import sent, stored
 

@@ -240,24 +240,29 @@ def test_names_that_are_unknown_cost_only_themselves(tmp_path: Path) -> None:
         assert "NASDAQ" in service.log
 
 
-def test_more_instruments_than_fit_are_refused_before_anything_connects(tmp_path: Path) -> None:
-    with simulation(instruments=1500) as simulator, running(tmp_path, simulator) as service:
-        assert service.process.wait(timeout=30) == 2
-        assert "1,500 instruments do not fit on 6 connections of 200: 1,200 is the capacity" in service.log
-        assert simulator.stats()["connections"] == []
-        assert not (service.data / "journal").exists()
+def test_what_has_no_room_is_left_out_and_said(tmp_path: Path) -> None:
+    """1,500 instruments on 6 connections of 200: those of the list that is named last are left out."""
+    with simulation(instruments=1500, rate=10) as simulator, running(tmp_path, simulator) as service:
+        simulator.wait_for(lambda stats: sum(one["subscribed"] for one in stats["connections"]) == 1200)
+        wait_until(lambda: "are left out" in service.log)
+        (planned,) = service.rows("select data from events where event = 'planned' limit 1")
+        assert json.loads(planned["data"])["left_out"] == {"00:00": 300}
+        service.stop()
 
 
 def test_an_instrument_list_that_cannot_be_fetched_is_replaced_by_the_newest(tmp_path: Path) -> None:
-    with simulation(instruments=300, rate=10) as simulator, running(tmp_path, simulator) as service:
+    with (
+        simulation(instruments=300, rate=10) as simulator,
+        running(tmp_path, simulator, instruments={"fetch_at": "00:00"}) as service,
+    ):
         wait_until(lambda: bool(service.rows("select 1 as n from ticks limit 1")))
         service.stop()
         simulator.fault("rest", path="/instruments", status=503, seconds=60)
         before = simulator.stats()["packets"]
         service.start()
         simulator.wait_for(lambda stats: stats["packets"] > before)
+        wait_until(lambda: "the newest stored instrument list serves" in service.log)
         service.stop()
-        assert "an older instrument list serves" in service.log
 
 
 def test_no_secret_leaves_the_service(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 import structlog
 
+from ingest.redact import Account
 from kitelake.logs import LogRedactor, configure_logs
 
 CANARY = "canary-7f3a9c"
@@ -39,6 +40,17 @@ def test_no_secret_in_any_record(style: Literal["text", "json"]) -> None:
     assert text.count("***") >= 4
     assert "ValueError" in text
     assert "api_key=k&" not in text
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_a_token_that_an_account_gets_later_is_masked_too(style: Literal["text", "json"]) -> None:
+    stream = io.StringIO()
+    account = Account("one", "key")
+    configure_logs("info", style, redactors=[account.redactor(), Account("two", "key").redactor()], stream=stream)
+    account.replace_token(CANARY)
+    structlog.get_logger().info("a library says", text=f"Bearer {CANARY}")
+    assert CANARY not in stream.getvalue()
+    assert "Bearer ***" in stream.getvalue()
 
 
 def test_unknown_secrets_are_masked_by_where_they_stand() -> None:

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingest.auth import KiteRest
-from ingest.instruments import Instruments, parse_instruments
+from ingest.instruments import parse_instruments
 from ingest.manager import ManagerSettings, TickerManager
 from ingest.redact import Account
 from ingest.stats import ConnectionStats, Health, Status
@@ -83,8 +83,8 @@ def market() -> Iterator[Simulation]:
 async def test_the_page_says_what_the_manager_says(market: Simulation) -> None:
     settings = ManagerSettings(liveness_seconds=600, close_timeout_seconds=5)
     async with KiteRest(market.api, ACCOUNT_OBJECTS[0]) as rest:
-        listed = Instruments(parse_instruments(await rest.instruments(), date=dt.date(2026, 11, 22)))
-    tokens = listed.select()[:50]
+        listed = parse_instruments(await rest.instruments(), date=dt.date(2026, 11, 22))
+    tokens = listed["instrument_token"].to_pylist()[:50]
     async with (
         TickerManager(ACCOUNT_OBJECTS, settings, ws_url=market.ws) as manager,
         serve_metrics(manager, port=0) as port,

@@ -1,13 +1,20 @@
-"""Subscription lists become tokens: each instrument once, in its highest mode; what is unknown costs only itself."""
+"""Lists become wants, wants become connections: each instrument once, the important first, the unknown left aside."""
 
 import datetime as dt
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingest.instruments import Instruments, parse_instruments
+from ingest.manager import ManagerSettings
+from ingest.selectors import Price
 from ingest.wire import Mode
-from kitelake.config import SubscriptionList
-from kitelake.plan import make_plan
+from kitelake.calendar import Calendar, CalendarSection
+from kitelake.plan import ListPlan, Want, alike, hours_of_lists, phases, recentred, resolve, wanted
+from kitelake.subscriptions import SubscriptionList
+from storage.schema import IST
 
 CSV = b"""\
 instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,segment,exchange
@@ -16,59 +23,155 @@ instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick
 256265,1001,NIFTY 50,NIFTY 50,0,,0,0,0,EQ,INDICES,NSE
 258,1,NIFTY26NOVFUT,NIFTY,0,2026-11-26,0,0.05,75,FUT,NFO-FUT,NFO
 514,2,NIFTY26DECFUT,NIFTY,0,2026-12-31,0,0.05,75,FUT,NFO-FUT,NFO
-770,3,NIFTY26NOV24500CE,NIFTY,0,2026-11-26,24500,0.05,75,CE,NFO-OPT,NFO
+770,3,NIFTY26NOV24400CE,NIFTY,0,2026-11-26,24400,0.05,75,CE,NFO-OPT,NFO
+1026,4,NIFTY26NOV24500CE,NIFTY,0,2026-11-26,24500,0.05,75,CE,NFO-OPT,NFO
+1282,5,NIFTY26NOV24600CE,NIFTY,0,2026-11-26,24600,0.05,75,CE,NFO-OPT,NFO
 """
+INFY, RELIANCE, NIFTY, NOV, DEC, LOW, MIDDLE, HIGH = 408065, 738561, 256265, 258, 514, 770, 1026, 1282
+AROUND_SPOT = {"underlying": "NSE:NIFTY 50", "types": ["CE"], "strikes": {"around": "spot", "count": 0}}
 
 
 @pytest.fixture(scope="module")
 def instruments() -> Instruments:
-    return Instruments(parse_instruments(CSV, date=dt.date(2026, 11, 22)))
+    return Instruments(parse_instruments(CSV, date=dt.date(2026, 11, 23)))
 
 
-def test_an_instrument_in_several_lists_is_wanted_once_in_its_highest_mode(instruments: Instruments) -> None:
-    lists = [
-        SubscriptionList(name="a", mode=Mode.LTP, instruments=("NSE:INFY", 408065, "NSE:RELIANCE")),
-        SubscriptionList(name="b", mode=Mode.FULL, instruments=("NSE:INFY",)),
-        SubscriptionList(name="c", instruments=("NSE:NIFTY 50", "NSE:INFY")),
-    ]
-    plan = make_plan(lists, instruments, Mode.QUOTE)
-    assert plan.wanted == {408065: Mode.FULL, 738561: Mode.LTP, 256265: Mode.QUOTE}
-    assert plan.lists == {"a": 2, "b": 1, "c": 2}
-    assert plan.unknown == []
-    assert plan.by_mode() == {Mode.LTP: [738561], Mode.QUOTE: [256265], Mode.FULL: [408065]}
+def spec(name: str = "a", **options: Any) -> SubscriptionList:
+    if not options.keys() & {"instruments", "select", "file", "url"}:
+        options["instruments"] = ["NSE:INFY"]
+    return SubscriptionList.model_validate({"name": name, **options})
 
 
-def test_selections(instruments: Instruments) -> None:
-    lists = [
-        SubscriptionList.model_validate(
-            {"name": "near", "select": {"names": ["NIFTY"], "types": ["FUT"], "expiries": 1}}
-        ),
-        SubscriptionList.model_validate({"name": "options", "mode": "ltp", "select": {"segment": "NFO-OPT"}}),
-        SubscriptionList.model_validate(
-            {"name": "cash", "mode": "full", "select": {"exchange": "NSE", "types": ["EQ"]}}
-        ),
-    ]
-    plan = make_plan(lists, instruments, Mode.QUOTE)
-    assert plan.wanted == {
-        258: Mode.QUOTE,
-        770: Mode.LTP,
-        408065: Mode.FULL,
-        738561: Mode.FULL,
-        256265: Mode.FULL,
-    }
+def resolved(one: SubscriptionList, instruments: Instruments, price: float | None = None, **options: Any) -> ListPlan:
+    def price_of(token: int) -> Price | None:
+        return Price(price, "the test") if price and token == NIFTY else None
+
+    return resolve(one, instruments, price_of=price_of, default_mode=Mode.QUOTE, **options)
 
 
-def test_what_is_unknown_is_named_and_the_rest_wanted(instruments: Instruments) -> None:
-    lists = [
-        SubscriptionList(name="typo", mode=Mode.FULL, instruments=("NSE:INFYY", "NSE:RELIANCE", 99)),
-        SubscriptionList.model_validate({"name": "nowhere", "select": {"exchange": "NASDAQ"}}),
-        SubscriptionList.model_validate({"name": "nothing", "select": {"exchange": "NSE", "types": ["FUT"]}}),
-    ]
-    plan = make_plan(lists, instruments, Mode.QUOTE)
-    assert plan.wanted == {738561: Mode.FULL}
-    assert plan.lists == {"typo": 1, "nowhere": 0, "nothing": 0}
-    typo, number, nowhere, nothing = plan.unknown
-    assert "NSE:INFYY (did you mean NSE:INFY?)" in typo
-    assert "99" in number
-    assert "NASDAQ" in nowhere
-    assert nothing == "nothing: no instrument of the day's list fits the selection"
+class TestOneList:
+    def test_names_and_tokens_each_once_in_order(self, instruments: Instruments) -> None:
+        plan = resolved(spec(instruments=["NSE:RELIANCE", 408065, "NSE:INFY"]), instruments)
+        assert plan.tokens == (RELIANCE, INFY)
+        assert plan.mode is Mode.QUOTE
+        assert not plan.problems
+
+    def test_what_is_unknown_is_named_with_what_is_near(self, instruments: Instruments) -> None:
+        plan = resolved(spec(instruments=["NSE:INFYY", "NSE:RELIANCE", 99]), instruments)
+        assert plan.tokens == (RELIANCE,)
+        assert plan.missing == ("NSE:INFYY", "99")
+        (problem,) = plan.problems
+        assert "NSE:INFYY (did you mean NSE:INFY?)" in problem
+        assert "99" in problem
+
+    def test_names_of_a_file(self, instruments: Instruments) -> None:
+        plan = resolved(spec(file="some.csv"), instruments, names=["NSE:INFY", "408065", "258"])
+        assert plan.tokens == (INFY, NOV)
+
+    def test_strikes_around_spot_bring_their_underlying_in_ltp_mode(self, instruments: Instruments) -> None:
+        plan = resolved(spec(mode="full", select=AROUND_SPOT), instruments, 24_510.0)
+        assert plan.tokens == (MIDDLE,)
+        assert plan.references[NIFTY] == "NSE:NIFTY 50"
+        assert "24,510" in plan.notes[0]
+        together = wanted([plan])
+        assert together[MIDDLE].mode is Mode.FULL
+        assert together[NIFTY].mode is Mode.LTP
+
+    def test_without_a_price_the_underlying_alone_is_streamed_so_that_one_comes(self, instruments: Instruments) -> None:
+        plan = resolved(spec(select=AROUND_SPOT), instruments)
+        assert plan.tokens == ()
+        assert plan.problems
+        assert NIFTY in wanted([plan])
+
+
+class TestResolvedAnew:
+    def test_a_list_adds_and_drops_only_if_it_is_told_to(self, instruments: Instruments) -> None:
+        for drop, expected in ((False, {LOW, HIGH}), (True, {HIGH})):
+            one = spec(select=AROUND_SPOT, every="15m", drop=drop)
+            before, after = (resolved(one, instruments, price) for price in (24_400.0, 24_600.0))
+            assert set(recentred(before, after).tokens) == expected
+
+    def test_nothing_is_dropped_for_want_of_a_price(self, instruments: Instruments) -> None:
+        one = spec(select=AROUND_SPOT, every="15m", drop=True)
+        kept = recentred(resolved(one, instruments, 24_400.0), resolved(one, instruments))
+        assert kept.tokens == (LOW,)
+        assert kept.problems
+
+
+class TestTogether:
+    def test_the_highest_mode_and_the_best_priority_win(self, instruments: Instruments) -> None:
+        lists = [
+            resolved(spec("all", mode="ltp", priority=9, instruments=["NSE:INFY", "NSE:RELIANCE"]), instruments),
+            resolved(spec("some", mode="quote", priority=5, accounts=["one"]), instruments),
+            resolved(spec("few", mode="full", priority=7, accounts=["two"], copies=1), instruments),
+        ]
+        together = wanted(lists)
+        assert together == {INFY: Want(Mode.FULL, 5, ("one",), 1), RELIANCE: Want(Mode.LTP, 9)}
+        assert [want.priority for want, _ in alike(together)] == [5, 9]
+
+    def test_the_first_of_equally_important_lists_says_where(self, instruments: Instruments) -> None:
+        lists = [resolved(spec(name, accounts=[name]), instruments) for name in ("b", "a")]
+        assert wanted(lists)[INFY].accounts == ("b",)
+
+    @given(st.lists(st.tuples(st.sampled_from(list(Mode)), st.integers(0, 3), st.sets(st.integers(1, 9))), max_size=6))
+    def test_each_once_and_as_its_lists_want_it(self, drawn: list[tuple[Mode, int, set[int]]]) -> None:
+        rank = [Mode.LTP, Mode.QUOTE, Mode.FULL].index
+        lists = [
+            ListPlan(spec(str(place), priority=priority), mode, tuple(sorted(tokens)))
+            for place, (mode, priority, tokens) in enumerate(drawn)
+        ]
+        together = wanted(lists)
+        for token in range(1, 10):
+            of_it = [(mode, priority) for mode, priority, tokens in drawn if token in tokens]
+            if of_it:
+                assert together[token].mode is max((mode for mode, _ in of_it), key=rank)
+                assert together[token].priority == min(priority for _, priority in of_it)
+        assert set(together) == set().union(*(tokens for _, _, tokens in drawn))
+        groups = alike(together)
+        assert sorted(token for _, tokens in groups for token in tokens) == sorted(together)
+
+
+class TestPhases:
+    DAY = dt.date(2026, 11, 23)
+
+    def test_the_day_is_cut_where_lists_start_and_stop(self, instruments: Instruments) -> None:
+        lists = [resolved(spec("day"), instruments), resolved(spec("late", session="MCX"), instruments)]
+        specs = [plan.spec for plan in lists]
+        hours = hours_of_lists(specs, Calendar(CalendarSection()), self.DAY)
+        found = phases(lists, hours, ["one"], ManagerSettings())
+        assert [(f"{phase.span.start:%H:%M}", f"{phase.span.stop:%H:%M}") for phase in found] == [
+            ("09:00", "15:35"),
+            ("15:35", "23:59"),
+        ]
+        assert [[plan.name for plan in phase.lists] for phase in found] == [["day", "late"], ["late"]]
+        assert found[0].span.start == dt.datetime(2026, 11, 23, 9, tzinfo=IST)
+
+    def test_what_has_no_room_is_left_out_the_least_important_first(self, instruments: Instruments) -> None:
+        lists = [
+            resolved(spec("rest", mode="ltp", priority=9, instruments=[INFY, RELIANCE, NIFTY, NOV]), instruments),
+            resolved(spec("best", mode="full", instruments=[NOV, DEC]), instruments),
+        ]
+        hours = hours_of_lists([plan.spec for plan in lists], Calendar(CalendarSection(always_open=True)), self.DAY)
+        (phase,) = phases(lists, hours, ["one"], ManagerSettings(connections=1, instruments_per_connection=3))
+        (there,) = phase.allocation.placement().values()
+        assert there == {NOV: Mode.FULL, DEC: Mode.FULL, INFY: Mode.LTP}
+        assert set(phase.left_out) == {RELIANCE, NIFTY}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"instruments": ["NSE:INFY", "MCX:GOLD26DECFUT", 7]}, ("NSE", "MCX")),
+        ({"instruments": [408065]}, ("NSE",)),
+        ({"file": "x.csv"}, ("NSE",)),
+        ({"file": "x.csv", "session": ["CDS"]}, ("CDS",)),
+        ({"select": {"exchange": ["NSE", "BSE"]}}, ("NSE", "BSE")),
+        ({"select": {"segment": "MCX-FUT"}}, ("MCX",)),
+        ({"select": {"segment": "INDICES"}}, ("NSE",)),
+        ({"select": {"underlying": "BSE:SENSEX"}}, ("BSE",)),
+        ({"select": {"symbols": ["mcx:GOLD*"]}}, ("MCX",)),
+        ({"select": {"names": ["NIFTY"]}, "session": "MCX"}, ("MCX",)),
+    ],
+)
+def test_whose_hours_a_list_follows(options: dict[str, Any], expected: tuple[str, ...]) -> None:
+    assert spec(**options).exchanges == expected

@@ -1,7 +1,7 @@
-"""What the service does once a day: a new instrument list, and only the difference on the sockets."""
+"""The running service: another meaning of the lists changes only the difference, a bad one changes nothing."""
 
 import asyncio
-import datetime as dt
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,76 +9,109 @@ import httpx
 import pytest
 import yaml
 
-from ingest.wire import Mode
 from kitelake.cli import shipped_config
-from kitelake.config import Config, SubscriptionList, load_config
+from kitelake.config import load_config
 from kitelake.runner import capture
-from kitelake.service import Service, daily
+from kitelake.service import Service
 from kitelake.source import Source
-from storage.schema import IST
+
+pytestmark = pytest.mark.slow
+
+KEPT = {"name": "kept", "mode": "full", "instruments": ["NSE:INFY", "NSE:RELIANCE"]}
+OLD = {"name": "old", "mode": "quote", "select": {"exchange": "MCX"}}
+NEW = {"name": "new", "mode": "ltp", "instruments": ["NSE:NIFTY 50", "NSE:HDFCBANK", "NSE:GONE"]}
 
 
-@pytest.mark.parametrize(
-    ("now", "expected"),
-    [
-        ("2026-11-22T08:00:00+05:30", "2026-11-22T08:35:00+05:30"),
-        ("2026-11-22T03:04:59+00:00", "2026-11-22T08:35:00+05:30"),
-        ("2026-11-22T23:30:00-05:00", "2026-11-24T08:35:00+05:30"),
-        ("2026-11-22T08:35:00.000001+05:30", "2026-11-23T08:35:00+05:30"),
-    ],
-)
-def test_the_list_is_fetched_at_its_time_in_ist_wherever_the_host_is(now: str, expected: str) -> None:
-    trigger = daily(dt.time(8, 35))
-    fires: dt.datetime = trigger.get_next_fire_time(None, dt.datetime.fromisoformat(now))
-    assert fires == dt.datetime.fromisoformat(expected)
-    assert fires.astimezone(IST).hour == 8
+class Market:
+    """What the simulator says of the subscriptions of its clients."""
+
+    def __init__(self, source: Source) -> None:
+        self._stats = f"{source.control}/stats"
+
+    async def subscribed(self, count: int) -> list[dict[str, Any]]:
+        """The connections, once they have so many instruments in all."""
+        async with asyncio.timeout(20), httpx.AsyncClient(trust_env=False) as client:
+            while True:
+                connections: list[dict[str, Any]] = (await client.get(self._stats)).json()["connections"]
+                if sum(one["subscribed"] for one in connections) == count:
+                    return connections
+                await asyncio.sleep(0.05)
 
 
-@pytest.mark.slow
-def test_a_new_day_changes_only_the_difference(tmp_path: Path) -> None:
-    """Lists that mean something else on the new day: what is gone is unsubscribed, what is new is streamed."""
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+def write(path: Path, *lists: dict[str, Any], **changes: Any) -> None:
     settings = yaml.safe_load(shipped_config())
     settings["simulator"] |= {"instruments": 600, "rate": 10}
-    settings["log"] = {"level": "warning"}
-    settings["subscriptions"] = [
-        {"name": "kept", "mode": "full", "instruments": ["NSE:INFY", "NSE:RELIANCE"]},
-        {"name": "old", "mode": "quote", "select": {"exchange": "MCX"}},
-    ]
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
-    loaded = load_config(tmp_path / "config.yaml")
-    seen: list[dict[str, Any]] = []
+    settings["subscriptions"] = list(lists)
+    path.write_text(yaml.safe_dump(settings | {"log": {"level": "warning"}} | changes))
+
+
+def run(path: Path, act: Callable[[Service, Market], Awaitable[None]]) -> None:
+    """A service by this file; when the first instruments are streamed, `act`, and stop."""
 
     async def watch(service: Service, source: Source, stop: asyncio.Event) -> None:
-        async with httpx.AsyncClient(base_url=f"{source.control}/", trust_env=False) as client:
-
-            async def subscribed(count: int) -> dict[str, Any]:
-                async with asyncio.timeout(20):
-                    while True:
-                        stats: dict[str, Any] = (await client.get("stats")).json()
-                        if sum(one["subscribed"] for one in stats["connections"]) == count:
-                            return stats
-                        await asyncio.sleep(0.05)
-
-            async with asyncio.timeout(20):
-                while service.plan is None:
-                    await asyncio.sleep(0.05)
-            before = service.plan.wanted
-            seen.append(await subscribed(len(before)))
-            service.config = with_lists(
-                loaded,
-                SubscriptionList(name="kept", mode=Mode.FULL, instruments=("NSE:INFY", "NSE:RELIANCE")),
-                SubscriptionList(name="new", mode=Mode.LTP, instruments=("NSE:NIFTY 50", "NSE:HDFCBANK", "NSE:GONE")),
-            )
-            await service.new_day()
-            assert len(service.plan.wanted) == 4
-            assert len(service.plan.unknown) == 1
-            seen.append(await subscribed(4))
+        await until(lambda: service.progress().instruments > 0)
+        await act(service, Market(source))
         stop.set()
 
-    capture(loaded, watch=watch)
-    opened = [len(stats["connections"]) for stats in seen]
-    assert opened[0] == opened[1], "no socket was closed or opened for it"
+    capture(load_config(path), config_path=path, watch=watch)
 
 
-def with_lists(config: Config, *lists: SubscriptionList) -> Config:
-    return config.model_copy(update={"subscriptions": lists})
+def test_a_new_meaning_of_the_lists_changes_only_the_difference(tmp_path: Path) -> None:
+    """What is gone is unsubscribed, what is new is streamed, and no socket is closed or opened for it."""
+    path = tmp_path / "config.yaml"
+    write(path, KEPT, OLD)
+
+    async def act(service: Service, market: Market) -> None:
+        before = await market.subscribed(service.progress().instruments)
+        kept = service.desk.lists["kept"]
+        write(path, KEPT, NEW)
+        await service.reload()
+        after = await market.subscribed(4)
+        assert len(before) == len(after)
+        assert list(service.desk.lists) == ["kept", "new"]
+        assert service.desk.lists["kept"].tokens == kept.tokens
+        assert service.desk.lists["new"].missing == ("NSE:GONE",)
+        assert any("NSE:GONE" in problem for problem in service.status().problems)
+
+    run(path, act)
+
+
+def test_a_change_of_the_file_is_noticed_and_a_bad_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    write(path, KEPT)
+
+    async def act(service: Service, market: Market) -> None:
+        await market.subscribed(2)
+        in_force = service.config
+        path.write_text("accounts: nonsense")
+        await until(lambda: service.refused is not None)
+        assert service.config is in_force
+        assert "config.yaml" in str(service.refused)
+        write(path, KEPT, NEW)
+        await market.subscribed(4)
+        assert service.refused is None
+
+    run(path, act)
+
+
+def test_an_account_comes_and_goes_with_the_file(tmp_path: Path) -> None:
+    """The simulator knows both accounts from its start; the service uses one, both, and the other."""
+    path = tmp_path / "config.yaml"
+    two = yaml.safe_load(shipped_config())["accounts"]
+    write(path, KEPT, accounts=two)
+
+    async def act(service: Service, market: Market) -> None:
+        for accounts in (two[:1], two, two[1:]):
+            write(path, KEPT, accounts=accounts)
+            await service.reload()
+            await market.subscribed(2)
+            assert {one.account for one in service.status().connections} <= {one["name"] for one in accounts}
+            assert [one.name for one in service.status().accounts] == [one["name"] for one in accounts]
+
+    run(path, act)

@@ -1,0 +1,135 @@
+"""`kitelake check`: everything that config.yaml says and refers to, looked at before it matters."""
+
+import asyncio
+import datetime as dt
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingest.redact import Account
+from kitelake.accounts import Verdict, check_tokens, token_problem
+from kitelake.config import Config
+from kitelake.desk import calendar_of
+from kitelake.errors import ConfigError, ListFileError
+from kitelake.listfiles import fetch_list, read_list_file
+from kitelake.notify import Notifier
+from kitelake.planning import instruments_of, plan_of
+from kitelake.resolver import CACHE
+from storage.errors import KitelakeError
+from storage.schema import IST
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that was looked at. `good` is False for what has to be mended, None for what only should be known."""
+
+    good: bool | None
+    what: str
+    text: str
+
+
+def check_config(config: Config, *, online: bool, instruments: Path | None) -> Iterator[Finding]:
+    """Look at everything in turn. `online` asks the broker about tokens and fetches URLs; else nothing is connected to.
+
+    `instruments` is a file of the broker's instrument list, to be used instead of the newest stored one.
+    """
+    yield from _data_folder(config.data)
+    yield from _accounts(config, online=online)
+    calendar, lists = list(_calendar(config)), list(_lists(config, online=online))
+    yield from (*calendar, *lists)
+    if all(finding.good is not False for finding in calendar):  # without one there is no plan
+        yield from _names(config, instruments, unread={finding.what for finding in lists if finding.good is False})
+    yield from _notifications(config)
+
+
+def _data_folder(data: Path) -> Iterator[Finding]:
+    there = next(path for path in (data, *data.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            free = shutil.disk_usage(there).free
+    except OSError as error:
+        yield Finding(False, "data", f"{there} cannot be written to: {error.strerror}")
+        return
+    made = "" if there == data else ", will be made at the first start"
+    yield Finding(True, "data", f"{data}{made}; {free / 2**30:,.1f} GiB free")
+
+
+def _accounts(config: Config, *, online: bool) -> Iterator[Finding]:
+    accounts = [account.account(config.login.logins()) for account in config.accounts]
+    if online and config.simulator is None:
+        for name, check in asyncio.run(check_tokens(accounts, config.kite.api)).items():
+            good = {Verdict.GOOD: True, Verdict.BAD: False, Verdict.UNKNOWN: None}[check.verdict]
+            yield Finding(good, f"account {name}", "the broker takes its access token" if good else check.text)
+        return
+
+    async def ask(account: Account) -> str | None:
+        return await token_problem(account)
+
+    for account in accounts:
+        problem = asyncio.run(ask(account))
+        text = "has an access token; --online asks the broker whether it is good"
+        yield Finding(problem is None, f"account {account.name}", problem or text)
+
+
+def _calendar(config: Config) -> Iterator[Finding]:
+    today = dt.datetime.now(IST).date()
+    try:
+        calendar = calendar_of(config)
+    except ConfigError as error:
+        yield Finding(False, "calendar", str(error))
+        return
+    for warning in calendar.warnings(today):
+        yield Finding(None, "calendar", warning)
+    for exchange in dict.fromkeys(name for spec in config.subscriptions for name in spec.exchanges):
+        day = calendar.day(exchange, today)
+        yield Finding(True, "calendar", f"{exchange} today: {'open' if day.spans else 'closed'}, {day.why}")
+
+
+def _lists(config: Config, *, online: bool) -> Iterator[Finding]:
+    for spec in config.subscriptions:
+        what = f"list {spec.name}"
+        try:
+            if spec.file is not None:
+                yield Finding(True, what, f"{len(read_list_file(spec.file)):,} names in {spec.file}")
+            elif spec.url is not None and online:
+                names, warning = asyncio.run(fetch_list(spec.url, config.data / CACHE))
+                yield Finding(None if warning else True, what, warning or f"{len(names):,} names at its URL")
+        except ListFileError as error:
+            yield Finding(False, what, str(error))
+
+
+def _names(config: Config, file: Path | None, *, unread: Collection[str]) -> Iterator[Finding]:
+    """The lists by the instrument list, but for what is `unread`: that was said."""
+    today = dt.datetime.now(IST).date()
+    try:
+        instruments = instruments_of(config, today, file)
+        if instruments is None:
+            text = "none is stored yet, so names were not looked up; --instruments FILE takes the broker's CSV"
+            yield Finding(None, "instrument list", text)
+            return
+        plan = plan_of(config, today, instruments)
+    except KitelakeError as error:
+        yield Finding(False, "instrument list", str(error))
+        return
+    yield Finding(True, "instrument list", f"{len(instruments):,} instruments of {instruments.date}")
+    for one in plan.lists:
+        if f"list {one.name}" in unread:
+            continue
+        for problem in one.problems:
+            yield Finding(False, f"list {one.name}", problem)
+        if not one.problems:
+            yield Finding(True, f"list {one.name}", f"{len(one.tokens):,} instruments")
+    for phase in plan.phases:
+        if phase.left_out:
+            text = f"{len(phase.left_out):,} instruments have no room from {phase.span.start:%H:%M} on: `kitelake plan`"
+            yield Finding(False, "capacity", text)
+
+
+def _notifications(config: Config) -> Iterator[Finding]:
+    problems = Notifier(config.notifications).problems_with_targets()
+    for problem in problems:
+        yield Finding(False, "notifications", problem)
+    if config.notifications and not problems:
+        yield Finding(True, "notifications", f"{len(config.notifications)} targets")

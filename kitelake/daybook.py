@@ -1,0 +1,96 @@
+"""Keeps the record of each day, from which its report is made, while the day goes on."""
+
+import datetime as dt
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from kitelake.calendar import Span
+from kitelake.plan import ListPlan
+from kitelake.report import DayRecord, ListRecord, read_record, write_record
+from storage.errors import DataFolderError
+
+log = structlog.get_logger()
+
+LOOK_BACK_DAYS: Final = 7
+"""A day that was not reported for so long is not reported any more."""
+
+
+class DayBook:
+    """The records of a data folder. A service that starts again in mid-day goes on with what is there."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._today: DayRecord | None = None
+        self._kept: DayRecord | None = None
+
+    def note_lists(
+        self, date: dt.date, on: Iterable[ListPlan], hours: Mapping[str, Sequence[Span]], left_out: Collection[int]
+    ) -> None:
+        """These lists are streamed now. A list's record has all that was wanted at some time of the day."""
+        record = self._open(date)
+        lists = {one.name: one for one in record.lists}
+        missing_room = set(left_out)
+        for plan in on:
+            before = lists[plan.name].tokens if plan.name in lists else ()
+            lists[plan.name] = ListRecord(
+                name=plan.name,
+                mode=plan.mode,
+                hours=tuple((span.start, span.stop) for span in hours[plan.name]),
+                tokens=tuple(dict.fromkeys((*before, *plan.tokens))),
+                left_out=tuple(token for token in plan.tokens if token in missing_room),
+                problems=tuple(f"{name} is not in the instrument list" for name in plan.missing) or plan.problems,
+            )
+        # What was reported is reported anew if it goes on.
+        self._today = record.model_copy(update={"lists": tuple(lists.values()), "reported_at": None})
+
+    def note_tokens(self, date: dt.date, problems: Mapping[str, str | None]) -> None:
+        """What is wrong with each account's access token; None: nothing."""
+        record = self._open(date)
+        self._today = record.model_copy(update={"accounts": {**record.accounts, **problems}})
+
+    def keep(self) -> None:
+        """Write what was noted, if it is new. Does I/O. What cannot be written now is tried with the next."""
+        record = self._today
+        if record is None or record == self._kept or not record.lists:
+            return
+        try:
+            write_record(self._data, record)
+            self._kept = record
+        except DataFolderError as error:
+            log.error("the day's record cannot be kept", error=str(error))
+
+    def due(self, now: dt.datetime, after: dt.timedelta) -> list[DayRecord]:
+        """The records of days whose last list stopped `after` ago or earlier, and that are not reported. Does I/O."""
+        found = []
+        for ago in range(LOOK_BACK_DAYS, -1, -1):
+            record = self._read(now.date() - dt.timedelta(days=ago))
+            if record is None or record.reported_at is not None or not record.lists:
+                continue
+            if max((stop for one in record.lists for _, stop in one.hours), default=now) + after <= now:
+                found.append(record)
+        return found
+
+    def mark_reported(self, record: DayRecord, now: dt.datetime) -> None:
+        """The record's report is made. Does I/O. Raises DataFolderError."""
+        done = record.model_copy(update={"reported_at": now})
+        if self._today is not None and self._today.date == record.date:
+            self._today = self._kept = done
+        write_record(self._data, done)
+
+    def _open(self, date: dt.date) -> DayRecord:
+        if self._today is None or self._today.date != date:
+            self.keep()
+            self._today = self._read(date) or DayRecord(date=date)
+        return self._today
+
+    def _read(self, date: dt.date) -> DayRecord | None:
+        if self._today is not None and self._today.date == date:
+            return self._today
+        try:
+            return read_record(self._data, date)
+        except DataFolderError as error:
+            log.warning("a day's record cannot be read; it is begun anew", error=str(error))
+            return None

@@ -1,0 +1,131 @@
+"""What is wanted: the lists of config.yaml as the day's instrument list resolves them, and their hours."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Iterable
+
+import structlog
+
+from ingest.instruments import Instruments
+from ingest.manager import TickerManager
+from ingest.redact import Account
+from kitelake.calendar import Calendar, Span
+from kitelake.config import Config
+from kitelake.instruments import InstrumentKeeper
+from kitelake.plan import ListPlan, Phase, hours_of_lists, phases, recentred
+from kitelake.resolver import Resolver
+from kitelake.times import active
+from storage.layout import DataLayout
+from storage.schema import IST
+
+log = structlog.get_logger()
+
+
+class Desk:
+    """Holds the plan of the day, and makes it anew when it is asked to. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        config: Config,
+        layout: DataLayout,
+        api_url: str,
+        accounts: Iterable[Account],
+        *,
+        until: dt.datetime | None = None,
+    ) -> None:
+        """With `until` no list has hours from then on. Raises ConfigError for a calendar that cannot be read."""
+        self._until = until
+        self._layout = layout
+        self._api_url = api_url
+        self._resolver = Resolver(layout, online=True)
+        self._resolving = asyncio.Lock()
+        self.instruments: Instruments | None = None
+        self._resolved_by: Instruments | None = None
+        self.lists: dict[str, ListPlan] = {}
+        self.configure(config, accounts, calendar_of(config))
+
+    def configure(self, config: Config, accounts: Iterable[Account], calendar: Calendar) -> None:
+        """Go by this configuration from now on. Lists that are in it as they were keep what they mean."""
+        self.config = config
+        self.calendar = calendar
+        self._hours: dict[dt.date, dict[str, tuple[Span, ...]]] = {}
+        # The embedded simulator has as many instruments as it is told to, other than the time before.
+        least_share = 0.0 if config.simulator else config.instruments.least_share
+        self._keeper = InstrumentKeeper(self._layout, self._api_url, list(accounts), least_share=least_share)
+        kept = {spec.name: spec for spec in config.subscriptions}
+        self.lists = {name: plan for name, plan in self.lists.items() if kept.get(name) == plan.spec}
+
+    def hours(self, date: dt.date) -> dict[str, tuple[Span, ...]]:
+        """When each list is captured on that day, by its name."""
+        if date not in self._hours:
+            if len(self._hours) > 100:
+                self._hours.clear()
+            hours = hours_of_lists(self.config.subscriptions, self.calendar, date)
+            self._hours[date] = {name: self._cut(spans) for name, spans in hours.items()}
+        return self._hours[date]
+
+    def _cut(self, spans: tuple[Span, ...]) -> tuple[Span, ...]:
+        until = self._until
+        if until is None:
+            return spans
+        return tuple(Span(span.start, min(span.stop, until)) for span in spans if span.start < until)
+
+    def on(self, now: dt.datetime) -> list[ListPlan]:
+        """The lists that are in their hours, in the order of config.yaml."""
+        hours = self.hours(now.date())
+        return [
+            self.lists[spec.name]
+            for spec in self.config.subscriptions
+            if spec.name in self.lists and active(hours[spec.name], now)
+        ]
+
+    async def load(self) -> bool:
+        """Take the newest instrument list that is stored; whether there is one. Raises TableError if it is damaged."""
+        self.instruments = await asyncio.to_thread(self._keeper.newest)
+        return self.instruments is not None
+
+    async def fetch(self) -> bool:
+        """Fetch today's instrument list; whether it came. Without any list at all it keeps trying until it comes."""
+        fetched = await (self._keeper.today() if self.instruments is None else self._keeper.fetch())
+        if fetched is not None:
+            self.instruments = fetched
+        return fetched is not None
+
+    async def resolve(self, manager: TickerManager, *, only: str | None = None) -> list[ListPlan]:
+        """Resolve every list, or `only` one; those that changed.
+
+        A list that is in its hours keeps what it meant by the same instrument list, unless it is told to drop that.
+        """
+        assert self.instruments is not None
+        async with self._resolving:
+            specs = [spec for spec in self.config.subscriptions if only in (None, spec.name)]
+            before = dict(self.lists)
+            same_list, self._resolved_by = self._resolved_by is self.instruments, self.instruments
+            plans = await self._resolver.resolve(
+                specs,
+                self.instruments,
+                default_mode=self.config.capture.default_mode,
+                before=before,
+                manager=manager,
+            )
+            in_hours = {plan.name for plan in self.on(dt.datetime.now(IST))}
+            changed = []
+            for plan in plans:
+                there = before.get(plan.name)
+                if there is not None and same_list and there.spec == plan.spec and plan.name in in_hours:
+                    plan = recentred(there, plan)  # noqa: PLW2901 (the same list, as it is now)
+                self.lists[plan.name] = plan
+                if plan != there:
+                    changed.append(plan)
+            return changed
+
+    async def phases(self, date: dt.date) -> list[Phase]:
+        """The day's plan with the connections that there are, as if each phase began with nothing."""
+        names = [account.name for account in self.config.accounts]
+        return await asyncio.to_thread(phases, list(self.lists.values()), self.hours(date), names, self.config.capture)
+
+
+def calendar_of(config: Config) -> Calendar:
+    """The calendar of a configuration; the market of the embedded simulator never closes. Raises ConfigError."""
+    section = config.calendar
+    return Calendar(section.model_copy(update={"always_open": True}) if config.simulator else section)

@@ -1,0 +1,145 @@
+"""What the service does at set times, as APScheduler jobs: which job, at which moments of a day.
+
+A job that was missed, because the machine slept or the service was down, runs once and at once. Every job brings things
+to what they ought to be at the time it runs, so none does harm when it runs late or twice.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
+from typing import Final, NamedTuple, Protocol
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from kitelake.calendar import Span
+from kitelake.config import Config
+from kitelake.times import Times, every
+from storage.schema import IST
+
+log = structlog.get_logger()
+
+JUMP_SECONDS: Final = 2.0
+"""The wall clock was set, or the machine slept, if it moves by so much more or less than the monotonic clock."""
+BEFORE_SESSION: Final = dt.timedelta(minutes=10)
+_HOUR: Final = dt.timedelta(hours=1)
+_DAY: Final = dt.timedelta(days=1)
+
+
+class Work(Protocol):
+    """What the jobs do; the service does it."""
+
+    async def check_tokens(self) -> None: ...
+    async def fetch_instruments(self) -> None: ...
+    async def make_plan(self) -> None: ...
+    async def reconcile(self) -> None: ...
+    async def resolve_anew(self, name: str) -> None: ...
+    async def end_of_day(self) -> None: ...
+    async def remove_old(self) -> None: ...
+
+
+class Entry(NamedTuple):
+    """A job by its name, what it does, and its moments of an IST day."""
+
+    name: str
+    run: Callable[[], Awaitable[None]]
+    moments: Callable[[dt.date], Iterable[dt.datetime]]
+
+
+def entries(work: Work, config: Config, hours: Callable[[dt.date], dict[str, tuple[Span, ...]]]) -> Iterator[Entry]:
+    """The jobs of a configuration. `hours` says when each list is captured on a day, by its name."""
+
+    def daily(at: dt.time) -> Callable[[dt.date], list[dt.datetime]]:
+        return lambda date: [dt.datetime.combine(date, at, IST)] if any(hours(date).values()) else []
+
+    def checks(date: dt.date) -> set[dt.datetime]:
+        starts = {span.start - BEFORE_SESSION for spans in hours(date).values() for span in spans}
+        usual = daily(config.schedule.tokens_at)(date)
+        return {*usual, *(start for start in starts if start > max(usual) and start.date() == date)}
+
+    def ends(date: dt.date) -> list[dt.datetime]:
+        days = (date - _DAY, date)  # the last list may end at midnight
+        stops = [max((span.stop for spans in hours(day).values() for span in spans), default=None) for day in days]
+        due = [stop + config.schedule.end_of_day_after for stop in stops if stop is not None]
+        return [moment for moment in due if moment.date() == date]
+
+    yield Entry("check tokens", work.check_tokens, checks)
+    yield Entry("fetch instruments", work.fetch_instruments, daily(config.instruments.fetch_at))
+    yield Entry("make plan", work.make_plan, daily(config.schedule.plan_at))
+    for spec in config.subscriptions:
+        name = spec.name
+        yield Entry(f"start {name}", work.reconcile, partial(_edges, hours, name, 0))
+        yield Entry(f"stop {name}", work.reconcile, partial(_edges, hours, name, 1))
+        if spec.every is not None:
+            yield Entry(
+                f"resolve {name} anew", partial(work.resolve_anew, name), partial(_steps, hours, name, spec.every)
+            )
+    yield Entry("end of day", work.end_of_day, ends)
+    yield Entry("retention", work.remove_old, _hourly)
+
+
+def _edges(
+    hours: Callable[[dt.date], dict[str, tuple[Span, ...]]], name: str, edge: int, date: dt.date
+) -> list[dt.datetime]:
+    return [span[edge] for span in hours(date)[name]]
+
+
+def _steps(
+    hours: Callable[[dt.date], dict[str, tuple[Span, ...]]], name: str, step: dt.timedelta, date: dt.date
+) -> Iterator[dt.datetime]:
+    return every(hours(date)[name], step)
+
+
+def _hourly(date: dt.date) -> list[dt.datetime]:
+    first = dt.datetime.combine(date, dt.time(0, 20), IST)
+    return [first + number * _HOUR for number in range(24)]
+
+
+def set_jobs(scheduler: AsyncIOScheduler, jobs: Iterable[Entry], *, anew: bool = True) -> None:
+    """These jobs at set times, and no others; or, not `anew`, also those that are there: only what is missing is added.
+
+    What waits for a single moment, such as a fetch that is tried again, stays.
+    """
+    for job in scheduler.get_jobs() if anew else ():
+        if isinstance(job.trigger, Times):
+            job.remove()
+    for entry in jobs:
+        if scheduler.get_job(entry.name) is None:
+            scheduler.add_job(
+                partial(quietly, entry.run), Times(entry.moments), id=entry.name, coalesce=True, misfire_grace_time=None
+            )
+
+
+async def quietly(run: Callable[[], Awaitable[None]]) -> None:
+    """Do it; to be cancelled, as running jobs are when the scheduler shuts down, is no failure."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await run()
+
+
+class ClockWatch:
+    """Notices that the wall clock was set, or that the machine slept, and has the scheduler look at the clock again.
+
+    A scheduler waits by the monotonic clock, which does not move while the machine sleeps (Linux).
+    """
+
+    def __init__(self, scheduler: AsyncIOScheduler) -> None:
+        self._scheduler = scheduler
+        self._wall, self._monotonic = time.time(), time.monotonic()
+
+    def look(self) -> float:
+        """To be called every second or so. By how many seconds the clock jumped since; 0.0 if it did not."""
+        wall, monotonic = time.time(), time.monotonic()
+        jump = (wall - self._wall) - (monotonic - self._monotonic)
+        self._wall, self._monotonic = wall, monotonic
+        if abs(jump) < JUMP_SECONDS:
+            return 0.0
+        log.warning("the clock jumped; what is due now is done now", seconds=round(jump, 1))
+        if jump < 0:  # what is due was reckoned from a time that has not come yet
+            now = dt.datetime.now(IST)
+            for job in self._scheduler.get_jobs():
+                job.modify(next_run_time=job.trigger.get_next_fire_time(None, now))
+        self._scheduler.wakeup()
+        return jump

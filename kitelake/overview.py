@@ -1,0 +1,146 @@
+"""Gathers what the service says of itself: its status for other processes, and its progress for a display."""
+
+import datetime as dt
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ingest.manager import TickerManager
+from ingest.stats import Health, Status
+from kitelake.desk import Desk
+from kitelake.recorder import Recorder
+from kitelake.status import (
+    STOPPED,
+    AccountStatus,
+    Job,
+    ListStatus,
+    ServiceStatus,
+    TablesStatus,
+    connections_of,
+    journal_of,
+)
+from kitelake.streamer import Streamer
+from kitelake.values import Hours
+from storage.schema import IST
+
+if TYPE_CHECKING:
+    from kitelake.calendar import Span
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the service has come, at one moment."""
+
+    connected: int = 0
+    connections: int = 0
+    instruments: int = 0
+    frames: int = 0
+    packets: int = 0
+    received_bytes: int = 0
+    journal_bytes: int = 0
+    rows: int = 0
+    file_bytes: int = 0
+    committed_received_at_ns: int | None = None
+
+    @property
+    def lag_seconds(self) -> float | None:
+        """How old the newest committed row is. Queries see younger rows too, from the journal."""
+        if self.committed_received_at_ns is None:
+            return None
+        return (time.time_ns() - self.committed_received_at_ns) / 1e9
+
+
+def progress_of(recorder: Recorder, manager: TickerManager) -> Progress:
+    """The counts of this moment; cheap enough to ask several times a second."""
+    total = manager.stats().total
+    return Progress(
+        connected=total.connected,
+        connections=total.connections,
+        instruments=total.instruments,
+        frames=total.frames,
+        packets=recorder.journal.packets,
+        received_bytes=total.bytes,
+        journal_bytes=recorder.journal.written_bytes,
+        rows=recorder.committed.rows,
+        file_bytes=recorder.committed.file_bytes,
+        committed_received_at_ns=recorder.committed.received_at_ns,
+    )
+
+
+def status_of(
+    desk: Desk,
+    streamer: Streamer,
+    recorder: Recorder,
+    *,
+    jobs: tuple[Job, ...],
+    tokens: Mapping[str, str],
+    problems: tuple[str, ...],
+    since: dt.datetime,
+    stopping: bool,
+    stopped: bool,
+) -> ServiceStatus:
+    """The whole service at this moment. After a clean end nothing is wanted, and so nothing is amiss."""
+    now = dt.datetime.now(IST)
+    hours = desk.hours(now.date())
+    on = {plan.name for plan in streamer.on}
+    without_room = set(streamer.left_out)
+    committed = recorder.committed
+    phase: Literal["capturing", "waiting", "stopping"] = "stopping"
+    if not stopping:
+        phase = "capturing" if streamer.running else "waiting"
+    return ServiceStatus(
+        at=now,
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        stream=recorder.journal.stream,
+        since=since,
+        phase=phase,
+        doing=STOPPED if stopped else _doing(desk, streamer, jobs, now, phase),
+        health=Health(Status.HEALTHY, 100.0, ()) if stopped else streamer.manager.health(),
+        connections=() if stopped else connections_of(streamer.manager.stats()),
+        accounts=tuple(
+            AccountStatus(name=account.name, token=tokens.get(account.name, "not checked yet"))
+            for account in desk.config.accounts
+        ),
+        lists=tuple(
+            ListStatus(
+                name=plan.name,
+                mode=plan.mode,
+                instruments=len(plan.tokens),
+                active=plan.name in on,
+                left_out=sum(token in without_room for token in plan.tokens) if plan.name in on else 0,
+                hours=tuple(_hours(span) for span in hours.get(plan.name, ())),
+                problems=max(len(plan.missing), len(plan.problems)),
+            )
+            for plan in desk.lists.values()
+        ),
+        journal=journal_of(recorder.journal),
+        tables=TablesStatus(rows=committed.rows, lag_seconds=committed.lag_seconds),
+        jobs=jobs,
+        problems=problems,
+    )
+
+
+def _doing(desk: Desk, streamer: Streamer, jobs: tuple[Job, ...], now: dt.datetime, phase: str) -> str:
+    if phase == "stopping":
+        return "stopping"
+    if streamer.running:
+        hours = desk.hours(now.date())
+        stop = max((span.stop for plan in streamer.on for span in hours[plan.name]), default=now)
+        many = f"{len(streamer.on)} of {len(desk.lists)} lists"
+        return f"capturing {many} until {stop:%H:%M}" if stop.date() == now.date() else f"capturing {many}"
+    if desk.instruments is None:
+        return "waiting for an instrument list"
+    starts = [job.next_at for job in jobs if job.name.startswith("start ") and job.next_at is not None]
+    if not starts:
+        return "waiting: no list is captured within the next 40 days"
+    return f"waiting: the next list starts on {min(starts).astimezone(IST):%a %d %b at %H:%M}"
+
+
+def _hours(span: "Span") -> Hours:
+    """A span that ends at midnight ends at the day's last microsecond."""
+    stop = span.stop.time() if span.stop.date() == span.start.date() else dt.time.max
+    return Hours(span.start.time(), stop)

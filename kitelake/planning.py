@@ -1,0 +1,54 @@
+"""The plan of any day, made without connecting: for `kitelake plan` and `kitelake check`."""
+
+import asyncio
+import datetime as dt
+from pathlib import Path
+
+from ingest.errors import InstrumentError
+from ingest.instruments import Instruments, parse_instruments
+from kitelake.config import Config
+from kitelake.desk import calendar_of
+from kitelake.errors import ConfigError
+from kitelake.forecast import forecast, last_rates
+from kitelake.plan import hours_of_lists, phases
+from kitelake.planview import DayPlan
+from kitelake.resolver import Resolver
+from storage.layout import DataLayout
+from storage.symbols import read_instruments
+
+
+def instruments_of(config: Config, date: dt.date, file: Path | None) -> Instruments | None:
+    """The list in force on that day: from a file of the broker's CSV, or as it is stored; None if none is.
+
+    Raises ConfigError for a file that is no such list, TableError if the stored one is damaged.
+    """
+    if file is None:
+        stored = read_instruments(DataLayout(config.data), date)
+        return None if stored is None else Instruments(stored)
+    try:
+        return Instruments(parse_instruments(file.read_bytes(), date=date))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except InstrumentError as error:
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def plan_of(config: Config, date: dt.date, instruments: Instruments) -> DayPlan:
+    """What would be captured on that day. Prices are those that were captured last, or the list's."""
+    calendar = calendar_of(config)
+    lists = asyncio.run(
+        Resolver(DataLayout(config.data), online=False).resolve(
+            config.subscriptions, instruments, default_mode=config.capture.default_mode
+        )
+    )
+    hours = hours_of_lists(config.subscriptions, calendar, date)
+    rates = last_rates(config.data)
+    return DayPlan(
+        date=date,
+        instruments=instruments,
+        lists=lists,
+        hours=hours,
+        phases=phases(lists, hours, [account.name for account in config.accounts], config.capture),
+        forecasts={plan.name: forecast(plan, hours[plan.name], rates) for plan in lists},
+        calendar=calendar,
+    )

@@ -1,0 +1,166 @@
+"""The plan of a day for a reader: by list, by connection, what is left out and why, and what it may cost."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ingest.instruments import Instruments
+from ingest.wire import Mode
+from kitelake.calendar import Calendar, Span
+from kitelake.forecast import Forecast
+from kitelake.plan import ListPlan, Phase
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class DayPlan:
+    """Everything about one day that can be known without connecting."""
+
+    date: dt.date
+    instruments: Instruments
+    lists: Sequence[ListPlan]
+    hours: Mapping[str, Sequence[Span]]
+    phases: Sequence[Phase]
+    forecasts: Mapping[str, Forecast]
+    calendar: Calendar
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything that is wanted on that day is captured."""
+        on = [plan for plan in self.lists if self.hours[plan.name]]
+        return not any(phase.left_out for phase in self.phases) and not any(plan.problems for plan in on)
+
+
+def render_plan(plan: DayPlan) -> RenderableType:
+    """The plan in tables, 80 columns wide or wider."""
+    parts: list[RenderableType] = [Text(_title(plan), "bold"), Text(_source(plan), "dim"), "", _lists(plan)]
+    for phase in plan.phases:
+        lists = "1 list" if len(phase.lists) == 1 else f"{len(phase.lists)} lists"
+        parts += ["", Text(f"{_clock(phase.span)}: {lists}", "bold"), _connections(phase)]
+        parts += [Text(line, "red") for line in _left_out(phase)]
+    notes = [Text(f"- {one.name}: {note}") for one in plan.lists for note in one.notes]
+    problems = [Text(f"- {one.name}: {problem}", "red") for one in plan.lists for problem in one.problems]
+    warnings = [Text(f"- {warning}", "yellow") for warning in plan.calendar.warnings(plan.date)]
+    for title, lines in (("Strikes", notes), ("Problems", problems), ("Calendar", warnings)):
+        if lines:
+            parts += ["", Text(title, "bold"), *lines]
+    return Group(*parts)
+
+
+def lines_of_plan(plan: DayPlan) -> Iterator[str]:
+    """Each instrument of each phase on a line: hours, symbol, token, mode, connection or `left out`, lists."""
+    for phase in plan.phases:
+        places: dict[int, list[str]] = {}
+        for slot, there in phase.allocation.placement().items():
+            for token in there:
+                places.setdefault(token, []).append(f"{slot.account}/{slot.connection}")
+        lists: dict[int, list[str]] = {}
+        for one in phase.lists:
+            for token in one.every_token:
+                lists.setdefault(token, []).append(one.name)
+        for token, want in phase.wanted.items():
+            where = " ".join(places.get(token, ["left out"]))
+            symbol = plan.instruments.symbol(token) or "?"
+            yield "\t".join((_clock(phase.span), symbol, str(token), want.mode, where, ", ".join(lists[token])))
+
+
+def _title(plan: DayPlan) -> str:
+    return f"Plan for {plan.date:%A} {plan.date.day} {plan.date:%B %Y}"
+
+
+def _source(plan: DayPlan) -> str:
+    listed = plan.instruments.date
+    age = (plan.date - listed).days if listed else 0
+    old = "" if age == 0 else f", {age} days older" if age > 1 else ", one day older"
+    return f"by the instrument list of {listed} ({len(plan.instruments):,} instruments{old}); nothing was connected to"
+
+
+def _lists(plan: DayPlan) -> RenderableType:
+    columns = ("list", "mode", "hours", ">prio", ">instruments", ">ticks/s", ">a day")
+    table = _table(columns)
+    total = [0.0] * 4
+    for one in plan.lists:
+        spans = plan.hours[one.name]
+        if not spans:
+            table.add_row(one.name, one.mode, Text(_closed(plan, one), "dim"), str(one.spec.priority))
+            continue
+        expected = plan.forecasts[one.name]
+        numbers = (len(one.tokens), expected.ticks_a_second, expected.table_bytes, expected.journal_bytes)
+        total = [before + number for before, number in zip(total, numbers, strict=True)]
+        about = "" if expected.measured else "~"
+        table.add_row(
+            one.name,
+            one.mode,
+            ", ".join(map(_clock, spans)),
+            str(one.spec.priority),
+            f"{len(one.tokens):,}",
+            f"{about}{expected.ticks_a_second:,.0f}",
+            f"{about}{_bytes(expected.table_bytes)}",
+        )
+    table.add_section()
+    table.add_row("in all", "", "", "", f"{total[0]:,.0f}", f"{total[1]:,.0f}", _bytes(total[2]))
+    hint = (
+        "ticks/s in a list's hours; ~ by rules of thumb, else as on the last reported day.\n"
+        f"A day in the tables; the journal takes another {_bytes(total[3])}, for journal.keep_hours."
+    )
+    return Group(table, Text(hint, "dim"))
+
+
+def _closed(plan: DayPlan, one: ListPlan) -> str:
+    whys = {plan.calendar.day(exchange, plan.date).why for exchange in one.spec.exchanges}
+    return f"not on this day ({'; '.join(sorted(whys))})"
+
+
+def _connections(phase: Phase) -> Table:
+    table = _table(("connection", *(f">{mode}" for mode in Mode), ">in all", ">free"))
+    capacity = phase.allocation.capacity // max(len(phase.allocation.slots), 1)
+    placement = phase.allocation.placement()
+    for slot in sorted(phase.allocation.slots):
+        modes = list(placement.get(slot, {}).values())
+        counts = [f"{modes.count(mode):,}" for mode in Mode]
+        table.add_row(f"{slot.account}/{slot.connection}", *counts, f"{len(modes):,}", f"{capacity - len(modes):,}")
+    return table
+
+
+def _left_out(phase: Phase) -> Iterator[str]:
+    if not phase.left_out:
+        return
+    left = set(phase.left_out)
+    total = len(phase.wanted)
+    yield (
+        f"left out: {len(left):,} of {total:,} instruments, since the connections have {phase.allocation.capacity:,} "
+        "places; the lists of the largest priority give way first:"
+    )
+    for one in phase.lists:
+        if count := sum(token in left for token in one.every_token):
+            yield f"  {one.name} (priority {one.spec.priority}): {count:,} of {len(one.every_token):,}"
+
+
+def _table(columns: Sequence[str]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for column in columns:
+        name = column.removeprefix(">")
+        table.add_column(
+            name,
+            justify="left" if name == column else "right",
+            overflow="fold",
+            no_wrap=column not in {"list", "hours"},
+        )
+    return table
+
+
+def _clock(span: Span) -> str:
+    stop = "24:00" if span.stop.date() > span.start.date() else f"{span.stop:%H:%M}"
+    return f"{span.start:%H:%M}-{stop}"
+
+
+def _bytes(count: float) -> str:
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count / 2**10:,.0f} KiB"

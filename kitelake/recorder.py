@@ -1,0 +1,184 @@
+"""Everything behind the sockets: the journal, and the writer process that turns it into tables.
+
+What is appended is handed to the operating system every few milliseconds and synced a little later, off the event
+loop. The writer is another process, started again whenever it dies. At the end the journal is sealed and the writer
+drains it: then everything that was received is in the tables.
+"""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+
+from kitelake.child import Child
+from kitelake.config import Config
+from kitelake.errors import WriterError
+from storage.errors import JournalError, JournalSyncError, JournalWriteError
+from storage.journal import JournalWriter, Kind
+from storage.layout import DataLayout
+from storage.writer import SegmentCommitted
+
+log = structlog.get_logger()
+
+_WRITER_RESTART_SECONDS: Final = (0.2, 10.0)  # the first pause and the longest
+_WRITER_POLL_SECONDS: Final = 0.2
+_WRITER_DRAIN_ATTEMPTS: Final = 3
+_SEAL_RETRY_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What of this stream is in the tables."""
+
+    rows: int = 0
+    file_bytes: int = 0
+    received_at_ns: int | None = None
+    """When the newest committed row was received."""
+
+    @property
+    def lag_seconds(self) -> float | None:
+        """How old the newest committed row is. Queries see younger rows too, from the journal."""
+        return None if self.received_at_ns is None else (time.time_ns() - self.received_at_ns) / 1e9
+
+
+class Recorder:
+    """One stream of a data folder, which the caller holds. Made on the event loop, and entered once.
+
+    Raises JournalError if the folder cannot be written. Leaving it seals and drains, and raises WriterError if the
+    writer cannot commit.
+    """
+
+    def __init__(self, config: Config, layout: DataLayout, stream: str) -> None:
+        self._config = config
+        self._layout = layout
+        self._sealed = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self.failing = False
+        """Whether the journal could not be written the last time: what comes waits in memory."""
+        self.committed = Committed()
+        self.journal = JournalWriter(
+            layout,
+            stream,
+            segment_bytes=config.journal.segment_bytes,
+            segment_seconds=config.journal.segment_seconds,
+        )
+
+    async def __aenter__(self) -> Self:
+        self._writer = asyncio.create_task(self._keep_writer_running())
+        self._tasks = [asyncio.create_task(self._flush()), asyncio.create_task(self._sync())]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._sealed = True
+        await self._seal()
+        log.info("journal sealed: waiting for the writer", records=self.journal.records)
+        await self._writer
+
+    def event(self, event: str, message: str | None, **data: object) -> None:
+        """Journal what happened to the service itself: it becomes a row of `events`."""
+        if not self._sealed:
+            payload = json.dumps({"event": event, "message": message, "data": data or None})
+            self.journal.append(Kind.EVENT, 0, time.time_ns(), payload.encode())
+
+    async def _flush(self) -> None:
+        """Hand what has come to the operating system, every few milliseconds."""
+        while True:
+            await asyncio.sleep(self._config.journal.flush_milliseconds / 1000)
+            try:
+                self.journal.flush()
+                self.failing = False
+            except JournalError as error:
+                if not self.failing:
+                    log.error(
+                        "the journal cannot be written; frames are kept in memory and tried again", error=str(error)
+                    )
+                self.failing = True
+
+    async def _sync(self) -> None:
+        """Make it survive a power cut, in a thread, since a disk may take its time."""
+        while True:
+            await asyncio.sleep(self._config.journal.sync_milliseconds / 1000)
+            try:
+                await asyncio.to_thread(self.journal.sync)
+            except JournalError as error:
+                log.error("the journal could not be synced; a new segment was begun", error=str(error))
+
+    async def _seal(self) -> None:
+        """Close the journal. As long as the disk does not take it, what was received stays in memory."""
+        while True:
+            try:
+                self.journal.close()
+            except JournalSyncError as error:
+                log.error("the journal is written, but the disk did not confirm it", error=str(error))
+            except JournalWriteError as error:
+                log.error(
+                    "the journal cannot be written: make room, or give up what is in memory by another signal",
+                    records=self.journal.records - self.journal.written_records,
+                    error=str(error),
+                )
+                await asyncio.sleep(_SEAL_RETRY_SECONDS)
+                continue
+            return
+
+    async def _keep_writer_running(self) -> None:
+        """Run the writer process, and again whenever it dies, until it has committed the last segment.
+
+        Raises WriterError if, with the journal sealed, it fails again and again without getting on.
+        """
+        first, longest = _WRITER_RESTART_SECONDS
+        pause = first
+        failures = 0
+        while True:
+            child = await Child.start(
+                "kitelake.writer",
+                {
+                    "data": str(self._layout.root),
+                    "live_stream": self.journal.stream,
+                    "poll_seconds": _WRITER_POLL_SECONDS,
+                    "log_level": self._config.log.level,
+                    "log_format": self._config.log.format,
+                },
+                hide=self._config.secrets(),
+            )
+            try:
+                async for segment in child.lines():
+                    self._count(segment)
+                    pause, failures = first, 0
+                status = await child.wait()
+            except asyncio.CancelledError:
+                await child.stop()
+                raise
+            if status == 0:
+                return
+            failures += 1
+            if self._sealed and failures >= _WRITER_DRAIN_ATTEMPTS:
+                raise WriterError(
+                    f"not everything is in the tables: the writer failed {failures} times in a row, see above for why. "
+                    f"The journal holds it, and the next start takes it up: {self._layout.stream(self.journal.stream)}"
+                )
+            log.error("the writer died; starting another", exit_status=status, pause_seconds=pause)
+            self.event("writer died", f"exit status {status}")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
+
+    def _count(self, segment: dict[str, object]) -> None:
+        """Take in what the writer says of a segment that it has committed."""
+        if segment["stream"] != self.journal.stream:
+            log.info("recovered a segment of an earlier run", **segment)
+            return
+        one = SegmentCommitted(**segment)  # type: ignore[arg-type]
+        self.committed = replace(
+            self.committed,
+            rows=self.committed.rows + one.rows,
+            file_bytes=self.committed.file_bytes + one.file_bytes,
+            received_at_ns=one.last_received_at_ns or self.committed.received_at_ns,
+        )

@@ -1,0 +1,275 @@
+"""A day's record held against the lake: `make_report`.
+
+The ticks of the day are read once, and only the columns that count: everything that the report needs of them is grouped
+in one pass, by instrument, by latency and by connection. A day may have hundreds of millions of them.
+"""
+
+import datetime as dt
+import json
+import secrets
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ingest.connection import Event
+from kitelake.report.gaps import Connection, Happening, Run, Stretch, gaps_of, merged, outages, run_of, within
+from kitelake.report.model import ConnectionReport, Latency, ListReport, Report
+from kitelake.report.record import DayRecord, ListRecord
+from kitelake.report.text import counted, gaps_in_words, place_of
+from storage.errors import TableMissingError
+from storage.journal import is_alive
+from storage.layout import DataLayout
+from storage.schema import IST, TABLES
+from storage.symbols import SymbolBook
+from storage.table import LakeTable
+
+if TYPE_CHECKING:
+    from queries.lake import Lake
+
+NAMED: Final = 10
+WORRYING_SECONDS: Final = 60.0  # of gaps of a connection in a day
+_ONE_DAY: Final = dt.timedelta(days=1)
+
+
+def make_report(data: Path, record: DayRecord) -> Report:
+    """The report of the record's day, up to now, from everything that was captured, committed or not.
+
+    Takes up to 1 GB of memory and two threads in DuckDB. Raises KitelakeError if the folder cannot be read.
+    """
+    from ingest.derive import JournalDecoder
+    from queries.lake import Lake
+
+    now = dt.datetime.now(IST)
+    with Lake(data, JournalDecoder()) as lake:
+        spill = Path(tempfile.gettempdir()) / f"kitelake-report-{secrets.token_hex(8)}"  # made when it is needed
+        lake.sql(f"SET threads = 2; SET memory_limit = '1GB'; SET temp_directory = '{spill}'")
+        return _Day(lake, DataLayout(lake.root), record, now).report()
+
+
+@dataclass(frozen=True)
+class _Ticks:
+    """What is known of an instrument: its rows in each of the sets of hours."""
+
+    rows: Mapping[int, Sequence[int]]
+
+    def of(self, tokens: Iterable[int], hours: int) -> dict[int, int]:
+        """Those of the tokens that ticked within these hours, with their rows."""
+        found = {token: self.rows[token][hours] for token in tokens if token in self.rows}
+        return {token: rows for token, rows in found.items() if rows}
+
+
+class _Day:
+    def __init__(self, lake: "Lake", layout: DataLayout, record: DayRecord, now: dt.datetime) -> None:
+        begin = dt.datetime.combine(record.date, dt.time(), IST)
+        self._lake = lake
+        self._layout = layout
+        self._record = record
+        self._now = now
+        self._span: Stretch = (begin, max(begin, min(begin + _ONE_DAY, now)))
+        self._hours_of = [tuple(within(each.hours, [self._span])) for each in record.lists]
+        self._hours = sorted(set(self._hours_of))
+
+    def report(self) -> Report:
+        self._group_ticks()
+        ticks = self._ticks()
+        lists = [self._list(each, hours, ticks) for each, hours in zip(self._record.lists, self._hours_of, strict=True)]
+        connections, gaps = self._connections()
+        begun = [(each, hours) for each, hours in zip(self._record.lists, self._hours_of, strict=True) if hours]
+        wanted = {token for each, _ in begun for token in each.tokens}
+        ticked = {token for each, hours in begun for token in ticks.of(each.tokens, self._hours.index(hours))}
+        (found,) = self._select("SELECT coalesce(sum(rows), 0)::BIGINT AS rows FROM day WHERE stream IS NOT NULL")
+        (quarantine,) = self._select(
+            "SELECT count(*) AS ranges, coalesce(sum(length), 0)::BIGINT AS bytes FROM quarantine WHERE date = $date",
+            date=self._record.date,
+        )
+        report = Report(
+            date=self._record.date,
+            made_at=self._now,
+            wanted=len(wanted),
+            ticked=len(ticked),
+            lists=tuple(lists),
+            connections=tuple(connections),
+            gaps=gaps_of(gaps),
+            rows=found["rows"],
+            file_bytes=self._file_bytes(),
+            quarantined_ranges=quarantine["ranges"],
+            quarantined_bytes=quarantine["bytes"],
+            latency=self._latency(),
+            problems=(),
+        )
+        return report.model_copy(update={"problems": tuple(problems_of(report, self._record))})
+
+    def _select(self, query: str, **values: object) -> list[dict[str, Any]]:
+        return list(self._lake.sql(query, values or None).arrow().to_pylist())
+
+    def _group_ticks(self) -> None:
+        """The one pass: a temporary table `day` whose rows have either a token, a latency or a connection."""
+        counts = "".join(
+            f", count(*) FILTER ({_is_within('received_at', hours)}) AS rows_{number}"
+            for number, hours in enumerate(self._hours)
+        )
+        query = f"""
+            CREATE TEMP TABLE day AS
+            SELECT instrument_token, latency, stream, account, connection, count(*) AS rows, max(received_at) AS last
+                {counts}
+            FROM (
+                SELECT instrument_token, stream, account, connection, received_at,
+                    CASE WHEN mode = 'full' AND exchange_timestamp::DATE = date
+                        THEN (epoch_us(received_at) - epoch_us(exchange_timestamp)) // 10000 END AS latency
+                FROM ticks WHERE date = $date
+            )
+            GROUP BY GROUPING SETS ((instrument_token), (latency), (stream, account, connection))
+        """  # noqa: S608 (our own names and times)
+        self._lake.sql(query, {"date": self._record.date})
+
+    def _ticks(self) -> _Ticks:
+        found = self._lake.sql(
+            "SELECT * EXCLUDE (latency, stream, account, connection, rows, last) FROM day "
+            "WHERE instrument_token IS NOT NULL"
+        )
+        tokens, *rows = (column.to_pylist() for column in found.arrow().columns)
+        return _Ticks({token: counts for token, *counts in zip(tokens, *rows, strict=True)})
+
+    def _list(self, each: ListRecord, hours: tuple[Stretch, ...], ticks: _Ticks) -> ListReport:
+        left_out = set(each.left_out)
+        subscribed = [token for token in each.tokens if token not in left_out]
+        ticked = ticks.of(each.tokens, self._hours.index(hours))
+        silent = [token for token in subscribed if token not in ticked] if hours else []
+        return ListReport(
+            name=each.name,
+            mode=each.mode,
+            wanted=len(each.tokens) + len(each.problems),
+            subscribed=len(subscribed),
+            ticked=len(ticked),
+            silent=len(silent),
+            silent_symbols=self._symbols(silent[:NAMED]),
+            rows=sum(ticked.values()),
+        )
+
+    def _symbols(self, tokens: Sequence[int]) -> tuple[str, ...]:
+        index = SymbolBook(self._layout)(self._record.date) if tokens else None
+        if index is None:
+            return tuple(map(str, tokens))
+        symbols = index.lookup(np.array(tokens, np.int64)).to_pylist()
+        return tuple(symbol or str(token) for symbol, token in zip(symbols, tokens, strict=True))
+
+    def _connections(self) -> tuple[list[ConnectionReport], list[Stretch]]:
+        """Each connection, and the gaps of all of them as one."""
+        runs = self._runs()
+        hours = merged(stretch for each in self._hours for stretch in each)
+        found = {connection: within(out, hours) for connection, out in outages(runs, self._span).items()}
+        reconnects = [
+            each.connection
+            for run in runs
+            for each in run.happenings
+            if each.event == Event.CONNECTED and each.data.get("opening", 1) > 1
+        ]
+        reports = [
+            ConnectionReport(
+                account=connection[0],
+                connection=connection[1],
+                gaps=gaps_of(gaps),
+                reconnects=reconnects.count(connection),
+            )
+            for connection, gaps in found.items()
+        ]
+        return reports, merged(gap for gaps in found.values() for gap in gaps)
+
+    def _runs(self) -> list[Run]:
+        happenings: dict[str, list[Happening]] = {}
+        for row in self._select(
+            "SELECT stream, received_at, account, connection, event, "
+            "CASE WHEN event IN ('connected', 'closed', 'silent') THEN data END AS data "
+            "FROM events WHERE date = $date ORDER BY stream, record",
+            date=self._record.date,
+        ):
+            happening = Happening(row["received_at"], _connection(row), row["event"], json.loads(row["data"] or "{}"))
+            happenings.setdefault(row["stream"], []).append(happening)
+        ticking: dict[str, dict[Connection | None, dt.datetime]] = {}
+        for row in self._select("SELECT stream, account, connection, last FROM day WHERE stream IS NOT NULL"):
+            ticking.setdefault(row["stream"], {})[_connection(row)] = row["last"]
+        later = self._select("SELECT DISTINCT stream FROM events WHERE date = $date", date=self._record.date + _ONE_DAY)
+        outlived = {row["stream"] for row in later}
+        return [
+            run_of(
+                self._span,
+                happenings.get(stream, []),
+                [connection for connection in ticking.get(stream, {}) if connection is not None],
+                max(ticking.get(stream, {}).values(), default=None),
+                lives_on=stream in outlived or is_alive(self._layout, stream),
+            )
+            for stream in sorted(happenings.keys() | ticking.keys())
+        ]
+
+    def _latency(self) -> Latency | None:
+        (found,) = self._select("""
+            SELECT max(total)::BIGINT AS packets, min(latency) FILTER (upto >= 0.5 * total) AS p50,
+                min(latency) FILTER (upto >= 0.99 * total) AS p99, max(latency) AS most
+            FROM (
+                SELECT latency, sum(rows) OVER (ORDER BY latency) AS upto, sum(rows) OVER () AS total
+                FROM day WHERE latency IS NOT NULL
+            )
+        """)
+        if found["packets"] is None:
+            return None
+        return Latency(
+            packets=found["packets"],
+            p50_seconds=found["p50"] / 100,
+            p99_seconds=found["p99"] / 100,
+            max_seconds=found["most"] / 100,
+        )
+
+    def _file_bytes(self) -> int:
+        total = 0
+        for spec in TABLES.values():
+            try:
+                entries = LakeTable(self._layout.table(spec.name), spec).open().snapshot().entries
+            except TableMissingError:
+                continue
+            total += sum(entry.size for entry in entries if entry.values["date"] == self._record.date.isoformat())
+        return total
+
+
+def _connection(row: Mapping[str, Any]) -> Connection | None:
+    return None if row["account"] is None else (row["account"], row["connection"])
+
+
+def _is_within(column: str, hours: Iterable[Stretch]) -> str:
+    """An SQL condition."""
+    parts = [
+        f"({column} >= TIMESTAMPTZ '{begin.isoformat()}' AND {column} < TIMESTAMPTZ '{end.isoformat()}')"
+        for begin, end in hours
+    ]
+    return " OR ".join(parts) or "false"
+
+
+def problems_of(report: Report, record: DayRecord) -> Iterator[str]:
+    """What a person should act on, the worst first."""
+    nothing = report.wanted > 0 and report.rows == 0
+    if nothing:
+        yield "nothing was captured: there is no row of this day"
+    for account, problem in record.accounts.items():
+        if problem is not None:
+            yield f"account {account} has no good token: {problem}"
+    for each in report.lists:
+        if each.silent and not each.ticked and not nothing:
+            yield f"list {each.name}: none of its {counted(each.subscribed, 'instrument')} ticked"
+    for connection in report.connections:
+        gaps = connection.gaps
+        if gaps.total_seconds > WORRYING_SECONDS:
+            name = f"{connection.account}/{connection.connection}"
+            yield f"{name} was not connected throughout: {gaps_in_words(gaps)}{place_of(gaps)}"
+    for planned in record.lists:
+        if planned.left_out:
+            yield f"list {planned.name}: no room for {counted(len(planned.left_out), 'instrument')}"
+        for problem in planned.problems:
+            yield f"list {planned.name}: {problem}"
+    if report.quarantined_ranges:
+        yield (
+            f"{counted(report.quarantined_ranges, 'range')} of {report.quarantined_bytes:,} bytes would not decode: "
+            "see the table quarantine"
+        )

@@ -1,0 +1,77 @@
+"""What the report of a day says, as values that go to JSON and back.
+
+Durations are seconds, times have a zone.
+"""
+
+import datetime as dt
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from ingest.wire import Mode
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Gaps(_Part):
+    """Stretches without a connection, inside of the hours in which one was wanted."""
+
+    number: int = 0
+    total_seconds: float = 0.0
+    longest_seconds: float = 0.0
+    longest_from: AwareDatetime | None = None
+
+
+class ListReport(_Part):
+    """One subscription list. Rows and ticks are counted within its hours."""
+
+    name: str
+    mode: Mode
+    wanted: int = Field(description="instruments, with the names that mean none")
+    subscribed: int = Field(description="instruments that were asked for: all that found room on a connection")
+    ticked: int = Field(description="instruments with at least one row")
+    silent: int = Field(description="subscribed ones without a row; 0 before the list's hours")
+    silent_symbols: tuple[str, ...] = Field(default=(), description="the first ten; the token where no symbol is known")
+    rows: int
+
+
+class ConnectionReport(_Part):
+    """One connection of an account."""
+
+    account: str
+    connection: int
+    gaps: Gaps
+    reconnects: int = Field(description="sockets opened anew in the same run of the service, at any hour")
+
+
+class Latency(_Part):
+    """From the exchange's time to the receipt of the packet, over full packets whose exchange time is of that day.
+
+    Exchange times are whole seconds, rounded down, so each value is too high by up to a second. Values are rounded down
+    to 0.01 s, and are negative where this machine's clock is behind. The first packet after a subscription brings the
+    last state, however old: the maximum tells of that, too.
+    """
+
+    packets: int
+    p50_seconds: float
+    p99_seconds: float
+    max_seconds: float
+
+
+class Report(_Part):
+    """An IST day of a data folder, up to `made_at`."""
+
+    date: dt.date
+    made_at: AwareDatetime
+    wanted: int = Field(description="instruments of all lists whose hours have begun, each once")
+    ticked: int = Field(description="those of them with a row within the hours of a list")
+    lists: tuple[ListReport, ...]
+    connections: tuple[ConnectionReport, ...]
+    gaps: Gaps = Field(description="of all connections; what is missed by several at a time counts once")
+    rows: int = Field(description="of ticks, at any hour")
+    file_bytes: int = Field(description="size of the day's files in all tables")
+    quarantined_ranges: int
+    quarantined_bytes: int
+    latency: Latency | None = Field(description="null without a full packet")
+    problems: tuple[str, ...] = Field(description="what a person should act on, in sentences")

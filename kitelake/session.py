@@ -1,0 +1,62 @@
+"""One day's session, for `kitelake capture`: the service until the last list has ended, and the report of that day."""
+
+import asyncio
+import datetime as dt
+from typing import NamedTuple
+
+from kitelake.config import Config
+from kitelake.desk import calendar_of
+from kitelake.plan import hours_of_lists
+from kitelake.report import Report
+from kitelake.service import Service
+from kitelake.source import Source
+from storage.schema import IST
+
+LOOK_SECONDS = 0.5
+
+
+class Nothing(NamedTuple):
+    """Why there is nothing to capture today, and the exit status that goes with it."""
+
+    text: str
+    status: int
+
+
+class Session:
+    """The session of one IST day. `report` is there once it is over."""
+
+    def __init__(self, date: dt.date) -> None:
+        self._date = date
+        self.report: Report | None = None
+
+    def nothing_to_do(self, config: Config, now: dt.datetime, until: dt.datetime | None) -> Nothing | None:
+        """Whether the day has nothing, or nothing more, to capture. Raises ConfigError for an unusable calendar."""
+        calendar = calendar_of(config)
+        hours = hours_of_lists(config.subscriptions, calendar, self._date)
+        stops = [span.stop for spans in hours.values() for span in spans]
+        if not stops:
+            exchanges = dict.fromkeys(name for spec in config.subscriptions for name in spec.exchanges)
+            whys = "; ".join(f"{name}: {calendar.day(name, self._date).why}" for name in exchanges)
+            return Nothing(f"no list is captured on {self._date:%a %d %b %Y} ({whys})", 0)
+        end = max(stops) if until is None else min(max(stops), until)
+        if end <= now:
+            return Nothing(f"it is {now:%H:%M}, and today's session ended at {end:%H:%M}: nothing was captured", 1)
+        return None
+
+    async def watch(self, service: Service, _: Source, stop: asyncio.Event) -> None:
+        """Wait until no list has hours left today, then close, and make the report."""
+        while dt.datetime.now(IST) < self._end(service):
+            if stop.is_set():
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        if not stop.is_set():
+            await service.reconcile()
+            await service.end_of_day(dt.timedelta())
+            self.report = next((made for made in service.reports if made.date == self._date), None)
+
+    def _end(self, service: Service) -> dt.datetime:
+        """When the last list of the day ends; the configuration may change until then."""
+        return max(
+            (span.stop for spans in service.desk.hours(self._date).values() for span in spans),
+            default=dt.datetime.combine(self._date, dt.time(), IST),
+        )
