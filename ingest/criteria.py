@@ -5,7 +5,7 @@ holds a value that was given.
 """
 
 import datetime
-import math
+import sys
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -36,7 +36,7 @@ def _date(given: Any) -> datetime.date:
 def _around(given: Any) -> str | float:
     if given == "spot":
         return "spot"
-    if isinstance(given, int | float) and not isinstance(given, bool) and 0 < given < math.inf:
+    if isinstance(given, int | float) and not isinstance(given, bool) and 0 < given <= sys.float_info.max:
         return float(given)
     raise ValueError("expected `spot` or a price in rupees")
 
@@ -51,7 +51,7 @@ def _symbol(given: str) -> str:
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, to_upper=True)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_list_of_one)]
 Symbol = Annotated[Text, AfterValidator(_symbol)]
-Count = Annotated[int, Field(strict=True)]
+Count = Annotated[int, Field(strict=True, le=2**31 - 1)]  # numpy counts with it
 Rupees = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 

@@ -146,8 +146,10 @@ class Instruments:
     `table` has the schema of `storage.schema.INSTRUMENTS`, for one day.
     """
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, *, on: datetime.date | None = None) -> None:
+        """`on` is the day to ask about, where that is not the day of the list: what has expired by then is not near."""
         self.table = table
+        self._on = on
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -163,6 +165,18 @@ class Instruments:
         """The IST day of the list; None for an empty one."""
         day: datetime.date | None = pc.max(self.table["date"]).as_py()
         return day
+
+    @property
+    def on(self) -> datetime.date | None:
+        """The IST day that is asked about."""
+        return self._on or self.date
+
+    def as_of(self, day: datetime.date) -> "Instruments":
+        """The same list, asked about another day, such as that of a plan, when the day's own list did not come."""
+        other = Instruments(self.table, on=day)
+        cached = ("date", "_symbols", "_tokens")
+        other.__dict__.update({name: self.__dict__[name] for name in cached if name in self.__dict__})
+        return other
 
     @cached_property
     def _symbols(self) -> dict[int, str]:

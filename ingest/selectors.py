@@ -145,8 +145,8 @@ def _fitting(instruments: Instruments, what: Select) -> tuple[Mask, list[str]]:
         fits &= ~_matching(instruments, what.exclude, ("tradingsymbol", "symbol", "name"), problems)
     if what.lot_size is not None:
         fits &= _between(table, "lot_size", what.lot_size.min, what.lot_size.max)
-    if what.expiries is not None and instruments.date is not None:
-        today = day_number(instruments.date)
+    if what.expiries is not None and instruments.on is not None:
+        today = day_number(instruments.on)
         fits &= expiring(_series(instruments), _days(instruments), today, what.expiries)
     if what.strikes is not None:
         fits &= _options(table) & _between(table, "strike", what.strikes.min, what.strikes.max)
@@ -303,7 +303,7 @@ class _Spot:
 
 def _spots(instruments: Instruments, heads: Iterable[tuple[str, str]]) -> list[_Spot]:
     """Candidates for each exchange and name: the index or share, then the nearest future."""
-    table, today = instruments.table, pa.scalar(instruments.date, pa.date32())
+    table, today = instruments.table, pa.scalar(instruments.on, pa.date32())
     futures = table.filter(pc.and_(pc.equal(table["instrument_type"], "FUT"), pc.greater_equal(table["expiry"], today)))
     columns = (futures.sort_by("expiry")[name].to_pylist() for name in ("exchange", "name", "instrument_token"))
     nearest: dict[tuple[str, str], int] = {}

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ingest.redact import Account
 from kitelake.accounts import Verdict, check_tokens, token_problem
@@ -15,10 +16,13 @@ from kitelake.desk import calendar_of
 from kitelake.errors import ConfigError, ListFileError
 from kitelake.listfiles import fetch_list, read_list_file
 from kitelake.notify import Notifier
+from kitelake.plan import hours_of_lists
 from kitelake.planning import instruments_of, plan_of
 from kitelake.resolver import CACHE
 from storage.errors import KitelakeError
 from storage.schema import IST
+
+LOOK_AHEAD_DAYS: Final = 40
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def _names(config: Config, file: Path | None, *, unread: Collection[str]) -> Ite
             text = "none is stored yet, so names were not looked up; --instruments FILE takes the broker's CSV"
             yield Finding(None, "instrument list", text)
             return
-        plan = plan_of(config, today, instruments)
+        plan = plan_of(config, _next_day(config, today), instruments)
     except KitelakeError as error:
         yield Finding(False, "instrument list", str(error))
         return
@@ -123,8 +127,17 @@ def _names(config: Config, file: Path | None, *, unread: Collection[str]) -> Ite
             yield Finding(True, f"list {one.name}", f"{len(one.tokens):,} instruments")
     for phase in plan.phases:
         if phase.left_out:
-            text = f"{len(phase.left_out):,} instruments have no room from {phase.span.start:%H:%M} on: `kitelake plan`"
+            start = phase.span.start
+            text = f"{len(phase.left_out):,} instruments have no room on {start:%a %d %b} from {start:%H:%M} on"
+            text += f": kitelake plan --date {start:%Y-%m-%d}"
             yield Finding(False, "capacity", text)
+
+
+def _next_day(config: Config, today: dt.date) -> dt.date:
+    """The first day, from today on, on which a list is captured; today if there is none soon."""
+    calendar = calendar_of(config)
+    days = (today + dt.timedelta(days=ahead) for ahead in range(LOOK_AHEAD_DAYS))
+    return next((day for day in days if any(hours_of_lists(config.subscriptions, calendar, day).values())), today)
 
 
 def _notifications(config: Config) -> Iterator[Finding]:

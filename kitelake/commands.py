@@ -62,7 +62,8 @@ def capture(
         raise typer.Exit(why.status)
     run(loaded, config_path=config, until=stop_at, watch=session.watch)
     if session.report is None:
-        typer.echo("kitelake: the day has no report; see the log above for why", err=True)
+        reason = "it was stopped before the end of the session" if session.stopped else "see the log above for why"
+        typer.echo(f"kitelake: the day has no report: {reason}", err=True)
         raise typer.Exit(1)
     Console().print(render(session.report))
     raise typer.Exit(1 if session.report.problems else 0)

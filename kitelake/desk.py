@@ -91,10 +91,11 @@ class Desk:
             self.instruments = fetched
         return fetched is not None
 
-    async def resolve(self, manager: TickerManager, *, only: str | None = None) -> list[ListPlan]:
+    async def resolve(self, manager: TickerManager, *, only: str | None = None, keep: bool = True) -> list[ListPlan]:
         """Resolve every list, or `only` one; those that changed.
 
-        A list that is in its hours keeps what it meant by the same instrument list, unless it is told to drop that.
+        With `keep`, a list that is in its hours goes on with what it meant by the same instrument list, unless it is
+        told to drop that.
         """
         assert self.instruments is not None
         async with self._resolving:
@@ -103,7 +104,7 @@ class Desk:
             same_list, self._resolved_by = self._resolved_by is self.instruments, self.instruments
             plans = await self._resolver.resolve(
                 specs,
-                self.instruments,
+                self.instruments.as_of(dt.datetime.now(IST).date()),
                 default_mode=self.config.capture.default_mode,
                 before=before,
                 manager=manager,
@@ -112,7 +113,7 @@ class Desk:
             changed = []
             for plan in plans:
                 there = before.get(plan.name)
-                if there is not None and same_list and there.spec == plan.spec and plan.name in in_hours:
+                if keep and there is not None and same_list and there.spec == plan.spec and plan.name in in_hours:
                     plan = recentred(there, plan)  # noqa: PLW2901 (the same list, as it is now)
                 self.lists[plan.name] = plan
                 if plan != there:

@@ -107,9 +107,15 @@ def set_jobs(scheduler: AsyncIOScheduler, jobs: Iterable[Entry], *, anew: bool =
         if isinstance(job.trigger, Times):
             job.remove()
     for entry in jobs:
-        if scheduler.get_job(entry.name) is None:
+        there = scheduler.get_job(entry.name)
+        if there is None or there.next_run_time is None:  # dropped, or put aside: its moments lay too far ahead
             scheduler.add_job(
-                partial(quietly, entry.run), Times(entry.moments), id=entry.name, coalesce=True, misfire_grace_time=None
+                partial(quietly, entry.run),
+                Times(entry.moments),
+                id=entry.name,
+                replace_existing=True,
+                coalesce=True,
+                misfire_grace_time=None,
             )
 
 

@@ -31,13 +31,17 @@ SERVICES: Final = "https://appriseit.com/services/"
 log = structlog.get_logger()
 
 
+def _list_of_one(given: Any) -> Any:
+    return [given] if isinstance(given, str) else given
+
+
 class NotificationTarget(Section):
     """Somewhere to send notifications to."""
 
     url: Annotated[SecretStr, BeforeValidator(resolve_secret)] = Field(
         description="an Apprise URL, as in mailto://… or tgram://…: {env: NAME}, {file: PATH} or the text itself"
     )
-    about: tuple[About, ...] = Field(
+    about: Annotated[tuple[About, ...], BeforeValidator(_list_of_one)] = Field(
         default=("problems", "report"), description="problems as they come, the report of each day"
     )
 

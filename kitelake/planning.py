@@ -38,7 +38,7 @@ def plan_of(config: Config, date: dt.date, instruments: Instruments) -> DayPlan:
     calendar = calendar_of(config)
     lists = asyncio.run(
         Resolver(DataLayout(config.data), online=False).resolve(
-            config.subscriptions, instruments, default_mode=config.capture.default_mode
+            config.subscriptions, instruments.as_of(date), default_mode=config.capture.default_mode
         )
     )
     hours = hours_of_lists(config.subscriptions, calendar, date)

@@ -8,6 +8,7 @@ drains it: then everything that was received is in the tables.
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Self
@@ -48,13 +49,16 @@ class Committed:
 class Recorder:
     """One stream of a data folder, which the caller holds. Made on the event loop, and entered once.
 
+    `alarm` is told in words of what a person has to mend.
+
     Raises JournalError if the folder cannot be written. Leaving it seals and drains, and raises WriterError if the
     writer cannot commit.
     """
 
-    def __init__(self, config: Config, layout: DataLayout, stream: str) -> None:
+    def __init__(self, config: Config, layout: DataLayout, stream: str, *, alarm: Callable[[str], None]) -> None:
         self._config = config
         self._layout = layout
+        self._alarm = alarm
         self._sealed = False
         self._tasks: list[asyncio.Task[None]] = []
         self.failing = False
@@ -98,9 +102,9 @@ class Recorder:
                 self.failing = False
             except JournalError as error:
                 if not self.failing:
-                    log.error(
-                        "the journal cannot be written; frames are kept in memory and tried again", error=str(error)
-                    )
+                    text = "the journal cannot be written; frames are kept in memory and tried again"
+                    log.error(text, error=str(error))
+                    self._alarm(f"{text}: {error}")
                 self.failing = True
 
     async def _sync(self) -> None:
@@ -110,7 +114,9 @@ class Recorder:
             try:
                 await asyncio.to_thread(self.journal.sync)
             except JournalError as error:
-                log.error("the journal could not be synced; a new segment was begun", error=str(error))
+                text = "the journal could not be synced; a new segment was begun"
+                log.error(text, error=str(error))
+                self._alarm(f"{text}: {error}")
 
     async def _seal(self) -> None:
         """Close the journal. As long as the disk does not take it, what was received stays in memory."""
@@ -167,6 +173,8 @@ class Recorder:
                 )
             log.error("the writer died; starting another", exit_status=status, pause_seconds=pause)
             self.event("writer died", f"exit status {status}")
+            if failures > 1:
+                self._alarm(f"the writer has died {failures} times in a row, the last time with status {status}")
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
 

@@ -19,12 +19,13 @@ from typing import Any, Final
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from pydantic import SecretStr
 
 from ingest.manager import TickerManager
 from ingest.redact import Redactor
 from ingest.stats import Health, Status
 from kitelake import systemd
-from kitelake.accounts import Verdict, check_tokens
+from kitelake.accounts import Verdict, check_tokens, token_problem
 from kitelake.config import Config
 from kitelake.daybook import DayBook
 from kitelake.desk import Desk, calendar_of
@@ -32,6 +33,7 @@ from kitelake.endofday import make_report_apart
 from kitelake.errors import ConfigError
 from kitelake.health import watch_health
 from kitelake.jobs import ClockWatch, entries, quietly, set_jobs
+from kitelake.logs import configure_logs
 from kitelake.metrics import serve_metrics
 from kitelake.notify import About, Notifier
 from kitelake.overview import Progress, progress_of, status_of
@@ -51,7 +53,9 @@ log = structlog.get_logger()
 LOOK_SECONDS: Final = 1.0
 RECONCILE_SECONDS: Final = 15.0
 TOKEN_SECONDS: Final = 10.0
+TOKEN_LOOK_SECONDS: Final = 10.0
 FETCH_AGAIN: Final = dt.timedelta(minutes=5)
+LAST_WORDS_SECONDS: Final = 5.0
 UNWELL_SECONDS: Final = 60.0
 """Health that is amiss for so long is told by a notification."""
 
@@ -82,13 +86,15 @@ class Service:
         self._layout = layout
         self._config_path = config_path
         self._daybook = DayBook(layout.root)
+        self._noted_on: dt.date | None = None
         self._scheduler = AsyncIOScheduler(timezone=IST)
         self._jobs = JobBook(self._redact)
         self._jobs.attach(self._scheduler)
         self._notifier = Notifier(config.notifications)
         self._files = FileWatch()
-        self._reconciling = asyncio.Lock()
+        self._reconciling, self._reporting, self._reloading = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
         self._token_states: dict[str, str] = {}
+        self._bad_tokens: dict[str, SecretStr] = {}  # as they were when they were checked
         self.refused: ConfigError | None = None
         """Why config.yaml, as it is now, is not the one in force."""
         self._recorder: Recorder | None = None
@@ -142,7 +148,7 @@ class Service:
             self.finished.set()
 
     async def _run(self, stop: asyncio.Event) -> None:
-        self._recorder = Recorder(self.config, self._layout, self.stream)
+        self._recorder = Recorder(self.config, self._layout, self.stream, alarm=self._alarm)
         async with self._recorder as recorder:
             manager = TickerManager(
                 self._accounts.values(), self.config.capture, sink=recorder.journal, ws_url=self._source.ws
@@ -155,12 +161,13 @@ class Service:
             try:
                 async with self._metrics(manager):
                     set_jobs(self._scheduler, entries(self, self.config, self.desk.hours))
-                    self._scheduler.add_job(partial(quietly, self._begin), id="begin")
+                    self._scheduler.add_job(partial(quietly, self._begin), id="begin", misfire_grace_time=None)
                     self._scheduler.start()
                     tasks = [
                         asyncio.create_task(work)
                         for work in (
                             self._look(),
+                            self._look_for_tokens(),
                             watch_health(manager.health, self._health_changed, stop),
                             *self._watchdog(),
                         )
@@ -175,9 +182,11 @@ class Service:
                     self._scheduler.shutdown(wait=False)
                 for task in tasks:
                     task.cancel()
-                await asyncio.gather(*tasks, *self._told, return_exceptions=True)
+                await asyncio.gather(*tasks, return_exceptions=True)
                 async with self._reconciling:
                     await manager.stop()
+                if self._told:  # a slow mail server must not hold up the end
+                    await asyncio.wait(self._told, timeout=LAST_WORDS_SECONDS)
                 self._daybook.keep()
                 recorder.event("stopped", None)
         self._stopped = True
@@ -221,7 +230,9 @@ class Service:
 
     async def check_tokens(self) -> None:
         """Take each account's newest token, and ask the broker whether it is good."""
-        checks = await check_tokens(list(self._accounts.values()), self._source.api)
+        accounts = list(self._accounts.values())
+        checks = await check_tokens(accounts, self._source.api)
+        tokens = {account.name: account.access_token for account in accounts}
         now = dt.datetime.now(IST)
         for name, check in checks.items():
             good = check.verdict is Verdict.GOOD
@@ -233,6 +244,7 @@ class Service:
                 log.info("access token checked", account=name, verdict=str(check.verdict), text=check.text)
         self.recorder.event("tokens checked", None, **{name: str(check.verdict) for name, check in checks.items()})
         bad = {name: check.text if check.verdict is Verdict.BAD else None for name, check in checks.items()}
+        self._bad_tokens = {name: tokens[name] for name, problem in bad.items() if problem is not None}
         self._daybook.note_tokens(now.date(), bad)
 
     async def fetch_instruments(self) -> None:
@@ -265,9 +277,12 @@ class Service:
         await self.reconcile()
         phases = await self.desk.phases(dt.datetime.now(IST).date())
         left_out = {f"{phase.span.start:%H:%M}": len(phase.left_out) for phase in phases if phase.left_out}
+        trouble = list(self._problems())
         if left_out:
-            log.warning("more instruments than the connections have room for; the last are left out", left_out=left_out)
-        if trouble := self._problems():
+            text = "more instruments than the connections have room for; the least important are left out"
+            log.warning(text, left_out=left_out)
+            trouble += [f"{count:,} instruments have no room from {start} on" for start, count in left_out.items()]
+        if trouble:
             self._tell("problems", "Kitelake: not everything in the plan can be captured", "\n".join(trouble))
         self.recorder.event(
             "planned",
@@ -276,12 +291,12 @@ class Service:
             left_out=left_out,
         )
 
-    async def resolve_anew(self, name: str) -> None:
-        """Resolve one list anew, as around a spot that has moved."""
+    async def resolve_anew(self, name: str, *, keep: bool = True) -> None:
+        """Resolve one list anew, as around a spot that has moved. `keep` see `Desk.resolve`."""
         if self.desk.instruments is None:
             return
         before = self.desk.lists.get(name)
-        for plan in await self.desk.resolve(self.streamer.manager, only=name):
+        for plan in await self.desk.resolve(self.streamer.manager, only=name, keep=keep):
             there = set(before.tokens) if before else set()
             new, gone = len(set(plan.tokens) - there), len(there - set(plan.tokens))
             log.info("list resolved anew", list=name, added=new, dropped=gone, notes=plan.notes)
@@ -297,11 +312,12 @@ class Service:
             on = self.desk.on(now)
             before = {plan.name for plan in self.streamer.on}
             changed = await self.streamer.bring_to(on)
-            for name in before ^ {plan.name for plan in on}:
+            for name in sorted(before ^ {plan.name for plan in on}):
                 what = "list stopped" if name in before else "list started"
                 log.info(what, list=name)
                 self.recorder.event(what, name)
-            if changed and on:
+            if on and (changed or self._noted_on != now.date()):  # a list may go on beyond midnight
+                self._noted_on = now.date()
                 self._daybook.note_lists(now.date(), on, self.desk.hours(now.date()), self.streamer.left_out)
                 await asyncio.to_thread(self._daybook.keep)
 
@@ -311,6 +327,10 @@ class Service:
         Raises ReportError if a report cannot be made.
         """
         after = self.config.schedule.end_of_day_after if after is None else after
+        async with self._reporting:  # a session that is over and the job may ask at the same time
+            await self._report_days(after)
+
+    async def _report_days(self, after: dt.timedelta) -> None:
         for record in await asyncio.to_thread(self._daybook.due, dt.datetime.now(IST), after):
             report = await make_report_apart(self._layout.root, record.date, self.config)
             self.reports.append(report)
@@ -351,6 +371,18 @@ class Service:
             except Exception as error:
                 log.exception("a look at the service failed; it goes on", error=self._redact(str(error)))
 
+    async def _look_for_tokens(self) -> None:
+        """Accounts without a good token: connections ask for a new one, but only while something is to be streamed."""
+        while True:
+            await asyncio.sleep(TOKEN_LOOK_SECONDS)
+            bad = [account for name, account in self._accounts.items() if name in self._bad_tokens]
+            await asyncio.gather(*(token_problem(account) for account in bad))
+            if any(account.access_token != self._bad_tokens.get(account.name) for account in bad):
+                try:
+                    await self.check_tokens()
+                except Exception as error:
+                    log.exception("a check of new tokens failed", error=self._redact(str(error)))
+
     async def _keep_in_step(self) -> None:
         await self.reconcile()
         for plan in self.streamer.on:  # the price that it waits for may have come
@@ -380,16 +412,19 @@ class Service:
             await self.reload()
         for path in changed:
             if path in of_lists:
-                await self.resolve_anew(of_lists[path])
+                await self.resolve_anew(of_lists[path], keep=False)
 
     async def reload(self) -> None:
         """Read config.yaml again. A bad one changes nothing and is reported; a good one changes only the difference."""
-        if self._config_path is None:
-            return
+        if self._config_path is not None:
+            async with self._reloading:  # a changed file and a signal often come together
+                await self._reload(self._config_path)
+
+    async def _reload(self, path: Path) -> None:
         systemd.reloading()
         before = self.config
         try:
-            after, late = await asyncio.to_thread(reread, self._config_path, before)
+            after, late = await asyncio.to_thread(reread, path, before)
             calendar = calendar_of(after)
         except ConfigError as error:
             self.refused = error
@@ -418,11 +453,13 @@ class Service:
         manager = self.streamer.manager
         for name in gone:
             self._token_states.pop(name, None)
+            self._bad_tokens.pop(name, None)
             del self._accounts[name]
             await manager.remove_account(name)
         for name in new:
             self._accounts[name] = settings[name].account(after.login.logins())
             await manager.add_account(self._accounts[name])
+        configure_logs(after.log.level, after.log.format, secrets=after.secrets(), redactors=self.redactors())
         if new:
             await self.check_tokens()
 
@@ -444,6 +481,9 @@ class Service:
         for redact in self.redactors():
             text = redact(text)
         return text
+
+    def _alarm(self, text: str) -> None:
+        self._tell("problems", "Kitelake: what is received cannot be kept", text)
 
     def _tell(self, about: About, title: str, body: str) -> None:
         """Send a notification, without waiting for it."""

@@ -28,6 +28,8 @@ class Session:
     def __init__(self, date: dt.date) -> None:
         self._date = date
         self.report: Report | None = None
+        self.stopped = False
+        """Whether it was stopped before its end."""
 
     def nothing_to_do(self, config: Config, now: dt.datetime, until: dt.datetime | None) -> Nothing | None:
         """Whether the day has nothing, or nothing more, to capture. Raises ConfigError for an unusable calendar."""
@@ -47,12 +49,12 @@ class Session:
         """Wait until no list has hours left today, then close, and make the report."""
         while dt.datetime.now(IST) < self._end(service):
             if stop.is_set():
-                break
+                self.stopped = True
+                return
             await asyncio.sleep(LOOK_SECONDS)
-        if not stop.is_set():
-            await service.reconcile()
-            await service.end_of_day(dt.timedelta())
-            self.report = next((made for made in service.reports if made.date == self._date), None)
+        await service.reconcile()
+        await service.end_of_day(dt.timedelta())
+        self.report = next((made for made in service.reports if made.date == self._date), None)
 
     def _end(self, service: Service) -> dt.datetime:
         """When the last list of the day ends; the configuration may change until then."""

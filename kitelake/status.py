@@ -66,7 +66,7 @@ class ListStatus(Section):
     instruments: int
     active: bool = Field(description="whether it is streamed now")
     left_out: int = Field(description="instruments without room on any connection")
-    hours: tuple[Hours, ...] = Field(default=(), description="when it is streamed, in IST; none: at all times")
+    hours: tuple[Hours, ...] = Field(default=(), description="when it is streamed today, in IST; none: not today")
     problems: int = Field(description="names that the day's instrument list does not know")
 
 
@@ -283,7 +283,7 @@ def _connection(one: ConnectionStatus) -> tuple[str, ...]:
 
 
 def _list(one: ListStatus) -> tuple[str, ...]:
-    hours = ", ".join(map(str, one.hours)) or "always"
+    hours = ", ".join(map(str, one.hours)) or "not today"
     now = "streamed" if one.active else "not streamed"
     return one.name, one.mode.value, f"{one.instruments:,}", hours, now, f"{one.left_out:,}", f"{one.problems:,}"
 

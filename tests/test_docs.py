@@ -1,21 +1,37 @@
-"""The documents say what is: the data dictionary, the options, the commands, the links."""
+"""The documents say what is: the data dictionary, the options, the commands, the events, the links."""
 
+import ast
 import re
+import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
+from pydantic import BaseModel
 
 from docs.generate import PAGE, page
+from ingest.connection import Event
 from kitelake.cli import app
-from kitelake.config import Config
+from kitelake.config import Config, load_config
+from kitelake.reload import AT_START
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 PATH_IN_CODE = re.compile(r"`((?:storage|ingest|queries|kitelake|tests|benchmarks|docs|examples)/[\w/.]+)`")
-OPTION_IN_CODE = re.compile(r"`(journal|capture|instruments|simulator|kite|log|metrics)\.(\w+)`")
-COMMAND_IN_CODE = re.compile(r"`kitelake (\w+)")
+OPTION_IN_CODE = re.compile(rf"`({'|'.join(Config.model_fields)})\.(\w+)`")
+COMMAND_IN_CODE = re.compile(r"(?:`|\$ )kitelake (\w+)([^`\n|]*)")
+OPTION_OF_COMMAND = re.compile(r"--[\w-]+")
+COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
+
+
+def options_of(section: str) -> set[str]:
+    """The options of a section of config.yaml, or of one entry of it."""
+    annotation = Config.model_fields[section].annotation
+    models = [each for each in (annotation, *typing.get_args(annotation)) if isinstance(each, type)]
+    return {option for model in models if issubclass(model, BaseModel) for option in model.model_fields}
 
 
 def test_the_data_dictionary_is_the_schema() -> None:
@@ -30,14 +46,52 @@ def test_what_a_document_names_exists(document: Path) -> None:
     for path in PATH_IN_CODE.findall(text):
         assert (ROOT / path).exists(), path
     for section, option in OPTION_IN_CODE.findall(text):
-        model: Any = Config.model_fields[section].annotation
-        assert option in model.model_fields, f"{section}.{option}"
-    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    assert set(COMMAND_IN_CODE.findall(text)) <= commands
+        assert option in options_of(section), f"{section}.{option}"
+    for command, rest in COMMAND_IN_CODE.findall(text):
+        assert command in COMMANDS, command
+        known = {name for parameter in COMMANDS[command].params for name in parameter.opts + parameter.secondary_opts}
+        assert set(OPTION_OF_COMMAND.findall(rest)) <= known, f"kitelake {command}{rest}"
 
 
 def test_every_command_is_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in app.registered_commands:
-        assert command.callback is not None
-        assert f"kitelake {command.name or command.callback.__name__}" in text
+    for command in COMMANDS:
+        assert f"kitelake {command}" in text
+
+
+def test_the_example_in_operations_is_a_configuration(tmp_path: Path) -> None:
+    (example,) = (text for text in re.findall(r"```yaml\n(.*?)```", OPERATIONS, re.DOTALL) if "subscriptions:" in text)
+    for name in re.findall(r"\{file: /srv/kitelake/(\S+)\}", example):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"a-secret-of-{file.name}")
+        file.chmod(0o600)
+    path = tmp_path / "config.yaml"
+    path.write_text(example.replace("/srv/kitelake", str(tmp_path)))
+    config = load_config(path)
+    assert [spec.name for spec in config.subscriptions] == ["indices", "NIFTY options", "everything else"]
+
+
+def test_operations_names_the_sections_that_a_reload_leaves_for_the_next_start() -> None:
+    (line,) = (line for line in OPERATIONS.splitlines() if line.startswith("- At the next start"))
+    assert re.findall(r"`(\w+)`", line) == list(AT_START)
+
+
+def test_operations_has_every_event() -> None:
+    table = OPERATIONS.partition("### Events")[2].partition("## ")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    documented = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell) if name != "event"]
+    assert sorted(documented) == sorted({*Event, *events_of_the_service()})
+
+
+def events_of_the_service() -> set[str]:
+    """What is passed as the first argument to methods of the name `event`, by itself or by way of a variable."""
+    found: set[str] = set()
+    for path in (ROOT / "kitelake").rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        assigned = {ast.unparse(node.targets[0]): node.value for node in nodes if isinstance(node, ast.Assign)}
+        for node in nodes:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "event":
+                first = assigned.get(ast.unparse(node.args[0]), node.args[0])
+                found |= {str(part.value) for part in ast.walk(first) if isinstance(part, ast.Constant)}
+    return found

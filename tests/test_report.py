@@ -217,6 +217,7 @@ class TestGaps:
     def test_from_a_close_to_the_next_opening(self, tmp_path: Path, day: Stream) -> None:
         day.event(at("08:40:00"), "closed", by="peer", clean=False, reason="network")  # before the hours
         day.event(at("08:40:02"), "connected", opening=2)
+        day.event(at("08:40:02"), "resumed", down_seconds=2.0)
         day.event(at("10:00:00"), "closed", by="peer", clean=False, reason="network")
         day.event(at("10:00:05"), "refused", reason="network")
         day.event(at("10:00:12.500"), "connected", opening=3)
@@ -413,6 +414,7 @@ class TestWords:
         day.full(at("10:00:00.250"), INFY, at("10:00:00"))
         day.event(at("11:00:00"), "closed", by="peer", clean=True, reason="network")
         day.event(at("11:00:12"), "connected", opening=2)
+        day.event(at("11:00:12"), "resumed", down_seconds=12.0)
         day.ltp(at("12:00:00"), *[INFY] * 1233)
         finish(day, at("16:00:00"))
         long = listed("a name that goes on and on, as names do [bold]", TCS, problems=["NSE:FOO is not in the list"])

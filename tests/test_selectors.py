@@ -4,6 +4,8 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -456,3 +458,14 @@ def test_shorthands_are_what_they_stand_for() -> None:
     assert Select.model_validate(Select.model_validate(short).model_dump()) == Select.model_validate(long)
     json = '{"names": "NIFTY", "expiries": {"before": "2026-12-08"}}'
     assert Select.model_validate_json(json).expiries == Expiries(before=dt.date(2026, 12, 8))
+
+
+def test_the_nearest_expiries_are_those_of_the_day_that_is_asked_about(listed: Instruments) -> None:
+    """When the day's list did not come, yesterday's must not name what has expired since."""
+    futures = Select.model_validate({"names": "NIFTY", "types": ["FUT"], "expiries": 1})
+    first = select(listed, futures, no_price).tokens
+    expired_on = listed.table.filter(pc.is_in(listed.table["instrument_token"], pa.array(first)))["expiry"][0].as_py()
+    later = listed.as_of(expired_on + dt.timedelta(days=1))
+    assert later.date == listed.date
+    assert select(listed.as_of(expired_on), futures, no_price).tokens == first
+    assert select(later, futures, no_price).tokens != first

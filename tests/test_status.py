@@ -249,7 +249,7 @@ def test_an_overview() -> None:
         "two/1       failed                  0           0           -         -",
         "",
         "list    mode   instruments  hours               now           left out  problems",
-        "nifty   full         3,000  always              streamed             0         0",
+        "nifty   full         3,000  not today           streamed             0         0",
         "metals  quote        1,000  09:00-15:35,        not streamed        12         3",
         "                            17:00-23:30",
         "",

@@ -162,12 +162,7 @@ class _Day:
         runs = self._runs()
         hours = merged(stretch for each in self._hours for stretch in each)
         found = {connection: within(out, hours) for connection, out in outages(runs, self._span).items()}
-        reconnects = [
-            each.connection
-            for run in runs
-            for each in run.happenings
-            if each.event == Event.CONNECTED and each.data.get("opening", 1) > 1
-        ]
+        reconnects = [each.connection for run in runs for each in run.happenings if each.event == Event.RESUMED]
         reports = [
             ConnectionReport(
                 account=connection[0],

@@ -42,7 +42,7 @@ class ConnectionReport(_Part):
     account: str
     connection: int
     gaps: Gaps
-    reconnects: int = Field(description="sockets opened anew in the same run of the service, at any hour")
+    reconnects: int = Field(description="sockets opened anew after one was lost, at any hour")
 
 
 class Latency(_Part):
