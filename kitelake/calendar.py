@@ -65,7 +65,8 @@ class Day:
     special: bool  # the hours are this day's own, not the usual ones
 
 
-def _date_of(given: Any) -> dt.date:
+def date_of(given: Any) -> dt.date:
+    """A date, or its text. Raises ValueError, without what was given."""
     if isinstance(given, dt.date) and not isinstance(given, dt.datetime):
         return given
     try:
@@ -104,7 +105,7 @@ def _special_hours_of(given: Any) -> Literal["closed", "open"] | tuple[Hours, ..
 class SpecialDay(Section):
     """A day that differs from the usual: closed, open on a weekend, or open at other hours."""
 
-    date: Annotated[dt.date, PlainValidator(_date_of)]
+    date: Annotated[dt.date, PlainValidator(date_of)]
     exchanges: Annotated[tuple[str, ...], PlainValidator(_exchanges_of)] = Field(default=(), description="(): all")
     hours: Annotated[Literal["closed", "open"] | tuple[Hours, ...], PlainValidator(_special_hours_of)] = Field(
         description='"closed", "open" (the usual hours), or "HH:MM-HH:MM" in IST, several as a list'

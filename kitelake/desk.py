@@ -80,8 +80,8 @@ class Desk:
         ]
 
     async def load(self) -> bool:
-        """Take the newest instrument list that is stored; whether there is one. Raises TableError if it is damaged."""
-        self.instruments = await asyncio.to_thread(self._keeper.newest)
+        """Take the newest instrument list that is stored; whether there is one that can be read."""
+        self.instruments = await self._keeper.stored()
         return self.instruments is not None
 
     async def fetch(self) -> bool:

@@ -16,6 +16,7 @@ import structlog
 from ingest.auth import Account, KiteRest
 from ingest.errors import IngestError, InstrumentError
 from ingest.instruments import Instruments, parse_instruments
+from storage.errors import StorageError
 from storage.layout import DataLayout
 from storage.schema import IST
 from storage.symbols import read_instruments, write_instruments
@@ -56,13 +57,13 @@ class InstrumentKeeper:
 
         Without any list, and so without a single name, it keeps trying.
         """
-        stored = await asyncio.to_thread(self.newest)
+        stored = await self.stored()
         if stored is not None and stored.date == _today():
             return stored
         for attempt, pause in enumerate(chain(_RETRY_SECONDS, repeat(_RETRY_SECONDS[-1])), start=1):
             instruments = await self.fetch()
             if instruments is None and attempt >= _ATTEMPTS:
-                instruments = await asyncio.to_thread(self.newest)
+                instruments = await self.stored()
             if instruments is not None:
                 return instruments
             await asyncio.sleep(pause)
@@ -71,7 +72,7 @@ class InstrumentKeeper:
     async def fetch(self) -> Instruments | None:
         """Fetch, check and store today's list. None, with warnings that say why, if no account gets a good one."""
         today = _today()
-        before = await asyncio.to_thread(self.newest, today)
+        before = await self.stored()
         for account in self._accounts:
             try:
                 table = await self._fetched(account, today)
@@ -79,8 +80,11 @@ class InstrumentKeeper:
             except IngestError as error:
                 log.warning("the instrument list was not fetched", account=account.name, error=str(error))
                 continue
-            await asyncio.to_thread(write_instruments, self._layout, today, table)
-            log.info("instrument list stored", date=str(today), instruments=table.num_rows)
+            try:
+                await asyncio.to_thread(write_instruments, self._layout, today, table)
+                log.info("instrument list stored", date=str(today), instruments=table.num_rows)
+            except (StorageError, OSError) as error:
+                log.error("the instrument list serves, but cannot be stored", error=str(error))
             return Instruments(table)
         if before is not None and before.date is not None:
             log.warning(
@@ -89,6 +93,14 @@ class InstrumentKeeper:
                 age_days=(today - before.date).days,
             )
         return None
+
+    async def stored(self) -> Instruments | None:
+        """The newest stored list of today or before. A table that is damaged counts as none, with a warning."""
+        try:
+            return await asyncio.to_thread(self.newest)
+        except StorageError as error:
+            log.warning("the stored instrument lists cannot be read; they are of no use now", error=str(error))
+            return None
 
     def newest(self, date: dt.date | None = None) -> Instruments | None:
         """The newest stored list of the IST day `date` (None: of today) or before; None if there is none.

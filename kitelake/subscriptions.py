@@ -4,6 +4,7 @@ A list names its instruments in one of four ways: by name, by a file, by a URL, 
 instrument list. What it leaves open follows from them: a list of MCX futures is captured in MCX's hours.
 """
 
+import contextlib
 import datetime as dt
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -12,7 +13,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, field_validator, mo
 
 from ingest.selectors import Select
 from ingest.wire import Mode
-from kitelake.calendar import EXCHANGES
+from kitelake.calendar import EXCHANGES, date_of
 from kitelake.values import Hours, Section, address_of, hours_of, path_of, stretch_of_time
 
 SHORTEST_STEP: Final = dt.timedelta(seconds=10)
@@ -34,8 +35,9 @@ def _days(given: Any) -> Any:
     words = ("trading", "weekdays", "all")
     if isinstance(given, str) and (given in words or given in EXCHANGES):
         return given
-    if isinstance(given, list | tuple) and given and all(type(day) is dt.date for day in given):
-        return tuple(sorted(set(given)))
+    if isinstance(given, list | tuple) and given:
+        with contextlib.suppress(ValueError):
+            return tuple(sorted(set(map(date_of, given))))
     raise ValueError(
         f"expected {', '.join(words)}, an exchange (its trading days: {', '.join(EXCHANGES)}), "
         "or a list of dates such as [2026-11-27]"

@@ -1,37 +1,23 @@
-"""Bad input: every mistake in config.yaml, in what it points to and in the clock is named, and costs itself alone."""
+"""Bad input in config.yaml: every mistake is named by its place, in plain words, and without a value of the file."""
 
 import datetime as dt
 import itertools
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import time_machine
 import yaml
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from pydantic import BaseModel
 
 from ingest.criteria import Expiries, LotSize, Select, Strikes
-from ingest.instruments import Instruments, parse_instruments
-from ingest.wire import Mode
 from kitelake.accounts import AccountSection, LoginSection
 from kitelake.calendar import Calendar, CalendarSection, SpecialDay
 from kitelake.config import ScheduleSection, load_config
 from kitelake.errors import ConfigError
-from kitelake.jobs import ClockWatch, Entry, set_jobs
 from kitelake.notify import NotificationTarget
-from kitelake.plan import ListPlan
-from kitelake.resolver import Resolver
 from kitelake.subscriptions import SubscriptionList
-from storage.layout import DataLayout
-from storage.schema import IST
-from tests.test_keeper import Answer, Broker, broker, failing, nothing, plain
-from tests.test_plan import CSV, INFY, RELIANCE
-
-__all__ = ["broker"]  # the fixture
 
 CANARY: Final = "canary-7f3a9c"
 ACCOUNTS: Final = [
@@ -252,7 +238,8 @@ JARGON: Final = re.compile(
     r"\bdict\b|\[key\]|is_|parse|interpret",
     re.IGNORECASE,
 )
-WRONG: Final = (
+DAY: Final = {"date": dt.date(2026, 12, 25), "hours": "closed"}
+WRONG: Final[tuple[Any, ...]] = (
     *(None, CANARY, "", 5, -1, 10**400, 1.5, float("nan"), True, [], [CANARY], [5], [None], [[]], {}, {CANARY: CANARY}),
     *({"min": CANARY}, [{CANARY: []}], dt.date(2026, 11, 24), {"env": CANARY}, {"command": [CANARY]}),
 )
@@ -269,7 +256,6 @@ PLACES: Final[Sequence[tuple[str, type[BaseModel], Callable[[dict[str, Any]], di
     ("notifications[0]", NotificationTarget, lambda it: {"notifications": [{"url": "json://h", **it}]}),
     ("login", LoginSection, lambda it: {"login": it}),
 ]
-DAY: Final = {"date": dt.date(2026, 12, 25), "hours": "closed"}
 
 
 def selected(select: dict[str, Any]) -> dict[str, Any]:
@@ -306,197 +292,3 @@ def test_a_calendar_file_with_a_mistake_is_named_with_its_line(tmp_path: Path) -
     with pytest.raises(ConfigError, match=r"special\.csv: line 3: exchanges: expected one or several of NSE") as caught:
         Calendar(CalendarSection(file=path))
     assert CANARY not in str(caught.value)
-
-
-# Lists that cannot be read
-
-
-@pytest.fixture(scope="module")
-def instruments() -> Instruments:
-    return Instruments(parse_instruments(CSV, date=dt.date(2026, 11, 23)))
-
-
-def unreadable(folder: Path, kind: str) -> Path:
-    path = folder / kind
-    content = {"empty": b"", "malformed": b"company,isin\nInfosys,INE\n", "binary": b"NSE:INFY\n\xff\xfe\n"}
-    if kind == "folder":
-        path.mkdir()
-    elif kind != "missing":
-        path.write_bytes(content[kind])
-    return path
-
-
-async def resolved(
-    folder: Path, instruments: Instruments, *specs: dict[str, Any], before: dict[str, ListPlan] | None = None
-) -> dict[str, ListPlan]:
-    """The specs, between two lists that are good."""
-    whole = [{"name": "first", "instruments": ["NSE:INFY"]}, *specs, {"name": "last", "select": {"names": "NIFTY"}}]
-    plans = await Resolver(DataLayout(folder / "data"), online=True).resolve(
-        [SubscriptionList.model_validate(spec) for spec in whole],
-        instruments,
-        default_mode=Mode.QUOTE,
-        before=before,
-    )
-    found = {plan.name: plan for plan in plans}
-    assert found["first"].tokens == (INFY,)
-    assert len(found["last"].tokens) == 5
-    assert not found["first"].problems
-    assert not found["last"].problems
-    return found
-
-
-UNREADABLE: Final = {
-    "missing": "cannot be read: No such file or directory",
-    "empty": "it names no instrument; expected UTF-8 text",
-    "malformed": ", line 1: the columns are company, isin; expected UTF-8 text: CSV with a column symbol",
-    "binary": ", line 2: this is not UTF-8",
-    "folder": "cannot be read: Is a directory",
-}
-
-
-@pytest.mark.parametrize("kind", UNREADABLE)
-async def test_a_file_that_cannot_be_read_costs_its_own_list_alone(
-    tmp_path: Path, instruments: Instruments, kind: str
-) -> None:
-    path = unreadable(tmp_path, kind)
-    plan = (await resolved(tmp_path, instruments, {"name": "bad", "file": path}))["bad"]
-    assert plan.tokens == ()
-    (problem,) = plan.problems
-    assert problem.startswith(str(path))
-    assert UNREADABLE[kind] in problem
-
-
-@pytest.mark.parametrize("kind", UNREADABLE)
-async def test_a_file_that_becomes_bad_keeps_what_it_meant(tmp_path: Path, instruments: Instruments, kind: str) -> None:
-    path = tmp_path / kind
-    path.write_text("NSE:INFY\nNSE:RELIANCE\n")
-    spec = {"name": "bad", "file": path}
-    before = await resolved(tmp_path, instruments, spec)
-    assert before["bad"].tokens == (INFY, RELIANCE)
-    path.unlink()
-    unreadable(tmp_path, kind)
-    after = (await resolved(tmp_path, instruments, spec, before=before))["bad"]
-    assert after.tokens == (INFY, RELIANCE)
-    (problem,) = after.problems
-    assert UNREADABLE[kind] in problem
-    assert problem.endswith("; what it meant before goes on")
-    again = (await resolved(tmp_path, instruments, spec, before={"bad": after}))["bad"]
-    assert again == after  # the problem is not said twice
-
-
-ANSWERS: Final[list[tuple[Answer, str]]] = [
-    (failing, ": it answered 500, expected 200; there is no copy"),
-    (plain(b"<!DOCTYPE html><p>NSE:INFY"), ": this is a web page; expected UTF-8 text"),
-    (plain(b""), ": it names no instrument"),
-    (nothing, ": the call failed: RemoteProtocolError"),
-]
-
-
-@pytest.mark.parametrize(("answer", "said"), ANSWERS)
-async def test_an_address_that_answers_badly_costs_its_own_list_alone(
-    tmp_path: Path, instruments: Instruments, broker: Broker, answer: Answer, said: str
-) -> None:
-    broker.answer = answer
-    spec = {"name": "bad", "url": f"{broker.url}/list?key={CANARY}"}
-    plan = (await resolved(tmp_path, instruments, spec))["bad"]
-    assert plan.tokens == ()
-    (problem,) = plan.problems
-    assert problem.startswith("http://127.0.0.1")
-    assert said in problem
-    assert CANARY not in problem
-
-
-@pytest.mark.parametrize(("answer", "said"), ANSWERS)
-async def test_an_address_that_answers_badly_later_is_served_by_its_copy(
-    tmp_path: Path, instruments: Instruments, broker: Broker, answer: Answer, said: str
-) -> None:
-    spec = {"name": "bad", "url": f"{broker.url}/list?key={CANARY}"}
-    broker.answer = plain(b"symbol\nINFY\n")
-    assert (await resolved(tmp_path, instruments, spec))["bad"].tokens == (INFY,)
-    broker.answer = answer
-    plan = (await resolved(tmp_path, instruments, spec))["bad"]  # also after a restart
-    assert plan.tokens == (INFY,)
-    (problem,) = plan.problems
-    assert said.partition(";")[0] in problem
-    assert problem.endswith(" serves")
-    assert CANARY not in problem
-
-
-# A clock that is set
-
-
-@pytest.fixture
-def monotonic(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """The monotonic clock, set by hand: its first number."""
-    seconds = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
-    yield seconds
-
-
-async def nothing_to_do() -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("wall", "elapsed", "jump"),
-    [
-        (1, 1, 0.0),
-        (2.5, 1, 0.0),  # a step of NTP
-        (0.2, 1, 0.0),
-        (3601, 1, 3600.0),
-        (-3599, 1, -3600.0),
-        (60, 60, 0.0),  # a look that came late
-        (61.5, 60, 0.0),
-    ],
-)
-async def test_a_clock_that_jumps_is_noticed_once(
-    monotonic: list[float], wall: float, elapsed: float, jump: float
-) -> None:
-    scheduler = AsyncIOScheduler(timezone=IST)
-    scheduler.start(paused=True)
-    with time_machine.travel(dt.datetime(2026, 11, 23, 10, tzinfo=IST), tick=False) as clock:
-        watch = ClockWatch(scheduler)
-        clock.shift(wall)
-        monotonic[0] += elapsed
-        assert watch.look() == pytest.approx(jump, abs=1e-6)
-        assert watch.look() == 0.0
-    scheduler.shutdown()
-
-
-async def test_after_a_jump_back_the_next_run_of_each_job_is_right_again(monotonic: list[float]) -> None:
-    """Else a daily job that was reckoned after the jump forward would leave out a day."""
-
-    def daily(date: dt.date) -> list[dt.datetime]:
-        return [dt.datetime.combine(date, dt.time(10, 30), IST)]
-
-    scheduler = AsyncIOScheduler(timezone=IST)
-
-    def next_run() -> str:
-        return f"{scheduler.get_job('daily').next_run_time.astimezone(IST):%a %H:%M}"
-
-    with time_machine.travel(dt.datetime(2026, 11, 23, 10, tzinfo=IST), tick=False) as clock:
-        scheduler.start(paused=True)
-        watch = ClockWatch(scheduler)
-        clock.shift(3600)
-        set_jobs(scheduler, [Entry("daily", nothing_to_do, daily)])
-        retry = dt.datetime(2026, 11, 23, 11, 5, tzinfo=IST)
-        scheduler.add_job(nothing_to_do, "date", run_date=retry, id="retry")
-        assert watch.look() == pytest.approx(3600)
-        assert next_run() == "Tue 10:30"
-        clock.shift(-3600)
-        assert watch.look() == pytest.approx(-3600)
-        assert next_run() == "Mon 10:30"
-        assert scheduler.get_job("retry").next_run_time == retry
-    scheduler.shutdown()
-
-
-async def test_jobs_that_are_set_anew_leave_a_retry_alone() -> None:
-    def daily(date: dt.date) -> list[dt.datetime]:
-        return [dt.datetime.combine(date, dt.time(10, 30), IST)]
-
-    scheduler = AsyncIOScheduler(timezone=IST)
-    scheduler.start(paused=True)
-    set_jobs(scheduler, [Entry(name, nothing_to_do, daily) for name in ("old", "kept")])
-    scheduler.add_job(nothing_to_do, "date", run_date=dt.datetime.now(IST) + dt.timedelta(minutes=5), id="retry")
-    set_jobs(scheduler, [Entry(name, nothing_to_do, daily) for name in ("kept", "new")])
-    assert sorted(job.id for job in scheduler.get_jobs()) == ["kept", "new", "retry"]
-    scheduler.shutdown()

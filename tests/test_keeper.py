@@ -306,3 +306,17 @@ async def test_another_account_gets_what_one_does_not(layout: DataLayout, broker
         assert await InstrumentKeeper(layout, broker.url, accounts).fetch() is not None
     assert [log.get("account") for log in logs] == ["nobody", "one", None]
     assert "has no access token" in logs[0]["error"]
+
+
+async def test_a_damaged_table_counts_as_no_list_and_todays_serves_all_the_same(
+    layout: DataLayout, broker: Broker
+) -> None:
+    log_folder = layout.table("instruments") / "_delta_log"
+    log_folder.mkdir(parents=True)
+    (log_folder / f"{0:020d}.json").write_text("damaged")
+    keeper = keeper_of(layout, broker)
+    assert await keeper.stored() is None
+    broker.answer = plain(csv(100))
+    fetched = await keeper.fetch()
+    assert fetched is not None
+    assert len(fetched) == 100

@@ -1,0 +1,278 @@
+"""`kitelake plan`: its numbers add up, the least important is left out, and the exit status tells."""
+
+import datetime as dt
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import time_machine
+import yaml
+
+from ingest.simulator.symbols import build_universe, to_csv
+from kitelake import cli
+from storage.schema import IST
+
+DAY: Final = dt.date(2026, 11, 25)
+SPOT: Final = 24_512.35
+ACCOUNTS: Final = [{"name": name, "api_key": f"key-{name}", "access_token": f"canary-{name}"} for name in "abc"]
+INDICES: Final = {"name": "indices", "mode": "full", "instruments": ["NSE:NIFTY 50", "NSE:NIFTY BANK", "BSE:SENSEX"]}
+OPTIONS: Final = {
+    "name": "options",
+    "mode": "full",
+    "priority": 1,
+    "select": {"underlying": "NSE:NIFTY 50", "expiries": 2, "strikes": {"around": "spot", "count": 20}},
+}
+COMMODITIES: Final = {"name": "commodities", "mode": "quote", "priority": 2, "select": {"segment": "MCX-FUT"}}
+REST: Final = {"name": "rest", "mode": "ltp", "priority": 9, "select": {"exchange": "NSE"}}
+
+
+def write_instruments(path: Path, size: int) -> Path:
+    """The simulated market's list, with a price of NIFTY 50."""
+    text = to_csv(build_universe(size, 1, DAY).instruments)
+    without = '256265,1001,NIFTY 50,"NIFTY 50",0,'
+    assert without in text
+    path.write_text(text.replace(without, f'256265,1001,NIFTY 50,"NIFTY 50",{SPOT},'))
+    return path
+
+
+def write_config(folder: Path, *lists: dict[str, Any], **changes: Any) -> Path:
+    path = folder / "config.yaml"
+    document = {"data": "data", "accounts": ACCOUNTS[:2], "subscriptions": list(lists), **changes}
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return path
+
+
+class Result:
+    """The end of a command: exit status, and what it printed where."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+        assert "canary" not in out + err
+        assert "Traceback" not in err
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command line inside this process, in a folder of its own, on a wide terminal."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str | Path) -> Result:
+        monkeypatch.setattr(sys, "argv", ["kitelake", *map(str, arguments)])
+        status = cli._run()
+        return Result(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_instruments(tmp_path_factory.mktemp("instruments") / "instruments.csv", 3_000)
+
+
+def number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def lists_of(out: str) -> dict[str, int]:
+    """Instruments of each list that is captured, from the first table; "in all" is among them."""
+    row = re.compile(
+        r"^(\S.*?)  +(?:\w+ +\d\d:\d\d-\d\d:\d\d +\d+ +)?([\d,]+) +~?[\d,]+ +~?[\d.,]+ \wi?B$", re.MULTILINE
+    )
+    return {match[1]: number(match[2]) for match in row.finditer(out)}
+
+
+def connections_of(out: str) -> list[tuple[str, list[int]]]:
+    """Connection, and ltp, quote, full, in all, free; for each phase after the other."""
+    row = re.compile(r"^(\w/\d) +([\d,]+) +([\d,]+) +([\d,]+) +([\d,]+) +([\d,]+)$", re.MULTILINE)
+    return [(match[1], [number(text) for text in match.groups()[1:]]) for match in row.finditer(out)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("accounts", "left_out"), [(2, True), (3, False)])
+def test_a_plan_of_a_hundred_thousand_instruments_adds_up(tmp_path: Path, accounts: int, left_out: bool) -> None:
+    """Indices, options around spot and commodities come first; of the rest of NSE as much as there is room for."""
+    csv = write_instruments(tmp_path / "instruments.csv", 100_000)
+    write_config(tmp_path, REST, INDICES, OPTIONS, COMMODITIES, accounts=ACCOUNTS[:accounts])
+
+    def plan(*options: str) -> str:
+        arguments = ["plan", "--instruments", str(csv), "--date", DAY.isoformat(), *options]
+        done = subprocess.run(
+            [sys.executable, "-m", "kitelake", *arguments],
+            cwd=tmp_path,
+            env={"COLUMNS": "120"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (int(left_out), "")
+        return done.stdout
+
+    out, lines = plan(), [line.split("\t") for line in plan("--list").splitlines()]
+    assert "(100,000 instruments)" in out
+    assert "options: NIFTY around 24,512.35 of NSE:NIFTY 50 (the instrument list)" in out
+
+    # By list.
+    lists = lists_of(out)
+    assert lists["indices"] == 3
+    assert lists["options"] == 2 * 41 * 2
+    assert lists["rest"] > 20_000
+    assert lists.pop("in all") == sum(lists.values())
+    morning, evening = dict.fromkeys(line[0] for line in lines)
+    of_lists = Counter(name for line in lines if line[0] == morning for name in line[5].split(", "))
+    assert of_lists - Counter({"options": 2}) == lists  # the index and its next future come along, for their price
+
+    # Each instrument once a phase.
+    assert len({(line[0], line[2]) for line in lines}) == len(lines)
+    assert all(line[5] == "commodities" for line in lines if line[0] == evening)
+
+    # By connection.
+    placed = Counter((line[0], line[4]) for line in lines if line[4] != "left out")
+    shown = connections_of(out)
+    assert len(shown) == 2 * accounts * 3
+    for phase, rows in ((morning, shown[: accounts * 3]), (evening, shown[accounts * 3 :])):
+        for name, (ltp, quote, full, total, free) in rows:
+            assert ltp + quote + full == total == placed[phase, name]
+            assert total + free == 3_000
+
+    # The least important gives way.
+    without = [line for line in lines if line[4] == "left out"]
+    assert {line[5] for line in without} == ({"rest"} if left_out else set())
+    assert {line[0] for line in without} <= {morning}
+    wanted = sum(line[0] == morning for line in lines)
+    assert len(without) == max(0, wanted - accounts * 9_000)
+    said = f"left out: {len(without):,} of {wanted:,} instruments, since the connections have 18,000 places"
+    assert (said in out) is left_out
+    assert (f"  rest (priority 9): {len(without):,} of {lists['rest']:,}" in out) is left_out
+
+
+def test_a_plan_in_which_all_is_well(command: Run, listed: Path, tmp_path: Path) -> None:
+    write_config(tmp_path, INDICES, COMMODITIES)
+    result = command("plan", "--instruments", listed, "--date", DAY.isoformat())
+    assert (result.status, result.err) == (0, "")
+    assert "Plan for Wednesday 25 November 2026" in result.out
+    assert "09:00-15:35: 2 lists" in result.out
+    assert "15:35-23:59: 1 list\n" in result.out
+    assert "Problems" not in result.out
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("date", "title"),
+    [
+        ([], "Monday 23 November 2026"),
+        (["--date", "today"], "Monday 23 November 2026"),
+        (["--date", "tomorrow"], "Tuesday 24 November 2026"),
+        (["--date", "yesterday"], "Sunday 22 November 2026"),
+    ],
+)
+def test_days_by_their_names_are_days_of_ist(
+    command: Run, listed: Path, tmp_path: Path, date: list[str], title: str
+) -> None:
+    write_config(tmp_path, INDICES)
+    with time_machine.travel(dt.datetime(2026, 11, 23, 0, 30, tzinfo=IST)):  # still Sunday in UTC
+        assert f"Plan for {title}" in command("plan", "--instruments", listed, *date).out
+
+
+@pytest.mark.parametrize(
+    ("date", "why"),
+    [
+        ("2026-11-24", "not on this day (holiday: Guru Nanak"),
+        ("2026-11-28", "not on this day (weekend)"),
+        ("2026-11-27", "not on this day (config.yaml: a wedding)"),
+    ],
+)
+def test_a_day_on_which_a_list_is_not_captured_says_why(
+    command: Run, listed: Path, tmp_path: Path, date: str, why: str
+) -> None:
+    special = {"date": dt.date(2026, 11, 27), "exchanges": "NSE", "hours": "closed", "note": "a wedding"}
+    write_config(tmp_path, REST, calendar={"special_days": [special]})
+    result = command("plan", "--instruments", listed, "--date", date)
+    assert why in result.out
+    assert (result.status, connections_of(result.out)) == (0, [])
+    assert command("plan", "--instruments", listed, "--date", date, "--list").out == ""
+
+
+def test_without_an_instrument_list_it_says_what_to_do(command: Run, tmp_path: Path) -> None:
+    write_config(tmp_path, INDICES)
+    result = command("plan", "--date", DAY.isoformat())
+    assert result.status == 2
+    assert f"{tmp_path / 'data'} has no instrument list of 2026-11-25 or before: start `kitelake run`" in result.err
+    assert "--instruments" in result.err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "instruments.csv: cannot be read: No such file or directory"),
+        (b"", "instruments.csv: the instrument list is empty"),
+        (b"<html>Bad Gateway</html>", "lacks instrument_token"),
+        (b"instrument_token,tradingsymbol\n1,INFY\n", "lacks"),
+    ],
+)
+def test_an_instrument_file_that_is_none(command: Run, tmp_path: Path, content: bytes | None, message: str) -> None:
+    write_config(tmp_path, INDICES)
+    if content is not None:
+        (tmp_path / "instruments.csv").write_bytes(content)
+    result = command("plan", "--instruments", "instruments.csv")
+    assert result.status == 2
+    assert message in result.err
+    assert result.out == ""
+
+
+def test_what_is_unknown_is_named_with_what_is_near_and_the_rest_is_planned(
+    command: Run, listed: Path, tmp_path: Path
+) -> None:
+    names = {"name": "mine", "instruments": ["NSE:INFI", "NSE:RELIANCE"]}
+    write_config(tmp_path, names, OPTIONS | {"select": {"underlying": "NSE:NIFTI 50"}})
+    result = command("plan", "--instruments", listed, "--date", DAY.isoformat())
+    assert result.status == 1
+    assert "mine: not in the instrument list of 2026-11-25: NSE:INFI (did you mean NSE:INFY" in result.out
+    assert "options: not in the instrument list of 2026-11-25: derivatives of NSE:NIFTI 50 (did you mean" in result.out
+    assert lists_of(result.out)["mine"] == 1
+
+
+def test_a_problem_of_a_list_that_is_not_captured_that_day_is_none_of_that_day(
+    command: Run, listed: Path, tmp_path: Path
+) -> None:
+    write_config(tmp_path, INDICES, {"name": "mine", "instruments": ["NSE:INFI"], "days": [dt.date(2026, 11, 26)]})
+    assert command("plan", "--instruments", listed, "--date", "2026-11-25").status == 0
+    assert command("plan", "--instruments", listed, "--date", "2026-11-26").status == 1
+
+
+def test_a_calendar_file_that_is_out_of_date_is_a_warning(command: Run, listed: Path, tmp_path: Path) -> None:
+    (tmp_path / "special.csv").write_text("date,exchanges,hours,note\n2024-11-01,,18:00-19:15,Muhurat\n")
+    write_config(tmp_path, INDICES, calendar={"file": "special.csv"})
+    result = command("plan", "--instruments", listed, "--date", DAY.isoformat())
+    assert result.status == 0
+    assert f"{tmp_path / 'special.csv'}: holds no day of 2026 or later, it may be out of date" in " ".join(
+        result.out.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", "nowhere.yaml"], "nowhere.yaml: there is no such file"),
+        (["--date", "someday"], "expected YYYY-MM-DD, today, tomorrow or yesterday"),
+        (["--instruments", "instruments.csv"], "special.csv: line 2: hours: expected hours of one day in IST"),
+    ],
+)
+def test_what_cannot_be_planned_ends_with_a_message(
+    command: Run, listed: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "special.csv").write_text("date,exchanges,hours,note\n2026-12-25,NSE,canary,\n")
+    (tmp_path / "instruments.csv").write_bytes(listed.read_bytes())
+    write_config(tmp_path, INDICES, calendar={"file": "special.csv"})
+    result = command("plan", *arguments)
+    assert result.status == 2
+    assert message in result.err
