@@ -1,7 +1,7 @@
-"""A service under a clock of its own. Only the clock is faked: scheduler, sockets, journal, tables and reports are real.
+"""The real service under a clock of its own: scheduler, sockets, journal, tables and reports are real as well.
 
     with clock_at("2026-11-09T08:00") as clock:
-        diary = run(config, layout, simulator, clock, scenario)
+        diary = run(config, simulator, clock, scenario)
 
 A scenario lets time pass from job to job, has the machine sleep, or sets its clock. What came of it is in the diary.
 """
@@ -11,7 +11,7 @@ import contextlib
 import datetime as dt
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,10 +38,9 @@ _TOLD: Final[dict[str, Callable[[str, dict[str, Any]], str]]] = {
     "started": lambda _, __: "service started",
     "stopped": lambda _, __: "service stopped",
     "tokens checked": lambda _, data: f"tokens: {', '.join(data.values())}",
-    "planned": lambda message, _: f"planned {message.removesuffix('.')}",
+    "planned": lambda message, _: f"planned by {message.removeprefix('by the instrument list of ')}",
     "list started": lambda name, _: f"{name} started",
     "list stopped": lambda name, _: f"{name} stopped",
-    "resolved anew": lambda _, data: f"{data['list']} re-centred",
     "report": lambda _, data: f"reported {data['date']}",
     "clock jumped": lambda _, data: f"clock jumped by {round(data['seconds'] / 60)} min",
 }
@@ -87,17 +86,15 @@ def clock_at(text: str) -> Iterator[Clock]:
 
 @dataclass(frozen=True)
 class Diary:
-    """What happened, as `Mon 09 08:30 …` in the order of the minutes, and of the words within a minute."""
+    """What happened, as `Mon 09 08:30 …`: by the minute, and within one by the alphabet, as much happens at once."""
 
     told: list[str]
-    """The service's own events, as they are in the table."""
+    """The service's own events, as they are in the table. A list that is resolved anew is among the jobs."""
+    in_order: list[str]
+    """The same in the order in which they came, without the time."""
     ran: list[str]
     """The jobs of the scheduler when they began, without the hourly one."""
     hourly: list[str]
-
-    def day(self, prefix: str) -> list[str]:
-        """What was told on that day, such as `Mon 09`, without it."""
-        return [line.removeprefix(prefix).strip() for line in self.told if line.startswith(prefix)]
 
 
 class Trial:
@@ -156,6 +153,12 @@ class Trial:
                     await asyncio.sleep(QUIET_SECONDS)
         await self.settle()
 
+    async def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Until it holds, with the clock ticking as usual."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not condition():
+                await asyncio.sleep(QUIET_SECONDS)
+
     async def streamed(self) -> list[str]:
         """The lists that are streamed, once the simulator has sockets that ask for just their instruments."""
         placed = {token for there in self.service.streamer.manager.placement().values() for token in there}
@@ -173,7 +176,7 @@ Scenario = Callable[[Trial], Awaitable[None]]
 
 
 def run(config: Config, simulator: Simulation, clock: Clock, scenario: Scenario) -> Diary:
-    """A service from its start to its end, with the scenario in between; of its folder's table, what it itself told."""
+    """A service from its start to its end, with the scenario in between."""
     ran: list[tuple[dt.datetime, str]] = []
 
     async def main(layout: DataLayout) -> str:
@@ -194,8 +197,13 @@ def run(config: Config, simulator: Simulation, clock: Clock, scenario: Scenario)
 
     with hold(config.data, "kite") as layout:
         stream = asyncio.run(main(layout))
-    jobs = [(at, name) for at, name in ran if name != HOURLY]
-    return Diary(_lines(_told(config.data, stream)), _lines(jobs), _lines(entry for entry in ran if entry not in jobs))
+    told = list(_told(config.data, stream))
+    return Diary(
+        told=_lines(told),
+        in_order=[text for _, text in told],
+        ran=_lines(entry for entry in ran if entry[1] != HOURLY),
+        hourly=_lines(entry for entry in ran if entry[1] == HOURLY),
+    )
 
 
 def _told(data: Path, stream: str) -> Iterator[tuple[dt.datetime, str]]:
@@ -206,6 +214,6 @@ def _told(data: Path, stream: str) -> Iterator[tuple[dt.datetime, str]]:
                 yield row["received_at"], told(row["message"] or "", json.loads(row["data"] or "{}"))
 
 
-def _lines(entries: Any) -> list[str]:
+def _lines(entries: Iterable[tuple[dt.datetime, str]]) -> list[str]:
     minutes = [(at.astimezone(IST).replace(second=0, microsecond=0), text) for at, text in entries]
     return [f"{at:%a %d %H:%M} {text}" for at, text in sorted(minutes)]
