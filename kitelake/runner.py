@@ -46,7 +46,7 @@ def capture(
             async with open_source(config) as source:
                 service = Service(config, source, layout, config_path=config_path, until=until)
                 configure_logs(
-                    config.log.level, config.log.format, secrets=config.secrets(), redactors=service.redactors()
+                    config.log.level, config.log.format, secrets=config.secrets(), redactors=service.roster.redactors()
                 )
                 _reload_on_signal(service)
                 if seconds is not None:

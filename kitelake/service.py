@@ -19,28 +19,26 @@ from typing import Any, Final
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from pydantic import SecretStr
 
 from ingest.manager import TickerManager
-from ingest.redact import Redactor
-from ingest.stats import Health, Status
 from kitelake import systemd
-from kitelake.accounts import Verdict, check_tokens, token_problem
+from kitelake.accounts import Verdict
 from kitelake.config import Config
 from kitelake.daybook import DayBook
 from kitelake.desk import Desk, calendar_of
 from kitelake.endofday import make_report_apart
 from kitelake.errors import ConfigError
 from kitelake.health import watch_health
-from kitelake.jobs import ClockWatch, entries, quietly, set_jobs
+from kitelake.jobs import entries, quietly, set_jobs
 from kitelake.logs import configure_logs
+from kitelake.lookout import Lookout
 from kitelake.metrics import serve_metrics
 from kitelake.notify import About, Notifier
 from kitelake.overview import Progress, progress_of, status_of
 from kitelake.recorder import Recorder
-from kitelake.reload import FileWatch, account_changes, reread
+from kitelake.reload import reread
 from kitelake.report import Report, as_text, summary
-from kitelake.resolver import files_of
+from kitelake.roster import Roster
 from kitelake.source import Source
 from kitelake.status import JobBook, ServiceStatus, write_status
 from kitelake.streamer import Streamer
@@ -50,14 +48,9 @@ from storage.schema import IST
 
 log = structlog.get_logger()
 
-LOOK_SECONDS: Final = 1.0
-RECONCILE_SECONDS: Final = 15.0
 TOKEN_SECONDS: Final = 10.0
-TOKEN_LOOK_SECONDS: Final = 10.0
 FETCH_AGAIN: Final = dt.timedelta(minutes=5)
 LAST_WORDS_SECONDS: Final = 5.0
-UNWELL_SECONDS: Final = 60.0
-"""Health that is amiss for so long is told by a notification."""
 
 
 class Service:
@@ -80,30 +73,26 @@ class Service:
         self.finished = asyncio.Event()
         self.reports: list[Report] = []
         """The reports of days that were made by this run."""
-        self._accounts = {account.name: account.account(config.login.logins()) for account in config.accounts}
-        self.desk = Desk(config, layout, source.api, self._accounts.values(), until=until)
+        self.roster = Roster(config, source.api)
+        self.desk = Desk(config, layout, source.api, self.roster.accounts, until=until)
         self._source = source
         self._layout = layout
         self._config_path = config_path
         self._daybook = DayBook(layout.root)
         self._noted_on: dt.date | None = None
         self._scheduler = AsyncIOScheduler(timezone=IST)
-        self._jobs = JobBook(self._redact)
+        self._jobs = JobBook(self.roster.redact)
         self._jobs.attach(self._scheduler)
         self._notifier = Notifier(config.notifications)
-        self._files = FileWatch()
         self._reconciling, self._reporting, self._reloading = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
-        self._token_states: dict[str, str] = {}
-        self._bad_tokens: dict[str, SecretStr] = {}  # as they were when they were checked
         self.refused: ConfigError | None = None
         """Why config.yaml, as it is now, is not the one in force."""
         self._recorder: Recorder | None = None
         self._streamer: Streamer | None = None
-        self._unwell_since: float | None = None
         self._since = dt.datetime.now(IST)
         self._stopping = self._stopped = False
-        self._changed_files()  # as they are now
         self._told: set[asyncio.Task[None]] = set()
+        self._lookout = Lookout(self, self._scheduler, layout, config_path)
 
     @property
     def config(self) -> Config:
@@ -123,7 +112,7 @@ class Service:
             self.streamer,
             self.recorder,
             jobs=self._jobs.jobs(self._scheduler),
-            tokens=self._token_states,
+            tokens=self.roster.states,
             problems=self._problems(),
             since=self._since,
             stopping=self._stopping,
@@ -151,7 +140,7 @@ class Service:
         self._recorder = Recorder(self.config, self._layout, self.stream, alarm=self._alarm)
         async with self._recorder as recorder:
             manager = TickerManager(
-                self._accounts.values(), self.config.capture, sink=recorder.journal, ws_url=self._source.ws
+                self.roster.accounts, self.config.capture, sink=recorder.journal, ws_url=self._source.ws
             )
             self._streamer = Streamer(manager)
             recorder.event(
@@ -160,15 +149,14 @@ class Service:
             tasks: list[asyncio.Task[None]] = []
             try:
                 async with self._metrics(manager):
-                    set_jobs(self._scheduler, entries(self, self.config, self.desk.hours))
+                    self._set_jobs()
                     self._scheduler.add_job(partial(quietly, self._begin), id="begin", misfire_grace_time=None)
                     self._scheduler.start()
                     tasks = [
                         asyncio.create_task(work)
                         for work in (
-                            self._look(),
-                            self._look_for_tokens(),
-                            watch_health(manager.health, self._health_changed, stop),
+                            self._lookout.run(),
+                            watch_health(manager.health, self._lookout.health_changed, stop),
                             *self._watchdog(),
                         )
                     ]
@@ -212,7 +200,12 @@ class Service:
 
         return [systemd.Watchdog(seconds).run(advancing)]
 
-    # ── what is done at set times ────────────────────────────────────────────────────────────────────────────────
+    def _set_jobs(self) -> None:
+        set_jobs(self._scheduler, entries(self, self.config, self.desk.hours))
+
+    def add_jobs(self) -> None:
+        """Add the jobs that the scheduler has dropped, because their next time lay too far ahead."""
+        set_jobs(self._scheduler, entries(self, self.config, self.desk.hours), anew=False)
 
     async def _begin(self) -> None:
         """What a start makes up for: whatever is due at this time of the day, with what is there at once."""
@@ -229,30 +222,21 @@ class Service:
         await self.end_of_day()
 
     async def check_tokens(self) -> None:
-        """Take each account's newest token, and ask the broker whether it is good."""
-        accounts = list(self._accounts.values())
-        checks = await check_tokens(accounts, self._source.api)
-        tokens = {account.name: account.access_token for account in accounts}
-        now = dt.datetime.now(IST)
-        for name, check in checks.items():
-            good = check.verdict is Verdict.GOOD
-            self._token_states[name] = f"{check.verdict}, checked at {now:%H:%M}" if good else check.text
-            if check.verdict is Verdict.BAD:
-                log.error("an account has no good access token; the others go on", account=name, problem=check.text)
-                self._tell("problems", f"Kitelake: account {name} has no good access token", check.text)
-            else:
-                log.info("access token checked", account=name, verdict=str(check.verdict), text=check.text)
-        self.recorder.event("tokens checked", None, **{name: str(check.verdict) for name, check in checks.items()})
+        """Take each account's newest token, ask the broker whether it is good, and tell of those that are not."""
+        checks = await self.roster.check()
         bad = {name: check.text if check.verdict is Verdict.BAD else None for name, check in checks.items()}
-        self._bad_tokens = {name: tokens[name] for name, problem in bad.items() if problem is not None}
-        self._daybook.note_tokens(now.date(), bad)
+        for name, problem in bad.items():
+            if problem is not None:
+                self.tell("problems", f"Kitelake: account {name} has no good access token", problem)
+        self.recorder.event("tokens checked", None, **{name: str(check.verdict) for name, check in checks.items()})
+        self._daybook.note_tokens(dt.datetime.now(IST).date(), bad)
 
     async def fetch_instruments(self) -> None:
         """Fetch the day's instrument list, and plan by it; if it does not come, the one before goes on for now."""
         if await self.desk.fetch():
             await self.make_plan()
             return
-        self._tell(
+        self.tell(
             "problems", "Kitelake: the day's instrument list was not fetched", "An older one serves; see the log."
         )
         again = dt.datetime.now(IST) + FETCH_AGAIN
@@ -283,7 +267,7 @@ class Service:
             log.warning(text, left_out=left_out)
             trouble += [f"{count:,} instruments have no room from {start} on" for start, count in left_out.items()]
         if trouble:
-            self._tell("problems", "Kitelake: not everything in the plan can be captured", "\n".join(trouble))
+            self.tell("problems", "Kitelake: not everything in the plan can be captured", "\n".join(trouble))
         self.recorder.event(
             "planned",
             f"by the instrument list of {self.desk.instruments.date}",
@@ -337,7 +321,7 @@ class Service:
             line = summary(report)
             log.info("end of day", report=line)
             self.recorder.event("report", line, **report.model_dump(mode="json"))
-            self._tell("report", f"Kitelake: {line}", as_text(report))
+            self.tell("report", f"Kitelake: {line}", as_text(report))
             await asyncio.to_thread(self._daybook.mark_reported, record, dt.datetime.now(IST))
 
     async def remove_old(self) -> None:
@@ -346,73 +330,6 @@ class Service:
         removed = await asyncio.to_thread(remove_committed, self._layout, keep_hours=hours, now=time.time())
         if removed:
             log.info("old journal segments removed", segments=len(removed))
-
-    # ── what is looked at all the time ───────────────────────────────────────────────────────────────────────────
-
-    async def _look(self) -> None:
-        """Every second: the clock, the files, the status; every few seconds, whether all is as it ought to be."""
-        clock = ClockWatch(self._scheduler)
-        due = time.monotonic() + RECONCILE_SECONDS
-        date = dt.datetime.now(IST).date()
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            try:
-                jumped = clock.look()
-                if jumped:
-                    self.recorder.event("clock jumped", f"by {jumped:.1f} seconds", seconds=round(jumped, 3))
-                if changed := await asyncio.to_thread(self._changed_files):
-                    await self._files_changed(changed)
-                if jumped or time.monotonic() >= due:
-                    due = time.monotonic() + RECONCILE_SECONDS
-                    await self._keep_in_step()
-                    if date != (date := dt.datetime.now(IST).date()):  # jobs that lay too far ahead
-                        set_jobs(self._scheduler, entries(self, self.config, self.desk.hours), anew=False)
-                await asyncio.to_thread(write_status, self._layout, self.status())
-            except Exception as error:
-                log.exception("a look at the service failed; it goes on", error=self._redact(str(error)))
-
-    async def _look_for_tokens(self) -> None:
-        """Accounts without a good token: connections ask for a new one, but only while something is to be streamed."""
-        while True:
-            await asyncio.sleep(TOKEN_LOOK_SECONDS)
-            bad = [account for name, account in self._accounts.items() if name in self._bad_tokens]
-            await asyncio.gather(*(token_problem(account) for account in bad))
-            if any(account.access_token != self._bad_tokens.get(account.name) for account in bad):
-                try:
-                    await self.check_tokens()
-                except Exception as error:
-                    log.exception("a check of new tokens failed", error=self._redact(str(error)))
-
-    async def _keep_in_step(self) -> None:
-        await self.reconcile()
-        for plan in self.streamer.on:  # the price that it waits for may have come
-            if plan.references and not plan.tokens:
-                await self.resolve_anew(plan.name)
-        if self._unwell_since is not None and time.monotonic() - self._unwell_since >= UNWELL_SECONDS:
-            self._unwell_since = None
-            health = self.streamer.manager.health()
-            self._tell("problems", f"Kitelake: the connections are {health.status}", "\n".join(health.reasons))
-
-    def _health_changed(self, health: Health) -> None:
-        self.recorder.event("health", health.status, percent=health.percent, reasons=health.reasons)
-        well = health.status is Status.HEALTHY
-        self._unwell_since = None if well else self._unwell_since or time.monotonic()
-
-    def _changed_files(self) -> list[Path]:
-        paths = files_of(self.config.subscriptions)
-        if self._config_path is not None:
-            paths.append(self._config_path)
-        if self.config.calendar.file is not None:
-            paths.append(self.config.calendar.file)
-        return self._files.changed(paths)
-
-    async def _files_changed(self, changed: list[Path]) -> None:
-        of_lists = {spec.file: spec.name for spec in self.config.subscriptions if spec.file is not None}
-        if any(path not in of_lists for path in changed):
-            await self.reload()
-        for path in changed:
-            if path in of_lists:
-                await self.resolve_anew(of_lists[path], keep=False)
 
     async def reload(self) -> None:
         """Read config.yaml again. A bad one changes nothing and is reported; a good one changes only the difference."""
@@ -430,7 +347,7 @@ class Service:
             self.refused = error
             log.error("config.yaml is not usable; what was read before stays in force", problem=str(error))
             self.recorder.event("config refused", str(error))
-            self._tell(
+            self.tell(
                 "problems", "Kitelake: config.yaml is not usable", f"{error}\n\nWhat was read before stays in force."
             )
             return
@@ -439,29 +356,16 @@ class Service:
         self.refused = None
         if late:
             log.warning("these sections take effect at the next start", sections=late)
-        await self._change_accounts(before, after)
+        new_accounts = await self.roster.change(before, after, self.streamer.manager)
+        configure_logs(after.log.level, after.log.format, secrets=after.secrets(), redactors=self.roster.redactors())
         self._notifier = Notifier(after.notifications)
-        self.desk.configure(after, self._accounts.values(), calendar)
-        set_jobs(self._scheduler, entries(self, after, self.desk.hours))
+        self.desk.configure(after, self.roster.accounts, calendar)
+        self._set_jobs()
+        if new_accounts:
+            await self.check_tokens()
         log.info("config.yaml was read anew")
         self.recorder.event("config read", None, at_next_start=late)
         await self.make_plan()
-
-    async def _change_accounts(self, before: Config, after: Config) -> None:
-        gone, new = account_changes(before, after)
-        settings = {account.name: account for account in after.accounts}
-        manager = self.streamer.manager
-        for name in gone:
-            self._token_states.pop(name, None)
-            self._bad_tokens.pop(name, None)
-            del self._accounts[name]
-            await manager.remove_account(name)
-        for name in new:
-            self._accounts[name] = settings[name].account(after.login.logins())
-            await manager.add_account(self._accounts[name])
-        configure_logs(after.log.level, after.log.format, secrets=after.secrets(), redactors=self.redactors())
-        if new:
-            await self.check_tokens()
 
     def _problems(self) -> tuple[str, ...]:
         """What a person should know, in words."""
@@ -473,19 +377,10 @@ class Service:
         )
         return (*refused, *lists, *room, *self.desk.calendar.warnings(dt.datetime.now(IST).date()))
 
-    def redactors(self) -> list[Redactor]:
-        """Those of the accounts: they learn of every new token."""
-        return [account.redactor() for account in self._accounts.values()]
-
-    def _redact(self, text: str) -> str:
-        for redact in self.redactors():
-            text = redact(text)
-        return text
-
     def _alarm(self, text: str) -> None:
-        self._tell("problems", "Kitelake: what is received cannot be kept", text)
+        self.tell("problems", "Kitelake: what is received cannot be kept", text)
 
-    def _tell(self, about: About, title: str, body: str) -> None:
+    def tell(self, about: About, title: str, body: str) -> None:
         """Send a notification, without waiting for it."""
         task = asyncio.create_task(self._notifier.send(about, title, body))
         self._told.add(task)
