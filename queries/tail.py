@@ -11,10 +11,12 @@ that a row is the same row before and after its commit. Together they are what w
 3. A segment that the writer will put into quarantine as a whole, because no decoder takes it, has no rows here either.
    Other damage is in quarantine as soon as the segment is complete.
 4. A segment grows only at its end, and a later one appears only when it is complete. So what is read is a prefix of
-   what was journalled, whatever the capturing process does meanwhile. A torn end is just where the tail ends.
+   what was journalled, whatever the capturing process does meanwhile. A torn end is just where the tail ends, and so
+   is a gap as long as what is missing may be repeated.
+5. Of records that are repeated each counts once, by the rule in `storage.journal_folder`.
 
-Between calls the decoded rows are kept: only blocks that arrived since are read and decoded. Nothing is ever written
-and no lock is taken.
+Between calls the decoded rows are kept: only blocks that arrived since are read and decoded. Nothing is ever written,
+and no lock is taken but a stream's for a moment, where records are missing.
 """
 
 import datetime
@@ -28,7 +30,7 @@ import pyarrow as pa
 from storage import schema
 from storage.decoded import Decoder, Part, SymbolLookup
 from storage.errors import JournalError, JournalVersionError, KitelakeError
-from storage.journal import Damage, SegmentReader, segments, streams
+from storage.journal import Damage, RecordReader, SegmentReader, segments, streams
 from storage.layout import DataLayout
 from storage.quarantine import damage_parts
 from storage.schema import QUARANTINE
@@ -38,7 +40,7 @@ MAX_CHUNKS: Final = 32
 
 log = logging.getLogger(__name__)
 
-NOTHING: Final = Watermark(-1, 0)
+NOTHING: Final = Watermark(-1, 0, 0)
 """The watermark of a stream of which nothing is committed."""
 
 Listing = Mapping[str, list[int]]
@@ -108,12 +110,12 @@ class Tail:
             missing -= {(stream, number) for number in numbers}
             if missing:
                 raise Vanished(missing)
-            seq = done.next_seq
+            seq, record = done.next_seq, done.next_record
             for number in numbers:
                 if number > done.segment:
-                    segment = self._segment(stream, number, seq)
+                    segment = self._segment(stream, number, seq, record)
                     self._advance(segment, symbols, complete=number < last)
-                    seq = segment.next_seq
+                    seq, record = segment.next_seq, segment.next_record
                     current.append(segment)
         self._forget(self._segments.keys() - {(segment.stream, segment.number) for segment in current})
         return [segment.rows() for segment in current]
@@ -122,13 +124,13 @@ class Tail:
         """Close the files and drop the rows. Idempotent."""
         self._forget(self._segments)
 
-    def _segment(self, stream: str, number: int, first_seq: int) -> "_Segment":
+    def _segment(self, stream: str, number: int, first_seq: int, first_record: int | None) -> "_Segment":
         segment = self._segments.get((stream, number))
-        if segment is not None and segment.first_seq == first_seq:
+        if segment is not None and segment.first_seq == first_seq and first_record in (None, segment.first_record):
             return segment
         if segment is not None:  # it was decoded when something before it read otherwise
             self._forget([(stream, number)])
-        segment = _Segment(stream, number, first_seq)
+        segment = _Segment(stream, number, first_seq, first_record)
         self._segments[stream, number] = segment
         return segment
 
@@ -142,7 +144,8 @@ class Tail:
                 raise
             segment.give_up(error)
         except (KitelakeError, MemoryError):
-            raise  # that says nothing about the segment
+            self._forget([(segment.stream, segment.number)])  # that says nothing about it: it is read again
+            raise
         except Exception as error:
             segment.give_up(error)
 
@@ -154,31 +157,38 @@ class Tail:
 class _Segment:
     """One segment: its reader, how far it was decoded, and the rows."""
 
-    def __init__(self, stream: str, number: int, first_seq: int) -> None:
+    def __init__(self, stream: str, number: int, first_seq: int, first_record: int | None) -> None:
         self.stream = stream
         self.number = number
         self.first_seq = first_seq
         self.next_seq = first_seq
-        self._reader: SegmentReader | None = None
+        self.first_record = first_record
+        self._reader: RecordReader | None = None
+        self._given_up = False
         self._exhausted = False
         self._chunks: dict[str, list[pa.Table]] = {}
         self._tables: dict[str, pa.Table] = {}
+
+    @property
+    def next_record(self) -> int | None:
+        """The ordinal that comes next, whether the records before it could be decoded or not."""
+        return self.first_record if self._reader is None else self._reader.next_record
 
     def advance(self, layout: DataLayout, decoder: Decoder, symbols: SymbolLookup, *, complete: bool) -> None:
         """Decode what arrived since. `complete`: the file will not grow any more."""
         if self._exhausted:
             return
         if self._reader is None:
-            self._reader = SegmentReader(layout.segment(self.stream, self.number))
+            self._reader = RecordReader(layout, self.stream, self.number, self.first_record)
         blocks = self._reader.read()
-        if blocks:
+        if blocks and not self._given_up:
             decoded = decoder.decode(self.stream, self.number, blocks, first_seq=self.next_seq, symbols=symbols)
             for name, parts in decoded.parts.items():
                 self._add(name, [whole_rows(schema.TABLES[name], part) for part in parts])
             self.next_seq += decoded.packets
-        if complete or self._reader.sealed:
+        if (complete or self._reader.sealed) and not self._reader.waiting:
             self._exhausted = True
-            if damage := self._reader.finish():
+            if not self._given_up and (damage := self._reader.finish()):
                 self._add(QUARANTINE.name, self._damage_rows(layout, damage))
             self.close()
 
@@ -191,11 +201,11 @@ class _Segment:
     def give_up(self, error: Exception) -> None:
         """Have no rows: the writer will put the whole segment into quarantine."""
         log.warning("segment %s of stream %s is left out, it cannot be decoded: %s", self.number, self.stream, error)
-        self._exhausted = True
+        self._given_up = True
+        self._exhausted = self._reader is None
         self._chunks.clear()
         self._tables.clear()
         self.next_seq = self.first_seq
-        self.close()
 
     def close(self) -> None:
         if self._reader is not None:

@@ -4,7 +4,7 @@ Encodings were chosen by `python -m benchmarks.bench_parquet`. Ticks lie instrum
 followed by one that is near it. Differences of integers and split bytes of doubles, followed by zstd, are then small
 and quick. What an instrument repeats from tick to tick (the day's open, high, low and close, say) gets a dictionary
 instead, as strings do. Prices and the book would shrink by another 7 % in dictionaries, for 12 % more time.
-Every page has a checksum.
+Every page has a checksum, and the file a digest of itself (`storage.digest`).
 
 No Arrow schema is stored in the file: what a reader gets are the plain types of `storage.schema`, also where the rows
 in memory were dictionary-encoded.
@@ -13,9 +13,10 @@ A file is written and synced in a staging folder, then renamed into the table's 
 therefore a whole file, but it is not in the table before a commit names it.
 """
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -24,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from storage.digest import NO_DIGEST, stamp
 from storage.errors import RowsError, TableError
 from storage.files import DataFile, make_folders, sync_file, sync_folder
 from storage.layout import table_file
@@ -67,9 +69,16 @@ def write_file(
 
 
 def write_parquet(rows: pa.Table, path: Path | BinaryIO) -> None:
-    """Write one Parquet file with the project's encodings. Raises OSError."""
+    """Write one Parquet file with the project's encodings, stamped with its digest. Raises OSError."""
+    with parquet_writer(rows.schema, path) as writer:
+        writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+
+
+@contextlib.contextmanager
+def parquet_writer(schema: pa.Schema, path: Path | BinaryIO) -> Iterator[pq.ParquetWriter]:
+    """The same piece by piece: each table written is a row group. A file that ends in an exception has no digest."""
     dictionaries, encodings = [], {}
-    for field in rows.schema:
+    for field in schema:
         if field.name in REPEATED:
             dictionaries.append(field.name)
         elif pa.types.is_floating(field.type):
@@ -78,17 +87,19 @@ def write_parquet(rows: pa.Table, path: Path | BinaryIO) -> None:
             encodings[field.name] = "DELTA_BINARY_PACKED"
         elif not pa.types.is_binary(field.type):
             dictionaries.append(field.name)
-    pq.write_table(
-        rows,
+    with pq.ParquetWriter(
         path,
-        row_group_size=ROW_GROUP_ROWS,
+        schema,
         compression="zstd",
         compression_level=1,
         use_dictionary=dictionaries or False,
         column_encoding=encodings or None,
         write_page_checksum=True,
         store_schema=False,
-    )
+    ) as writer:
+        yield writer
+        writer.add_key_value_metadata(NO_DIGEST)
+    stamp(path)
 
 
 def column_stats(rows: pa.Table, columns: Sequence[str]) -> dict[str, object]:

@@ -36,6 +36,14 @@ class TableMissingError(TableError):
     """The table does not exist yet."""
 
 
+class TableChangedError(TableError):
+    """Files that were to be removed are not in the table any more. Nothing was done."""
+
+
+class SealError(TableError):
+    """A partition cannot be sealed: files of it are damaged, or would not be the same rows. It is as it was."""
+
+
 class RowsError(StorageError):
     """Rows are not those of the table that they are for."""
 

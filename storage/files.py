@@ -1,9 +1,12 @@
-"""Data files and the calls that make bytes and names survive the end of the machine."""
+"""Data files, the calls that make bytes and names survive the end of the machine, and opening without waiting."""
 
+import errno
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,34 @@ class DataFile:
     values: Mapping[str, str]
     rows: int
     stats: str
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file whose name somebody else gave, to read it.
+
+    Raises OSError, for a folder as well, and for a FIFO, a device or a socket, of which a reader might wait for ever.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise _irregular(path) from None
+        raise
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise _irregular(path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _irregular(path: Path) -> OSError:
+    return OSError(errno.EINVAL, "it is a FIFO, a device or a socket, expected a regular file", str(path))
 
 
 def sync_data(descriptor: int) -> None:

@@ -1,7 +1,7 @@
 """The journal: append-only segments of raw frames, written by one process while others read.
 
-`storage.journal_format` has the byte layout and what always holds. This module has the writer and the listing, and
-re-exports the reader, so that users of the journal import one name.
+`storage.journal_format` has the byte layout and what always holds. This module has the writer, and re-exports the
+reader and the listing, so that users of the journal import one name.
 
 What the writer promises:
 
@@ -9,23 +9,23 @@ What the writer promises:
   of this process. `sync` makes what was written survive the end of the machine. Two counts say how far each has come.
 - A write that fails leaves whole blocks only (the torn bytes are cut off, or the segment is left for a new one), and
   every record stays buffered: the next `flush` tries again. Memory is the limit until then.
-- A failed `fdatasync` is never repeated on the same file, because the system reports a lost page once and then calls
-  it clean. `sync` raises once, the writer goes on in a new segment, and the records in question are counted in
-  `unconfirmed_records`. They are not written a second time: `durable_records` then stays that much below `records`.
+- A failed `fdatasync` is never retried on the same descriptor, because the system reports a lost page once and then
+  calls it clean: what was not durable is rewritten to a new segment. For that, blocks stay in memory until a sync has
+  confirmed them. The next `flush` does it; `sync` raises once for each failure. The new segment is made aside and
+  renamed when it is whole, so that the end of this process never hides what the old one holds. If it cannot be synced
+  either, the same again, after a pause that doubles: a disk that refuses for long is not filled with repetitions.
+- `durable_records` is a prefix of the stream: it never counts a record before all of those before it.
 
 The writer holds a lock on its stream, which ends with the process: so others know whether a stream still grows.
 
-Threads: `append`, `flush`, `channel` and `close` belong to one thread (the event loop's). `sync` may run in another at
-the same time; it alone waits for the disk.
+Threads: `append`, `flush`, `mend`, `channel` and `close` belong to one thread (the event loop's). `sync` may run in
+another at the same time; it alone waits for the disk.
 """
 
 import contextlib
-import errno
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from io import FileIO
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,11 +34,14 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from storage.errors import JournalError, JournalSyncError, JournalWriteError
-from storage.files import sync_data, sync_folder
+from storage.files import sync_folder
+from storage.journal_folder import RecordReader, is_alive, segments, streams
 from storage.journal_format import (
     FINAL,
     SEALED,
+    SEGMENT_HEADER,
     SERVICE,
+    TABLE,
     Block,
     Channel,
     Damage,
@@ -47,11 +50,11 @@ from storage.journal_format import (
     block_seed,
     pack_block,
     pack_channels,
-    pack_segment_header,
     payload_offset,
 )
 from storage.journal_reader import SegmentReader
-from storage.layout import STREAM_PATTERN, DataLayout, parse_segment
+from storage.journal_segment import SegmentFile, WrittenBlock
+from storage.layout import DataLayout
 
 __all__ = [
     "Block",
@@ -59,6 +62,7 @@ __all__ = [
     "Damage",
     "JournalWriter",
     "Kind",
+    "RecordReader",
     "SegmentReader",
     "is_alive",
     "segments",
@@ -69,25 +73,8 @@ MAX_BLOCK_BYTES: Final = 64 << 20
 MAX_CHANNELS: Final = 1 << 16
 _KIND_SHIFT: Final = 16
 _BINARY: Final = int(Kind.BINARY)
-_NEW_SUFFIX: Final = ".new"
 _LOCK_SECONDS: Final = 10.0
-
-
-@dataclass(eq=False)
-class _Segment:
-    """A file of the writer's. Counts are of callers' records in it."""
-
-    number: int
-    path: Path
-    file: FileIO
-    size: int
-    opened_at: float
-    seed: int
-    written_records: int = 0
-    synced_records: int = 0
-    done: bool = False  # nothing more will be written to it
-    torn: bool = False  # bytes of a failed write could not be cut off
-    failed: bool = False  # it could not be synced, and that is not tried again
+_REWRITE_SECONDS: Final = (1.0, 60.0)  # between rewritings that fail one after the other: the first pause, the longest
 
 
 class JournalWriter:
@@ -120,18 +107,23 @@ class JournalWriter:
         self._tags: list[int] = []
         self._payloads: list[bytes] = []
         self._buffered_tables = 0
+        self._measured = (0, 0)  # so many of the payloads, and their bytes: append itself counts nothing
         self._next_ordinal = 0
         self._next_number = 0
         self._written_records = 0
         self._written_bytes = 0
         self._packets = 0
         self._durable_records = 0
-        self._current: _Segment | None = None
+        self._current: SegmentFile | None = None
+        self._opened_at = 0.0
         self._closed = False
         self._sync_lock = threading.Lock()  # one sync at a time
-        self._lock = threading.Lock()  # guards the three below
-        self._unsynced: list[_Segment] = []
-        self._failed: list[_Segment] = []
+        self._lock = threading.Lock()  # guards those below
+        self._unsynced: list[SegmentFile] = []
+        self._unsynced_bytes = 0
+        self._failed = False  # what is unsynced has to be rewritten
+        self._rewrite_pause = 0.0
+        self._rewrite_at = 0.0
         self._changed_folders: set[Path] = set()
         folder = layout.stream(stream)
         try:
@@ -166,7 +158,7 @@ class JournalWriter:
         self._payloads.append(payload)
 
     def flush(self) -> None:
-        """Write all that is buffered, then begin a new segment if it is time.
+        """Write all that is buffered, then begin a new segment if it is time. After a failed sync, rewrite first.
 
         Raises JournalWriteError if the system did not take the bytes: what was not written stays buffered.
         """
@@ -174,41 +166,60 @@ class JournalWriter:
             if self._tags:
                 raise JournalError(f"stream {self.stream}: got {len(self._tags)} records after it was closed")
             return
+        self.mend()
         segment = self._current
-        if segment is None or segment.failed or segment.torn:
+        if segment is None or segment.torn:
             segment = self._next_segment()
-        while self._tags:
-            self._write_block(segment)
-        age_seconds = self._monotonic() - segment.opened_at
-        if segment.written_records and (segment.size >= self.segment_bytes or age_seconds >= self.segment_seconds):
+        try:
+            while self._tags:
+                self._write_block(segment)
+        except JournalWriteError:
+            if self._is_over(segment):  # another file may take what this one does not
+                self._next_segment()
+            raise
+        if self._is_over(segment):
             self._next_segment()
+
+    def mend(self) -> None:
+        """Rewrite what a failed sync has left, if it is time, and write nothing else. Raises JournalWriteError."""
+        if self._failed and self._monotonic() >= self._rewrite_at:
+            self._rewrite()
 
     def sync(self) -> None:
         """Wait until what is written now is on disk. May run in another thread than the rest.
 
-        Raises JournalSyncError, once for each segment, if the system could not confirm its records.
+        Raises JournalSyncError, once for each failure. From then on it does nothing until a flush has rewritten what
+        is not durable.
         """
         with self._sync_lock:
             with self._lock:
+                if self._failed:
+                    return
                 # In this order of things a segment's folder is always synced before its records count as durable.
-                targets = [(segment, segment.done, segment.written_records) for segment in self._unsynced]
+                targets = [(segment, segment.done, len(segment.unsynced)) for segment in self._unsynced]
                 folders, self._changed_folders = self._changed_folders, set()
             self._sync_folders(folders)
-            problems = [problem for target in targets if (problem := self._sync_segment(*target))]
-            if problems:
-                raise JournalSyncError("; ".join(problems))
+            for target in targets:
+                self._sync_segment(*target)
 
     def close(self) -> None:
-        """Flush, seal the last segment as the stream's last, sync. Idempotent; after a JournalWriteError, try again."""
+        """Flush, seal the last segment as the stream's last, sync. Idempotent; after a JournalWriteError, try again.
+
+        Raises JournalSyncError, and is closed all the same, if a sync failed. It rewrites once: `durable_records` says
+        whether that was confirmed.
+        """
         if self._closed:
             return
         self.flush()
-        segment = self._current or self._next_segment()
-        self._seal(segment, SEALED | FINAL)
+        self._seal(self._current or self._next_segment(), SEALED | FINAL)
         self._closed = True
         try:
-            self.sync()
+            self._last_sync()
         finally:
+            with self._sync_lock:
+                for segment in self._unsynced:
+                    segment.close()
+                self._unsynced.clear()
             self._alive.release()
 
     @property
@@ -232,10 +243,19 @@ class JournalWriter:
         return self._durable_records
 
     @property
-    def unconfirmed_records(self) -> int:
-        """Written records that the system could not confirm to be on disk, and never will be asked about again."""
-        with self._lock:
-            return sum(segment.written_records - segment.synced_records for segment in self._failed)
+    def buffered_bytes(self) -> int:
+        """Bytes of the payloads that are appended and not written: what the end of this process would cost.
+
+        For the thread that appends. Takes as long as what was appended since it was asked last.
+        """
+        count, size = self._measured
+        self._measured = (len(self._payloads), size + sum(map(len, self._payloads[count:])))
+        return self._measured[1]
+
+    @property
+    def unsynced_bytes(self) -> int:
+        """Bytes of the blocks that are written and not durable. They are kept in memory."""
+        return self._unsynced_bytes
 
     @property
     def written_bytes(self) -> int:
@@ -252,69 +272,108 @@ class JournalWriter:
         """The number of the segment being written."""
         return self._next_number - 1
 
-    def _open_segment(self) -> _Segment:
-        """Create the next segment with its header and first block, and make it visible with one rename."""
+    def _open_segment(self, again: Sequence[WrittenBlock] = ()) -> SegmentFile:
+        """Create the next segment. It begins with the channel table, which is a record unless it repeats blocks."""
         number = self._next_number
         path = self._layout.segment(self.stream, number)
-        new = path.with_name(path.name + _NEW_SUFFIX)
-        header = pack_segment_header(SegmentHeader(self.stream, number, self._clock_ns(), self._next_ordinal))
-        seed = block_seed(self.stream, number)
-        opening = header + self._pack_table(seed, offset=len(header), flags=0)
-        file: FileIO | None = None
-        try:
-            file = FileIO(new, "w")
-            _write_all(file, opening)
-            new.rename(path)
-        except OSError as error:
-            if file is not None:
-                file.close()
-            with contextlib.suppress(OSError):
-                new.unlink()
-            raise JournalWriteError(f"segment {path}: cannot create: {error.strerror}") from error
-        segment = _Segment(number, path, file, len(opening), self._monotonic(), seed)
-        self._written_bytes += len(opening)
-        self._next_ordinal += 1
-        self._next_number += 1
-        self._current = segment
+        with self._lock:
+            oldest = min((segment.oldest for segment in self._unsynced if segment.unsynced), default=number)
+        first_record = again[0].first_record if again else self._next_ordinal
+        header = SegmentHeader(self.stream, number, self._clock_ns(), first_record, number - oldest)
+        seed, flags = block_seed(self.stream, number), TABLE if again else 0
+        table = self._pack_table(seed, SEGMENT_HEADER.size, flags, first_record)
+        segment = SegmentFile(path, header, table, again, oldest=oldest if again else number)
+        opened_at = self._monotonic()
         with self._lock:
             self._changed_folders.add(path.parent)
             self._unsynced.append(segment)
+        if not again:
+            self._written(segment, table, records=1, callers=0)
+        self._written_bytes += segment.size
+        self._next_number += 1
+        self._current, self._opened_at = segment, opened_at
         return segment
 
-    def _next_segment(self) -> _Segment:
-        """Seal the current segment, if it can be, and open the next."""
-        segment, self._current = self._current, None
+    def _is_over(self, segment: SegmentFile) -> bool:
+        """Whether it is time for another segment."""
+        age_seconds = self._monotonic() - self._opened_at
+        return segment.has_records and (segment.size >= self.segment_bytes or age_seconds >= self.segment_seconds)
+
+    def _next_segment(self) -> SegmentFile:
+        """Seal the current segment, if it can be, and open the next. If that cannot be, an unsealed one stays."""
+        segment = self._current
         if segment is not None and not segment.torn:
-            try:
+            with contextlib.suppress(JournalWriteError):
                 self._seal(segment, SEALED)
-            except JournalWriteError:
-                if not segment.failed and not segment.torn:
-                    self._current = segment
-                    raise
+                self._current = None
+        new = self._open_segment()
         if segment is not None:
             self._retire(segment)
-        return self._open_segment()
+        return new
 
-    def _seal(self, segment: _Segment, flags: int) -> None:
-        self._write(segment, self._pack_table(segment.seed, offset=segment.size, flags=flags))
-        self._next_ordinal += 1
+    def _rewrite(self) -> SegmentFile:
+        """Begin a new segment with all that is not durable, and leave the old ones as they are."""
+        first, longest = _REWRITE_SECONDS
+        self._rewrite_pause = min(max(2 * self._rewrite_pause, first), longest)
+        self._rewrite_at = self._monotonic() + self._rewrite_pause
+        old = list(self._unsynced)  # nobody else changes it: there is no sync until this is done
+        segment = self._open_segment([block for each in old for block in each.unsynced])
+        with self._lock:
+            self._unsynced = [segment]
+            self._failed = False
+        for each in old:
+            each.close()
+        return segment
+
+    def _last_sync(self) -> None:
+        """Sync the sealed segment. If that fails, or failed before, rewrite, and sync that."""
+        problem: JournalSyncError | None = None
+        try:
+            self.sync()
+        except JournalSyncError as error:
+            problem = error
+        if self._failed:
+            try:
+                self._seal(self._rewrite(), SEALED | FINAL)
+                self.sync()
+            except JournalError as error:
+                raise JournalSyncError("; ".join(str(each) for each in (problem, error) if each)) from error
+        if problem is not None:
+            raise problem
+
+    def _seal(self, segment: SegmentFile, flags: int) -> None:
+        table = self._pack_table(segment.seed, segment.size, flags, self._next_ordinal)
+        self._write(segment, table, records=1, callers=0)
         self._retire(segment)
 
-    def _retire(self, segment: _Segment) -> None:
-        """Nothing more will be written to it: the next sync closes it, or this does if there will be none."""
+    def _retire(self, segment: SegmentFile) -> None:
+        """Nothing more will be written to it: the next sync closes it."""
         with self._lock:
             segment.done = True
-            if segment.failed:
-                segment.file.close()
 
-    def _pack_table(self, seed: int, *, offset: int, flags: int) -> bytearray:
+    def _write(self, segment: SegmentFile, block: bytearray, *, records: int, callers: int) -> None:
+        """Append a block of so many records, of which `callers` are no channel tables. Raises JournalWriteError."""
+        segment.write(block)
+        self._written_bytes += len(block)
+        self._written(segment, block, records=records, callers=callers)
+
+    def _written(self, segment: SegmentFile, block: bytearray, *, records: int, callers: int) -> None:
+        """Take note of a written block, which is kept until it is durable."""
+        with self._lock:
+            segment.unsynced.append(WrittenBlock(block, self._next_ordinal, callers))
+            self._unsynced_bytes += len(block)
+        segment.has_records |= callers > 0
+        self._next_ordinal += records
+        self._written_records += callers
+
+    def _pack_table(self, seed: int, offset: int, flags: int, first_record: int) -> bytearray:
         """A block with the channel table alone."""
         payload = pack_channels(self._channels)
         return pack_block(
             seed=seed,
             flags=flags,
             offset=offset,
-            first_record=self._next_ordinal,
+            first_record=first_record,
             received_at_ns=np.array([self._clock_ns()], np.int64),
             lengths=np.array([len(payload)], np.uint32),
             channels=np.zeros(1, np.uint16),
@@ -322,7 +381,7 @@ class JournalWriter:
             payloads=[payload],
         )
 
-    def _write_block(self, segment: _Segment) -> None:
+    def _write_block(self, segment: SegmentFile) -> None:
         """Write what is buffered, or as much as goes into one block, and forget it."""
         count = len(self._payloads)
         lengths = np.fromiter(map(len, self._payloads), np.uint32, count)
@@ -343,29 +402,12 @@ class JournalWriter:
             kinds=kinds,
             payloads=self._payloads[:count],
         )
-        self._write(segment, block)
         tables = count - int(np.count_nonzero(kinds)) if self._buffered_tables else 0
-        segment.written_records += count - tables
-        self._written_records += count - tables
+        self._write(segment, block, records=count, callers=count - tables)
         self._buffered_tables -= tables
-        self._next_ordinal += count
+        self._measured = (0, 0)
         self._packets += _claimed_packets(block, kinds, lengths, ends)
         del self._times[:count], self._tags[:count], self._payloads[:count]
-
-    def _write(self, segment: _Segment, block: bytearray) -> None:
-        """Append a block. If that fails, cut off what was written of it, and raise JournalWriteError."""
-        try:
-            _write_all(segment.file, block)
-        except OSError as error:
-            try:
-                segment.file.truncate(segment.size)
-                segment.file.seek(segment.size)
-            except OSError:
-                segment.torn = True
-            reason = f"cannot write {len(block)} bytes at {segment.size}: {error.strerror}"
-            raise JournalWriteError(f"segment {segment.path}: {reason}") from error
-        segment.size += len(block)
-        self._written_bytes += len(block)
 
     def _sync_folders(self, folders: set[Path]) -> None:
         for folder in folders:
@@ -376,55 +418,25 @@ class JournalWriter:
                     self._changed_folders |= folders
                 raise JournalSyncError(f"folder {folder}: cannot sync: {error.strerror}") from error
 
-    def _sync_segment(self, segment: _Segment, done: bool, written_records: int) -> str:
-        """Sync one file, and close it if it is done. Returns what went wrong ("" if nothing did)."""
-        problem = ""
-        try:
-            sync_data(segment.file.fileno())
-        except OSError as error:
-            problem = f"segment {segment.path}: cannot sync: {error.strerror}"
+    def _sync_segment(self, segment: SegmentFile, done: bool, blocks: int) -> None:
+        """Sync one file with its first unsynced blocks, and close it if it is done. Raises JournalSyncError."""
+        if blocks:
+            try:
+                segment.sync()
+            except OSError as error:
+                with self._lock:
+                    self._failed = True
+                raise JournalSyncError(f"segment {segment.path}: cannot sync: {error.strerror}") from error
         with self._lock:
-            if problem:
-                segment.failed = True
-                self._failed.append(segment)
-            else:
-                self._durable_records += written_records - segment.synced_records
-                segment.synced_records = written_records
-            if problem or done:
+            durable = segment.unsynced[:blocks]
+            del segment.unsynced[:blocks]
+            self._unsynced_bytes -= sum(len(block.data) for block in durable)
+            self._durable_records += sum(block.records for block in durable)
+            if blocks:
+                self._rewrite_pause = self._rewrite_at = 0.0
+            if done:
                 self._unsynced.remove(segment)
-            if segment.done and (problem or done):
-                segment.file.close()
-        return problem
-
-
-def streams(layout: DataLayout) -> list[str]:
-    """The names of all streams that have a folder, oldest first. Raises JournalError if that cannot be read."""
-    return sorted(path.name for path in _list(layout.journal) if STREAM_PATTERN.fullmatch(path.name) and path.is_dir())
-
-
-def segments(layout: DataLayout, stream: str) -> list[int]:
-    """The numbers of a stream's segments, in order. Raises JournalError if its folder cannot be read."""
-    numbers = []
-    for path in _list(layout.stream(stream)):
-        with contextlib.suppress(ValueError):
-            numbers.append(parse_segment(path)[1])
-    return sorted(numbers)
-
-
-def is_alive(layout: DataLayout, stream: str) -> bool:
-    """Whether a process is writing the stream. A stream that has segments and is not alive will never grow again."""
-    path = layout.stream_lock(stream)
-    if not path.exists():
-        return False
-    lock = FileLock(path, thread_local=False)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    except OSError as error:
-        raise JournalError(f"stream {stream}: cannot lock {path}: {error.strerror}") from error
-    lock.release()
-    return False
+                segment.close()
 
 
 def _claimed_packets(
@@ -434,22 +446,3 @@ def _claimed_packets(
     payload = np.frombuffer(block, np.uint8, offset=payload_offset(len(kinds)))
     starts = (ends - lengths)[(kinds == _BINARY) & (lengths > 1)]
     return 256 * int(payload[starts].sum()) + int(payload[starts + 1].sum())
-
-
-def _list(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise JournalError(f"folder {folder}: cannot read: {error.strerror}") from error
-
-
-def _write_all(file: FileIO, data: bytes | bytearray) -> None:
-    """Write all of it, in as many pieces as the system takes it. Raises OSError."""
-    view = memoryview(data)
-    while view:
-        count = file.write(view)
-        if not count:
-            raise OSError(errno.EIO, "wrote nothing")
-        view = view[count:]

@@ -9,10 +9,16 @@ Invariants
    the segment's name. Old bytes of another file, or a block inside of a payload, are never taken for a block.
 4. A valid block is never changed. Only the bytes behind the last valid block may be cut off, and only by the process
    that writes.
-5. Ordinals of records count from 0 in a stream and go on from segment to segment without gaps.
+5. Ordinals of records count from 0 in a stream and go on from segment to segment without gaps. Where a segment begins
+   with an ordinal that earlier ones have passed, it repeats their blocks: the same records, byte for byte, seals and
+   opening tables among them. That happens after a failed sync, and each ordinal counts once (`storage.journal_folder`
+   has the rule).
 6. Each segment can be read alone: its first block holds the channel table, and so does its seal. A channel's number
-   means the same in the whole stream, so a table that is read late is valid for blocks before it.
+   means the same in the whole stream, so a table that is read late is valid for blocks before it. Where a segment
+   repeats, its first table has no ordinal of its own: the block is flagged `TABLE`, and is no part of the records.
 7. The seal is the last block. Behind it there is nothing.
+8. What is repeated comes from segments that were not wholly on disk when the repeating one was made. Each header says
+   how many there were, so that a reader knows when what is missing in a segment will not come again.
 
 Layout (little-endian; all sizes in bytes)
 ------------------------------------------
@@ -25,13 +31,14 @@ Segment header, 128:
     24   created_at    i64  nanoseconds since the epoch, wall clock
     32   first_record  u64  ordinal of the segment's first record
     40   name_size     u32
-    44   stream        84s  name_size bytes of ASCII, then zeros
+    44   stream        80s  name_size bytes of ASCII, then zeros
+    124  unsynced      u32  so many segments before this one may have records that were not yet on disk
 
 Block header, 40, then the columns, then the payloads:
 
     0    magic         8s   8B 'KLBLK' 0D 0A
     8    crc           u32  CRC-32 of the bytes from 12 to the block's end, begun from crc32("<stream>/<segment>")
-    12   flags         u32  1 sealed, 2 final (the stream ends here)
+    12   flags         u32  1 sealed, 2 final (the stream ends here), 4 table (its record has no ordinal)
     16   offset        u64  of this block in the file
     24   first_record  u64  ordinal of the block's first record
     32   records       u32  n
@@ -64,12 +71,14 @@ VERSION: Final = 1
 SEGMENT_MAGIC: Final = b"\x89KLJ\r\n\x1a\n"
 BLOCK_MAGIC: Final = b"\x8bKLBLK\r\n"
 ALIGNMENT: Final = 8
-SEGMENT_HEADER: Final = struct.Struct("<8sIIQqQI84s")
+SEGMENT_HEADER: Final = struct.Struct("<8sIIQqQI80sI")
 BLOCK_HEADER: Final = struct.Struct("<8sIIQQII")
 CRC_END: Final = 12  # where the bytes under the CRC begin, in both headers
 RECORD_COLUMNS_BYTES: Final = 8 + 4 + 2 + 1
 SEALED: Final = 1
 FINAL: Final = 2
+TABLE: Final = 4
+_NAME_BYTES: Final = 80
 
 
 class Kind(IntEnum):
@@ -139,6 +148,7 @@ class SegmentHeader:
     segment: int
     created_at_ns: int
     first_record: int
+    unsynced_segments: int = 0
 
 
 def padding(size: int) -> int:
@@ -165,9 +175,10 @@ def block_seed(stream: str, segment: int) -> int:
 def pack_segment_header(header: SegmentHeader) -> bytes:
     """The 128 bytes. Raises JournalError for a stream name that does not fit."""
     name = header.stream.encode("ascii", "strict")
-    if len(name) > 84:
-        raise JournalError(f"stream name {header.stream!r}: got {len(name)} bytes, expected at most 84")
-    fields = (VERSION, header.segment, header.created_at_ns, header.first_record, len(name), name)
+    if len(name) > _NAME_BYTES:
+        raise JournalError(f"stream name {header.stream!r}: got {len(name)} bytes, expected at most {_NAME_BYTES}")
+    numbers = (VERSION, header.segment, header.created_at_ns, header.first_record)
+    fields = (*numbers, len(name), name, header.unsynced_segments)
     crc = zlib.crc32(SEGMENT_HEADER.pack(SEGMENT_MAGIC, 0, *fields)[CRC_END:])
     return SEGMENT_HEADER.pack(SEGMENT_MAGIC, crc, *fields)
 
@@ -176,7 +187,8 @@ def unpack_segment_header(data: bytes) -> SegmentHeader:
     """The header of a segment's first 128 bytes. Raises JournalError saying what is wrong with them."""
     if len(data) < SEGMENT_HEADER.size:
         raise JournalError(f"segment header: got {len(data)} bytes, expected {SEGMENT_HEADER.size}")
-    magic, crc, version, segment, created_at_ns, first_record, name_size, name = SEGMENT_HEADER.unpack_from(data)
+    fields = SEGMENT_HEADER.unpack_from(data)
+    magic, crc, version, segment, created_at_ns, first_record, name_size, name, unsynced_segments = fields
     if magic != SEGMENT_MAGIC:
         raise JournalError(f"segment header: got magic {magic.hex()}, expected {SEGMENT_MAGIC.hex()}")
     actual = zlib.crc32(data[CRC_END : SEGMENT_HEADER.size])
@@ -184,7 +196,8 @@ def unpack_segment_header(data: bytes) -> SegmentHeader:
         raise JournalError(f"segment header: got bytes of CRC {actual:08x}, expected {crc:08x}")
     if version != VERSION:
         raise JournalVersionError(f"segment header: got version {version}, expected {VERSION}")
-    return SegmentHeader(name[:name_size].decode("ascii"), segment, created_at_ns, first_record)
+    stream = name[:name_size].decode("ascii")
+    return SegmentHeader(stream, segment, created_at_ns, first_record, unsynced_segments)
 
 
 def pack_block(
@@ -219,6 +232,12 @@ def pack_block(
     )
     struct.pack_into("<I", block, 8, zlib.crc32(memoryview(block)[CRC_END:], seed))
     return block
+
+
+def move_block(block: bytearray, *, seed: int, offset: int) -> None:
+    """Make a packed block, in place, one of another segment. A seal becomes a block like others."""
+    struct.pack_into("<IQ", block, CRC_END, 0, offset)
+    struct.pack_into("<I", block, 8, zlib.crc32(memoryview(block)[CRC_END:], seed))
 
 
 def pack_channels(channels: Sequence[Channel]) -> bytes:

@@ -8,6 +8,7 @@ It is left alone until a valid block follows (then it is damage, and skipped) or
 will not grow (`finish`).
 """
 
+import io
 import os
 import zlib
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.archive_format import read_archive
 from storage.errors import JournalError, JournalVersionError
 from storage.journal_format import (
     ALIGNMENT,
@@ -27,17 +29,19 @@ from storage.journal_format import (
     FINAL,
     SEALED,
     SEGMENT_HEADER,
+    TABLE,
     Block,
     Channel,
     Damage,
     Kind,
+    SegmentHeader,
     block_seed,
     block_size,
     payload_offset,
     unpack_channels,
     unpack_segment_header,
 )
-from storage.layout import parse_segment
+from storage.layout import archive_of, parse_segment
 
 _MAGIC_WORD = np.frombuffer(BLOCK_MAGIC, "<u8")[0]
 
@@ -45,22 +49,28 @@ _MAGIC_WORD = np.frombuffer(BLOCK_MAGIC, "<u8")[0]
 class SegmentReader:
     """The blocks of one segment, in order, each returned once. Use it as a context manager, or `close` it.
 
+    `header` is what the file begins with, None if that is damaged. `next_record` is the ordinal behind the last valid
+    block so far, the seal included; None before the first.
+
+    Where a segment is archived, its archive is read, and `path` is still the segment's. An archive gives all of the
+    segment's bytes or an error.
+
     A header that is damaged does not cost the blocks: the stream and number are then taken from the path, and the
-    header is reported as damage. Raises JournalError if the file cannot be opened, is shorter than a header, or is
-    neither named like a segment nor has a header; JournalVersionError if it is of another version.
+    header is reported as damage. Raises JournalError if the file cannot be opened, is shorter than a header, is neither
+    named like a segment nor has a header, or is an archive that is not whole; JournalVersionError if it is of another
+    version.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.sealed = False
         self.final = False
+        self.header: SegmentHeader | None = None
+        self.next_record: int | None = None
         self._damage: list[Damage] = []
         self._channels: dict[int, Channel] = {}
         self._table = MappingProxyType(self._channels)
-        try:
-            self._file = path.open("rb", buffering=0)
-        except OSError as error:
-            raise JournalError(f"segment {path}: cannot open: {error.strerror}") from error
+        self._file = _open(path)
         try:
             self.stream, self.number = self._identify()
         except BaseException:
@@ -87,7 +97,7 @@ class SegmentReader:
         return self._position
 
     def read(self) -> list[Block]:
-        """All whole blocks behind those already returned, without the seal.
+        """All whole blocks behind those already returned, without the seal and tables that are no records.
 
         Never raises for what the file contains; raises JournalError if the system cannot read it.
         """
@@ -107,6 +117,9 @@ class SegmentReader:
             at += block.size
             self.sealed = bool(flags & SEALED)
             self.final = bool(flags & FINAL)
+            if flags & TABLE:
+                continue
+            self.next_record = block.first_record + len(block)
             if not self.sealed:
                 blocks.append(block)
         self._position += at
@@ -125,7 +138,7 @@ class SegmentReader:
         """The stream and number that the header, or else the path, gives."""
         head = self._pread(0, SEGMENT_HEADER.size)
         try:
-            header = unpack_segment_header(head.tobytes())
+            header = self.header = unpack_segment_header(head.tobytes())
         except JournalVersionError as error:
             raise JournalVersionError(f"segment {self.path}: {error}") from None
         except JournalError as error:
@@ -141,7 +154,7 @@ class SegmentReader:
 
     def _read_from(self, position: int) -> NDArray[np.uint8]:
         try:
-            size = os.fstat(self._file.fileno()).st_size
+            size = self._file.seek(0, os.SEEK_END)
         except OSError as error:
             raise JournalError(f"segment {self.path}: cannot read: {error.strerror}") from error
         return self._pread(position, max(size - position, 0))
@@ -220,3 +233,15 @@ class SegmentReader:
         """Take in the block's channel tables. Blocks returned before see the channels too."""
         for _position, payload in block.payloads(Kind.CHANNELS):
             self._channels.update(unpack_channels(payload))
+
+
+def _open(path: Path) -> io.FileIO | io.BytesIO:
+    """The segment's file, or what its archive holds."""
+    try:
+        return io.FileIO(path)
+    except OSError as error:
+        archive = archive_of(path)
+        # A segment is removed only after its archive has its name.
+        if isinstance(error, FileNotFoundError) and archive.exists():
+            return io.BytesIO(read_archive(archive))
+        raise JournalError(f"segment {path}: cannot open: {error.strerror}") from error

@@ -3,7 +3,11 @@
     <root>/
       kitelake.lock                       held by the service that captures into this folder
       writer.lock                         held by the one process that commits to the tables
+      archive.lock                        held by the process that compresses segments
+      seal.lock                           held by the process that takes files out of the tables
       journal/<stream>/<segment>.journal  raw frames, in the order in which they came
+      journal/<stream>/<segment>.journal.zst         the same, compressed
+      journal/<stream>/<segment>.journal.unverified  why the tables do not have what the segment holds
       journal/<stream>/stream.lock        held by the process that writes the stream
       staging/                            files being written; on the same file system as the tables
       <table>/_delta_log/…                a Delta table's log
@@ -24,6 +28,8 @@ from urllib.parse import quote
 
 SEGMENT_DIGITS: Final = 10
 SEGMENT_SUFFIX: Final = ".journal"
+ARCHIVE_SUFFIX: Final = ".zst"
+_FILE_OF_SEGMENT: Final = re.compile(rf"(.+)-([0-9]{{{SEGMENT_DIGITS},}})(?:-r[0-9a-f]+)?\.parquet")
 STREAM_PATTERN: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,79}")
 
 
@@ -42,6 +48,21 @@ class DataLayout:
     def writer_lock(self) -> Path:
         """Held while a process commits journal segments to the tables."""
         return self.root / "writer.lock"
+
+    @property
+    def archive_lock(self) -> Path:
+        """Held while a process compresses journal segments."""
+        return self.root / "archive.lock"
+
+    @property
+    def seal_lock(self) -> Path:
+        """Held while a process removes files from the tables, or swaps them for others: one at a time."""
+        return self.root / "seal.lock"
+
+    @property
+    def reserve(self) -> Path:
+        """Room on the disk that is kept for the journal."""
+        return self.root / "reserve"
 
     @property
     def journal(self) -> Path:
@@ -68,6 +89,15 @@ class DataLayout:
     def segment(self, stream: str, number: int) -> Path:
         return self.stream(stream) / segment_name(number)
 
+    def archive(self, stream: str, number: int) -> Path:
+        """The same segment, compressed."""
+        return archive_of(self.segment(stream, number))
+
+    def unverified(self, stream: str, number: int) -> Path:
+        """Says why a segment is kept: its rows are committed, and the tables do not have them all."""
+        path = self.segment(stream, number)
+        return path.with_name(path.name + ".unverified")
+
 
 def segment_name(number: int) -> str:
     """`7` -> `0000000007.journal`."""
@@ -76,11 +106,17 @@ def segment_name(number: int) -> str:
     return f"{number:0{SEGMENT_DIGITS}d}{SEGMENT_SUFFIX}"
 
 
+def archive_of(segment: Path) -> Path:
+    """`…/0000000007.journal` -> `…/0000000007.journal.zst`."""
+    return segment.with_name(segment.name + ARCHIVE_SUFFIX)
+
+
 def parse_segment(path: Path) -> tuple[str, int]:
-    """The stream and number of `…/<stream>/<number>.journal`. Raises ValueError for any other name."""
-    stem, stream = path.name.removesuffix(SEGMENT_SUFFIX), path.parent.name
+    """The stream and number of `…/<stream>/<number>.journal`, or of its archive. Raises ValueError for other names."""
+    name, stream = path.name.removesuffix(ARCHIVE_SUFFIX), path.parent.name
+    stem = name.removesuffix(SEGMENT_SUFFIX)
     is_number = stem.isascii() and stem.isdigit() and len(stem) >= SEGMENT_DIGITS
-    if not is_number or not path.name.endswith(SEGMENT_SUFFIX) or STREAM_PATTERN.fullmatch(stream) is None:
+    if not is_number or stem == name or STREAM_PATTERN.fullmatch(stream) is None:
         raise ValueError(f"{str(path)!r} is not a segment: expected <stream>/<ten digits>{SEGMENT_SUFFIX}")
     return stream, int(stem)
 
@@ -106,3 +142,14 @@ def table_file(values: Mapping[str, str], stem: str) -> str:
 def segment_stem(stream: str, number: int) -> str:
     """The stem of the files that come from one segment: `<stream>-<number>`."""
     return f"{stream}-{number:0{SEGMENT_DIGITS}d}"
+
+
+def replayed_stem(stream: str, number: int, replay: str) -> str:
+    """The stem of files that a replay made of one segment: `<stream>-<number>-r<replay>`, `replay` in hex digits."""
+    return f"{segment_stem(stream, number)}-r{replay}"
+
+
+def parse_file(relative: str) -> tuple[str, int] | None:
+    """The stream and segment that all rows of a table's file come from; None if its name does not say so."""
+    found = _FILE_OF_SEGMENT.fullmatch(relative.rpartition("/")[2])
+    return None if found is None else (found[1], int(found[2]))

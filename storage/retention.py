@@ -1,24 +1,41 @@
-"""What may go from the journal: segments whose rows are in the tables, once they are old enough.
+"""What may go: segments of the journal whose rows are in the tables, and days of the tables themselves.
 
-Kept for good are segments with damage, because their bytes are in no table; somebody has to look at them. A stream's
-segments go oldest first, so what is left of a stream is always its end.
+Segments go once they are committed and old enough, in whichever form they are there, or when their day has gone from
+the tables. Until then those with damage are kept, because their bytes are in no table and somebody has to look at
+them; and those that did not verify (`storage.archive`), because the tables do not have all their rows. A stream's
+segments go oldest first, so what is left of a stream is mostly its end.
+
+Days go from the tables only when asked for, by age or until the rest fits. A commit takes their files out of a table;
+the files stay for a while, for readers of older versions.
 """
 
 import contextlib
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
-from storage.errors import JournalError, TableMissingError
+from filelock import FileLock, Timeout
+
+from storage.archive import first_day, ist_day
+from storage.errors import DataFolderError, JournalError, TableMissingError
+from storage.files import DataFile
 from storage.journal import is_alive, segments, streams
 from storage.layout import DataLayout
-from storage.schema import QUARANTINE, TICKS
+from storage.places import damage_rows, present
+from storage.schema import INSTRUMENTS, QUARANTINE, TABLES, TICKS
 from storage.table import LakeTable
 
+LOCK_SECONDS: Final = 60.0
+_DAY: Final = datetime.timedelta(days=1)
 
-def remove_committed(layout: DataLayout, *, keep_hours: float, now: float) -> list[Path]:
-    """Remove segments that are committed and were last written more than `keep_hours` before `now` (epoch seconds).
 
-    Folders of dead streams go with their last segment. The last segment of a live stream stays. Returns the segments
-    removed. May run beside the writer. Raises JournalError if the system refuses; TableError if a table cannot be read.
+def remove_committed(layout: DataLayout, *, keep: datetime.timedelta, now: float) -> list[Path]:
+    """Remove segments that are committed and were last written more than `keep` before `now` (epoch seconds).
+
+    Segments last written on a day before the first that the tables have go too, whatever their age. Folders of dead
+    streams go with their last segment. The last segment of a live stream stays. Returns the files removed. May run
+    beside the writer. Raises JournalError if the system refuses; TableError if a table cannot be read.
     """
     try:
         ticks, quarantine = (LakeTable(layout.table(spec.name), spec).open() for spec in (TICKS, QUARANTINE))
@@ -26,25 +43,105 @@ def remove_committed(layout: DataLayout, *, keep_hours: float, now: float) -> li
         return []
     # What is committed first: damage in a segment is in `quarantine` before its rows are in `ticks`.
     committed = {stream: ticks.transaction(stream) for stream in streams(layout)}
-    damaged = quarantine.read(columns=["stream", "segment", "record"]).to_pylist()
-    kept = {(row["stream"], row["segment"]) for row in damaged if row["record"] is None}
+    damaged = damage_rows(quarantine)
+    first = first_day(layout)
     removed: list[Path] = []
     try:
         for stream, done in committed.items():
-            numbers = segments(layout, stream)
+            numbers = present(layout, stream)
             alive = is_alive(layout, stream)
             for number in numbers[: -1 if alive else None]:
-                path = layout.segment(stream, number)
-                if done is None or number > done or path.stat().st_mtime > now - keep_hours * 3600:
+                if done is None or number > done:
                     break
-                if (stream, number) not in kept:
+                forms = (layout.segment(stream, number), layout.archive(stream, number))
+                there = [path for path in forms if path.exists()]
+                written = max((path.stat().st_mtime for path in there), default=now)
+                note = layout.unverified(stream, number)
+                if first is None or ist_day(written) >= first:
+                    if written > now - keep.total_seconds():
+                        break
+                    if (stream, number) in damaged or note.exists():
+                        continue
+                for path in there:
                     path.unlink()
-                    removed.append(path)
+                removed += there
+                note.unlink(missing_ok=True)
             if not alive and numbers and not segments(layout, stream):
                 _remove_folder(layout.stream(stream))
     except OSError as error:
         raise JournalError(f"journal {layout.journal}: cannot remove old segments: {error}") from error
     return removed
+
+
+def remove_days(
+    layout: DataLayout, *, keep_days: int | None, most_bytes: int | None, today: datetime.date
+) -> list[datetime.date]:
+    """Take whole IST days out of all tables, oldest first, in one commit a table. Returns the days.
+
+    Days more than `keep_days` before `today` go; then more, until what the tables name is at most `most_bytes`; None
+    is no limit. Today and yesterday stay. Instrument lists go that were in force on none of the days left. Raises
+    TableError if a table cannot be read or committed to, DataFolderError if another process swaps files for too long.
+    """
+    if keep_days is None and most_bytes is None:
+        return []
+    with hold_tables(layout):
+        tables: dict[str, LakeTable] = {}
+        for name, spec in TABLES.items():
+            with contextlib.suppress(TableMissingError):
+                tables[name] = LakeTable(layout.table(name), spec).open()
+        files = {name: table.snapshot().entries for name, table in tables.items()}
+        days = sorted({_day(file) for name, found in files.items() if name != INSTRUMENTS.name for file in found})
+        may_go = [day for day in days if day < today - _DAY]
+        going = [day for day in may_go if keep_days is not None and day < today - keep_days * _DAY]
+        while most_bytes is not None and len(going) < len(may_go) and _bytes(_left(files, going, today)) > most_bytes:
+            going = may_go[: len(going) + 1]
+        left = _left(files, going, today)
+        for name, table in tables.items():
+            stay = {file.relative for file in left[name]}
+            table.commit([], remove=[file for file in files[name] if file.relative not in stay])
+    return going
+
+
+@contextlib.contextmanager
+def hold_tables(layout: DataLayout) -> Iterator[None]:
+    """Be the only process that takes files out of the tables. The writer, which only adds some, goes on meanwhile.
+
+    Raises DataFolderError if another process holds them for more than LOCK_SECONDS.
+    """
+    lock = FileLock(layout.seal_lock, thread_local=False)
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise DataFolderError(
+            f"{layout.seal_lock}: another process swaps files of the tables for more than {LOCK_SECONDS:.0f} s"
+        ) from None
+    except OSError as error:
+        raise DataFolderError(f"{layout.seal_lock}: cannot lock: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _left(
+    files: Mapping[str, Sequence[DataFile]], going: Sequence[datetime.date], today: datetime.date
+) -> dict[str, list[DataFile]]:
+    """The files of each table without those days, and without the lists that are then in force on no day."""
+    gone = set(going)
+    left = {name: [file for file in found if _day(file) not in gone] for name, found in files.items()}
+    lists = files.get(INSTRUMENTS.name, ())
+    first = min((_day(file) for name in left if name != INSTRUMENTS.name for file in left[name]), default=today)
+    first = min(first, today - _DAY)
+    in_force = max((_day(file) for file in lists if _day(file) <= first), default=datetime.date.min)
+    return left | {INSTRUMENTS.name: [file for file in lists if _day(file) >= in_force]}
+
+
+def _bytes(files: Mapping[str, Sequence[DataFile]]) -> int:
+    return sum(file.size for found in files.values() for file in found)
+
+
+def _day(file: DataFile) -> datetime.date:
+    return datetime.date.fromisoformat(file.values["date"])
 
 
 def _remove_folder(folder: Path) -> None:

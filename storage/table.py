@@ -8,8 +8,9 @@ Invariants
 3. A snapshot is one version, whatever is committed meanwhile. Its files stay on disk: nothing here unlinks any.
 4. A commit that returned is on disk: the log does not sync itself, so it is done here.
 
-For ticks, two transactions say how far a stream is in the table: application `<stream>` has the last segment,
-`<stream>/seq` the `seq` that comes next. Other tables have the first only.
+For ticks, three transactions say how far a stream is in the table: application `<stream>` has the last segment,
+`<stream>/seq` the `seq` that comes next, `<stream>/record` the ordinal of the journal's record that comes next. Other
+tables have the first and the last. Tables from before records could be repeated have no `<stream>/record`.
 
 Paths: the log has them percent-encoded and relative to the table; here they are decoded. A folder whose own path has
 what looks like an encoded character (`%20`) cannot be used with Delta, and is refused.
@@ -36,7 +37,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
-from storage.errors import TableError, TableMissingError
+from storage.errors import TableChangedError, TableError, TableMissingError
 from storage.files import DataFile, sync_file, sync_folder
 from storage.schema import Table
 
@@ -47,10 +48,12 @@ _ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 
 @dataclass(frozen=True)
 class Watermark:
-    """How far a stream is in the ticks: segments up to `segment`, rows below `next_seq`."""
+    """How far a stream is in the ticks: segments up to `segment`, rows and records below the other two."""
 
     segment: int
     next_seq: int
+    next_record: int | None = None
+    """None if the table does not say."""
 
 
 class Snapshot:
@@ -88,7 +91,7 @@ class Snapshot:
         segment = self.transaction(stream)
         if segment is None:
             return None
-        return Watermark(segment, self.transaction(f"{stream}/seq") or 0)
+        return Watermark(segment, self.transaction(f"{stream}/seq") or 0, self.transaction(f"{stream}/record"))
 
 
 class LakeTable:
@@ -126,8 +129,8 @@ class LakeTable:
     ) -> bool:
         """Add and remove files in one version, together with the transactions.
 
-        False if every transaction is covered already: then nothing is done. Raises TableError if it cannot be
-        committed; the table is then as it was.
+        False if every transaction is covered already: then nothing is done. Raises TableChangedError if a file of
+        `remove` is not in the table, TableError if it cannot be committed; the table is then as it was.
         """
         wanted = dict(transactions or {})
         actions: list[AddAction | RemoveAction] = [_add(file) for file in files]
@@ -139,6 +142,7 @@ class LakeTable:
                     return False
                 if not actions and not wanted:
                     return False
+                self._check_there(remove)  # the log itself does not mind
                 before = delta.version()
                 try:
                     self._commit(delta, actions, wanted)
@@ -280,6 +284,16 @@ class LakeTable:
             return False
         there = {application: _transaction(delta, application) for application in transactions}
         return all((at := there[name]) is not None and at >= version for name, version in transactions.items())
+
+    def _check_there(self, files: Sequence[DataFile]) -> None:
+        if not files:
+            return
+        there = {entry.relative for entry in self.snapshot().entries}
+        gone = sorted(file.relative for file in files if file.relative not in there)
+        if gone:
+            raise TableChangedError(
+                f"table {self.path}: {len(gone)} of {len(files)} files to remove are not in it any more, as {gone[0]}"
+            )
 
     def _sync_log(self, before: int, now: int) -> None:
         try:

@@ -6,7 +6,9 @@ commit says that the segment is done. Each commit carries the transaction (strea
 the next writer does the same segment again: tables that have it are skipped, files that were written and not committed
 are replaced by equal ones. Whatever died in between, each row is in the tables once.
 
-A segment is complete when it is sealed, when a later one exists, or when nobody holds its stream's lock any more.
+A segment is complete when it is sealed, when a later one exists, or when nobody holds its stream's lock any more. Of
+its records those count that `storage.journal_folder` says, so that what a later segment repeats is not there twice. A
+complete segment waits as long as what is missing in it may be repeated.
 
 What cannot be decoded does not stop what comes after, and does not vanish: damage of the journal becomes rows of
 `quarantine`; a segment on which the decoder fails several times goes there as a whole. The bytes stay in the segment,
@@ -27,14 +29,15 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
 from storage.decoded import Decoder, Part
 from storage.encode import canonical_rows, write_file
 from storage.errors import DataFolderError, JournalError, RowsError, TableError
 from storage.files import DataFile
-from storage.journal import Block, Damage, Kind, SegmentReader, is_alive, segments, streams
-from storage.layout import DataLayout, segment_stem
+from storage.journal import Block, Damage, Kind, RecordReader, is_alive, segments, streams
+from storage.layout import DataLayout, archive_of, segment_stem
 from storage.quarantine import damage_parts
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
 from storage.symbols import SymbolBook
@@ -66,7 +69,8 @@ class _Loaded:
 
     stream: str
     number: int
-    reader: SegmentReader | None = None
+    next_record: int | None
+    reader: RecordReader | None = None
     blocks: list[Block] = field(default_factory=list)
     damage: list[tuple[int, Damage]] = field(default_factory=list)
     complete: bool = False
@@ -191,6 +195,8 @@ class SegmentWriter:
             self._forget_loaded()
             if not self._give_up(stream, loaded.number):
                 return False
+            if isinstance(error, JournalError):
+                loaded.next_record = mark.next_record  # it was not read to its end
             parts = self._whole_damage(loaded, error)
         self._after_step("decoded")
         self._commit(loaded, parts, mark)
@@ -200,8 +206,10 @@ class SegmentWriter:
 
     def _mark(self, stream: str) -> Watermark:
         ticks = self._tables[TICKS.name]
-        segment, next_seq = ticks.transaction(stream), ticks.transaction(f"{stream}/seq")
-        return Watermark(-1 if segment is None else segment, next_seq or 0)
+        segment = ticks.transaction(stream)
+        if segment is None:
+            return Watermark(-1, 0, 0)
+        return Watermark(segment, ticks.transaction(f"{stream}/seq") or 0, ticks.transaction(f"{stream}/record"))
 
     def _next(self, stream: str, mark: Watermark) -> _Loaded | None:
         """The first segment that is not committed, if there is one that is this writer's to commit."""
@@ -223,7 +231,7 @@ class SegmentWriter:
         loaded = self._loaded
         if loaded is None or (loaded.stream, loaded.number) != (stream, todo[0]):
             self._forget_loaded()
-            loaded = self._loaded = _Loaded(stream, todo[0])
+            loaded = self._loaded = _Loaded(stream, todo[0], mark.next_record)
             if todo[0] > mark.segment + 1:
                 first, last = mark.segment + 1, todo[0] - 1
                 loaded.damage.append((first, Damage(0, 0, f"segments {first} to {last} are not in the journal")))
@@ -231,11 +239,12 @@ class SegmentWriter:
         return loaded
 
     def _read(self, loaded: _Loaded) -> bool:
-        """Read what there is of the segment; whether that is all there will be. Raises JournalError."""
+        """Read what counts of the segment; whether that is all there will be. Raises JournalError."""
         if loaded.reader is None:
-            loaded.reader = SegmentReader(self._layout.segment(loaded.stream, loaded.number))
+            loaded.reader = RecordReader(self._layout, loaded.stream, loaded.number, loaded.next_record)
         loaded.blocks += loaded.reader.read()
-        if not loaded.complete and not loaded.reader.sealed:
+        loaded.next_record = loaded.reader.next_record
+        if loaded.reader.waiting or not (loaded.complete or loaded.reader.sealed):
             return False
         loaded.damage += [(loaded.number, damage) for damage in loaded.reader.finish()]
         return True
@@ -277,8 +286,9 @@ class SegmentWriter:
 
     def _stat(self, loaded: _Loaded) -> os.stat_result:
         """Raises JournalError, which ends this run, if the segment has gone meanwhile."""
+        path = self._layout.segment(loaded.stream, loaded.number)
         try:
-            return self._layout.segment(loaded.stream, loaded.number).stat()
+            return (path if path.exists() else archive_of(path)).stat()
         except OSError as error:
             raise JournalError(f"segment {loaded.stream}/{loaded.number}: cannot look at it: {error}") from error
 
@@ -290,10 +300,14 @@ class SegmentWriter:
             table = self._tables[spec.name]
             rows = parts.get(spec.name, [])
             transactions = {stream: number}
+            if loaded.next_record is not None:
+                transactions[f"{stream}/record"] = loaded.next_record
             if spec is TICKS:
                 transactions[f"{stream}/seq"] = mark.next_seq + _count(rows)
             elif not rows or _covers(table.transaction(stream), number):
                 continue
+            else:
+                rows = _from_record(rows, table.transaction(f"{stream}/record"))
             if spec.unique is not None:
                 rows = self._once(spec, spec.unique, rows)
             written = [self._write(spec, part, loaded) for part in rows]
@@ -369,6 +383,18 @@ def _merged(spec: Table, parts: Sequence[Part]) -> list[Part]:
 def _joined(spec: Table, tables: Sequence[pa.Table]) -> pa.Table:
     """One table. Several may differ in which strings are dictionary-encoded, so those are made plain."""
     return tables[0] if len(tables) == 1 else pa.concat_tables([table.cast(spec.file_schema) for table in tables])
+
+
+def _from_record(parts: Sequence[Part], record: int | None) -> list[Part]:
+    """The rows without those of records before `record`.
+
+    There are some if a writer died between the commits of a segment of which less can be read today: this table then
+    has what the ticks get from a later segment.
+    """
+    if record is None:
+        return list(parts)
+    kept = [(part, pc.greater_equal(part.rows.column("record"), record).fill_null(True)) for part in parts]
+    return [Part(part.values, part.rows.filter(mask)) for part, mask in kept if pc.any(mask).as_py()]
 
 
 def _covers(done: int | None, number: int) -> bool:

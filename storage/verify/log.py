@@ -1,0 +1,258 @@
+"""A table's Delta log, read by our own code and compared with what the library makes of it.
+
+The log has no checksums. But what we write into it is redundant, so that a changed byte contradicts something:
+
+- Every version is there, from the first to the newest or from a checkpoint on; every line is an action that we write.
+- An added file is new; its folder says the same as its partition values. A removed file was there.
+- Files of a segment come with the transaction of that segment. Segments ascend, and those of ticks without gaps; the
+  next `seq` grows by as many rows as were added.
+- A checkpoint holds what the versions before it say, and the library sees the same files and transactions as we do.
+
+Sizes, row counts and bounds are compared with the files themselves, elsewhere.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.layout import parse_file, partition_folder
+from storage.schema import TICKS, Table
+from storage.table import LakeTable, Snapshot
+
+_VERSION: Final = re.compile(r"(\d{20})\.json")
+_CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint\.parquet")
+_KEYS: Final = {
+    "add": {"path", "partitionValues", "size", "modificationTime", "dataChange", "stats"},
+    "remove": {"path", "dataChange", "deletionTimestamp"},
+    "txn": {"appId", "version"},
+    "commitInfo": {"timestamp"},
+    "metaData": {"id", "format", "schemaString", "partitionColumns", "configuration"},
+    "protocol": {"minReaderVersion", "minWriterVersion"},
+}
+"""The actions that we write, and the fields that each must have."""
+_EMPTY: Final = {"tags", "baseRowId", "defaultRowCommitVersion", "clusteringProvider", "deletionVector", "lastUpdated"}
+"""Fields that no action of ours gives a value to."""
+_ALSO: Final = {
+    "add": _EMPTY,
+    "remove": _EMPTY | {"extendedFileMetadata", "partitionValues", "size", "stats"},
+    "txn": _EMPTY,
+    "commitInfo": {"operation", "operationParameters", "engineInfo", "clientVersion", "operationMetrics", "readVersion",
+                   "isBlindAppend", "inCommitTimestamp", "userId", "userName", "txnId", "isolationLevel"},
+    "metaData": {"name", "description", "createdTime"},
+    "protocol": {"readerFeatures", "writerFeatures"},
+}  # fmt: skip
+_STATS: Final = {"numRecords", "minValues", "maxValues", "nullCount"}
+
+
+@dataclass(frozen=True)
+class LoggedFile:
+    """A file as the log has it. `stats` is the parsed statistics."""
+
+    relative: str
+    size: int
+    values: dict[str, str]
+    stats: dict[str, Any]
+
+    @property
+    def rows(self) -> int:
+        return int(self.stats["numRecords"])
+
+
+@dataclass
+class LogState:
+    """A table as its log describes it at one version.
+
+    `skipped` are segments (stream, first, last) that no version of ticks names: the writer did not find them.
+    """
+
+    files: dict[str, LoggedFile] = field(default_factory=dict)
+    transactions: dict[str, int] = field(default_factory=dict)
+    skipped: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def streams(self) -> list[str]:
+        """The streams of which ticks are committed."""
+        return sorted(name for name in self.transactions if f"{name}/seq" in self.transactions)
+
+
+class _BadLogError(Exception):
+    """What is wrong with an action."""
+
+
+def newest_version(table: LakeTable) -> int | None:
+    """The newest version that the log has; None if there is no table. Raises OSError."""
+    folder = table.path / "_delta_log"
+    return max(_versions(folder, _VERSION), default=None) if folder.is_dir() else None
+
+
+def read_log(table: LakeTable, version: int) -> tuple[LogState, list[str], bool]:
+    """The table's state at a version, what is wrong with its log in words, and whether all checkpoints are good.
+
+    A library that is given a damaged checkpoint may stop working in the whole process: this must be asked first. With
+    something wrong the state is only what could be read. Raises OSError, and nothing for what the log contains.
+    """
+    folder = table.path / "_delta_log"
+    state = LogState()
+    versions, checkpoints = _versions(folder, _VERSION), _versions(folder, _CHECKPOINT)
+    first = min(versions)
+    problems: list[str] = []
+    bad: list[str] = []
+    if first > 0:
+        base = min((at for at in checkpoints if at >= first - 1), default=None)
+        if base is None:
+            return state, [f"got versions from {first} on and no checkpoint before, expected version 0"], False
+        first = base + 1
+        bad += _take_checkpoint(table.spec, checkpoints[base], state)
+    for at in range(first, version + 1):
+        if at not in versions:
+            problems.append(f"version {at} is not there")
+            continue
+        problems += [f"version {at}: {text}" for text in _apply(table.spec, versions[at], state)]
+        if at in checkpoints:
+            there = LogState()
+            bad += _take_checkpoint(table.spec, checkpoints[at], there)
+            if (there.files, there.transactions) != (state.files, state.transactions):
+                bad.append(f"checkpoint {at}: got other files or transactions than the versions before it")
+    problems += _hint(folder / "_last_checkpoint", checkpoints)
+    return state, bad + problems, not bad
+
+
+def compare_with_library(state: LogState, snapshot: Snapshot) -> list[str]:
+    """What the library takes from the log otherwise than we do. Raises whatever it raises."""
+    return list(_compare(state, snapshot))
+
+
+def _versions(folder: Path, name: re.Pattern[str]) -> dict[int, Path]:
+    return {int(match[1]): path for path in folder.iterdir() if (match := name.fullmatch(path.name))}
+
+
+def _apply(spec: Table, path: Path, state: LogState) -> Iterator[str]:
+    """Take in one version. What cannot be taken in is said and left out."""
+    try:
+        actions = [_action(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, _BadLogError) as error:
+        yield f"cannot read it: {error}"
+        return
+    before = dict(state.transactions)
+    added: list[LoggedFile] = []
+    removes = False
+    # Removals first: Delta gives the actions of a version no order.
+    for name, values in sorted(actions, key=lambda action: action[0] != "remove"):
+        try:
+            if name == "remove":
+                removes = True
+                if state.files.pop(unquote(values["path"]), None) is None:
+                    raise _BadLogError(f"removes {unquote(values['path'])}, which the table does not have")
+            elif name == "add":
+                file = _file(spec, values)
+                if file.relative in state.files:
+                    raise _BadLogError(f"adds {file.relative}, which the table has")
+                state.files[file.relative] = file
+                added.append(file)
+            elif name == "txn":
+                yield from _take_transaction(spec, values, state)
+            elif name in ("metaData", "protocol") and int(path.stem) > 0:
+                raise _BadLogError(f"has {name}, expected in version 0 only")
+        except _BadLogError as error:
+            yield str(error)
+    new = {app: state.transactions[app] for app, _ in state.transactions.items() - before.items()}
+    if added and not new and not removes and "stream" in spec.schema.names:
+        yield "adds files without the transaction of their segment"
+    for file in added if new else ():
+        segment = parse_file(file.relative)
+        if segment is not None and new.get(segment[0]) != segment[1]:
+            yield f"adds {file.relative} with the transaction {new.get(segment[0])} of its stream"
+    grown = sum(new[app] - before.get(app, 0) for app in new if app.endswith("/seq"))
+    rows = sum(file.rows for file in added)
+    if spec.name == TICKS.name and new and grown != rows:
+        yield f"adds {rows} rows, and the next seq grows by {grown}"
+
+
+def _action(line: str) -> tuple[str, dict[str, Any]]:
+    action = json.loads(line)
+    if not isinstance(action, dict) or len(action) != 1:
+        raise _BadLogError("got a line that is no action")
+    ((name, values),) = action.items()
+    if name not in _KEYS or not isinstance(values, dict):
+        raise _BadLogError("got an action of an unknown name")
+    unknown = values.keys() - _KEYS[name] - _ALSO[name]
+    missing = _KEYS[name] - values.keys()
+    if unknown or missing:
+        raise _BadLogError(f"{name}: got {len(unknown)} unknown fields, and {sorted(missing)} are missing")
+    if name != "commitInfo" and any(values.get(key) is not None for key in _EMPTY):
+        raise _BadLogError(f"{name}: got values in fields that we leave empty")
+    return name, values
+
+
+def _file(spec: Table, values: dict[str, Any]) -> LoggedFile:
+    try:
+        partition = dict(values["partitionValues"])
+        file = LoggedFile(unquote(values["path"]), int(values["size"]), partition, json.loads(values["stats"]))
+        complete = file.stats.keys() == _STATS and isinstance(file.stats["numRecords"], int)
+    except (ValueError, TypeError, AttributeError):
+        complete = False
+    if not complete:
+        raise _BadLogError("adds a file whose size or statistics cannot be read")
+    ordered = {name: partition.get(name) for name in spec.partition_by}
+    if partition.keys() != ordered.keys() or None in ordered.values():
+        raise _BadLogError(f"adds {file.relative} with other partition columns")
+    if unquote(partition_folder(ordered)) != file.relative.rpartition("/")[0]:  # type: ignore[arg-type]
+        raise _BadLogError(f"adds {file.relative} as of the partition {ordered}")
+    return file
+
+
+def _take_transaction(spec: Table, values: dict[str, Any], state: LogState) -> Iterator[str]:
+    app, version = values["appId"], values["version"]
+    if not isinstance(app, str) or not isinstance(version, int):
+        raise _BadLogError("txn: got something else than a name and a number")
+    before = state.transactions.get(app, -1)
+    counts = "/" in app  # stream names have none; such a count stays where a segment brought nothing
+    if version < before or (version == before and not counts):
+        yield f"transaction {app}: got {version} after {before}"
+    if spec.name == TICKS.name and not counts and version > before + 1:
+        state.skipped.append((app, before + 1, version - 1))
+    state.transactions[app] = version
+
+
+def _take_checkpoint(spec: Table, path: Path, state: LogState) -> list[str]:
+    try:
+        rows = pq.read_table(path, page_checksum_verification=True).to_pylist()
+        for row in rows:
+            if row["add"] is not None:
+                file = _file(spec, row["add"])
+                state.files[file.relative] = file
+            if row["txn"] is not None:
+                state.transactions[row["txn"]["appId"]] = row["txn"]["version"]
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, _BadLogError) as error:
+        return [f"{path.name}: cannot read it: {str(error).partition(chr(10))[0]}"]
+    return []
+
+
+def _hint(path: Path, checkpoints: dict[int, Path]) -> list[str]:
+    """`_last_checkpoint` says where a reader may begin. A reader that finds nonsense there begins elsewhere."""
+    if not path.exists():
+        return []
+    try:
+        version = json.loads(path.read_bytes())["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        version = None
+    return [] if version in checkpoints else ["_last_checkpoint: names no checkpoint that is there"]
+
+
+def _compare(state: LogState, snapshot: Snapshot) -> Iterator[str]:
+    seen = {e.relative: (e.size, e.rows, dict(e.values)) for e in snapshot.entries}
+    ours = {f.relative: (f.size, f.rows, f.values) for f in state.files.values()}
+    for relative in sorted(seen.keys() ^ ours.keys()):
+        yield f"{relative}: the library {'has' if relative in seen else 'does not have'} it, against the versions"
+    for relative in sorted(seen.keys() & ours.keys()):
+        if seen[relative] != ours[relative]:
+            yield f"{relative}: the library has {seen[relative]}, the versions say {ours[relative]}"
+    for app, version in state.transactions.items():
+        if (got := snapshot.transaction(app)) != version:
+            yield f"transaction {app}: the library has {got}, the versions say {version}"

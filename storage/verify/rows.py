@@ -1,0 +1,147 @@
+"""The rows of a table, against those that a decoder makes of a segment."""
+
+import contextlib
+import datetime
+import itertools
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from storage.decoded import Part
+from storage.schema import Table
+from storage.verify.files import open_parquet
+from storage.verify.log import LoggedFile, LogState
+
+_NOT_COMPARED = ("symbol", "seq")  # symbol depends on the instrument list that there was; seq is compared first
+
+Groups = list[tuple[pq.ParquetFile, list[int]]]
+"""Row groups of open files."""
+
+
+class Stored:
+    """The rows of one table at one version. Files in `damaged` are not read, and what they hold is not compared."""
+
+    def __init__(self, spec: Table, folder: Path, state: LogState, damaged: set[str]) -> None:
+        self.spec = spec
+        self._folder = folder
+        self._damaged = damaged
+        self._partitions: dict[tuple[str, ...], list[LoggedFile]] = {}
+        for file in state.files.values():
+            self._partitions.setdefault(tuple(file.values[name] for name in spec.partition_by), []).append(file)
+        self._day: tuple[datetime.date, pa.Table] | None = None
+
+    def tick_difference(self, stream: str, part: Part, first_seq: int) -> tuple[str, int] | None:
+        """What differs between the part's rows, whose `seq` count from `first_seq`, and those stored; how many rows."""
+        rows = part.rows.sort_by("seq")
+        seq = rows.column("seq").to_numpy() + first_seq
+        low, high = int(seq[0]), int(seq[-1])
+        files = [
+            file
+            for file in self._partitions.get(tuple(part.values.values()), [])
+            if _overlaps(file, "stream", stream, stream) and _overlaps(file, "seq", low, high)
+        ]
+        if any(file.relative in self._damaged for file in files):
+            return None
+        with contextlib.ExitStack() as opened:
+            groups: Groups = []
+            for file in files:
+                parquet = opened.enter_context(open_parquet(self._folder / file.relative))
+                groups.append((parquet, _groups(parquet, low, high)))
+            return self._tick_difference(stream, rows, seq, groups)
+
+    def _tick_difference(
+        self, stream: str, rows: pa.Table, seq: NDArray[np.int64], groups: Groups
+    ) -> tuple[str, int] | None:
+        there = pc.equal(_read(self.spec, groups, "stream"), stream).to_numpy()
+        numbers = _read(self.spec, groups, "seq").to_numpy()
+        at = np.flatnonzero(there & np.isin(numbers, seq))
+        at = at[np.argsort(numbers[at], kind="stable")]
+        if not np.array_equal(numbers[at], seq):
+            return f"got {len(at)} rows, expected {len(seq)}", abs(len(seq) - len(at)) or len(seq)
+        differing = [
+            name
+            for name in self.spec.file_schema.names
+            if name not in _NOT_COMPARED
+            and not _plain(_read(self.spec, groups, name).take(pa.array(at))).equals(_plain(rows.column(name)))
+        ]
+        return (f"got other values than the journal gives in {', '.join(differing)}", len(seq)) if differing else None
+
+    def record_difference(
+        self, stream: str, records: tuple[int, int], rows: pa.Table, date: datetime.date
+    ) -> tuple[str, int] | None:
+        """The same for the rows of a day with a `record` from `records[0]` to before `records[1]`."""
+        if any(file.relative in self._damaged for file in self._partitions.get((date.isoformat(),), [])):
+            return None
+        day = self._rows_of(date)
+        record = day.column("record")
+        mine = pc.and_(pc.equal(day.column("stream"), stream), pc.greater_equal(record, records[0]))
+        got, expected = _counted(day.filter(pc.and_(mine, pc.less(record, records[1])))), _counted(rows)
+        missing, other = expected - got, got - expected
+        if self.spec.unique is not None:  # of equal values the first is stored, perhaps from another segment
+            at = self.spec.file_schema.get_field_index(self.spec.unique)
+            values = set(day.column(at).to_pylist())
+            missing = Counter({row: 1 for row in missing if row[at] not in values})
+        if not missing and not other:
+            return None
+        text = f"{missing.total()} rows are missing, and {other.total()} are others than the journal gives"
+        return text, max(missing.total(), other.total())
+
+    def known_damage(self) -> dict[tuple[str, int], set[int]]:
+        """Of quarantine: the offsets of the journal's damage by stream and segment. What cannot be read is left out."""
+        found: dict[tuple[str, int], set[int]] = {}
+        for file in itertools.chain(*self._partitions.values()):
+            if file.relative not in self._damaged:
+                with (
+                    contextlib.suppress(OSError, pa.ArrowException),
+                    open_parquet(self._folder / file.relative) as rows,
+                ):
+                    for row in rows.read(["stream", "segment", "offset", "record"]).to_pylist():
+                        if row["record"] is None:
+                            found.setdefault((row["stream"], row["segment"]), set()).add(row["offset"])
+        return found
+
+    def _rows_of(self, date: datetime.date) -> pa.Table:
+        if self._day is None or self._day[0] != date:
+            paths = [self._folder / file.relative for file in self._partitions.get((date.isoformat(),), [])]
+            tables = [pq.read_table(path, partitioning=None) for path in paths]
+            self._day = date, pa.concat_tables([self.spec.file_schema.empty_table(), *tables])
+        return self._day[1]
+
+
+def _overlaps(file: LoggedFile, column: str, low: Any, high: Any) -> bool:
+    least, most = file.stats["minValues"].get(column), file.stats["maxValues"].get(column)
+    return (least is None or least <= high) and (most is None or most >= low)
+
+
+def _groups(parquet: pq.ParquetFile, low: int, high: int) -> list[int]:
+    """The row groups that may have a `seq` in the range."""
+    at = parquet.schema_arrow.get_field_index("seq")
+    found = []
+    for number in range(parquet.num_row_groups):
+        bounds = parquet.metadata.row_group(number).column(at).statistics
+        if bounds is None or not bounds.has_min_max or (bounds.min <= high and bounds.max >= low):
+            found.append(number)
+    return found
+
+
+def _read(spec: Table, groups: Groups, name: str) -> pa.ChunkedArray:
+    """One column of row groups."""
+    chunks = []
+    for parquet, numbers in groups:
+        chunks += parquet.read_row_groups(numbers, [name], use_threads=False).column(0).chunks
+    return pa.chunked_array(chunks, spec.file_schema.field(name).type)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _counted(rows: pa.Table) -> "Counter[tuple[Any, ...]]":
+    """Rows as tuples, with how often each is there."""
+    return Counter(zip(*(column.to_pylist() for column in rows.columns), strict=True))
