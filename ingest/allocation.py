@@ -76,6 +76,9 @@ class Allocation(Copies):
         that is there already stays where it is. Further copies of what is there take nobody's place. The same call
         again changes nothing.
 
+        A lost slot has places, too. What gets one there streams elsewhere meanwhile if there is room, or something less
+        important that gives way: see `ingest.copies`. That stays subscribed, and is not returned: it waits.
+
         Raises ValueError for arguments that contradict each other or name what is not there, or no account at all.
         """
         names = self._named(account)
@@ -85,17 +88,23 @@ class Allocation(Copies):
         wanted = each if names is not None or copies is not None else None
         within = frozenset(allowed) if names is not None else None
         # Those that are as asked already take no part, so that a call that repeats another costs little.
-        tokens = [t for t in dict.fromkeys(tokens) if not self._is_as_asked(t, mode, priority, wanted, within)]
-        new = sum(token not in self._streams for token in tokens)
+        tokens = [
+            token
+            for token in dict.fromkeys(tokens)
+            if token not in self._streams or not self._is_as_asked(token, mode, priority, wanted, within)
+        ]
+        there = [token for token in tokens if token in self._streams]
+        new = len(tokens) - len(there)
         if new and names is None and self._strategy is Strategy.MANUAL:
             raise ValueError(f"got {new:,} new instruments without an account, expected account=: placement is manual")
 
-        fills = {slot: Fill(self._capacity - self._room(slot), self._load[slot]) for slot in allowed}
+        fills = {slot: Fill(self._held(slot), self._load[slot]) for slot in allowed}
         entering, growing, surplus = self._sort_out(tokens, wanted, within)
         for token, homes in surplus.items():
-            self._discount(fills, token, homes)
-        for token in tokens:
-            for home, now in self._streams[token].homes.items() if token in self._streams else ():
+            if token not in growing:  # else it keeps them, should it find no room
+                self._discount(fills, token, homes)
+        for token in there:
+            for home, now in self._streams[token].homes.items():
                 if now is not None and now in fills and home not in surplus.get(token, ()):
                     change = LOAD[mode] - LOAD[self._modes[token]]
                     fills[now] = Fill(fills[now].instruments, fills[now].load + change)
@@ -112,7 +121,7 @@ class Allocation(Copies):
             )
         out: list[int] = []
         if leave_out:
-            out = self._make_room(len(entering), each, priority, fills, keep=set(tokens))
+            out = self._make_room(len(entering), each, priority, fills, keep=set(there))
             fitting = fits(len(entering), rooms_of(fills, self._capacity).values(), each)
             left = {*left, *entering[fitting:]}
             entering = entering[:fitting]
@@ -145,17 +154,17 @@ class Allocation(Copies):
             else:
                 self._add(token, mode, priority)
         for additions in (added, placed, late):
-            for slot, there in additions.items():
-                for token in there:
+            for slot, added_there in additions.items():
+                for token in added_there:
                     self._house(token, slot)
-        for token in tokens:
-            if (stream := self._streams.get(token)) is not None:
-                stream.priority = priority
-                self._set_mode(token, mode)
-                if within is not None and token not in left:
-                    stream.by_hand = True
-                    self._move_in(token, within)
-        self._find_room(tokens)
+        touched = dict.fromkeys((*there, *entering))
+        for token in touched:
+            self._set_priority(token, priority)
+            self._set_mode(token, mode)
+            if within is not None and token not in left:
+                self._streams[token].by_hand = True
+                self._move_in(token, within)
+        self._find_room(touched)
         return [*out, *(token for token in tokens if token in left)]
 
     # What a call asks for.
@@ -198,11 +207,10 @@ class Allocation(Copies):
     def _is_as_asked(
         self, token: int, mode: Mode, priority: int, wanted: int | None, within: frozenset[Slot] | None
     ) -> bool:
-        """Whether nothing is to do for this token. The arguments are as in `subscribe` and `_sort_out`."""
-        stream = self._streams.get(token)
+        """Whether nothing is to do for a token that is there. The arguments are as in `subscribe` and `_sort_out`."""
+        stream = self._streams[token]
         return (
-            stream is not None
-            and self._modes[token] is mode
+            self._modes[token] is mode
             and stream.priority == priority
             and (wanted is None or len(stream.homes) == wanted)
             and (within is None or (stream.by_hand and stream.homes.keys() <= within))
@@ -222,7 +230,7 @@ class Allocation(Copies):
         surplus: dict[int, list[Slot]] = {}
         for token in tokens:
             stream = self._streams.get(token)
-            on = [] if stream is None else list(stream.homes) if within is None else stream.homes_on(within)
+            on = [] if stream is None else list(stream.homes) if within is None else self._living_on(stream, within)
             if stream is None or not on:
                 entering.append(token)
             elif wanted is not None:
@@ -231,6 +239,14 @@ class Allocation(Copies):
                 if len(kept) < wanted:
                     growing[token] = Further(wanted - len(kept), stream.accounts(kept))
         return entering, growing, surplus
+
+    def _living_on(self, stream: Stream, slots: Collection[Slot]) -> list[Slot]:
+        """The homes of the copies that live on these slots, or are guests there and can live there from now on."""
+        return [
+            home
+            for home in stream.homes_on(slots)
+            if home in slots or ((now := stream.homes[home]) is not None and self._held(now) <= self._capacity)
+        ]
 
     def _best(self, stream: Stream, homes: Iterable[Slot], count: int) -> list[Slot]:
         """So many of these homes, or all: those whose copies are served first, then the oldest."""

@@ -64,9 +64,12 @@ class KiteRest:
         await self._client.aclose()
 
     async def instruments(self, exchange: str | None = None) -> bytes:
-        """The instrument list of today, or of one exchange, as CSV bytes for `parse_instruments`."""
+        """The instrument list of today, or of one exchange, as CSV bytes for `parse_instruments`.
+
+        The broker gives it without an access token, too; one that is there is sent along.
+        """
         path = "/instruments" if exchange is None else f"/instruments/{exchange}"
-        return (await self._call("GET", path)).content
+        return (await self._call("GET", path, needs_token=False)).content
 
     async def profile(self) -> dict[str, Any]:
         """Who is logged in: `user_id`, `user_name`, `exchanges`, …"""
@@ -92,13 +95,16 @@ class KiteRest:
         self._redact.learn(SecretStr(token))
         return SecretStr(token)
 
-    async def _call(self, method: str, path: str, *, form: dict[str, str] | None = None) -> httpx.Response:
+    async def _call(
+        self, method: str, path: str, *, form: dict[str, str] | None = None, needs_token: bool = True
+    ) -> httpx.Response:
         headers = {}
         if form is None:
             token = self.account.access_token.get_secret_value()
-            if not token:
+            if token:
+                headers["Authorization"] = f"token {self.account.api_key}:{token}"
+            elif needs_token:
                 raise AuthError(f"account {self.account.name} has no access token: log in first")
-            headers["Authorization"] = f"token {self.account.api_key}:{token}"
         failure = ""
         try:
             response = await self._client.request(method, path, data=form, headers=headers)

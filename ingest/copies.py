@@ -1,21 +1,27 @@
 """Where instruments live and where they stream, on the slots of accounts. Pure state; it sends nothing.
 
 Each copy of an instrument has a home, the slot that it was placed on, and keeps it. A slot may be lost, or removed with
-its account. Then its copies become guests on other slots that have room, and go home when the slot is back.
+its account. Then its copies become guests on other slots that have room, and go home when the slot is back. Where there
+is no room, less important instruments (of a larger `priority` number) give way to them: these become guests elsewhere
+or wait, and go home when there is a place again.
 
-- A slot never holds more than its capacity, where a home counts even while its instrument is away.
+- A slot is the home of no more than its capacity, whether at home or away, and streams no more than its capacity.
 - The copies of an instrument have their homes, and are guests, on different accounts.
-- A copy that finds no room waits: assigned to its home where that is lost, nowhere where that is removed. It waits only
-  as long as no other slot that works has room on an account that is free of the instrument's other copies.
+- A copy that finds no room waits: assigned to its home where that is lost, nowhere where that is removed or full. It
+  waits only as long as every other slot that works, on an account that is free of the instrument's other copies, is
+  full of what is as important or more so.
+- When every slot works, each copy is at home.
 - Nothing moves that need not. What raises changes nothing.
 
 What is placed where in the first place is decided in `ingest.allocation`.
 """
 
 from bisect import bisect_left, insort
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from math import inf
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -25,6 +31,8 @@ from ingest.wire import Mode
 
 _Turn: TypeAlias = tuple[int, int, int, int]
 """When a token that waits gets room: by priority, the heaviest mode first, the oldest first; then the token."""
+_Rank: TypeAlias = tuple[int, int, int]
+"""Who gives way on a slot, the last first: the least important, of these the latest subscribed; then the token."""
 _NOTHING: Final[Mapping[int, Mode]] = MappingProxyType({})
 
 
@@ -35,7 +43,7 @@ class Moved:
     moved: tuple[int, ...]
     """Those that stream from another slot than before."""
     waiting: tuple[int, ...]
-    """Those that stream from fewer slots than wanted now: a home is lost or removed, and there is no room elsewhere."""
+    """Those that stream from fewer slots than wanted now: a home is lost, removed or full, without room elsewhere."""
 
 
 @dataclass(slots=True)
@@ -75,10 +83,12 @@ class Copies:
         self._modes: dict[int, Mode] = {}
         self._at: dict[Slot, dict[int, Mode]] = {slot: {} for slot in self._slots}
         self._load: dict[Slot, int] = dict.fromkeys(self._slots, 0)
+        self._guests: dict[Slot, int] = dict.fromkeys(self._slots, 0)
+        self._ranks: dict[Slot, list[_Rank]] = {slot: [] for slot in self._slots}  # of what each streams, sorted
         self._housed: defaultdict[Slot, set[int]] = defaultdict(set)  # also of removed slots: they may come back
         self._waiting: dict[int, _Turn] = {}
         self._queue: list[_Turn] = []  # the turns of those that wait, sorted
-        self._roomy: frozenset[Slot] = frozenset()  # slots for guests that had room after the last change
+        self._levels: dict[Slot, float] = {}  # of the slots that work, after the last change
         self._subscribed = 0
 
     @property
@@ -93,6 +103,11 @@ class Copies:
     def waiting(self) -> tuple[int, ...]:
         """Tokens that stream from fewer slots than wanted. See `Moved.waiting`."""
         return tuple(sorted(self._waiting))
+
+    @property
+    def unserved(self) -> tuple[int, ...]:
+        """Tokens that stream from no slot at all, in ascending order: those of `waiting` without a copy elsewhere."""
+        return tuple(token for token in self.waiting if not any(map(self._serves, self._streams[token].homes.values())))
 
     @property
     def modes(self) -> Mapping[int, Mode]:
@@ -139,20 +154,28 @@ class Copies:
         for token in tokens:
             if token in self._streams:
                 self._forget(token)
-        self._find_room()
+        self._settle()
 
     def lose(self, slots: Iterable[Slot]) -> Moved:
         """These slots serve nothing now: what they stream becomes a guest elsewhere, the important and heavy first.
 
-        Slots that are lost already, or are not there, change nothing.
+        What is less important gives way to it where there is no room. Slots that are lost already, or are not there,
+        change nothing.
         """
         losing = {slot for slot in slots if slot in self._at} - self._lost
+        if not losing:
+            return Moved((), self.waiting)
         self._lost |= losing
         return self._vacate({slot: tuple(self._at[slot]) for slot in sorted(losing)})
 
     def regain(self, slots: Iterable[Slot]) -> Moved:
-        """These slots work again: their instruments come home. Slots that are not lost change nothing."""
+        """These slots work again: their instruments come home, and so does what gave way to them.
+
+        Slots that are not lost change nothing.
+        """
         back = self._lost.intersection(slots)
+        if not back:
+            return Moved((), self.waiting)
         self._lost -= back
         return self._come_home(sorted(back))
 
@@ -165,6 +188,8 @@ class Copies:
         opened = [slot for slot in self._slots if slot.account == name]
         self._at |= {slot: {} for slot in opened}
         self._load |= dict.fromkeys(opened, 0)
+        self._guests |= dict.fromkeys(opened, 0)
+        self._ranks |= {slot: [] for slot in opened}
         return self._come_home(opened)
 
     def remove_account(self, name: str) -> Moved:
@@ -175,7 +200,7 @@ class Copies:
         self._slots = slots_of(self._accounts, self._connections)
         self._lost.difference_update(closed)
         for slot in closed:
-            del self._load[slot]
+            del self._load[slot], self._guests[slot], self._ranks[slot]
         return self._vacate({slot: tuple(self._at.pop(slot)) for slot in closed})
 
     def _check_account(self, name: str) -> None:
@@ -185,9 +210,12 @@ class Copies:
 
     # Changing a copy.
 
+    def _held(self, slot: Slot) -> int:
+        """Places that homes and guests hold: more than the capacity where some that live there gave way to guests."""
+        return len(self._housed[slot]) + self._guests[slot]
+
     def _room(self, slot: Slot) -> int:
-        # A working slot streams all that live there and its guests; a lost one has no guests, and some may be away.
-        return self._capacity - max(len(self._at[slot]), len(self._housed[slot]))
+        return max(self._capacity - self._held(slot), 0)
 
     def _serves(self, now: Slot | None) -> bool:
         return now is not None and now not in self._lost
@@ -199,6 +227,17 @@ class Copies:
             if now is not None:
                 self._at[now][token] = mode
                 self._load[now] += change
+
+    def _set_priority(self, token: int, priority: int) -> None:
+        stream = self._streams[token]
+        old, new = (stream.priority, stream.order, token), (priority, stream.order, token)
+        if old == new:
+            return
+        stream.priority = priority
+        for now in stream.homes.values():
+            if now is not None:
+                del self._ranks[now][bisect_left(self._ranks[now], old)]
+                insort(self._ranks[now], new)
 
     def _add(self, token: int, mode: Mode, priority: int) -> None:
         """A new instrument, without a copy."""
@@ -233,70 +272,121 @@ class Copies:
 
     def _shift(self, token: int, home: Slot, to: Slot | None) -> None:
         """Stream a copy from another slot, or from none."""
-        homes = self._streams[token].homes
-        now, load = homes[home], LOAD[self._modes[token]]
-        if now in self._at and now != to:
-            del self._at[now][token]
+        stream = self._streams[token]
+        now = stream.homes[home]
+        if now == to:
+            return
+        load, rank = LOAD[self._modes[token]], (stream.priority, stream.order, token)
+        if now in self._at:
+            del self._at[now][token], self._ranks[now][bisect_left(self._ranks[now], rank)]
             self._load[now] -= load
-        homes[home] = to
-        if to is not None and now != to:
+            self._guests[now] -= now != home
+        stream.homes[home] = to
+        if to is not None:
             self._at[to][token] = self._modes[token]
             self._load[to] += load
+            self._guests[to] += to != home
+            insort(self._ranks[to], rank)
+
+    def _send_away(self, token: int, slot: Slot) -> None:
+        """Let the copy that streams from this slot wait."""
+        home = next(home for home, now in self._streams[token].homes.items() if now == slot)
+        self._shift(token, home, home if home in self._lost else None)
 
     def _vacate(self, there: Mapping[Slot, Sequence[int]]) -> Moved:
         """Give what streams from these lost or removed slots to others."""
-        before = self._places({token for tokens in there.values() for token in tokens})
+        before = self._places()
         for slot, tokens in there.items():
             for token in tokens:
-                home = next(home for home, now in self._streams[token].homes.items() if now == slot)
-                self._shift(token, home, home if home in self._at else None)
+                self._send_away(token, slot)
+        for slot in self._lost.intersection(there):
+            for token in self._housed[slot]:  # what gave way to guests, which are gone
+                if self._streams[token].homes[slot] is None:
+                    self._shift(token, slot, slot)
+        self._find_room(token for tokens in there.values() for token in tokens)
         return self._report(before)
 
     def _come_home(self, slots: Iterable[Slot]) -> Moved:
         """Bring those that live on these slots back from where they are guests or from nowhere."""
+        before = self._places()
         living = [(token, slot) for slot in slots for token in self._housed[slot]]
-        before = self._places({token for token, _ in living})
         for token, slot in living:
             self._shift(token, slot, slot)
+        self._settle(token for token, _ in living)
         return self._report(before)
 
-    def _places(self, tokens: set[int]) -> dict[int, set[Slot | None]]:
-        """Where these, and those that wait, stream from."""
-        return {token: set(self._streams[token].homes.values()) for token in self._waiting.keys() | tokens}
+    def _places(self) -> dict[int, tuple[Slot | None, ...]]:
+        """Where everything streams from, or waits."""
+        return {token: tuple(stream.homes.values()) for token, stream in self._streams.items()}
 
-    def _report(self, before: Mapping[int, set[Slot | None]]) -> Moved:
-        self._find_room(before)
+    def _report(self, before: Mapping[int, tuple[Slot | None, ...]]) -> Moved:
         moved = [
             token
             for token, places in before.items()
-            if any(self._serves(now) and now not in places for now in self._streams[token].homes.values())
+            if any(now not in places and self._serves(now) for now in self._streams[token].homes.values())
         ]
         return Moved(tuple(sorted(moved)), self.waiting)
 
-    def _find_room(self, touched: Iterable[int] = ()) -> None:
-        """Make guests of copies that nothing serves, where there is room. `touched`: tokens whose copies changed.
+    # Room for those that wait.
 
-        Others that wait are tried only where room is new, since the rest was of no use to them before.
+    def _settle(self, touched: Iterable[int] = ()) -> None:
+        """Find room; then guests whose home works, since they gave way there, go home: all at once that fit there."""
+        self._find_room(touched)
+        going = sorted(
+            (self._streams[token].priority, self._streams[token].order, token, home, now)
+            for home in self._slots
+            if home not in self._lost and self._held(home) > len(self._at[home])
+            for token in self._housed[home]
+            if (now := self._streams[token].homes[home]) is not None and now != home
+        )
+        streaming = Counter({slot: len(there) for slot, there in self._at.items()})
+        streaming.update(home for *_, home, _ in going)
+        streaming.subtract(now for *_, now in going)
+        while any(streaming[home] > self._capacity for *_, home, _ in going):
+            staying = set()
+            for *_, token, home, now in reversed(going):
+                if streaming[home] > self._capacity:
+                    streaming[home] -= 1
+                    streaming[now] += 1
+                    staying.add((token, home))
+            going = [one for one in going if one[2:4] not in staying]
+        for *_, token, home, _ in going:
+            self._shift(token, home, None)
+        for *_, token, home, _ in going:
+            self._shift(token, home, home)
+        if going:
+            self._find_room(token for *_, token, _, _ in going)
+
+    def _find_room(self, touched: Iterable[int] = ()) -> None:
+        """Find slots for copies that nothing serves. `touched`: tokens whose copies or priority changed.
+
+        Others that wait are tried only where a slot is open to more of them than before, since the rest was of no use
+        to them then.
         """
         touched = [token for token in touched if token in self._streams]
         for token in touched:
             self._queue_up(token)
-        roomy = [slot for slot in self._slots if slot not in self._lost and self._room(slot)]
-        if self._roomy.issuperset(roomy):
+        levels = {slot: self._level(slot) for slot in self._slots if slot not in self._lost}
+        if all(level <= self._levels.get(slot, -inf) for slot, level in levels.items()):
             turns = sorted(self._waiting[token] for token in set(touched) if token in self._waiting)
         else:
             turns = self._queue.copy()
-        for *_, token in turns:
-            if not roomy:
+        # Sorted, and so a heap. What gives way gets its turn behind what it gave way to.
+        while turns:
+            priority, *_, token = heappop(turns)
+            if priority >= max(levels.values(), default=-inf):
                 break
-            homes = self._streams[token].homes
-            for home in [home for home, now in homes.items() if not self._serves(now)]:
-                if (guest := self._guest_slot(token, home, roomy)) is not None:
-                    self._shift(token, home, guest)
-                    if not self._room(guest):
-                        roomy.remove(guest)
-                    self._queue_up(token)
-        self._roomy = frozenset(roomy)
+            for home in [home for home, now in self._streams[token].homes.items() if not self._serves(now)]:
+                if (slot := self._best_slot(token, home, levels)) is not None:
+                    if len(self._at[slot]) == self._capacity:
+                        *_, least = self._ranks[slot][-1]
+                        self._send_away(least, slot)
+                        self._queue_up(least)
+                        heappush(turns, self._waiting[least])
+                    self._shift(token, home, slot)
+                    levels[slot] = self._level(slot)
+            self._queue_up(token)
+        self._levels = levels
 
     def _queue_up(self, token: int) -> None:
         """Put a token whose copies, mode or priority changed into the queue, or take it out."""
@@ -307,16 +397,27 @@ class Copies:
             self._waiting[token] = turn = (stream.priority, -LOAD[self._modes[token]], stream.order, token)
             insort(self._queue, turn)
 
-    def _guest_slot(self, token: int, home: Slot, roomy: Iterable[Slot]) -> Slot | None:
-        """The least loaded of the `roomy` slots that may take this copy.
+    def _level(self, slot: Slot) -> float:
+        """A working slot is open to smaller priority numbers than this: that of its least important, or any."""
+        return self._ranks[slot][-1][0] if len(self._at[slot]) == self._capacity else inf
 
-        Its own account comes first for what was placed there by hand, and for copies, which leave others free that way.
+    def _best_slot(self, token: int, home: Slot, levels: Mapping[Slot, float]) -> Slot | None:
+        """The slot that may take this copy: one that has room, the least loaded; else the one where the least important
+        gives way.
+
+        Its home comes first. Then does its account, for what was placed there by hand, and for copies, which leave
+        others free that way.
         """
         stream = self._streams[token]
         taken = stream.accounts(stream.homes.keys() - {home})
         close = stream.by_hand or len(stream.homes) > 1
         return min(
-            (slot for slot in roomy if slot.account not in taken),
-            key=lambda slot: (close and slot.account != home.account, self._load[slot]),
+            (slot for slot, level in levels.items() if level > stream.priority and slot.account not in taken),
+            key=lambda slot: (
+                -levels[slot],
+                slot != home,
+                close and slot.account != home.account,
+                self._load[slot] if levels[slot] == inf else -self._ranks[slot][-1][1],
+            ),
             default=None,
         )

@@ -5,7 +5,7 @@ befalls one never stops another. Nothing is sent before the whole of a call is k
 
 Who streams what is decided in `ingest.allocation`, without sockets. A connection that the broker will not have (a
 refused token, a place that another program takes) is lost until it opens: its instruments move to where there is room,
-and return when it is back.
+or something less important gives way, and return when it is back.
 """
 
 import asyncio
@@ -186,8 +186,8 @@ class TickerManager(Feeds):
         return moved
 
     async def remove_account(self, name: str) -> Moved:
-        """Close this account's connections. Its instruments move to where there is room; the result names those that
-        could not, which wait for room. Raises ValueError for an account that is not here."""
+        """Close this account's connections. Its instruments move to where there is room, or something less important
+        gives way; the result names those that wait for room now. Raises ValueError for an account that is not here."""
         moved = self._allocation.remove_account(name)
         gone = [self._connections.pop(slot) for slot in list(self._connections) if slot.account == name]
         del self._accounts[name]
@@ -212,8 +212,14 @@ class TickerManager(Feeds):
 
     @property
     def waiting(self) -> tuple[int, ...]:
-        """Instruments that wait for room, because their connection is lost and no other has any."""
+        """Instruments that stream from fewer connections than wanted: theirs is lost, or taken by what is more
+        important, and no other has room."""
         return self._allocation.waiting
+
+    @property
+    def unserved(self) -> tuple[int, ...]:
+        """Those of `waiting` that stream from no connection at all."""
+        return self._allocation.unserved
 
     def stats(self) -> ManagerStats:
         """The counts of this moment. Costs some microseconds a connection."""

@@ -39,8 +39,7 @@ class Strategy(StrEnum):
     """Balanced, with copies of each instrument on different accounts."""
 
 
-@dataclass(frozen=True, order=True)
-class Slot:
+class Slot(NamedTuple):
     """A connection that may be opened: the account's name and the number of its connection, from 1."""
 
     account: str
@@ -119,7 +118,7 @@ def capacity_error(
     count: int, fitting: int, fills: Mapping[Slot, Fill], *, capacity: int, copies: int, places: int
 ) -> CapacityError:
     """That of `count` instruments, which need so many `places`, only so many are `fitting` on these slots."""
-    taken, total = sum(fill.instruments for fill in fills.values()), capacity * len(fills)
+    taken, total = sum(min(fill.instruments, capacity) for fill in fills.values()), capacity * len(fills)
     accounts = list(dict.fromkeys(slot.account for slot in fills))
     wanted = taken + places
     if copies == 1:

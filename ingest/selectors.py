@@ -72,13 +72,15 @@ class Selection:
     """What fits. `tokens` has each once, in the order of the list.
 
     `references` has the instruments around whose prices strikes were chosen, token to symbol. `notes` say in words
-    which prices these were, `problems` what could not be resolved.
+    which prices these were, `problems` what could not be resolved. `unpriced` are those of the problems that a price
+    would end, when one of `references` gets it.
     """
 
     tokens: tuple[int, ...]
     references: Mapping[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    unpriced: tuple[str, ...] = ()
 
 
 def select(instruments: Instruments, what: Select, price_of: PriceOf) -> Selection:
@@ -89,6 +91,7 @@ def select(instruments: Instruments, what: Select, price_of: PriceOf) -> Selecti
     """
     fits, problems = _fitting(instruments, what)
     priced: list[_Spot] = []
+    unpriced: list[str] = []
     if what.strikes is not None and what.strikes.around is not None:
         series, heads = _heads(instruments, fits)
         centres = np.full(len(heads), np.nan)
@@ -96,7 +99,8 @@ def select(instruments: Instruments, what: Select, price_of: PriceOf) -> Selecti
             spots = [spot.priced(price_of) for spot in _spots(instruments, heads)]
             centres[:] = [spot.price.value if spot.price else np.nan for spot in spots]
             priced = [spot for spot in spots if spot.price]
-            problems += _unpriced(instruments, [spot for spot in spots if not spot.price])
+            unpriced = _unpriced(instruments, [spot for spot in spots if not spot.price and spot.candidates])
+            problems += unpriced + _unpriced(instruments, [spot for spot in spots if not spot.candidates])
         else:
             centres[:] = what.strikes.around
         fits &= _near(instruments, what.strikes, fits, series, centres)
@@ -104,7 +108,7 @@ def select(instruments: Instruments, what: Select, price_of: PriceOf) -> Selecti
     if not tokens and not problems:
         problems.append("no instrument of the day's list fits the selection")
     used = {spot.token: _symbol(instruments, spot.token) for spot in priced}
-    return Selection(tokens, used, tuple(_notes(instruments, priced)), tuple(problems))
+    return Selection(tokens, used, tuple(_notes(instruments, priced)), tuple(problems), tuple(unpriced))
 
 
 def references(instruments: Instruments, what: Select) -> dict[int, str]:

@@ -27,6 +27,7 @@ from pydantic import SecretStr
 from ingest.errors import AuthError
 from ingest.redact import Account, Polled, Token, TokenSource
 from ingest.session import ConnectionSettings
+from storage.files import open_regular
 
 FILE_POLL_SECONDS: Final = 1.0
 
@@ -182,13 +183,13 @@ def read_private_file(path: Path) -> str:
     Raises ValueError, without the text, if the file is not there or can be read by others.
     """
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise ValueError(f"{path} is a folder; expected a file")
-        mode = stat.S_IMODE(status.st_mode)
-        if os.name == "posix" and mode & 0o077:
-            raise ValueError(f"{path} can be read by other users (mode {mode:04o}): chmod 600 {path}")
-        return path.read_text(encoding="utf-8", errors="replace")
+        with open_regular(path) as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if os.name == "posix" and mode & 0o077:
+                raise ValueError(f"{path} can be read by other users (mode {mode:04o}): chmod 600 {path}")
+            return file.read().decode(errors="replace")
+    except IsADirectoryError:
+        raise ValueError(f"{path} is a folder; expected a file") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
 

@@ -25,6 +25,7 @@ def state(allocation: Allocation) -> dict[str, Any]:
         "slots": allocation.slots,
         "lost": allocation.lost,
         "waiting": allocation.waiting,
+        "unserved": allocation.unserved,
         "modes": list(allocation.modes.items()),
         "placement": allocation.placement(),
         "homes": {token: allocation.homes(token) for token in allocation.modes},
@@ -34,6 +35,10 @@ def state(allocation: Allocation) -> dict[str, Any]:
 
 def where(allocation: Allocation, token: int) -> list[Slot]:
     return [slot for slot, there in allocation.placement().items() if token in there]
+
+
+def placed(allocation: Allocation) -> dict[Slot, set[int]]:
+    return {slot: set(there) for slot, there in allocation.placement().items()}
 
 
 def refused(allocation: Allocation, kind: type[Exception], message: str, call: Callable[[], object]) -> None:
@@ -582,6 +587,119 @@ def test_names_of_accounts() -> None:
     )
 
 
+# The important stream wherever there are slots that work.
+
+
+def test_the_less_important_give_way_to_those_of_a_lost_slot() -> None:
+    allocation = Allocation(["one", "two"], connections=1, capacity=3)
+    allocation.subscribe([1, 2], LTP, account="one")
+    allocation.subscribe([3], LTP, account="one", priority=5)
+    allocation.subscribe([11], LTP, account="two")
+    allocation.subscribe([12, 13], FULL, account="two", priority=9)
+    before = state(allocation)
+    assert allocation.lose([ONE]) == Moved((1, 2), (3, 12, 13))
+    assert allocation.unserved == (3, 12, 13)
+    assert allocation.placement() == {ONE: {3: LTP}, TWO: {11: LTP, 1: LTP, 2: LTP}}
+    assert allocation.homes(12) == (TWO,), "what gave way is not forgotten"
+    assert allocation.regain([ONE]) == Moved((1, 2, 12, 13), ())
+    assert state(allocation) == before
+
+
+def test_no_more_give_way_than_must_and_the_least_important_and_latest_first() -> None:
+    allocation = Allocation(["one", "two", "three"], connections=1, capacity=3)
+    allocation.subscribe([1, 2], LTP, account="one", priority=2)
+    allocation.subscribe([11, 12], LTP, account="two", priority=7)
+    allocation.subscribe([13], LTP, account="three", priority=7)
+    allocation.subscribe([14, 15], LTP, account="three", priority=2)
+    assert allocation.lose([ONE]) == Moved((1, 2), (13,)), "one found room"
+    assert allocation.placement() == {TWO: {11: LTP, 12: LTP, 1: LTP}, THREE: {14: LTP, 15: LTP, 2: LTP}}
+
+
+def test_those_of_the_same_number_do_not_give_way() -> None:
+    allocation = Allocation(["one", "two"], connections=1, capacity=1)
+    allocation.subscribe([1], FULL, account="one", priority=3)
+    allocation.subscribe([2], LTP, account="two", priority=3)
+    assert allocation.lose([ONE]) == Moved((), (1,))
+
+
+def test_new_important_ones_are_not_parked_on_a_lost_slot() -> None:
+    allocation = Allocation(["one", "two"], connections=1, capacity=2)
+    allocation.lose([ONE])
+    allocation.subscribe([1, 2], LTP, priority=10)
+    assert allocation.subscribe([3], LTP, leave_out=True) == []
+    assert allocation.homes(3) == (ONE,)
+    assert (where(allocation, 3), allocation.unserved) == ([TWO], (2,))
+    allocation.subscribe([1], LTP, priority=11)
+    assert allocation.unserved == (1,), "it is the least important now"
+    allocation.unsubscribe([3])
+    assert (allocation.waiting, allocation.placement()) == ((), {TWO: {2: LTP, 1: LTP}})
+
+
+def test_sixteen_indices_stream_while_one_of_three_accounts_is_left() -> None:
+    allocation = Allocation(["one", "two", "three"])
+    allocation.subscribe(range(1, 17), QUOTE, leave_out=True)
+    allocation.subscribe(range(101, 27_085), FULL, priority=10, leave_out=True)
+    before = placed(allocation)
+    for slot in slots_of(["one", "two"]):
+        allocation.lose([slot])
+    assert {token for slot in slots_of(["three"]) for token in allocation.at(slot)} >= set(range(1, 17))
+    assert len(allocation.waiting) == len(allocation.unserved) == 18_000
+    left = allocation.subscribe(range(30_001, 30_101), QUOTE, leave_out=True)
+    assert left == list(range(27_084, 27_084 - len(left), -1))
+    assert 100 <= len(left) <= 100 + 16, "the places that guests hold are not free"
+    assert not set(allocation.unserved) & set(range(30_001, 30_101))
+    for slot in slots_of(["two", "one"]):
+        allocation.regain([slot])
+    assert allocation.waiting == ()
+    stayed = set(range(27_085)) - set(left)
+    assert {slot: there & stayed for slot, there in placed(allocation).items()} == {
+        slot: there & stayed for slot, there in before.items()
+    }
+
+
+def test_what_gave_way_is_a_guest_where_there_is_room_and_goes_home() -> None:
+    """The important one has a copy on account two and can go to account three only."""
+    allocation = Allocation(["one", "two", "three"], connections=1, capacity=2)
+    allocation.subscribe([1], LTP, account=["one", "two"], copies=2)
+    allocation.subscribe([3, 4], LTP, account="three", priority=5)
+    assert allocation.lose([ONE]) == Moved((1, 4), ())
+    assert allocation.placement() == {TWO: {1: LTP, 4: LTP}, THREE: {3: LTP, 1: LTP}}
+    allocation.unsubscribe([1])
+    assert allocation.placement() == {THREE: {3: LTP, 4: LTP}}
+
+
+def test_both_copies_of_an_important_one_take_places_and_give_them_back() -> None:
+    allocation = Allocation(["one", "two", "three", "four"], connections=1, capacity=1)
+    four = Slot("four", 1)
+    allocation.subscribe([1], LTP, account=["one", "two"], copies=2)
+    allocation.subscribe([3], LTP, account="three", priority=5)
+    allocation.subscribe([4], LTP, account="four", priority=7)
+    before = placed(allocation)
+    assert allocation.lose([ONE]) == Moved((1,), (4,))
+    assert allocation.lose([TWO]) == Moved((1,), (3, 4))
+    assert allocation.placement() == {THREE: {1: LTP}, four: {1: LTP}}
+    allocation.regain([TWO])
+    allocation.regain([ONE])
+    assert placed(allocation) == before
+
+
+def test_a_guest_has_no_home_where_all_places_are_taken() -> None:
+    allocation = Allocation(["one", "two"], connections=1, capacity=1)
+    allocation.subscribe([1], LTP, account="one")
+    allocation.subscribe([2], LTP, account="two", priority=5)
+    allocation.lose([ONE])
+    assert (where(allocation, 1), where(allocation, 2)) == ([TWO], [])
+    refused(
+        allocation,
+        CapacityError,
+        "2 instruments do not fit on 1 connections of 1: 1 is the capacity, 1 are too many",
+        lambda: allocation.subscribe([1], LTP, account="two"),
+    )
+    allocation.unsubscribe([2])
+    allocation.subscribe([1], LTP, account="two")
+    assert allocation.homes(1) == (TWO,)
+
+
 # At full size.
 
 
@@ -656,8 +774,13 @@ class Machine(RuleBasedStateMachine):
             held = {token for token in self.modes if slot in self.allocation.homes(token)} | set(
                 self.allocation.at(slot)
             )
-            rooms[slot.account] = rooms.get(slot.account, 0) + self.capacity - len(held)
+            rooms[slot.account] = rooms.get(slot.account, 0) + max(self.capacity - len(held), 0)
         return rooms
+
+    def away(self) -> set[int]:
+        """Tokens with a copy that is not at home though that works: it gave way there."""
+        working = set(self.allocation.slots) - self.allocation.lost
+        return {t for t in self.modes if working.intersection(self.allocation.homes(t)) - self.serving(t)}
 
     @rule(
         tokens=st.lists(TOKENS, min_size=1, max_size=9),
@@ -693,7 +816,7 @@ class Machine(RuleBasedStateMachine):
         simple = len(new) == len(set(tokens)) or (account is None and copies is None)
         fitting = fits(len(new), rooms.values(), each)
         expected = None
-        if not self.allocation.lost and simple and fitting == len(new):
+        if not self.allocation.lost and not self.away() and simple and fitting == len(new):
             # From scratch: beside what is there, which has its new mode.
             beside = {slot: {old: mode if old in tokens else was for old, was in held[slot].items()} for slot in slots}
             spread = dict.fromkeys(new, mode)
@@ -749,12 +872,19 @@ class Machine(RuleBasedStateMachine):
                 self.check_still(token, before, held)
 
     def check_still(self, token: int, before: dict[str, Any], held: dict[Slot, dict[int, Mode]]) -> None:
-        """A token that did not wait is where it was."""
+        """A token that did not wait is where it was, or gave way, or went home after that."""
         assert self.allocation.homes(token) == before["homes"][token]
         if token not in before["waiting"]:
-            assert [slot for slot in held if token in held[slot]] == [
-                slot for slot in self.allocation.slots if token in self.allocation.at(slot)
-            ]
+            now = {slot for slot in self.allocation.slots if token in self.allocation.at(slot)}
+            for slot in {slot for slot in held if token in held[slot]} - now:
+                assert self.gave_way(token, slot, set(held[slot])) or now & set(before["homes"][token])
+
+    def gave_way(self, token: int, slot: Slot, before: set[int]) -> bool:
+        """Whether this slot, which streamed the token `before`, is full of the more important, some of them new."""
+        there = set(self.allocation.at(slot))
+        more = any(self.priorities[other] < self.priorities[token] for other in there - before)
+        least = max((self.priorities[other] for other in there), default=0)
+        return more and len(there) == self.capacity and least <= self.priorities[token]
 
     @rule(tokens=st.lists(TOKENS, max_size=3), mode=st.sampled_from(Mode))
     def set_mode(self, tokens: list[int], mode: Mode) -> None:
@@ -767,14 +897,14 @@ class Machine(RuleBasedStateMachine):
 
     @rule(tokens=st.lists(TOKENS, max_size=9))
     def unsubscribe(self, tokens: list[int]) -> None:
-        before = state(self.allocation)
+        before, before_away = state(self.allocation), self.away()
         held = {slot: dict(self.allocation.at(slot)) for slot in self.allocation.slots}
         self.call("unsubscribe", tokens)
         for token in tokens:
             self.forget(token)
         for token in self.modes:
             self.check_still(token, before, held)
-        if not before["waiting"]:
+        if not before["waiting"] and not before_away:
             gone = [token for token in before["homes"] if token not in self.modes]
             places = {(slot, token) for token in gone for slot in before["homes"][token] if slot in held}
             places |= {(slot, token) for token in gone for slot, there in held.items() if token in there}
@@ -822,7 +952,7 @@ class Machine(RuleBasedStateMachine):
             for slot in before[token] - after[token]:
                 gone = slot in self.allocation.lost or slot not in self.allocation.slots
                 back = any(home in after[token] - before[token] for home in homes[token])
-                assert gone or back, "it left a slot that works only to go home"
+                assert gone or back or self.gave_way(token, slot, set(at[slot])), "it left a slot that works"
 
     def serving(self, token: int) -> set[Slot]:
         open_slots = set(self.allocation.slots) - self.allocation.lost
@@ -837,13 +967,16 @@ class Machine(RuleBasedStateMachine):
         allocation = self.allocation
         assert dict(allocation.modes) == self.modes
         held: dict[Slot, set[int]] = {slot: set(allocation.at(slot)) for slot in allocation.slots}
+        homes: dict[Slot, set[int]] = {}
         for token in self.modes:
             for home in allocation.homes(token):
+                homes.setdefault(home, set()).add(token)
                 held.setdefault(home, set()).add(token)
-        assert all(len(tokens) <= self.capacity for tokens in held.values())
+        assert all(len(tokens) <= self.capacity for tokens in homes.values())
+        assert all(len(allocation.at(slot)) <= self.capacity for slot in allocation.slots)
         places = {slot: len(held[slot]) for slot in allocation.slots}
         assert allocation.capacity == self.capacity * len(places)
-        assert allocation.free == allocation.capacity - sum(places.values())
+        assert allocation.free == sum(max(self.capacity - taken, 0) for taken in places.values())
         for slot in allocation.slots:
             assert all(self.modes[token] is mode for token, mode in allocation.at(slot).items())
         assert allocation.placement() == {
@@ -855,27 +988,41 @@ class Machine(RuleBasedStateMachine):
     def each_instrument_is_where_it_must_be(self) -> None:
         allocation = self.allocation
         working = set(allocation.slots) - allocation.lost
-        room = {slot for slot in working if len(allocation.at(slot)) < self.capacity}
-        waiting = []
+        waiting, unserved = [], []
         for token in self.modes:
             homes = allocation.homes(token)
             at = {slot for slot in allocation.slots if token in allocation.at(slot)}
             assert len({home.account for home in homes}) == len(homes) == self.copies[token]
             assert len({slot.account for slot in at}) == len(at) <= len(homes)
-            assert at >= working.intersection(homes), "at home wherever that works"
             assert at - working <= set(homes), "lost slots have no guests"
             assert not (at - set(homes) and at >= set(homes)), "a guest has a home that it is away from"
             if token in self.hand:
                 assert {home.account for home in homes} <= self.hand[token]
+            if not at & working:
+                unserved.append(token)
             if len(at & working) < len(homes):
                 waiting.append(token)
-                away = [home for home in homes if home not in working]
-                # Which of the copies waits is not seen from outside. None of them may have had room.
-                if len(away) == len(homes) - len(at & working):
-                    for home in away:
+                # Which of the copies waits is not seen from outside when some are guests.
+                if at & working <= set(homes):
+                    for home in set(homes) - (at & working):
                         others = {slot.account for slot in (*homes, *at) if slot != home}
-                        assert not [slot for slot in room if slot.account not in others]
+                        for slot in working:
+                            assert slot.account in others or not self.open_to(self.priorities[token], slot)
         assert allocation.waiting == tuple(sorted(waiting))
+        assert allocation.unserved == tuple(sorted(unserved))
+
+    def open_to(self, priority: int, slot: Slot) -> bool:
+        """Whether there is room, or something less important."""
+        there = self.allocation.at(slot)
+        return len(there) < self.capacity or any(self.priorities[other] > priority for other in there)
+
+    @invariant()
+    def when_every_slot_works_each_is_at_home(self) -> None:
+        if not self.allocation.lost and all(
+            home in self.allocation.slots for token in self.modes for home in self.allocation.homes(token)
+        ):
+            assert not self.away()
+            assert self.allocation.waiting == ()
 
     def teardown(self) -> None:
         """When everything is back, each is at home."""

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from ingest.auth import KiteRest
 from ingest.errors import AuthError, CapacityError, InstrumentError
@@ -24,7 +25,7 @@ from ingest.redact import Account
 from ingest.session import State
 from ingest.simulator.record import Kind as RecordKind
 from ingest.simulator.record import read_record
-from ingest.stats import ConnectionStats
+from ingest.stats import ConnectionStats, Status
 from ingest.wire import Mode
 from storage.journal import JournalWriter, Kind, SegmentReader, segments
 from storage.layout import DataLayout
@@ -76,9 +77,21 @@ async def until(condition: Callable[[], bool], seconds: float = 40.0) -> None:
             await asyncio.sleep(0.01)
 
 
+def streams_of(told: list[Any], account: str) -> set[int]:
+    """What the sockets of an account have been told to stream."""
+    streams: set[int] = set()
+    for path, message in told:
+        if f"api_key=key-{account}&" in path and message["a"] != "mode":
+            streams = streams | set(message["v"]) if message["a"] == "subscribe" else streams - set(message["v"])
+    return streams
+
+
+Answer = Callable[[ServerConnection, Request], Response | None]
+
+
 @contextlib.asynccontextmanager
-async def silent_broker() -> AsyncIterator[tuple[str, list[Any]]]:
-    """A server that keeps what it is told: (path, message)."""
+async def silent_broker(answer: Answer | None = None) -> AsyncIterator[tuple[str, list[Any]]]:
+    """A server that keeps what it is told: (path, message). `answer` may refuse a handshake."""
     told: list[Any] = []
 
     async def handler(ws: ServerConnection) -> None:
@@ -86,7 +99,7 @@ async def silent_broker() -> AsyncIterator[tuple[str, list[Any]]]:
         async for message in ws:
             told.append((ws.request.path, json.loads(message)))  # noqa: PERF401 (seen as it comes)
 
-    async with serve(handler, "127.0.0.1", 0, compression=None) as server:
+    async with serve(handler, "127.0.0.1", 0, compression=None, process_request=answer) as server:
         yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}", told
 
 
@@ -160,6 +173,30 @@ async def test_only_the_named_accounts_are_used_and_the_same_again_sends_nothing
         messages = [message for path, message in told if f"api_key=key-{name}&" in path]
         assert [message["v"] for message in messages if message["a"] == "subscribe"] == [[7], [8]]
     assert not [path for path, _ in told if "key-two" in path]
+
+
+async def test_the_important_of_a_refused_account_stream_elsewhere_and_the_rest_gives_way_and_comes_back() -> None:
+    refusing = True
+
+    def answer(connection: ServerConnection, request: Request) -> Response | None:
+        return connection.respond(403, "") if refusing and "api_key=key-one&" in request.path else None
+
+    settings = FAST.model_copy(update={"connections": 1, "instruments_per_connection": 3})
+    async with silent_broker(answer) as (url, told), TickerManager([ONE, TWO], settings, Sink(), ws_url=url) as manager:
+        await manager.subscribe([11, 12, 13], Mode.LTP, account="two", priority=10)
+        await until(lambda: manager.stats().total.connected == 1)
+        await manager.subscribe([1, 2], Mode.LTP, account="one")
+        await until(lambda: manager.waiting == manager.unserved == (12, 13))
+        assert manager.placement() == {Slot("two", 1): dict.fromkeys([11, 1, 2], Mode.LTP)}
+        assert (manager.health().status, manager.health().percent) == (Status.DEGRADED, 60.0)
+        assert "2 instruments wait for room on another connection" in manager.health().reasons
+        assert await manager.subscribe([3], Mode.LTP, account="one", leave_out=True) == []
+        assert manager.unserved == (11, 12, 13)
+        refusing = False
+        await until(lambda: manager.stats().total.connected == 2 and not manager.waiting)
+        await until(lambda: streams_of(told, "two") == {11, 12, 13} and streams_of(told, "one") == {1, 2, 3})
+    for count in range(len(told)):
+        assert len(streams_of(told[:count], "two")) <= 3, "what gives way is unsubscribed first"
 
 
 async def test_subscriptions_may_come_first_and_outlive_a_stop() -> None:
