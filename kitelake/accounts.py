@@ -273,8 +273,8 @@ def _remedy(account: Account) -> str:
         case Command():
             return f"see to it that {source.title} prints the new one"
         case Variable():
-            return f"set the environment variable {source.name} anew and restart"
+            return f"set {source.title} anew and restart"
         case None:
-            return "put the new one into config.yaml and restart"
+            return "put the new one into config.yaml"
         case _:
             return "see to it that its source gives the new one"

@@ -13,6 +13,7 @@ on winter time, 09:00-23:55 for commodities (NSE, BSE and MCX, market timings).
 
 import csv
 import datetime as dt
+import io
 import itertools
 import re
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, mo
 
 from kitelake.errors import ConfigError
 from kitelake.values import Hours, Section, hours_of, path_of
+from storage.files import open_regular
 from storage.schema import IST
 
 log = structlog.get_logger()
@@ -53,6 +55,12 @@ class Span(NamedTuple):
 
     start: dt.datetime
     stop: dt.datetime
+
+    @property
+    def hours(self) -> Hours:
+        """The same as times of day. 24:00 is none; it becomes the day's last microsecond, which reads as 24:00."""
+        stop = self.stop.time() if self.stop.date() == self.start.date() else dt.time.max
+        return Hours(self.start.time(), stop)
 
 
 @dataclass(frozen=True)
@@ -277,7 +285,8 @@ def _is_estimate(holiday: str, of_its_year: Mapping[dt.date, str]) -> bool:
 def _read(path: Path) -> dict[tuple[dt.date, str], SpecialDay]:
     """The special days of a CSV file. Raises ConfigError."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
+        # Spreadsheets write a byte order mark.
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, strict=True)
             if next(rows, None) != _COLUMNS:
                 raise ConfigError(f"{path}: line 1: expected the names of the columns: {','.join(_COLUMNS)}")

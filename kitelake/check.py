@@ -18,6 +18,7 @@ from kitelake.listfiles import fetch_list, read_list_file
 from kitelake.notify import Notifier
 from kitelake.plan import hours_of_lists
 from kitelake.planning import instruments_of, plan_of
+from kitelake.planview import PRICED_LATER
 from kitelake.resolver import CACHE
 from storage.errors import KitelakeError
 from storage.schema import IST
@@ -122,7 +123,10 @@ def _names(config: Config, file: Path | None, *, unread: Collection[str]) -> Ite
         if f"list {one.name}" in unread:
             continue
         for problem in one.problems:
-            yield Finding(False, f"list {one.name}", problem)
+            if problem in one.unpriced:
+                yield Finding(None, f"list {one.name}", f"{problem}; {PRICED_LATER}")
+            else:
+                yield Finding(False, f"list {one.name}", problem)
         if not one.problems:
             yield Finding(True, f"list {one.name}", f"{len(one.tokens):,} instruments")
     for phase in plan.phases:

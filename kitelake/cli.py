@@ -19,6 +19,7 @@ try:
 
     from kitelake.commands import COMMANDS, DEFAULT_CONFIG, ConfigOption
     from kitelake.errors import ConfigError, OutputError, StartError
+    from kitelake.maintenance import MAINTENANCE
     from storage.errors import DataFolderError, KitelakeError
 except KeyboardInterrupt:
     sys.exit(INTERRUPTED)
@@ -174,7 +175,11 @@ def simulate(
 @app.command()
 def sql(
     query: Annotated[
-        str, typer.Argument(help="One SQL statement, over ticks, instruments, orders, events, quarantine.")
+        str,
+        typer.Argument(
+            help="SQL over ticks, instruments, orders, events, quarantine. Of several statements, with `;` between "
+            "them, all run and the last one's result is printed."
+        ),
     ],
     data: Annotated[Path | None, typer.Option(help="The data folder; else the one that config.yaml names.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -192,6 +197,8 @@ def sql(
 
 for command in COMMANDS:
     app.command()(command)
+for command_name, maintain in MAINTENANCE.items():
+    app.command(command_name)(maintain)
 
 
 def _until_interrupted(work: Callable[[], None], interrupt: Callable[[], None]) -> None:

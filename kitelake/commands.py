@@ -13,19 +13,26 @@ from storage.schema import IST
 
 DEFAULT_CONFIG: Final = Path("config.yaml")
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="KITELAKE_CONFIG")]
+DATE_METAVAR: Final = "DATE"
+FIRST_DATE: Final = dt.date(2000, 1, 1)
+LAST_DATE: Final = dt.date(2099, 12, 31)
 InstrumentsOption = Annotated[
     Path | None, typer.Option("--instruments", help="The broker's CSV to go by, instead of the newest stored list.")
 ]
 
 
-def _date(text: str) -> dt.date:
+def parse_date(text: str) -> dt.date:
+    """A day by its name or its date, within FIRST_DATE and LAST_DATE. Raises typer.BadParameter."""
     days = {"today": 0, "tomorrow": 1, "yesterday": -1}
     if text in days:
         return dt.datetime.now(IST).date() + dt.timedelta(days=days[text])
     try:
-        return dt.date.fromisoformat(text)
+        date = dt.date.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter("expected YYYY-MM-DD, today, tomorrow or yesterday") from None
+    if not FIRST_DATE <= date <= LAST_DATE:
+        raise typer.BadParameter(f"expected a date from {FIRST_DATE} to {LAST_DATE}")
+    return date
 
 
 def _until(text: str) -> dt.time:
@@ -72,7 +79,8 @@ def capture(
 def plan(
     config: ConfigOption = DEFAULT_CONFIG,
     date: Annotated[
-        dt.date | None, typer.Option(parser=_date, metavar="DATE", help="YYYY-MM-DD, today (the default) or tomorrow.")
+        dt.date | None,
+        typer.Option(parser=parse_date, metavar=DATE_METAVAR, help="YYYY-MM-DD, today (the default) or tomorrow."),
     ] = None,
     names: Annotated[bool, typer.Option("--list", help="Name every instrument, one a line, tab-separated.")] = False,
     instruments: InstrumentsOption = None,
@@ -164,7 +172,8 @@ def report(
     config: ConfigOption = DEFAULT_CONFIG,
     data: Annotated[Path | None, typer.Option(help="The data folder; else the one that config.yaml names.")] = None,
     date: Annotated[
-        dt.date | None, typer.Option(parser=_date, metavar="DATE", help="YYYY-MM-DD, today (the default) or yesterday.")
+        dt.date | None,
+        typer.Option(parser=parse_date, metavar=DATE_METAVAR, help="YYYY-MM-DD, today (the default) or yesterday."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:

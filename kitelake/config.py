@@ -34,6 +34,7 @@ OTHER_VARIABLES: Final = frozenset({"KITELAKE_CONFIG"})  # of the command line; 
 
 _ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")  # see storage.table
 Folder = Annotated[Path, BeforeValidator(path_of)]
+Stretch = Annotated[dt.timedelta, BeforeValidator(stretch_of_time)]
 TimeOfDay = Annotated[dt.time, BeforeValidator(time_of_day)]
 
 
@@ -78,8 +79,31 @@ class JournalSection(Section):
     segment_bytes: int = Field(
         default=64 * 2**20, ge=2**16, le=2**30, description="… or at this size, whichever is first"
     )
-    keep_hours: float = Field(
-        default=24, ge=1, description="how long segments are kept once their rows are in the tables"
+    buffer_bytes: int = Field(
+        default=512 * 2**20, ge=2**20, description="what may wait in memory; what comes beyond it is lost"
+    )
+    reserve_bytes: int = Field(
+        default=256 * 2**20, ge=0, description="room on the disk that is kept for the journal; 0: none"
+    )
+
+
+class SealSection(Section):
+    """A closed day becomes few sorted files."""
+
+    enabled: bool = Field(default=True, description="after the end of the day; `kitelake seal` does it by hand")
+    memory_bytes: int = Field(default=2 * 2**30, ge=2**28, description="at most; the rest is sorted on disk")
+    grace: Stretch = Field(default=dt.timedelta(hours=1), description="how long superseded files are kept for readers")
+
+
+class RetentionSection(Section):
+    """How long what was captured is kept."""
+
+    journal: Stretch = Field(
+        default=dt.timedelta(days=7), description="segments, compressed, once their rows are in the tables and verified"
+    )
+    days: int | None = Field(default=None, ge=2, description="so many days of the tables; null: all")
+    disk_bytes: int | None = Field(
+        default=None, ge=2**30, description="or as many as fit into so much disk; null: no limit"
     )
 
 
@@ -96,11 +120,13 @@ class ScheduleSection(Section):
     """When the service does what it does every day; in IST, on days on which a list is captured."""
 
     tokens_at: TimeOfDay = Field(
-        default=dt.time(8, 30), description="every account's token is checked, and again shortly before a later session"
+        default=dt.time(8, 30), description="every account's token is checked, and again shortly before each start"
     )
     plan_at: TimeOfDay = Field(default=dt.time(8, 50), description="the day's plan is made, told and kept")
-    end_of_day_after: Annotated[dt.timedelta, BeforeValidator(stretch_of_time)] = Field(
-        default=dt.timedelta(minutes=5), description="so long after the last list has stopped the day is reported"
+    end_of_day_after: Stretch = Field(
+        default=dt.timedelta(minutes=5),
+        le=dt.timedelta(hours=12),
+        description="so long after the last list has stopped the day is reported",
     )
 
 
@@ -154,6 +180,8 @@ class Config(DataOption):
     kite: Endpoints = Endpoints()
     capture: ManagerSettings = ManagerSettings()
     journal: JournalSection = JournalSection()
+    seal: SealSection = SealSection()
+    retention: RetentionSection = RetentionSection()
     instruments: InstrumentsSection = InstrumentsSection()
     calendar: CalendarSection = CalendarSection()
     schedule: ScheduleSection = ScheduleSection()

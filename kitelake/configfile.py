@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
 from kitelake.errors import ConfigError
+from storage.files import open_regular
 
 ENV_PREFIX: Final = "KITELAKE_"
 ENV_DELIMITER: Final = "__"
@@ -38,7 +39,8 @@ _WORDS: Final = {
 def read_document(path: Path) -> dict[str, Any]:
     """The file as a mapping with text for keys. Raises `ConfigError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with open_regular(path) as file:
+            text = file.read().decode()
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: there is no such file. Name one with --config, or `kitelake init` writes one that runs as it is"

@@ -27,24 +27,45 @@ class DayBook:
         self._kept: DayRecord | None = None
 
     def note_lists(
-        self, date: dt.date, on: Iterable[ListPlan], hours: Mapping[str, Sequence[Span]], left_out: Collection[int]
+        self,
+        now: dt.datetime,
+        plans: Iterable[ListPlan],
+        on: Iterable[ListPlan],
+        hours: Mapping[str, Sequence[Span]],
+        left_out: Collection[int],
     ) -> None:
-        """These lists are streamed now. A list's record has all that was wanted at some time of the day."""
-        record = self._open(date)
+        """How the lists stand: `on` are streamed now, `plans` are all there are, with their `hours` of today.
+
+        A list's record has all that was wanted of it at some time of the day. One that is gone, or has no hours any
+        more, had them until now.
+        """
+        record = self._open(now.date())
         lists = {one.name: one for one in record.lists}
-        missing_room = set(left_out)
-        for plan in on:
-            before = lists[plan.name].tokens if plan.name in lists else ()
-            lists[plan.name] = ListRecord(
-                name=plan.name,
-                mode=plan.mode,
-                hours=tuple((span.start, span.stop) for span in hours[plan.name]),
-                tokens=tuple(dict.fromkeys((*before, *plan.tokens))),
-                left_out=tuple(token for token in plan.tokens if token in missing_room),
-                problems=tuple(f"{name} is not in the instrument list" for name in plan.missing) or plan.problems,
-            )
-        # What was reported is reported anew if it goes on.
-        self._today = record.model_copy(update={"lists": tuple(lists.values()), "reported_at": None})
+        streamed = {plan.name: plan for plan in on}
+        there = {plan.name for plan in plans}
+        without_room = set(left_out)
+        for name in [*lists, *(name for name in streamed if name not in lists)]:
+            spans = tuple((span.start, span.stop) for span in hours.get(name, ())) if name in there else ()
+            if (plan := streamed.get(name)) is not None:
+                before = lists[name].tokens if name in lists else ()
+                lists[name] = ListRecord(
+                    name=name,
+                    mode=plan.mode,
+                    meaning=plan.spec.digest,
+                    hours=spans,
+                    tokens=tuple(dict.fromkeys((*before, *plan.tokens))),
+                    left_out=tuple(token for token in plan.tokens if token in without_room),
+                    problems=tuple(f"{name} is not in the instrument list" for name in plan.missing) or plan.problems,
+                )
+            else:
+                spans = spans or tuple((start, min(stop, now)) for start, stop in lists[name].hours if start < now)
+                lists[name] = lists[name].model_copy(update={"hours": spans})
+        if tuple(lists.values()) != record.lists:  # what was reported is reported anew
+            self._today = record.model_copy(update={"lists": tuple(lists.values()), "reported_at": None})
+
+    def today(self, date: dt.date) -> DayRecord:
+        """The record of today so far, also if an earlier run began it. Does I/O when the day is new."""
+        return self._open(date)
 
     def note_tokens(self, date: dt.date, problems: Mapping[str, str | None]) -> None:
         """What is wrong with each account's access token; None: nothing."""
@@ -74,9 +95,12 @@ class DayBook:
         return found
 
     def mark_reported(self, record: DayRecord, now: dt.datetime) -> None:
-        """The record's report is made. Does I/O. Raises DataFolderError."""
+        """The record's report is made; what was noted since is reported anew. Does I/O. Raises DataFolderError."""
         done = record.model_copy(update={"reported_at": now})
         if self._today is not None and self._today.date == record.date:
+            if self._today.lists != record.lists:
+                return
+            done = self._today.model_copy(update={"reported_at": now})
             self._today = self._kept = done
         write_record(self._data, done)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import structlog
 
@@ -13,6 +13,7 @@ from kitelake.calendar import Calendar, Span
 from kitelake.config import Config
 from kitelake.instruments import InstrumentKeeper
 from kitelake.plan import ListPlan, Phase, hours_of_lists, phases, recentred
+from kitelake.report import DayRecord
 from kitelake.resolver import Resolver
 from kitelake.times import active
 from storage.layout import DataLayout
@@ -40,7 +41,7 @@ class Desk:
         self._resolver = Resolver(layout, online=True)
         self._resolving = asyncio.Lock()
         self.instruments: Instruments | None = None
-        self._resolved_by: Instruments | None = None
+        self._resolved_on: dt.date | None = None
         self.lists: dict[str, ListPlan] = {}
         self.configure(config, accounts, calendar_of(config))
 
@@ -85,26 +86,37 @@ class Desk:
         return self.instruments is not None
 
     async def fetch(self) -> bool:
-        """Fetch today's instrument list; whether it came. Without any list at all it keeps trying until it comes."""
-        fetched = await (self._keeper.today() if self.instruments is None else self._keeper.fetch())
+        """Fetch today's instrument list; whether it came. If it did not, the one before goes on, if there is one."""
+        fetched = await self._keeper.fetch()
         if fetched is not None:
             self.instruments = fetched
         return fetched is not None
 
-    async def resolve(self, manager: TickerManager, *, only: str | None = None, keep: bool = True) -> list[ListPlan]:
-        """Resolve every list, or `only` one; those that changed.
+    def remember(self, record: DayRecord) -> None:
+        """Go on with what lists that are resolved anew meant earlier on this day, before the service was started."""
+        assert self.instruments is not None
+        known = {one.name: one for one in record.lists}
+        for spec in self.config.subscriptions:
+            one = known.get(spec.name)
+            if spec.every is not None and one is not None and one.meaning == spec.digest:
+                self.lists[spec.name] = ListPlan(spec, one.mode, tokens=one.tokens)
+        self._resolved_on = record.date
 
-        With `keep`, a list that is in its hours goes on with what it meant by the same instrument list, unless it is
-        told to drop that.
+    async def resolve(self, manager: TickerManager, only: Collection[str] | None = None) -> list[ListPlan]:
+        """Resolve every list, or `only` some; those that changed.
+
+        A list that is in its hours goes on with what it meant earlier on that day, as far as the instrument list still
+        knows it, unless it is told to drop that.
         """
         assert self.instruments is not None
         async with self._resolving:
-            specs = [spec for spec in self.config.subscriptions if only in (None, spec.name)]
+            instruments, now = self.instruments, dt.datetime.now(IST)
+            specs = [spec for spec in self.config.subscriptions if only is None or spec.name in only]
             before = dict(self.lists)
-            same_list, self._resolved_by = self._resolved_by is self.instruments, self.instruments
+            same_day, self._resolved_on = self._resolved_on == now.date(), now.date()
             plans = await self._resolver.resolve(
                 specs,
-                self.instruments.as_of(dt.datetime.now(IST).date()),
+                instruments.as_of(now.date()),
                 default_mode=self.config.capture.default_mode,
                 before=before,
                 manager=manager,
@@ -113,8 +125,8 @@ class Desk:
             changed = []
             for plan in plans:
                 there = before.get(plan.name)
-                if keep and there is not None and same_list and there.spec == plan.spec and plan.name in in_hours:
-                    plan = recentred(there, plan)  # noqa: PLW2901 (the same list, as it is now)
+                if same_day and there is not None and there.spec == plan.spec and plan.name in in_hours:
+                    plan = recentred(there, plan, instruments)  # noqa: PLW2901 (the same list, as it is now)
                 self.lists[plan.name] = plan
                 if plan != there:
                     changed.append(plan)

@@ -23,5 +23,9 @@ class OutputError(KitelakeError):
     """A result cannot be written where or how it was asked for."""
 
 
+class UpkeepError(KitelakeError):
+    """A day could not be sealed, or old data not be removed. Nothing is lost; the next run tries again."""
+
+
 class ReportError(KitelakeError):
     """The report of a day cannot be made. What was captured is untouched; the next start tries again."""

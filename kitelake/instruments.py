@@ -7,7 +7,6 @@ shorter than that one counts as failed, since the file may have been cut off at 
 import asyncio
 import datetime as dt
 from collections.abc import Sequence
-from itertools import chain, repeat
 from typing import Final
 
 import pyarrow as pa
@@ -25,9 +24,6 @@ LEAST_SHARE: Final = 0.7
 FETCH_SECONDS: Final = 120.0
 
 log = structlog.get_logger()
-
-_ATTEMPTS = 3  # on every account, as long as an older list could serve
-_RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # and the last one from then on
 
 
 class InstrumentKeeper:
@@ -51,23 +47,6 @@ class InstrumentKeeper:
         self._accounts = accounts
         self._least_share = least_share
         self._fetch_seconds = fetch_seconds
-
-    async def today(self) -> Instruments:
-        """Today's list: the stored one at once, or fetched; or the newest one that is there after a few failures.
-
-        Without any list, and so without a single name, it keeps trying.
-        """
-        stored = await self.stored()
-        if stored is not None and stored.date == _today():
-            return stored
-        for attempt, pause in enumerate(chain(_RETRY_SECONDS, repeat(_RETRY_SECONDS[-1])), start=1):
-            instruments = await self.fetch()
-            if instruments is None and attempt >= _ATTEMPTS:
-                instruments = await self.stored()
-            if instruments is not None:
-                return instruments
-            await asyncio.sleep(pause)
-        raise AssertionError("the pauses never end")
 
     async def fetch(self) -> Instruments | None:
         """Fetch, check and store today's list. None, with warnings that say why, if no account gets a good one."""

@@ -25,6 +25,7 @@ log = structlog.get_logger()
 JUMP_SECONDS: Final = 2.0
 """The wall clock was set, or the machine slept, if it moves by so much more or less than the monotonic clock."""
 BEFORE_SESSION: Final = dt.timedelta(minutes=10)
+_SEAL_AFTER: Final = dt.timedelta(minutes=2)  # the last segment is in the tables by then
 _HOUR: Final = dt.timedelta(hours=1)
 _DAY: Final = dt.timedelta(days=1)
 
@@ -38,6 +39,7 @@ class Work(Protocol):
     async def reconcile(self) -> None: ...
     async def resolve_anew(self, name: str) -> None: ...
     async def end_of_day(self) -> None: ...
+    async def seal_days(self) -> None: ...
     async def remove_old(self) -> None: ...
 
 
@@ -58,7 +60,7 @@ def entries(work: Work, config: Config, hours: Callable[[dt.date], dict[str, tup
     def checks(date: dt.date) -> set[dt.datetime]:
         starts = {span.start - BEFORE_SESSION for spans in hours(date).values() for span in spans}
         usual = daily(config.schedule.tokens_at)(date)
-        return {*usual, *(start for start in starts if start > max(usual) and start.date() == date)}
+        return {*usual, *(start for start in starts if start.date() == date)}
 
     def ends(date: dt.date) -> list[dt.datetime]:
         days = (date - _DAY, date)  # the last list may end at midnight
@@ -78,6 +80,7 @@ def entries(work: Work, config: Config, hours: Callable[[dt.date], dict[str, tup
                 f"resolve {name} anew", partial(work.resolve_anew, name), partial(_steps, hours, name, spec.every)
             )
     yield Entry("end of day", work.end_of_day, ends)
+    yield Entry("seal", work.seal_days, lambda date: [moment + _SEAL_AFTER for moment in ends(date)])
     yield Entry("retention", work.remove_old, _hourly)
 
 
@@ -113,6 +116,7 @@ def set_jobs(scheduler: AsyncIOScheduler, jobs: Iterable[Entry], *, anew: bool =
                 partial(quietly, entry.run),
                 Times(entry.moments),
                 id=entry.name,
+                name=entry.name,
                 replace_existing=True,
                 coalesce=True,
                 misfire_grace_time=None,

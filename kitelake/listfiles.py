@@ -29,6 +29,7 @@ import httpx
 
 from ingest.auth import LOOPBACK
 from kitelake.errors import ListFileError
+from storage.files import open_regular
 from storage.schema import IST
 
 MAX_BYTES: Final = 10_000_000
@@ -82,7 +83,7 @@ def read_names(data: bytes, what: str) -> list[str]:
 def read_list_file(path: Path) -> list[str]:
     """The names in a file. Raises ListFileError if it cannot be read or is not a list of names."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ListFileError(f"{path}: cannot be read: {error.strerror}") from None

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -46,7 +47,7 @@ class Watched(Protocol):
     def tell(self, about: About, title: str, body: str) -> None: ...
     async def check_tokens(self) -> None: ...
     async def reconcile(self) -> None: ...
-    async def resolve_anew(self, name: str, *, keep: bool = True) -> None: ...
+    async def resolve_anew(self, name: str) -> None: ...
     async def reload(self) -> None: ...
 
 
@@ -61,12 +62,20 @@ class Lookout:
         self._layout = layout
         self._config_path = config_path
         self._unwell_since: float | None = None
+        self._clock = ClockWatch(scheduler)
+        self._date = dt.datetime.now(IST).date()
         self._files = FileWatch()
         self._changed_files()  # as they are now
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        await asyncio.gather(self._look(), self._look_for_tokens())
+        await asyncio.gather(
+            self._every(LOOK_SECONDS, self._say_status),
+            self._every(LOOK_SECONDS, self._look_at_clock),
+            self._every(LOOK_SECONDS, self._look_at_files),
+            self._every(RECONCILE_SECONDS, self._keep_in_step),
+            self._every(TOKEN_LOOK_SECONDS, self._look_at_tokens),
+        )
 
     def health_changed(self, health: Health) -> None:
         """To be called when the health of the connections changes."""
@@ -74,42 +83,39 @@ class Lookout:
         well = health.status is Status.HEALTHY
         self._unwell_since = None if well else self._unwell_since or time.monotonic()
 
-    async def _look(self) -> None:
-        service = self._service
-        clock = ClockWatch(self._scheduler)
-        due = time.monotonic() + RECONCILE_SECONDS
-        date = dt.datetime.now(IST).date()
+    async def _every(self, seconds: float, look: Callable[[], Awaitable[None]]) -> None:
+        """Each look by itself: one that waits for a slow file or server holds up no other."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(seconds)
             try:
-                jumped = clock.look()
-                if jumped:
-                    service.recorder.event("clock jumped", f"by {jumped:.1f} seconds", seconds=round(jumped, 3))
-                if changed := await asyncio.to_thread(self._changed_files):
-                    await self._files_changed(changed)
-                if jumped or time.monotonic() >= due:
-                    due = time.monotonic() + RECONCILE_SECONDS
-                    await self._keep_in_step()
-                    if date != (date := dt.datetime.now(IST).date()):  # jobs that lay too far ahead
-                        service.add_jobs()
-                await asyncio.to_thread(write_status, self._layout, service.status())
+                await look()
             except Exception as error:
-                log.exception("a look at the service failed; it goes on", error=service.roster.redact(str(error)))
+                log.exception("a look at the service failed; it goes on", error=self._service.roster.redact(str(error)))
 
-    async def _look_for_tokens(self) -> None:
-        while True:
-            await asyncio.sleep(TOKEN_LOOK_SECONDS)
-            try:
-                if await self._service.roster.has_news():
-                    await self._service.check_tokens()
-            except Exception as error:
-                log.exception("a check of new tokens failed", error=self._service.roster.redact(str(error)))
+    async def _say_status(self) -> None:
+        await asyncio.to_thread(write_status, self._layout, self._service.status())
+
+    async def _look_at_clock(self) -> None:
+        if jumped := self._clock.look():
+            self._service.recorder.event("clock jumped", f"by {jumped:.1f} seconds", seconds=round(jumped, 3))
+            await self._keep_in_step()
+        if self._date != (date := dt.datetime.now(IST).date()):
+            self._date = date
+            self._service.add_jobs()  # those that lay too far ahead
+
+    async def _look_at_files(self) -> None:
+        if changed := await asyncio.to_thread(self._changed_files):
+            await self._files_changed(changed)
+
+    async def _look_at_tokens(self) -> None:
+        if await self._service.roster.has_news():
+            await self._service.check_tokens()
 
     async def _keep_in_step(self) -> None:
         service = self._service
         await service.reconcile()
         for plan in service.streamer.on:  # the price that it waits for may have come
-            if plan.references and not plan.tokens:
+            if plan.unpriced or (plan.references and not plan.tokens):
                 await service.resolve_anew(plan.name)
         if self._unwell_since is not None and time.monotonic() - self._unwell_since >= UNWELL_SECONDS:
             self._unwell_since = None
@@ -128,4 +134,4 @@ class Lookout:
             await self._service.reload()
         for path in changed:
             if path in of_lists:
-                await self._service.resolve_anew(of_lists[path], keep=False)
+                await self._service.resolve_anew(of_lists[path])

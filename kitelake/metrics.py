@@ -1,4 +1,4 @@
-"""What the manager says of itself, as a page for Prometheus.
+"""What the manager and the journal say of themselves, as a page for Prometheus.
 
 The page is made when it is asked for, in a thread of the HTTP server. The manager belongs to its event loop, so that is
 asked; if it does not answer in time the request fails, which is what a monitor should see.
@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from ingest.manager import TickerManager
 from ingest.stats import ConnectionStats, Health, ManagerStats, Status
 from kitelake.errors import StartError
+from storage.journal import JournalWriter
 
 log = structlog.get_logger()
 
@@ -24,6 +25,7 @@ ANSWER_SECONDS: Final = 5.0
 """How long the event loop may take to answer."""
 
 _LABELS: Final = ("account", "connection")
+_STATES: Final = ("received", "written", "durable")
 
 
 class _Measure(NamedTuple):
@@ -77,20 +79,30 @@ _MEASURES: Final = (
 
 
 class ManagerCollector(Collector):
-    """Asks the manager, whose event loop is `loop`, at each scrape. To be used from other threads only."""
+    """Asks the manager and the journal of its frames, whose event loop is `loop`, at each scrape.
 
-    def __init__(self, manager: TickerManager, loop: asyncio.AbstractEventLoop) -> None:
+    To be used from other threads only.
+    """
+
+    def __init__(self, manager: TickerManager, journal: JournalWriter | None, loop: asyncio.AbstractEventLoop) -> None:
         self._manager = manager
+        self._journal = journal
         self._loop = loop
 
     def collect(self) -> Iterator[Metric]:
         """Raises TimeoutError if the loop does not answer."""
-        stats, health = asyncio.run_coroutine_threadsafe(self._ask(), self._loop).result(ANSWER_SECONDS)
+        stats, health, records = asyncio.run_coroutine_threadsafe(self._ask(), self._loop).result(ANSWER_SECONDS)
         yield from _of_connections(stats)
         yield from _of_health(health)
+        if records is not None:
+            yield _of_journal(records)
 
-    async def _ask(self) -> tuple[ManagerStats, Health]:
-        return self._manager.stats(), self._manager.health()
+    async def _ask(self) -> tuple[ManagerStats, Health, dict[str, int] | None]:
+        records = None
+        if (journal := self._journal) is not None:
+            counts = journal.records, journal.written_records, journal.durable_records
+            records = dict(zip(_STATES, counts, strict=True))
+        return self._manager.stats(), self._manager.health(), records
 
 
 def _of_connections(stats: ManagerStats) -> Iterator[Metric]:
@@ -124,14 +136,29 @@ def _of_health(health: Health) -> Iterator[Metric]:
     )
 
 
+def _of_journal(records: dict[str, int]) -> Metric:
+    """Records of this stream by how far they have come."""
+    journal = GaugeMetricFamily(
+        "kitelake_journal_records",
+        "Records of the present stream: received, safe from the end of the process, safe from the end of the machine.",
+        labels=("state",),
+    )
+    for state, count in records.items():
+        journal.add_metric((state,), count)
+    return journal
+
+
 @contextlib.asynccontextmanager
-async def serve_metrics(manager: TickerManager, *, port: int, host: str = "127.0.0.1") -> AsyncIterator[int]:
+async def serve_metrics(
+    manager: TickerManager, *, port: int, host: str = "127.0.0.1", journal: JournalWriter | None = None
+) -> AsyncIterator[int]:
     """Serve the page over HTTP as long as the context lasts, and give the port, which is a free one for 0.
 
-    To be entered on the manager's event loop. Raises StartError if it cannot listen there.
+    `journal` is where the manager's frames go, if they go there. To be entered on the manager's event loop. Raises
+    StartError if it cannot listen there.
     """
     registry = CollectorRegistry()
-    registry.register(ManagerCollector(manager, asyncio.get_running_loop()))
+    registry.register(ManagerCollector(manager, journal, asyncio.get_running_loop()))
     try:
         # In a thread: names are looked up for it.
         server, thread = await asyncio.to_thread(start_http_server, port, host, registry)

@@ -80,6 +80,10 @@ class Notifier:
         self._clock = clock
         self._told: dict[str, _Told] = {}
 
+    def retarget(self, targets: Sequence[NotificationTarget]) -> None:
+        """Send to these from now on. What was told already stays told."""
+        self._targets = tuple(targets)
+
     def secrets(self) -> list[str]:
         """What no log may show."""
         return [target.url.get_secret_value() for target in self._targets]

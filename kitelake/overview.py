@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ingest.manager import TickerManager
 from ingest.stats import Health, Status
@@ -23,11 +23,8 @@ from kitelake.status import (
     journal_of,
 )
 from kitelake.streamer import Streamer
-from kitelake.values import Hours
+from kitelake.times import active
 from storage.schema import IST
-
-if TYPE_CHECKING:
-    from kitelake.calendar import Span
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def status_of(
     now = dt.datetime.now(IST)
     hours = desk.hours(now.date())
     on = {plan.name for plan in streamer.on}
-    without_room = set(streamer.left_out)
+    without_room = set(streamer.unserved)
     committed = recorder.committed
     phase: Literal["capturing", "waiting", "stopping"] = "stopping"
     if not stopping:
@@ -99,7 +96,7 @@ def status_of(
         since=since,
         phase=phase,
         doing=STOPPED if stopped else _doing(desk, streamer, jobs, now, phase),
-        health=Health(Status.HEALTHY, 100.0, ()) if stopped else streamer.manager.health(),
+        health=Health(Status.HEALTHY, 100.0, ()) if stopped else _health(desk, streamer, now),
         connections=() if stopped else connections_of(streamer.manager.stats()),
         accounts=tuple(
             AccountStatus(name=account.name, token=tokens.get(account.name, "not checked yet"))
@@ -112,7 +109,7 @@ def status_of(
                 instruments=len(plan.tokens),
                 active=plan.name in on,
                 left_out=sum(token in without_room for token in plan.tokens) if plan.name in on else 0,
-                hours=tuple(_hours(span) for span in hours.get(plan.name, ())),
+                hours=tuple(span.hours for span in hours.get(plan.name, ())),
                 problems=max(len(plan.missing), len(plan.problems)),
             )
             for plan in desk.lists.values()
@@ -122,6 +119,14 @@ def status_of(
         jobs=jobs,
         problems=problems,
     )
+
+
+def _health(desk: Desk, streamer: Streamer, now: dt.datetime) -> Health:
+    """That of the connections; critical, too, while lists are in their hours and nothing is streamed."""
+    due = [name for name, spans in desk.hours(now.date()).items() if active(spans, now)]
+    if due and not streamer.running:
+        return Health(Status.CRITICAL, 0.0, (f"{len(due)} lists are in their hours, and nothing is streamed",))
+    return streamer.manager.health()
 
 
 def _doing(desk: Desk, streamer: Streamer, jobs: tuple[Job, ...], now: dt.datetime, phase: str) -> str:
@@ -138,9 +143,3 @@ def _doing(desk: Desk, streamer: Streamer, jobs: tuple[Job, ...], now: dt.dateti
     if not starts:
         return "waiting: no list is captured within the next 40 days"
     return f"waiting: the next list starts on {min(starts).astimezone(IST):%a %d %b at %H:%M}"
-
-
-def _hours(span: "Span") -> Hours:
-    """A span that ends at midnight ends at the day's last microsecond."""
-    stop = span.stop.time() if span.stop.date() == span.start.date() else dt.time.max
-    return Hours(span.start.time(), stop)

@@ -32,7 +32,8 @@ class ListPlan:
     `tokens` in the order of the list. `references` are the instruments around whose prices strikes are chosen (token →
     symbol): they are streamed with the list, in ltp mode, so that there is a price when it is resolved anew. `missing`
     are names that the instrument list does not hold; `problems` say in words what could not be resolved, `notes` what
-    else a reader of the plan should know.
+    else a reader of the plan should know. `unpriced` are those of the problems that end by themselves: the references
+    are streamed with the list, and it is resolved anew once there is a price.
     """
 
     spec: SubscriptionList
@@ -42,6 +43,7 @@ class ListPlan:
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    unpriced: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -76,7 +78,16 @@ def resolve(
     if spec.select is not None:
         found = select(instruments, spec.select, price_of)
         asked = references(instruments, spec.select)
-        return replace(plan, tokens=found.tokens, references=asked, notes=found.notes, problems=found.problems)
+        # The service looks for a price as long as there are no tokens, or as often as it is told to.
+        again = not found.tokens or spec.every is not None
+        return replace(
+            plan,
+            tokens=found.tokens,
+            references=asked,
+            notes=found.notes,
+            problems=found.problems,
+            unpriced=found.unpriced if again else (),
+        )
     tokens: list[int] = []
     missing: list[str] = []
     for name in names if names is not None else spec.instruments:
@@ -93,17 +104,18 @@ def resolve(
     return replace(plan, tokens=tuple(dict.fromkeys(tokens)), missing=tuple(missing), problems=problems)
 
 
-def recentred(before: ListPlan, after: ListPlan) -> ListPlan:
+def recentred(before: ListPlan, after: ListPlan, instruments: Instruments) -> ListPlan:
     """The list resolved anew during its hours: it drops what it does not mean any more only if it is told to.
 
-    Even then nothing is dropped because of a problem that was not there before, such as a price that is not known now.
+    What the instrument list does not hold is dropped all the same. Nothing is dropped because of a problem that was
+    not there before, such as a price that is not known now.
     """
     if after.spec.drop and set(after.problems) <= set(before.problems):
         return after
     return replace(
         after,
-        tokens=tuple(dict.fromkeys((*after.tokens, *before.tokens))),
-        references={**after.references, **before.references},
+        tokens=tuple(dict.fromkeys((*after.tokens, *(token for token in before.tokens if token in instruments)))),
+        references={**after.references, **{t: name for t, name in before.references.items() if t in instruments}},
     )
 
 

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -14,7 +15,7 @@ from kitelake.calendar import Calendar, Span
 from kitelake.forecast import Forecast
 from kitelake.plan import ListPlan, Phase
 
-SHOWN = 20
+PRICED_LATER: Final = "the service streams what is named, and selects them when a price has come"
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,10 @@ class DayPlan:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything that is wanted on that day is captured."""
+        """Whether everything that is wanted on that day is captured, once there are prices for its strikes."""
         on = [plan for plan in self.lists if self.hours[plan.name]]
-        return not any(phase.left_out for phase in self.phases) and not any(plan.problems for plan in on)
+        lasting = any(problem not in plan.unpriced for plan in on for problem in plan.problems)
+        return not lasting and not any(phase.left_out for phase in self.phases)
 
 
 def render_plan(plan: DayPlan) -> RenderableType:
@@ -41,10 +43,16 @@ def render_plan(plan: DayPlan) -> RenderableType:
     parts: list[RenderableType] = [Text(_title(plan), "bold"), Text(_source(plan), "dim"), "", _lists(plan)]
     for phase in plan.phases:
         lists = "1 list" if len(phase.lists) == 1 else f"{len(phase.lists)} lists"
-        parts += ["", Text(f"{_clock(phase.span)}: {lists}", "bold"), _connections(phase)]
+        parts += ["", Text(f"{phase.span.hours}: {lists}", "bold"), _connections(phase)]
         parts += [Text(line, "red") for line in _left_out(phase)]
     notes = [Text(f"- {one.name}: {note}") for one in plan.lists for note in one.notes]
-    problems = [Text(f"- {one.name}: {problem}", "red") for one in plan.lists for problem in one.problems]
+    notes += [Text(f"- {one.name}: {text}; {PRICED_LATER}", "yellow") for one in plan.lists for text in one.unpriced]
+    problems = [
+        Text(f"- {one.name}: {problem}", "red")
+        for one in plan.lists
+        for problem in one.problems
+        if problem not in one.unpriced
+    ]
     warnings = [Text(f"- {warning}", "yellow") for warning in plan.calendar.warnings(plan.date)]
     for title, lines in (("Strikes", notes), ("Problems", problems), ("Calendar", warnings)):
         if lines:
@@ -66,7 +74,7 @@ def lines_of_plan(plan: DayPlan) -> Iterator[str]:
         for token, want in phase.wanted.items():
             where = " ".join(places.get(token, ["left out"]))
             symbol = plan.instruments.symbol(token) or "?"
-            yield "\t".join((_clock(phase.span), symbol, str(token), want.mode, where, ", ".join(lists[token])))
+            yield "\t".join((str(phase.span.hours), symbol, str(token), want.mode, where, ", ".join(lists[token])))
 
 
 def _title(plan: DayPlan) -> str:
@@ -77,7 +85,7 @@ def _source(plan: DayPlan) -> str:
     listed = plan.instruments.date
     age = (plan.date - listed).days if listed else 0
     old = "" if age == 0 else f", {age} days older" if age > 1 else ", one day older"
-    return f"by the instrument list of {listed} ({len(plan.instruments):,} instruments{old}); nothing was connected to"
+    return f"by the instrument list of {listed} ({len(plan.instruments):,} instruments{old})"
 
 
 def _lists(plan: DayPlan) -> RenderableType:
@@ -87,16 +95,16 @@ def _lists(plan: DayPlan) -> RenderableType:
     for one in plan.lists:
         spans = plan.hours[one.name]
         if not spans:
-            table.add_row(one.name, one.mode, Text(_closed(plan, one), "dim"), str(one.spec.priority))
+            table.add_row(Text(one.name), one.mode, Text(_closed(plan, one), "dim"), str(one.spec.priority))
             continue
         expected = plan.forecasts[one.name]
         numbers = (len(one.tokens), expected.ticks_a_second, expected.table_bytes, expected.journal_bytes)
         total = [before + number for before, number in zip(total, numbers, strict=True)]
         about = "" if expected.measured else "~"
         table.add_row(
-            one.name,
+            Text(one.name),
             one.mode,
-            ", ".join(map(_clock, spans)),
+            ", ".join(str(span.hours) for span in spans),
             str(one.spec.priority),
             f"{len(one.tokens):,}",
             f"{about}{expected.ticks_a_second:,.0f}",
@@ -106,7 +114,7 @@ def _lists(plan: DayPlan) -> RenderableType:
     table.add_row("in all", "", "", "", f"{total[0]:,.0f}", f"{total[1]:,.0f}", _bytes(total[2]))
     hint = (
         "ticks/s in a list's hours; ~ by rules of thumb, else as on the last reported day.\n"
-        f"A day in the tables; the journal takes another {_bytes(total[3])}, for journal.keep_hours."
+        f"A day in the tables; the journal takes another {_bytes(total[3])}, for as long as retention.journal says."
     )
     return Group(table, Text(hint, "dim"))
 
@@ -152,11 +160,6 @@ def _table(columns: Sequence[str]) -> Table:
             no_wrap=column not in {"list", "hours"},
         )
     return table
-
-
-def _clock(span: Span) -> str:
-    stop = "24:00" if span.stop.date() > span.start.date() else f"{span.stop:%H:%M}"
-    return f"{span.start:%H:%M}-{stop}"
 
 
 def _bytes(count: float) -> str:

@@ -6,10 +6,11 @@ drains it: then everything that was received is in the tables.
 """
 
 import asyncio
+import datetime as dt
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,9 +19,12 @@ import structlog
 from kitelake.child import Child
 from kitelake.config import Config
 from kitelake.errors import WriterError
+from storage.backlog import Backlog
 from storage.errors import JournalError, JournalSyncError, JournalWriteError
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
+from storage.reserve import Reserve, is_full
+from storage.schema import IST
 from storage.writer import SegmentCommitted
 
 log = structlog.get_logger()
@@ -29,6 +33,7 @@ _WRITER_RESTART_SECONDS: Final = (0.2, 10.0)  # the first pause and the longest
 _WRITER_POLL_SECONDS: Final = 0.2
 _WRITER_DRAIN_ATTEMPTS: Final = 3
 _SEAL_RETRY_SECONDS: Final = 1.0
+_RESERVE_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -49,20 +54,21 @@ class Committed:
 class Recorder:
     """One stream of a data folder, which the caller holds. Made on the event loop, and entered once.
 
-    `alarm` is told in words of what a person has to mend.
+    `alarm` is told, in a line and then in words, of what a person has to mend.
 
     Raises JournalError if the folder cannot be written. Leaving it seals and drains, and raises WriterError if the
     writer cannot commit.
     """
 
-    def __init__(self, config: Config, layout: DataLayout, stream: str, *, alarm: Callable[[str], None]) -> None:
+    def __init__(self, config: Config, layout: DataLayout, stream: str, *, alarm: Callable[[str, str], None]) -> None:
         self._config = config
         self._layout = layout
         self._alarm = alarm
         self._sealed = False
         self._tasks: list[asyncio.Task[None]] = []
         self.failing = False
-        """Whether the journal could not be written the last time: what comes waits in memory."""
+        """Whether what comes waits in memory, because the disk did not take it the last time."""
+        self._reserve = Reserve(layout.reserve, config.journal.reserve_bytes)
         self.committed = Committed()
         self.journal = JournalWriter(
             layout,
@@ -70,10 +76,12 @@ class Recorder:
             segment_bytes=config.journal.segment_bytes,
             segment_seconds=config.journal.segment_seconds,
         )
+        self.sink = Backlog(self.journal, config.journal.buffer_bytes)
+        """Where the connections append."""
 
     async def __aenter__(self) -> Self:
         self._writer = asyncio.create_task(self._keep_writer_running())
-        self._tasks = [asyncio.create_task(self._flush()), asyncio.create_task(self._sync())]
+        self._tasks = [asyncio.create_task(work) for work in (self._flush(), self._sync(), self._keep_reserve())]
         return self
 
     async def __aexit__(
@@ -82,6 +90,7 @@ class Recorder:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._record_losses()
         self._sealed = True
         await self._seal()
         log.info("journal sealed: waiting for the writer", records=self.journal.records)
@@ -97,15 +106,58 @@ class Recorder:
         """Hand what has come to the operating system, every few milliseconds."""
         while True:
             await asyncio.sleep(self._config.journal.flush_milliseconds / 1000)
-            try:
+            was_full = self.sink.full
+            self._write()
+            self.sink.look()
+            if self.sink.full and not was_full:
+                self._say("memory for what cannot be written is used up; frames are lost until there is room")
+            if not self.sink.full:
+                self._record_losses()
+
+    def _write(self) -> None:
+        """Write what has come, as far as the disk takes it."""
+        problem: str | None = None
+        cause: JournalError | None = None
+        try:
+            # A disk that takes its time to sync makes memory grow as one that takes nothing does.
+            if self.journal.unsynced_bytes < self._config.journal.buffer_bytes:
                 self.journal.flush()
-                self.failing = False
-            except JournalError as error:
-                if not self.failing:
-                    text = "the journal cannot be written; frames are kept in memory and tried again"
-                    log.error(text, error=str(error))
-                    self._alarm(f"{text}: {error}")
-                self.failing = True
+            else:
+                problem = "the disk does not say that it has what was written; frames are kept in memory meanwhile"
+                self.journal.mend()
+        except JournalError as error:
+            if is_full(error) and self._reserve.give_up():
+                self._say("the disk is full; the room that was kept for the journal is in use: make room", error)
+                return
+            problem, cause = "the journal cannot be written; frames are kept in memory and tried again", error
+        if problem is not None and not self.failing:
+            self._say(problem, cause)
+        elif problem is None and self.failing:
+            log.warning("the journal is written again", records=self.journal.records)
+        self.failing = problem is not None
+
+    def _say(self, text: str, error: Exception | None = None) -> None:
+        log.error(text, error=None if error is None else str(error))
+        self._alarm(text, str(error or text))
+
+    def _record_losses(self) -> None:
+        """Journal what was not kept while memory was used up, so that what is missing is known."""
+        for loss in self.sink.settle():
+            log.error("frames were lost", **asdict(loss))
+            first, last = (dt.datetime.fromtimestamp(ns / 1e9, IST) for ns in (loss.first_ns, loss.last_ns))
+            text = f"{loss.frames:,} frames of {loss.account}/{loss.connection}, {first:%H:%M:%S} to {last:%H:%M:%S}"
+            self.event("frames lost", text, **asdict(loss))
+
+    async def _keep_reserve(self) -> None:
+        """Make the reserve, and again when there is room after it was given up."""
+        while True:
+            await asyncio.to_thread(self._reserve.keep)
+            await asyncio.sleep(_RESERVE_SECONDS)
+
+    @property
+    def short_of_room(self) -> bool:
+        """Whether the disk has no room for anything but the journal."""
+        return self.failing or not self._reserve.is_kept
 
     async def _sync(self) -> None:
         """Make it survive a power cut, in a thread, since a disk may take its time."""
@@ -114,9 +166,7 @@ class Recorder:
             try:
                 await asyncio.to_thread(self.journal.sync)
             except JournalError as error:
-                text = "the journal could not be synced; a new segment was begun"
-                log.error(text, error=str(error))
-                self._alarm(f"{text}: {error}")
+                self._say("the journal could not be synced; what was not on disk is written anew", error)
 
     async def _seal(self) -> None:
         """Close the journal. As long as the disk does not take it, what was received stays in memory."""
@@ -126,6 +176,8 @@ class Recorder:
             except JournalSyncError as error:
                 log.error("the journal is written, but the disk did not confirm it", error=str(error))
             except JournalWriteError as error:
+                if is_full(error) and self._reserve.give_up():
+                    continue
                 log.error(
                     "the journal cannot be written: make room, or give up what is in memory by another signal",
                     records=self.journal.records - self.journal.written_records,
@@ -142,7 +194,7 @@ class Recorder:
         """
         first, longest = _WRITER_RESTART_SECONDS
         pause = first
-        failures = 0
+        failures = drain_failures = 0
         while True:
             child = await Child.start(
                 "kitelake.writer",
@@ -158,7 +210,7 @@ class Recorder:
             try:
                 async for segment in child.lines():
                     self._count(segment)
-                    pause, failures = first, 0
+                    pause, failures, drain_failures = first, 0, 0
                 status = await child.wait()
             except asyncio.CancelledError:
                 await child.stop()
@@ -166,7 +218,8 @@ class Recorder:
             if status == 0:
                 return
             failures += 1
-            if self._sealed and failures >= _WRITER_DRAIN_ATTEMPTS:
+            drain_failures += self.journal.closed  # what failed before may have been the disk that closing waited for
+            if drain_failures >= _WRITER_DRAIN_ATTEMPTS:
                 raise WriterError(
                     f"not everything is in the tables: the writer failed {failures} times in a row, see above for why. "
                     f"The journal holds it, and the next start takes it up: {self._layout.stream(self.journal.stream)}"
@@ -174,7 +227,8 @@ class Recorder:
             log.error("the writer died; starting another", exit_status=status, pause_seconds=pause)
             self.event("writer died", f"exit status {status}")
             if failures > 1:
-                self._alarm(f"the writer has died {failures} times in a row, the last time with status {status}")
+                text = f"It died {failures} times in a row, the last time with status {status}. The log says why."
+                self._alarm("the writer cannot commit what is journalled", text)
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
 

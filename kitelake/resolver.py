@@ -23,6 +23,7 @@ from storage.layout import DataLayout
 
 CACHE: Final = "lists"
 """The folder, in the data folder, of what URLs of lists answered with last."""
+FILE_SECONDS: Final = 10.0
 
 Names = Sequence[str | int]
 
@@ -65,12 +66,15 @@ class Resolver:
         """What its file or URL names, and what is wrong with that; no names for one that cannot be read."""
         try:
             if spec.file is not None:
-                return await asyncio.to_thread(read_list_file, spec.file), None
+                async with asyncio.timeout(FILE_SECONDS):  # a network mount may hang
+                    return await asyncio.to_thread(read_list_file, spec.file), None
             if spec.url is not None and self._online:
                 return await fetch_list(spec.url, self._cache)
             if spec.url is not None:
                 copy = await asyncio.to_thread(cached_list, spec.url, self._cache)
                 return copy, None if copy is not None else "its URL was not fetched yet"
+        except TimeoutError:
+            return None, f"{spec.file}: cannot be read within {FILE_SECONDS:g} s"
         except ListFileError as error:
             return None, str(error)
         return spec.instruments, None

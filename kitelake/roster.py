@@ -2,7 +2,9 @@
 
 import asyncio
 import datetime as dt
+import time
 from collections.abc import Mapping
+from typing import Final
 
 import structlog
 from pydantic import SecretStr
@@ -16,6 +18,8 @@ from storage.schema import IST
 
 log = structlog.get_logger()
 
+UNKNOWN_SECONDS: Final = 60.0
+
 
 class Roster:
     """The accounts, in the order of config.yaml. Belongs to one event loop."""
@@ -24,6 +28,7 @@ class Roster:
         self._api_url = api_url
         self._accounts = {account.name: account.account(config.login.logins()) for account in config.accounts}
         self._bad: dict[str, SecretStr] = {}  # tokens that are not good, as they were when they were checked
+        self._unknown_since: float | None = None
         self.states: dict[str, str] = {}
         """How each account's token stands, in words; of those that were checked."""
 
@@ -54,15 +59,21 @@ class Roster:
             if check.verdict is Verdict.BAD:
                 self._bad[account.name] = account.access_token
                 log.error("an account has no good access token; the others go on", account=account.name, why=check.text)
+            elif check.verdict is Verdict.UNKNOWN:
+                log.warning("an access token could not be checked", account=account.name, why=check.text)
             else:
                 log.info("access token checked", account=account.name, verdict=str(check.verdict), text=check.text)
+        unknown = any(check.verdict is Verdict.UNKNOWN for check in checks.values())
+        self._unknown_since = time.monotonic() if unknown else None
         return checks
 
     async def has_news(self) -> bool:
-        """Whether an account without a good token has another one by now.
+        """Whether the tokens should be checked again: one that was not good has changed, or one was not checked.
 
-        Connections ask for one, too, but only while something is to be streamed.
+        Connections ask for new tokens, too, but only while something is to be streamed.
         """
+        if self._unknown_since is not None and time.monotonic() - self._unknown_since >= UNKNOWN_SECONDS:
+            return True
         bad = [account for account in self.accounts if account.name in self._bad]
         await asyncio.gather(*(token_problem(account) for account in bad))
         return any(account.access_token != self._bad.get(account.name) for account in bad)

@@ -7,6 +7,7 @@ asked again, and a source that has nothing yet is no mistake in config.yaml.
 import asyncio
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -25,6 +26,7 @@ from kitelake.values import path_of
 COMMAND_SECONDS: Final = 60.0
 MAX_OUTPUT_BYTES: Final = 65_536
 _KILL_SECONDS: Final = 5.0
+_VARIABLE: Final = re.compile("[A-Z][A-Z0-9_]*")
 
 _EXPECTED: Final = "expected {env: NAME}, {file: PATH} or the text itself"
 _EXPECTED_FOR_TOKEN: Final = "expected {env: NAME}, {file: PATH}, {command: WORDS} or the text itself"  # noqa: S105
@@ -35,11 +37,17 @@ _EXPECTED_COMMAND: Final = "expected {command: WORDS}: text as for a shell, or a
 class Variable(Polled):
     """An environment variable that holds a secret."""
 
-    name: str
+    name: str = field(repr=False)
+
+    @property
+    def title(self) -> str:
+        """How texts call it. What does not look like a variable's name may be the secret itself, in the wrong place."""
+        named = _VARIABLE.fullmatch(self.name)
+        return f"the environment variable {self.name}" if named else "the environment variable that {env: …} names"
 
     def __call__(self) -> str:
         """Raises ValueError if it is not set or holds no secret."""
-        return checked_secret(os.environ.get(self.name, ""), f"the environment variable {self.name} is not set")
+        return checked_secret(os.environ.get(self.name, ""), f"{self.title} is not set")
 
 
 @dataclass(frozen=True)
@@ -151,7 +159,7 @@ def _variable(name: Any, expected: str) -> Variable:
 def _file(given: Any) -> Path:
     path = path_of(given, "a file")
     if not path.is_absolute():
-        raise ValueError(f"{path}: expected an absolute path, or one that begins with ~")
+        raise ValueError("expected an absolute path, or one that begins with ~")
     return path
 
 

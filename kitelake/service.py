@@ -10,9 +10,10 @@ It stops in the order in which nothing is lost: the sockets are closed, the jour
 import asyncio
 import contextlib
 import datetime as dt
+import logging
 import secrets
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -27,8 +28,9 @@ from kitelake.config import Config
 from kitelake.daybook import DayBook
 from kitelake.desk import Desk, calendar_of
 from kitelake.endofday import make_report_apart
-from kitelake.errors import ConfigError
+from kitelake.errors import ConfigError, ReportError
 from kitelake.health import watch_health
+from kitelake.housekeeping import Housekeeping
 from kitelake.jobs import entries, quietly, set_jobs
 from kitelake.logs import configure_logs
 from kitelake.lookout import Lookout
@@ -43,13 +45,13 @@ from kitelake.source import Source
 from kitelake.status import JobBook, ServiceStatus, write_status
 from kitelake.streamer import Streamer
 from storage.layout import DataLayout, stream_name
-from storage.retention import remove_committed
 from storage.schema import IST
 
 log = structlog.get_logger()
 
 TOKEN_SECONDS: Final = 10.0
-FETCH_AGAIN: Final = dt.timedelta(minutes=5)
+AGAIN: Final = dt.timedelta(minutes=5)
+FETCH_SOON: Final = dt.timedelta(seconds=15)
 LAST_WORDS_SECONDS: Final = 5.0
 
 
@@ -79,12 +81,13 @@ class Service:
         self._layout = layout
         self._config_path = config_path
         self._daybook = DayBook(layout.root)
-        self._noted_on: dt.date | None = None
         self._scheduler = AsyncIOScheduler(timezone=IST)
         self._jobs = JobBook(self.roster.redact)
         self._jobs.attach(self._scheduler)
         self._notifier = Notifier(config.notifications)
+        self._housekeeping = Housekeeping(layout.root, lambda: self.recorder)
         self._reconciling, self._reporting, self._reloading = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
+        self._reload_waits = False
         self.refused: ConfigError | None = None
         """Why config.yaml, as it is now, is not the one in force."""
         self._recorder: Recorder | None = None
@@ -140,7 +143,7 @@ class Service:
         self._recorder = Recorder(self.config, self._layout, self.stream, alarm=self._alarm)
         async with self._recorder as recorder:
             manager = TickerManager(
-                self.roster.accounts, self.config.capture, sink=recorder.journal, ws_url=self._source.ws
+                self.roster.accounts, self.config.capture, sink=recorder.sink, ws_url=self._source.ws
             )
             self._streamer = Streamer(manager)
             recorder.event(
@@ -166,6 +169,7 @@ class Service:
             finally:
                 self._stopping = True
                 systemd.stopping("closing, sealing, draining")
+                logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # jobs that it cancels are no failures
                 if self._scheduler.running:
                     self._scheduler.shutdown(wait=False)
                 for task in tasks:
@@ -184,7 +188,7 @@ class Service:
         metrics = self.config.metrics
         if metrics.port is None:
             return contextlib.nullcontext()
-        return serve_metrics(manager, port=metrics.port, host=metrics.host)
+        return serve_metrics(manager, port=metrics.port, host=metrics.host, journal=self.recorder.journal)
 
     def _watchdog(self) -> list[Coroutine[Any, Any, None]]:
         seconds = systemd.watchdog_seconds()
@@ -210,24 +214,27 @@ class Service:
     async def _begin(self) -> None:
         """What a start makes up for: whatever is due at this time of the day, with what is there at once."""
         checking = asyncio.create_task(self.check_tokens())
+        now = dt.datetime.now(IST)
         if await self.desk.load():
+            self.desk.remember(await asyncio.to_thread(self._daybook.today, now.date()))
             await self.make_plan()
-        today = dt.datetime.now(IST)
-        due = today.time() >= self.config.instruments.fetch_at and any(self.desk.hours(today.date()).values())
+        due = now.time() >= self.config.instruments.fetch_at and any(self.desk.hours(now.date()).values())
         if self.desk.instruments is None or due:  # one that is stored may be from before the broker made today's
             await asyncio.wait((checking,), timeout=TOKEN_SECONDS)  # a fetch needs a token, but not every account's
             await self.fetch_instruments()
         await checking
-        await self.remove_old()
         await self.end_of_day()
+        await self.remove_old()
 
     async def check_tokens(self) -> None:
         """Take each account's newest token, ask the broker whether it is good, and tell of those that are not."""
         checks = await self.roster.check()
         bad = {name: check.text if check.verdict is Verdict.BAD else None for name, check in checks.items()}
-        for name, problem in bad.items():
-            if problem is not None:
-                self.tell("problems", f"Kitelake: account {name} has no good access token", problem)
+        for name, check in checks.items():
+            if check.verdict is Verdict.BAD:
+                self.tell("problems", f"Kitelake: account {name} has no good access token", check.text)
+            elif check.verdict is Verdict.UNKNOWN:
+                self.tell("problems", f"Kitelake: the access token of account {name} is not checked", check.text)
         self.recorder.event("tokens checked", None, **{name: str(check.verdict) for name, check in checks.items()})
         self._daybook.note_tokens(dt.datetime.now(IST).date(), bad)
 
@@ -236,29 +243,24 @@ class Service:
         if await self.desk.fetch():
             await self.make_plan()
             return
-        self.tell(
-            "problems", "Kitelake: the day's instrument list was not fetched", "An older one serves; see the log."
-        )
-        again = dt.datetime.now(IST) + FETCH_AGAIN
-        self._scheduler.add_job(
-            partial(quietly, self.fetch_instruments),
-            "date",
-            run_date=again,
-            id="fetch again",
-            replace_existing=True,
-            misfire_grace_time=None,
-        )
+        nothing = self.desk.instruments is None
+        serves = "There is none at all, so nothing is captured" if nothing else "An older one serves"
+        self.tell("problems", "Kitelake: the day's instrument list was not fetched", f"{serves}; see the log.")
+        self._once(self.fetch_instruments, FETCH_SOON if nothing else AGAIN, "fetch again")
 
     async def make_plan(self) -> None:
         """Resolve the lists, say what does not fit, and stream what is due."""
         if self.desk.instruments is None:
             return
-        await self.desk.resolve(self.streamer.manager)
+        slow = [spec.name for spec in self.config.subscriptions if spec.url is not None]
+        for names in ([spec.name for spec in self.config.subscriptions if spec.name not in slow], slow):
+            if names:  # a slow server holds up its own list alone
+                await self.desk.resolve(self.streamer.manager, names)
+                await self.reconcile()
         for plan in self.desk.lists.values():
             log.info("subscription list", list=plan.name, instruments=len(plan.tokens), mode=str(plan.mode))
             for problem in plan.problems:
                 log.warning("a list is not whole; the rest is captured", list=plan.name, problem=problem)
-        await self.reconcile()
         phases = await self.desk.phases(dt.datetime.now(IST).date())
         left_out = {f"{phase.span.start:%H:%M}": len(phase.left_out) for phase in phases if phase.left_out}
         trouble = list(self._problems())
@@ -275,12 +277,15 @@ class Service:
             left_out=left_out,
         )
 
-    async def resolve_anew(self, name: str, *, keep: bool = True) -> None:
-        """Resolve one list anew, as around a spot that has moved. `keep` see `Desk.resolve`."""
+    async def resolve_anew(self, name: str) -> None:
+        """Resolve one list anew, as around a spot that has moved, or when its file has changed."""
         if self.desk.instruments is None:
             return
         before = self.desk.lists.get(name)
-        for plan in await self.desk.resolve(self.streamer.manager, only=name, keep=keep):
+        for plan in await self.desk.resolve(self.streamer.manager, [name]):
+            if trouble := [problem for problem in plan.problems if before is None or problem not in before.problems]:
+                log.warning("a list is not whole; the rest is captured", list=name, problems=trouble)
+                self.tell("problems", f"Kitelake: the list {name} is not whole", "\n".join(trouble))
             there = set(before.tokens) if before else set()
             new, gone = len(set(plan.tokens) - there), len(there - set(plan.tokens))
             log.info("list resolved anew", list=name, added=new, dropped=gone, notes=plan.notes)
@@ -295,15 +300,14 @@ class Service:
             now = dt.datetime.now(IST)
             on = self.desk.on(now)
             before = {plan.name for plan in self.streamer.on}
-            changed = await self.streamer.bring_to(on)
+            await self.streamer.bring_to(on)
             for name in sorted(before ^ {plan.name for plan in on}):
                 what = "list stopped" if name in before else "list started"
                 log.info(what, list=name)
                 self.recorder.event(what, name)
-            if on and (changed or self._noted_on != now.date()):  # a list may go on beyond midnight
-                self._noted_on = now.date()
-                self._daybook.note_lists(now.date(), on, self.desk.hours(now.date()), self.streamer.left_out)
-                await asyncio.to_thread(self._daybook.keep)
+            hours = self.desk.hours(now.date())
+            self._daybook.note_lists(now, self.desk.lists.values(), on, hours, self.streamer.unserved)
+            await asyncio.to_thread(self._daybook.keep)
 
     async def end_of_day(self, after: dt.timedelta | None = None) -> None:
         """Report every day whose last list stopped so long ago (None: as config.yaml has it) and that was not reported.
@@ -315,27 +319,55 @@ class Service:
             await self._report_days(after)
 
     async def _report_days(self, after: dt.timedelta) -> None:
+        failure: ReportError | None = None
         for record in await asyncio.to_thread(self._daybook.due, dt.datetime.now(IST), after):
-            report = await make_report_apart(self._layout.root, record.date, self.config)
+            try:
+                report = await make_report_apart(self._layout.root, record.date, self.config)
+            except ReportError as error:
+                failure = error
+                continue
             self.reports.append(report)
             line = summary(report)
             log.info("end of day", report=line)
             self.recorder.event("report", line, **report.model_dump(mode="json"))
             self.tell("report", f"Kitelake: {line}", as_text(report))
             await asyncio.to_thread(self._daybook.mark_reported, record, dt.datetime.now(IST))
+        if failure is not None:
+            self.tell("problems", "Kitelake: a day could not be reported", str(failure))
+            self._once(self.end_of_day, AGAIN, "end of day again")
+            raise failure
+
+    def _once(self, run: Callable[[], Coroutine[Any, Any, None]], later: dt.timedelta, name: str) -> None:
+        """Do it again after a while."""
+        self._scheduler.add_job(
+            partial(quietly, run),
+            "date",
+            run_date=dt.datetime.now(IST) + later,
+            id=name,
+            name=name,
+            replace_existing=True,
+            misfire_grace_time=None,
+        )
+
+    async def seal_days(self) -> None:
+        """Seal the days that are over, if config.yaml wants that, and remove what is old."""
+        now = dt.datetime.now(IST)
+        over = all(span.stop <= now for spans in self.desk.hours(now.date()).values() for span in spans)
+        before = now.date() + dt.timedelta(days=1) if over else now.date()
+        await self._housekeeping.run(self.config, seal_before=before if self.config.seal.enabled else None)
 
     async def remove_old(self) -> None:
-        """Remove journal segments that are in the tables for long enough."""
-        hours = self.config.journal.keep_hours
-        removed = await asyncio.to_thread(remove_committed, self._layout, keep_hours=hours, now=time.time())
-        if removed:
-            log.info("old journal segments removed", segments=len(removed))
+        """Archive segments that are in the tables, and remove what is old."""
+        await self._housekeeping.run(self.config, seal_before=None)
 
     async def reload(self) -> None:
         """Read config.yaml again. A bad one changes nothing and is reported; a good one changes only the difference."""
-        if self._config_path is not None:
-            async with self._reloading:  # a changed file and a signal often come together
-                await self._reload(self._config_path)
+        if self._config_path is None or self._reload_waits:
+            return
+        self._reload_waits = True
+        async with self._reloading:  # a changed file and a signal often come together
+            self._reload_waits = False
+            await self._reload(self._config_path)
 
     async def _reload(self, path: Path) -> None:
         systemd.reloading()
@@ -356,10 +388,11 @@ class Service:
         self.refused = None
         if late:
             log.warning("these sections take effect at the next start", sections=late)
-        new_accounts = await self.roster.change(before, after, self.streamer.manager)
+        async with self._reconciling:
+            new_accounts = await self.roster.change(before, after, self.streamer.manager)
+            self.desk.configure(after, self.roster.accounts, calendar)
         configure_logs(after.log.level, after.log.format, secrets=after.secrets(), redactors=self.roster.redactors())
-        self._notifier = Notifier(after.notifications)
-        self.desk.configure(after, self.roster.accounts, calendar)
+        self._notifier.retarget(after.notifications)
         self._set_jobs()
         if new_accounts:
             await self.check_tokens()
@@ -370,15 +403,16 @@ class Service:
     def _problems(self) -> tuple[str, ...]:
         """What a person should know, in words."""
         lists = [f"{plan.name}: {problem}" for plan in self.desk.lists.values() for problem in plan.problems]
-        left_out = len(self.streamer.left_out)
+        left_out = len(self.streamer.unserved)
         room = [f"{left_out:,} instruments are left out: there is no room on the connections"] if left_out else []
+        none = ["there is no instrument list, so nothing can be captured"] if self.desk.instruments is None else []
         refused = (
             [f"config.yaml is not usable, what was read before is in force: {self.refused}"] if self.refused else []
         )
-        return (*refused, *lists, *room, *self.desk.calendar.warnings(dt.datetime.now(IST).date()))
+        return (*refused, *none, *lists, *room, *self.desk.calendar.warnings(dt.datetime.now(IST).date()))
 
-    def _alarm(self, text: str) -> None:
-        self.tell("problems", "Kitelake: what is received cannot be kept", text)
+    def _alarm(self, title: str, text: str) -> None:
+        self.tell("problems", f"Kitelake: {title}", text)
 
     def tell(self, about: About, title: str, body: str) -> None:
         """Send a notification, without waiting for it."""

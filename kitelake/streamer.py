@@ -1,6 +1,6 @@
 """Brings the connections to what is wanted at the moment, and changes the difference only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -18,12 +18,18 @@ class Streamer:
         self.running = False
         self.on: tuple[ListPlan, ...] = ()
         self._wanted: dict[int, Want] = {}
+        self._asked: set[int] = set()  # what the manager may have been asked for, also if that was interrupted
         self._left_out: dict[int, None] = {}
 
     @property
     def left_out(self) -> tuple[int, ...]:
         """Instruments that are wanted and found no room on any connection."""
         return tuple(self._left_out)
+
+    @property
+    def unserved(self) -> tuple[int, ...]:
+        """Those, and what streams from nowhere at the moment because a connection is lost."""
+        return (*self._left_out, *self.manager.unserved)
 
     async def bring_to(self, on: Sequence[ListPlan]) -> bool:
         """Stream these lists and nothing else. Returns whether something changed.
@@ -32,14 +38,26 @@ class Streamer:
         """
         together = wanted(on)
         changed = together != self._wanted
-        if not changed and not self._left_out:
-            self.on = tuple(on)
-            return False
         before = self.left_out
-        gone = [token for token in self._wanted if token not in together]
-        # As it was before, if one of these is interrupted: the next call does all of it.
-        self._wanted = {}
-        await self.manager.unsubscribe(gone)
+        if changed:
+            self._wanted = {}  # until all of it is done
+            gone = [token for token in self._asked if token not in together]
+            await self.manager.unsubscribe(gone)
+            self._asked.difference_update(gone)
+            self._left_out = await self._subscribe(together)
+        elif before:
+            self._left_out = await self._subscribe({token: together[token] for token in before})
+        self._wanted, self.on = together, tuple(on)
+        if self.left_out != before:
+            log.warning(
+                "there is no room for every instrument; the least important are left out", left_out=len(self._left_out)
+            )
+        await self._turn(bool(together))
+        return changed or self.left_out != before
+
+    async def _subscribe(self, together: Mapping[int, Want]) -> dict[int, None]:
+        """Ask for these, the most important first. Returns those that were left out, whoever had to give way."""
+        self._asked.update(together)
         left_out: dict[int, None] = {}
         for want, tokens in alike(together):
             left = await self.manager.subscribe(
@@ -50,14 +68,10 @@ class Streamer:
                 priority=want.priority,
                 leave_out=True,
             )
-            left_out = {token: None for token in left_out if token not in set(tokens)} | dict.fromkeys(left)
-        self._wanted, self._left_out, self.on = together, left_out, tuple(on)
-        if self.left_out != before:
-            log.warning(
-                "there is no room for every instrument; the least important are left out", left_out=len(left_out)
-            )
-        await self._turn(bool(together))
-        return changed or self.left_out != before
+            for token in tokens:
+                left_out.pop(token, None)
+            left_out |= dict.fromkeys(left)
+        return left_out
 
     async def _turn(self, on: bool) -> None:
         if on and not self.running:
@@ -65,7 +79,3 @@ class Streamer:
         elif self.running and not on:
             await self.manager.stop()
         self.running = on
-
-    async def stop(self) -> None:
-        """Close the sockets. What is wanted stays as it is."""
-        await self._turn(False)

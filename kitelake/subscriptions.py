@@ -6,17 +6,19 @@ instrument list. What it leaves open follows from them: a list of MCX futures is
 
 import contextlib
 import datetime as dt
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
 from ingest.selectors import Select
 from ingest.wire import Mode
 from kitelake.calendar import EXCHANGES, date_of
-from kitelake.values import Hours, Section, address_of, hours_of, path_of, stretch_of_time
+from kitelake.values import Hours, Section, address_of, hours_of, one_line, path_of, stretch_of_time
 
 SHORTEST_STEP: Final = dt.timedelta(seconds=10)
+LONGEST_STEP: Final = dt.timedelta(hours=6)
 _WAYS: Final = ("instruments", "file", "url", "select")
 
 
@@ -59,7 +61,7 @@ Days = Annotated[Literal["trading", "weekdays", "all"] | str | tuple[dt.date, ..
 class SubscriptionList(Section):
     """A list of instruments, the mode to stream them in, and when, where and how surely."""
 
-    name: str = Field(min_length=1, max_length=100)
+    name: Annotated[str, AfterValidator(one_line)] = Field(min_length=1, max_length=100)
     mode: Mode | None = Field(default=None, description="None: `capture.default_mode`")
     instruments: tuple[Instrument, ...] = Field(default=(), description="`EXCHANGE:TRADINGSYMBOL`, or bare tokens")
     file: ListFile | None = Field(
@@ -79,7 +81,7 @@ class SubscriptionList(Section):
         default=None, description="the exchanges whose days and hours it follows; None: those of its instruments"
     )
     accounts: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = Field(
-        default=(), description="on these alone; empty: on any"
+        default=(), description="placed on these; empty: on any"
     )
     copies: int | None = Field(default=None, ge=1, description="on how many accounts each is streamed")
     priority: int = Field(default=0, ge=0, le=1000, description="0 is the most important: the last one is left out")
@@ -100,13 +102,18 @@ class SubscriptionList(Section):
             raise ValueError(f"expected either {', '.join(rest)} or {last}, one of them")
         if self.every is not None and self.instruments:
             raise ValueError("every: names stay what they are; expected it with file, url or select only")
-        if self.every is not None and self.every < SHORTEST_STEP:
-            raise ValueError(f"every: expected {SHORTEST_STEP.seconds}s or more")
+        if self.every is not None and not SHORTEST_STEP <= self.every <= LONGEST_STEP:
+            raise ValueError(f"every: expected {SHORTEST_STEP.seconds}s to {LONGEST_STEP.seconds // 3600}h")
         if self.drop and self.every is None:
             raise ValueError("drop: expected it together with `every`")
         if self.copies is not None and self.accounts and self.copies > len(set(self.accounts)):
             raise ValueError("copies: expected no more than the accounts that are named, since each goes to another")
         return self
+
+    @property
+    def digest(self) -> str:
+        """Equal for lists that say the same."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
     @property
     def exchanges(self) -> tuple[str, ...]:

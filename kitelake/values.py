@@ -35,13 +35,24 @@ class Hours(NamedTuple):
         return f"{_clock(self.start)}-{_clock(self.stop)}"
 
 
+def one_line(given: str) -> str:
+    """Text that no terminal takes for a command and that fits into a line of a table."""
+    if not _is_one_line(given):
+        raise ValueError("expected text without line breaks and control characters")
+    return given
+
+
+def _is_one_line(given: str) -> bool:
+    return all(unicodedata.category(character) not in _UNPRINTABLE for character in given)
+
+
 def path_of(given: Any, what: str = "a folder") -> Path:
     """A path with its `~` resolved. It may still be relative."""
     if isinstance(given, Path):
         given = str(given)
     if not isinstance(given, str) or not given.strip():
         raise ValueError(f"expected the path of {what}")
-    if any(unicodedata.category(character) in _UNPRINTABLE for character in given):
+    if not _is_one_line(given):
         raise ValueError(f"expected the path of {what}, without line breaks and control characters")
     try:
         return Path(given).expanduser()
@@ -109,4 +120,6 @@ def stretch_of_time(given: Any) -> dt.timedelta:
 
 
 def _clock(time: dt.time) -> str:
+    if time == dt.time.max:  # the end of a day; no option can say it
+        return "24:00"
     return time.isoformat("seconds" if time.second else "minutes")

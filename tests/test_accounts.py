@@ -243,6 +243,18 @@ async def test_a_function_of_any_kind_may_fail() -> None:
     )
 
 
+@pytest.mark.parametrize("given", [CANARY, "9canary", "CANARYabc123", "CANARY-B"])
+async def test_a_secret_in_the_place_of_a_name_does_not_show(given: str, tmp_path: Path) -> None:
+    one = section({"env": given})
+    told = await token_problem(one.account(tmp_path))
+    assert told == "the environment variable that {env: …} names is not set"
+    assert "canary" not in repr(one).lower()
+    for wrong in ({"api_key": {"env": given}}, {"api_secret": {"file": given}}, {"access_token": {"file": given}}):
+        with pytest.raises(ValidationError) as caught:
+            section(**wrong)
+        assert "canary" not in str(caught.value).lower()
+
+
 # Stored logins
 
 
@@ -408,7 +420,7 @@ async def test_each_account_is_checked_and_none_holds_up_another(
         )
 
     assert {name: check.text for name, check in checks.items() if check.verdict is Verdict.BAD} == {
-        "wrong": refused("wrong", "put the new one into config.yaml and restart"),
+        "wrong": refused("wrong", "put the new one into config.yaml"),
         "file": refused("file", f"put the new one into {stale}"),
         "other": refused("other", f"see to it that the command `{PYTHON}` prints the new one"),
         "hangs": f"account hangs: the command `{PYTHON}` did not end within 0.5 s",

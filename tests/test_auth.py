@@ -82,6 +82,13 @@ async def test_instruments_come_unpacked(broker: Broker) -> None:
     assert headers["Authorization"] == f"token key1:{TOKEN}"
 
 
+async def test_instruments_need_no_token(broker: Broker) -> None:
+    broker.reply(200, b"a,b\n1,2\n")
+    async with KiteRest(broker.url, Account("one", "key1")) as rest:
+        assert await rest.instruments() == b"a,b\n1,2\n"
+    assert "Authorization" not in broker.asked[0][2]
+
+
 async def test_profile(broker: Broker) -> None:
     broker.reply(200, {"status": "success", "data": {"user_id": "AB1234"}})
     async with KiteRest(broker.url, ACCOUNT) as rest:
@@ -157,7 +164,7 @@ async def test_an_answer_that_is_none(broker: Broker, body: bytes) -> None:
 async def test_what_is_missing_is_said_before_anything_is_sent(broker: Broker) -> None:
     async with KiteRest(broker.url, Account("one", "key1")) as rest:
         with pytest.raises(AuthError, match="account one has no access token: log in first"):
-            await rest.instruments()
+            await rest.profile()
         with pytest.raises(AuthError, match="account one has no api_secret"):
             await rest.session_token("request1")
     assert broker.asked == []

@@ -75,7 +75,8 @@ STRETCH: Final = "expected a stretch of time such as 30s, 15m, 6h or 7d"
         ("file: x, shoes: 1", ".shoes: unknown key; allowed here: " + ", ".join(SubscriptionList.model_fields)),
         ("file: x, mode: fill", ".mode: must be 'ltp', 'quote' or 'full'"),
         ("instruments: [1], every: 15m", ".every: names stay what they are; expected it with file, url or select only"),
-        ("file: x, every: 9s", ".every: expected 10s or more"),
+        ("file: x, every: 9s", ".every: expected 10s to 6h"),
+        ("file: x, every: 7h", ".every: expected 10s to 6h"),
         ("file: x, every: soon", f".every: {STRETCH}"),
         ("file: x, drop: true", ".drop: expected it together with `every`"),
         ("file: x, drop: maybe", ".drop: expected true or false"),
@@ -156,6 +157,13 @@ def special(*entries: str) -> str:
     return f"calendar: {{special_days: [{', '.join(f'{{{entry}}}' for entry in entries)}]}}"
 
 
+@pytest.mark.parametrize("name", ["x \x1b[31m", "two\nlines", "tab\there", "next\x85", "line\u2028separator"])
+def test_the_name_of_a_list_does_nothing_to_a_terminal(tmp_path: Path, name: str) -> None:
+    spec = {"name": name, "instruments": ["NSE:INFY"]}
+    said = refusal(tmp_path / "c.yaml", subscriptions=[spec])
+    assert said == "subscriptions[0].name: expected text without line breaks and control characters"
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -189,6 +197,7 @@ def special(*entries: str) -> str:
         ("schedule: {tokens_at: 8:30}", f"schedule.tokens_at{A_TIME}"),
         ("schedule: {plan_at: noon}", f"schedule.plan_at{A_TIME}"),
         ("schedule: {end_of_day_after: 5}", f"schedule.end_of_day_after: {STRETCH}"),
+        ("schedule: {end_of_day_after: 13h}", "schedule.end_of_day_after: must be less than or equal to 12 hours"),
         ("schedule: {end_of_day: 5m}", "schedule.end_of_day: unknown key; allowed here: tokens_at, plan_at, "),
         (f"notifications: mailto://{CANARY}", "notifications: expected a list"),
         (

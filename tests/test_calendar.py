@@ -3,6 +3,7 @@
 import csv
 import datetime as dt
 import itertools
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -138,6 +139,13 @@ def test_always_open_is_the_whole_day_before_everything_else() -> None:
     assert made.warnings(dt.date(2102, 1, 1)) == []
 
 
+def test_spans_say_the_end_of_a_day_as_24_00() -> None:
+    (whole,) = day(calendar(always_open=True), "NSE", "2026-11-28").spans
+    assert str(whole.hours) == "00:00-24:00"
+    (evening,) = day(calendar(), "MCX", "2026-11-23").spans
+    assert str(evening.hours) == "09:00-23:59:59"
+
+
 def test_a_special_day_is_closed_or_open_or_has_hours_of_its_own() -> None:
     made = calendar(
         {"date": dt.date(2026, 2, 1), "exchanges": ["nse", "NFO"], "hours": "open", "note": "budget"},
@@ -236,6 +244,9 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "special.csv").write_bytes(HEADER.encode() + b"2026-11-24,,closed,\xff\n")
     with pytest.raises(ConfigError, match="cannot be read: it is not UTF-8 text"):
         calendar(file=tmp_path / "special.csv")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ConfigError, match="fifo: the calendar's file cannot be read: it is a FIFO"):
+        calendar(file=tmp_path / "fifo")
 
 
 # config.yaml

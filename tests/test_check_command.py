@@ -2,15 +2,17 @@
 
 import datetime as dt
 import json
+import os
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from ingest.simulator.symbols import build_universe, to_csv
 from storage.layout import DataLayout
 from storage.schema import IST
 from tests.test_keeper import Answer, Broker, Handler, broker, failing, nothing, plain
-from tests.test_plan_command import INDICES, REST, Run, command, listed, write_config
+from tests.test_plan_command import DAY, INDICES, OPTIONS, REST, Run, command, listed, write_config
 
 __all__ = ["broker", "command", "listed"]  # the fixtures
 
@@ -124,6 +126,32 @@ def test_what_has_to_be_mended_is_a_failure(
     assert result.status == 1
     (failure,) = failures(result.out)
     assert said in failure
+
+
+def test_a_price_that_the_stream_will_bring_is_a_note(command: Run, tmp_path: Path) -> None:
+    csv = tmp_path / "instruments.csv"
+    csv.write_text(to_csv(build_universe(3_000, 1, DAY).instruments))  # without a price of the index
+    write_config(tmp_path, INDICES, OPTIONS)
+    result = command("check", "--instruments", csv)
+    assert result.status == 0
+    (note,) = [text for sign, text in findings(result.out) if sign == "note"]
+    assert note.startswith("list options: no price to choose strikes around, so none are selected: NIFTY (NSE:NIFTY 50")
+    assert note.endswith("; the service streams what is named, and selects them when a price has come")
+
+
+def test_a_file_that_would_be_waited_for_is_a_failure(command: Run, listed: Path, tmp_path: Path) -> None:
+    for name in ("fifo", "config.fifo"):
+        os.mkfifo(tmp_path / name)
+    write_config(tmp_path, INDICES, {"name": "piped", "file": "fifo"})
+    result = command("check", "--instruments", listed)
+    assert result.status == 1
+    (failure,) = failures(result.out)
+    assert failure == (
+        f"list piped: {tmp_path / 'fifo'}: cannot be read: it is a FIFO, a device or a socket, expected a regular file"
+    )
+    result = command("check", "--config", "config.fifo")
+    assert result.status == 2
+    assert "config.fifo: cannot be read: it is a FIFO" in result.err
 
 
 def test_a_calendar_file_that_is_out_of_date_is_a_note(command: Run, listed: Path, tmp_path: Path) -> None:

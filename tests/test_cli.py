@@ -133,6 +133,13 @@ def test_sql_in_every_format(tmp_path: Path, output_format: str, expected: bytes
     assert written.startswith(expected)
 
 
+def test_of_several_statements_the_last_result_is_printed(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    query = "create temp table a as select 41 as x; select 1 as y; select x + 1 as z from a"
+    result = kitelake("sql", query, "--data", tmp_path, "--format", "csv", folder=tmp_path)
+    assert (result.returncode, result.stdout) == (0, "z\n42\n")
+
+
 def test_a_mistake_in_sql_is_duckdbs_message(tmp_path: Path) -> None:
     (tmp_path / "journal").mkdir()
     result = kitelake("sql", "select lastprice from ticks", "--data", tmp_path, folder=tmp_path)

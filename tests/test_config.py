@@ -119,8 +119,8 @@ def test_missing_file(tmp_path: Path) -> None:
             r"accounts: expected at least one",
         ),
         (
-            ("data: ticks", "data: ticks\njournal: {keep_hours: 0}"),
-            r"journal\.keep_hours: .*greater than or equal to 1",
+            ("data: ticks", "data: ticks\nretention: {days: 1}"),
+            r"retention\.days: .*greater than or equal to 2",
         ),
         (("data: ticks", "data: ticks\nsimulator: {port: 70000}"), r"simulator\.port: .*less than or equal to 65535"),
         (
@@ -260,7 +260,7 @@ def test_a_variable_that_is_not_json(write: Writer, monkeypatch: pytest.MonkeyPa
     [
         ("{file: ~no-such-user-here/x}", "this one begins with `~`, and there is no such user"),
         ('{file: "a\\0b"}', "expected the path of a file, without line breaks"),
-        ("{file: token}", "token: expected an absolute path, or one that begins with ~"),
+        ("{file: token}", "expected an absolute path, or one that begins with ~"),
         ("töken-1", "letters beyond ASCII"),
         ("ｔoken-1", "letters beyond ASCII"),
     ],

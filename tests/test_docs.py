@@ -22,7 +22,7 @@ OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 PATH_IN_CODE = re.compile(r"`((?:storage|ingest|queries|kitelake|tests|benchmarks|docs|examples)/[\w/.]+)`")
 OPTION_IN_CODE = re.compile(rf"`({'|'.join(Config.model_fields)})\.(\w+)`")
-COMMAND_IN_CODE = re.compile(r"(?:`|\$ )kitelake (\w+)([^`\n|]*)")
+COMMAND_IN_CODE = re.compile(r"(?:`|\$ )kitelake ([\w-]+)([^`\n|]*)")
 OPTION_OF_COMMAND = re.compile(r"--[\w-]+")
 COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
 
@@ -94,4 +94,10 @@ def events_of_the_service() -> set[str]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "event":
                 first = assigned.get(ast.unparse(node.args[0]), node.args[0])
                 found |= {str(part.value) for part in ast.walk(first) if isinstance(part, ast.Constant)}
-    return found
+    return found - {"done"} | done_by_the_upkeep()
+
+
+def done_by_the_upkeep() -> set[str]:
+    """What the upkeep process tells, which the service journals as it comes, under the key "done"."""
+    text = (ROOT / "kitelake" / "upkeep.py").read_text(encoding="utf-8")
+    return set(re.findall(r'\btell\("([^"]+)"', text))

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import storage.journal
-from storage.errors import JournalError, JournalSyncError, JournalWriteError
+import storage.journal_segment
+from storage.errors import JournalError, JournalWriteError
 from storage.journal import Block, Channel, JournalWriter, Kind, SegmentReader, is_alive, segments, streams
 from storage.layout import DataLayout
 
@@ -311,7 +312,7 @@ writer.close()
             def truncate(self, size: int | None = None, /) -> int:
                 raise OSError(5, "Input/output error")
 
-        monkeypatch.setattr(storage.journal, "FileIO", Broken)
+        monkeypatch.setattr(storage.journal_segment, "FileIO", Broken)
         writer = writer_of(layout)
         writer.append(Kind.TEXT, 0, 1, b"one")
         writer.flush()
@@ -333,37 +334,6 @@ writer.close()
                 damage.append([item.reason for item in reader.finish()])
         assert [payload for *_, payload in found] == [b"one", b"two" * 100, b"three"]
         assert [len(reasons) for reasons in damage] == [1, 0]
-
-    def test_a_failed_sync_is_said_once_and_never_tried_again_on_that_file(
-        self, layout: DataLayout, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        asked: list[str] = []
-
-        def sync_data(descriptor: int) -> None:
-            name = Path(f"/proc/self/fd/{descriptor}").readlink().name
-            asked.append(name)
-            if name == "0000000000.journal" and len(asked) > 1:
-                raise OSError(5, "Input/output error")
-
-        monkeypatch.setattr(storage.journal, "sync_data", sync_data)
-        writer = writer_of(layout)
-        writer.append(Kind.TEXT, 0, 1, b"one")
-        writer.flush()
-        writer.sync()
-        assert (writer.written_records, writer.durable_records) == (1, 1)
-        writer.append(Kind.TEXT, 0, 2, b"two")
-        writer.flush()
-        with pytest.raises(JournalSyncError, match=r"0000000000.journal: cannot sync: Input/output error"):
-            writer.sync()
-        writer.sync()
-        assert (writer.written_records, writer.durable_records, writer.unconfirmed_records) == (2, 1, 1)
-        writer.append(Kind.TEXT, 0, 3, b"three")
-        writer.flush()
-        assert writer.segment == 1
-        writer.close()
-        assert asked.count("0000000000.journal") == 2
-        assert (writer.written_records, writer.durable_records, writer.unconfirmed_records) == (3, 2, 1)
-        assert [payload for *_, payload in read_all(layout)] == [b"one", b"two", b"three"]
 
     def test_an_unusable_folder_shows_at_once(self, tmp_path: Path) -> None:
         (tmp_path / "journal").write_text("in the way")

@@ -1,6 +1,5 @@
 """The keeper of instrument lists against a real server: whatever it serves, the newest good list stays in force."""
 
-import contextlib
 import datetime as dt
 import gzip
 import re
@@ -16,7 +15,6 @@ import time_machine
 from structlog.testing import capture_logs
 
 from ingest.redact import Account
-from kitelake import instruments as module
 from kitelake.instruments import InstrumentKeeper
 from storage.layout import DataLayout
 from storage.schema import IST
@@ -25,7 +23,7 @@ HEADER = (
     "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,"
     "segment,exchange\n"
 )
-MONDAY, THURSDAY = dt.date(2026, 11, 23), dt.date(2026, 11, 26)
+MONDAY, TUESDAY, THURSDAY = (dt.date(2026, 11, day) for day in (23, 24, 26))
 ACCOUNT = Account("one", "key1", "canaryToken")
 SHORT_SECONDS = 0.2
 
@@ -132,13 +130,6 @@ def at(date: dt.date, hour: int = 9, minute: int = 0) -> time_machine.travel:
     return time_machine.travel(dt.datetime.combine(date, dt.time(hour, minute), IST))
 
 
-@contextlib.contextmanager
-def quick_retries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "_RETRY_SECONDS", (0.01,))
-        yield
-
-
 async def store_monday(keeper: InstrumentKeeper, broker: Broker) -> None:
     broker.answer = plain(csv(100))
     with at(MONDAY):
@@ -191,7 +182,7 @@ async def test_a_good_list_is_stored_as_that_day(
     ],
 )
 async def test_whatever_else_comes_the_older_list_serves(
-    layout: DataLayout, broker: Broker, answer: Answer, reason: str, monkeypatch: pytest.MonkeyPatch
+    layout: DataLayout, broker: Broker, answer: Answer, reason: str
 ) -> None:
     await store_monday(keeper_of(layout, broker), broker)
     keeper = keeper_of(layout, broker, fetch_seconds=SHORT_SECONDS if answer in (hanging, dripping) else 30)
@@ -208,20 +199,22 @@ async def test_whatever_else_comes_the_older_list_serves(
         "date": "2026-11-23",
         "age_days": 3,
     }
-    with at(THURSDAY), quick_retries(monkeypatch):
-        serving = await keeper.today()
-    assert (serving.date, len(serving), broker.calls) == (MONDAY, 100, 4)
+    with at(THURSDAY):
+        serving = await keeper.stored()
+    assert serving is not None
+    assert (serving.date, len(serving)) == (MONDAY, 100)
 
 
-async def test_no_server_at_all_leaves_the_older_list(
-    layout: DataLayout, broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_server_at_all_leaves_the_older_list(layout: DataLayout, broker: Broker) -> None:
     await store_monday(keeper_of(layout, broker), broker)
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     keeper = InstrumentKeeper(layout, f"http://127.0.0.1:{port}", [ACCOUNT])
-    with at(THURSDAY), quick_retries(monkeypatch):
-        assert (await keeper.today()).date == MONDAY
+    with at(THURSDAY):
+        assert await keeper.fetch() is None
+        serving = await keeper.stored()
+    assert serving is not None
+    assert serving.date == MONDAY
 
 
 @pytest.mark.parametrize(("share", "rows", "taken"), [(0.7, 70, True), (0, 1, True), (1, 99, False), (1, 100, True)])
@@ -263,49 +256,41 @@ async def test_a_list_of_a_later_day_is_not_compared(layout: DataLayout, broker:
     assert (fetched.date, len(fetched)) == (MONDAY, 10)
 
 
-async def test_todays_stored_list_is_used_without_a_fetch_and_fetch_still_fetches(
-    layout: DataLayout, broker: Broker
-) -> None:
+async def test_a_list_belongs_to_the_ist_day_of_its_fetch(layout: DataLayout, broker: Broker) -> None:
     await store_monday(keeper_of(layout, broker), broker)
     keeper = keeper_of(layout, broker)
     broker.answer = plain(csv(120))
-    with at(MONDAY, 23, 59):
-        assert (len(await keeper.today()), broker.calls) == (100, 0)
-        fetched = await keeper.fetch()
+    for moment, expected in ((at(MONDAY, 23, 59), MONDAY), (at(MONDAY + dt.timedelta(days=1), 0, 1), TUESDAY)):
+        with moment:  # the same day in UTC
+            fetched, stored = await keeper.fetch(), await keeper.stored()
         assert fetched is not None
-        assert (len(fetched), broker.calls) == (120, 1)
-        assert (len(await keeper.today()), broker.calls) == (120, 1)
-    with at(MONDAY + dt.timedelta(days=1), 0, 1):  # the same day in UTC
-        tuesday = await keeper.today()
-    assert (tuesday.date, broker.calls) == (MONDAY + dt.timedelta(days=1), 2)
+        assert stored is not None
+        assert (fetched.date, stored.date, len(stored)) == (expected, expected, 120)
 
 
-async def test_without_any_list_it_keeps_trying(
-    layout: DataLayout, broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_without_any_list_there_is_none(layout: DataLayout, broker: Broker) -> None:
     keeper = keeper_of(layout, broker)
-    assert keeper.newest() is None
-
-    def at_last(handler: Handler) -> None:
-        (failing if broker.calls < 6 else plain(csv(3)))(handler)
-
-    broker.answer = at_last
-    with quick_retries(monkeypatch), capture_logs() as logs:
-        assert len(await keeper.today()) == 3
-    assert broker.calls == 6
-    assert [log["log_level"] for log in logs] == ["warning"] * 5 + ["info"]
+    broker.answer = failing
+    assert await keeper.stored() is None
+    assert await keeper.fetch() is None
+    broker.answer = plain(csv(3))
+    assert await keeper.fetch() is not None
 
 
 async def test_another_account_gets_what_one_does_not(layout: DataLayout, broker: Broker) -> None:
     def for_two(handler: Handler) -> None:
-        (plain(csv(3)) if "key2" in handler.headers["Authorization"] else failing)(handler)
+        (plain(csv(3)) if "key2" in handler.headers.get("Authorization", "") else failing)(handler)
 
     broker.answer = for_two
     accounts = [Account("nobody", "key0"), ACCOUNT, Account("two", "key2", "token2")]
     with capture_logs() as logs:
         assert await InstrumentKeeper(layout, broker.url, accounts).fetch() is not None
     assert [log.get("account") for log in logs] == ["nobody", "one", None]
-    assert "has no access token" in logs[0]["error"]
+
+
+async def test_an_account_without_a_token_gets_it_as_well(layout: DataLayout, broker: Broker) -> None:
+    broker.answer = plain(csv(3))
+    assert await InstrumentKeeper(layout, broker.url, [Account("nobody", "key0")]).fetch() is not None
 
 
 async def test_a_damaged_table_counts_as_no_list_and_todays_serves_all_the_same(

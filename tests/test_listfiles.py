@@ -57,6 +57,21 @@ def test_names_of_both_forms(data: bytes, names: list[str]) -> None:
     assert read_names(data, "list") == names
 
 
+@pytest.mark.parametrize("kind", ["FIFO", "socket", "device"])
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "names"
+    with socket.socket(socket.AF_UNIX) as listening:
+        if kind == "FIFO":
+            os.mkfifo(path)
+        elif kind == "socket":
+            listening.bind(str(path))
+        else:
+            path.symlink_to("/dev/zero")
+        expected = "cannot be read: it is a FIFO, a device or a socket, expected a regular file"
+        with pytest.raises(ListFileError, match=expected):
+            read_list_file(path)
+
+
 SYMBOLS = st.from_regex(r"[A-Z0-9]{1,8}([ &-][A-Z0-9]{1,8}){0,2}", fullmatch=True)
 NAMES = st.builds("{}:{}".format, st.sampled_from(["NSE", "BSE", "NFO", "MCX"]), SYMBOLS)
 

@@ -140,6 +140,19 @@ def test_a_login_in_the_browser_is_stored(
     assert "canary" not in repr(made)
 
 
+def test_the_port_answers_when_the_prompt_is_printed(
+    simulator: Simulation, settings: LoginSection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[int] = []
+
+    def printed(_: str) -> None:
+        answers.append(get(settings.port, REDIRECT, f"127.0.0.1:{settings.port}")[0])
+
+    monkeypatch.setattr("typer.echo", printed)
+    login(account(), api_url=simulator.api, section=settings, open_browser=False, timeout_seconds=20)
+    assert answers == [200]
+
+
 def test_what_is_no_redirect_is_refused_and_waited_over(
     simulator: Simulation, settings: LoginSection, browser: Browser
 ) -> None:

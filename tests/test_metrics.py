@@ -22,6 +22,8 @@ from ingest.wire import Mode
 from kitelake.errors import StartError
 from kitelake.health import watch_health
 from kitelake.metrics import serve_metrics
+from storage.journal import JournalWriter, Kind
+from storage.layout import DataLayout
 from tests.running import Running, running
 from tests.simulation import ACCOUNTS, Simulation, simulation
 
@@ -141,6 +143,24 @@ async def test_what_is_not_known_is_left_out() -> None:
         assert f"kitelake_{name}" not in names
 
 
+async def test_the_page_says_how_far_the_journal_has_come(tmp_path: Path) -> None:
+    """Received, written and durable, each a state of its own; a page without a journal has none of them."""
+    journal = JournalWriter(DataLayout(tmp_path), "20261123T034500-aaaaaa")
+    channel = journal.channel("one", 1)
+    manager = TickerManager(ACCOUNT_OBJECTS)
+    async with serve_metrics(manager, port=0, journal=journal) as port:
+        counts = []
+        for step in (journal.flush, journal.flush, journal.sync):
+            step()
+            journal.append(Kind.BINARY, channel, 1, b"tick")
+            found = samples(await asyncio.to_thread(scrape, port))
+            counts.append([found["kitelake_journal_records", state] for state in ("received", "written", "durable")])
+    journal.close()
+    assert counts == [[1, 0, 0], [2, 1, 0], [3, 1, 1]]
+    async with serve_metrics(manager, port=0) as port:
+        assert "kitelake_journal_records" not in await asyncio.to_thread(scrape, port)
+
+
 async def test_a_port_in_use_is_said_and_a_closed_one_is_free_again() -> None:
     manager = TickerManager(ACCOUNT_OBJECTS)
     async with serve_metrics(manager, port=0) as port:
@@ -205,7 +225,12 @@ def test_the_service_serves_the_page_and_journals_its_health(tmp_path: Path) -> 
         assert ACCOUNTS[0].access_token not in page
         simulator.fault("clear")
         wait_for(service, "healthy")
-        assert samples(scrape(port))["kitelake_health_ratio",] > 0.9
+        found = samples(scrape(port))
+        assert found["kitelake_health_ratio",] > 0.9
+        received, written, durable = (
+            found["kitelake_journal_records", state] for state in ("received", "written", "durable")
+        )
+        assert received >= written >= durable > 0
         service.stop()
         events = health_events(service)
     assert events[0]["message"] == "critical"

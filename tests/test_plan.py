@@ -81,6 +81,7 @@ class TestOneList:
         plan = resolved(spec(select=AROUND_SPOT), instruments)
         assert plan.tokens == ()
         assert plan.problems
+        assert plan.unpriced == plan.problems
         assert NIFTY in wanted([plan])
 
 
@@ -89,11 +90,11 @@ class TestResolvedAnew:
         for drop, expected in ((False, {LOW, HIGH}), (True, {HIGH})):
             one = spec(select=AROUND_SPOT, every="15m", drop=drop)
             before, after = (resolved(one, instruments, price) for price in (24_400.0, 24_600.0))
-            assert set(recentred(before, after).tokens) == expected
+            assert set(recentred(before, after, instruments).tokens) == expected
 
     def test_nothing_is_dropped_for_want_of_a_price(self, instruments: Instruments) -> None:
         one = spec(select=AROUND_SPOT, every="15m", drop=True)
-        kept = recentred(resolved(one, instruments, 24_400.0), resolved(one, instruments))
+        kept = recentred(resolved(one, instruments, 24_400.0), resolved(one, instruments), instruments)
         assert kept.tokens == (LOW,)
         assert kept.problems
 

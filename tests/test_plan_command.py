@@ -85,7 +85,7 @@ def number(text: str) -> int:
 def lists_of(out: str) -> dict[str, int]:
     """Instruments of each list that is captured, from the first table; "in all" is among them."""
     row = re.compile(
-        r"^(\S.*?)  +(?:\w+ +\d\d:\d\d-\d\d:\d\d +\d+ +)?([\d,]+) +~?[\d,]+ +~?[\d.,]+ \wi?B$", re.MULTILINE
+        r"^(\S.*?)  +(?:\w+ +\d\d:\d\d-\d\d:\d\d(?::\d\d)? +\d+ +)?([\d,]+) +~?[\d,]+ +~?[\d.,]+ \wi?B$", re.MULTILINE
     )
     return {match[1]: number(match[2]) for match in row.finditer(out)}
 
@@ -161,7 +161,7 @@ def test_a_plan_in_which_all_is_well(command: Run, listed: Path, tmp_path: Path)
     assert (result.status, result.err) == (0, "")
     assert "Plan for Wednesday 25 November 2026" in result.out
     assert "09:00-15:35: 2 lists" in result.out
-    assert "15:35-23:59: 1 list\n" in result.out
+    assert "15:35-23:59:59: 1 list\n" in result.out
     assert "Problems" not in result.out
     assert not (tmp_path / "data").exists()
 
@@ -264,6 +264,8 @@ def test_a_calendar_file_that_is_out_of_date_is_a_warning(command: Run, listed: 
     [
         (["--config", "nowhere.yaml"], "nowhere.yaml: there is no such file"),
         (["--date", "someday"], "expected YYYY-MM-DD, today, tomorrow or yesterday"),
+        (["--date", "9999-12-31"], "expected a date from 2000-01-01 to 2099-12-31"),
+        (["--date", "1999-12-31"], "expected a date from 2000-01-01 to 2099-12-31"),
         (["--instruments", "instruments.csv"], "special.csv: line 2: hours: expected hours of one day in IST"),
     ],
 )
@@ -276,3 +278,45 @@ def test_what_cannot_be_planned_ends_with_a_message(
     result = command("plan", *arguments)
     assert result.status == 2
     assert message in result.err
+
+
+@pytest.mark.parametrize("date", ["2000-01-01", "2099-12-31"])
+def test_the_first_and_the_last_date_can_be_planned(command: Run, listed: Path, tmp_path: Path, date: str) -> None:
+    write_config(tmp_path, INDICES)
+    assert command("plan", "--instruments", listed, "--date", date).status == 0
+
+
+def test_a_price_that_the_stream_will_bring_is_no_problem(command: Run, tmp_path: Path) -> None:
+    csv = tmp_path / "instruments.csv"
+    csv.write_text(to_csv(build_universe(3_000, 1, DAY).instruments))  # without a price of the index
+    select = {"underlying": "NSE:NIFTY 50", "symbols": ["GONE", "NIFTY*"], "strikes": {"around": "spot", "count": 20}}
+    unknown = {"name": "unknown", "select": select}
+    write_config(tmp_path, INDICES, OPTIONS)
+    result = command("plan", "--instruments", csv, "--date", DAY.isoformat())
+    assert result.status == 0
+    assert "options: no price to choose strikes around, so none are selected: NIFTY (NSE:NIFTY 50" in result.out
+    assert "the service streams what is named, and selects them when a price has come" in " ".join(result.out.split())
+    assert "Problems" not in result.out
+    write_config(tmp_path, INDICES, unknown)
+    result = command("plan", "--instruments", csv, "--date", DAY.isoformat())
+    assert result.status == 1
+    assert result.out.count("no price to choose strikes") == 1
+    assert "unknown: not in the instrument list of 2026-11-25: symbol GONE" in result.out
+
+
+def test_the_head_of_a_plan_fits_into_80_columns(
+    command: Run, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    write_config(tmp_path, INDICES)
+    with time_machine.travel(dt.datetime(2026, 11, 23, 9, tzinfo=IST)):
+        lines = command("plan", "--instruments", listed).out.splitlines()
+    assert lines[1:3] == ["by the instrument list of 2026-11-23 (3,000 instruments)", ""]
+
+
+def test_names_are_no_markup(command: Run, listed: Path, tmp_path: Path) -> None:
+    write_config(tmp_path, INDICES | {"name": "[b]indices [/]"}, REST | {"name": "[x]", "days": [dt.date(2026, 1, 1)]})
+    result = command("plan", "--instruments", listed, "--date", DAY.isoformat())
+    assert (result.status, result.err) == (0, "")
+    assert "[b]indices [/]" in result.out
+    assert "[x] " in result.out

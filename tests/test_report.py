@@ -25,6 +25,7 @@ from ingest.derive import JournalDecoder
 from ingest.wire import Mode
 from kitelake.child import Child
 from kitelake.report import (
+    ConnectionReport,
     DayRecord,
     Gaps,
     ListRecord,
@@ -38,6 +39,7 @@ from kitelake.report import (
     write_record,
 )
 from kitelake.report.gaps import Stretch, gaps_of, merged, within
+from kitelake.report.problems import problems_of
 from kitelake.report.text import clock, duration
 from queries.errors import NoLakeError
 from storage.errors import DataFolderError
@@ -154,11 +156,26 @@ class TestLists:
         assert (first.ticked, first.silent, first.silent_symbols, first.rows) == (2, 1, ("NSE:SBIN",), 4)
         assert (second.ticked, second.silent, second.silent_symbols, second.rows) == (1, 1, ("NSE:SBIN",), 1)
         assert (report.wanted, report.ticked, report.rows) == (4, 2, 7)
+        assert report.other_rows == 2  # SBIN at 08:59:59 and 15:30
+        assert "2 rows of these are of instruments that are captured for their price only, or outside" in as_text(
+            report
+        )
         assert report.date == DAY
         assert report.problems == (
             "list NSE: no room for 1 instrument",
             "list NSE: NSE:FOO is not in the list",
         )
+
+    def test_share_rows_without_counting_them_twice(self, tmp_path: Path, day: Stream) -> None:
+        day.ltp(at("09:30:00"), INFY, TCS)
+        day.ltp(at("10:30:00"), INFY, TCS, ACC)  # ACC is of no list: captured for its price
+        day.ltp(at("12:30:00"), INFY, TCS)
+        finish(day, at("16:00:00"))
+        lists = listed("a", INFY, hours="09:00-11:00"), listed("b", INFY, TCS, hours="10:00-13:00")
+        report = make_report(tmp_path, record(*lists))
+        assert [each.rows for each in report.lists] == [2, 4]
+        assert (report.rows, report.other_rows) == (7, 2)  # ACC, and TCS at 09:30
+        assert make_report(tmp_path, record(listed("c", INFY, TCS, ACC))).other_rows == 0
 
     def test_see_the_journal_and_the_tables_alike(self, tmp_path: Path, day: Stream) -> None:
         day.ltp(at("10:00:00"), INFY)
@@ -396,6 +413,51 @@ class TestProblems:
             "nothing was captured: there is no row of this day",
             "account asha has no good token: the broker refuses it",
         )
+
+    @pytest.mark.parametrize(
+        ("seconds", "problems"),
+        [
+            (
+                {("a", 1): 300, ("a", 2): 303, ("b", 1): 301},
+                [
+                    "none of the 3 connections was connected throughout; "
+                    "a/2, the worst: 1 gap of 5 min 3 s from 10:00:00"
+                ],
+            ),
+            (
+                {("a", 1): 300, ("a", 2): 300, ("b", 1): 100},
+                [
+                    "none of the 2 connections of account a was connected throughout; "
+                    "a/1, the worst: 1 gap of 5 min from 10:00:00",
+                    "b/1 was not connected throughout: 1 gap of 1 min 40 s from 10:00:00",
+                ],
+            ),
+            ({("a", 1): 300, ("a", 2): 0}, ["a/1 was not connected throughout: 1 gap of 5 min from 10:00:00"]),
+            (
+                {("a", 1): 300, ("a", 2): 100},
+                [
+                    f"a/{n} was not connected throughout: 1 gap of {t} from 10:00:00"
+                    for n, t in ((1, "5 min"), (2, "1 min 40 s"))
+                ],
+            ),
+            ({("a", 1): 50, ("a", 2): 51}, []),
+        ],
+    )
+    def test_connections_with_the_same_gaps_are_said_once(
+        self, tmp_path: Path, day: Stream, seconds: dict[tuple[str, int], int], problems: list[str]
+    ) -> None:
+        finish(day, at("16:00:00"))
+        connections = tuple(
+            ConnectionReport(
+                account=account,
+                connection=connection,
+                gaps=gaps_of([(at("10:00:00"), at("10:00:00") + dt.timedelta(seconds=down))] if down else []),
+                reconnects=1,
+            )
+            for (account, connection), down in seconds.items()
+        )
+        report = make_report(tmp_path, record()).model_copy(update={"connections": connections})
+        assert list(problems_of(report, record())) == [f"{problem} IST" for problem in problems]
 
     def test_a_list_of_which_nothing_ticked(self, tmp_path: Path, day: Stream) -> None:
         day.ltp(at("10:00:00"), INFY)

@@ -93,6 +93,7 @@ def test_two_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
             "stop options": "Sun 08 19:15",
             "stop metals": "Sun 08 19:15",
             "end of day": "Sun 08 19:20",
+            "seal": "Sun 08 19:22",
             "resolve options anew": "Mon 09 12:00",
         }
         assert await trial.streamed() == []
@@ -184,6 +185,7 @@ def test_two_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
         "Mon 09 15:35 stop options",
         "Mon 09 23:55 stop metals",
         "Tue 10 00:00 end of day",
+        "Tue 10 00:02 seal",
         "Tue 10 08:30 check tokens",
         "Tue 10 08:35 fetch instruments",
         "Tue 10 08:50 make plan",
@@ -248,7 +250,12 @@ def test_a_late_start_captures_at_once_and_then_does_once_what_was_due(tmp_path:
         "Mon 09 16:00 service stopped",
     ]
     assert diary.in_order.index("equities started") < diary.in_order.index("planned by 2026-11-09")
-    assert diary.ran == ["Mon 09 11:00 begin", "Mon 09 15:35 stop equities", "Mon 09 15:40 end of day"]
+    assert diary.ran == [
+        "Mon 09 11:00 begin",
+        "Mon 09 15:35 stop equities",
+        "Mon 09 15:40 end of day",
+        "Mon 09 15:42 seal",
+    ]
     with kitelake.open(tmp_path) as lake:
         (ticks,) = lake.sql("select min(received_at) as first from ticks where date = '2026-11-09'").arrow().to_pylist()
     assert ticks["first"].astimezone(IST).hour == 11
@@ -404,7 +411,9 @@ def test_a_clock_that_is_set_in_mid_session_changes_what_is_streamed_and_repeats
         "Mon 09 15:35 stop equities",
         "Mon 09 15:35 stop options",
         "Mon 09 15:40 end of day",
+        "Mon 09 15:42 seal",
         "Mon 09 16:20 end of day",
+        "Mon 09 16:22 seal",
         "Mon 09 16:20 stop equities",
         "Mon 09 16:20 stop options",
     ]
@@ -452,6 +461,7 @@ def test_jobs_that_lie_too_far_ahead_are_added_when_they_come_nearer(tmp_path: P
             "start equities": ist("2026-12-28T09:00"),
             "stop equities": ist("2026-12-28T15:35"),
             "end of day": ist("2026-12-28T15:40"),
+            "seal": ist("2026-12-28T15:42"),
         }
         await trial.jump_to("2026-12-28T08:45")
         await trial.until("2026-12-28T09:00")

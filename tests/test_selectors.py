@@ -245,6 +245,7 @@ def test_without_a_price_only_that_name_is_left_out(listed: Instruments, none: f
         "no price to choose strikes around, so none are selected: NIFTY (NSE:NIFTY 50 or NFO:NIFTY2611FUT), "
         "SENSEX (BSE:SENSEX or BFO:SENSEX2611FUT)",
     )
+    assert selection.unpriced == selection.problems
 
 
 def test_an_option_without_index_share_or_future_says_so() -> None:
@@ -256,6 +257,7 @@ def test_an_option_without_index_share_or_future_says_so() -> None:
     assert selection.problems == (
         "no price to choose strikes around, so none are selected: COPPER (no index, share or future of it is listed)",
     )
+    assert selection.unpriced == (), "no price will come"
 
 
 def test_many_names_are_summarised() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import threading
 from pathlib import Path
 
@@ -188,6 +189,14 @@ def test_a_file_that_holds_no_secret_is_refused(tmp_path: Path, text: str, mode:
     path.chmod(mode)
     with pytest.raises(ValueError, match=problem):
         read_secret_file(path)
+
+
+def test_a_secret_is_in_a_regular_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is a folder; expected a file"):
+        read_secret_file(tmp_path)
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    with pytest.raises(ValueError, match="fifo cannot be read: it is a FIFO, a device or a socket"):
+        read_secret_file(tmp_path / "fifo")
 
 
 async def test_a_function_is_asked_by_one_task_whoever_needs_a_token() -> None:

@@ -20,7 +20,7 @@ from filelock import FileLock
 from storage import schema
 from storage.decoded import Decoded, Part, SymbolLookup
 from storage.errors import TableError
-from storage.journal import Block, segments, streams
+from storage.journal import Block, SegmentReader, segments, streams
 from storage.layout import DataLayout
 from storage.retention import remove_committed
 from storage.symbols import write_instruments
@@ -30,6 +30,7 @@ from tests.lakekit import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
 
 OLD, NEW = "20261122T034500-aaaaaa", "20261123T034500-bbbbbb"
 FAR = 1e12  # seconds since the epoch: after everything
+HOUR = datetime.timedelta(hours=1)
 
 
 def commit_all(layout: DataLayout, **options: object) -> list[SegmentCommitted]:
@@ -106,7 +107,9 @@ class TestCommit:
         assert sum(each.file_bytes for each in done) == written
         assert done[0].quarantined == 1
         mark = LakeTable(layout.table("ticks"), schema.TICKS).open().snapshot().watermark(OLD)
-        assert mark == Watermark(3, 9)
+        with SegmentReader(layout.segment(OLD, 3)) as reader:
+            reader.read()
+            assert mark == Watermark(3, 9, reader.next_record)
         assert commit_all(layout) == []
 
     def test_lag_and_last_receive_time(self, layout: DataLayout) -> None:
@@ -300,7 +303,7 @@ class TestWhatCannotBeDecoded:
         assert row["reason"] == "not decoded after 3 attempts: ZeroDivisionError: a bug of the decoder's"
         assert row["date"] == datetime.date(2026, 11, 23)
         assert row["data"] is None
-        assert len(remove_committed(layout, keep_hours=1, now=FAR)) == 3
+        assert len(remove_committed(layout, keep=HOUR, now=FAR)) == 3
         assert segments(layout, OLD) == [1]
 
     def test_a_failure_that_passes_costs_nothing(self, layout: DataLayout) -> None:
@@ -364,7 +367,7 @@ class TestWhatCannotBeDecoded:
             (0, first, second - first, None),
             (0, len(data), 4, None),
         ]
-        assert len(remove_committed(layout, keep_hours=1, now=FAR)) == 0
+        assert len(remove_committed(layout, keep=HOUR, now=FAR)) == 0
 
     def test_a_segment_without_a_header(self, layout: DataLayout) -> None:
         with Feed(layout.root, OLD) as feed:
@@ -397,20 +400,20 @@ class TestRetention:
         writer = SegmentWriter(layout, ToyDecoder(), NEW)
         stop = threading.Event()
         with writer.hold(stop, 0.1):
-            assert len(remove_committed(layout, keep_hours=1, now=FAR)) == 0
+            assert len(remove_committed(layout, keep=HOUR, now=FAR)) == 0
             writer.advance(stop)
             now = layout.segment(OLD, 0).stat().st_mtime
-            assert len(remove_committed(layout, keep_hours=1, now=now + 3500)) == 0
+            assert len(remove_committed(layout, keep=HOUR, now=now + 3500)) == 0
             os.utime(layout.segment(OLD, 0), (now - 200, now - 200))
-            assert len(remove_committed(layout, keep_hours=1, now=now + 3500)) == 1
+            assert len(remove_committed(layout, keep=HOUR, now=now + 3500)) == 1
             assert segments(layout, OLD) == [1, 2]
-            assert len(remove_committed(layout, keep_hours=1, now=FAR)) == 4
+            assert len(remove_committed(layout, keep=HOUR, now=FAR)) == 4
             assert streams(layout) == [NEW]
             assert segments(layout, NEW) == [2]
             live.tick((INFY, 9))
             live.writer.close()
             writer.advance(stop)
-            assert len(remove_committed(layout, keep_hours=1, now=FAR)) == 1
+            assert len(remove_committed(layout, keep=HOUR, now=FAR)) == 1
             assert streams(layout) == []
         check(layout, old, live)
         assert commit_all(layout) == []

@@ -5,10 +5,11 @@ in one pass, by instrument, by latency and by connection. A day may have hundred
 """
 
 import datetime as dt
+import itertools
 import json
 import secrets
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,8 +19,8 @@ import numpy as np
 from ingest.connection import Event
 from kitelake.report.gaps import Connection, Happening, Run, Stretch, gaps_of, merged, outages, run_of, within
 from kitelake.report.model import ConnectionReport, Latency, ListReport, Report
+from kitelake.report.problems import problems_of
 from kitelake.report.record import DayRecord, ListRecord
-from kitelake.report.text import counted, gaps_in_words, place_of
 from storage.errors import TableMissingError
 from storage.journal import is_alive
 from storage.layout import DataLayout
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from queries.lake import Lake
 
 NAMED: Final = 10
-WORRYING_SECONDS: Final = 60.0  # of gaps of a connection in a day
 _ONE_DAY: Final = dt.timedelta(days=1)
 
 
@@ -71,7 +71,8 @@ class _Day:
         self._now = now
         self._span: Stretch = (begin, max(begin, min(begin + _ONE_DAY, now)))
         self._hours_of = [tuple(within(each.hours, [self._span])) for each in record.lists]
-        self._hours = sorted(set(self._hours_of))
+        self._wanted = _hours_of_tokens(zip(record.lists, self._hours_of, strict=True))
+        self._hours = sorted({*self._hours_of, *self._wanted.values()})
 
     def report(self) -> Report:
         self._group_ticks()
@@ -95,6 +96,7 @@ class _Day:
             connections=tuple(connections),
             gaps=gaps_of(gaps),
             rows=found["rows"],
+            other_rows=found["rows"] - self._rows_of_lists(ticks),
             file_bytes=self._file_bytes(),
             quarantined_ranges=quarantine["ranges"],
             quarantined_bytes=quarantine["bytes"],
@@ -149,6 +151,11 @@ class _Day:
             silent_symbols=self._symbols(silent[:NAMED]),
             rows=sum(ticked.values()),
         )
+
+    def _rows_of_lists(self, ticks: _Ticks) -> int:
+        """Rows of instruments within the hours of one of their lists, each once."""
+        number = {hours: place for place, hours in enumerate(self._hours)}
+        return sum(ticks.rows[token][number[hours]] for token, hours in self._wanted.items() if token in ticks.rows)
 
     def _symbols(self, tokens: Sequence[int]) -> tuple[str, ...]:
         index = SymbolBook(self._layout)(self._record.date) if tokens else None
@@ -229,6 +236,16 @@ class _Day:
         return total
 
 
+def _hours_of_tokens(lists: Iterable[tuple[ListRecord, tuple[Stretch, ...]]]) -> dict[int, tuple[Stretch, ...]]:
+    """When each instrument is wanted, by any of its lists. Many share their hours, which are merged once."""
+    found: dict[int, frozenset[tuple[Stretch, ...]]] = {}
+    for each, hours in lists:
+        for token in each.tokens:
+            found[token] = found.get(token, frozenset()) | {hours}
+    together = {sets: tuple(merged(itertools.chain.from_iterable(sets))) for sets in set(found.values())}
+    return {token: together[sets] for token, sets in found.items()}
+
+
 def _connection(row: Mapping[str, Any]) -> Connection | None:
     return None if row["account"] is None else (row["account"], row["connection"])
 
@@ -240,31 +257,3 @@ def _is_within(column: str, hours: Iterable[Stretch]) -> str:
         for begin, end in hours
     ]
     return " OR ".join(parts) or "false"
-
-
-def problems_of(report: Report, record: DayRecord) -> Iterator[str]:
-    """What a person should act on, the worst first."""
-    nothing = report.wanted > 0 and report.rows == 0
-    if nothing:
-        yield "nothing was captured: there is no row of this day"
-    for account, problem in record.accounts.items():
-        if problem is not None:
-            yield f"account {account} has no good token: {problem}"
-    for each in report.lists:
-        if each.silent and not each.ticked and not nothing:
-            yield f"list {each.name}: none of its {counted(each.subscribed, 'instrument')} ticked"
-    for connection in report.connections:
-        gaps = connection.gaps
-        if gaps.total_seconds > WORRYING_SECONDS:
-            name = f"{connection.account}/{connection.connection}"
-            yield f"{name} was not connected throughout: {gaps_in_words(gaps)}{place_of(gaps)}"
-    for planned in record.lists:
-        if planned.left_out:
-            yield f"list {planned.name}: no room for {counted(len(planned.left_out), 'instrument')}"
-        for problem in planned.problems:
-            yield f"list {planned.name}: {problem}"
-    if report.quarantined_ranges:
-        yield (
-            f"{counted(report.quarantined_ranges, 'range')} of {report.quarantined_bytes:,} bytes would not decode: "
-            "see the table quarantine"
-        )

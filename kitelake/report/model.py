@@ -70,6 +70,11 @@ class Report(_Part):
     connections: tuple[ConnectionReport, ...]
     gaps: Gaps = Field(description="of all connections; what is missed by several at a time counts once")
     rows: int = Field(description="of ticks, at any hour")
+    other_rows: int = Field(
+        default=0,
+        description="those of them that are of no list in its hours: instruments that are captured for their price "
+        "only, and ticks from before or after",
+    )
     file_bytes: int = Field(description="size of the day's files in all tables")
     quarantined_ranges: int
     quarantined_bytes: int

@@ -18,6 +18,7 @@ class ListRecord(_Part):
 
     name: str
     mode: Mode
+    meaning: str = Field(default="", description="a digest of what config.yaml says of it")
     hours: tuple[tuple[AwareDatetime, AwareDatetime], ...] = Field(description="from … up to, one after the other")
     tokens: tuple[int, ...] = Field(description="all that were wanted at some time of the day")
     left_out: tuple[int, ...] = Field(default=(), description="those of them that found no room on a connection")

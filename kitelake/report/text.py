@@ -144,6 +144,11 @@ def _connection_cells(each: ConnectionReport) -> tuple[str, ...]:
 
 def _totals(report: Report) -> Iterator[str]:
     yield f"{_rows(report.rows)}; the day's files have {report.file_bytes / 2**20:,.1f} MiB"
+    if report.other_rows:
+        yield (
+            f"{_rows(report.other_rows)} of these {'is' if report.other_rows == 1 else 'are'} of instruments that are "
+            "captured for their price only, or outside the lists' hours"
+        )
     if report.quarantined_ranges:
         yield f"in quarantine: {counted(report.quarantined_ranges, 'range')} of {report.quarantined_bytes:,} bytes"
     if (latency := report.latency) is not None:

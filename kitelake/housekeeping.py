@@ -1,0 +1,70 @@
+"""Runs the upkeep process for the service: one at a time, and not while the disk has no room for it."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from kitelake.child import Child
+from kitelake.config import Config
+from kitelake.errors import UpkeepError
+from kitelake.recorder import Recorder
+from kitelake.upkeep import UpkeepSettings
+
+log = structlog.get_logger()
+
+LOOK_SECONDS: Final = 1.0
+
+
+class Housekeeping:
+    """The upkeep of one data folder. Belongs to one event loop."""
+
+    def __init__(self, data: Path, recorder: Callable[[], Recorder]) -> None:
+        self._data = data
+        self._recorder = recorder
+        self._one = asyncio.Lock()
+
+    async def run(self, config: Config, *, seal_before: dt.date | None) -> None:
+        """Archive, seal the days before that one, and remove what is old, if there is room for that.
+
+        Raises UpkeepError if a part failed.
+        """
+        async with self._one:
+            if self._recorder().short_of_room:
+                log.warning("no upkeep: the disk has no room for it; the journal comes first")
+                return
+            settings = UpkeepSettings(
+                data=self._data,
+                seal_before=seal_before,
+                memory_bytes=config.seal.memory_bytes,
+                grace=config.seal.grace,
+                keep_journal=config.retention.journal,
+                keep_days=config.retention.days,
+                most_bytes=config.retention.disk_bytes,
+                log_level=config.log.level,
+                log_format=config.log.format,
+            )
+            child = await Child.start("kitelake.upkeep", settings.model_dump(mode="json"), hide=config.secrets())
+            guard = asyncio.create_task(self._stop_when_short(child))
+            try:
+                async for line in child.lines():
+                    self._take_in(line)
+                status = await child.wait()
+            finally:
+                guard.cancel()
+                await child.stop()
+            if status != 0 and not self._recorder().short_of_room:  # for lack of room it is stopped, or fails
+                raise UpkeepError(f"the upkeep ended with status {status}; its own messages are in the log above")
+
+    def _take_in(self, line: dict[str, Any]) -> None:
+        log.info(line["done"], **line["data"])
+        self._recorder().event(line["done"], None, **line["data"])
+
+    async def _stop_when_short(self, child: Child) -> None:
+        while not self._recorder().short_of_room:  # noqa: ASYNC110 (nobody says it)
+            await asyncio.sleep(LOOK_SECONDS)
+        log.warning("the upkeep is stopped: the disk has no room for it; the journal comes first")
+        await child.stop(patience_seconds=1.0)
