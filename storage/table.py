@@ -340,7 +340,10 @@ def _log_name(version: int) -> str:
 
 
 def _transaction(delta: DeltaTable, application: str) -> int | None:
-    version = delta.transaction_version(application)
+    try:
+        version = delta.transaction_version(application)
+    except DeltaError as error:
+        raise TableError(f"table {delta.table_uri}: cannot read its log: {_first_line(error)}") from error
     return None if version is None else int(version)
 
 

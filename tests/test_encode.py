@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.digest import DIGEST_KEY
 from storage.encode import BOUND_CHARACTERS, REPEATED, column_stats, write_file
 from storage.errors import RowsError, TableError
 from storage.schema import EVENTS, INSTRUMENTS, ORDERS, QUARANTINE, TABLES, TICKS, Table
@@ -91,7 +92,7 @@ def test_duckdb_reads_the_same(tmp_path: Path) -> None:
 
 def test_encodings_codec_and_no_arrow_schema(tmp_path: Path) -> None:
     metadata = pq.ParquetFile(write(tmp_path, TICKS, sample(TICKS, 5000))).metadata
-    assert metadata.metadata is None
+    assert set(metadata.metadata) == {DIGEST_KEY}
     group = metadata.row_group(0)
     for i in range(group.num_columns):
         chunk = group.column(i)

@@ -1,4 +1,4 @@
-"""Mutated frames through the decoder and the journal: nothing raises, and every byte is a packet, framing or quarantined."""
+"""Mutated frames by the hundred thousand, decoded alone and through the journal: no exception, no byte lost.
 
 The decoder is compared with its plain twin. Through the journal the frames pass the writer, a segment's file, the
 reader, and the decoder that makes rows of them.
