@@ -72,8 +72,11 @@ def written(layout: DataLayout) -> Iterator[tuple[Kind, str, int, int]]:
                         yield kind, channel.account, channel.connection, count
 
 
-def test_what_fits_is_kept_and_what_does_not_is_counted(layout: DataLayout, journal: JournalWriter, disk: Disk) -> None:
+def test_what_fits_is_kept_and_what_does_not_is_counted(
+    layout: DataLayout, journal: JournalWriter, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever comes and however often the disk fails: written and lost frames of a connection are what came."""
+    monkeypatch.setattr("storage.backlog.MEASURE_SECONDS", 0.0)  # at each look
     chance = random.Random(3)
     sink = Backlog(journal, MOST)
     channels = {(name, number): sink.channel(name, number) for name in ("asha", "ravi") for number in (1, 2)}

@@ -177,14 +177,10 @@ CALLS = [
     ("seal", "unlink,unlinkat", 1),
 ]
 MORE_CALLS = [
-    *(
-        ("service", call, when)
-        for call in ("write", "fdatasync", "ftruncate", "rename", "openat")
-        for when in (1, 2, 7)
-    ),
+    *(("service", call, when) for call in ("write", "fdatasync", "rename", "openat") for when in (1, 2, 7)),
     *(
         (WRITER, call, when)
-        for call in ("write", "pwrite64", "fdatasync", "fsync", "rename", "link,linkat", "unlink")
+        for call in ("write", "fdatasync", "fsync", "rename", "link,linkat", "unlink")
         for when in (1, 2, 5)
     ),
     *(
