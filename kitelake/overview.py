@@ -134,7 +134,7 @@ def _doing(desk: Desk, streamer: Streamer, jobs: tuple[Job, ...], now: dt.dateti
         return "stopping"
     if streamer.running:
         hours = desk.hours(now.date())
-        stop = max((span.stop for plan in streamer.on for span in hours[plan.name]), default=now)
+        stop = max((span.stop for plan in streamer.on for span in hours.get(plan.name, ())), default=now)
         many = f"{len(streamer.on)} of {len(desk.lists)} lists"
         return f"capturing {many} until {stop:%H:%M}" if stop.date() == now.date() else f"capturing {many}"
     if desk.instruments is None:
