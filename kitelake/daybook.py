@@ -60,7 +60,8 @@ class DayBook:
             else:
                 spans = spans or tuple((start, min(stop, now)) for start, stop in lists[name].hours if start < now)
                 lists[name] = lists[name].model_copy(update={"hours": spans})
-        if tuple(lists.values()) != record.lists:  # what was reported is reported anew
+        goes_on = bool(streamed) and record.reported_at is not None
+        if tuple(lists.values()) != record.lists or goes_on:  # what was reported is reported anew
             self._today = record.model_copy(update={"lists": tuple(lists.values()), "reported_at": None})
 
     def today(self, date: dt.date) -> DayRecord:
