@@ -413,7 +413,7 @@ def test_a_clock_that_is_set_in_mid_session_changes_what_is_streamed_and_repeats
         "Mon 09 15:40 end of day",
         "Mon 09 15:42 seal",
         "Mon 09 16:20 end of day",
-        "Mon 09 16:22 seal",
+        "Mon 09 16:20 seal",
         "Mon 09 16:20 stop equities",
         "Mon 09 16:20 stop options",
     ]
