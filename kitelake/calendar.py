@@ -218,11 +218,6 @@ class Calendar:
         """Whether it is open at some time of that day, or may be."""
         return bool(self.day(exchange, date).spans)
 
-    def next_day(self, exchange: str, after: dt.date) -> dt.date | None:
-        """Its first trading day after that day; None: not within 30 days."""
-        days = (after + number * _ONE_DAY for number in range(1, 31))
-        return next((date for date in days if self.trading_day(exchange, date)), None)
-
     def warnings(self, date: dt.date) -> list[str]:
         """What is missing from the calendar as of that day, and what to do about it."""
         if self._always_open:

@@ -1,4 +1,4 @@
-"""Processes of our own, as the service starts them: settings in by standard input, JSON lines out by standard output.
+"""Processes of our own: settings in by standard input, JSON lines out by standard output. Both ends of that are here.
 
 No secret is in a command line. A child runs in a session of its own, so that Ctrl-C reaches the service alone, and
 ends by itself when its standard input ends, so that it never outlives who started it, however that one died.
@@ -8,8 +8,10 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Collection, Mapping
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any
 
 LINE_LIMIT_BYTES = 16 * 2**20
@@ -70,3 +72,28 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             return await self._process.wait()
+
+
+def begin(*, niceness: int, ended: Callable[[], object]) -> str:
+    """What a child does first; returns its settings, one line of JSON. The sockets come first, so it makes itself nice.
+
+    The service decides when it ends, so it ignores signals; `ended` is called, in a thread, when its standard input
+    ends, which is how it learns that the service has died or wants it to end.
+    """
+    settings = sys.stdin.readline()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(niceness)
+
+    def watch() -> None:
+        sys.stdin.read()
+        ended()
+
+    threading.Thread(target=watch, daemon=True).start()
+    return settings
+
+
+def end_at_once() -> None:
+    """For a child whose work may be stopped at any moment, whatever it is doing."""
+    os._exit(1)

@@ -153,13 +153,13 @@ async def _show_progress(console: Console, service: Service, stop: asyncio.Event
 
 
 def _facts(progress: Progress, rate: float) -> dict[str, str]:
-    lag = progress.lag_seconds
+    lag = progress.committed.lag_seconds
     return {
         "connections": f"{progress.connected} of {progress.connections}",
         "instruments": f"{progress.instruments:,}",
         "ticks/s": f"{rate:,.0f}",
         "ticks received": f"{progress.packets:,}",
-        "rows committed": f"{progress.rows:,}",
+        "rows committed": f"{progress.committed.rows:,}",
         "lag of the table": "-" if lag is None else f"{lag:.1f} s",
         "journal": _bytes(progress.journal_bytes),
     }
@@ -197,7 +197,7 @@ def report(console: Console, lake: Lake, outcome: Outcome) -> bool:
         ("rows in the table", f"{rows:,}"),
         ("", verdict),
         ("bytes a tick on the wire", f"{progress.received_bytes / max(progress.packets, 1):.1f}"),
-        ("bytes a tick on disk", f"{progress.file_bytes / max(rows, 1):.1f}"),
+        ("bytes a tick on disk", f"{progress.committed.file_bytes / max(rows, 1):.1f}"),
     ):
         table.add_row(name, value)
     console.print()

@@ -44,7 +44,7 @@ def seal(
     It may run beside a service and queries, and be stopped at any moment. The service does it after each day by itself.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     from kitelake.upkeep import days_before
     from storage.schema import IST
@@ -60,10 +60,10 @@ def seal(
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task(str(day))
 
-            def show(at: SealProgress, bar: Progress = bar, task: object = task) -> None:
+            def show(at: SealProgress, bar: Progress = bar, task: TaskID = task) -> None:
                 partition = "/".join(at.partition.values())
                 bar.update(
-                    task,  # type: ignore[arg-type]
+                    task,
                     description=f"{at.table} {partition}: {at.step}",
                     completed=at.rows,
                     total=at.total,

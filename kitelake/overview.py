@@ -3,15 +3,14 @@
 import datetime as dt
 import os
 import socket
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ingest.manager import TickerManager
 from ingest.stats import Health, Status
 from kitelake.desk import Desk
-from kitelake.recorder import Recorder
+from kitelake.recorder import Committed, Recorder
 from kitelake.status import (
     STOPPED,
     AccountStatus,
@@ -38,16 +37,7 @@ class Progress:
     packets: int = 0
     received_bytes: int = 0
     journal_bytes: int = 0
-    rows: int = 0
-    file_bytes: int = 0
-    committed_received_at_ns: int | None = None
-
-    @property
-    def lag_seconds(self) -> float | None:
-        """How old the newest committed row is. Queries see younger rows too, from the journal."""
-        if self.committed_received_at_ns is None:
-            return None
-        return (time.time_ns() - self.committed_received_at_ns) / 1e9
+    committed: Committed = field(default_factory=Committed)
 
 
 def progress_of(recorder: Recorder, manager: TickerManager) -> Progress:
@@ -61,9 +51,7 @@ def progress_of(recorder: Recorder, manager: TickerManager) -> Progress:
         packets=recorder.journal.packets,
         received_bytes=total.bytes,
         journal_bytes=recorder.journal.written_bytes,
-        rows=recorder.committed.rows,
-        file_bytes=recorder.committed.file_bytes,
-        committed_received_at_ns=recorder.committed.received_at_ns,
+        committed=recorder.committed,
     )
 
 

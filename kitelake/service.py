@@ -153,7 +153,9 @@ class Service:
             try:
                 async with self._metrics(manager):
                     self._set_jobs()
-                    self._scheduler.add_job(partial(quietly, self._begin), id="begin", misfire_grace_time=None)
+                    self._scheduler.add_job(
+                        partial(quietly, self._begin), id="begin", name="begin", misfire_grace_time=None
+                    )
                     self._scheduler.start()
                     tasks = [
                         asyncio.create_task(work)

@@ -22,24 +22,15 @@ class Streamer:
         self._left_out: dict[int, None] = {}
 
     @property
-    def left_out(self) -> tuple[int, ...]:
-        """Instruments that are wanted and found no room on any connection."""
-        return tuple(self._left_out)
-
-    @property
     def unserved(self) -> tuple[int, ...]:
-        """Those, and what streams from nowhere at the moment because a connection is lost."""
+        """Instruments that found no room on any connection, and those whose connection is lost at the moment."""
         return (*self._left_out, *self.manager.unserved)
 
-    async def bring_to(self, on: Sequence[ListPlan]) -> bool:
-        """Stream these lists and nothing else. Returns whether something changed.
-
-        What was left out is tried again each time: there may be room by now.
-        """
+    async def bring_to(self, on: Sequence[ListPlan]) -> None:
+        """Stream these lists and nothing else. What was left out is tried again each time: there may be room by now."""
         together = wanted(on)
-        changed = together != self._wanted
-        before = self.left_out
-        if changed:
+        before = self._left_out
+        if together != self._wanted:
             self._wanted = {}  # until all of it is done
             gone = [token for token in self._asked if token not in together]
             await self.manager.unsubscribe(gone)
@@ -48,12 +39,11 @@ class Streamer:
         elif before:
             self._left_out = await self._subscribe({token: together[token] for token in before})
         self._wanted, self.on = together, tuple(on)
-        if self.left_out != before:
+        if self._left_out != before:
             log.warning(
                 "there is no room for every instrument; the least important are left out", left_out=len(self._left_out)
             )
         await self._turn(bool(together))
-        return changed or self.left_out != before
 
     async def _subscribe(self, together: Mapping[int, Want]) -> dict[int, None]:
         """Ask for these, the most important first. Returns those that were left out, whoever had to give way."""

@@ -9,19 +9,17 @@ may be stopped at any moment, and the next one begins again.
 import contextlib
 import datetime as dt
 import json
-import os
-import signal
 import sys
-import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import structlog
 from pydantic import BaseModel, ConfigDict
 
 from ingest.derive import JournalDecoder
+from kitelake.child import begin, end_at_once
 from kitelake.logs import configure_logs
 from storage.archive import archive_committed
 from storage.errors import StorageError, TableMissingError
@@ -54,18 +52,13 @@ class UpkeepSettings(BaseModel):
     keep_days: int | None
     most_bytes: int | None
     log_level: str
-    log_format: str
+    log_format: Literal["text", "json"]
 
 
 def main() -> None:
     """Do it. Exit status 1 if a part of it failed; the log says which."""
-    settings = UpkeepSettings.model_validate_json(sys.stdin.readline())
-    configure_logs(settings.log_level, "json" if settings.log_format == "json" else "text")
-    for name in (signal.SIGINT, signal.SIGTERM):  # the service decides when; it ends our standard input
-        signal.signal(name, signal.SIG_IGN)
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(_NICENESS)
-    threading.Thread(target=_end_with_standard_input, daemon=True).start()
+    settings = UpkeepSettings.model_validate_json(begin(niceness=_NICENESS, ended=end_at_once))
+    configure_logs(settings.log_level, settings.log_format)
     sys.exit(0 if keep_up(settings, _say) else 1)
 
 
@@ -128,11 +121,6 @@ def _remove(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
 def _say(done: str, /, **data: Any) -> None:
     with contextlib.suppress(BrokenPipeError):  # the service has died; standard input tells
         print(json.dumps({"done": done, "data": data}), flush=True)  # noqa: T201 (this is the protocol)
-
-
-def _end_with_standard_input() -> None:
-    sys.stdin.read()
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ which is how it learns that the service has died. Whatever it leaves, its succes
 import contextlib
 import json
 import os
-import signal
 import sys
 import threading
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from ingest.derive import JournalDecoder
+from kitelake.child import begin
 from kitelake.logs import configure_logs
 from storage.errors import StorageError
 from storage.layout import DataLayout
@@ -27,14 +27,9 @@ _NICENESS = 5  # the sockets come first
 
 def main() -> None:
     """Commit segments until told to end."""
-    settings = json.loads(sys.stdin.readline())
-    configure_logs(settings["log_level"], settings["log_format"])
-    for name in (signal.SIGINT, signal.SIGTERM):  # the service decides when; it ends our standard input
-        signal.signal(name, signal.SIG_IGN)
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(_NICENESS)
     stop = threading.Event()
-    threading.Thread(target=_watch_standard_input, args=(stop,), daemon=True).start()
+    settings = json.loads(begin(niceness=_NICENESS, ended=stop.set))
+    configure_logs(settings["log_level"], settings["log_format"])
     writer = SegmentWriter(
         DataLayout(Path(settings["data"])),
         JournalDecoder(),
@@ -47,11 +42,6 @@ def main() -> None:
     except StorageError as error:
         structlog.get_logger().error("segments cannot be committed; the journal keeps them", error=str(error))
         sys.exit(1)
-
-
-def _watch_standard_input(stop: threading.Event) -> None:
-    sys.stdin.read()
-    stop.set()
 
 
 def _report(segment: SegmentCommitted) -> None:

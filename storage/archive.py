@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from storage.archive_format import Place, read_archive, read_place, write_archive
 from storage.decoded import Decoded, Decoder
 from storage.errors import JournalError, TableError, TableMissingError
-from storage.journal import is_alive, streams
+from storage.journal import is_alive, segments, streams
 from storage.layout import DataLayout
-from storage.places import FilesOfTicks, Loaded, damage_rows, is_whole, load, present
+from storage.places import FilesOfTicks, Loaded, damage_rows, is_whole, load
 from storage.schema import EVENTS, IST, ORDERS, QUARANTINE, TICKS
 from storage.table import LakeTable
 
@@ -102,7 +102,7 @@ class _Archiver:
     def run(self) -> None:
         for stream in streams(self._layout):
             mark = self._snapshot.watermark(stream)
-            numbers = present(self._layout, stream)
+            numbers = segments(self._layout, stream)
             if is_alive(self._layout, stream):
                 numbers = numbers[:-1]
             before: Place | None = None

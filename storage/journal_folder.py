@@ -36,7 +36,10 @@ def streams(layout: DataLayout) -> list[str]:
 
 
 def segments(layout: DataLayout, stream: str) -> list[int]:
-    """The numbers of a stream's segments, in order. Raises JournalError if its folder cannot be read."""
+    """The numbers of a stream's segments, in order, in whichever form each is there.
+
+    Raises JournalError if its folder cannot be read.
+    """
     numbers = []
     for path in _list(layout.stream(stream)):
         with contextlib.suppress(ValueError):

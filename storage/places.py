@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from storage.errors import JournalError, TableError
 from storage.files import DataFile
-from storage.journal import Block, Damage, Kind, RecordReader, segments
+from storage.journal import Block, Damage, Kind, RecordReader
 from storage.layout import DataLayout, parse_file
 from storage.table import LakeTable, Snapshot
 
@@ -51,11 +51,6 @@ def load(layout: DataLayout, stream: str, number: int, next_record: int | None) 
         if reader.waiting:
             raise JournalError(f"segment {stream}/{number}: what is missing in it may still be repeated")
         return Loaded(blocks, reader.finish(), reader.next_record)
-
-
-def present(layout: DataLayout, stream: str) -> list[int]:
-    """The numbers of a stream's segments, in order, in whichever form each is there."""
-    return sorted(set(segments(layout, stream)))
 
 
 def damage_rows(quarantine: LakeTable, *, unreadable_too: bool = False) -> dict[Segment, list[tuple[int, int]]]:

@@ -18,9 +18,9 @@ from typing import Final
 from storage.archive_format import Place, read_place
 from storage.decoded import Decoder
 from storage.errors import JournalError, StorageError
-from storage.journal import is_alive, streams
+from storage.journal import is_alive, segments, streams
 from storage.layout import DataLayout
-from storage.places import FilesOfTicks, Loaded, Segment, is_whole, load, present
+from storage.places import FilesOfTicks, Loaded, Segment, is_whole, load
 from storage.schema import IST
 from storage.table import Snapshot, Watermark
 
@@ -98,7 +98,7 @@ class _Stream:
         self._mark = mark
         self._plan = plan
         self._alive = is_alive(layout, stream)
-        self._numbers = present(layout, stream)
+        self._numbers = segments(layout, stream)
         self._archived: dict[int, Place] = {}
         self._received: dict[int, tuple[int, int]] = {}
         self._unreadable: dict[int, str] = {}

@@ -22,7 +22,7 @@ from storage.errors import DataFolderError, JournalError, TableMissingError
 from storage.files import DataFile
 from storage.journal import is_alive, segments, streams
 from storage.layout import DataLayout
-from storage.places import damage_rows, present
+from storage.places import damage_rows
 from storage.schema import INSTRUMENTS, QUARANTINE, TABLES, TICKS
 from storage.table import LakeTable
 
@@ -48,7 +48,7 @@ def remove_committed(layout: DataLayout, *, keep: datetime.timedelta, now: float
     removed: list[Path] = []
     try:
         for stream, done in committed.items():
-            numbers = present(layout, stream)
+            numbers = segments(layout, stream)
             alive = is_alive(layout, stream)
             for number in numbers[: -1 if alive else None]:
                 if done is None or number > done:

@@ -164,25 +164,15 @@ def test_a_special_day_is_closed_or_open_or_has_hours_of_its_own() -> None:
     )
 
 
-def test_trading_days_and_the_next_one_follow_from_the_days() -> None:
+def test_trading_days_follow_from_the_days() -> None:
     made = calendar({"date": "2026-11-28", "exchanges": "NSE", "hours": "09:15-10:00"})
     friday = dt.date(2026, 11, 27)
     assert made.trading_day("NSE", friday + dt.timedelta(days=1))
     assert not made.trading_day("BSE", friday + dt.timedelta(days=1))
-    assert made.next_day("NSE", friday) == dt.date(2026, 11, 28)
-    assert made.next_day("BSE", friday) == dt.date(2026, 11, 30)
-    assert made.next_day("NSE", dt.date(2026, 12, 24)) == dt.date(2026, 12, 28)
+    assert not made.trading_day("NSE", dt.date(2026, 12, 25))
 
 
-def test_there_is_no_next_day_when_a_month_is_closed() -> None:
-    first = dt.date(2026, 6, 1)
-    dates = [first + dt.timedelta(days=number) for number in range(31)]
-    made = calendar(*({"date": date, "hours": "closed"} for date in dates[1:]))
-    assert made.next_day("NSE", first) is None
-    assert made.next_day("NSE", dates[1]) == dt.date(2026, 7, 2)
-
-
-@pytest.mark.parametrize("ask", ["day", "trading_day", "next_day", "usual"])
+@pytest.mark.parametrize("ask", ["day", "trading_day", "usual"])
 def test_an_unknown_exchange_is_an_error(ask: str) -> None:
     with pytest.raises(ValueError, match=r"expected one of the exchanges NSE, BSE.*got 'NYSE'"):
         getattr(calendar(always_open=True), ask)("NYSE", dt.date(2026, 11, 23))

@@ -5,17 +5,14 @@ its standard input ends, which is how it learns that the service has died. Exit 
 log says why.
 """
 
-import contextlib
 import datetime as dt
 import json
-import os
-import signal
 import sys
-import threading
 from pathlib import Path
 
 import structlog
 
+from kitelake.child import begin, end_at_once
 from kitelake.logs import configure_logs
 from kitelake.report import make_report, read_record, record_path
 from storage.errors import KitelakeError
@@ -25,13 +22,8 @@ _NICENESS = 10  # the sockets come first, then the writer
 
 def main() -> None:
     """Make the report of the day that the settings name."""
-    settings = json.loads(sys.stdin.readline())
+    settings = json.loads(begin(niceness=_NICENESS, ended=end_at_once))
     configure_logs(settings["log_level"], settings["log_format"])
-    for name in (signal.SIGINT, signal.SIGTERM):  # the service decides when; it ends our standard input
-        signal.signal(name, signal.SIG_IGN)
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(_NICENESS)
-    threading.Thread(target=_end_with_standard_input, daemon=True).start()
     data, date = Path(settings["data"]), dt.date.fromisoformat(settings["date"])
     log = structlog.get_logger()
     try:
@@ -44,11 +36,6 @@ def main() -> None:
         log.error("the report of the day cannot be made", date=date.isoformat(), error=str(error))
         sys.exit(1)
     print(report.model_dump_json(), flush=True)  # noqa: T201 (this is the protocol)
-
-
-def _end_with_standard_input() -> None:
-    sys.stdin.read()
-    os._exit(1)  # whatever the query is doing
 
 
 if __name__ == "__main__":
