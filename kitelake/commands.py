@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Final
 
+import structlog
 import typer
 
 from kitelake.errors import ConfigError
@@ -48,17 +49,20 @@ def capture(
         dt.time | None, typer.Option(parser=_until, metavar="HH:MM", help="Stop then (IST), whatever the lists say.")
     ] = None,
 ) -> None:
-    """Capture one day's session, report it, and exit: for cron or a systemd timer.
+    """Capture one day's session, report and seal it, and exit: for cron or a systemd timer.
 
-    It waits for the lists' hours, captures until the last one ends, and ends with the day's report. Exit status: 0 if
-    all went well or no list is captured today, 1 if the report has problems, 2 if it could not start.
+    It waits for the lists' hours, captures until the last one ends, reports the day, and turns its many files into few.
+    Exit status: 0 if all went well or no list is captured today, 1 if the report has problems or the day could not be
+    sealed, 2 if it could not start.
     """
     from rich.console import Console
 
     from kitelake.config import load_config
+    from kitelake.housekeeping import settings_of
     from kitelake.report import render
     from kitelake.runner import capture as run
     from kitelake.session import Session
+    from kitelake.upkeep import keep_up
 
     now = dt.datetime.now(IST)
     stop_at = None if until is None else dt.datetime.combine(now.date(), until, IST)
@@ -73,7 +77,9 @@ def capture(
         typer.echo(f"kitelake: the day has no report: {reason}", err=True)
         raise typer.Exit(1)
     Console().print(render(session.report))
-    raise typer.Exit(1 if session.report.problems else 0)
+    # Not before: now everything is in the tables. The service, which goes on, has a job for it.
+    sealed = keep_up(settings_of(loaded, seal_before=now.date() + dt.timedelta(days=1)), structlog.get_logger().info)
+    raise typer.Exit(0 if sealed and not session.report.problems else 1)
 
 
 def plan(

@@ -3,7 +3,6 @@
 import asyncio
 import datetime as dt
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -19,11 +18,25 @@ log = structlog.get_logger()
 LOOK_SECONDS: Final = 1.0
 
 
-class Housekeeping:
-    """The upkeep of one data folder. Belongs to one event loop."""
+def settings_of(config: Config, *, seal_before: dt.date | None) -> UpkeepSettings:
+    """What config.yaml says of the upkeep. Days before `seal_before` are sealed, if it wants that; None: none are."""
+    return UpkeepSettings(
+        data=config.data,
+        seal_before=seal_before if config.seal.enabled else None,
+        memory_bytes=config.seal.memory_bytes,
+        grace=config.seal.grace,
+        keep_journal=config.retention.journal,
+        keep_days=config.retention.days,
+        most_bytes=config.retention.disk_bytes,
+        log_level=config.log.level,
+        log_format=config.log.format,
+    )
 
-    def __init__(self, data: Path, recorder: Callable[[], Recorder]) -> None:
-        self._data = data
+
+class Housekeeping:
+    """The upkeep of the data folder. Belongs to one event loop."""
+
+    def __init__(self, recorder: Callable[[], Recorder]) -> None:
         self._recorder = recorder
         self._one = asyncio.Lock()
 
@@ -36,17 +49,7 @@ class Housekeeping:
             if self._recorder().short_of_room:
                 log.warning("no upkeep: the disk has no room for it; the journal comes first")
                 return
-            settings = UpkeepSettings(
-                data=self._data,
-                seal_before=seal_before,
-                memory_bytes=config.seal.memory_bytes,
-                grace=config.seal.grace,
-                keep_journal=config.retention.journal,
-                keep_days=config.retention.days,
-                most_bytes=config.retention.disk_bytes,
-                log_level=config.log.level,
-                log_format=config.log.format,
-            )
+            settings = settings_of(config, seal_before=seal_before)
             child = await Child.start("kitelake.upkeep", settings.model_dump(mode="json"), hide=config.secrets())
             guard = asyncio.create_task(self._stop_when_short(child))
             try:

@@ -85,7 +85,7 @@ class Service:
         self._jobs = JobBook(self.roster.redact)
         self._jobs.attach(self._scheduler)
         self._notifier = Notifier(config.notifications)
-        self._housekeeping = Housekeeping(layout.root, lambda: self.recorder)
+        self._housekeeping = Housekeeping(lambda: self.recorder)
         self._reconciling, self._reporting, self._reloading = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
         self._reload_waits = False
         self.refused: ConfigError | None = None
@@ -356,7 +356,7 @@ class Service:
         now = dt.datetime.now(IST)
         over = all(span.stop <= now for spans in self.desk.hours(now.date()).values() for span in spans)
         before = now.date() + dt.timedelta(days=1) if over else now.date()
-        await self._housekeeping.run(self.config, seal_before=before if self.config.seal.enabled else None)
+        await self._housekeeping.run(self.config, seal_before=before)
 
     async def remove_old(self) -> None:
         """Archive segments that are in the tables, and remove what is old."""

@@ -20,7 +20,10 @@ import pytest
 
 from kitelake.report import Report, read_record, summary
 from kitelake.status import ServiceStatus
-from storage.schema import IST
+from storage.files import DataFile
+from storage.schema import IST, TICKS
+from storage.seal import is_sealed
+from storage.table import LakeTable
 from tests.running import Running, committed_rows, running
 from tests.simulation import Simulation, simulation
 from tests.test_notify import Webhook
@@ -132,6 +135,15 @@ def reported(service: Running, today: Today) -> bool:
     return record is not None and record.reported_at is not None
 
 
+def sealed(service: Running, today: Today) -> bool:
+    """Whether every partition of the day's ticks is."""
+    partitions: dict[str, list[DataFile]] = {}
+    for file in LakeTable(service.data / "ticks", TICKS).open().snapshot().entries:
+        if file.values["date"] == today.date.isoformat():
+            partitions.setdefault(file.values["exchange"], []).append(file)
+    return bool(partitions) and all(map(is_sealed, partitions.values()))
+
+
 def assert_accounted(service: Running, simulator: Simulation) -> None:
     """After the end: the table holds as many rows as packets were sent."""
     assert committed_rows(service.data) == simulator.stats()["packets"] > 0
@@ -237,6 +249,7 @@ def test_a_session_captures_until_its_end_and_prints_its_report(tmp_path: Path, 
         assert told["message"] in service.output
         assert told["rows"] == simulator.stats()["packets"]
         assert reported(service, today)
+        assert sealed(service, today)
 
 
 def test_a_session_of_a_closed_day_ends_at_once_and_says_why(tmp_path: Path, today: Today) -> None:
