@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ingest.redact import Account
 from kitelake.accounts import Verdict, check_tokens, token_problem
 from kitelake.config import Config
 from kitelake.desk import calendar_of
@@ -69,11 +68,8 @@ def _accounts(config: Config, *, online: bool) -> Iterator[Finding]:
             yield Finding(good, f"account {name}", "the broker takes its access token" if good else check.text)
         return
 
-    async def ask(account: Account) -> str | None:
-        return await token_problem(account)
-
     for account in accounts:
-        problem = asyncio.run(ask(account))
+        problem = asyncio.run(token_problem(account))
         text = "has an access token; --online asks the broker whether it is good"
         yield Finding(problem is None, f"account {account.name}", problem or text)
 

@@ -26,7 +26,6 @@ JUMP_SECONDS: Final = 2.0
 """The wall clock was set, or the machine slept, if it moves by so much more or less than the monotonic clock."""
 BEFORE_SESSION: Final = dt.timedelta(minutes=10)
 _SEAL_AFTER: Final = dt.timedelta(minutes=2)  # the last segment is in the tables by then
-_HOUR: Final = dt.timedelta(hours=1)
 _DAY: Final = dt.timedelta(days=1)
 
 
@@ -81,7 +80,7 @@ def entries(work: Work, config: Config, hours: Callable[[dt.date], dict[str, tup
             )
     yield Entry("end of day", work.end_of_day, ends)
     yield Entry("seal", work.seal_days, lambda date: [moment + _SEAL_AFTER for moment in ends(date)])
-    yield Entry("retention", work.remove_old, _hourly)
+    yield Entry("retention", work.remove_old, _six_times)
 
 
 def _edges(
@@ -96,9 +95,9 @@ def _steps(
     return every(hours(date)[name], step)
 
 
-def _hourly(date: dt.date) -> list[dt.datetime]:
-    first = dt.datetime.combine(date, dt.time(0, 20), IST)
-    return [first + number * _HOUR for number in range(24)]
+def _six_times(date: dt.date) -> list[dt.datetime]:
+    """Often enough that a day's journal is not long twice as large as it need be; each time is a process of its own."""
+    return [dt.datetime.combine(date, dt.time(hour, 20), IST) for hour in range(0, 24, 4)]
 
 
 def set_jobs(scheduler: AsyncIOScheduler, jobs: Iterable[Entry], *, anew: bool = True) -> None:

@@ -32,7 +32,7 @@ from tests.simulation import Simulation
 
 PATIENCE_SECONDS: Final = 30.0
 QUIET_SECONDS: Final = 0.005
-HOURLY: Final = "retention"
+RETENTION: Final = "retention"
 
 _TOLD: Final[dict[str, Callable[[str, dict[str, Any]], str]]] = {
     "started": lambda _, __: "service started",
@@ -93,8 +93,8 @@ class Diary:
     in_order: list[str]
     """The same in the order in which they came, without the time."""
     ran: list[str]
-    """The jobs of the scheduler when they began, without the hourly one."""
-    hourly: list[str]
+    """The jobs of the scheduler when they began, without the one that runs six times a day."""
+    retention: list[str]
 
 
 class Trial:
@@ -201,8 +201,8 @@ def run(config: Config, simulator: Simulation, clock: Clock, scenario: Scenario)
     return Diary(
         told=_lines(told),
         in_order=[text for _, text in told],
-        ran=_lines(entry for entry in ran if entry[1] != HOURLY),
-        hourly=_lines(entry for entry in ran if entry[1] == HOURLY),
+        ran=_lines(entry for entry in ran if entry[1] != RETENTION),
+        retention=_lines(entry for entry in ran if entry[1] == RETENTION),
     )
 
 

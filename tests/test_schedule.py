@@ -193,7 +193,7 @@ def test_two_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
         "Tue 10 17:00 start metals",
         "Tue 10 23:55 stop metals",
     ]
-    assert len(diary.hourly) == 14 * 24
+    assert len(diary.retention) == 14 * 6
 
 
 def test_a_day_of_equities_wherever_the_host_is(tmp_path: Path, simulator: Simulation, host_zone: str) -> None:
