@@ -314,10 +314,15 @@ def test_what_does_not_fit_in_the_buffer_is_told(
     monkeypatch.setattr(compat, "BUFFER", BufferSettings(buffer_frames=5))
     script = Script(simulator)
     before = simulator.stats()["frames"]
-    script.ticker.on_ticks = lambda *_: simulator.wait_for(lambda stats: stats["frames"] > before + 20)
+
+    def slow(*_: object) -> None:
+        simulator.wait_for(lambda stats: stats["frames"] > before + 20)
+
+    script.ticker.on_ticks = slow
     script.ticker.subscribe(tokens)
     script.ticker.connect(threaded=True)
     wait_until(lambda: script.called("gap"), "a gap")
+    slow()  # after the end there would be no more frames for the callback to wait for
     ((gap,), *_) = script.called("gap")
     assert isinstance(gap, Gap)
     assert f"{gap.frames} frames are missing" in caplog.text

@@ -180,6 +180,7 @@ def test_a_whole_day(tmp_path: Path, today: Today) -> None:
                 "stop options": 37,
                 "stop indices": 40,
                 "end of day": 42,
+                "seal": 42 + 120,
             }.items():
                 assert due.pop(name) == today.at(seconds), name
             assert due.keys() - {"begin"} == {"retention"}
@@ -336,13 +337,20 @@ def test_tokens_that_come_during_the_session_are_taken_up(tmp_path: Path, today:
         assert set(record.accounts.values()) == {None}, "the day's report has nothing to complain of"
 
 
-def test_a_first_start_without_any_token_waits_for_one(tmp_path: Path, today: Today) -> None:
-    """There is no instrument list before there is a token, and so no connection that would ask for one."""
+@pytest.mark.parametrize("login_needed", [False, True])
+def test_a_first_start_without_any_token_waits_for_one(tmp_path: Path, today: Today, login_needed: bool) -> None:
+    """The broker gives its instrument list without a login; if it did not, a token would have it fetched at once."""
     with market() as simulator:
+        if login_needed:
+            simulator.fault("rest", path="/instruments", status=403)
         token = tmp_path / "token"
         accounts = [{"name": "one", "api_key": simulator.account().api_key, "access_token": {"file": str(token)}}]
         with running(tmp_path, simulator, accounts=accounts, **today.lists(-5, 3600)) as service:
-            until(lambda: "the instrument list was not fetched" in service.log)
+            until(lambda: events(service, "tokens checked"))
+            until(lambda: ("the instrument list was not fetched" in service.log) == login_needed)
+            assert "an account has no good access token" in service.log
+            assert open_sockets(simulator) == {}
+            simulator.fault("clear")
             give(token, simulator.account().access_token)
             simulator.wait_for(lambda stats: stats["packets"] > 0, 60)
             service.stop()
@@ -429,7 +437,7 @@ def test_a_killed_service_goes_on_at_its_next_start_and_the_report_has_the_gap(t
     with market() as simulator:
         one = simulator.account()
         accounts = [{"name": "one", "api_key": one.api_key, "access_token": one.access_token}]
-        changes = today.lists(8, 30) | {"accounts": accounts, "capture": {"connections": 1}}
+        changes = today.lists(8, 24) | {"accounts": accounts, "capture": {"connections": 1}}
         with running(tmp_path, simulator, **changes) as service:
             simulator.wait_for(lambda stats: stats["packets"] > 20, 40)
             until(lambda: len(service.rows("select 1 as n from ticks limit 20")) == 20)

@@ -74,10 +74,11 @@ def usual(day: str, date: str, next_day: str) -> list[str]:
     ]
 
 
-def test_two_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
-    tmp_path: Path, simulator: Simulation
+@pytest.mark.parametrize("weeks", [1, pytest.param(2, marks=pytest.mark.soak)])
+def test_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
+    tmp_path: Path, simulator: Simulation, weeks: int
 ) -> None:
-    """Everything that the service did from Saturday to Saturday two weeks later, and nothing else."""
+    """Everything that the service did from Saturday to Saturday, and nothing else."""
 
     async def scenario(trial: Trial) -> None:
         jobs = {job.name: f"{job.next_at:%a %d %H:%M}" for job in trial.jobs().values() if job.next_at}
@@ -109,17 +110,26 @@ def test_two_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
         assert await trial.streamed() == []
         await trial.until("2026-11-14T12:00")
         assert await trial.streamed() == ["equities", "options"]
-        await trial.until("2026-11-19T15:34")
-        assert await trial.streamed() == ["equities", "options", "metals"]
-        await trial.until("2026-11-19T15:35")
-        assert await trial.streamed() == ["metals"]
-        await trial.until("2026-11-21T12:00")
+        await trial.until("2026-11-14T13:00")
+        if weeks == 2:
+            await trial.until("2026-11-19T15:34")
+            assert await trial.streamed() == ["equities", "options", "metals"]
+            await trial.until("2026-11-19T15:35")
+            assert await trial.streamed() == ["metals"]
+            await trial.until("2026-11-21T13:00")
         assert all(job.outcome == "done" for job in trial.jobs().values())
 
     with clock_at("2026-11-07T12:00") as clock:
         diary = run(
             config(tmp_path, simulator, EQUITIES, OPTIONS, METALS, calendar=NOVEMBER), simulator, clock, scenario
         )
+    second_week = [
+        *usual("Mon 16", "2026-11-16", "Tue 17"),
+        *usual("Tue 17", "2026-11-17", "Wed 18"),
+        *usual("Wed 18", "2026-11-18", "Thu 19"),
+        *usual("Thu 19", "2026-11-19", "Fri 20"),
+        *usual("Fri 20", "2026-11-20", "Sat 21"),
+    ]
     assert diary.told == [
         "Sat 07 12:00 planned by 2026-11-07",
         "Sat 07 12:00 service started",
@@ -160,16 +170,12 @@ def test_two_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
         "Sat 14 12:30 equities stopped",
         "Sat 14 12:30 options stopped",
         "Sat 14 12:35 reported 2026-11-14",
-        *usual("Mon 16", "2026-11-16", "Tue 17"),
-        *usual("Tue 17", "2026-11-17", "Wed 18"),
-        *usual("Wed 18", "2026-11-18", "Thu 19"),
-        *usual("Thu 19", "2026-11-19", "Fri 20"),
-        *usual("Fri 20", "2026-11-20", "Sat 21"),
-        "Sat 21 12:00 service stopped",
+        *(second_week if weeks == 2 else ()),
+        f"Sat {7 + 7 * weeks:02} 13:00 service stopped",
     ]
     days = ("Mon 09", "Wed 11", "Thu 12", "Fri 13", "Mon 16", "Tue 17", "Wed 18", "Thu 19", "Fri 20")
     resolved = [line for line in diary.ran if "anew" in line]
-    assert resolved == [f"{day} {hour}:00 resolve options anew" for day in days for hour in (12, 15)]
+    assert resolved == [f"{day} {hour}:00 resolve options anew" for day in days[: 5 * weeks - 1] for hour in (12, 15)]
     assert [line for line in diary.ran if line.startswith(("Sat 07", "Mon 09", "Tue 10"))] == [
         "Sat 07 12:00 begin",
         "Mon 09 08:30 check tokens",
@@ -193,7 +199,7 @@ def test_two_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
         "Tue 10 17:00 start metals",
         "Tue 10 23:55 stop metals",
     ]
-    assert len(diary.retention) == 14 * 6
+    assert len(diary.retention) == weeks * 7 * 6 + 1
 
 
 def test_a_day_of_equities_wherever_the_host_is(tmp_path: Path, simulator: Simulation, host_zone: str) -> None:
