@@ -18,10 +18,10 @@ run: .venv/run.stamp ## the service as config.yaml says, until Ctrl-C
 	@$(BIN)/kitelake run
 
 test: .venv/dev.stamp static ## every check and test, in under ten minutes
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not soak"
 
 check: .venv/dev.stamp static ## the quick checks: format, lint, types, fast tests
-	$(BIN)/python -m pytest -q -n 2 -m "not slow and not soak"
+	$(BIN)/python -m pytest -q -n 3 -m "not slow and not soak"
 
 static: .venv/dev.stamp
 	$(BIN)/ruff format --check $(CODE)

@@ -1,12 +1,24 @@
-"""What several test files compare with: the official client, on hosts in several zones."""
+"""What several test files compare with: the official client, on hosts in several zones; and logs left as they were."""
 
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 
 ZONES = ("UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kiritimati")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A service in the process of a test sets the logs of the process up, and so would those of the tests after it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 import pytest
 
 from kitelake.report import Report, read_record, summary
-from kitelake.status import ServiceStatus
+from kitelake.status import ServiceStatus, read_status
 from storage.files import DataFile
+from storage.layout import DataLayout
 from storage.schema import IST, TICKS
 from storage.seal import is_sealed
 from storage.table import LakeTable
@@ -94,15 +95,17 @@ def until(what: Callable[[], T | None], seconds: float = 40) -> T:
     return answer
 
 
-def status(service: Running) -> tuple[ServiceStatus, int]:
-    """What `kitelake status --json` prints, once the service has told something, and its exit status."""
+def status(service: Running) -> ServiceStatus:
+    """What the service told last."""
+    return until(lambda: read_status(DataLayout(service.data)))
+
+
+def printed_status(service: Running) -> tuple[ServiceStatus, int]:
+    """What `kitelake status --json` prints, and its exit status."""
+    status(service)
     command = [sys.executable, "-m", "kitelake", "status", "--json", "--config", str(service.config)]
-
-    def ask() -> tuple[ServiceStatus, int] | None:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        return (ServiceStatus.model_validate_json(done.stdout), done.returncode) if done.stdout else None
-
-    return until(ask)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return ServiceStatus.model_validate_json(done.stdout), done.returncode
 
 
 def events(service: Running, name: str) -> list[dict[str, Any]]:
@@ -127,7 +130,7 @@ def is_open(simulator: Simulation, account: str) -> bool:
 
 def accounts_are(service: Running, names: list[str]) -> bool:
     """Whether the service uses these accounts."""
-    return [one.name for one in status(service)[0].accounts] == names
+    return [one.name for one in status(service).accounts] == names
 
 
 def reported(service: Running, today: Today) -> bool:
@@ -167,7 +170,7 @@ def test_a_whole_day(tmp_path: Path, today: Today) -> None:
             "notifications": [{"url": f"json://127.0.0.1:{webhook.server.server_port}/", "about": ["report"]}],
         }
         with running(tmp_path, simulator, **changes) as service:
-            first, exit_status = status(service)
+            first, exit_status = printed_status(service)
             assert (first.phase, exit_status) == ("waiting", 0)
             due = {job.name: job.next_at for job in first.jobs}
             for name, seconds in {
@@ -188,8 +191,10 @@ def test_a_whole_day(tmp_path: Path, today: Today) -> None:
             seen = [first]
             while not reported(service, today):
                 assert dt.datetime.now(IST) < today.at(120), service.log
-                seen.append(status(service)[0])
-            last, exit_status = status(service)
+                seen.append(status(service))
+                time.sleep(0.2)
+            until(lambda: all(job.outcome != "running" for job in status(service).jobs))
+            last, exit_status = printed_status(service)
             assert (last.phase, exit_status) == ("waiting", 0)
             until(lambda: webhook.posts)
             assert open_sockets(simulator) == {}
@@ -321,14 +326,14 @@ def test_tokens_that_come_during_the_session_are_taken_up(tmp_path: Path, today:
         lists = [{"name": n, "mode": "full", "instruments": [shares[n]], "accounts": [n]} for n in names]
         with running(tmp_path, simulator, accounts=accounts, **today.lists(-5, 3600, *lists)) as service:
             until(lambda: open_sockets(simulator) and events(service, "tokens checked"))
-            told, _ = status(service)
+            told = status(service)
             assert "cannot be read" in told.accounts[0].token
             assert "ended with status 1" in told.accounts[1].token
             for name, path in files.items():
                 assert not is_open(simulator, name)
                 give(path, f"token-{name}")
                 until(partial(is_open, simulator, name))
-            until(lambda: all(one.token[:4] == "good" for one in status(service)[0].accounts))
+            until(lambda: all(one.token[:4] == "good" for one in status(service).accounts))
             service.stop()
         assert_accounted(service, simulator)
         assert {row["symbol"] for row in service.rows("select distinct symbol from ticks")} == set(shares.values())
@@ -386,7 +391,7 @@ def test_a_reload_changes_only_the_difference_and_a_broken_file_nothing(tmp_path
             assert "subscription: unknown key" in events(service, "config refused")[0]["message"]
             assert "config.yaml is not usable" in service.log
             until(lambda: [post for post in webhook.posts if post["title"] == "Kitelake: config.yaml is not usable"])
-            problems = until(lambda: status(service)[0].problems)
+            problems = until(lambda: status(service).problems)
             assert problems[0].startswith("config.yaml is not usable")
             before = simulator.stats()["packets"]
             simulator.wait_for(lambda stats: stats["packets"] > before + 20)
@@ -395,7 +400,7 @@ def test_a_reload_changes_only_the_difference_and_a_broken_file_nothing(tmp_path
             service.configure(**today.lists(-5, 3600, kept))
             service.process.send_signal(signal.SIGHUP)
             until(lambda: subscribed() == 2)
-            until(lambda: not status(service)[0].problems)
+            until(lambda: not status(service).problems)
             read = len(events(service, "config read"))
             service.process.send_signal(signal.SIGHUP)
             until(lambda: len(events(service, "config read")) > read)

@@ -11,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-import structlog
 from pydantic import ValidationError
 
 from kitelake import notify
@@ -75,14 +74,10 @@ def webhook() -> Iterator[Webhook]:
 @pytest.fixture(autouse=True)
 def logs() -> Iterator[io.StringIO]:
     """All logs of the process at the lowest level, which nobody redacts."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
     configure_logs("debug", "json", stream=stream)
-    root.setLevel(1)
+    logging.getLogger().setLevel(1)
     yield stream
-    root.handlers[:], root.level = handlers, level
-    structlog.reset_defaults()
     assert CANARY not in stream.getvalue()
 
 

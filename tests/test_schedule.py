@@ -202,6 +202,7 @@ def test_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
     assert len(diary.retention) == weeks * 7 * 6 + 1
 
 
+@pytest.mark.parametrize("host_zone", ["America/New_York", "Pacific/Kiritimati"], indirect=True)
 def test_a_day_of_equities_wherever_the_host_is(tmp_path: Path, simulator: Simulation, host_zone: str) -> None:
     async def scenario(trial: Trial) -> None:
         assert trial.jobs()["start equities"].next_at == ist("2026-11-11T09:00")
