@@ -26,6 +26,7 @@ from storage.files import DataFile
 from storage.journal import segments
 from storage.layout import DataLayout
 from storage.replay import replay_day
+from storage.retention import remove_committed, remove_days
 from storage.schema import TABLES, TICKS
 from storage.seal import seal
 from storage.symbols import write_instruments
@@ -174,6 +175,53 @@ class TestSound:
             layout.segment(STREAM, number).unlink()
         assert not found(layout)
         assert not found(layout, DAYS[1])
+
+    @pytest.fixture
+    def over_midnight(self, tmp_path: Path) -> DataLayout:
+        """One segment with rows of two days, of two exchanges each, between segments of one day."""
+        layout = DataLayout(tmp_path)
+        with Feed(layout.root, STREAM) as feed:
+            fill(feed)
+            feed.now_ns -= DAY_NS
+            for part in range(2):
+                feed.tick((CRUDE, part), (INFY, 7 + part), (CRUDE, 3))
+                feed.event(f"night {part}")
+                feed.now_ns += (1 - part) * DAY_NS
+            feed.roll()
+            feed.tick((INFY, 9))
+        commit(layout)
+        return layout
+
+    def test_a_segment_of_two_days_of_which_the_first_is_sealed(self, over_midnight: DataLayout) -> None:
+        assert verify(over_midnight, ToyDecoder()).compared == 4
+        seal(over_midnight, DAYS[0])
+        for date in (None, *DAYS[:2]):
+            assert not found(over_midnight, date)
+        assert verify(over_midnight, ToyDecoder()).compared == 4
+
+    def test_a_day_of_which_one_exchange_is_sealed_yet(self, over_midnight: DataLayout) -> None:
+        class EndedError(Exception):
+            pass
+
+        def end(step: str) -> None:
+            if step == "committed":
+                raise EndedError
+
+        with pytest.raises(EndedError):
+            seal(over_midnight, DAYS[0], after_step=end)
+        names = {entry.relative.rpartition("/")[2][:6] for entry in entries(over_midnight, "ticks", DAYS[0])}
+        assert len(names) > 1, "some are sealed, and some are not"
+        assert not found(over_midnight)
+        assert not found(over_midnight, DAYS[0])
+
+    def test_a_segment_with_rows_of_a_day_that_was_removed(self, over_midnight: DataLayout) -> None:
+        now = (DAYS[1] - datetime.date(1970, 1, 1)).total_seconds()
+        removed = remove_days(over_midnight, keep_days=2, most_bytes=None, today=DAYS[0] + datetime.timedelta(days=3))
+        assert removed == [DAYS[0]]
+        remove_committed(over_midnight, keep=datetime.timedelta(days=7), now=now)
+        assert len(list(over_midnight.stream(STREAM).glob("*.journal"))) > 1
+        for date in (None, *DAYS[:2]):
+            assert not found(over_midnight, date)
 
     def test_damage_that_is_in_quarantine(self, tmp_path: Path) -> None:
         layout = DataLayout(tmp_path)

@@ -2,8 +2,11 @@
 
 Every block of every segment by its checksum. Then each segment whose rows are committed is decoded anew, and every
 column but `symbol` of its rows is compared with what the tables have: `symbol` depends on the instrument list that was
-there when the rows were written. The `seq` of a segment's first row follows from the segments behind it, back from the
-stream's watermark; a file that is named after the segment, and its archive, have it too.
+there when the rows were written. The `seq` of a segment's first row is in its archive. Else the files that are named
+after the segment have it, as long as they have all its rows: those of a day that is sealed are in other files. Else it
+follows from the segment behind it, back from the stream's watermark.
+
+Days before the first of the tables were removed from them, and are not compared.
 
 Damage that is in `quarantine` already is no finding: it was found when the segment was committed.
 """
@@ -162,11 +165,16 @@ def compare_journal(
     on_progress: Callable[[Progress], None],
 ) -> None:
     """Decode what is committed and still in the journal, and compare it with the rows in the tables."""
-    starts = _starts(ticks.files.values())
+    named = _named(ticks.files.values())
+    of_streams = [stored[spec.name] for spec in (TICKS, EVENTS, ORDERS, QUARANTINE) if spec.name in stored]
+    first_day = min((day for table in of_streams for day in table.days()), default=datetime.date.min)
     for stream, journal in held.items():
         end: int | None = ticks.transactions.get(f"{stream}/seq")
         mark = ticks.transactions.get(stream, -1)
         numbers = sorted((n for n in journal.scans if n <= mark), reverse=True)
+        anchors = {n: 0 if n == 0 else _archived_start(layout, stream, n) for n in numbers}
+        asked = [n for n in numbers if date is None or date in journal.scans[n].days]
+        lowest = min((n for n in asked if anchors[n] is None), default=mark + 1)  # counts from those behind it
         expected = mark
         for done, number in enumerate(numbers):
             on_progress(Progress(f"rows of {stream}", done, len(numbers)))
@@ -174,21 +182,20 @@ def compare_journal(
                 end = None
             expected = number - 1
             scan = journal.scans[number]
-            anchor = 0 if number == 0 else starts.get((stream, number), _archived_start(layout, stream, number))
-            if date is not None and date not in scan.days and anchor is not None:
+            anchor = anchors[number]
+            if number not in asked and (anchor is not None or number < lowest):
                 end = anchor
                 continue
             decoded = _decode(layout, decoder, stream, scan, known.get((stream, number), set()), report)
-            if decoded is None:
-                end = anchor
-                continue
-            if end is not None and anchor is None:
-                anchor = end - decoded.packets
+            if decoded is not None and anchor is None:
+                start, rows = named.get((stream, number), (0, 0))
+                anchor = start if rows == decoded.packets > 0 else None if end is None else end - decoded.packets
             end = anchor
-            if anchor is None:
+            if decoded is None or anchor is None:
                 continue
+            days = {day for day in scan.days if day >= first_day and date in (None, day)}
             try:
-                different = list(_differences(decoded, stream, scan, anchor, stored, date))
+                different = list(_differences(decoded, stream, scan, anchor, stored, days))
             except (OSError, pa.ArrowException):
                 continue  # a file was good when it was checked: it has left the table since, and gone
             report.compared += 1
@@ -227,12 +234,12 @@ def _differences(
     scan: _Scan,
     first_seq: int,
     stored: Mapping[str, Stored],
-    date: datetime.date | None,
+    days: set[datetime.date],
 ) -> Iterator[tuple[datetime.date, str, str, int]]:
-    """Day, table, what differs, and in how many rows: of all days, or of `date`."""
+    """Day, table, what differs, and in how many rows of the day."""
     for part in decoded.parts.get(TICKS.name, []):
         day = datetime.date.fromisoformat(part.values["date"])
-        if part.rows.num_rows and TICKS.name in stored and date in (None, day):
+        if part.rows.num_rows and TICKS.name in stored and day in days:
             found = stored[TICKS.name].tick_difference(stream, part, first_seq)
             if found:
                 yield day, TICKS.name, *found
@@ -240,7 +247,7 @@ def _differences(
         if spec.name not in stored:
             continue
         parts = {datetime.date.fromisoformat(p.values["date"]): p for p in decoded.parts.get(spec.name, [])}
-        for day in scan.days if date is None else scan.days & {date}:
+        for day in days:
             rows = canonical_rows(spec, parts[day].rows) if day in parts else spec.file_schema.empty_table()
             found = stored[spec.name].record_difference(stream, scan.records, rows, day)
             if found:
@@ -254,13 +261,14 @@ def _archived_start(layout: DataLayout, stream: str, number: int) -> int | None:
     return None
 
 
-def _starts(files: Iterable[LoggedFile]) -> dict[tuple[str, int], int]:
-    """The first `seq` of the segments that files are named after."""
-    found: dict[tuple[str, int], int] = {}
+def _named(files: Iterable[LoggedFile]) -> dict[tuple[str, int], tuple[int, int]]:
+    """Of the files that are named after a segment: their least `seq`, and how many rows they have."""
+    found: dict[tuple[str, int], tuple[int, int]] = {}
     for file in files:
         segment, least = parse_file(file.relative), file.stats["minValues"].get("seq")
         if segment is not None and isinstance(least, int):
-            found[segment] = min(found.get(segment, least), least)
+            before, rows = found.get(segment, (least, 0))
+            found[segment] = min(before, least), rows + file.rows
     return found
 
 

@@ -36,6 +36,11 @@ class Stored:
             self._partitions.setdefault(tuple(file.values[name] for name in spec.partition_by), []).append(file)
         self._day: tuple[datetime.date, pa.Table] | None = None
 
+    def days(self) -> set[datetime.date]:
+        """Those of which there are rows."""
+        at = self.spec.partition_by.index("date")
+        return {datetime.date.fromisoformat(values[at]) for values in self._partitions}
+
     def tick_difference(self, stream: str, part: Part, first_seq: int) -> tuple[str, int] | None:
         """What differs between the part's rows, whose `seq` count from `first_seq`, and those stored; how many rows."""
         rows = part.rows.sort_by("seq")
