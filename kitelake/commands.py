@@ -158,7 +158,8 @@ def status(
 
     from ingest.stats import Status
     from kitelake.config import data_folder
-    from kitelake.status import is_running, read_status, render_status
+    from kitelake.status import is_running, read_status
+    from kitelake.statusview import render_status
     from storage.layout import DataLayout
 
     folder = data or data_folder(config)

@@ -58,7 +58,7 @@ FLOORS: dict[str, list[set[str]]] = {
             "source",
             "streamer",
         },
-        {"desk", "housekeeping", "planview", "roster"},
+        {"desk", "housekeeping", "planview", "roster", "statusview"},
         {"overview", "planning"},
         {"lookout"},
         {"check", "service"},

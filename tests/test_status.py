@@ -25,7 +25,6 @@ from ingest.stats import ConnectionStats, Health, ManagerStats, Status
 from ingest.wire import Mode
 from kitelake.status import (
     MAX_OUTCOME,
-    SHOWN,
     AccountStatus,
     ConnectionStatus,
     Job,
@@ -38,9 +37,9 @@ from kitelake.status import (
     is_running,
     journal_of,
     read_status,
-    render_status,
     write_status,
 )
+from kitelake.statusview import SHOWN, render_status
 from kitelake.values import Hours
 from storage.errors import DataFolderError
 from storage.journal import JournalWriter, Kind
