@@ -8,6 +8,7 @@ import contextlib
 import datetime as dt
 import json
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from storage.schema import TABLES
 
 Source = Literal["kite", "simulator"]
 
+_LEAST_FREE_BYTES: Final = 1 << 20
+"""With less a service cannot begin: the room that the one before kept for the journal is given up."""
 
 _NAMES: Final[dict[Source, str]] = {"kite": "Kite", "simulator": "the simulator"}
 
@@ -42,6 +45,8 @@ def hold(root: Path, source: Source) -> Iterator[DataLayout]:
             lock = FileLock(layout.lock, thread_local=False)
             lock.acquire(timeout=0)
             held.callback(lock.release)
+            if shutil.disk_usage(root).free < _LEAST_FREE_BYTES:
+                layout.reserve.unlink(missing_ok=True)  # it is kept for this
             _agree(layout, source)
             _write_holder(layout)
             held.callback(_holder_file(layout).unlink, missing_ok=True)

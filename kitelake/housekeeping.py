@@ -1,4 +1,4 @@
-"""Runs the upkeep process for the service: one at a time, and not while the disk has no room for it."""
+"""Runs the upkeep process for the service: one at a time, and only to remove what is old while the disk is full."""
 
 import asyncio
 import datetime as dt
@@ -18,11 +18,12 @@ log = structlog.get_logger()
 LOOK_SECONDS: Final = 1.0
 
 
-def settings_of(config: Config, *, seal_before: dt.date | None) -> UpkeepSettings:
+def settings_of(config: Config, *, seal_before: dt.date | None, only_remove: bool = False) -> UpkeepSettings:
     """What config.yaml says of the upkeep. Days before `seal_before` are sealed, if it wants that; None: none are."""
     return UpkeepSettings(
         data=config.data,
         seal_before=seal_before if config.seal.enabled else None,
+        only_remove=only_remove,
         memory_bytes=config.seal.memory_bytes,
         grace=config.seal.grace,
         keep_journal=config.retention.journal,
@@ -41,23 +42,24 @@ class Housekeeping:
         self._one = asyncio.Lock()
 
     async def run(self, config: Config, *, seal_before: dt.date | None) -> None:
-        """Archive, seal the days before that one, and remove what is old, if there is room for that.
+        """Seal the days before that one and archive, if there is room for that, and remove what is old.
 
         Raises UpkeepError if a part failed.
         """
         async with self._one:
-            if self._recorder().short_of_room:
-                log.warning("no upkeep: the disk has no room for it; the journal comes first")
-                return
-            settings = settings_of(config, seal_before=seal_before)
+            short = self._recorder().short_of_room
+            if short:
+                log.warning("nothing is sealed or archived: the disk has no room; the journal comes first")
+            settings = settings_of(config, seal_before=seal_before, only_remove=short)
             child = await Child.start("kitelake.upkeep", settings.model_dump(mode="json"), hide=config.secrets())
-            guard = asyncio.create_task(self._stop_when_short(child))
+            guard = None if short else asyncio.create_task(self._stop_when_short(child))
             try:
                 async for line in child.lines():
                     self._take_in(line)
                 status = await child.wait()
             finally:
-                guard.cancel()
+                if guard is not None:
+                    guard.cancel()
                 await child.stop()
             if status != 0 and not self._recorder().short_of_room:  # for lack of room it is stopped, or fails
                 raise UpkeepError(f"the upkeep ended with status {status}; its own messages are in the log above")
@@ -69,5 +71,5 @@ class Housekeeping:
     async def _stop_when_short(self, child: Child) -> None:
         while not self._recorder().short_of_room:  # noqa: ASYNC110 (nobody says it)
             await asyncio.sleep(LOOK_SECONDS)
-        log.warning("the upkeep is stopped: the disk has no room for it; the journal comes first")
+        log.warning("sealing and archiving are stopped: the disk has no room; the journal comes first")
         await child.stop(patience_seconds=1.0)

@@ -150,9 +150,11 @@ class Recorder:
 
     async def _keep_reserve(self) -> None:
         """Make the reserve, and again when there is room after it was given up."""
+        if not await asyncio.to_thread(self._reserve.keep):
+            self._say("the disk has too little room to keep some for the journal: make room")
         while True:
-            await asyncio.to_thread(self._reserve.keep)
             await asyncio.sleep(_RESERVE_SECONDS)
+            await asyncio.to_thread(self._reserve.keep)
 
     @property
     def short_of_room(self) -> bool:

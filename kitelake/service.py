@@ -415,6 +415,8 @@ class Service:
 
     def _alarm(self, title: str, text: str) -> None:
         self.tell("problems", f"Kitelake: {title}", text)
+        if self.recorder.short_of_room:
+            self._once(self.remove_old, dt.timedelta(0), "make room")
 
     def tell(self, about: About, title: str, body: str) -> None:
         """Send a notification, without waiting for it."""

@@ -1,9 +1,9 @@
 """The upkeep process: `python -m kitelake.upkeep`, started by the service for work that may take an hour.
 
-It seals days, archives segments and removes what is old, as its settings say. They come as one line of JSON on standard
-input; for each thing that it has done it says a line of JSON on standard output. It ends at once when its standard
-input ends, which is how it learns that the service has died, or that the disk has no more room for it: whatever it does
-may be stopped at any moment, and the next one begins again.
+It seals days, archives segments and removes what is old; on a full disk it only removes. Its settings come as one line
+of JSON on standard input; for each thing that it has done it says a line of JSON on standard output. It ends at once
+when its standard input ends, which is how it learns that the service has died, or that the disk has no more room for
+it: whatever it does may be stopped at any moment, and the next one begins again.
 """
 
 import contextlib
@@ -40,12 +40,13 @@ class Tell(Protocol):
 
 
 class UpkeepSettings(BaseModel):
-    """What to do. Days before `seal_before` are sealed; None: none are."""
+    """What to do. Days before `seal_before` are sealed; None: none are. `only_remove`: nothing that takes room."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: Path
     seal_before: dt.date | None
+    only_remove: bool = False
     memory_bytes: int
     grace: dt.timedelta
     keep_journal: dt.timedelta
@@ -65,7 +66,7 @@ def main() -> None:
 def keep_up(settings: UpkeepSettings, tell: Tell) -> bool:
     """Do all of it, and `tell` of each thing that was done; whether all parts went well. The log says which did not."""
     good = True
-    for part in (_seal, _archive, _remove):
+    for part in (_remove_archived, _remove) if settings.only_remove else (_seal, _archive, _remove):
         try:
             part(settings, DataLayout(settings.data), tell)
         except StorageError as error:
@@ -91,7 +92,16 @@ def _archive(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
     for one in outcome.unverified:
         tell("not verified", **asdict(one))
     # In this order: what the archive did not verify stays.
-    if segments := remove_committed(layout, keep=settings.keep_journal, now=time.time()):
+    _tell_removed(remove_committed(layout, keep=settings.keep_journal, now=time.time()), tell)
+
+
+def _remove_archived(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
+    removed = remove_committed(layout, keep=settings.keep_journal, now=time.time(), archived_only=True)
+    _tell_removed(removed, tell)
+
+
+def _tell_removed(segments: list[Path], tell: Tell) -> None:
+    if segments:
         tell("segments removed", segments=len(segments))
 
 

@@ -30,12 +30,15 @@ LOCK_SECONDS: Final = 60.0
 _DAY: Final = datetime.timedelta(days=1)
 
 
-def remove_committed(layout: DataLayout, *, keep: datetime.timedelta, now: float) -> list[Path]:
+def remove_committed(
+    layout: DataLayout, *, keep: datetime.timedelta, now: float, archived_only: bool = False
+) -> list[Path]:
     """Remove segments that are committed and were last written more than `keep` before `now` (epoch seconds).
 
     Segments last written on a day before the first that the tables have go too, whatever their age. Folders of dead
-    streams go with their last segment. The last segment of a live stream stays. Returns the files removed. May run
-    beside the writer. Raises JournalError if the system refuses; TableError if a table cannot be read.
+    streams go with their last segment. The last segment of a live stream stays. With `archived_only` what was not
+    archived yet stays too, as it may not have been verified. Returns the files removed. May run beside the writer.
+    Raises JournalError if the system refuses; TableError if a table cannot be read.
     """
     try:
         ticks, quarantine = (LakeTable(layout.table(spec.name), spec).open() for spec in (TICKS, QUARANTINE))
@@ -58,7 +61,7 @@ def remove_committed(layout: DataLayout, *, keep: datetime.timedelta, now: float
                 written = max((path.stat().st_mtime for path in there), default=now)
                 note = layout.unverified(stream, number)
                 if first is None or ist_day(written) >= first:
-                    if written > now - keep.total_seconds():
+                    if written > now - keep.total_seconds() or (archived_only and forms[0].exists()):
                         break
                     if (stream, number) in damaged or note.exists():
                         continue

@@ -17,7 +17,11 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from storage.layout import DataLayout
+from ingest.derive import JournalDecoder
+from storage.archive import archive_committed
+from storage.archive_format import read_archive
+from storage.journal import segments, streams
+from storage.layout import DataLayout, archive_of
 from tests import test_end_to_end
 from tests.running import Running, committed_rows, running
 from tests.simulation import Simulation, simulation
@@ -157,6 +161,30 @@ def test_a_full_disk_costs_nothing_as_long_as_memory_lasts(tmp_path: Path, disk:
         assert any(problem in title for title in titles), titles
 
 
+def test_a_start_on_a_full_disk_uses_the_reserve(tmp_path: Path, disk: Disk, webhook: Webhook) -> None:
+    """What filled it did so while no service ran."""
+    target = {"url": webhook.target().url.get_secret_value()}
+    with (
+        simulation(instruments=600, rate=20) as simulator,
+        running(tmp_path, simulator, journal=JOURNAL, notifications=[target]) as service,
+    ):
+        reserve = DataLayout(service.data).reserve
+        wait_until(reserve.exists)
+        more_packets(simulator, 100)
+        service.stop()
+        disk.take(0)
+        service.start()
+        wait_until(lambda: "too little room to keep some for the journal" in service.log)
+        assert not reserve.exists()
+        more_packets(simulator, 2_000)
+        disk.free()
+        more_packets(simulator, 100)
+        simulator.pause()
+        service.stop()
+        assert committed_rows(service.data) == simulator.stats()["packets"]
+    assert any("too little room" in post["title"] for post in webhook.posts)
+
+
 def test_what_is_lost_beyond_memory_is_known_to_the_packet(tmp_path: Path, disk: Disk, webhook: Webhook) -> None:
     """Twice: once it goes on afterwards, once it is told to stop while the disk is full."""
     target = {"url": webhook.target().url.get_secret_value()}
@@ -217,16 +245,28 @@ def check_by_connection(service: Running, simulator: Simulation, losses: list[di
 
 
 def test_upkeep_gives_way_to_the_journal(tmp_path: Path, disk: Disk) -> None:
-    """What tidies up does not begin while there is no room for the reserve, and is stopped when the disk gets full."""
+    """While there is no room for the reserve only what is old is removed; what tidies up is stopped when there is none.
+
+    The first segment is 30 days old, and archived; the last one is neither.
+    """
     with simulation(instruments=300, rate=10) as simulator, running(tmp_path, simulator, journal=JOURNAL) as service:
         wait_until(lambda: any(service.data.glob("ticks/date=*/**/*.parquet")))
         service.stop()
         layout = DataLayout(service.data)
         layout.reserve.unlink()
+        (stream,) = streams(layout)
+        archive_committed(layout, JournalDecoder())
+        last = layout.segment(stream, segments(layout, stream)[-1])
+        last.write_bytes(read_archive(archive_of(last)))
+        archive_of(last).unlink()
+        old = archive_of(layout.segment(stream, 0))
+        os.utime(old, (time.time() - 30 * 86_400,) * 2)
         disk.take(3 * JOURNAL["reserve_bytes"])
         service.start()
-        wait_until(lambda: "no upkeep: the disk has no room for it" in service.log)
-        assert "kitelake.upkeep" not in service.children()
+        wait_until(lambda: "nothing is sealed or archived: the disk has no room" in service.log)
+        wait_until(lambda: not old.exists())
+        wait_until(lambda: "kitelake.upkeep" not in service.children())
+        assert last.exists()
         service.stop()
         disk.free()
         with FileLock(layout.archive_lock):  # the upkeep waits for it
@@ -234,7 +274,7 @@ def test_upkeep_gives_way_to_the_journal(tmp_path: Path, disk: Disk) -> None:
             wait_until(lambda: "kitelake.upkeep" in service.children())
             wait_until(layout.reserve.exists)
             disk.fill()
-            wait_until(lambda: "the upkeep is stopped: the disk has no room for it" in service.log)
+            wait_until(lambda: "sealing and archiving are stopped: the disk has no room" in service.log)
             wait_until(lambda: "kitelake.upkeep" not in service.children())
             disk.free()
         simulator.pause()
