@@ -60,7 +60,9 @@ class Today:
         return f"{self.at(seconds):%H:%M:%S}"
 
     def window(self, start: float, stop: float) -> str:
-        return f"{self.clock(start)}-{self.clock(stop)}"
+        """A window ends on its day, however late it begins."""
+        end = self.clock(stop) if self.at(stop).date() == self.date else "23:59:59"
+        return f"{self.clock(start)}-{end}"
 
     def calendar(self, hours: str = "open") -> dict[str, Any]:
         return {"special_days": [{"date": self.date, "hours": hours, "note": "a test"}]}
