@@ -61,7 +61,7 @@ class Housekeeping:
                 if guard is not None:
                     guard.cancel()
                 await child.stop()
-            if status != 0 and not self._recorder().short_of_room:  # for lack of room it is stopped, or fails
+            if status != 0 and (short or not self._recorder().short_of_room):  # else it was stopped for lack of room
                 raise UpkeepError(f"the upkeep ended with status {status}; its own messages are in the log above")
 
     def _take_in(self, line: dict[str, Any]) -> None:

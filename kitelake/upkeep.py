@@ -66,7 +66,9 @@ def main() -> None:
 def keep_up(settings: UpkeepSettings, tell: Tell) -> bool:
     """Do all of it, and `tell` of each thing that was done; whether all parts went well. The log says which did not."""
     good = True
-    for part in (_remove_archived, _remove) if settings.only_remove else (_seal, _archive, _remove):
+    # On a full disk first what goes without a commit, which needs room itself.
+    only = (_remove_archived, _remove_superseded, _remove_days)
+    for part in only if settings.only_remove else (_seal, _archive, _remove_days, _remove_superseded):
         try:
             part(settings, DataLayout(settings.data), tell)
         except StorageError as error:
@@ -119,12 +121,14 @@ def _seal(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
         raise StorageError("; ".join(failures))
 
 
-def _remove(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
-    now = dt.datetime.now(IST)
-    days = remove_days(layout, keep_days=settings.keep_days, most_bytes=settings.most_bytes, today=now.date())
-    if days:
+def _remove_days(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
+    today = dt.datetime.now(IST).date()
+    if days := remove_days(layout, keep_days=settings.keep_days, most_bytes=settings.most_bytes, today=today):
         tell("days removed", days=[str(day) for day in days])
-    if files := remove_superseded(layout, grace=settings.grace, now=now):
+
+
+def _remove_superseded(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
+    if files := remove_superseded(layout, grace=settings.grace, now=dt.datetime.now(IST)):
         tell("superseded files removed", files=files)
 
 

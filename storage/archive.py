@@ -23,8 +23,8 @@ from storage.errors import JournalError, TableError, TableMissingError
 from storage.journal import is_alive, segments, streams
 from storage.layout import DataLayout
 from storage.places import FilesOfTicks, Loaded, damage_rows, is_whole, load
-from storage.schema import EVENTS, IST, ORDERS, QUARANTINE, TICKS
-from storage.table import LakeTable
+from storage.schema import IST, QUARANTINE, TICKS
+from storage.table import FIRST_DAY, LakeTable
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,13 @@ def archive_committed(layout: DataLayout, decoder: Decoder) -> ArchiveOutcome:
     return outcome
 
 
-def first_day(layout: DataLayout) -> datetime.date | None:
-    """The oldest IST day of which the tables have rows; None if they have none. Days before it were removed."""
-    days: set[str] = set()
-    for spec in (TICKS, ORDERS, EVENTS, QUARANTINE):
-        try:
-            table = LakeTable(layout.table(spec.name), spec).open()
-        except TableMissingError:
-            continue
-        days.update(entry.values["date"] for entry in table.snapshot().entries)
-    return datetime.date.fromisoformat(min(days)) if days else None
+def first_day(ticks: LakeTable) -> datetime.date:
+    """The first IST day that retention has left in the tables. Raises TableError.
+
+    Rows of days before it may be there all the same: of segments that were committed later.
+    """
+    ordinal = ticks.transaction(FIRST_DAY)
+    return datetime.date.min if ordinal is None else datetime.date.fromordinal(ordinal)
 
 
 def ist_day(seconds: float) -> datetime.date:
@@ -96,7 +93,7 @@ class _Archiver:
         self._snapshot = ticks.snapshot()
         self._files = FilesOfTicks(ticks, self._snapshot)
         self._damaged = damage_rows(quarantine)
-        self._first_day = first_day(layout)
+        self._first_day = first_day(ticks)
         self._outcome = outcome
 
     def run(self) -> None:
@@ -131,7 +128,7 @@ class _Archiver:
             if kept or isinstance(error.__cause__, FileNotFoundError):  # in quarantine, or retention was faster
                 return place
             if plain.exists():
-                if self._first_day is not None and ist_day(plain.stat().st_mtime) < self._first_day:
+                if ist_day(plain.stat().st_mtime) < self._first_day:
                     return place
                 note.write_text(f"{error}\n", encoding="utf-8")
             self._outcome.unverified.append(Unverified(stream, number, str(error)))
@@ -169,7 +166,7 @@ class _Archiver:
         for part in decoded.parts.get(TICKS.name, []):
             expected[part.values["date"]].append(part.rows.column("seq").to_numpy())
         for day, seqs in expected.items():
-            if self._first_day is not None and datetime.date.fromisoformat(day) < self._first_day:
+            if datetime.date.fromisoformat(day) < self._first_day:
                 continue
             wanted = np.sort(np.concatenate(seqs))
             try:

@@ -17,12 +17,11 @@ the last one was made, as that one's header says.
 """
 
 import contextlib
+import fcntl
 from enum import Enum, auto
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-from filelock import FileLock, Timeout
 
 from storage.errors import JournalError
 from storage.journal_format import Block, Damage
@@ -50,16 +49,16 @@ def segments(layout: DataLayout, stream: str) -> list[int]:
 def is_alive(layout: DataLayout, stream: str) -> bool:
     """Whether a process is writing the stream. A stream that has segments and is not alive will never grow again."""
     path = layout.stream_lock(stream)
-    if not path.exists():
-        return False
-    lock = FileLock(path, thread_local=False)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
+        # Shared, and of a descriptor that only reads: who looks is in nobody's way, and may look at a read-only disk.
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
         return True
     except OSError as error:
         raise JournalError(f"stream {stream}: cannot lock {path}: {error.strerror}") from error
-    lock.release()
     return False
 
 

@@ -29,7 +29,7 @@ from urllib.parse import quote
 SEGMENT_DIGITS: Final = 10
 SEGMENT_SUFFIX: Final = ".journal"
 ARCHIVE_SUFFIX: Final = ".zst"
-_FILE_OF_SEGMENT: Final = re.compile(rf"(.+)-([0-9]{{{SEGMENT_DIGITS},}})(?:-r[0-9a-f]+)?\.parquet")
+_FILE_OF_SEGMENT: Final = re.compile(rf"(.+)-([0-9]{{{SEGMENT_DIGITS},}})(-r[0-9a-f]+)?\.parquet")
 STREAM_PATTERN: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,79}")
 
 
@@ -153,3 +153,9 @@ def parse_file(relative: str) -> tuple[str, int] | None:
     """The stream and segment that all rows of a table's file come from; None if its name does not say so."""
     found = _FILE_OF_SEGMENT.fullmatch(relative.rpartition("/")[2])
     return None if found is None else (found[1], int(found[2]))
+
+
+def is_replayed(relative: str) -> bool:
+    """Whether the name of a table's file says that a replay made it of a segment."""
+    found = _FILE_OF_SEGMENT.fullmatch(relative.rpartition("/")[2])
+    return found is not None and found[3] is not None

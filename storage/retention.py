@@ -24,7 +24,7 @@ from storage.journal import is_alive, segments, streams
 from storage.layout import DataLayout
 from storage.places import damage_rows
 from storage.schema import INSTRUMENTS, QUARANTINE, TABLES, TICKS
-from storage.table import LakeTable
+from storage.table import FIRST_DAY, LakeTable
 
 LOCK_SECONDS: Final = 60.0
 _DAY: Final = datetime.timedelta(days=1)
@@ -35,7 +35,7 @@ def remove_committed(
 ) -> list[Path]:
     """Remove segments that are committed and were last written more than `keep` before `now` (epoch seconds).
 
-    Segments last written on a day before the first that the tables have go too, whatever their age. Folders of dead
+    Segments last written on a day before the first that retention has left go too, whatever their age. Folders of dead
     streams go with their last segment. The last segment of a live stream stays. With `archived_only` what was not
     archived yet stays too, as it may not have been verified. Returns the files removed. May run beside the writer.
     Raises JournalError if the system refuses; TableError if a table cannot be read.
@@ -47,7 +47,7 @@ def remove_committed(
     # What is committed first: damage in a segment is in `quarantine` before its rows are in `ticks`.
     committed = {stream: ticks.transaction(stream) for stream in streams(layout)}
     damaged = damage_rows(quarantine)
-    first = first_day(layout)
+    first = first_day(ticks)
     removed: list[Path] = []
     try:
         for stream, done in committed.items():
@@ -60,11 +60,13 @@ def remove_committed(
                 there = [path for path in forms if path.exists()]
                 written = max((path.stat().st_mtime for path in there), default=now)
                 note = layout.unverified(stream, number)
-                if first is None or ist_day(written) >= first:
-                    if written > now - keep.total_seconds() or (archived_only and forms[0].exists()):
+                if ist_day(written) >= first:
+                    if written > now - keep.total_seconds():
                         break
                     if (stream, number) in damaged or note.exists():
                         continue
+                    if archived_only and forms[0].exists():
+                        break
                 for path in there:
                     path.unlink()
                 removed += there
@@ -99,9 +101,10 @@ def remove_days(
         while most_bytes is not None and len(going) < len(may_go) and _bytes(_left(files, going, today)) > most_bytes:
             going = may_go[: len(going) + 1]
         left = _left(files, going, today)
-        for name, table in tables.items():
+        for name, table in tables.items():  # ticks first: what is not in another is then known to be removed
             stay = {file.relative for file in left[name]}
-            table.commit([], remove=[file for file in files[name] if file.relative not in stay])
+            remove = [file for file in files[name] if file.relative not in stay]
+            table.commit([], remove=remove, transactions=_first_left(table, going))
     return going
 
 
@@ -124,6 +127,13 @@ def hold_tables(layout: DataLayout) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _first_left(table: LakeTable, going: Sequence[datetime.date]) -> dict[str, int]:
+    """The transaction that says so, if it is news."""
+    if table.spec is not TICKS or not going or first_day(table) > going[-1]:
+        return {}
+    return {FIRST_DAY: (going[-1] + _DAY).toordinal()}
 
 
 def _left(

@@ -10,7 +10,8 @@ Invariants
 
 For ticks, three transactions say how far a stream is in the table: application `<stream>` has the last segment,
 `<stream>/seq` the `seq` that comes next, `<stream>/record` the ordinal of the journal's record that comes next. Other
-tables have the first and the last. Tables from before records could be repeated have no `<stream>/record`.
+tables have the first and the last. Tables from before records could be repeated have no `<stream>/record`. A fourth
+of ticks, FIRST_DAY, has the ordinal (as of `datetime.date`) of the first day that retention has left in the tables.
 
 Paths: the log has them percent-encoded and relative to the table; here they are decoded. A folder whose own path has
 what looks like an encoded character (`%20`) cannot be used with Delta, and is refused.
@@ -43,6 +44,7 @@ from storage.schema import Table
 
 CHECKPOINT_INTERVAL: Final = 100
 COMMIT_ATTEMPTS: Final = 5
+FIRST_DAY: Final = "retention/first_day"
 _ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 
 

@@ -3,8 +3,10 @@
 The data folder is a small file system in memory that the test mounts; a file of ballast fills it.
 """
 
+import datetime as dt
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,11 +20,15 @@ import pytest
 from filelock import FileLock
 
 from ingest.derive import JournalDecoder
+from kitelake.upkeep import UpkeepSettings, days_before, keep_up
 from storage.archive import archive_committed
 from storage.archive_format import read_archive
 from storage.journal import segments, streams
 from storage.layout import DataLayout, archive_of
+from storage.seal import seal
+from storage.writer import SegmentWriter
 from tests import test_end_to_end
+from tests.lakekit import DAY_NS, INFY, Feed, ToyDecoder
 from tests.running import Running, committed_rows, running
 from tests.simulation import Simulation, simulation
 from tests.test_notify import Webhook
@@ -282,3 +288,42 @@ def test_upkeep_gives_way_to_the_journal(tmp_path: Path, disk: Disk) -> None:
         assert committed_rows(service.data) == simulator.stats()["packets"]
     assert "the upkeep ended with status" not in service.log
     assert "Traceback" not in service.log
+
+
+def test_what_needs_no_room_goes_first(disk: Disk) -> None:
+    """Days leave the tables by a commit, which needs room; that there is none keeps no other file from going."""
+    layout = DataLayout(disk.folder)
+    with Feed(layout.root, "20260105T034500-aaaaaa") as feed:
+        feed.now_ns -= 300 * DAY_NS
+        for i in range(4):
+            feed.tick((INFY, i))
+            feed.roll()
+    SegmentWriter(layout, ToyDecoder()).run(poll_seconds=0.01, stop=threading.Event())
+    (day,) = days_before(layout, dt.date(2026, 11, 1))
+    seal(layout, day)
+    settings = UpkeepSettings(
+        data=layout.root,
+        seal_before=None,
+        only_remove=True,
+        memory_bytes=256 * MIB,
+        grace=dt.timedelta(0),
+        keep_journal=dt.timedelta(days=1000),
+        keep_days=30,
+        most_bytes=None,
+        log_level="INFO",
+        log_format="text",
+    )
+    told: list[str] = []
+
+    def tell(done: str, /, **_data: Any) -> None:
+        told.append(done)
+
+    disk.fill()
+    wait_until(lambda: shutil.disk_usage(disk.folder).free == 0)
+    assert not keep_up(settings, tell)
+    assert told == ["superseded files removed"]
+    assert [path.name[:6] for path in layout.table("ticks").glob("date=*/**/*.parquet")] == ["sealed"]
+    disk.free()
+    assert keep_up(settings, tell)
+    assert told[1:] == ["days removed"]
+    assert days_before(layout, dt.date(2026, 11, 1)) == []

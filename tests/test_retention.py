@@ -130,6 +130,16 @@ class TestSegments:
         remove_committed(layout, keep=HOUR, now=1e12)
         assert streams(layout) == []
 
+    def test_only_archived_ones(self, layout: DataLayout) -> None:
+        """Damaged and unverified ones stay plain; what is behind them is not held back, as it is by one that waits."""
+        days_stream(layout, 5)
+        path = layout.segment(OLD, 0)
+        path.write_bytes(path.read_bytes()[:-1])
+        archive_committed(layout, ToyDecoder())
+        layout.segment(OLD, 3).write_bytes(b"")
+        removed = remove_committed(layout, keep=HOUR, now=1e12, archived_only=True)
+        assert removed == [layout.archive(OLD, 1), layout.archive(OLD, 2)]
+
     def test_damage_stays(self, layout: DataLayout) -> None:
         with Feed(layout.root, OLD) as feed:
             for i in range(3):

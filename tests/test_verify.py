@@ -5,9 +5,11 @@ import io
 import itertools
 import random
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 
 from ingest.instruments import parse_instruments
 from storage.archive import archive_committed
+from storage.decoded import Decoded
 from storage.digest import is_as_stamped, stamp
 from storage.encode import write_file
 from storage.files import DataFile
@@ -33,7 +36,7 @@ from storage.symbols import write_instruments
 from storage.table import LakeTable
 from storage.verify import Finding, Progress, VerifyReport, damaged_days, verify
 from storage.verify.files import check_file
-from storage.verify.log import read_log
+from storage.verify.log import LogState, read_log
 from storage.verify.sequence import Sequence
 from storage.writer import SegmentWriter
 from tests.lakekit import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
@@ -41,6 +44,7 @@ from tests.test_encode import sample
 from tests.test_instruments import HEADER, ROWS
 
 STREAM = "20261123T034500-aaaaaa"
+DAY = datetime.timedelta(days=1)
 DAYS = [datetime.date(2026, 11, 23 + n) for n in range(3)]
 
 
@@ -169,12 +173,85 @@ class TestSound:
         assert all(verify(layout, ToyDecoder(), date=date).is_sound for date in DAYS)
 
     def test_oldest_days_that_were_removed_are_no_gap(self, layout: DataLayout) -> None:
-        for name in ("ticks", "orders", "events", "quarantine"):
-            table(layout, name).commit([], remove=entries(layout, name, DAYS[0]))
+        assert remove_days(layout, keep_days=2, most_bytes=None, today=DAYS[2] + DAY) == DAYS[:1]
+        assert not found(layout)
         for number in (0, 1):
             layout.segment(STREAM, number).unlink()
         assert not found(layout)
         assert not found(layout, DAYS[1])
+
+    def test_all_days_removed_and_the_journal_not_yet(self, layout: DataLayout) -> None:
+        assert remove_days(layout, keep_days=1, most_bytes=None, today=DAYS[2] + 30 * DAY) == DAYS
+        assert not found(layout)
+        assert not archive_committed(layout, ToyDecoder()).unverified
+        assert not found(layout)
+
+    def test_late_rows_of_a_day_that_was_removed(self, tmp_path: Path) -> None:
+        stop = threading.Event()
+
+        def end_early(step: str) -> None:
+            if step == "ticks committed":
+                stop.set()
+
+        layout = DataLayout(tmp_path)
+        with Feed(tmp_path, STREAM) as feed:
+            fill(feed, days=2)
+        SegmentWriter(layout, ToyDecoder(), after_step=end_early).run(poll_seconds=0.01, stop=stop)
+        assert table(layout, "ticks").transaction(STREAM) == 0
+        later = DAYS[1] + 30 * DAY
+        assert remove_days(layout, keep_days=5, most_bytes=None, today=later) == DAYS[:1]
+        commit(layout)
+        assert entries(layout, "ticks", DAYS[0])
+        assert not found(layout)
+        assert not archive_committed(layout, ToyDecoder()).unverified
+        assert remove_days(layout, keep_days=30, most_bytes=None, today=later) == DAYS[:1]
+        assert not entries(layout, "ticks", DAYS[0])
+        assert not found(layout)
+
+    def test_a_day_that_was_removed_while_the_logs_are_read(self, layout: DataLayout) -> None:
+        def read(lake: LakeTable, version: int) -> tuple[LogState, list[str], bool]:
+            if lake.spec.name == "events" and entries(layout, "ticks", DAYS[0]):
+                remove_days(layout, keep_days=2, most_bytes=None, today=DAYS[2] + DAY)
+                version += 1
+            return read_log(lake, version)
+
+        with patch("storage.verify.read_log", side_effect=read):
+            assert not found(layout)
+
+    def test_a_replay_of_a_table_that_had_nothing_of_the_day(self, layout: DataLayout) -> None:
+        table(layout, "orders").commit([], remove=entries(layout, "orders", DAYS[0]))
+        replay_day(layout, ToyDecoder(), DAYS[0])
+        assert entries(layout, "orders", DAYS[0])
+        assert not found(layout)
+
+    def test_a_replay_that_found_more_at_the_end_of_a_stream(self, tmp_path: Path) -> None:
+        class Fewer(ToyDecoder):
+            def decode(self, stream: str, segment: int, *args: Any, **options: Any) -> Decoded:
+                if segment == 1:
+                    raise ValueError
+                return super().decode(stream, segment, *args, **options)
+
+        layout = DataLayout(tmp_path)
+        with Feed(tmp_path, STREAM) as feed:
+            feed.tick((INFY, 1))
+            feed.roll()
+            feed.tick((INFY, 2), (CRUDE, 3))
+        SegmentWriter(layout, Fewer(), retry_seconds=0).run(poll_seconds=0.01, stop=threading.Event())
+        assert table(layout, "ticks").transaction(f"{STREAM}/seq") == 1
+        replay_day(layout, ToyDecoder(), DAYS[0])
+        assert table(layout, "ticks").transaction(f"{STREAM}/seq") == 3
+        assert not found(layout)
+
+    def test_on_a_read_only_file_system(self, layout: DataLayout) -> None:
+        options = ["--bind", "-o", "ro"]
+        if subprocess.run(["mount", *options, layout.root, layout.root], capture_output=True, check=False).returncode:
+            pytest.skip("mounting a file system is not permitted here")
+        try:
+            with pytest.raises(OSError, match="Read-only"):
+                (layout.root / "x").touch()
+            assert not found(layout)
+        finally:
+            subprocess.run(["umount", "--lazy", layout.root], check=True)
 
     @pytest.fixture
     def over_midnight(self, tmp_path: Path) -> DataLayout:
@@ -385,11 +462,8 @@ class TestRows:
         assert (finding.kind, finding.date, finding.repairable) == ("rows", DAYS[0], True)
 
     def test_symbols_are_not_compared(self, layout: DataLayout) -> None:
-        rewrite(
-            layout,
-            "ticks",
-            lambda rows: change_column(rows, "symbol", lambda c: pa.chunked_array([["MCX:A"] * len(c)])),
-        )
+        write_instruments(layout, DAYS[0], parse_instruments((HEADER + ROWS).encode(), date=DAYS[0]))
+        rewrite(layout, "ticks", with_symbols)
         assert not found(layout)
 
     @pytest.mark.parametrize("name", ["orders", "events", "quarantine"])
@@ -408,11 +482,59 @@ class TestRows:
         assert finding.table == name
 
 
+def with_symbols(rows: pa.Table) -> pa.Table:
+    return change_column(rows, "symbol", lambda symbols: pa.chunked_array([["MCX:A"] * len(symbols)]))
+
+
 def add_one(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.add(values, pa.scalar(datetime.timedelta(microseconds=1)) if pa.types.is_timestamp(values.type) else 1)
 
 
 class TestLog:
+    @pytest.mark.parametrize("name", ["ticks", "orders", "events", "quarantine"])
+    @pytest.mark.parametrize("what", ["", "_delta_log", "_delta_log/*.json"])
+    def test_a_table_or_its_log_that_is_not_there(self, layout: DataLayout, name: str, what: str) -> None:
+        for path in [*layout.table(name).glob(what)] if what else [layout.table(name)]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        finding = next(finding for finding in found(layout) if finding.kind == "log")
+        assert (finding.table, finding.repairable) == (name, False)
+        assert ("got" if what else "it is not there") in finding.text
+
+    def test_instrument_lists_that_are_not_there(self, layout: DataLayout) -> None:
+        write_instruments(layout, DAYS[0], parse_instruments((HEADER + ROWS).encode(), date=DAYS[0]))
+        rewrite(layout, "ticks", with_symbols)
+        shutil.rmtree(layout.table("instruments"))
+        assert only(found(layout)).text == "it is not there, and ticks have symbols"
+
+    def test_a_version_that_is_empty(self, layout: DataLayout) -> None:
+        log_file(layout, "ticks", 7).write_bytes(b"")
+        assert "version 7: changes nothing" in {finding.text for finding in found(layout)}
+
+    @pytest.mark.parametrize("name", ["ticks", "orders", "events", "quarantine"])
+    def test_versions_that_are_lost_with_the_journal(self, layout: DataLayout, name: str) -> None:
+        newest = sorted((layout.table(name) / "_delta_log").glob("*.json"))[-2:]
+        versions = [path.read_bytes() for path in newest]
+        for path in newest:
+            path.unlink()
+        if name == "ticks":  # this is what a writer leaves that died before its last commit
+            assert not found(layout)
+        shutil.rmtree(layout.journal)
+        findings = found(layout)
+        assert {(finding.kind, finding.table) for finding in findings} == {("log", name)}
+        assert any("files of segments that no version names" in finding.text for finding in findings)
+        for path, version in zip(newest, versions, strict=True):
+            path.write_bytes(version)
+        assert not found(layout)
+
+    def test_what_ticks_lack_is_known_by_other_tables(self, layout: DataLayout) -> None:
+        for path in sorted((layout.table("ticks") / "_delta_log").glob("*.json"))[-2:]:
+            path.unlink()
+        for path in layout.table("ticks").glob(f"date={DAYS[2]}/**/*.parquet"):
+            path.unlink()
+        layout.segment(STREAM, 5).unlink()
+        texts = {finding.text for finding in found(layout)}
+        assert "segment 5 is committed to events, and neither to ticks nor in the journal" in texts
+
     def test_a_version_that_is_not_there(self, layout: DataLayout) -> None:
         log_file(layout, "events", 2).unlink()
         assert {finding.kind for finding in found(layout)} == {"log"}

@@ -3,14 +3,14 @@
 Nothing is changed, no lock is taken, and it may run beside a service. Each table is looked at in one version. What is
 checked, from the log upwards:
 
-- each table's Delta log: `storage.verify.log`;
+- each table's Delta log: `storage.verify.log`, and that none of it is lost: `storage.verify.tables`;
 - each Parquet file against the log, by its digest, page checksums, row count, statistics and days:
   `storage.verify.files`;
 - that no row is there twice, and no `seq` of a stream missing below its watermark: `storage.verify.sequence`;
-- each segment of the journal, and its rows against those in the tables: `storage.verify.journal`.
+- each segment of the journal: `storage.verify.journal`; and its rows against those in the tables:
+  `storage.verify.compare`.
 
-Days that retention removed are no gap: they are the oldest ones, so a stream that began before the oldest day in the
-table may lack its beginning.
+Days that retention removed are no gap: a stream that began before the first day left may lack its beginning.
 """
 
 import datetime
@@ -26,12 +26,14 @@ from storage.errors import TableError
 from storage.layout import DataLayout
 from storage.schema import INSTRUMENTS, IST, QUARANTINE, TABLES, TICKS, Table
 from storage.table import LakeTable
+from storage.verify.compare import compare_journal
 from storage.verify.files import check_file, key_columns, open_parquet
 from storage.verify.findings import Finding, Kind, Progress, VerifyReport, damaged_days
-from storage.verify.journal import StreamInJournal, compare_journal, scan_journal
+from storage.verify.journal import JournalCheck, StreamInJournal, scan_journal
 from storage.verify.log import LoggedFile, LogState, compare_with_library, newest_version, read_log
 from storage.verify.rows import Stored
 from storage.verify.sequence import Sequence
+from storage.verify.tables import compare_tables
 
 __all__ = ["Finding", "Kind", "Progress", "VerifyReport", "damaged_days", "verify"]
 
@@ -70,6 +72,8 @@ class _Check:
         self._on_progress = on_progress
         self._report = VerifyReport()
         self._states: dict[str, LogState] = {}
+        self._missing: list[str] = []
+        self._first_day = datetime.date.min
         self._damaged: dict[str, set[str]] = {name: set() for name in TABLES}
         self._sequences: dict[str, Sequence] = {}
         self._library_works = True
@@ -79,22 +83,24 @@ class _Check:
         # ticks first: what its watermark covers is in the tables that are looked at later.
         for spec in TABLES.values():
             self._check_log(spec)
+        ticks = self._states.get(TICKS.name, LogState())
+        ticks_now = self._ticks_now(ticks)
+        self._first_day = ticks_now.first_day
+        self._report.findings += compare_tables(self._layout, self._states, self._missing, ticks_now)
         for name, state in self._states.items():
             self._check_files(TABLES[name], state)
-        ticks = self._states.get(TICKS.name, LogState())
         stored = {
             name: Stored(TABLES[name], self._layout.table(name), state, self._damaged[name])
             for name, state in self._states.items()
         }
         known = stored[QUARANTINE.name].known_damage() if QUARANTINE.name in stored else {}
-        for stream, first, last in ticks.skipped:
-            if 0 not in known.get((stream, first), ()):
+        for stream, first, last, day in ticks.skipped:
+            if day >= self._first_day and 0 not in known.get((stream, first), ()):
                 self._find("log", f"segments {first} to {last} were never committed", TICKS, stream=stream)
         self._check_sequences(ticks)
-        held = scan_journal(self._layout, known, ticks, self._date, self._report, self._on_progress)
-        compare_journal(
-            self._layout, self._decoder, held, known, ticks, stored, self._date, self._report, self._on_progress
-        )
+        check = JournalCheck(self._layout, known, ticks, self._first_day, self._date, self._report, self._on_progress)
+        held = scan_journal(check)
+        compare_journal(check, self._decoder, held, stored)
         self._mark_repairable(held)
         self._report.seconds = time.monotonic() - begun
         return self._report
@@ -106,6 +112,7 @@ class _Check:
         table = LakeTable(self._layout.table(spec.name), spec)
         version = newest_version(table)
         if version is None:
+            self._missing.append(spec.name)
             return
         state, problems, may_open = read_log(table, version)
         if may_open and self._library_works:
@@ -125,6 +132,12 @@ class _Check:
             self._find("log", text, spec)
         if may_open:
             self._states[spec.name] = state
+
+    def _ticks_now(self, before: LogState) -> LogState:
+        """The state of ticks after the logs of the others were read. Retention takes days out of ticks first."""
+        table = LakeTable(self._layout.table(TICKS.name), TICKS)
+        version = newest_version(table)
+        return before if version is None or version == before.version else read_log(table, version)[0]
 
     def _check_files(self, spec: Table, state: LogState) -> None:
         files = sorted(state.files.values(), key=lambda file: (file.values["date"], _least(file), file.relative))
@@ -190,12 +203,11 @@ class _Check:
                 self._find("rows", f"{repeated} rows are there twice by {columns}", spec, date=date, rows=repeated)
 
     def _check_sequences(self, ticks: LogState) -> None:
-        days = sorted({datetime.date.fromisoformat(file.values["date"]) for file in ticks.files.values()})
-        first, last = (days[0], days[-1]) if days else (datetime.date.max, datetime.date.max)
+        first, last = self._first_day, datetime.date.max
         if self._date is not None:
             first, last = max(first, self._date - _DAY), self._date + _DAY
             self._take_neighbours(ticks)
-        is_end = not days or days[-1] <= last
+        is_end = all(datetime.date.fromisoformat(file.values["date"]) <= last for file in ticks.files.values())
         for stream in sorted({*ticks.streams(), *self._sequences}):
             there = self._sequences.get(stream, Sequence())
             stop = ticks.transactions.get(f"{stream}/seq", 0)

@@ -4,16 +4,18 @@ The log has no checksums. But what we write into it is redundant, so that a chan
 
 - Every version is there, from the first to the newest or from a checkpoint on; every line is an action that we write.
 - An added file is new; its folder says the same as its partition values. A removed file was there.
-- Files of a segment come with the transaction of that segment. Segments ascend, and those of ticks without gaps; the
-  next `seq` grows by as many rows as were added.
+- A version changes something. Files of a segment come with the transaction of that segment, unless a replay made them;
+  those of no segment come in the place of others. Segments ascend, and those of ticks without gaps; the next `seq`
+  grows by as many rows as were added.
 - A checkpoint holds what the versions before it say, and the library sees the same files and transactions as we do.
 
 Sizes, row counts and bounds are compared with the files themselves, elsewhere.
 """
 
+import datetime
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,9 +24,9 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.layout import parse_file, partition_folder
+from storage.layout import is_replayed, parse_file, partition_folder
 from storage.schema import TICKS, Table
-from storage.table import LakeTable, Snapshot
+from storage.table import FIRST_DAY, LakeTable, Snapshot
 
 _VERSION: Final = re.compile(r"(\d{20})\.json")
 _CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint\.parquet")
@@ -69,12 +71,21 @@ class LoggedFile:
 class LogState:
     """A table as its log describes it at one version.
 
-    `skipped` are segments (stream, first, last) that no version of ticks names: the writer did not find them.
+    `removed` are the files that its versions took out, as far back as they go. `skipped` are segments (stream, first,
+    last, day) that no version of ticks names: the writer did not find them. The day is that of the rows that came next.
     """
 
+    version: int = -1
     files: dict[str, LoggedFile] = field(default_factory=dict)
     transactions: dict[str, int] = field(default_factory=dict)
-    skipped: list[tuple[str, int, int]] = field(default_factory=list)
+    removed: set[str] = field(default_factory=set)
+    skipped: list[tuple[str, int, int, datetime.date]] = field(default_factory=list)
+
+    @property
+    def first_day(self) -> datetime.date:
+        """The first that retention has left, as the log of ticks has it."""
+        ordinal = self.transactions.get(FIRST_DAY)
+        return datetime.date.min if ordinal is None else datetime.date.fromordinal(ordinal)
 
     def streams(self) -> list[str]:
         """The streams of which ticks are committed."""
@@ -98,7 +109,7 @@ def read_log(table: LakeTable, version: int) -> tuple[LogState, list[str], bool]
     something wrong the state is only what could be read. Raises OSError, and nothing for what the log contains.
     """
     folder = table.path / "_delta_log"
-    state = LogState()
+    state = LogState(version)
     versions, checkpoints = _versions(folder, _VERSION), _versions(folder, _CHECKPOINT)
     first = min(versions)
     problems: list[str] = []
@@ -132,23 +143,27 @@ def _versions(folder: Path, name: re.Pattern[str]) -> dict[int, Path]:
     return {int(match[1]): path for path in folder.iterdir() if (match := name.fullmatch(path.name))}
 
 
-def _apply(spec: Table, path: Path, state: LogState) -> Iterator[str]:
+def _apply(spec: Table, log: Path, state: LogState) -> Iterator[str]:
     """Take in one version. What cannot be taken in is said and left out."""
     try:
-        actions = [_action(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        actions = [_action(line) for line in log.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError, _BadLogError) as error:
         yield f"cannot read it: {error}"
         return
+    if not {name for name, _ in actions} - {"commitInfo"}:
+        yield "changes nothing"
     before = dict(state.transactions)
     added: list[LoggedFile] = []
-    removes = False
+    removed: list[LoggedFile] = []
     # Removals first: Delta gives the actions of a version no order.
     for name, values in sorted(actions, key=lambda action: action[0] != "remove"):
         try:
             if name == "remove":
-                removes = True
-                if state.files.pop(unquote(values["path"]), None) is None:
-                    raise _BadLogError(f"removes {unquote(values['path'])}, which the table does not have")
+                path = unquote(values["path"])
+                state.removed.add(path)
+                if path not in state.files:
+                    raise _BadLogError(f"removes {path}, which the table does not have")
+                removed.append(state.files.pop(path))
             elif name == "add":
                 file = _file(spec, values)
                 if file.relative in state.files:
@@ -156,22 +171,38 @@ def _apply(spec: Table, path: Path, state: LogState) -> Iterator[str]:
                 state.files[file.relative] = file
                 added.append(file)
             elif name == "txn":
-                yield from _take_transaction(spec, values, state)
-            elif name in ("metaData", "protocol") and int(path.stem) > 0:
+                yield from _take_transaction(values, state)
+            elif name in ("metaData", "protocol") and int(log.stem) > 0:
                 raise _BadLogError(f"has {name}, expected in version 0 only")
         except _BadLogError as error:
             yield str(error)
     new = {app: state.transactions[app] for app, _ in state.transactions.items() - before.items()}
-    if added and not new and not removes and "stream" in spec.schema.names:
-        yield "adds files without the transaction of their segment"
-    for file in added if new else ():
+    if "stream" in spec.schema.names:
+        yield from _origins(added, removed, new)
+    if spec.name == TICKS.name:
+        grown = sum(new[app] - before.get(app, 0) for app in new if app.endswith("/seq"))
+        rows = sum(file.rows for file in added)
+        more = rows - sum(file.rows for file in removed)
+        # A replay may find more at a stream's end, and make anew what retention had removed.
+        committed = {app: number for app, number in new.items() if "/" not in app}
+        if rows != grown if committed else 0 < grown > more:
+            yield f"adds {rows} rows, and the next seq grows by {grown}"
+        day = min((datetime.date.fromisoformat(file.values["date"]) for file in added), default=datetime.date.max)
+        for stream, number in committed.items():
+            if number > (last := before.get(stream, -1)) + 1:
+                state.skipped.append((stream, last + 1, number - 1, day))
+
+
+def _origins(
+    added: Sequence[LoggedFile], removed: Sequence[LoggedFile], transactions: Mapping[str, int]
+) -> Iterator[str]:
+    """What files of a version come from nothing that we do."""
+    for file in added:
         segment = parse_file(file.relative)
-        if segment is not None and new.get(segment[0]) != segment[1]:
-            yield f"adds {file.relative} with the transaction {new.get(segment[0])} of its stream"
-    grown = sum(new[app] - before.get(app, 0) for app in new if app.endswith("/seq"))
-    rows = sum(file.rows for file in added)
-    if spec.name == TICKS.name and new and grown != rows:
-        yield f"adds {rows} rows, and the next seq grows by {grown}"
+        if segment is None and not removed:
+            yield f"adds {file.relative}, which comes from no segment, and removes nothing"
+        elif segment is not None and not is_replayed(file.relative) and transactions.get(segment[0]) != segment[1]:
+            yield f"adds {file.relative} with the transaction {transactions.get(segment[0])} of its stream"
 
 
 def _action(line: str) -> tuple[str, dict[str, Any]]:
@@ -207,7 +238,7 @@ def _file(spec: Table, values: dict[str, Any]) -> LoggedFile:
     return file
 
 
-def _take_transaction(spec: Table, values: dict[str, Any], state: LogState) -> Iterator[str]:
+def _take_transaction(values: dict[str, Any], state: LogState) -> Iterator[str]:
     app, version = values["appId"], values["version"]
     if not isinstance(app, str) or not isinstance(version, int):
         raise _BadLogError("txn: got something else than a name and a number")
@@ -215,8 +246,6 @@ def _take_transaction(spec: Table, values: dict[str, Any], state: LogState) -> I
     counts = "/" in app  # stream names have none; such a count stays where a segment brought nothing
     if version < before or (version == before and not counts):
         yield f"transaction {app}: got {version} after {before}"
-    if spec.name == TICKS.name and not counts and version > before + 1:
-        state.skipped.append((app, before + 1, version - 1))
     state.transactions[app] = version
 
 
