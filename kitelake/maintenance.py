@@ -106,6 +106,8 @@ def verify(
     _show(report, console)
     if report.is_sound:
         return
+    if any(finding.kind == "log" for finding in report.findings):
+        console.print("\nHow a table's log is made anew: docs/operations.md, When something is damaged.")
     days = damaged_days(report)
     if not repair:
         if any(days.values()):

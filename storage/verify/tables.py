@@ -68,11 +68,12 @@ def _not_named(
 ) -> Iterator[Finding]:
     """Files that a version named once, and none does any more."""
     folder = layout.table(spec.name)
+    known = {parse_file(relative) for relative in (*state.files, *state.removed)}
     found = []
     for path in folder.glob("*=*/**/*.parquet"):
         relative = path.relative_to(folder).as_posix()
         segment = parse_file(relative)
-        if segment is None or is_replayed(relative) or relative in state.files or relative in state.removed:
+        if segment is None or is_replayed(relative) or segment in known:
             continue
         stream, number = segment
         is_lost = number > ticks_now.transactions.get(stream, -1) and number not in journal.get(stream, ())
