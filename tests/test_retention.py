@@ -16,6 +16,7 @@ from storage.errors import DataFolderError
 from storage.journal import segments, streams
 from storage.layout import DataLayout
 from storage.retention import remove_committed, remove_days
+from storage.seal import seal
 from storage.symbols import write_instruments
 from storage.table import LakeTable
 from storage.writer import SegmentWriter
@@ -110,11 +111,33 @@ class TestSegments:
             writer.advance(threading.Event())
             feed.tick((INFY, 3))
             feed.roll()
-            assert len(remove_committed(layout, keep=HOUR, now=1e12)) == 3
-            assert segments(layout, NEW) == [3, 4]
+            assert len(remove_committed(layout, keep=HOUR, now=1e12)) == 2
+            assert segments(layout, NEW) == [2, 3, 4], "the last that is committed says which seq comes next"
             feed.writer.close()
             writer.advance(threading.Event())
-        assert len(remove_committed(layout, keep=HOUR, now=1e12)) == 2
+        assert len(remove_committed(layout, keep=HOUR, now=1e12)) == 3
+        assert streams(layout) == []
+
+    def test_a_segment_that_is_committed_late_verifies(self, layout: DataLayout) -> None:
+        """Also when those before it are old and its day is sealed first."""
+        with Feed(layout.root, OLD) as feed:
+            for i in range(3):
+                feed.tick((INFY, i), (CRUDE, i))
+                feed.roll()
+        stop = threading.Event()
+
+        def end_early(step: str) -> None:
+            if step == "ticks committed":
+                stop.set()
+
+        SegmentWriter(layout, ToyDecoder(), after_step=end_early).run(poll_seconds=0.01, stop=stop)
+        assert table(layout, "ticks").transaction(OLD) == 0
+        archive(layout)
+        remove_committed(layout, keep=HOUR, now=1e12)
+        commit(layout)
+        seal(layout, FIRST)
+        archive(layout)
+        remove_committed(layout, keep=HOUR, now=1e12)
         assert streams(layout) == []
 
     def test_what_did_not_verify_stays_until_it_does(self, layout: DataLayout) -> None:
