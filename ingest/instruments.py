@@ -2,10 +2,12 @@
 
 A token means something only together with a date, because tokens of expired derivatives are used again (Kite Connect
 v3 docs): a list belongs to the day it was fetched for. Reading it never guesses. A value that may be missing becomes
-null when it does not parse; a row without a token or a name is dropped and counted, and a list with many such rows,
-a wrong header or a token that means two things is refused whole, so that the last good list stays in force.
+null when it does not parse; a row without a token or a name, or of a derivative without an expiry, is dropped and
+counted, and a list with many such rows, a wrong header or a token that means two things is refused whole, so that the
+last good list stays in force.
 """
 
+import codecs
 import datetime
 import difflib
 import gzip
@@ -20,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from ingest.errors import InstrumentError
+from ingest.session import MAX_TOKEN
 from storage.schema import INSTRUMENTS
 
 MAX_BAD_SHARE: Final = 0.01
@@ -28,6 +31,7 @@ GZIP_MAGIC: Final = b"\x1f\x8b"
 
 COLUMNS: Final = tuple(column.name for column in INSTRUMENTS.columns if column.name not in ("date", "symbol"))
 REQUIRED: Final = ("instrument_token", "tradingsymbol", "instrument_type", "segment", "exchange")
+DERIVATIVES: Final = ("FUT", "CE", "PE")
 _NUMBER: Final = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$"
 _PATTERNS: Final = {
     pa.int64(): r"^[+-]?\d{1,18}$",
@@ -42,22 +46,29 @@ def parse_instruments(data: bytes, *, date: datetime.date) -> pa.Table:
     """The broker's CSV, plain or gzipped, as rows of `storage.schema.INSTRUMENTS` for the IST day `date`.
 
     Raises InstrumentError for bytes that are not such a list: not gzip or CSV, a column missing, no rows, a token
-    that stands twice, or more than 1 % of the rows without a token, a symbol, a type, a segment or an exchange.
+    that stands twice, or more than 1 % of the rows without a token, a symbol, a type, a segment or an exchange, or
+    without the expiry that a derivative has.
     """
     raw, ragged = _read(data)
     columns = {name: _cast(raw[name], INSTRUMENTS.schema.field(name).type) for name in COLUMNS}
+    tokens = columns["instrument_token"]
+    possible = pc.and_(pc.greater(tokens, 0), pc.less_equal(tokens, MAX_TOKEN))
+    columns["instrument_token"] = pc.if_else(possible, tokens, None)
     columns["symbol"] = pc.binary_join_element_wise(columns["exchange"], columns["tradingsymbol"], ":")
     columns["date"] = pa.repeat(pa.scalar(date, pa.date32()), raw.num_rows)
     table = pa.table([columns[name] for name in INSTRUMENTS.schema.names], INSTRUMENTS.schema)
     good = pc.is_valid(table["symbol"])
     for name in REQUIRED:
         good = pc.and_(good, pc.is_valid(table[name]))
+    expires = pc.is_in(table["instrument_type"], pa.array(DERIVATIVES))
+    good = pc.and_(good, pc.or_(pc.invert(expires), pc.is_valid(table["expiry"])))
     rows = table.filter(good)
     bad = table.num_rows - rows.num_rows + ragged
     if bad > MAX_BAD_SHARE * (table.num_rows + ragged):
         raise InstrumentError(
             f"{bad:,} of the {table.num_rows + ragged:,} rows of the instrument list lack a token, a symbol, a type, "
-            f"a segment or an exchange, or have a wrong number of columns; at most {MAX_BAD_SHARE:.0%} may"
+            "a segment, an exchange or the expiry of a derivative, or have a wrong number of columns; at most "
+            f"{MAX_BAD_SHARE:.0%} may"
         )
     if not rows.num_rows:
         raise InstrumentError("the instrument list has no rows")
@@ -74,6 +85,7 @@ def _read(data: bytes) -> tuple[pa.Table, int]:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise InstrumentError(f"the instrument list is not whole gzip: {error}") from error
+    data = data.removeprefix(codecs.BOM_UTF8)  # a spreadsheet has been at it
     if not data.strip():
         raise InstrumentError("the instrument list is empty")
     ragged = 0

@@ -64,9 +64,11 @@ class Credentials:
                     await self._changed.wait()
         token = self.account.access_token
         if not token.get_secret_value():
-            raise AuthError(f"account {self.account.name} has no access token: log in first")
+            why = self._complaint or ("its source has given none yet" if self.account.token_source else "log in first")
+            raise AuthError(f"account {self.account.name} has no access token: {why}")
         if token.get_secret_value() == self._refused:
-            raise AuthError(f"the access token of account {self.account.name} was refused: log in anew")
+            why = self._complaint or "log in anew"
+            raise AuthError(f"the access token of account {self.account.name} was refused: {why}")
         return token
 
     def refuse(self, token: SecretStr) -> None:
@@ -174,7 +176,11 @@ def read_secret_file(path: Path) -> str:
 
     Raises ValueError, without the secret, if the file is not there, can be read by others or holds no secret.
     """
-    return checked_secret(read_private_file(path), f"{path} is empty")
+    text = read_private_file(path)
+    try:
+        return checked_secret(text, "it is empty")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def read_private_file(path: Path) -> str:

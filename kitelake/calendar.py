@@ -25,7 +25,7 @@ import structlog
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, model_validator
 
 from kitelake.errors import ConfigError
-from kitelake.values import Hours, Section, hours_of, path_of
+from kitelake.values import END_OF_DAY, Hours, Section, hours_of, path_of
 from storage.files import open_regular
 from storage.schema import IST
 
@@ -37,7 +37,7 @@ EXCHANGES: Final[tuple[str, ...]] = get_args(Exchange)
 _USUAL: Final[dict[str, Hours]] = {
     **dict.fromkeys(("NSE", "BSE", "NFO", "BFO"), Hours(dt.time(9), dt.time(15, 35))),
     **dict.fromkeys(("CDS", "BCD"), Hours(dt.time(9), dt.time(17, 5))),
-    **dict.fromkeys(("MCX", "NCO"), Hours(dt.time(9), dt.time(23, 59, 59))),
+    **dict.fromkeys(("MCX", "NCO"), Hours(dt.time(9), END_OF_DAY)),
 }
 _OPEN_ON_HOLIDAYS: Final = ("MCX", "NCO")  # most holidays of NSE close only their morning session
 _MUHURAT: Final = "Diwali Lakshmi Puja"
@@ -58,8 +58,8 @@ class Span(NamedTuple):
 
     @property
     def hours(self) -> Hours:
-        """The same as times of day. 24:00 is none; it becomes the day's last microsecond, which reads as 24:00."""
-        stop = self.stop.time() if self.stop.date() == self.start.date() else dt.time.max
+        """The same as times of day."""
+        stop = self.stop.time() if self.stop.date() == self.start.date() else END_OF_DAY
         return Hours(self.start.time(), stop)
 
 
@@ -98,7 +98,8 @@ def _exchanges_of(given: Any) -> tuple[str, ...]:
 def _special_hours_of(given: Any) -> Literal["closed", "open"] | tuple[Hours, ...]:
     if given in ("closed", "open"):
         return "closed" if given == "closed" else "open"
-    parts = [given] if isinstance(given, str) else given
+    several = isinstance(given, str) and given.count("-") > 1
+    parts = given.split() if several else [given] if isinstance(given, str) else given
     if not isinstance(parts, list | tuple) or not parts:
         raise ValueError('expected "closed", "open" (the usual hours), or hours such as "18:00-19:15"')
     try:
@@ -116,7 +117,7 @@ class SpecialDay(Section):
     date: Annotated[dt.date, PlainValidator(date_of)]
     exchanges: Annotated[tuple[str, ...], PlainValidator(_exchanges_of)] = Field(default=(), description="(): all")
     hours: Annotated[Literal["closed", "open"] | tuple[Hours, ...], PlainValidator(_special_hours_of)] = Field(
-        description='"closed", "open" (the usual hours), or "HH:MM-HH:MM" in IST, several as a list'
+        description='"closed", "open" (the usual hours), or "HH:MM-HH:MM" in IST; several with spaces between'
     )
     note: str = Field(default="", description="what the day is, for the logs")
 
@@ -158,7 +159,10 @@ def _by_exchange(entries: Iterable[tuple[str, SpecialDay]]) -> dict[tuple[dt.dat
 
 def span_of(date: dt.date, hours: Hours) -> Span:
     """These hours of that day."""
-    return Span(dt.datetime.combine(date, hours.start, IST), dt.datetime.combine(date, hours.stop, IST))
+    stop = dt.datetime.combine(date, hours.stop, IST)
+    if hours.stop == END_OF_DAY:
+        stop = dt.datetime.combine(date + _ONE_DAY, dt.time(), IST)
+    return Span(dt.datetime.combine(date, hours.start, IST), stop)
 
 
 class Calendar:

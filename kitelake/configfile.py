@@ -40,15 +40,17 @@ def read_document(path: Path) -> dict[str, Any]:
     """The file as a mapping with text for keys. Raises `ConfigError`."""
     try:
         with open_regular(path) as file:
-            text = file.read().decode()
+            data = file.read()
+        text = data.decode()
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: there is no such file. Name one with --config, or `kitelake init` writes one that runs as it is"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}"
-        ) from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}: line {line}: cannot be read: it is not UTF-8 text") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         document = yaml.load(text, _Loader)  # noqa: S506 (it is the safe loader, made stricter)
     except yaml.MarkedYAMLError as error:
@@ -56,8 +58,9 @@ def read_document(path: Path) -> dict[str, Any]:
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         kind = "" if isinstance(error, _Unusable) else "not YAML: "
         raise ConfigError(f"{path}: {where}{kind}{error.problem}") from None
-    except yaml.YAMLError:
-        raise ConfigError(f"{path}: not YAML: it holds a control character") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{path}: line {line}: not YAML: it holds a control character") from None
     except RecursionError:
         raise ConfigError(f"{path}: not YAML that can be read: lists or keys are nested too deeply") from None
     if not isinstance(document, dict):

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from storage.errors import DataFolderError
 from storage.layout import DataLayout
-from storage.schema import TABLES
+from storage.schema import IST, TABLES
 
 Source = Literal["kite", "simulator"]
 
@@ -95,7 +95,7 @@ def _write_holder(layout: DataLayout) -> None:
     me = {
         "pid": os.getpid(),
         "host": socket.gethostname(),
-        "since": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "since": f"{dt.datetime.now(IST):%Y-%m-%d %H:%M:%S} IST",
     }
     _holder_file(layout).write_text(json.dumps(me), encoding="utf-8")
 

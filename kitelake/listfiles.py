@@ -1,6 +1,6 @@
 """Instrument names from outside of config.yaml: a file, or an address on the web, of whose answer a copy is kept.
 
-Such a list is UTF-8 text in one of two forms. Lines that are blank or begin with `#` are skipped in both:
+Such a list is UTF-8 text in one of two forms. Lines that are blank or begin with `#` or `sep=` are skipped in both:
 
 - CSV with a header, which has a column `tradingsymbol` or `symbol` and may have a column `exchange`, in any case. So
   are NSE's index lists (`Company Name,Industry,Symbol,Series,ISIN Code`) and Kite Connect's instrument list.
@@ -60,7 +60,7 @@ def read_names(data: bytes, what: str) -> list[str]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ListFileError(f"{what}, line {line}: this is not UTF-8; {_EXPECTED}") from None
-    lines = ["" if line.lstrip().startswith("#") else line for line in io.StringIO(text, newline="")]
+    lines = ["" if line.lstrip().startswith(("#", "sep=")) else line for line in io.StringIO(text, newline="")]
     first = next((line.strip() for line in lines if line.strip()), "")
     if first.startswith("<"):
         raise ListFileError(f"{what}: this is a web page; {_EXPECTED}")
@@ -71,7 +71,10 @@ def read_names(data: bytes, what: str) -> list[str]:
         is_token = name.isascii() and name.isdigit()
         full = name if is_token or ":" in name else f"{exchange or DEFAULT_EXCHANGE}:{name}"
         if not full.isprintable() or _NAME.fullmatch(full) is None:
-            raise ListFileError(f"{what}, line {line}: expected a name such as NSE:INFY, or a token such as 408065")
+            hint = "; commas separate columns" if re.search("[;\t|]", full) else ""
+            raise ListFileError(
+                f"{what}, line {line}: expected a name such as NSE:INFY, or a token such as 408065{hint}"
+            )
         names[full] = None
         if len(names) > MAX_NAMES:
             raise ListFileError(f"{what}, line {line}: expected at most {MAX_NAMES:,} names, and here is one more")
@@ -148,7 +151,7 @@ def _csv_rows(lines: Sequence[str], what: str) -> Iterator[tuple[int, str, str]]
 def _plain_rows(lines: Sequence[str], what: str) -> Iterator[tuple[int, str, str]]:
     """The same for one name a line."""
     for line, text in enumerate(lines, start=1):
-        name = text.partition("#")[0].strip()
+        name = re.sub('^"(.*)"$', r"\1", text.partition("#")[0].strip()).strip()
         if "," in name:
             raise ListFileError(f"{what}, line {line}: expected one name, without commas, as in the lines before")
         if name:

@@ -53,7 +53,7 @@ class Watched(Protocol):
 
 
 class Lookout:
-    """Looks every second. What fails is logged, and looked at again."""
+    """Looks every second. What fails is logged, told in the status, and looked at again."""
 
     def __init__(
         self, service: Watched, scheduler: AsyncIOScheduler, layout: DataLayout, config_path: Path | None
@@ -63,10 +63,16 @@ class Lookout:
         self._layout = layout
         self._config_path = config_path
         self._unwell_since: float | None = None
+        self._failures: dict[str, str] = {}  # by the name of the look
         self._clock = ClockWatch(scheduler)
         self._date = dt.datetime.now(IST).date()
         self._files = FileWatch()
         self._changed_files()  # as they are now
+
+    @property
+    def failures(self) -> list[str]:
+        """What failed at the last look, in words."""
+        return [f"a look at the service fails and is tried again: {text}" for text in self._failures.values()]
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -91,7 +97,11 @@ class Lookout:
             try:
                 await look()
             except Exception as error:
-                log.exception("a look at the service failed; it goes on", error=self._service.roster.redact(str(error)))
+                text = self._service.roster.redact(f"{type(error).__name__}: {error}")
+                self._failures[look.__name__] = text
+                log.exception("a look at the service failed; it goes on", error=text)
+            else:
+                self._failures.pop(look.__name__, None)
 
     async def _say_status(self) -> None:
         await asyncio.to_thread(write_status, self._layout, self._service.status())

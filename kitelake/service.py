@@ -116,7 +116,7 @@ class Service:
             self.recorder,
             jobs=self._jobs.jobs(self._scheduler),
             tokens=self.roster.states,
-            problems=self._problems(),
+            problems=(*self._problems(), *self._old_list()),
             since=self._since,
             stopping=self._stopping,
             stopped=self._stopped,
@@ -405,13 +405,26 @@ class Service:
     def _problems(self) -> tuple[str, ...]:
         """What a person should know, in words."""
         lists = [f"{plan.name}: {problem}" for plan in self.desk.lists.values() for problem in plan.problems]
-        left_out = len(self.streamer.unserved)
+        left_out, lost = self.streamer.left_out, len(self.streamer.manager.unserved)
         room = [f"{left_out:,} instruments are left out: there is no room on the connections"] if left_out else []
+        if lost:
+            room.append(f"{lost:,} instruments wait: their connections are not up, and no other has room")
         none = ["there is no instrument list, so nothing can be captured"] if self.desk.instruments is None else []
         refused = (
             [f"config.yaml is not usable, what was read before is in force: {self.refused}"] if self.refused else []
         )
-        return (*refused, *none, *lists, *room, *self.desk.calendar.warnings(dt.datetime.now(IST).date()))
+        calendar = self.desk.calendar.warnings(dt.datetime.now(IST).date())
+        return (*refused, *none, *self._lookout.failures, *lists, *room, *calendar)
+
+    def _old_list(self) -> list[str]:
+        """That the day's instrument list has not come yet: no problem of the plan, which is made anew when it comes."""
+        now, listed = dt.datetime.now(IST), self.desk.instruments
+        if listed is None or listed.date is None or now.time() < self.config.instruments.fetch_at:
+            return []
+        days = (now.date() - listed.date).days
+        if days < 1 or not any(self.desk.hours(now.date()).values()):
+            return []
+        return [f"the instrument list is {days} days old, of {listed.date}: contracts listed since are not in it"]
 
     def _alarm(self, title: str, text: str) -> None:
         self.tell("problems", f"Kitelake: {title}", text)

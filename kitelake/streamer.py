@@ -22,6 +22,11 @@ class Streamer:
         self._left_out: dict[int, None] = {}
 
     @property
+    def left_out(self) -> int:
+        """How many instruments found no room on any connection."""
+        return len(self._left_out)
+
+    @property
     def unserved(self) -> tuple[int, ...]:
         """Instruments that found no room on any connection, and those whose connection is lost at the moment."""
         return (*self._left_out, *self.manager.unserved)

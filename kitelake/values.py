@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 _UNPRINTABLE: Final = {"Cc", "Cs", "Zl", "Zp"}  # control characters, lone surrogates, line and paragraph separators
 _CLOCK: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?", re.ASCII)
 _STRETCH: Final = re.compile(r"(\d+)\s*(s|m|h|d)", re.ASCII)
+END_OF_DAY: Final = dt.time.max  # 24:00, which is no time of a day
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -96,17 +97,18 @@ def time_of_day(given: Any) -> dt.time:
 
 
 def hours_of(given: Any) -> Hours:
-    """HH:MM-HH:MM in IST, within one day."""
+    """HH:MM-HH:MM in IST, within one day, of which 24:00 is the end."""
     if isinstance(given, Hours):
         return given
     parts = given.split("-") if isinstance(given, str) else ()
     try:
-        start, stop = (time_of_day(part.strip()) for part in parts)
+        start, stop = (part.strip() for part in parts)
+        hours = Hours(time_of_day(start), END_OF_DAY if stop == "24:00" else time_of_day(stop))
     except ValueError:
         raise ValueError('expected hours of one day in IST: "HH:MM-HH:MM", such as "09:00-15:35"') from None
-    if start >= stop:
+    if hours.start >= hours.stop:
         raise ValueError('expected hours of one day in IST that end after they begin, such as "09:00-15:35"')
-    return Hours(start, stop)
+    return hours
 
 
 def stretch_of_time(given: Any) -> dt.timedelta:
@@ -120,6 +122,6 @@ def stretch_of_time(given: Any) -> dt.timedelta:
 
 
 def _clock(time: dt.time) -> str:
-    if time == dt.time.max:  # the end of a day; no option can say it
+    if time == END_OF_DAY:
         return "24:00"
     return time.isoformat("seconds" if time.second else "minutes")

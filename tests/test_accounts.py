@@ -134,7 +134,7 @@ async def test_a_variable_and_a_file_say_what_is_missing(tmp_path: Path) -> None
     )
     assert await problem_of({"file": "/nowhere/token"}) == "/nowhere/token cannot be read: No such file or directory"
     path = secret_file(tmp_path / "token", "")
-    assert await problem_of({"file": str(path)}) == f"{path} is empty"
+    assert await problem_of({"file": str(path)}) == f"{path}: it is empty"
     path.write_text(CANARY)
     path.chmod(0o644)
     assert await problem_of({"file": str(path)}) == (f"{path} can be read by other users (mode 0644): chmod 600 {path}")

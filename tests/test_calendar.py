@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from kitelake.calendar import EXCHANGES, Calendar, CalendarSection, Day, Span
+from kitelake.calendar import EXCHANGES, Calendar, CalendarSection, Day, Span, span_of
 from kitelake.errors import ConfigError
+from kitelake.values import hours_of
 from storage.schema import IST
 
 HEADER = "date,exchanges,hours,note\n"
@@ -28,10 +29,7 @@ def calendar(*special_days: dict[str, Any], **options: Any) -> Calendar:
 
 def on(date: str, *hours: str) -> tuple[Span, ...]:
     """Spans of that day, each as HH:MM[:SS]-HH:MM[:SS]."""
-    return tuple(
-        Span(*(dt.datetime.fromisoformat(f"{date}T{time}").replace(tzinfo=IST) for time in each.split("-")))
-        for each in hours
-    )
+    return tuple(span_of(dt.date.fromisoformat(date), hours_of(each)) for each in hours)
 
 
 def day(made: Calendar, exchange: str, date: str) -> Day:
@@ -48,7 +46,7 @@ def from_file(path: Path, rows: str, *special_days: dict[str, Any]) -> Calendar:
     [
         *((exchange, "09:00-15:35") for exchange in ("NSE", "BSE", "NFO", "BFO")),
         *((exchange, "09:00-17:05") for exchange in ("CDS", "BCD")),
-        *((exchange, "09:00-23:59:59") for exchange in ("MCX", "NCO")),
+        *((exchange, "09:00-24:00") for exchange in ("MCX", "NCO")),
     ],
 )
 def test_a_weekday_has_the_usual_hours_of_each_exchange(exchange: str, hours: str) -> None:
@@ -58,7 +56,7 @@ def test_a_weekday_has_the_usual_hours_of_each_exchange(exchange: str, hours: st
 def test_config_may_say_other_usual_hours() -> None:
     made = calendar(hours={"MCX": "09:00-23:35"})
     assert day(made, "MCX", "2026-11-23").spans == on("2026-11-23", "09:00-23:35")
-    assert day(made, "NCO", "2026-11-23").spans == on("2026-11-23", "09:00-23:59:59")
+    assert day(made, "NCO", "2026-11-23").spans == on("2026-11-23", "09:00-24:00")
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
@@ -75,7 +73,7 @@ def test_a_holiday_of_nse_closes_equities_and_currencies(exchange: str) -> None:
 @pytest.mark.parametrize("exchange", ["MCX", "NCO"])
 def test_commodities_may_be_open_on_a_holiday_of_nse(exchange: str) -> None:
     found = day(calendar(), exchange, "2026-12-25")
-    assert found.spans == on("2026-12-25", "09:00-23:59:59")
+    assert found.spans == on("2026-12-25", "09:00-24:00")
     assert not found.sure
     assert found.why == f"not sure: NSE is closed (Christmas Day), {exchange} usually opens in the evening at least"
 
@@ -85,7 +83,7 @@ def test_commodities_may_be_open_on_a_holiday_of_nse(exchange: str) -> None:
     [
         ("NSE", "2025-10-21", "09:00-20:00"),
         ("CDS", "2025-10-21", "09:00-20:00"),
-        ("MCX", "2025-10-21", "09:00-23:59:59"),
+        ("MCX", "2025-10-21", "09:00-24:00"),
         ("NFO", "2026-11-08", "09:00-20:00"),  # a Sunday
     ],
 )
@@ -142,8 +140,9 @@ def test_always_open_is_the_whole_day_before_everything_else() -> None:
 def test_spans_say_the_end_of_a_day_as_24_00() -> None:
     (whole,) = day(calendar(always_open=True), "NSE", "2026-11-28").spans
     assert str(whole.hours) == "00:00-24:00"
+    assert on("2026-11-28", "00:00-24:00") == (whole,)
     (evening,) = day(calendar(), "MCX", "2026-11-23").spans
-    assert str(evening.hours) == "09:00-23:59:59"
+    assert str(evening.hours) == "09:00-24:00"
 
 
 def test_a_special_day_is_closed_or_open_or_has_hours_of_its_own() -> None:
@@ -269,6 +268,15 @@ def test_a_mistake_in_a_special_day_is_named_by_its_place(entry: dict[str, Any],
     (error,) = raised.value.errors()
     assert error["loc"] == ("special_days", 1, place)
     assert error["msg"].startswith(f"Value error, {message}")
+
+
+def test_several_hours_are_a_list_or_have_spaces_between() -> None:
+    several = [
+        calendar({"date": "2026-11-08", "hours": given})
+        for given in (" 09:00-10:15  11:15-24:00", ["09:00 - 10:15", "11:15-24:00"])
+    ]
+    for made in several:
+        assert day(made, "NSE", "2026-11-08").spans == on("2026-11-08", "09:00-10:15", "11:15-24:00")
 
 
 def test_hours_that_touch_are_no_overlap() -> None:

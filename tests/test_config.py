@@ -128,6 +128,7 @@ def test_missing_file(tmp_path: Path) -> None:
             r"capture\.conections: unknown key; allowed here: .*",
         ),
         (("data: ticks", "data: [ticks"), r"line \d+, column \d+: not YAML"),
+        (("data: ticks", "data: ticks\nlog: \x07"), r"line 2: not YAML: it holds a control character"),
         (("data: ticks", "data: ticks\n1: 2"), r"line 2, column 1: every key must be text: put it in quotes"),
         (("name: one", "name: one, name: two"), r"line 3, column \d+: the key 'name' stands twice"),
     ],
@@ -140,6 +141,13 @@ def test_each_mistake_is_named_by_its_place(write: Writer, change: tuple[str, st
     assert str(caught.value).startswith(str(path))
     assert "token-1" not in str(caught.value)
     assert "key-1" not in str(caught.value)
+
+
+def test_a_byte_that_is_not_utf_8_is_named_by_its_line(write: Writer) -> None:
+    path = write(GOOD)
+    path.write_bytes(path.read_bytes() + b"# caf\xe9\n")
+    with pytest.raises(ConfigError, match=rf"line {GOOD.count(chr(10)) + 1}: cannot be read: it is not UTF-8 text"):
+        load_config(path)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class Today:
 
     def window(self, start: float, stop: float) -> str:
         """A window ends on its day, however late it begins."""
-        end = self.clock(stop) if self.at(stop).date() == self.date else "23:59:59"
+        end = self.clock(stop) if self.at(stop).date() == self.date else "24:00"
         return f"{self.clock(start)}-{end}"
 
     def calendar(self, hours: str = "open") -> dict[str, Any]:

@@ -69,6 +69,11 @@ def test_gzip_crlf_quotes_and_columns_in_another_order() -> None:
     assert parse_instruments(turned.encode(), date=DAY).equals(plain)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_column() -> None:
+    data = (HEADER + ROWS).encode()
+    assert parse_instruments(b"\xef\xbb\xbf" + data, date=DAY) == parse_instruments(data, date=DAY)
+
+
 def test_values_that_do_not_parse_are_null() -> None:
     bad = "1,x,A,,?,2026-02-30,1.2.3,1e9999,4.5,EQ,NSE,NSE\n"
     row = parse_instruments((HEADER + bad).encode(), date=DAY).to_pylist()[0]
@@ -86,6 +91,11 @@ def test_values_that_do_not_parse_are_null() -> None:
         "1,1,A,,0,,0,0,1,EQ,NSE,\n",
         "1,1,A\n",
         "1,1,A,,0,,0,0,1,EQ,NSE,NSE,more\n",
+        "0,1,A,,0,,0,0,1,EQ,NSE,NSE\n",
+        "-7,1,A,,0,,0,0,1,EQ,NSE,NSE\n",
+        "4294967296,1,A,,0,,0,0,1,EQ,NSE,NSE\n",
+        "1,1,A,A,0,2026-13-29,0,0,1,FUT,NFO-FUT,NFO\n",
+        "1,1,A,A,0,,100,0,1,CE,NFO-OPT,NFO\n",
     ],
 )
 def test_a_few_rows_that_cannot_be_used_are_dropped_with_a_warning(bad: str, caplog: pytest.LogCaptureFixture) -> None:

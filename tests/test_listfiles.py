@@ -57,6 +57,11 @@ def test_names_of_both_forms(data: bytes, names: list[str]) -> None:
     assert read_names(data, "list") == names
 
 
+def test_what_spreadsheets_write_is_no_part_of_a_name() -> None:
+    assert read_names(b'"NSE:INFY"\r\n"NIFTY 50" # quoted\r\n', "list") == ["NSE:INFY", "NSE:NIFTY 50"]
+    assert read_names(b"sep=,\r\nname,symbol\r\nInfosys,INFY\r\n", "list") == ["NSE:INFY"]
+
+
 @pytest.mark.parametrize("kind", ["FIFO", "socket", "device"])
 def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "names"
@@ -127,8 +132,10 @@ def test_whatever_comes_is_a_list_of_names_or_a_typed_error(data: bytes) -> None
         (b"\n <!DOCTYPE html>\n<html>", "list: this is a web page; expected"),
         (b"<?xml version='1.0'?>", "list: this is a web page"),
         (b'{"error":"key"}', "list, line 1: expected a name such as"),
-        (b"INFY\nTCS;ITC", "list, line 2: expected a name such as"),
-        (b"INFY\tTCS", "list, line 1: expected a name such as"),
+        (b"INFY\nTCS;ITC", "list, line 2: expected a name such as .*; commas separate columns$"),
+        (b"INFY\tTCS", "list, line 1: expected a name such as .*; commas separate columns$"),
+        (b"sep=;\nsymbol;exchange\n", "list, line 2: expected a name such as .*; commas separate columns$"),
+        (b'"INFY', "list, line 1: expected a name such as .* 408065$"),
         (b"NSE:\n", "list, line 1: expected a name such as"),
         (b"x" * 65, "list, line 1: expected a name such as"),
         (b"#" * (MAX_BYTES + 1), "list: it has more than 10 MB"),

@@ -142,7 +142,7 @@ class TestPhases:
         found = phases(lists, hours, ["one"], ManagerSettings())
         assert [(f"{phase.span.start:%H:%M}", f"{phase.span.stop:%H:%M}") for phase in found] == [
             ("09:00", "15:35"),
-            ("15:35", "23:59"),
+            ("15:35", "00:00"),
         ]
         assert [[plan.name for plan in phase.lists] for phase in found] == [["day", "late"], ["late"]]
         assert found[0].span.start == dt.datetime(2026, 11, 23, 9, tzinfo=IST)

@@ -161,7 +161,7 @@ def test_a_plan_in_which_all_is_well(command: Run, listed: Path, tmp_path: Path)
     assert (result.status, result.err) == (0, "")
     assert "Plan for Wednesday 25 November 2026" in result.out
     assert "09:00-15:35: 2 lists" in result.out
-    assert "15:35-23:59:59: 1 list\n" in result.out
+    assert "15:35-24:00: 1 list\n" in result.out
     assert "Problems" not in result.out
     assert not (tmp_path / "data").exists()
 

@@ -4,11 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import yaml
 
+from ingest.instruments import Instruments
 from kitelake.cli import shipped_config
 from kitelake.config import load_config
 from kitelake.runner import capture
@@ -68,6 +72,7 @@ def test_a_new_meaning_of_the_lists_changes_only_the_difference(tmp_path: Path) 
     write(path, KEPT, OLD)
 
     async def act(service: Service, market: Market) -> None:
+        await until(lambda: [plan.name for plan in service.streamer.on] == ["kept", "old"])  # they start one by one
         before = await market.subscribed(service.progress().instruments)
         kept = service.desk.lists["kept"]
         write(path, KEPT, NEW)
@@ -96,6 +101,40 @@ def test_a_change_of_the_file_is_noticed_and_a_bad_one_refused(tmp_path: Path) -
         write(path, KEPT, NEW)
         await market.subscribed(4)
         assert service.refused is None
+
+    run(path, act)
+
+
+def test_a_look_that_fails_is_in_the_status_until_it_succeeds(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    write(path, KEPT)
+    text = "a look at the service fails and is tried again: RuntimeError: a fault of ours, with token=***"
+
+    async def act(service: Service, _market: Market) -> None:
+        (token,) = (account.access_token.get_secret_value() for account in service.roster.accounts[:1])
+        failure = RuntimeError(f"a fault of ours, with token={token}")
+        with patch.object(service, "reload", side_effect=failure):
+            path.touch()
+            await until(lambda: len(service.status().problems) == 1)
+            assert service.status().problems == (text,)
+        path.touch()
+        await until(lambda: not service.status().problems)
+
+    run(path, act)
+
+
+def test_the_status_says_how_old_an_instrument_list_is_that_serves_for_want_of_the_days_own(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    write(path, KEPT, instruments={"fetch_at": "00:00"})
+
+    async def act(service: Service, _market: Market) -> None:
+        assert service.status().problems == ()
+        assert service.desk.instruments is not None
+        table = service.desk.instruments.table
+        before = pc.subtract(table["date"], pa.scalar(3 * 86_400, pa.duration("s"))).cast(pa.date32())
+        service.desk.instruments = Instruments(table.set_column(table.schema.get_field_index("date"), "date", before))
+        (problem,) = service.status().problems
+        assert problem.startswith("the instrument list is 3 days old, of ")
 
     run(path, act)
 

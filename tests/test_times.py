@@ -12,7 +12,7 @@ from apscheduler.schedulers.base import BaseScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitelake.calendar import EXCHANGES, Calendar, CalendarSection, Span
+from kitelake.calendar import EXCHANGES, Calendar, CalendarSection, Span, span_of
 from kitelake.times import Times, active, every, merged, windows
 from kitelake.values import Hours, hours_of
 from storage.schema import IST
@@ -36,7 +36,7 @@ def ist(text: str) -> dt.datetime:
 
 
 def spans(date: str, *hours: str) -> tuple[Span, ...]:
-    return tuple(Span(*(ist(f"{date}T{time}") for time in each.split("-"))) for each in hours)
+    return tuple(span_of(dt.date.fromisoformat(date), hours_of(each)) for each in hours)
 
 
 # Windows
@@ -55,7 +55,7 @@ def when(
 
 def test_a_list_is_captured_while_one_of_its_exchanges_is_open() -> None:
     assert when("2026-11-09", "NSE") == spans("2026-11-09", "09:00-15:35")
-    assert when("2026-11-09", "NSE", "CDS", "MCX") == spans("2026-11-09", "09:00-23:59:59")
+    assert when("2026-11-09", "NSE", "CDS", "MCX") == spans("2026-11-09", "09:00-24:00")
     assert when("2026-11-10", "NSE") == ()
     assert when("2026-11-10", "NSE", "MCX") == spans("2026-11-10", "17:00-23:55")
     assert when("2026-11-07", "NSE", "MCX") == ()

@@ -141,6 +141,24 @@ async def test_a_polled_source_is_asked_as_often_as_a_file_and_its_complaint_is_
     await credentials.close()
 
 
+async def test_the_complaint_of_a_source_is_the_reason_why_there_is_no_token() -> None:
+    hurried = SETTINGS.model_copy(update={"open_timeout_seconds": 0.05})
+    asked = asyncio.Event()
+
+    async def slow() -> None:
+        await asked.wait()
+        raise AuthError("no login yet: log in")
+
+    credentials = Credentials(Account("one", "key", slow), hurried)
+    for reason in ("its source has given none yet", "no login yet: log in"):
+        with pytest.raises(AuthError, match=f"account one has no access token: {reason}"):
+            await credentials.token()
+        asked.set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    await credentials.close()
+
+
 async def test_whoever_waits_goes_on_with_a_token_that_somebody_else_got_from_the_source() -> None:
     account = Account("one", "key", lambda: "canaryNew")
     account.replace_token(OLD)
