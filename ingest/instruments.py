@@ -22,7 +22,6 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from ingest.errors import InstrumentError
-from ingest.session import MAX_TOKEN
 from storage.schema import INSTRUMENTS
 
 MAX_BAD_SHARE: Final = 0.01
@@ -31,6 +30,7 @@ GZIP_MAGIC: Final = b"\x1f\x8b"
 
 COLUMNS: Final = tuple(column.name for column in INSTRUMENTS.columns if column.name not in ("date", "symbol"))
 REQUIRED: Final = ("instrument_token", "tradingsymbol", "instrument_type", "segment", "exchange")
+MAX_TOKEN: Final = 2**32 - 1  # a packet has four bytes for it
 DERIVATIVES: Final = ("FUT", "CE", "PE")
 _NUMBER: Final = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$"
 _PATTERNS: Final = {

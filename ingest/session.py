@@ -30,11 +30,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from ingest.errors import AuthError, InstrumentError, SessionError
+from ingest.instruments import MAX_TOKEN
 from ingest.wire import Mode
 
 SLOW_JITTER: Final = 0.25  # a slow retry takes up to this share longer, so that connections do not return in step
 MAX_DOUBLINGS: Final = 30
-MAX_TOKEN: Final = 2**32 - 1
 
 
 class ConnectionSettings(BaseModel):

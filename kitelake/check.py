@@ -49,8 +49,9 @@ def check_config(config: Config, *, online: bool, instruments: Path | None) -> I
 
 
 def _data_folder(data: Path) -> Iterator[Finding]:
-    there = next(path for path in (data, *data.parents) if path.exists())
+    there = data
     try:
+        there = next(path for path in (data, *data.parents) if path.exists())
         with tempfile.TemporaryFile(dir=there):
             free = shutil.disk_usage(there).free
     except OSError as error:
@@ -65,7 +66,8 @@ def _accounts(config: Config, *, online: bool) -> Iterator[Finding]:
     if online and config.simulator is None:
         for name, check in asyncio.run(check_tokens(accounts, config.kite.api)).items():
             good = {Verdict.GOOD: True, Verdict.BAD: False, Verdict.UNKNOWN: None}[check.verdict]
-            yield Finding(good, f"account {name}", "the broker takes its access token" if good else check.text)
+            text = "the broker takes its access token" if good else check.text.removeprefix(f"account {name}: ")
+            yield Finding(good, f"account {name}", text)
         return
 
     for account in accounts:
@@ -89,8 +91,11 @@ def _calendar(config: Config) -> Iterator[Finding]:
 
 
 def _lists(config: Config, *, online: bool) -> Iterator[Finding]:
+    today = dt.datetime.now(IST).date()
     for spec in config.subscriptions:
         what = f"list {spec.name}"
+        if isinstance(spec.days, tuple) and max(spec.days) < today:
+            yield Finding(None, what, f"its days are over: the last was {max(spec.days)}, so it is never captured")
         try:
             if spec.file is not None:
                 yield Finding(True, what, f"{len(read_list_file(spec.file)):,} names in {spec.file}")

@@ -28,9 +28,12 @@ def _layout(config: Path, data: Path | None) -> "DataLayout":
     from storage.layout import DataLayout
 
     folder = data or data_folder(config)
-    if not folder.is_dir():
-        raise DataFolderError(f"{folder}: there is no such data folder")
-    return DataLayout(folder)
+    try:
+        if folder.is_dir():
+            return DataLayout(folder)
+    except OSError as error:
+        raise DataFolderError(f"{folder}: the data folder cannot be looked at: {error.strerror}") from None
+    raise DataFolderError(f"{folder}: there is no such data folder")
 
 
 def seal(

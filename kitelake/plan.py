@@ -23,6 +23,7 @@ from kitelake.subscriptions import SubscriptionList
 from kitelake.times import windows
 
 _RANK: Final = {Mode.LTP: 0, Mode.QUOTE: 1, Mode.FULL: 2}
+_DATES_SHOWN: Final = 3
 
 
 @dataclass(frozen=True)
@@ -198,3 +199,15 @@ def _phase(span: Span, lists: tuple[ListPlan, ...], accounts: Sequence[str], cap
 def hours_of_lists(specs: Iterable[SubscriptionList], calendar: Calendar, date: dt.date) -> dict[str, tuple[Span, ...]]:
     """When each list is captured on that day, by its name."""
     return {spec.name: windows(spec.days, spec.window, spec.exchanges, calendar, date) for spec in specs}
+
+
+def why_not(spec: SubscriptionList, calendar: Calendar, date: dt.date) -> list[tuple[str, str]]:
+    """Why the list is not captured on that day, and whose reason each is: the list's, or an exchange's by its name."""
+    days = {name: calendar.day(name, date) for name in spec.exchanges}
+    if not any(day.spans for day in days.values()):
+        return [(name, day.why) for name, day in days.items()]
+    if isinstance(spec.days, str):
+        return [(spec.name, f"its days: {spec.days}")]
+    shown = ", ".join(map(str, spec.days[:_DATES_SHOWN]))
+    more = len(spec.days) - _DATES_SHOWN
+    return [(spec.name, f"its days: {shown}{f' and {more} more' if more > 0 else ''}")]

@@ -13,7 +13,7 @@ from ingest.instruments import Instruments
 from ingest.wire import Mode
 from kitelake.calendar import Calendar, Span
 from kitelake.forecast import Forecast
-from kitelake.plan import ListPlan, Phase
+from kitelake.plan import ListPlan, Phase, why_not
 
 PRICED_LATER: Final = "the service streams what is named, and selects them when a price has come"
 
@@ -120,7 +120,7 @@ def _lists(plan: DayPlan) -> RenderableType:
 
 
 def _closed(plan: DayPlan, one: ListPlan) -> str:
-    whys = {plan.calendar.day(exchange, plan.date).why for exchange in one.spec.exchanges}
+    whys = {why for _, why in why_not(one.spec, plan.calendar, plan.date)}
     return f"not on this day ({'; '.join(sorted(whys))})"
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from kitelake.config import Config
 from kitelake.desk import calendar_of
-from kitelake.plan import hours_of_lists
+from kitelake.plan import hours_of_lists, why_not
 from kitelake.report import Report
 from kitelake.service import Service
 from kitelake.source import Source
@@ -37,12 +37,16 @@ class Session:
         hours = hours_of_lists(config.subscriptions, calendar, self._date)
         stops = [span.stop for spans in hours.values() for span in spans]
         if not stops:
-            exchanges = dict.fromkeys(name for spec in config.subscriptions for name in spec.exchanges)
-            whys = "; ".join(f"{name}: {calendar.day(name, self._date).why}" for name in exchanges)
-            return Nothing(f"no list is captured on {self._date:%a %d %b %Y} ({whys})", 0)
+            whys = dict.fromkeys(pair for spec in config.subscriptions for pair in why_not(spec, calendar, self._date))
+            text = "; ".join(f"{name}: {why}" for name, why in whys)
+            return Nothing(f"no list is captured on {self._date:%a %d %b %Y} ({text})", 0)
         end = max(stops) if until is None else min(max(stops), until)
         if end <= now:
             return Nothing(f"it is {now:%H:%M}, and today's session ended at {end:%H:%M}: nothing was captured", 1)
+        start, name = min((span.start, name) for name, spans in hours.items() for span in spans if span.stop > now)
+        if until is not None and start >= until:
+            text = f"no list starts before {_clock(until)}: the first, {name}, starts at {_clock(start)}"
+            return Nothing(text, 1)
         return None
 
     async def watch(self, service: Service, _: Source, stop: asyncio.Event) -> None:
@@ -62,3 +66,7 @@ class Session:
             (span.stop for spans in service.desk.hours(self._date).values() for span in spans),
             default=dt.datetime.combine(self._date, dt.time(), IST),
         )
+
+
+def _clock(moment: dt.datetime) -> str:
+    return moment.time().isoformat("seconds" if moment.second else "minutes")

@@ -109,12 +109,17 @@ class LakeTable:
     def open(self, *, create: bool = False) -> Self:
         """Open the table, after creating it if it does not exist and `create` says so. Returns itself.
 
-        Raises TableMissingError if there is none; TableError if its log is damaged or it has other columns.
+        Raises TableMissingError if there is none; TableError if its log is damaged or cannot be read, or if it has
+        other columns.
         """
         if _ENCODED.search(str(self.path)):
             raise TableError(f"table {self.path}: got a path with '%' and two hex digits, which Delta would decode")
         with self._lock:
-            if not (self._log.is_dir() and any(self._log.iterdir())):
+            try:
+                there = self._log.is_dir() and any(self._log.iterdir())
+            except OSError as error:
+                raise TableError(f"table {self.path}: cannot read its log: {error.strerror}") from error
+            if not there:
                 if not create:
                     raise TableMissingError(f"table {self.path}: there is none")
                 self._create()

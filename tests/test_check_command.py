@@ -128,6 +128,28 @@ def test_what_has_to_be_mended_is_a_failure(
     assert said in failure
 
 
+def test_a_data_folder_with_a_name_that_is_too_long_is_a_failure(command: Run, tmp_path: Path) -> None:
+    data = f"/tmp/{'a' * 300}"
+    write_config(tmp_path, INDICES, data=data)
+    result = command("check")
+    assert (result.status, result.err) == (1, "")
+    assert failures(result.out) == [
+        f"data: {data} cannot be written to: File name too long",
+        f"instrument list: table {data}/instruments: cannot read its log: File name too long",
+    ]
+
+
+def test_a_list_whose_days_are_over_is_a_note(command: Run, listed: Path, tmp_path: Path) -> None:
+    today = dt.datetime.now(IST).date()
+    past = [dt.date(2020, 1, 1), dt.date(2019, 12, 31)]
+    over, last = ({**INDICES, "name": name, "days": days} for name, days in (("over", past), ("last", [*past, today])))
+    write_config(tmp_path, over, last)
+    result = command("check", "--instruments", listed)
+    assert result.status == 0
+    (note,) = [text for sign, text in findings(result.out) if sign == "note" and text.startswith("list ")]
+    assert note == "list over: its days are over: the last was 2020-01-01, so it is never captured"
+
+
 def test_a_price_that_the_stream_will_bring_is_a_note(command: Run, tmp_path: Path) -> None:
     csv = tmp_path / "instruments.csv"
     csv.write_text(to_csv(build_universe(3_000, 1, DAY).instruments))  # without a price of the index

@@ -119,6 +119,8 @@ def test_a_data_folder_that_is_not_there_is_said(tmp_path: Path, command: Run, a
     result = command(*arguments, "--data", tmp_path / "none")
     assert result.status == 2
     assert "there is no such data folder" in result.err
+    result = command(*arguments, "--data", tmp_path / ("a" * 300))
+    assert (result.status, result.err.rpartition(": ")[2]) == (2, "File name too long\n")
 
 
 def test_seal_leaves_a_damaged_partition_and_does_the_others(layout: DataLayout, command: Run) -> None:

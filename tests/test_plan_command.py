@@ -202,6 +202,39 @@ def test_a_day_on_which_a_list_is_not_captured_says_why(
     assert command("plan", "--instruments", listed, "--date", date, "--list").out == ""
 
 
+@pytest.mark.parametrize(
+    ("days", "date", "why"),
+    [
+        ([dt.date(2026, 11, 26)], "2026-11-25", "its days: 2026-11-26"),
+        ([dt.date(2026, 11, 26)], "2026-11-24", "holiday: Guru Nanak Jayanti"),
+        (
+            [dt.date(2026, 12, day) for day in (4, 3, 2, 1, 7)],
+            "2026-11-25",
+            "its days: 2026-12-01, 2026-12-02, 2026-12-03 and 2 more",
+        ),
+        ("weekdays", "2026-11-28", "its days: weekdays"),
+        ("CDS", "2026-11-28", "its days: CDS"),
+        ("NSE", "2026-11-29", "weekend"),
+    ],
+)
+def test_where_the_exchange_is_open_the_reason_is_the_days_of_the_list(
+    command: Run, listed: Path, tmp_path: Path, days: Any, date: str, why: str
+) -> None:
+    open_on_saturday = {"date": dt.date(2026, 11, 28), "exchanges": "NSE", "hours": "open"}
+    write_config(tmp_path, REST | {"days": days}, calendar={"special_days": [open_on_saturday]})
+    result = command("plan", "--instruments", listed, "--date", date)
+    assert result.status == 0
+    assert f"not on this day ({why})" in result.out
+
+
+def test_a_data_folder_with_a_name_that_is_too_long_ends_with_a_message(command: Run, tmp_path: Path) -> None:
+    data = f"/tmp/{'a' * 300}"
+    write_config(tmp_path, INDICES, data=data)
+    result = command("plan", "--date", DAY.isoformat())
+    assert (result.status, result.out) == (1, "")
+    assert result.err == f"kitelake: table {data}/instruments: cannot read its log: File name too long\n"
+
+
 def test_without_an_instrument_list_it_says_what_to_do(command: Run, tmp_path: Path) -> None:
     write_config(tmp_path, INDICES)
     result = command("plan", "--date", DAY.isoformat())

@@ -95,6 +95,11 @@ class TestOpen:
             LakeTable(tmp_path / "events", EVENTS).open()
         assert LakeTable(tmp_path / "events", EVENTS).open(create=True).snapshot().version == 0
 
+    @pytest.mark.parametrize("create", [True, False])
+    def test_a_path_that_is_too_long(self, tmp_path: Path, create: bool) -> None:
+        with pytest.raises(TableError, match=r"events: cannot read its log: File name too long$"):
+            LakeTable(tmp_path / ("a" * 300) / "events", EVENTS).open(create=create)
+
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "events").write_text("")
         with pytest.raises(TableError, match=r"events: cannot create: (File exists|Not a directory)"):

@@ -196,12 +196,12 @@ def _values(params: Parameters) -> object:
 def _check_folder(root: Path) -> None:
     """Raises NoLakeError if the folder is not what a capture makes."""
     start = "To capture some ticks of a simulated market: kitelake demo"
-    if not root.exists():
-        raise NoLakeError(f"{root}: there is no such folder. {start}")
-    if not root.is_dir():
-        raise NoLakeError(f"{root}: got a file, expected a data folder. {start}")
     try:
         found = sorted(path.name for path in root.iterdir())
+    except FileNotFoundError:
+        raise NoLakeError(f"{root}: there is no such folder. {start}") from None
+    except NotADirectoryError:
+        raise NoLakeError(f"{root}: got a file, expected a data folder. {start}") from None
     except OSError as error:
         raise NoLakeError(f"{root}: cannot be read: {error.strerror}") from error
     layout = DataLayout(root)
