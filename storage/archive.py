@@ -5,6 +5,9 @@ that day have, each once, in files that are there with the size that the log say
 back, compared byte for byte, and takes the segment's place. Whatever dies in between, at least one of the two is
 there; the next run makes the archive again.
 
+Which `seq` a segment begins with is said by the one before it, or by the files that are named after it. Where neither
+is there any more, it is counted back from the next archive or from the stream's watermark.
+
 What does not verify stays as it is, with a note beside it that says why (`DataLayout.unverified`), and retention keeps
 it. What has damage stays as it is too. So does the last segment of a stream that still grows.
 """
@@ -139,20 +142,40 @@ class _Archiver:
         first_seq = 0 if number == 0 else before.next_seq if before else self._files.first_seq(stream, number)
         next_record = 0 if number == 0 else before.next_record if before else None
         if first_seq is None:
-            raise _UnverifiedError("got no segment before it, expected one that says which seq its packets have")
+            first_seq = self._count_back(stream, number)
+        loaded, decoded = self._load(stream, number, next_record, first_seq)
+        if loaded.next_record is None:
+            raise _UnverifiedError("got no block that counts, expected one that says which records come next")
+        first_record = next_record if next_record is not None else loaded.blocks[0].first_record
+        place = Place(first_seq, decoded.packets, first_record, loaded.next_record, *loaded.received_ns())
+        return place, decoded
+
+    def _count_back(self, stream: str, number: int) -> int:
+        """The first `seq` of a segment by what is behind it. Raises _UnverifiedError, JournalError."""
+        mark = self._snapshot.watermark(stream)
+        assert mark is not None
+        packets, next_record = 0, None
+        for behind in range(number, mark.segment + 1):
+            archive = self._layout.archive(stream, behind)
+            if archive.exists() and not self._layout.segment(stream, behind).exists():
+                return read_place(archive).first_seq - packets
+            try:
+                loaded, decoded = self._load(stream, behind, next_record, 0)
+            except (JournalError, _UnverifiedError) as error:
+                text = f"got no segment before it, and cannot count back from those behind it: {error}"
+                raise _UnverifiedError(text) from error
+            packets += decoded.packets
+            next_record = loaded.next_record
+        return mark.next_seq - packets
+
+    def _load(self, stream: str, number: int, next_record: int | None, first_seq: int) -> tuple[Loaded, Decoded]:
         loaded = load(self._layout, stream, number, next_record)
         damage = self._damaged.get((stream, number), [])
         if loaded.damage and not damage:
             raise _UnverifiedError(f"got damage that is not in quarantine: {loaded.damage[0].reason}")
-        if loaded.next_record is None:
-            raise _UnverifiedError("got no block that counts, expected one that says which records come next")
         if is_whole(self._layout, stream, number, damage):
-            decoded = Decoded({}, 0)
-        else:
-            decoded = self._decode(stream, number, loaded, first_seq)
-        first_record = next_record if next_record is not None else loaded.blocks[0].first_record
-        place = Place(first_seq, decoded.packets, first_record, loaded.next_record, *loaded.received_ns())
-        return place, decoded
+            return loaded, Decoded({}, 0)
+        return loaded, self._decode(stream, number, loaded, first_seq)
 
     def _decode(self, stream: str, number: int, loaded: Loaded, first_seq: int) -> Decoded:
         try:

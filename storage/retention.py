@@ -36,10 +36,9 @@ def remove_committed(
     """Remove segments that are committed and were last written more than `keep` before `now` (epoch seconds).
 
     Segments last written on a day before the first that retention has left go too, whatever their age. Folders of dead
-    streams go with their last segment. The last segment of a live stream stays, and so does the last that is committed
-    while others are not. With `archived_only` what was not archived yet stays too, as it may not have been verified.
-    Returns the files removed. May run beside the writer. Raises JournalError if the system refuses; TableError if a
-    table cannot be read.
+    streams go with their last segment. The last segment of a live stream stays. With `archived_only` what was not
+    archived yet stays too, as it may not have been verified. Returns the files removed. May run beside the writer.
+    Raises JournalError if the system refuses; TableError if a table cannot be read.
     """
     try:
         ticks, quarantine = (LakeTable(layout.table(spec.name), spec).open() for spec in (TICKS, QUARANTINE))
@@ -55,8 +54,8 @@ def remove_committed(
             numbers = segments(layout, stream)
             alive = is_alive(layout, stream)
             for number in numbers[: -1 if alive else None]:
-                if done is None or number > done or (number == done and number != numbers[-1]):
-                    break  # the last one says which `seq` comes next, until there is another
+                if done is None or number > done:
+                    break
                 forms = (layout.segment(stream, number), layout.archive(stream, number))
                 there = [path for path in forms if path.exists()]
                 written = max((path.stat().st_mtime for path in there), default=now)

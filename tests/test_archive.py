@@ -239,15 +239,25 @@ def test_the_begin_of_a_stream_may_be_gone(layout: DataLayout) -> None:
 
 
 @pytest.mark.slow
-def test_without_a_place_to_count_from_nothing_is_archived(layout: DataLayout) -> None:
+def test_without_a_segment_before_it_is_counted_back(layout: DataLayout) -> None:
+    """From the watermark; and from an archive, as long as nothing between is gone."""
     dead_stream(layout)
+    whole = {number: layout.segment(OLD, number).read_bytes() for number in segments(layout, OLD)}
+    archive(layout)
+    places = {number: read_place(layout.archive(OLD, number)) for number in whole}
     seal(layout, datetime.date(2026, 11, 23))
-    layout.segment(OLD, 0).unlink()
-    outcome = archive(layout)
-    assert outcome.segments == 0
-    assert {found.reason for found in outcome.unverified} == {
-        "got no segment before it, expected one that says which seq its packets have"
-    }
+    for plain in ([1, 2, 3], [1, 2], [1]):
+        for number in plain:
+            layout.segment(OLD, number).write_bytes(whole[number])
+            layout.archive(OLD, number).unlink()
+        layout.archive(OLD, 0).unlink(missing_ok=True)
+        assert archive(layout).segments == len(plain)
+        assert all(read_place(layout.archive(OLD, number)) == places[number] for number in plain)
+    layout.segment(OLD, 1).write_bytes(whole[1])
+    for number in (1, 2):
+        layout.archive(OLD, number).unlink()
+    (found,) = archive(layout).unverified
+    assert (found.segment, "got no segment before it, and cannot count back" in found.reason) == (1, True)
 
 
 def test_both_forms_after_a_death_in_between(layout: DataLayout) -> None:

@@ -357,6 +357,10 @@ def test_a_first_start_without_any_token_waits_for_one(tmp_path: Path, today: To
             until(lambda: ("the instrument list was not fetched" in service.log) == login_needed)
             assert "an account has no good access token" in service.log
             assert open_sockets(simulator) == {}
+            if not login_needed:
+                waits = "instruments wait: their connections are not up"
+                until(lambda: any(waits in problem for problem in status(service).problems))
+                until(lambda: any(f"{token} cannot be read" in reason for reason in status(service).health.reasons))
             simulator.fault("clear")
             give(token, simulator.account().access_token)
             simulator.wait_for(lambda stats: stats["packets"] > 0, 60)

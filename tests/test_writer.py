@@ -407,13 +407,13 @@ class TestRetention:
             os.utime(layout.segment(OLD, 0), (now - 200, now - 200))
             assert len(remove_committed(layout, keep=HOUR, now=now + 3500)) == 1
             assert segments(layout, OLD) == [1, 2]
-            assert len(remove_committed(layout, keep=HOUR, now=FAR)) == 3
+            assert len(remove_committed(layout, keep=HOUR, now=FAR)) == 4
             assert streams(layout) == [NEW]
-            assert segments(layout, NEW) == [1, 2]
+            assert segments(layout, NEW) == [2]
             live.tick((INFY, 9))
             live.writer.close()
             writer.advance(stop)
-            assert len(remove_committed(layout, keep=HOUR, now=FAR)) == 2
+            assert len(remove_committed(layout, keep=HOUR, now=FAR)) == 1
             assert streams(layout) == []
         check(layout, old, live)
         assert commit_all(layout) == []
