@@ -352,7 +352,8 @@ def test_a_first_start_without_any_token_waits_for_one(tmp_path: Path, today: To
             simulator.fault("rest", path="/instruments", status=403)
         token = tmp_path / "token"
         accounts = [{"name": "one", "api_key": simulator.account().api_key, "access_token": {"file": str(token)}}]
-        with running(tmp_path, simulator, accounts=accounts, **today.lists(-5, 3600)) as service:
+        changes = today.lists(-5, 3600) | {"capture": {"open_timeout_seconds": 3}}
+        with running(tmp_path, simulator, accounts=accounts, **changes) as service:
             until(lambda: events(service, "tokens checked"))
             until(lambda: ("the instrument list was not fetched" in service.log) == login_needed)
             assert "an account has no good access token" in service.log
