@@ -164,6 +164,13 @@ class Select(_Criterion):
             raise ValueError("expected at least one of exchange, segment, types, names, underlying, symbols")
         return self
 
+    @model_validator(mode="after")
+    def _types_that_have_them(self) -> Self:
+        for name, types in (("expiries", ("FUT", "CE", "PE")), ("strikes", ("CE", "PE"))):
+            if self.types and getattr(self, name) is not None and not set(self.types).intersection(types):
+                raise ValueError(f"expected one of the types {', '.join(types)} where there are {name}")
+        return self
+
 
 def _check_range(low: float | None, high: float | None) -> None:
     if low is not None and high is not None and low > high:

@@ -407,6 +407,8 @@ def test_the_same_as_the_definitions_in_plain_python(
     ("given_", "message"),
     [
         ({}, "expected at least one of exchange, segment, types, names, underlying, symbols"),
+        ({"types": "EQ", "expiries": 2}, "expected one of the types FUT, CE, PE where there are expiries"),
+        ({"types": ["EQ", "FUT"], "strikes": {"min": 1}}, "expected one of the types CE, PE where there are strikes"),
         ({"lot_size": 65, "exclude": "x"}, "expected at least one of exchange"),
         ({"names": []}, "expected at least one of exchange"),
         ({"names": ["x", " "]}, "at least 1 character"),
