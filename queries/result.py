@@ -10,7 +10,7 @@ import importlib.util
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from html import escape
 from typing import TYPE_CHECKING, Final
 
@@ -66,10 +66,8 @@ class Result:
         """
         relation = None
         if self._again is not None:
-            try:
+            with typed_errors(), suppress(duckdb.CatalogException):
                 relation = self._again()
-            except duckdb.CatalogException:
-                relation = None
         if relation is None:
             return self.arrow().to_reader(batch_rows)
         with typed_errors():

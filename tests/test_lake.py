@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from unittest.mock import patch
 
 import duckdb
 import pyarrow as pa
@@ -212,6 +213,12 @@ class TestSql:
                     wait([done], 0.05)
                 with pytest.raises(QueryError, match=r"(?i)interrupt"):
                     done.result()
+
+    def test_an_interruption_before_the_first_batch_is_typed_too(self, lake: Lake, half: ToyWriter) -> None:
+        with patch.object(lake, "_again", side_effect=duckdb.InterruptException("INTERRUPT Error: Interrupted!")):
+            result = lake.sql("select seq from ticks")
+            with pytest.raises(QueryError, match="Interrupted"):
+                result.reader()
 
     def test_copies_to_a_file(self, tmp_path: Path, lake: Lake, half: ToyWriter) -> None:
         target = tmp_path / "out.csv"
