@@ -27,7 +27,7 @@ from storage.journal import is_alive, segments, streams
 from storage.layout import DataLayout
 from storage.places import FilesOfTicks, Loaded, damage_rows, is_whole, load
 from storage.schema import IST, QUARANTINE, TICKS
-from storage.table import FIRST_DAY, LakeTable
+from storage.table import FIRST_DAY, LakeTable, first_day
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,6 @@ def archive_committed(layout: DataLayout, decoder: Decoder) -> ArchiveOutcome:
     return outcome
 
 
-def first_day(ticks: LakeTable) -> datetime.date:
-    """The first IST day that retention has left in the tables. Raises TableError.
-
-    Rows of days before it may be there all the same: of segments that were committed later.
-    """
-    ordinal = ticks.transaction(FIRST_DAY)
-    return datetime.date.min if ordinal is None else datetime.date.fromordinal(ordinal)
-
-
 def ist_day(seconds: float) -> datetime.date:
     """The day in India of a time in seconds since the epoch."""
     return datetime.datetime.fromtimestamp(seconds, IST).date()
@@ -96,7 +87,7 @@ class _Archiver:
         self._snapshot = ticks.snapshot()
         self._files = FilesOfTicks(ticks, self._snapshot)
         self._damaged = damage_rows(quarantine)
-        self._first_day = first_day(ticks)
+        self._first_day = first_day(ticks.transaction(FIRST_DAY))
         self._outcome = outcome
 
     def run(self) -> None:
@@ -151,15 +142,14 @@ class _Archiver:
         return place, decoded
 
     def _count_back(self, stream: str, number: int) -> int:
-        """The first `seq` of a segment by what is behind it. Raises _UnverifiedError, JournalError."""
+        """The first `seq` of a segment by what is behind it. Raises _UnverifiedError."""
         mark = self._snapshot.watermark(stream)
         assert mark is not None
         packets, next_record = 0, None
         for behind in range(number, mark.segment + 1):
-            archive = self._layout.archive(stream, behind)
-            if archive.exists() and not self._layout.segment(stream, behind).exists():
-                return read_place(archive).first_seq - packets
             try:
+                if not self._layout.segment(stream, behind).exists():
+                    return read_place(self._layout.archive(stream, behind)).first_seq - packets
                 loaded, decoded = self._load(stream, behind, next_record, 0)
             except (JournalError, _UnverifiedError) as error:
                 text = f"got no segment before it, and cannot count back from those behind it: {error}"

@@ -17,14 +17,14 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from storage.archive import first_day, ist_day
+from storage.archive import ist_day
 from storage.errors import DataFolderError, JournalError, TableMissingError
 from storage.files import DataFile
 from storage.journal import is_alive, segments, streams
 from storage.layout import DataLayout
 from storage.places import damage_rows
 from storage.schema import INSTRUMENTS, QUARANTINE, TABLES, TICKS
-from storage.table import FIRST_DAY, LakeTable
+from storage.table import FIRST_DAY, LakeTable, first_day
 
 LOCK_SECONDS: Final = 60.0
 _DAY: Final = datetime.timedelta(days=1)
@@ -47,7 +47,7 @@ def remove_committed(
     # What is committed first: damage in a segment is in `quarantine` before its rows are in `ticks`.
     committed = {stream: ticks.transaction(stream) for stream in streams(layout)}
     damaged = damage_rows(quarantine)
-    first = first_day(ticks)
+    first = first_day(ticks.transaction(FIRST_DAY))
     removed: list[Path] = []
     try:
         for stream, done in committed.items():
@@ -131,7 +131,7 @@ def hold_tables(layout: DataLayout) -> Iterator[None]:
 
 def _first_left(table: LakeTable, going: Sequence[datetime.date]) -> dict[str, int]:
     """The transaction that says so, if it is news."""
-    if table.spec is not TICKS or not going or first_day(table) > going[-1]:
+    if table.spec is not TICKS or not going or first_day(table.transaction(FIRST_DAY)) > going[-1]:
         return {}
     return {FIRST_DAY: (going[-1] + _DAY).toordinal()}
 

@@ -342,6 +342,17 @@ class LakeTable:
         return pa.table(arrays, schema=schema)
 
 
+def first_day(ordinal: int | None) -> datetime.date:
+    """The first IST day that retention has left in the tables, as FIRST_DAY of ticks has it. Raises TableError.
+
+    Rows of days before it may be there all the same: of segments that were committed later.
+    """
+    try:
+        return datetime.date.min if ordinal is None else datetime.date.fromordinal(ordinal)
+    except (ValueError, OverflowError):
+        raise TableError(f"transaction {FIRST_DAY}: got {ordinal}, expected the ordinal of a day") from None
+
+
 def _log_name(version: int) -> str:
     return f"{version:020d}.json"
 

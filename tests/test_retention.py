@@ -125,12 +125,7 @@ class TestSegments:
                 feed.tick((INFY, i), (CRUDE, i))
                 feed.roll()
         stop = threading.Event()
-
-        def end_early(step: str) -> None:
-            if step == "ticks committed":
-                stop.set()
-
-        SegmentWriter(layout, ToyDecoder(), after_step=end_early).run(poll_seconds=0.01, stop=stop)
+        SegmentWriter(layout, ToyDecoder(), on_commit=lambda _done: stop.set()).run(poll_seconds=0.01, stop=stop)
         assert table(layout, "ticks").transaction(OLD) == 0
         archive(layout)
         remove_committed(layout, keep=HOUR, now=1e12)

@@ -5,7 +5,6 @@ import io
 import itertools
 import random
 import shutil
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +39,7 @@ from storage.verify.log import LogState, read_log
 from storage.verify.sequence import Sequence
 from storage.writer import SegmentWriter
 from tests.lakekit import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
+from tests.test_disk_full import mount, unmount
 from tests.test_encode import sample
 from tests.test_instruments import HEADER, ROWS
 
@@ -187,16 +187,11 @@ class TestSound:
         assert not found(layout)
 
     def test_late_rows_of_a_day_that_was_removed(self, tmp_path: Path) -> None:
-        stop = threading.Event()
-
-        def end_early(step: str) -> None:
-            if step == "ticks committed":
-                stop.set()
-
         layout = DataLayout(tmp_path)
         with Feed(tmp_path, STREAM) as feed:
             fill(feed, days=2)
-        SegmentWriter(layout, ToyDecoder(), after_step=end_early).run(poll_seconds=0.01, stop=stop)
+        stop = threading.Event()
+        SegmentWriter(layout, ToyDecoder(), on_commit=lambda _done: stop.set()).run(poll_seconds=0.01, stop=stop)
         assert table(layout, "ticks").transaction(STREAM) == 0
         later = DAYS[1] + 30 * DAY
         assert remove_days(layout, keep_days=5, most_bytes=None, today=later) == DAYS[:1]
@@ -246,15 +241,14 @@ class TestSound:
         assert not found(layout)
 
     def test_on_a_read_only_file_system(self, layout: DataLayout) -> None:
-        options = ["--bind", "-o", "ro"]
-        if subprocess.run(["mount", *options, layout.root, layout.root], capture_output=True, check=False).returncode:
+        if not mount("--bind", "-o", "ro", str(layout.root), str(layout.root)):
             pytest.skip("mounting a file system is not permitted here")
         try:
             with pytest.raises(OSError, match="Read-only"):
                 (layout.root / "x").touch()
             assert not found(layout)
         finally:
-            subprocess.run(["umount", "--lazy", layout.root], check=True)
+            unmount(layout.root)
 
     @pytest.fixture
     def over_midnight(self, tmp_path: Path) -> DataLayout:
@@ -564,6 +558,12 @@ class TestLog:
     def test_a_byte_of_a_version(self, layout: DataLayout, name: str, version: int, old: str, new: str) -> None:
         edit(log_file(layout, name, version), old, new)
         assert "log" in {finding.kind for finding in found(layout)}
+
+    @pytest.mark.parametrize("ordinal", ["-39579", "0", f"{10**20}", f"{(DAYS[0]).toordinal()}"])
+    def test_a_first_day_that_cannot_be(self, layout: DataLayout, ordinal: str) -> None:
+        remove_days(layout, keep_days=2, most_bytes=None, today=DAYS[2] + DAY)
+        edit(log_file(layout, "ticks", 8), f'"version":{DAYS[1].toordinal()}', f'"version":{ordinal}')
+        assert ("log", "ticks") in {(finding.kind, finding.table) for finding in found(layout)}
 
     def test_a_checkpoint_that_says_otherwise(self, layout: DataLayout) -> None:
         log = layout.table("events") / "_delta_log"

@@ -12,6 +12,7 @@ The log has no checksums. But what we write into it is redundant, so that a chan
 Sizes, row counts and bounds are compared with the files themselves, elsewhere.
 """
 
+import contextlib
 import datetime
 import json
 import re
@@ -24,9 +25,10 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage.errors import TableError
 from storage.layout import is_replayed, parse_file, partition_folder
 from storage.schema import TICKS, Table
-from storage.table import FIRST_DAY, LakeTable, Snapshot
+from storage.table import FIRST_DAY, LakeTable, Snapshot, first_day
 
 _VERSION: Final = re.compile(r"(\d{20})\.json")
 _CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint\.parquet")
@@ -83,9 +85,10 @@ class LogState:
 
     @property
     def first_day(self) -> datetime.date:
-        """The first that retention has left, as the log of ticks has it."""
-        ordinal = self.transactions.get(FIRST_DAY)
-        return datetime.date.min if ordinal is None else datetime.date.fromordinal(ordinal)
+        """The first that retention has left, as the log of ticks has it; the first of all if that is damaged."""
+        with contextlib.suppress(TableError):
+            return first_day(self.transactions.get(FIRST_DAY))
+        return datetime.date.min
 
     def streams(self) -> list[str]:
         """The streams of which ticks are committed."""
@@ -179,18 +182,8 @@ def _apply(spec: Table, log: Path, state: LogState) -> Iterator[str]:
     new = {app: state.transactions[app] for app, _ in state.transactions.items() - before.items()}
     if "stream" in spec.schema.names:
         yield from _origins(added, removed, new)
-    if spec.name == TICKS.name:
-        grown = sum(new[app] - before.get(app, 0) for app in new if app.endswith("/seq"))
-        rows = sum(file.rows for file in added)
-        more = rows - sum(file.rows for file in removed)
-        # A replay may find more at a stream's end, and make anew what retention had removed.
-        committed = {app: number for app, number in new.items() if "/" not in app}
-        if rows != grown if committed else 0 < grown > more:
-            yield f"adds {rows} rows, and the next seq grows by {grown}"
-        day = min((datetime.date.fromisoformat(file.values["date"]) for file in added), default=datetime.date.max)
-        for stream, number in committed.items():
-            if number > (last := before.get(stream, -1)) + 1:
-                state.skipped.append((stream, last + 1, number - 1, day))
+    if spec is TICKS:
+        yield from _take_ticks(added, removed, before, new, state)
 
 
 def _origins(
@@ -203,6 +196,31 @@ def _origins(
             yield f"adds {file.relative}, which comes from no segment, and removes nothing"
         elif segment is not None and not is_replayed(file.relative) and transactions.get(segment[0]) != segment[1]:
             yield f"adds {file.relative} with the transaction {transactions.get(segment[0])} of its stream"
+
+
+def _take_ticks(
+    added: Sequence[LoggedFile],
+    removed: Sequence[LoggedFile],
+    before: Mapping[str, int],
+    new: Mapping[str, int],
+    state: LogState,
+) -> Iterator[str]:
+    """What of a version of ticks contradicts itself. The segments that it passes over go to `state`."""
+    committed = {app: number for app, number in new.items() if "/" not in app}
+    grown = sum(new[app] - before.get(app, 0) for app in new if app.endswith("/seq"))
+    rows = sum(file.rows for file in added)
+    more = rows - sum(file.rows for file in removed)
+    # A replay may find more at a stream's end, and make anew what retention had removed.
+    if rows != grown if committed else 0 < grown > more:
+        yield f"adds {rows} rows, and the next seq grows by {grown}"
+    last = max((file.values["date"] for file in removed), default="")
+    if FIRST_DAY in new and last >= state.first_day.isoformat():
+        yield f"removes rows of {last}, and {FIRST_DAY} is {new[FIRST_DAY]}"
+    day = min((datetime.date.fromisoformat(file.values["date"]) for file in added), default=datetime.date.max)
+    for stream, number in committed.items():
+        mark = before.get(stream, -1)
+        if number > mark + 1:
+            state.skipped.append((stream, mark + 1, number - 1, day))
 
 
 def _action(line: str) -> tuple[str, dict[str, Any]]:
