@@ -6,7 +6,7 @@ holds a value that was given.
 
 import datetime
 import sys
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,9 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
+
+OPTIONS: Final = ("CE", "PE")
+DERIVATIVES: Final = ("FUT", *OPTIONS)
 
 
 def _list_of_one(given: Any) -> Any:
@@ -166,8 +169,8 @@ class Select(_Criterion):
 
     @model_validator(mode="after")
     def _types_that_have_them(self) -> Self:
-        for name, types in (("expiries", ("FUT", "CE", "PE")), ("strikes", ("CE", "PE"))):
-            if self.types and getattr(self, name) is not None and not set(self.types).intersection(types):
+        for name, given, types in (("expiries", self.expiries, DERIVATIVES), ("strikes", self.strikes, OPTIONS)):
+            if self.types and given is not None and not set(self.types).intersection(types):
                 raise ValueError(f"expected one of the types {', '.join(types)} where there are {name}")
         return self
 

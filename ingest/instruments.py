@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from ingest.criteria import DERIVATIVES
 from ingest.errors import InstrumentError
 from storage.schema import INSTRUMENTS
 
@@ -31,7 +32,6 @@ GZIP_MAGIC: Final = b"\x1f\x8b"
 COLUMNS: Final = tuple(column.name for column in INSTRUMENTS.columns if column.name not in ("date", "symbol"))
 REQUIRED: Final = ("instrument_token", "tradingsymbol", "instrument_type", "segment", "exchange")
 MAX_TOKEN: Final = 2**32 - 1  # a packet has four bytes for it
-DERIVATIVES: Final = ("FUT", "CE", "PE")
 _NUMBER: Final = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$"
 _PATTERNS: Final = {
     pa.int64(): r"^[+-]?\d{1,18}$",

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.chains import NEVER, Floats, Ints, Mask, around, chains, day_number, expiring
-from ingest.criteria import Expiries, LotSize, Select, Strikes
+from ingest.criteria import OPTIONS, Expiries, LotSize, Select, Strikes
 from ingest.instruments import SHOWN, Instruments, with_near
 
 __all__ = [
@@ -182,7 +182,7 @@ def _between(table: pa.Table, name: str, low: float | None, high: float | None) 
 
 
 def _options(table: pa.Table) -> Mask:
-    return _is_in(_column(table, "instrument_type"), ("CE", "PE"))
+    return _is_in(_column(table, "instrument_type"), OPTIONS)
 
 
 def _absent(instruments: Instruments, what: str, values: Sequence[str], column: pa.Array) -> list[str]:

@@ -100,7 +100,7 @@ def _special_hours_of(given: Any) -> Literal["closed", "open"] | tuple[Hours, ..
         return "closed" if given == "closed" else "open"
     several = isinstance(given, str) and given.count("-") > 1
     parts = given.split() if several else [given] if isinstance(given, str) else given
-    if not isinstance(parts, list | tuple) or not parts:
+    if not isinstance(parts, list | tuple) or not parts or parts == [""]:
         raise ValueError('expected "closed", "open" (the usual hours), or hours such as "18:00-19:15"')
     try:
         hours = tuple(sorted(map(hours_of, parts)))
@@ -306,13 +306,7 @@ def _entry(row: list[str], place: str) -> SpecialDay:
     if len(row) != len(_COLUMNS):
         raise ConfigError(f"{place}: expected {len(_COLUMNS)} values ({','.join(_COLUMNS)}); got {len(row)}")
     date, exchanges, hours, note = (cell.strip() for cell in row)
-    several = hours.split()
-    given = {
-        "date": date,
-        "exchanges": exchanges.split(),
-        "hours": several[0] if len(several) == 1 else several,
-        "note": note,
-    }
+    given = {"date": date, "exchanges": exchanges.split(), "hours": hours, "note": note}
     try:
         return SpecialDay.model_validate(given)
     except ValidationError as error:

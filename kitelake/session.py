@@ -10,6 +10,7 @@ from kitelake.plan import hours_of_lists, why_not
 from kitelake.report import Report
 from kitelake.service import Service
 from kitelake.source import Source
+from kitelake.values import clock
 from storage.schema import IST
 
 LOOK_SECONDS = 0.5
@@ -45,7 +46,7 @@ class Session:
             return Nothing(f"it is {now:%H:%M}, and today's session ended at {end:%H:%M}: nothing was captured", 1)
         start, name = min((span.start, name) for name, spans in hours.items() for span in spans if span.stop > now)
         if until is not None and start >= until:
-            text = f"no list starts before {_clock(until)}: the first, {name}, starts at {_clock(start)}"
+            text = f"no list starts before {clock(until.time())}: the first, {name}, starts at {clock(start.time())}"
             return Nothing(text, 1)
         return None
 
@@ -66,7 +67,3 @@ class Session:
             (span.stop for spans in service.desk.hours(self._date).values() for span in spans),
             default=dt.datetime.combine(self._date, dt.time(), IST),
         )
-
-
-def _clock(moment: dt.datetime) -> str:
-    return moment.time().isoformat("seconds" if moment.second else "minutes")

@@ -33,7 +33,7 @@ class Hours(NamedTuple):
     stop: dt.time
 
     def __str__(self) -> str:
-        return f"{_clock(self.start)}-{_clock(self.stop)}"
+        return f"{clock(self.start)}-{clock(self.stop)}"
 
 
 def one_line(given: str) -> str:
@@ -121,7 +121,8 @@ def stretch_of_time(given: Any) -> dt.timedelta:
     return dt.timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
 
 
-def _clock(time: dt.time) -> str:
+def clock(time: dt.time) -> str:
+    """`15:35`, `15:35:30`, and `24:00` for END_OF_DAY."""
     if time == END_OF_DAY:
         return "24:00"
     return time.isoformat("seconds" if time.second else "minutes")

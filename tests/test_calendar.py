@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from kitelake.calendar import EXCHANGES, Calendar, CalendarSection, Day, Span, span_of
+from kitelake.calendar import EXCHANGES, Calendar, CalendarSection, Day, Span
 from kitelake.errors import ConfigError
-from kitelake.values import hours_of
 from storage.schema import IST
 
 HEADER = "date,exchanges,hours,note\n"
@@ -29,7 +28,13 @@ def calendar(*special_days: dict[str, Any], **options: Any) -> Calendar:
 
 def on(date: str, *hours: str) -> tuple[Span, ...]:
     """Spans of that day, each as HH:MM[:SS]-HH:MM[:SS]."""
-    return tuple(span_of(dt.date.fromisoformat(date), hours_of(each)) for each in hours)
+    midnight = dt.datetime.fromisoformat(date).replace(tzinfo=IST)
+    return tuple(Span(*(midnight + _since_midnight(time) for time in each.split("-"))) for each in hours)
+
+
+def _since_midnight(time: str) -> dt.timedelta:
+    hours, minutes, *seconds = map(int, time.split(":"))
+    return dt.timedelta(hours=hours, minutes=minutes, seconds=sum(seconds))
 
 
 def day(made: Calendar, exchange: str, date: str) -> Day:
@@ -271,11 +276,8 @@ def test_a_mistake_in_a_special_day_is_named_by_its_place(entry: dict[str, Any],
 
 
 def test_several_hours_are_a_list_or_have_spaces_between() -> None:
-    several = [
-        calendar({"date": "2026-11-08", "hours": given})
-        for given in (" 09:00-10:15  11:15-24:00", ["09:00 - 10:15", "11:15-24:00"])
-    ]
-    for made in several:
+    for hours in (" 09:00-10:15  11:15-24:00", ["09:00 - 10:15", "11:15-24:00"]):
+        made = calendar({"date": "2026-11-08", "hours": hours})
         assert day(made, "NSE", "2026-11-08").spans == on("2026-11-08", "09:00-10:15", "11:15-24:00")
 
 

@@ -111,7 +111,7 @@ def test_a_look_that_fails_is_in_the_status_until_it_succeeds(tmp_path: Path) ->
     text = "a look at the service fails and is tried again: RuntimeError: a fault of ours, with token=***"
 
     async def act(service: Service, _market: Market) -> None:
-        (token,) = (account.access_token.get_secret_value() for account in service.roster.accounts[:1])
+        token = service.roster.accounts[0].access_token.get_secret_value()
         failure = RuntimeError(f"a fault of ours, with token={token}")
         with patch.object(service, "reload", side_effect=failure):
             path.touch()

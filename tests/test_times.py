@@ -12,10 +12,11 @@ from apscheduler.schedulers.base import BaseScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitelake.calendar import EXCHANGES, Calendar, CalendarSection, Span, span_of
+from kitelake.calendar import EXCHANGES, Calendar, CalendarSection, Span
 from kitelake.times import Times, active, every, merged, windows
 from kitelake.values import Hours, hours_of
 from storage.schema import IST
+from tests.test_calendar import on as spans
 
 DAY = dt.timedelta(days=1)
 MINUTE = dt.timedelta(minutes=1)
@@ -33,10 +34,6 @@ NOVEMBER = calendar(MUHURAT, EVENING, RECOVERY)
 
 def ist(text: str) -> dt.datetime:
     return dt.datetime.fromisoformat(text).replace(tzinfo=IST)
-
-
-def spans(date: str, *hours: str) -> tuple[Span, ...]:
-    return tuple(span_of(dt.date.fromisoformat(date), hours_of(each)) for each in hours)
 
 
 # Windows
