@@ -458,6 +458,12 @@ class TestRows:
         assert finding.text == f"segment 0: got other values than the journal gives in {column}"
         assert (finding.kind, finding.date, finding.repairable) == ("rows", DAYS[0], True)
 
+    def test_the_columns_of_large_row_groups_one_after_the_other(self, layout: DataLayout) -> None:
+        rewrite(layout, "ticks", lambda rows: change_column(rows, "last_price", add_one))
+        with patch("storage.verify.files.SMALL_VALUES", 0):
+            finding = only(found(layout))
+        assert finding.text == "segment 0: got other values than the journal gives in last_price"
+
     def test_symbols_are_not_compared(self, layout: DataLayout) -> None:
         write_instruments(layout, DAYS[0], parse_instruments((HEADER + ROWS).encode(), date=DAYS[0]))
         rewrite(layout, "ticks", with_symbols)

@@ -1,10 +1,10 @@
 """One Parquet file against what the log says of it.
 
 Every byte by the file's digest of itself, every page by its checksum, and the rows by count, bounds, null counts and
-day. Row groups are read a column at a time, so memory goes by a row group's widest columns, not by the file.
+day. Large row groups are read a column at a time, so memory goes by a row group's widest columns, not by the file.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,8 @@ from storage.verify.log import LoggedFile
 
 _IST_OFFSET_US: Final = (5 * 60 + 30) * 60 * 10**6
 _DAY_US: Final = 86_400 * 10**6
+SMALL_VALUES: Final = 1 << 20
+"""So many values, of some 10 bytes each, may be in memory together."""
 
 
 def check_file(spec: Table, folder: Path, file: LoggedFile, on_rows: Callable[[pa.Table], None]) -> Iterator[str]:
@@ -62,6 +64,14 @@ def open_parquet(path: Path, dictionaries: Collection[str] = ()) -> pq.ParquetFi
     return pq.ParquetFile(path, read_dictionary=list(dictionaries), page_checksum_verification=True)
 
 
+def read_together(names: Sequence[str], rows: int) -> Iterator[Sequence[str]]:
+    """The columns of so many rows as they are to be read: in one call, or one after the other if that is much."""
+    if len(names) * rows <= SMALL_VALUES:
+        yield names
+    else:
+        yield from ([name] for name in names)
+
+
 def _check_rows(spec: Table, path: Path, file: LoggedFile, on_rows: Callable[[pa.Table], None]) -> Iterator[str]:
     schema = pq.read_schema(path)
     if not schema.equals(spec.file_schema):
@@ -87,8 +97,8 @@ def _check_rows(spec: Table, path: Path, file: LoggedFile, on_rows: Callable[[pa
             if "received_at" in spec.stats:
                 other_days += _of_other_days(group.column("received_at"), file.values["date"])
             on_rows(group)
-            for name in alone:
-                parquet.read_row_group(number, [name], use_threads=False)
+            for names in read_together(alone, group.num_rows):
+                parquet.read_row_group(number, names, use_threads=False)
     if rows != file.rows:
         yield f"got {rows} rows, expected {file.rows}"
     if other_days:

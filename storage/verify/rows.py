@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from storage.decoded import Part
 from storage.schema import Table
-from storage.verify.files import open_parquet
+from storage.verify.files import open_parquet, read_together
 from storage.verify.log import LoggedFile, LogState
 
 _NOT_COMPARED = ("symbol", "seq")  # symbol depends on the instrument list that there was; seq is compared first
@@ -63,17 +64,18 @@ class Stored:
     def _tick_difference(
         self, stream: str, rows: pa.Table, seq: NDArray[np.int64], groups: Groups
     ) -> tuple[str, int] | None:
-        there = pc.equal(_read(self.spec, groups, "stream"), stream).to_numpy()
-        numbers = _read(self.spec, groups, "seq").to_numpy()
+        key = _read(self.spec, groups, ["stream", "seq"])
+        there, numbers = pc.equal(key["stream"], stream).to_numpy(), key["seq"].to_numpy()
         at = np.flatnonzero(there & np.isin(numbers, seq))
         at = at[np.argsort(numbers[at], kind="stable")]
         if not np.array_equal(numbers[at], seq):
             return f"got {len(at)} rows, expected {len(seq)}", abs(len(seq) - len(at)) or len(seq)
+        compared = [name for name in self.spec.file_schema.names if name not in _NOT_COMPARED]
         differing = [
             name
-            for name in self.spec.file_schema.names
-            if name not in _NOT_COMPARED
-            and not _plain(_read(self.spec, groups, name).take(pa.array(at))).equals(_plain(rows.column(name)))
+            for names in read_together(compared, len(numbers))
+            for name, values in _read(self.spec, groups, names).items()
+            if not _plain(values.take(pa.array(at))).equals(_plain(rows.column(name)))
         ]
         return (f"got other values than the journal gives in {', '.join(differing)}", len(seq)) if differing else None
 
@@ -135,12 +137,15 @@ def _groups(parquet: pq.ParquetFile, low: int, high: int) -> list[int]:
     return found
 
 
-def _read(spec: Table, groups: Groups, name: str) -> pa.ChunkedArray:
-    """One column of row groups."""
-    chunks = []
-    for parquet, numbers in groups:
-        chunks += parquet.read_row_groups(numbers, [name], use_threads=False).column(0).chunks
-    return pa.chunked_array(chunks, spec.file_schema.field(name).type)
+def _read(spec: Table, groups: Groups, names: Sequence[str]) -> dict[str, pa.ChunkedArray]:
+    """Some columns of row groups."""
+    read = [parquet.read_row_groups(numbers, names, use_threads=False) for parquet, numbers in groups]
+    return {
+        name: pa.chunked_array(
+            [chunk for some in read for chunk in some.column(name).chunks], spec.file_schema.field(name).type
+        )
+        for name in names
+    }
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
