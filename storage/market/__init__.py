@@ -1,0 +1,1 @@
+"""What is known of the market, with dates and sources: exchanges, sessions, contracts, names. Pure."""
