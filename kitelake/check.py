@@ -13,13 +13,14 @@ from kitelake.accounts import Verdict, check_tokens, token_problem
 from kitelake.config import Config
 from kitelake.desk import calendar_of
 from kitelake.errors import ConfigError, ListFileError
+from kitelake.list_hours import hours_of_lists
 from kitelake.listfiles import fetch_list, read_list_file
 from kitelake.notify import Notifier
-from kitelake.plan import hours_of_lists
-from kitelake.planning import instruments_of, plan_of
-from kitelake.planview import PRICED_LATER
+from kitelake.planning import instruments_of, lists_known, plan_of
+from kitelake.planview import PRICED_LATER, hours_in_words
 from kitelake.resolver import CACHE
 from storage.errors import KitelakeError
+from storage.market.exchanges import SCHEDULED, place_of_exchange
 from storage.schema import IST
 
 LOOK_AHEAD_DAYS: Final = 40
@@ -41,7 +42,7 @@ def check_config(config: Config, *, online: bool, instruments: Path | None) -> I
     """
     yield from _data_folder(config.data)
     yield from _accounts(config, online=online)
-    calendar, lists = list(_calendar(config)), list(_lists(config, online=online))
+    calendar, lists = list(_calendar(config, instruments)), list(_lists(config, online=online))
     yield from (*calendar, *lists)
     if all(finding.good is not False for finding in calendar):  # without one there is no plan
         yield from _names(config, instruments, unread={finding.what for finding in lists if finding.good is False})
@@ -76,7 +77,7 @@ def _accounts(config: Config, *, online: bool) -> Iterator[Finding]:
         yield Finding(problem is None, f"account {account.name}", problem or text)
 
 
-def _calendar(config: Config) -> Iterator[Finding]:
+def _calendar(config: Config, file: Path | None) -> Iterator[Finding]:
     today = dt.datetime.now(IST).date()
     try:
         calendar = calendar_of(config)
@@ -85,9 +86,12 @@ def _calendar(config: Config) -> Iterator[Finding]:
         return
     for warning in calendar.warnings(today):
         yield Finding(None, "calendar", warning)
-    for exchange in dict.fromkeys(name for spec in config.subscriptions for name in spec.exchanges):
+    plans, _ = lists_known(config, today, file)
+    named = {name for spec in config.subscriptions for name in spec.session or ()}
+    meant = named.union(*(plan.exchanges for plan in plans.values()))
+    for exchange in sorted(meant or SCHEDULED, key=place_of_exchange):
         day = calendar.day(exchange, today)
-        yield Finding(True, "calendar", f"{exchange} today: {'open' if day.spans else 'closed'}, {day.why}")
+        yield Finding(True if day.sure else None, "calendar", f"{exchange} today: {hours_in_words(day)}; {day.why}")
 
 
 def _lists(config: Config, *, online: bool) -> Iterator[Finding]:
@@ -115,7 +119,7 @@ def _names(config: Config, file: Path | None, *, unread: Collection[str]) -> Ite
             text = "none is stored yet, so names were not looked up; --instruments FILE takes the broker's CSV"
             yield Finding(None, "instrument list", text)
             return
-        plan = plan_of(config, _next_day(config, today), instruments)
+        plan = plan_of(config, _next_day(config, today, file), instruments)
     except KitelakeError as error:
         yield Finding(False, "instrument list", str(error))
         return
@@ -138,11 +142,16 @@ def _names(config: Config, file: Path | None, *, unread: Collection[str]) -> Ite
             yield Finding(False, "capacity", text)
 
 
-def _next_day(config: Config, today: dt.date) -> dt.date:
+def _next_day(config: Config, today: dt.date, file: Path | None) -> dt.date:
     """The first day, from today on, on which a list is captured; today if there is none soon."""
     calendar = calendar_of(config)
-    days = (today + dt.timedelta(days=ahead) for ahead in range(LOOK_AHEAD_DAYS))
-    return next((day for day in days if any(hours_of_lists(config.subscriptions, calendar, day).values())), today)
+    plans, listed = lists_known(config, today, file)
+    for ahead in range(LOOK_AHEAD_DAYS):
+        day = today + dt.timedelta(days=ahead)
+        hours = hours_of_lists(config.subscriptions, plans, calendar, day, listed)
+        if any(each.spans for each in hours.values()):
+            return day
+    return today
 
 
 def _notifications(config: Config) -> Iterator[Finding]:

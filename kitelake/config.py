@@ -23,10 +23,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from ingest.manager import ManagerSettings
 from ingest.placement import Strategy
 from kitelake.accounts import AccountSection, LoginSection
-from kitelake.calendar import CalendarSection
 from kitelake.configfile import ENV_DELIMITER, ENV_PREFIX, explain, explain_variable, read_document, unknown_variables
 from kitelake.errors import ConfigError
 from kitelake.notify import NotificationTarget
+from kitelake.special_days import CalendarSection
 from kitelake.subscriptions import SubscriptionList
 from kitelake.values import Section, address_of, path_of, stretch_of_time, time_of_day
 

@@ -1,15 +1,16 @@
 """Keeps the record of each day, from which its report is made, while the day goes on."""
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from kitelake.calendar import Span
+from kitelake.calendar import Calendar
 from kitelake.plan import ListPlan
-from kitelake.report import DayRecord, ListRecord, read_record, write_record
+from kitelake.report import DayRecord, ExchangeRecord, ListRecord, PartRecord, read_record, write_record
+from kitelake.times import ListHours
 from storage.errors import DataFolderError
 
 log = structlog.get_logger()
@@ -29,9 +30,9 @@ class DayBook:
     def note_lists(
         self,
         now: dt.datetime,
-        plans: Iterable[ListPlan],
+        plans: Mapping[str, ListPlan],
         on: Iterable[ListPlan],
-        hours: Mapping[str, Sequence[Span]],
+        hours: Mapping[str, ListHours],
         left_out: Collection[int],
     ) -> None:
         """How the lists stand: `on` are streamed now, `plans` are all there are, with their `hours` of today.
@@ -42,27 +43,36 @@ class DayBook:
         record = self._open(now.date())
         lists = {one.name: one for one in record.lists}
         streamed = {plan.name: plan for plan in on}
-        there = {plan.name for plan in plans}
         without_room = set(left_out)
         for name in [*lists, *(name for name in streamed if name not in lists)]:
-            spans = tuple((span.start, span.stop) for span in hours.get(name, ())) if name in there else ()
+            before = lists.get(name)
+            own_hours = hours[name] if name in plans and name in hours else ListHours()
+            parts = _parts(now, before, streamed.get(name), own_hours)
             if (plan := streamed.get(name)) is not None:
-                before = lists[name].tokens if name in lists else ()
+                whole = plans[name]
                 lists[name] = ListRecord(
                     name=name,
                     mode=plan.mode,
                     meaning=plan.spec.digest,
-                    hours=spans,
-                    tokens=tuple(dict.fromkeys((*before, *plan.tokens))),
+                    parts=parts,
                     left_out=tuple(token for token in plan.tokens if token in without_room),
-                    problems=tuple(f"{name} is not in the instrument list" for name in plan.missing) or plan.problems,
+                    problems=tuple(f"{name} is not in the instrument list" for name in whole.missing) or whole.problems,
                 )
             else:
-                spans = spans or tuple((start, min(stop, now)) for start, stop in lists[name].hours if start < now)
-                lists[name] = lists[name].model_copy(update={"hours": spans})
+                lists[name] = lists[name].model_copy(update={"parts": parts})
         goes_on = bool(streamed) and record.reported_at is not None
         if tuple(lists.values()) != record.lists or goes_on:  # what was reported is reported anew
             self._today = record.model_copy(update={"lists": tuple(lists.values()), "reported_at": None})
+
+    def note_sessions(self, date: dt.date, calendar: Calendar) -> None:
+        """By which sessions the exchanges of the day's lists are captured."""
+        record = self._open(date)
+        exchanges = {}
+        for name in sorted({part.exchange for one in record.lists for part in one.parts} - {""}):
+            day = calendar.day(name, date)
+            exchanges[name] = ExchangeRecord(why=day.why, sure=day.sure, sessions=dict(day.sessions))
+        if exchanges != record.exchanges:
+            self._today = record.model_copy(update={"exchanges": exchanges})
 
     def today(self, date: dt.date) -> DayRecord:
         """The record of today so far, also if an earlier run began it. Does I/O when the day is new."""
@@ -119,3 +129,21 @@ class DayBook:
         except DataFolderError as error:
             log.warning("a day's record cannot be read; it is begun anew", error=str(error))
             return None
+
+
+def _parts(
+    now: dt.datetime, before: ListRecord | None, on: ListPlan | None, hours: ListHours
+) -> tuple[PartRecord, ...]:
+    """Each exchange's instruments that were or are wanted today, and when; `on` is what is streamed of them now."""
+    there = {part.exchange: part for part in before.parts} if before is not None else {}
+    wanted = on.by_exchange() if on is not None else {}
+    parts = []
+    for exchange in dict.fromkeys((*there, *wanted)):
+        part = there.get(exchange)
+        spans = tuple((span.start, span.stop) for span in hours.by_exchange.get(exchange, ()))
+        if not spans and part is not None:  # it had them until now
+            spans = tuple((start, min(stop, now)) for start, stop in part.hours if start < now)
+        known = part.tokens if part is not None else ()
+        tokens = tuple(dict.fromkeys((*known, *wanted.get(exchange, ()))))
+        parts.append(PartRecord(exchange=exchange, hours=spans, tokens=tokens))
+    return tuple(parts)

@@ -9,13 +9,14 @@ import structlog
 from ingest.instruments import Instruments
 from ingest.manager import TickerManager
 from ingest.redact import Account
-from kitelake.calendar import Calendar, Span
+from kitelake.calendar import Calendar
 from kitelake.config import Config
 from kitelake.instruments import InstrumentKeeper
-from kitelake.plan import ListPlan, Phase, hours_of_lists, phases, recentred
+from kitelake.list_hours import hours_of_lists
+from kitelake.plan import ListPlan, Phase, exchanges_of, in_hours, phases, recentred
 from kitelake.report import DayRecord
 from kitelake.resolver import Resolver
-from kitelake.times import active
+from kitelake.times import ListHours
 from storage.layout import DataLayout
 from storage.schema import IST
 
@@ -49,40 +50,37 @@ class Desk:
         """Go by this configuration from now on. Lists that are in it as they were keep what they mean."""
         self.config = config
         self.calendar = calendar
-        self._hours: dict[dt.date, dict[str, tuple[Span, ...]]] = {}
+        self._hours: dict[dt.date, dict[str, ListHours]] = {}
         # The embedded simulator has as many instruments as it is told to, other than the time before.
         least_share = 0.0 if config.simulator else config.instruments.least_share
         self._keeper = InstrumentKeeper(self._layout, self._api_url, list(accounts), least_share=least_share)
         kept = {spec.name: spec for spec in config.subscriptions}
         self.lists = {name: plan for name, plan in self.lists.items() if kept.get(name) == plan.spec}
 
-    def hours(self, date: dt.date) -> dict[str, tuple[Span, ...]]:
-        """When each list is captured on that day, by its name."""
+    def hours(self, date: dt.date) -> dict[str, ListHours]:
+        """When each list is captured on that day, by its name, as far as it is known what the lists mean."""
         if date not in self._hours:
             if len(self._hours) > 100:
                 self._hours.clear()
-            hours = hours_of_lists(self.config.subscriptions, self.calendar, date)
-            self._hours[date] = {name: self._cut(spans) for name, spans in hours.items()}
+            listed = self.instruments.date if self.instruments is not None else None
+            hours = hours_of_lists(self.config.subscriptions, self.lists, self.calendar, date, listed)
+            until = self._until
+            self._hours[date] = hours if until is None else {name: each.until(until) for name, each in hours.items()}
         return self._hours[date]
 
-    def _cut(self, spans: tuple[Span, ...]) -> tuple[Span, ...]:
-        until = self._until
-        if until is None:
-            return spans
-        return tuple(Span(span.start, min(span.stop, until)) for span in spans if span.start < until)
+    def has_hours(self, date: dt.date) -> bool:
+        """Whether any list is captured on that day."""
+        return any(each.spans for each in self.hours(date).values())
 
     def on(self, now: dt.datetime) -> list[ListPlan]:
-        """The lists that are in their hours, in the order of config.yaml."""
-        hours = self.hours(now.date())
-        return [
-            self.lists[spec.name]
-            for spec in self.config.subscriptions
-            if spec.name in self.lists and active(hours[spec.name], now)
-        ]
+        """The lists that are in their hours, in the order of config.yaml, with what of them is in its hours."""
+        lists = [self.lists[spec.name] for spec in self.config.subscriptions if spec.name in self.lists]
+        return list(in_hours(lists, self.hours(now.date()), now))
 
     async def load(self) -> bool:
         """Take the newest instrument list that is stored; whether there is one that can be read."""
         self.instruments = await self._keeper.stored()
+        self._hours.clear()
         return self.instruments is not None
 
     async def fetch(self) -> bool:
@@ -90,6 +88,7 @@ class Desk:
         fetched = await self._keeper.fetch()
         if fetched is not None:
             self.instruments = fetched
+            self._hours.clear()
         return fetched is not None
 
     def remember(self, record: DayRecord) -> None:
@@ -99,7 +98,9 @@ class Desk:
         for spec in self.config.subscriptions:
             one = known.get(spec.name)
             if spec.every is not None and one is not None and one.meaning == spec.digest:
-                self.lists[spec.name] = ListPlan(spec, one.mode, tokens=one.tokens)
+                exchange_of = exchanges_of(self.instruments, one.tokens)
+                self.lists[spec.name] = ListPlan(spec, one.mode, tokens=one.tokens, exchange_of=exchange_of)
+        self._hours.clear()
         self._resolved_on = record.date
 
     async def resolve(self, manager: TickerManager, only: Collection[str] | None = None) -> list[ListPlan]:
@@ -130,6 +131,7 @@ class Desk:
                 self.lists[plan.name] = plan
                 if plan != there:
                     changed.append(plan)
+            self._hours.clear()
             return changed
 
     async def phases(self, date: dt.date) -> list[Phase]:

@@ -11,6 +11,7 @@ from ingest.wire import Mode
 from kitelake.calendar import Span
 from kitelake.plan import ListPlan
 from kitelake.report import Report, read_record
+from kitelake.times import ListHours
 from storage.errors import KitelakeError
 
 TICKS_A_SECOND: Final = 0.3
@@ -30,18 +31,20 @@ class Forecast:
     measured: bool
 
 
-def forecast(plan: ListPlan, spans: Sequence[Span], rates: Mapping[tuple[str, Mode], float]) -> Forecast:
+def forecast(plan: ListPlan, hours: ListHours, rates: Mapping[tuple[str, Mode], float]) -> Forecast:
     """What this list is expected to bring on a day with these hours. `rates` see `last_rates`."""
     rate = rates.get((plan.name, plan.mode))
-    ticks_a_second = len(plan.tokens) * (TICKS_A_SECOND if rate is None else rate)
-    ticks = ticks_a_second * _seconds(spans)
+    rate_of_each = TICKS_A_SECOND if rate is None else rate
+    ticks_a_second = len(plan.tokens) * rate_of_each
+    seconds = {exchange: _seconds(spans) for exchange, spans in hours.by_exchange.items()}
+    ticks = rate_of_each * sum(len(tokens) * seconds[exchange] for exchange, tokens in plan.by_exchange().items())
     return Forecast(
         ticks_a_second, ticks, ticks * TABLE_BYTES[plan.mode], ticks * LOAD[plan.mode], measured=rate is not None
     )
 
 
 def last_rates(data: Path) -> dict[tuple[str, Mode], float]:
-    """Ticks a second of an instrument in its hours, by list and mode, on the last reported day; empty without one."""
+    """Ticks a second of an instrument while it trades, by list and mode, on the last reported day."""
     import kitelake
 
     try:
@@ -53,15 +56,11 @@ def last_rates(data: Path) -> dict[tuple[str, Mode], float]:
         record = read_record(data, report.date)
     except (KitelakeError, ValueError):
         return {}
-    hours = (
-        {one.name: sum((stop - start).total_seconds() for start, stop in one.hours) for one in record.lists}
-        if record
-        else {}
-    )
+    seconds = record.instrument_seconds() if record else {}
     return {
-        (one.name, one.mode): one.rows / one.subscribed / hours[one.name]
+        (one.name, one.mode): one.rows / seconds[one.name]
         for one in report.lists
-        if one.subscribed and one.rows and hours.get(one.name)
+        if one.subscribed and one.rows and seconds.get(one.name)
     }
 
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
@@ -17,7 +17,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from kitelake.calendar import Span
 from kitelake.config import Config
-from kitelake.times import Times, every
+from kitelake.times import ListHours, Times, every
 from storage.schema import IST
 
 log = structlog.get_logger()
@@ -50,20 +50,23 @@ class Entry(NamedTuple):
     moments: Callable[[dt.date], Iterable[dt.datetime]]
 
 
-def entries(work: Work, config: Config, hours: Callable[[dt.date], dict[str, tuple[Span, ...]]]) -> Iterator[Entry]:
+def entries(work: Work, config: Config, hours: Callable[[dt.date], Mapping[str, ListHours]]) -> Iterator[Entry]:
     """The jobs of a configuration. `hours` says when each list is captured on a day, by its name."""
 
+    def spans(date: dt.date) -> list[Span]:
+        return [span for each in hours(date).values() for span in each.spans]
+
     def daily(at: dt.time) -> Callable[[dt.date], list[dt.datetime]]:
-        return lambda date: [dt.datetime.combine(date, at, IST)] if any(hours(date).values()) else []
+        return lambda date: [dt.datetime.combine(date, at, IST)] if spans(date) else []
 
     def checks(date: dt.date) -> set[dt.datetime]:
-        starts = {span.start - BEFORE_SESSION for spans in hours(date).values() for span in spans}
+        starts = {span.start - BEFORE_SESSION for span in spans(date)}
         usual = daily(config.schedule.tokens_at)(date)
         return {*usual, *(start for start in starts if start.date() == date)}
 
     def ends(date: dt.date) -> list[dt.datetime]:
         days = (date - _DAY, date)  # the last list may end at midnight
-        stops = [max((span.stop for spans in hours(day).values() for span in spans), default=None) for day in days]
+        stops = [max((span.stop for span in spans(day)), default=None) for day in days]
         due = [stop + config.schedule.end_of_day_after for stop in stops if stop is not None]
         return [moment for moment in due if moment.date() == date]
 
@@ -72,7 +75,7 @@ def entries(work: Work, config: Config, hours: Callable[[dt.date], dict[str, tup
     yield Entry("make plan", work.make_plan, daily(config.schedule.plan_at))
     for spec in config.subscriptions:
         name = spec.name
-        yield Entry(f"start {name}", work.reconcile, partial(_edges, hours, name, 0))
+        yield Entry(f"start {name}", work.reconcile, partial(_edges, hours, name, 0))  # of each exchange's part
         yield Entry(f"stop {name}", work.reconcile, partial(_edges, hours, name, 1))
         if spec.every is not None:
             yield Entry(
@@ -84,15 +87,15 @@ def entries(work: Work, config: Config, hours: Callable[[dt.date], dict[str, tup
 
 
 def _edges(
-    hours: Callable[[dt.date], dict[str, tuple[Span, ...]]], name: str, edge: int, date: dt.date
+    hours: Callable[[dt.date], Mapping[str, ListHours]], name: str, side: int, date: dt.date
 ) -> list[dt.datetime]:
-    return [span[edge] for span in hours(date)[name]]
+    return hours(date)[name].edges(side)
 
 
 def _steps(
-    hours: Callable[[dt.date], dict[str, tuple[Span, ...]]], name: str, step: dt.timedelta, date: dt.date
+    hours: Callable[[dt.date], Mapping[str, ListHours]], name: str, step: dt.timedelta, date: dt.date
 ) -> Iterator[dt.datetime]:
-    return every(hours(date)[name], step)
+    return every(hours(date)[name].spans, step)
 
 
 def _six_times(date: dt.date) -> list[dt.datetime]:
@@ -120,6 +123,19 @@ def set_jobs(scheduler: AsyncIOScheduler, jobs: Iterable[Entry], *, anew: bool =
                 coalesce=True,
                 misfire_grace_time=None,
             )
+
+
+def look_again(scheduler: AsyncIOScheduler) -> None:
+    """Have jobs at set times wait for the moments that they have now, as when it is known what a list means.
+
+    What is due already runs first, and reckons its next moment by itself.
+    """
+    now = dt.datetime.now(IST)
+    for job in scheduler.get_jobs():
+        if isinstance(job.trigger, Times) and (job.next_run_time is None or job.next_run_time > now):
+            moment = job.trigger.get_next_fire_time(None, now)
+            if moment != job.next_run_time:
+                job.modify(next_run_time=moment)
 
 
 async def quietly(run: Callable[[], Awaitable[None]]) -> None:

@@ -127,7 +127,10 @@ class Lookout:
     async def _keep_in_step(self) -> None:
         service = self._service
         await service.reconcile()
-        for plan in service.streamer.on:  # the price that it waits for may have come
+        for name in [plan.name for plan in service.streamer.on]:  # the price that it waits for may have come
+            plan = service.desk.lists.get(name)
+            if plan is None:
+                continue
             if plan.unpriced or (plan.references and not plan.tokens):
                 await service.resolve_anew(plan.name)
         if self._unwell_since is not None and time.monotonic() - self._unwell_since >= UNWELL_SECONDS:

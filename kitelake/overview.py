@@ -22,7 +22,6 @@ from kitelake.status import (
     journal_of,
 )
 from kitelake.streamer import Streamer
-from kitelake.times import active
 from storage.schema import IST
 
 
@@ -97,7 +96,7 @@ def status_of(
                 instruments=len(plan.tokens),
                 active=plan.name in on,
                 left_out=sum(token in without_room for token in plan.tokens) if plan.name in on else 0,
-                hours=tuple(span.hours for span in hours.get(plan.name, ())),
+                hours=tuple(span.hours for span in hours[plan.name].spans) if plan.name in hours else (),
                 problems=max(len(plan.missing), len(plan.problems)),
             )
             for plan in desk.lists.values()
@@ -111,7 +110,7 @@ def status_of(
 
 def _health(desk: Desk, streamer: Streamer, now: dt.datetime) -> Health:
     """That of the connections; critical, too, while lists are in their hours and nothing is streamed."""
-    due = [name for name, spans in desk.hours(now.date()).items() if active(spans, now)]
+    due = [name for name, each in desk.hours(now.date()).items() if each.at(now)]
     if due and not streamer.running:
         return Health(Status.CRITICAL, 0.0, (f"{len(due)} lists are in their hours, and nothing is streamed",))
     return streamer.manager.health()
@@ -122,7 +121,8 @@ def _doing(desk: Desk, streamer: Streamer, jobs: tuple[Job, ...], now: dt.dateti
         return "stopping"
     if streamer.running:
         hours = desk.hours(now.date())
-        stop = max((span.stop for plan in streamer.on for span in hours.get(plan.name, ())), default=now)
+        on = [hours[plan.name] for plan in streamer.on if plan.name in hours]
+        stop = max((span.stop for each in on for span in each.spans), default=now)
         many = f"{len(streamer.on)} of {len(desk.lists)} lists"
         return f"capturing {many} until {stop:%H:%M}" if stop.date() == now.date() else f"capturing {many}"
     if desk.instruments is None:

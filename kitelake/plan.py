@@ -8,8 +8,9 @@ there is no more room.
 
 import datetime as dt
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 
 from ingest.allocation import Allocation
@@ -17,13 +18,13 @@ from ingest.errors import InstrumentError
 from ingest.instruments import Instruments
 from ingest.manager import ManagerSettings
 from ingest.selectors import PriceOf, references, select
-from ingest.wire import Mode
-from kitelake.calendar import Calendar, Span
+from ingest.wire import Mode, exchange_of
+from kitelake.calendar import Span
 from kitelake.subscriptions import SubscriptionList
-from kitelake.times import windows
+from kitelake.times import ListHours
+from storage.market.exchanges import ROUND_THE_CLOCK, SCHEDULED
 
 _RANK: Final = {Mode.LTP: 0, Mode.QUOTE: 1, Mode.FULL: 2}
-_DATES_SHOWN: Final = 3
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class ListPlan:
     are names that the instrument list does not hold; `problems` say in words what could not be resolved, `notes` what
     else a reader of the plan should know. `unpriced` are those of the problems that end by themselves: the references
     are streamed with the list, and it is resolved anew once there is a price.
+
+    `exchange_of` is the exchange of each token and reference, by the instrument list. `unresolved` are the exchanges of
+    names that are not in it, as far as these say, else "". `unread` says that the names could not be had at all.
     """
 
     spec: SubscriptionList
@@ -45,6 +49,9 @@ class ListPlan:
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     unpriced: tuple[str, ...] = ()
+    exchange_of: Mapping[int, str] = field(default_factory=dict)
+    unresolved: frozenset[str] = frozenset()
+    unread: bool = False
 
     @property
     def name(self) -> str:
@@ -54,6 +61,30 @@ class ListPlan:
     def every_token(self) -> tuple[int, ...]:
         """The tokens, and the references behind them."""
         return tuple(dict.fromkeys((*self.tokens, *self.references)))
+
+    @cached_property
+    def exchanges(self) -> frozenset[str]:
+        """Of its tokens and references."""
+        return frozenset(self.exchange_of.values())
+
+    def by_exchange(self) -> dict[str, tuple[int, ...]]:
+        """The tokens of each exchange, in the order of the list."""
+        found: dict[str, list[int]] = {}
+        for token in self.tokens:
+            found.setdefault(self.exchange_of[token], []).append(token)
+        return {exchange: tuple(tokens) for exchange, tokens in found.items()}
+
+    def of(self, exchanges: Collection[str]) -> "ListPlan":
+        """What of it is of these exchanges."""
+        if self.exchanges <= set(exchanges):
+            return self
+        kept = {token: name for token, name in self.exchange_of.items() if name in exchanges}
+        return replace(
+            self,
+            tokens=tuple(token for token in self.tokens if token in kept),
+            references={token: name for token, name in self.references.items() if token in kept},
+            exchange_of=kept,
+        )
 
 
 @dataclass(frozen=True)
@@ -88,6 +119,8 @@ def resolve(
             notes=found.notes,
             problems=found.problems,
             unpriced=found.unpriced if again else (),
+            exchange_of=exchanges_of(instruments, (*found.tokens, *asked)),
+            unresolved=frozenset(("",) if set(found.problems) - set(found.unpriced) else ()),
         )
     tokens: list[int] = []
     missing: list[str] = []
@@ -102,7 +135,31 @@ def resolve(
             instruments.resolve(missing)  # one text for all, with near matches
         except InstrumentError as error:
             problems = (str(error),)
-    return replace(plan, tokens=tuple(dict.fromkeys(tokens)), missing=tuple(missing), problems=problems)
+    return replace(
+        plan,
+        tokens=tuple(dict.fromkeys(tokens)),
+        missing=tuple(missing),
+        problems=problems,
+        exchange_of=exchanges_of(instruments, tokens),
+        unresolved=exchanges_said(missing),
+    )
+
+
+def exchanges_of(instruments: Instruments, tokens: Iterable[int]) -> dict[int, str]:
+    """The exchange of each token, by the instrument list; "" for one that is not in it."""
+    return {token: (instruments.symbol(token) or "").partition(":")[0] for token in tokens}
+
+
+def exchanges_said(names: Iterable[str | int]) -> frozenset[str]:
+    """Which exchanges names and tokens say that they are of; "" for one that says none."""
+    return frozenset(map(_exchange_said, names))
+
+
+def _exchange_said(name: str | int) -> str:
+    exchange, colon, _ = str(name).strip().upper().partition(":")
+    if not colon and exchange.isascii() and exchange.isdigit():
+        exchange = exchange_of(int(exchange))
+    return exchange if exchange in (*SCHEDULED, *ROUND_THE_CLOCK) else ""
 
 
 def recentred(before: ListPlan, after: ListPlan, instruments: Instruments) -> ListPlan:
@@ -113,10 +170,13 @@ def recentred(before: ListPlan, after: ListPlan, instruments: Instruments) -> Li
     """
     if after.spec.drop and set(after.problems) <= set(before.problems):
         return after
+    tokens = tuple(dict.fromkeys((*after.tokens, *(token for token in before.tokens if token in instruments))))
+    references = {**after.references, **{t: name for t, name in before.references.items() if t in instruments}}
     return replace(
         after,
-        tokens=tuple(dict.fromkeys((*after.tokens, *(token for token in before.tokens if token in instruments)))),
-        references={**after.references, **{t: name for t, name in before.references.items() if t in instruments}},
+        tokens=tokens,
+        references=references,
+        exchange_of=exchanges_of(instruments, (*tokens, *references)),
     )
 
 
@@ -157,20 +217,26 @@ class Phase:
 
 def phases(
     lists: Sequence[ListPlan],
-    spans: Mapping[str, Sequence[Span]],
+    hours: Mapping[str, ListHours],
     accounts: Sequence[str],
     capture: ManagerSettings,
 ) -> list[Phase]:
-    """The day's phases; each as if it began with nothing. `spans` has the hours of each list by its name."""
-    edges = sorted({edge for each in spans.values() for span in each for edge in span})
+    """The day's phases; each as if it began with nothing. `hours` has those of each list by its name."""
+    edges = sorted({edge for each in hours.values() for side in (0, 1) for edge in each.edges(side)})
     found: list[Phase] = []
     for start, stop in itertools.pairwise(edges):
-        on = tuple(plan for plan in lists if any(span.start <= start < span.stop for span in spans[plan.name]))
+        on = in_hours(lists, hours, start)
         if found and found[-1].lists == on and found[-1].span.stop == start:
             found[-1] = replace(found[-1], span=Span(found[-1].span.start, stop))
         elif on:
             found.append(_phase(Span(start, stop), on, accounts, capture))
     return found
+
+
+def in_hours(lists: Iterable[ListPlan], hours: Mapping[str, ListHours], now: dt.datetime) -> tuple[ListPlan, ...]:
+    """The lists that are in their hours, each with the instruments that are in theirs."""
+    open_now = ((plan, hours[plan.name].at(now)) for plan in lists)
+    return tuple(plan.of(exchanges) for plan, exchanges in open_now if exchanges)
 
 
 def _phase(span: Span, lists: tuple[ListPlan, ...], accounts: Sequence[str], capture: ManagerSettings) -> Phase:
@@ -194,20 +260,3 @@ def _phase(span: Span, lists: tuple[ListPlan, ...], accounts: Sequence[str], cap
         )
         left_out |= dict.fromkeys(left)
     return Phase(span, lists, together, allocation, tuple(left_out))
-
-
-def hours_of_lists(specs: Iterable[SubscriptionList], calendar: Calendar, date: dt.date) -> dict[str, tuple[Span, ...]]:
-    """When each list is captured on that day, by its name."""
-    return {spec.name: windows(spec.days, spec.window, spec.exchanges, calendar, date) for spec in specs}
-
-
-def why_not(spec: SubscriptionList, calendar: Calendar, date: dt.date) -> list[tuple[str, str]]:
-    """Why the list is not captured on that day, and whose reason each is: the list's, or an exchange's by its name."""
-    days = {name: calendar.day(name, date) for name in spec.exchanges}
-    if not any(day.spans for day in days.values()):
-        return [(name, day.why) for name, day in days.items()]
-    if isinstance(spec.days, str):
-        return [(spec.name, f"its days: {spec.days}")]
-    shown = ", ".join(map(str, spec.days[:_DATES_SHOWN]))
-    more = len(spec.days) - _DATES_SHOWN
-    return [(spec.name, f"its days: {shown}{f' and {more} more' if more > 0 else ''}")]

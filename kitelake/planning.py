@@ -10,9 +10,11 @@ from kitelake.config import Config
 from kitelake.desk import calendar_of
 from kitelake.errors import ConfigError
 from kitelake.forecast import forecast, last_rates
-from kitelake.plan import hours_of_lists, phases
+from kitelake.list_hours import hours_of_lists
+from kitelake.plan import ListPlan, phases
 from kitelake.planview import DayPlan
 from kitelake.resolver import Resolver
+from storage.errors import KitelakeError
 from storage.layout import DataLayout
 from storage.symbols import read_instruments
 
@@ -36,12 +38,8 @@ def instruments_of(config: Config, date: dt.date, file: Path | None) -> Instrume
 def plan_of(config: Config, date: dt.date, instruments: Instruments) -> DayPlan:
     """What would be captured on that day. Prices are those that were captured last, or the list's."""
     calendar = calendar_of(config)
-    lists = asyncio.run(
-        Resolver(DataLayout(config.data), online=False).resolve(
-            config.subscriptions, instruments.as_of(date), default_mode=config.capture.default_mode
-        )
-    )
-    hours = hours_of_lists(config.subscriptions, calendar, date)
+    lists = _resolved(config, instruments.as_of(date))
+    hours = hours_of_lists(config.subscriptions, {p.name: p for p in lists}, calendar, date, instruments.date)
     rates = last_rates(config.data)
     return DayPlan(
         date=date,
@@ -52,3 +50,20 @@ def plan_of(config: Config, date: dt.date, instruments: Instruments) -> DayPlan:
         forecasts={plan.name: forecast(plan, hours[plan.name], rates) for plan in lists},
         calendar=calendar,
     )
+
+
+def lists_known(config: Config, date: dt.date, file: Path | None = None) -> tuple[dict[str, ListPlan], dt.date | None]:
+    """What the lists mean by the instrument list in force, and its day; nothing if there is none that serves."""
+    try:
+        instruments = instruments_of(config, date, file)
+    except KitelakeError:
+        instruments = None
+    if instruments is None:
+        return {}, None
+    return {plan.name: plan for plan in _resolved(config, instruments.as_of(date))}, instruments.date
+
+
+def _resolved(config: Config, instruments: Instruments) -> list[ListPlan]:
+    """By names that are known without a network, and by prices that were captured or are in the list."""
+    resolver = Resolver(DataLayout(config.data), online=False)
+    return asyncio.run(resolver.resolve(config.subscriptions, instruments, default_mode=config.capture.default_mode))

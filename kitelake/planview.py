@@ -11,9 +11,13 @@ from rich.text import Text
 
 from ingest.instruments import Instruments
 from ingest.wire import Mode
-from kitelake.calendar import Calendar, Span
+from kitelake.calendar import Calendar, Day
 from kitelake.forecast import Forecast
-from kitelake.plan import ListPlan, Phase, why_not
+from kitelake.list_hours import why_not
+from kitelake.plan import ListPlan, Phase
+from kitelake.times import ListHours
+from storage.market.exchanges import place_of_exchange
+from storage.market.sessions import Phase as MarketPhase
 
 PRICED_LATER: Final = "the service streams what is named, and selects them when a price has come"
 
@@ -25,7 +29,7 @@ class DayPlan:
     date: dt.date
     instruments: Instruments
     lists: Sequence[ListPlan]
-    hours: Mapping[str, Sequence[Span]]
+    hours: Mapping[str, ListHours]
     phases: Sequence[Phase]
     forecasts: Mapping[str, Forecast]
     calendar: Calendar
@@ -33,7 +37,7 @@ class DayPlan:
     @property
     def is_whole(self) -> bool:
         """Whether everything that is wanted on that day is captured, once there are prices for its strikes."""
-        on = [plan for plan in self.lists if self.hours[plan.name]]
+        on = [plan for plan in self.lists if self.hours[plan.name].spans]
         lasting = any(problem not in plan.unpriced for plan in on for problem in plan.problems)
         return not lasting and not any(phase.left_out for phase in self.phases)
 
@@ -41,6 +45,7 @@ class DayPlan:
 def render_plan(plan: DayPlan) -> RenderableType:
     """The plan in tables, 80 columns wide or wider."""
     parts: list[RenderableType] = [Text(_title(plan), "bold"), Text(_source(plan), "dim"), "", _lists(plan)]
+    parts += ["", _exchanges(plan)]
     for phase in plan.phases:
         lists = "1 list" if len(phase.lists) == 1 else f"{len(phase.lists)} lists"
         parts += ["", Text(f"{phase.span.hours}: {lists}", "bold"), _connections(phase)]
@@ -93,8 +98,8 @@ def _lists(plan: DayPlan) -> RenderableType:
     table = _table(columns)
     total = [0.0] * 4
     for one in plan.lists:
-        spans = plan.hours[one.name]
-        if not spans:
+        hours = plan.hours[one.name]
+        if not hours.spans:
             table.add_row(Text(one.name), one.mode, Text(_closed(plan, one), "dim"), str(one.spec.priority))
             continue
         expected = plan.forecasts[one.name]
@@ -104,7 +109,7 @@ def _lists(plan: DayPlan) -> RenderableType:
         table.add_row(
             Text(one.name),
             one.mode,
-            ", ".join(str(span.hours) for span in spans),
+            _hours(one, hours),
             str(one.spec.priority),
             f"{len(one.tokens):,}",
             f"{about}{expected.ticks_a_second:,.0f}",
@@ -120,8 +125,50 @@ def _lists(plan: DayPlan) -> RenderableType:
 
 
 def _closed(plan: DayPlan, one: ListPlan) -> str:
-    whys = {why for _, why in why_not(one.spec, plan.calendar, plan.date)}
+    whys = {why for _, why in why_not(one.spec, one, plan.calendar, plan.date)}
     return f"not on this day ({'; '.join(sorted(whys))})"
+
+
+def _hours(one: ListPlan, hours: ListHours) -> str:
+    """`08:55-16:15`, or a line for each exchange where they differ. Those of mere references are left out."""
+    selected = {one.exchange_of[token] for token in one.tokens}
+    texts = {
+        name: ", ".join(str(span.hours) for span in spans)
+        for name, spans in hours.by_exchange.items()
+        if name in selected or name not in one.exchanges or not selected
+    }
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    order = sorted(texts, key=place_of_exchange)
+    return "\n".join(f"{name or 'not resolved yet'} {texts[name] or 'closed'}" for name in order)
+
+
+def _exchanges(plan: DayPlan) -> Table:
+    """On which hours the plan counts."""
+    names = {name for one in plan.lists for name in one.spec.session or one.exchanges}
+    table = _table(("exchange", "trading", "captured", "day"))
+    for name in sorted(names, key=place_of_exchange):
+        day = plan.calendar.day(name, plan.date)
+        trading = "\n".join(_sessions(day)) or "closed"
+        captured = ", ".join(str(span.hours) for span in day.spans)
+        table.add_row(name, trading, captured, Text(day.why, "" if day.sure else "yellow"))
+    return table
+
+
+def hours_in_words(day: Day) -> str:
+    """`trades 09:15-15:30, pre-open 09:00-09:15; captured 08:55-16:15`, or `closed`."""
+    if not day.spans:
+        return "closed"
+    return f"trades {', '.join(_sessions(day))}; captured {', '.join(str(span.hours) for span in day.spans)}"
+
+
+def _sessions(day: Day) -> Iterator[str]:
+    """Continuous trading, and each other phase by its name."""
+    if day.sessions:
+        yield ", ".join(map(str, day.hours(MarketPhase.CONTINUOUS)))
+    for phase in (MarketPhase.PRE_OPEN, MarketPhase.AUCTION, MarketPhase.POST_CLOSE):
+        if hours := day.hours(phase):
+            yield f"{phase} {', '.join(map(str, hours))}"
 
 
 def _connections(phase: Phase) -> Table:
@@ -157,7 +204,7 @@ def _table(columns: Sequence[str]) -> Table:
             name,
             justify="left" if name == column else "right",
             overflow="fold",
-            no_wrap=column not in {"list", "hours"},
+            no_wrap=column not in {"list", "hours", "day"},
         )
     return table
 

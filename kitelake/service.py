@@ -31,7 +31,7 @@ from kitelake.endofday import make_report_apart
 from kitelake.errors import ConfigError, ReportError
 from kitelake.health import watch_health
 from kitelake.housekeeping import Housekeeping
-from kitelake.jobs import entries, quietly, set_jobs
+from kitelake.jobs import entries, look_again, quietly, set_jobs
 from kitelake.logs import configure_logs
 from kitelake.lookout import Lookout
 from kitelake.metrics import serve_metrics
@@ -220,7 +220,7 @@ class Service:
         if await self.desk.load():
             self.desk.remember(await asyncio.to_thread(self._daybook.today, now.date()))
             await self.make_plan()
-        due = now.time() >= self.config.instruments.fetch_at and any(self.desk.hours(now.date()).values())
+        due = now.time() >= self.config.instruments.fetch_at and self.desk.has_hours(now.date())
         if self.desk.instruments is None or due:  # one that is stored may be from before the broker made today's
             await asyncio.wait((checking,), timeout=TOKEN_SECONDS)  # a fetch needs a token, but not every account's
             await self.fetch_instruments()
@@ -259,6 +259,7 @@ class Service:
             if names:  # a slow server holds up its own list alone
                 await self.desk.resolve(self.streamer.manager, names)
                 await self.reconcile()
+        look_again(self._scheduler)  # what the lists mean says when they are captured
         for plan in self.desk.lists.values():
             log.info("subscription list", list=plan.name, instruments=len(plan.tokens), mode=str(plan.mode))
             for problem in plan.problems:
@@ -292,6 +293,7 @@ class Service:
             new, gone = len(set(plan.tokens) - there), len(there - set(plan.tokens))
             log.info("list resolved anew", list=name, added=new, dropped=gone, notes=plan.notes)
             self.recorder.event("resolved anew", "; ".join(plan.notes) or None, list=name, added=new, dropped=gone)
+        look_again(self._scheduler)
         await self.reconcile()
 
     async def reconcile(self) -> None:
@@ -307,8 +309,8 @@ class Service:
                 what = "list stopped" if name in before else "list started"
                 log.info(what, list=name)
                 self.recorder.event(what, name)
-            hours = self.desk.hours(now.date())
-            self._daybook.note_lists(now, self.desk.lists.values(), on, hours, self.streamer.unserved)
+            self._daybook.note_lists(now, self.desk.lists, on, self.desk.hours(now.date()), self.streamer.unserved)
+            self._daybook.note_sessions(now.date(), self.desk.calendar)
             await asyncio.to_thread(self._daybook.keep)
 
     async def end_of_day(self, after: dt.timedelta | None = None) -> None:
@@ -354,7 +356,7 @@ class Service:
     async def seal_days(self) -> None:
         """Seal the days that are over, if config.yaml wants that, and remove what is old."""
         now = dt.datetime.now(IST)
-        over = all(span.stop <= now for spans in self.desk.hours(now.date()).values() for span in spans)
+        over = all(span.stop <= now for each in self.desk.hours(now.date()).values() for span in each.spans)
         before = now.date() + dt.timedelta(days=1) if over else now.date()
         await self._housekeeping.run(self.config, seal_before=before)
 
@@ -422,7 +424,7 @@ class Service:
         if listed is None or listed.date is None or now.time() < self.config.instruments.fetch_at:
             return []
         days = (now.date() - listed.date).days
-        if days < 1 or not any(self.desk.hours(now.date()).values()):
+        if days < 1 or not self.desk.has_hours(now.date()):
             return []
         return [f"the instrument list is {days} days old, of {listed.date}: contracts listed since are not in it"]
 

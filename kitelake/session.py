@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 from kitelake.config import Config
 from kitelake.desk import calendar_of
-from kitelake.plan import hours_of_lists, why_not
+from kitelake.list_hours import hours_of_lists, why_not
+from kitelake.planning import lists_known
 from kitelake.report import Report
 from kitelake.service import Service
 from kitelake.source import Source
-from kitelake.values import clock
+from storage.market.hours import clock
 from storage.schema import IST
 
 LOOK_SECONDS = 0.5
@@ -35,16 +36,18 @@ class Session:
     def nothing_to_do(self, config: Config, now: dt.datetime, until: dt.datetime | None) -> Nothing | None:
         """Whether the day has nothing, or nothing more, to capture. Raises ConfigError for an unusable calendar."""
         calendar = calendar_of(config)
-        hours = hours_of_lists(config.subscriptions, calendar, self._date)
-        stops = [span.stop for spans in hours.values() for span in spans]
+        plans, listed = lists_known(config, self._date)
+        hours = hours_of_lists(config.subscriptions, plans, calendar, self._date, listed)
+        stops = [span.stop for each in hours.values() for span in each.spans]
         if not stops:
-            whys = dict.fromkeys(pair for spec in config.subscriptions for pair in why_not(spec, calendar, self._date))
+            reasons = (why_not(spec, plans.get(spec.name), calendar, self._date) for spec in config.subscriptions)
+            whys = dict.fromkeys(pair for several in reasons for pair in several)
             text = "; ".join(f"{name}: {why}" for name, why in whys)
             return Nothing(f"no list is captured on {self._date:%a %d %b %Y} ({text})", 0)
         end = max(stops) if until is None else min(max(stops), until)
         if end <= now:
             return Nothing(f"it is {now:%H:%M}, and today's session ended at {end:%H:%M}: nothing was captured", 1)
-        start, name = min((span.start, name) for name, spans in hours.items() for span in spans if span.stop > now)
+        start, name = min((span.start, name) for name, each in hours.items() for span in each.spans if span.stop > now)
         if until is not None and start >= until:
             text = f"no list starts before {clock(until.time())}: the first, {name}, starts at {clock(start.time())}"
             return Nothing(text, 1)
@@ -64,6 +67,6 @@ class Session:
     def _end(self, service: Service) -> dt.datetime:
         """When the last list of the day ends; the configuration may change until then."""
         return max(
-            (span.stop for spans in service.desk.hours(self._date).values() for span in spans),
+            (span.stop for each in service.desk.hours(self._date).values() for span in each.spans),
             default=dt.datetime.combine(self._date, dt.time(), IST),
         )

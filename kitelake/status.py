@@ -25,10 +25,11 @@ from pydantic import AwareDatetime, Field, ValidationError
 from ingest.session import State
 from ingest.stats import Health, ManagerStats
 from ingest.wire import Mode
-from kitelake.values import Hours, Section
+from kitelake.values import Section
 from storage.errors import DataFolderError
 from storage.journal import JournalWriter
 from storage.layout import DataLayout
+from storage.market.hours import Hours
 from storage.schema import IST
 
 STALE_SECONDS: Final = 10.0

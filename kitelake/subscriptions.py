@@ -1,12 +1,14 @@
 """The subscription lists of config.yaml: which instruments, in which mode, when and where.
 
 A list names its instruments in one of four ways: by name, by a file, by a URL, or by a selection from the day's
-instrument list. What it leaves open follows from them: a list of MCX futures is captured in MCX's hours.
+instrument list. What it leaves open follows from what these turn out to be: each instrument is captured in the hours
+of its exchange.
 """
 
 import contextlib
 import datetime as dt
 import hashlib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -14,12 +16,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, fie
 
 from ingest.selectors import Select
 from ingest.wire import Mode
-from kitelake.calendar import EXCHANGES, date_of
-from kitelake.values import Hours, Section, address_of, hours_of, one_line, path_of, stretch_of_time
+from kitelake.special_days import EXCHANGES, date_of
+from kitelake.values import Section, address_of, hours_of, one_line, path_of, stretch_of_time
+from storage.market.hours import Hours
 
 SHORTEST_STEP: Final = dt.timedelta(seconds=10)
 LONGEST_STEP: Final = dt.timedelta(hours=6)
 _WAYS: Final = ("instruments", "file", "url", "select")
+_EXCHANGE: Final = re.compile("[A-Z][A-Z0-9]{1,11}")  # one that we do not know counts as always open
 
 
 def _instrument(given: Any) -> str | int:
@@ -35,7 +39,7 @@ def _one_or_more(given: Any) -> Any:
 def _days(given: Any) -> Any:
     """A word, the name of an exchange, or a list of dates."""
     words = ("trading", "weekdays", "all")
-    if isinstance(given, str) and (given in words or given in EXCHANGES):
+    if isinstance(given, str) and (given in words or _EXCHANGE.fullmatch(given)):
         return given
     if isinstance(given, list | tuple) and given:
         with contextlib.suppress(ValueError):
@@ -48,9 +52,9 @@ def _days(given: Any) -> Any:
 
 def _exchanges(given: Any) -> tuple[str, ...]:
     names = _one_or_more(given)
-    if isinstance(names, list | tuple) and names and all(name in EXCHANGES for name in names):
+    if isinstance(names, list | tuple) and names and all(isinstance(n, str) and _EXCHANGE.fullmatch(n) for n in names):
         return tuple(names)
-    raise ValueError(f"expected one or more of {', '.join(EXCHANGES)}")
+    raise ValueError(f"expected one or more exchanges as the instrument list has them: {', '.join(EXCHANGES)}")
 
 
 ListFile = Annotated[Path, BeforeValidator(lambda given: path_of(given, "a file"))]
@@ -75,10 +79,10 @@ class SubscriptionList(Section):
     drop: bool = Field(default=False, description="with `every`: also stop what it does not mean any more")
     days: Days = Field(default="trading", description="trading, weekdays, all, an exchange, or dates")
     window: Annotated[Hours, BeforeValidator(hours_of)] | None = Field(
-        default=None, description="hours of a usual day; None: those of `session`"
+        default=None, description="hours of capture on a usual day; None: those of `session`"
     )
     session: Annotated[tuple[str, ...], PlainValidator(_exchanges)] | None = Field(
-        default=None, description="the exchanges whose days and hours it follows; None: those of its instruments"
+        default=None, description="exchanges whose days and hours the whole list follows; None: each instrument its own"
     )
     accounts: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = Field(
         default=(), description="placed on these; empty: on any"
@@ -114,17 +118,3 @@ class SubscriptionList(Section):
     def digest(self) -> str:
         """Equal for lists that say the same."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
-
-    @property
-    def exchanges(self) -> tuple[str, ...]:
-        """Whose days and hours it follows: `session`, or what its instruments say, or NSE where they do not."""
-        if self.session is not None:
-            return self.session
-        named: list[str] = []
-        if self.select is not None:
-            named = [*self.select.exchange, *(segment.partition("-")[0] for segment in self.select.segment)]
-            named = named or [symbol.partition(":")[0] for symbol in (*self.select.underlying, *self.select.symbols)]
-        else:
-            named = [name.partition(":")[0] for name in self.instruments if isinstance(name, str)]
-        known = tuple(dict.fromkeys(name for name in map(str.upper, named) if name in EXCHANGES))
-        return known or ("NSE",)

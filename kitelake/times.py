@@ -1,13 +1,15 @@
 """The times of jobs: when a subscription list is captured, and a trigger that fires at moments of IST days."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from apscheduler.triggers.base import BaseTrigger
 
-from kitelake.calendar import Calendar, Span, span_of
-from kitelake.values import Hours
+from kitelake.calendar import Calendar, Span, merged, span_of
+from storage.market.hours import Hours
 from storage.schema import IST
 
 _ONE_DAY: Final = dt.timedelta(days=1)
@@ -42,51 +44,78 @@ class Times(BaseTrigger):  # type: ignore[misc]
         return None
 
 
+@dataclass(frozen=True)
+class ListHours:
+    """When a list is captured on a day: each exchange's instruments in hours of their own.
+
+    `by_exchange` has "" for what is of no exchange that is known yet.
+    """
+
+    by_exchange: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def spans(self) -> tuple[Span, ...]:
+        """When any part of it is; sorted and merged."""
+        return merged(span for spans in self.by_exchange.values() for span in spans)
+
+    def at(self, now: dt.datetime) -> frozenset[str]:
+        """The exchanges that are in their hours."""
+        return frozenset(name for name, spans in self.by_exchange.items() if active(spans, now))
+
+    def edges(self, side: int) -> list[dt.datetime]:
+        """The moments at which one of its parts starts (0) or stops (1)."""
+        return sorted({span[side] for spans in self.by_exchange.values() for span in spans})
+
+    def until(self, stop: dt.datetime) -> "ListHours":
+        """The same, but nothing from `stop` on."""
+        return ListHours(
+            {
+                name: tuple(Span(span.start, min(span.stop, stop)) for span in spans if span.start < stop)
+                for name, spans in self.by_exchange.items()
+            }
+        )
+
+
 def windows(
     days: str | tuple[dt.date, ...],
     window: Hours | None,
     exchanges: Iterable[str],
     calendar: Calendar,
     date: dt.date,
-) -> tuple[Span, ...]:
-    """When on that day a list with instruments of these exchanges is captured; sorted and merged.
+    *,
+    together: bool = False,
+) -> dict[str, tuple[Span, ...]]:
+    """When on that day the instruments of a list are captured, by their exchange; sorted and merged.
 
-    `days` are "trading" (days on which one of the exchanges is open), "weekdays", "all", the name of an exchange (its
-    trading days), or dates. `window` replaces the usual hours of every exchange, but not the hours of a special day.
-    On a day of `days` on which all of them are closed, the usual hours hold. Raises ValueError for an unknown exchange.
+    `days` are "trading" (days on which the exchange is open), "weekdays", "all", the name of an exchange (its trading
+    days), or dates; but for "trading" they hold for the whole list. On a day of `days` on which an exchange is closed,
+    its usual hours hold. `window` replaces the usual hours, but not the hours of a special day. With a window, or if
+    `together`, all exchanges have the hours in which one of them is captured.
     """
     exchanges = tuple(exchanges)
-    if not _is_day(days, exchanges, calendar, date):
-        return ()
-    spans: list[Span] = []
-    for exchange in exchanges:
-        day = calendar.day(exchange, date)
-        usual_day = bool(day.spans) and not day.special
-        spans += [span_of(date, window)] if window and usual_day else day.spans
-    if not spans:
-        spans = [span_of(date, window)] if window else [calendar.usual(exchange, date) for exchange in exchanges]
-    return merged(spans)
+    own = {name: calendar.day(name, date) for name in exchanges}
+    if days != "trading" and not _is_day(days, calendar, date):
+        return dict.fromkeys(exchanges, ())
+
+    def hours(name: str) -> tuple[Span, ...]:
+        day = own[name]
+        if not day.spans:
+            closed = calendar.usual(name, date) if window is None else span_of(date, window)
+            return () if days == "trading" else (closed,)
+        return (span_of(date, window),) if window is not None and not day.special else day.spans
+
+    if not together and window is None:
+        return {name: hours(name) for name in exchanges}
+    open_ones = [name for name in exchanges if own[name].spans] or exchanges
+    return dict.fromkeys(exchanges, merged(span for name in open_ones for span in hours(name)))
 
 
-def _is_day(days: str | tuple[dt.date, ...], exchanges: Iterable[str], calendar: Calendar, date: dt.date) -> bool:
+def _is_day(days: str | tuple[dt.date, ...], calendar: Calendar, date: dt.date) -> bool:
     if isinstance(days, tuple):
         return date in days
-    if days == "trading":
-        return any(calendar.trading_day(exchange, date) for exchange in exchanges)
     if days == "weekdays":
         return date.weekday() < 5
     return days == "all" or calendar.trading_day(days, date)
-
-
-def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """The same time in as few spans as possible, sorted."""
-    result: list[Span] = []
-    for span in sorted(spans):
-        if result and span.start <= result[-1].stop:
-            result[-1] = Span(result[-1].start, max(result[-1].stop, span.stop))
-        else:
-            result.append(span)
-    return tuple(result)
 
 
 def every(spans: Iterable[Span], step: dt.timedelta) -> Iterator[dt.datetime]:

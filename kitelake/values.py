@@ -8,15 +8,16 @@ import datetime as dt
 import re
 import unicodedata
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
+from storage.market.hours import END_OF_DAY, Hours
+
 _UNPRINTABLE: Final = {"Cc", "Cs", "Zl", "Zp"}  # control characters, lone surrogates, line and paragraph separators
 _CLOCK: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?", re.ASCII)
 _STRETCH: Final = re.compile(r"(\d+)\s*(s|m|h|d)", re.ASCII)
-END_OF_DAY: Final = dt.time.max  # 24:00, which is no time of a day
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -24,16 +25,6 @@ class Section(BaseModel):
     """A part of config.yaml: frozen, an unknown key is an error, and no error shows a value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Hours(NamedTuple):
-    """From `start` up to `stop` of one IST day."""
-
-    start: dt.time
-    stop: dt.time
-
-    def __str__(self) -> str:
-        return f"{clock(self.start)}-{clock(self.stop)}"
 
 
 def one_line(given: str) -> str:
@@ -119,10 +110,3 @@ def stretch_of_time(given: Any) -> dt.timedelta:
     if match is None or not 0 < int(match[1]) * _SECONDS[match[2]] <= 100 * 365 * 86_400:
         raise ValueError("expected a stretch of time such as 30s, 15m, 6h or 7d")
     return dt.timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
-
-
-def clock(time: dt.time) -> str:
-    """`15:35`, `15:35:30`, and `24:00` for END_OF_DAY."""
-    if time == END_OF_DAY:
-        return "24:00"
-    return time.isoformat("seconds" if time.second else "minutes")

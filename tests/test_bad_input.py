@@ -13,10 +13,11 @@ from pydantic import BaseModel
 
 from ingest.criteria import Expiries, LotSize, Select, Strikes
 from kitelake.accounts import AccountSection, LoginSection
-from kitelake.calendar import Calendar, CalendarSection, SpecialDay
+from kitelake.calendar import Calendar
 from kitelake.config import ScheduleSection, load_config
 from kitelake.errors import ConfigError
 from kitelake.notify import NotificationTarget
+from kitelake.special_days import CalendarSection, SpecialDay
 from kitelake.subscriptions import SubscriptionList
 
 CANARY: Final = "canary-7f3a9c"
@@ -49,7 +50,7 @@ A_NAME: Final = ".instruments[0]: expected a name such as NSE:INFY, or a token"
 AN_ADDRESS: Final = ".url: expected https://HOST/PATH or http://HOST/PATH, without user and fragment"
 HOURS: Final = 'expected hours of one day in IST: "HH:MM-HH:MM", such as "09:00-15:35"'
 LATER: Final = 'expected hours of one day in IST that end after they begin, such as "09:00-15:35"'
-EXCHANGES: Final = "NSE, BSE, NFO, BFO, CDS, BCD, MCX, NCO"
+EXCHANGES: Final = "NSE, BSE, NFO, BFO, CDS, BCD, MCX, NCO, NSEIX, GLOBAL"
 DAYS: Final = (
     f".days: expected trading, weekdays, all, an exchange (its trading days: {EXCHANGES}), "
     "or a list of dates such as [2026-11-27]"
@@ -85,7 +86,10 @@ STRETCH: Final = "expected a stretch of time such as 30s, 15m, 6h or 7d"
         ("file: x, days: sundays", DAYS),
         ("file: x, days: []", DAYS),
         ("file: x, days: [monday]", DAYS),
-        ("file: x, session: LSE", f".session: expected one or more of {EXCHANGES}"),
+        (
+            "file: x, session: lse",
+            f".session: expected one or more exchanges as the instrument list has them: {EXCHANGES}",
+        ),
         ("file: x, accounts: [three]", ".accounts: there is no account three; expected some of one, two"),
         ("file: x, accounts: [5]", ".accounts[0]: expected text: put it in quotes"),
         ("file: x, copies: 0", ".copies: must be greater than or equal to 1"),

@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from kitelake.calendar import EXCHANGES, Calendar, CalendarSection, Day, Span
+from kitelake.calendar import Calendar, Day, Span
 from kitelake.errors import ConfigError
+from kitelake.special_days import EXCHANGES, CalendarSection
+from storage.market.exchanges import SCHEDULED
+from storage.market.sessions import Phase
 from storage.schema import IST
 
 HEADER = "date,exchanges,hours,note\n"
@@ -41,6 +44,16 @@ def day(made: Calendar, exchange: str, date: str) -> Day:
     return made.day(exchange, dt.date.fromisoformat(date))
 
 
+def told(found: Day) -> tuple[tuple[Span, ...], str, bool, bool]:
+    """When it is captured, why, and how sure that is."""
+    return found.spans, found.why, found.sure, found.special
+
+
+def trades(made: Calendar, exchange: str, date: str) -> list[str]:
+    """Continuous trading, of whatever kind of instrument."""
+    return list(map(str, day(made, exchange, date).hours(Phase.CONTINUOUS)))
+
+
 def from_file(path: Path, rows: str, *special_days: dict[str, Any]) -> Calendar:
     path.write_text(HEADER + rows, encoding="utf-8")
     return calendar(*special_days, file=path)
@@ -49,47 +62,100 @@ def from_file(path: Path, rows: str, *special_days: dict[str, Any]) -> Calendar:
 @pytest.mark.parametrize(
     ("exchange", "hours"),
     [
-        *((exchange, "09:00-15:35") for exchange in ("NSE", "BSE", "NFO", "BFO")),
-        *((exchange, "09:00-17:05") for exchange in ("CDS", "BCD")),
-        *((exchange, "09:00-24:00") for exchange in ("MCX", "NCO")),
+        *((exchange, "08:55-16:15") for exchange in ("NSE", "BSE")),
+        *((exchange, "08:55-16:25") for exchange in ("NFO", "BFO")),
+        *((exchange, "08:40-20:15") for exchange in ("CDS", "BCD")),
+        *((exchange, "08:40-24:00") for exchange in ("MCX", "NCO")),
     ],
 )
 def test_a_weekday_has_the_usual_hours_of_each_exchange(exchange: str, hours: str) -> None:
-    assert day(calendar(), exchange, "2026-11-23") == Day(on("2026-11-23", hours), "usual hours", True, False)
+    assert told(day(calendar(), exchange, "2026-11-23")) == (on("2026-11-23", hours), "usual hours", True, False)
 
 
-def test_config_may_say_other_usual_hours() -> None:
-    made = calendar(hours={"MCX": "09:00-23:35"})
-    assert day(made, "MCX", "2026-11-23").spans == on("2026-11-23", "09:00-23:35")
-    assert day(made, "NCO", "2026-11-23").spans == on("2026-11-23", "09:00-24:00")
+def test_config_may_say_other_usual_trading_hours_around_which_is_captured() -> None:
+    made = calendar(hours={"MCX": "09:30-21:00"})
+    assert trades(made, "MCX", "2026-11-23") == ["09:30-21:00"]
+    assert day(made, "MCX", "2026-11-23").spans == on("2026-11-23", "09:10-21:45")
+    assert day(made, "NCO", "2026-11-23").spans == on("2026-11-23", "08:40-24:00")
 
 
-@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_usual_trading_hours_in_config_may_hold_from_a_date_on() -> None:
+    made = calendar(
+        hours={"NFO": [{"hours": "09:15-16:00", "from": "2026-12-01"}, {"hours": "09:00-17:00", "from": "2027-01-01"}]}
+    )
+    assert trades(made, "NFO", "2026-11-30") == ["09:15-15:40"]
+    assert trades(made, "NFO", "2026-12-01") == ["09:15-16:00"]
+    assert trades(made, "NFO", "2027-01-01") == ["09:00-17:00"]
+    assert trades(calendar(hours={"NFO": {"hours": "10:00-11:00"}}), "NFO", "2026-12-01") == ["10:00-11:00"]
+
+
+def test_two_hours_from_the_same_date_are_an_error() -> None:
+    with pytest.raises(ValidationError, match="expected one entry from each date"):
+        calendar(hours={"NFO": ["09:15-16:00", {"hours": "09:15-17:00"}]})
+
+
+@pytest.mark.parametrize("exchange", ["NSEIX", "GLOBAL", "NYSE"])
+@pytest.mark.parametrize("date", ["2026-11-23", "2026-11-22", "2026-12-25"])
+def test_an_exchange_without_sessions_that_are_known_is_captured_around_the_clock(exchange: str, date: str) -> None:
+    found = day(calendar(), exchange, date)
+    assert str(found.spans[0].hours) == "00:00-24:00"
+    assert (found.why, found.sure) == (f"{exchange} has no sessions that are known: captured around the clock", False)
+    assert trades(calendar(), exchange, date) == ["00:00-24:00"]  # so its bars align to midnight
+
+
+def test_config_may_say_when_such_an_exchange_trades() -> None:
+    made = calendar({"date": "2026-12-25", "exchanges": "GLOBAL", "hours": "closed"}, hours={"NSEIX": "06:30-24:00"})
+    assert day(made, "NSEIX", "2026-11-23").spans == on("2026-11-23", "06:10-24:00")
+    assert told(day(made, "GLOBAL", "2026-12-25")) == ((), "config.yaml: closed", True, True)
+    everyone = calendar({"date": "2026-12-24", "hours": "closed"})  # all that have sessions
+    assert day(everyone, "GLOBAL", "2026-12-24").spans
+
+
+@pytest.mark.parametrize("exchange", SCHEDULED)
 @pytest.mark.parametrize("date", ["2026-11-21", "2026-11-22"])
 def test_a_weekend_is_closed(exchange: str, date: str) -> None:
-    assert day(calendar(), exchange, date) == Day((), "weekend", True, False)
+    assert told(day(calendar(), exchange, date)) == ((), "weekend", True, False)
 
 
 @pytest.mark.parametrize("exchange", ["NSE", "BSE", "NFO", "BFO", "CDS", "BCD"])
 def test_a_holiday_of_nse_closes_equities_and_currencies(exchange: str) -> None:
-    assert day(calendar(), exchange, "2026-12-25") == Day((), "holiday: Christmas Day", True, False)
+    assert told(day(calendar(), exchange, "2026-12-25")) == ((), "holiday: Christmas Day", True, False)
 
 
 @pytest.mark.parametrize("exchange", ["MCX", "NCO"])
 def test_commodities_may_be_open_on_a_holiday_of_nse(exchange: str) -> None:
     found = day(calendar(), exchange, "2026-12-25")
-    assert found.spans == on("2026-12-25", "09:00-24:00")
+    assert found.spans == on("2026-12-25", "08:40-24:00")
     assert not found.sure
-    assert found.why == f"not sure: NSE is closed (Christmas Day), {exchange} usually opens in the evening at least"
+    assert found.why == f"may be a holiday: Christmas Day; {exchange} usually opens in the evening at least"
+
+
+@pytest.mark.parametrize("exchange", ["NSE", "BSE", "NFO", "BFO", "CDS", "BCD"])
+@pytest.mark.parametrize(
+    ("date", "name"),
+    [
+        ("2023-06-28", "Eid al-Adha"),  # to this day the library's, and NSE traded: it closed on the 29th
+        ("2026-03-03", "Holi"),
+        ("2026-11-24", "Guru Nanak Jayanti"),
+        ("2024-05-20", "general election in Mumbai"),
+    ],
+)
+def test_what_follows_the_moon_or_was_declared_may_be_a_holiday_and_is_captured(
+    exchange: str, date: str, name: str
+) -> None:
+    found = day(calendar(), exchange, date)
+    assert (found.why, found.sure, found.special) == (f"may be a holiday: {name}", False, False)
+    assert found.spans == (calendar().usual(exchange, dt.date.fromisoformat(date)),)
 
 
 @pytest.mark.parametrize(
     ("exchange", "date", "hours"),
     [
-        ("NSE", "2025-10-21", "09:00-20:00"),
-        ("CDS", "2025-10-21", "09:00-20:00"),
-        ("MCX", "2025-10-21", "09:00-24:00"),
-        ("NFO", "2026-11-08", "09:00-20:00"),  # a Sunday
+        ("NSE", "2026-11-08", "08:55-20:00"),  # a Sunday
+        ("NFO", "2026-11-08", "08:55-20:00"),
+        ("CDS", "2026-11-08", "08:40-20:15"),
+        ("MCX", "2026-11-08", "08:40-24:00"),
+        ("MCX", "2025-10-21", "08:40-24:00"),
     ],
 )
 def test_on_the_day_of_muhurat_trading_everything_until_late_is_captured(exchange: str, date: str, hours: str) -> None:
@@ -99,28 +165,29 @@ def test_on_the_day_of_muhurat_trading_everything_until_late_is_captured(exchang
 
 
 def test_usual_hours_of_config_only_widen_those_of_muhurat() -> None:
-    made = calendar(hours={"NSE": "10:00-15:35", "MCX": "08:45-23:35"})
-    assert day(made, "NSE", "2025-10-21").spans == on("2025-10-21", "09:00-20:00")
-    assert day(made, "MCX", "2025-10-21").spans == on("2025-10-21", "08:45-23:35")
+    made = calendar(hours={"NSE": "10:00-15:35", "MCX": "08:45-22:35"})
+    assert day(made, "NSE", "2026-11-08").spans == on("2026-11-08", "09:00-20:00")
+    assert day(made, "MCX", "2026-11-08").spans == on("2026-11-08", "08:25-23:20")
 
 
 def test_muhurat_hours_in_config_are_sure() -> None:
     made = calendar({"date": "2025-10-21", "hours": "13:30-15:00", "note": "Muhurat"})
-    assert day(made, "NSE", "2025-10-21") == Day(on("2025-10-21", "13:30-15:00"), "config.yaml: Muhurat", True, True)
+    assert told(day(made, "NSE", "2025-10-21")) == (on("2025-10-21", "13:10-15:45"), "config.yaml: Muhurat", True, True)
+    assert trades(made, "NSE", "2025-10-21") == ["13:30-15:00"]
 
 
 @pytest.mark.parametrize(
     ("date", "sure", "why"),
     [
-        ("2040-01-25", False, "not sure: holiday by estimate: Ashura"),
+        ("2040-01-25", False, "may be a holiday: Ashura (estimated)"),
         ("2035-06-21", True, "usual hours"),
         ("2040-03-30", True, "holiday: Good Friday"),
         ("2040-12-25", True, "holiday: Christmas Day"),
-        ("2032-10-14", False, "not sure: holiday by estimate: Dussehra"),
+        ("2032-10-14", False, "may be a holiday: Dussehra"),
         ("2101-03-10", False, "not sure: no holidays known for 2101"),
     ],
 )
-def test_only_fixed_dates_are_sure_in_years_that_nse_has_not_announced(date: str, sure: bool, why: str) -> None:
+def test_only_fixed_dates_are_sure(date: str, sure: bool, why: str) -> None:
     found = day(calendar(), "NSE", date)
     assert (found.sure, found.why) == (sure, why)
     assert bool(found.spans) is not why.startswith("holiday")
@@ -131,14 +198,14 @@ def test_the_language_of_the_host_changes_nothing(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("LANGUAGE", "hi")
     monkeypatch.setenv("LANG", "hi_IN.UTF-8")
     made = calendar()
-    assert day(made, "NSE", "2025-10-21").special
+    assert day(made, "NSE", "2026-11-08").special
     assert day(made, "NSE", "2026-12-25").why == "holiday: Christmas Day"
 
 
 def test_always_open_is_the_whole_day_before_everything_else() -> None:
     made = calendar({"date": "2026-12-25", "hours": "closed"}, always_open=True)
     whole = Span(dt.datetime(2026, 12, 25, tzinfo=IST), dt.datetime(2026, 12, 26, tzinfo=IST))
-    assert day(made, "NSE", "2026-12-25") == Day((whole,), "always open", True, False)
+    assert told(day(made, "NSE", "2026-12-25")) == ((whole,), "always open", True, False)
     assert made.warnings(dt.date(2102, 1, 1)) == []
 
 
@@ -147,7 +214,7 @@ def test_spans_say_the_end_of_a_day_as_24_00() -> None:
     assert str(whole.hours) == "00:00-24:00"
     assert on("2026-11-28", "00:00-24:00") == (whole,)
     (evening,) = day(calendar(), "MCX", "2026-11-23").spans
-    assert str(evening.hours) == "09:00-24:00"
+    assert str(evening.hours) == "08:40-24:00"
 
 
 def test_a_special_day_is_closed_or_open_or_has_hours_of_its_own() -> None:
@@ -157,15 +224,22 @@ def test_a_special_day_is_closed_or_open_or_has_hours_of_its_own() -> None:
         {"date": "2026-11-25", "hours": "closed"},
         {"date": "2026-11-28", "exchanges": "NSE", "hours": ["11:30-12:30", "09:15-10:00"]},
     )
-    assert day(made, "NSE", "2026-02-01") == Day(on("2026-02-01", "09:00-15:35"), "config.yaml: budget", True, False)
-    assert day(made, "BSE", "2026-02-01").spans == ()
-    assert day(made, "MCX", "2026-11-24") == Day(
-        on("2026-11-24", "17:00-23:55"), "config.yaml: 17:00-23:55", True, True
+    assert told(day(made, "NSE", "2026-02-01")) == (on("2026-02-01", "08:55-16:15"), "config.yaml: budget", True, False)
+    assert day(made, "BSE", "2026-02-08").spans == ()
+    assert told(day(made, "MCX", "2026-11-24")) == (
+        on("2026-11-24", "16:40-24:00"),
+        "config.yaml: 17:00-23:55",
+        True,
+        True,
     )
-    assert day(made, "NCO", "2026-11-25") == Day((), "config.yaml: closed", True, True)
-    assert day(made, "NSE", "2026-11-28") == Day(
-        on("2026-11-28", "09:15-10:00", "11:30-12:30"), "config.yaml: 09:15-10:00, 11:30-12:30", True, True
+    assert told(day(made, "NCO", "2026-11-25")) == ((), "config.yaml: closed", True, True)
+    assert told(day(made, "NSE", "2026-11-28")) == (
+        on("2026-11-28", "08:55-10:45", "11:10-13:15"),
+        "config.yaml: 09:15-10:00, 11:30-12:30",
+        True,
+        True,
     )
+    assert trades(made, "NSE", "2026-11-28") == ["09:15-10:00", "11:30-12:30"]
 
 
 def test_trading_days_follow_from_the_days() -> None:
@@ -176,12 +250,6 @@ def test_trading_days_follow_from_the_days() -> None:
     assert not made.trading_day("NSE", dt.date(2026, 12, 25))
 
 
-@pytest.mark.parametrize("ask", ["day", "trading_day", "usual"])
-def test_an_unknown_exchange_is_an_error(ask: str) -> None:
-    with pytest.raises(ValueError, match=r"expected one of the exchanges NSE, BSE.*got 'NYSE'"):
-        getattr(calendar(always_open=True), ask)("NYSE", dt.date(2026, 11, 23))
-
-
 # The file
 
 
@@ -189,19 +257,22 @@ def test_the_file_gives_special_days_and_config_comes_before_it(tmp_path: Path) 
     path = tmp_path / "special.csv"
     rows = '2026-11-24,mcx NCO,17:00-23:55,"evening, only"\n\n2026-11-28,,09:15-10:00 11:30-12:30,\n,,,\n'
     made = from_file(path, rows, {"date": "2026-11-24", "exchanges": "NCO", "hours": "closed"})
-    assert day(made, "MCX", "2026-11-24") == Day(
-        on("2026-11-24", "17:00-23:55"), "special.csv: evening, only", True, True
+    assert told(day(made, "MCX", "2026-11-24")) == (
+        on("2026-11-24", "16:40-24:00"),
+        "special.csv: evening, only",
+        True,
+        True,
     )
     assert day(made, "NCO", "2026-11-24").why == "config.yaml: closed"
-    assert day(made, "NSE", "2026-11-24").why == "holiday: Guru Nanak Jayanti"
-    for exchange in EXCHANGES:
-        assert day(made, exchange, "2026-11-28").spans == on("2026-11-28", "09:15-10:00", "11:30-12:30")
+    assert day(made, "NSE", "2026-11-24").why == "may be a holiday: Guru Nanak Jayanti"
+    for exchange in SCHEDULED:
+        assert trades(made, exchange, "2026-11-28") == ["09:15-10:00", "11:30-12:30"]
 
 
 def test_the_file_may_begin_with_a_byte_order_mark_and_have_windows_line_ends(tmp_path: Path) -> None:
     path = tmp_path / "special.csv"
     path.write_bytes(b"\xef\xbb\xbfdate,exchanges,hours,note\r\n2026-02-01,NSE,open,budget\r\n")
-    assert day(calendar(file=path), "NSE", "2026-02-01").spans == on("2026-02-01", "09:00-15:35")
+    assert day(calendar(file=path), "NSE", "2026-02-01").spans == on("2026-02-01", "08:55-16:15")
 
 
 @pytest.mark.parametrize(
@@ -243,6 +314,89 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         calendar(file=tmp_path / "fifo")
 
 
+# The exchange's own list
+
+NSE_LIST = """\ufeff"Sr. No \n","Date \n","Day \n","Description \n"
+"1","26-Jan-2023","Thursday","Republic Day"
+"2","07-Mar-2023","Tuesday","Holi"
+"3","29-Jun-2023","Thursday","Bakri Id"
+"4","12-Nov-2023","Sunday","Diwali Laxmi Pujan*"
+"5","14-Nov-2023","Tuesday","Diwali-Balipratipada"
+"6","25-Dec-2023","Monday","Christmas"
+"""
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Calendar:
+    path = tmp_path / "HolidaycalenderData.csv"
+    path.write_text(NSE_LIST, encoding="utf-8")
+    return calendar({"date": "2023-12-25", "exchanges": "NFO", "hours": "open"}, file=path)
+
+
+@pytest.mark.parametrize("exchange", ["NSE", "BSE", "NFO", "BFO"])
+@pytest.mark.parametrize(
+    ("date", "why", "is_open"),
+    [
+        ("2023-06-28", "usual hours", True),  # the library's holiday
+        ("2023-06-29", "holiday: Bakri Id", False),
+        ("2023-03-07", "holiday: Holi", False),
+        ("2023-11-14", "holiday: Diwali-Balipratipada", False),
+        ("2023-11-18", "weekend", False),
+    ],
+)
+def test_nses_own_list_is_certain_of_its_year(
+    listed: Calendar, exchange: str, date: str, why: str, is_open: bool
+) -> None:
+    found = day(listed, exchange, date)
+    assert (found.why, found.sure, bool(found.spans)) == (why, True, is_open)
+
+
+def test_nses_own_list_has_muhurat_trading_without_hours(listed: Calendar) -> None:
+    found = day(listed, "NSE", "2023-11-12")
+    assert (found.spans, found.sure) == (on("2023-11-12", "08:55-20:00"), False)
+    assert found.why.startswith("not sure: Diwali Laxmi Pujan*, with Muhurat trading at hours")
+
+
+def test_nses_own_list_is_a_hint_for_other_markets_and_config_comes_before_it(listed: Calendar) -> None:
+    assert day(listed, "CDS", "2023-06-29").why == "may be a holiday: Bakri Id"
+    assert day(listed, "CDS", "2023-12-25").why == "holiday: Christmas"
+    assert day(listed, "MCX", "2023-12-25").spans
+    assert day(listed, "NFO", "2023-12-25").why == "config.yaml: open"
+    assert day(listed, "NSE", "2024-03-25").why == "may be a holiday: Holi"  # of another year
+    assert listed.warnings(dt.date(2023, 11, 30)) == []
+    assert "holds no day of 2024 or later" in listed.warnings(dt.date(2024, 1, 1))[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Sr. No,Date,Day,Description\n", "expected NSE's list of trading holidays, and it has no row"),
+        (
+            "Sr. No,Date,Day,Description\n1,26-Jan-2026,Monday,Republic Day\n2,03/03/2026,Tuesday,Holi\n",
+            "line 3: expected a date such as 26-Jan-2026 in the column Date",
+        ),
+        (
+            "Sr. No,Date,Day,Description\n1,31-Feb-2026,Monday,x\n",
+            "line 2: expected a date such as 26-Jan-2026 in the column Date",
+        ),
+        (
+            "Sr. No,Date,Day,Description\n1,26-Jan-2026\n",
+            "line 2: expected a date such as 26-Jan-2026 in the column Date",
+        ),
+        (
+            "Holiday,When\nHoli,03-Mar-2026\n",
+            "line 1: expected the names of the columns: date,exchanges,hours,note; or NSE's own list",
+        ),
+    ],
+)
+def test_a_list_that_is_not_nses_is_named_by_its_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as raised:
+        calendar(file=path)
+    assert message in str(raised.value)
+
+
 # config.yaml
 
 
@@ -278,12 +432,12 @@ def test_a_mistake_in_a_special_day_is_named_by_its_place(entry: dict[str, Any],
 def test_several_hours_are_a_list_or_have_spaces_between() -> None:
     for hours in (" 09:00-10:15  11:15-24:00", ["09:00 - 10:15", "11:15-24:00"]):
         made = calendar({"date": "2026-11-08", "hours": hours})
-        assert day(made, "NSE", "2026-11-08").spans == on("2026-11-08", "09:00-10:15", "11:15-24:00")
+        assert trades(made, "NSE", "2026-11-08") == ["09:00-10:15", "11:15-24:00"]
 
 
 def test_hours_that_touch_are_no_overlap() -> None:
     made = calendar({"date": "2026-11-08", "hours": ["09:00-10:00", "10:00-11:00"]})
-    assert day(made, "NSE", "2026-11-08").spans == on("2026-11-08", "09:00-10:00", "10:00-11:00")
+    assert day(made, "NSE", "2026-11-08").spans == on("2026-11-08", "08:40-11:45")
 
 
 def test_two_entries_of_one_exchange_and_date_are_an_error_that_names_both() -> None:
@@ -295,24 +449,13 @@ def test_two_entries_of_one_exchange_and_date_are_an_error_that_names_both() -> 
         )
 
 
-@pytest.mark.parametrize("hours", [{"mcx": "09:00-23:35"}, {"MCX": "closed"}, {"MCX": ["09:00-23:35"]}])
+@pytest.mark.parametrize("hours", [{"mcx": "09:00-23:35"}, {"MCX": "closed"}, {"MCX": []}, {"MCX": 7}])
 def test_usual_hours_are_of_a_known_exchange_and_one_span(hours: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         calendar(hours=hours)
 
 
 # What is missing
-
-
-def test_estimates_are_a_warning_until_each_of_their_days_is_entered() -> None:
-    (warning,) = calendar().warnings(dt.date(2040, 1, 1))
-    assert warning.startswith(
-        "the holidays of NSE in 2040 are estimates, and these days are captured in case it is open: "
-        "2040-01-25, 2040-10-08. Update them with `pip install --upgrade holidays`"
-    )
-    assert "2040-01-25" not in calendar().warnings(dt.date(2040, 1, 26))[0]
-    entered = calendar({"date": "2040-01-25", "hours": "open"}, {"date": "2040-10-08", "hours": "closed"})
-    assert entered.warnings(dt.date(2040, 1, 1)) == []
 
 
 def test_an_announced_year_is_no_warning_and_the_next_is_looked_at_from_december_on() -> None:
@@ -334,7 +477,7 @@ def test_without_the_library_weekdays_are_captured_and_it_is_said_once(monkeypat
     made = calendar()
     with capture_logs() as logs:
         for date in ("2025-12-25", "2026-12-25", "2026-12-24"):
-            assert day(made, "NSE", date).spans == on(date, "09:00-15:35")
+            assert day(made, "NSE", date).spans == on(date, "08:55-16:15")
             assert not day(made, "MCX", date).sure
         assert day(made, "NSE", "2026-12-26").spans == ()
     assert [entry["log_level"] for entry in logs] == ["warning"]

@@ -58,10 +58,10 @@ def test_a_list_that_starts_before_the_end_or_has_started_is_captured(
     ("now", "until", "first"),
     [
         ("09:30", "09:45", None),
-        ("10:30", "11:00", "11:30"),
-        ("10:30", "11:31", None),
+        ("10:50", "11:00", "11:10"),
+        ("10:50", "11:11", None),
         ("11:45", "12:00", None),
-        ("09:00", "09:10", "09:15"),
+        ("08:45", "08:50", "08:55"),
     ],
 )
 def test_each_of_a_lists_spans_counts(tmp_path: Path, now: str, until: str, first: str | None) -> None:

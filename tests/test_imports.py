@@ -16,7 +16,7 @@ MAY_IMPORT = {
 # The floors of each package, ground floor first. A module imports from floors below its own.
 FLOORS: dict[str, list[set[str]]] = {
     "storage": [
-        {"digest", "errors", "files", "layout", "reserve", "schema"},
+        {"digest", "errors", "files", "layout", "market", "reserve", "schema"},
         {"encode", "journal_format", "table"},
         {"archive_format", "content", "decoded", "journal_segment"},
         {"journal_reader", "stretches"},
@@ -41,8 +41,9 @@ FLOORS: dict[str, list[set[str]]] = {
     "queries": [{"errors", "tail"}, {"result"}, {"lake"}],
     "kitelake": [
         {"errors", "values", "logs", "child", "datafolder", "compat", "systemd"},
-        {"calendar", "configfile", "health", "listfiles", "metrics", "secrets"},
-        {"accounts", "times"},
+        {"configfile", "health", "listfiles", "metrics", "secrets", "special_days"},
+        {"accounts", "calendar"},
+        {"times"},
         {"instruments", "notify", "prices", "report", "show", "status", "subscriptions", "writer"},
         {"config", "plan"},
         {
@@ -50,6 +51,7 @@ FLOORS: dict[str, list[set[str]]] = {
             "endofday",
             "forecast",
             "jobs",
+            "list_hours",
             "upkeep",
             "login",
             "recorder",

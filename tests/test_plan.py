@@ -11,9 +11,12 @@ from ingest.instruments import Instruments, parse_instruments
 from ingest.manager import ManagerSettings
 from ingest.selectors import Price
 from ingest.wire import Mode
-from kitelake.calendar import Calendar, CalendarSection
-from kitelake.plan import ListPlan, Want, alike, hours_of_lists, phases, recentred, resolve, wanted
+from kitelake.calendar import Calendar
+from kitelake.list_hours import hours_of_lists
+from kitelake.plan import ListPlan, Want, alike, phases, recentred, resolve, wanted
+from kitelake.special_days import CalendarSection
 from kitelake.subscriptions import SubscriptionList
+from kitelake.times import ListHours
 from storage.schema import IST
 
 CSV = b"""\
@@ -132,47 +135,44 @@ class TestTogether:
         assert sorted(token for _, tokens in groups for token in tokens) == sorted(together)
 
 
-class TestPhases:
-    DAY = dt.date(2026, 11, 23)
+DAY = dt.date(2026, 11, 23)
 
+
+def hours_of(lists: list[ListPlan], calendar: Calendar, listed: dt.date = DAY) -> dict[str, ListHours]:
+    plans = {plan.name: plan for plan in lists}
+    return hours_of_lists([plan.spec for plan in lists], plans, calendar, DAY, listed)
+
+
+class TestPhases:
     def test_the_day_is_cut_where_lists_start_and_stop(self, instruments: Instruments) -> None:
         lists = [resolved(spec("day"), instruments), resolved(spec("late", session="MCX"), instruments)]
-        specs = [plan.spec for plan in lists]
-        hours = hours_of_lists(specs, Calendar(CalendarSection()), self.DAY)
+        hours = hours_of(lists, Calendar(CalendarSection()))
         found = phases(lists, hours, ["one"], ManagerSettings())
         assert [(f"{phase.span.start:%H:%M}", f"{phase.span.stop:%H:%M}") for phase in found] == [
-            ("09:00", "15:35"),
-            ("15:35", "00:00"),
+            ("08:40", "08:55"),
+            ("08:55", "16:15"),
+            ("16:15", "00:00"),
         ]
-        assert [[plan.name for plan in phase.lists] for phase in found] == [["day", "late"], ["late"]]
-        assert found[0].span.start == dt.datetime(2026, 11, 23, 9, tzinfo=IST)
+        assert [[plan.name for plan in phase.lists] for phase in found] == [["late"], ["day", "late"], ["late"]]
+        assert found[0].span.start == dt.datetime(2026, 11, 23, 8, 40, tzinfo=IST)
+
+    def test_a_list_of_two_exchanges_is_streamed_in_the_hours_of_each(self, instruments: Instruments) -> None:
+        lists = [
+            resolved(spec("both", instruments=["NSE:INFY", "NFO:NIFTY26NOVFUT", "BFO:SENSEX26NOVFUT"]), instruments)
+        ]
+        found = phases(lists, hours_of(lists, Calendar(CalendarSection())), ["one"], ManagerSettings())
+        assert [(f"{phase.span.start:%H:%M}", f"{phase.span.stop:%H:%M}", set(phase.wanted)) for phase in found] == [
+            ("08:55", "16:15", {INFY, NOV}),
+            ("16:15", "16:25", {NOV}),
+        ]
 
     def test_what_has_no_room_is_left_out_the_least_important_first(self, instruments: Instruments) -> None:
         lists = [
             resolved(spec("rest", mode="ltp", priority=9, instruments=[INFY, RELIANCE, NIFTY, NOV]), instruments),
             resolved(spec("best", mode="full", instruments=[NOV, DEC]), instruments),
         ]
-        hours = hours_of_lists([plan.spec for plan in lists], Calendar(CalendarSection(always_open=True)), self.DAY)
+        hours = hours_of(lists, Calendar(CalendarSection(always_open=True)))
         (phase,) = phases(lists, hours, ["one"], ManagerSettings(connections=1, instruments_per_connection=3))
         (there,) = phase.allocation.placement().values()
         assert there == {NOV: Mode.FULL, DEC: Mode.FULL, INFY: Mode.LTP}
         assert set(phase.left_out) == {RELIANCE, NIFTY}
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({"instruments": ["NSE:INFY", "MCX:GOLD26DECFUT", 7]}, ("NSE", "MCX")),
-        ({"instruments": [408065]}, ("NSE",)),
-        ({"file": "x.csv"}, ("NSE",)),
-        ({"file": "x.csv", "session": ["CDS"]}, ("CDS",)),
-        ({"select": {"exchange": ["NSE", "BSE"]}}, ("NSE", "BSE")),
-        ({"select": {"segment": "MCX-FUT"}}, ("MCX",)),
-        ({"select": {"segment": "INDICES"}}, ("NSE",)),
-        ({"select": {"underlying": "BSE:SENSEX"}}, ("BSE",)),
-        ({"select": {"symbols": ["mcx:GOLD*"]}}, ("MCX",)),
-        ({"select": {"names": ["NIFTY"]}, "session": "MCX"}, ("MCX",)),
-    ],
-)
-def test_whose_hours_a_list_follows(options: dict[str, Any], expected: tuple[str, ...]) -> None:
-    assert spec(**options).exchanges == expected

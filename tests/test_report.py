@@ -27,8 +27,10 @@ from kitelake.child import Child
 from kitelake.report import (
     ConnectionReport,
     DayRecord,
+    ExchangeRecord,
     Gaps,
     ListRecord,
+    PartRecord,
     Report,
     as_text,
     make_report,
@@ -41,10 +43,14 @@ from kitelake.report import (
 from kitelake.report.gaps import Stretch, gaps_of, merged, within
 from kitelake.report.problems import problems_of
 from kitelake.report.text import clock, duration
+from kitelake.values import hours_of
 from queries.errors import NoLakeError
 from storage.errors import DataFolderError
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout, stream_name
+from storage.market.hours import Hours
+from storage.market.sessions import Kind as InstrumentKind
+from storage.market.sessions import Phase
 from storage.schema import INSTRUMENTS, IST
 from storage.symbols import write_instruments
 from storage.writer import SegmentWriter
@@ -544,12 +550,32 @@ class TestWords:
 
 TEXT = st.text(st.characters(codec="utf-8"))
 MOMENTS = st.datetimes(timezones=st.just(IST))
+PARTS = st.builds(
+    PartRecord,
+    exchange=TEXT,
+    hours=st.lists(st.tuples(MOMENTS, MOMENTS)).map(tuple),
+    tokens=st.lists(st.integers(1, 2**32 - 1)).map(tuple),
+)
+
+
+def hours_between(minutes: list[int]) -> Hours:
+    return hours_of("-".join(f"{minute // 60:02}:{minute % 60:02}" for minute in sorted(minutes)))
+
+
+OF_A_DAY = st.lists(st.integers(0, 24 * 60), min_size=2, max_size=2, unique=True).map(hours_between)
+EXCHANGES = st.builds(
+    ExchangeRecord,
+    why=TEXT,
+    sure=st.booleans(),
+    sessions=st.dictionaries(
+        st.sampled_from(InstrumentKind), st.lists(st.tuples(st.sampled_from(Phase), OF_A_DAY), max_size=3).map(tuple)
+    ),
+)
 LISTS = st.builds(
     ListRecord,
     name=TEXT,
     mode=st.sampled_from(Mode),
-    hours=st.lists(st.tuples(MOMENTS, MOMENTS)).map(tuple),
-    tokens=st.lists(st.integers(1, 2**32 - 1)).map(tuple),
+    parts=st.lists(PARTS, max_size=3).map(tuple),
     left_out=st.lists(st.integers(1, 2**32 - 1)).map(tuple),
     problems=st.lists(TEXT).map(tuple),
 )
@@ -557,6 +583,7 @@ RECORDS = st.builds(
     DayRecord,
     date=st.dates(),
     lists=st.lists(LISTS, max_size=3).map(tuple),
+    exchanges=st.dictionaries(TEXT, EXCHANGES, max_size=3),
     accounts=st.dictionaries(TEXT, st.none() | TEXT, max_size=3),
     reported_at=st.none() | MOMENTS,
 )
@@ -576,7 +603,17 @@ class TestRecord:
         assert record_path(tmp_path, DAY) == tmp_path / "days" / "2025-11-24.json"
         assert [path.name for path in (tmp_path / "days").iterdir()] == ["2025-11-24.json"]
         document = json.loads(record_path(tmp_path, DAY).read_text())
-        assert document["lists"][0]["hours"] == [["2025-11-24T09:00:00+05:30", "2025-11-24T15:30:00+05:30"]]
+        (part,) = document["lists"][0]["parts"]
+        assert part["hours"] == [["2025-11-24T09:00:00+05:30", "2025-11-24T15:30:00+05:30"]]
+
+    def test_from_before_exchanges_had_hours_of_their_own_is_read(self, tmp_path: Path) -> None:
+        hours = ["2025-11-24T09:00:00+05:30", "2025-11-24T15:30:00+05:30"]
+        one = {"name": "NSE", "mode": "ltp", "meaning": "", "hours": [hours], "tokens": [INFY], "problems": []}
+        document: dict[str, Any] = {"date": DAY.isoformat(), "lists": [one], "accounts": {}, "reported_at": None}
+        path = record_path(tmp_path, DAY)
+        path.parent.mkdir()
+        path.write_text(json.dumps(document))
+        assert read_record(tmp_path, DAY) == record(listed("NSE", INFY))
 
     @pytest.mark.parametrize("text", ["", "{}", '{"date": "2025-11-24", "weather": 1}', '{"date": "2025-11-25"}'])
     def test_that_is_damaged_is_an_error(self, tmp_path: Path, text: str) -> None:

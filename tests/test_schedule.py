@@ -32,6 +32,11 @@ OPTIONS = {
 METALS = {"name": "metals", "mode": "ltp", "select": {"exchange": "MCX", "types": ["FUT"]}}
 
 
+# Trading hours around which is captured from 09:00 to 15:35, and to 23:55; and a holiday of NSE on Tuesday.
+USUAL = {"NSE": "09:20-14:50", "NFO": "09:20-14:50", "MCX": "09:20-23:10"}
+HOLIDAY = {"date": dt.date(2026, 11, 10), "exchanges": ["NSE", "NFO"], "hours": "closed"}
+
+
 def config(data: Path, simulator: Simulation, *lists: dict[str, Any], **changes: Any) -> Config:
     account = simulator.account("one")
     return Config(
@@ -42,17 +47,19 @@ def config(data: Path, simulator: Simulation, *lists: dict[str, Any], **changes:
             "kite": {"ws": simulator.ws, "api": simulator.api},
             "capture": {"backoff_initial_seconds": 0.1, "slow_retry_seconds": 0.5},
             "log": {"level": "warning"},
+            "calendar": {"hours": USUAL, "special_days": [HOLIDAY]},
             **changes,
         }
     )
 
 
 NOVEMBER = {
-    "hours": {"MCX": "09:00-23:55"},
+    "hours": USUAL,
     "special_days": [
-        {"date": dt.date(2026, 11, 8), "hours": "17:45-19:15", "note": "Muhurat"},
-        {"date": dt.date(2026, 11, 10), "exchanges": ["MCX"], "hours": "17:00-23:55", "note": "evening session"},
-        {"date": dt.date(2026, 11, 14), "exchanges": ["NSE", "NFO"], "hours": ["09:15-10:00", "11:30-12:30"]},
+        HOLIDAY,
+        {"date": dt.date(2026, 11, 8), "hours": "18:05-18:30", "note": "Muhurat"},
+        {"date": dt.date(2026, 11, 10), "exchanges": ["MCX"], "hours": "17:20-23:10", "note": "evening session"},
+        {"date": dt.date(2026, 11, 14), "exchanges": ["NSE", "NFO"], "hours": ["09:35-09:40", "11:50-11:55"]},
     ],
 }
 
@@ -162,14 +169,14 @@ def test_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
         "Sat 14 09:05 tokens: good",
         "Sat 14 09:15 equities started",
         "Sat 14 09:15 options started",
-        "Sat 14 10:00 equities stopped",
-        "Sat 14 10:00 options stopped",
+        "Sat 14 10:25 equities stopped",
+        "Sat 14 10:25 options stopped",
         "Sat 14 11:20 tokens: good",
         "Sat 14 11:30 equities started",
         "Sat 14 11:30 options started",
-        "Sat 14 12:30 equities stopped",
-        "Sat 14 12:30 options stopped",
-        "Sat 14 12:35 reported 2026-11-14",
+        "Sat 14 12:40 equities stopped",
+        "Sat 14 12:40 options stopped",
+        "Sat 14 12:45 reported 2026-11-14",
         *(second_week if weeks == 2 else ()),
         f"Sat {7 + 7 * weeks:02} 13:00 service stopped",
     ]

@@ -40,10 +40,10 @@ from kitelake.status import (
     write_status,
 )
 from kitelake.statusview import SHOWN, render_status
-from kitelake.values import Hours
 from storage.errors import DataFolderError
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
+from storage.market.hours import Hours
 from storage.schema import IST
 
 NOW = dt.datetime(2026, 11, 23, 14, 3, 5, tzinfo=IST)

@@ -12,9 +12,12 @@ from apscheduler.schedulers.base import BaseScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitelake.calendar import EXCHANGES, Calendar, CalendarSection, Span
-from kitelake.times import Times, active, every, merged, windows
-from kitelake.values import Hours, hours_of
+from kitelake.calendar import Calendar, Span, merged
+from kitelake.special_days import CalendarSection
+from kitelake.times import ListHours, Times, active, every, windows
+from kitelake.values import hours_of
+from storage.market.exchanges import CURRENCIES, EQUITIES, EQUITY_DERIVATIVES, SCHEDULED
+from storage.market.hours import Hours
 from storage.schema import IST
 from tests.test_calendar import on as spans
 
@@ -29,7 +32,8 @@ def calendar(*special_days: dict[str, Any], **options: Any) -> Calendar:
     return Calendar(CalendarSection.model_validate({"special_days": list(special_days), **options}))
 
 
-NOVEMBER = calendar(MUHURAT, EVENING, RECOVERY)
+CLOSED = {"date": "2026-11-10", "exchanges": [*EQUITIES, *EQUITY_DERIVATIVES, *CURRENCIES], "hours": "closed"}
+NOVEMBER = calendar(MUHURAT, EVENING, CLOSED, RECOVERY)
 
 
 def ist(text: str) -> dt.datetime:
@@ -46,23 +50,67 @@ def when(
     window: str | None = None,
     by: Calendar = NOVEMBER,
 ) -> tuple[Span, ...]:
+    """The hours of a list of these exchanges, all of its parts together."""
+    return ListHours(each(date, *exchanges, days=days, window=window, by=by)).spans
+
+
+def each(
+    date: str,
+    *exchanges: str,
+    days: str | tuple[dt.date, ...] = "trading",
+    window: str | None = None,
+    by: Calendar = NOVEMBER,
+    together: bool = False,
+) -> dict[str, tuple[Span, ...]]:
     hours = None if window is None else hours_of(window)
-    return windows(days, hours, exchanges, by, dt.date.fromisoformat(date))
+    return windows(days, hours, exchanges, by, dt.date.fromisoformat(date), together=together)
 
 
 def test_a_list_is_captured_while_one_of_its_exchanges_is_open() -> None:
-    assert when("2026-11-09", "NSE") == spans("2026-11-09", "09:00-15:35")
-    assert when("2026-11-09", "NSE", "CDS", "MCX") == spans("2026-11-09", "09:00-24:00")
+    assert when("2026-11-09", "NSE") == spans("2026-11-09", "08:55-16:15")
+    assert when("2026-11-09", "NSE", "CDS", "MCX") == spans("2026-11-09", "08:40-24:00")
     assert when("2026-11-10", "NSE") == ()
-    assert when("2026-11-10", "NSE", "MCX") == spans("2026-11-10", "17:00-23:55")
+    assert when("2026-11-10", "NSE", "MCX") == spans("2026-11-10", "16:40-24:00")
     assert when("2026-11-07", "NSE", "MCX") == ()
     assert when("2026-11-09") == ()
 
 
+def test_each_exchange_has_hours_of_its_own() -> None:
+    assert each("2026-11-09", "NSE", "MCX") == {
+        "NSE": spans("2026-11-09", "08:55-16:15"),
+        "MCX": spans("2026-11-09", "08:40-24:00"),
+    }
+    assert each("2026-11-10", "NSE", "MCX") == {"NSE": (), "MCX": spans("2026-11-10", "16:40-24:00")}
+    found = ListHours(each("2026-11-09", "NSE", "MCX"))
+    assert found.at(ist("2026-11-09T08:50")) == {"MCX"}
+    assert found.at(ist("2026-11-09T12:00")) == {"NSE", "MCX"}
+    assert found.edges(0) == [ist("2026-11-09T08:40"), ist("2026-11-09T08:55")]
+    assert found.edges(1) == [ist("2026-11-09T16:15"), ist("2026-11-10T00:00")]
+
+
+def test_nothing_is_captured_from_a_moment_on_that_is_given() -> None:
+    found = ListHours(each("2026-11-09", "NSE", "MCX")).until(ist("2026-11-09T08:50"))
+    assert found == ListHours({"NSE": (), "MCX": spans("2026-11-09", "08:40-08:50")})
+
+
+def test_a_session_and_a_window_hold_for_the_whole_list() -> None:
+    whole = spans("2026-11-10", "16:40-24:00")
+    assert each("2026-11-10", "NSE", "MCX", together=True) == {"NSE": whole, "MCX": whole}
+    window = spans("2026-11-09", "09:15-15:30")
+    assert each("2026-11-09", "NSE", "MCX", window="09:15-15:30") == {"NSE": window, "MCX": window}
+
+
+def test_days_that_are_given_hold_for_the_whole_list_and_the_hours_are_each_exchanges_own() -> None:
+    assert each("2026-11-10", "NSE", "MCX", days="weekdays") == {
+        "NSE": spans("2026-11-10", "08:55-16:15"),
+        "MCX": spans("2026-11-10", "16:40-24:00"),
+    }
+
+
 def test_hours_of_several_exchanges_are_merged_only_where_they_meet() -> None:
     evening = calendar({"date": "2026-11-09", "exchanges": "MCX", "hours": "17:00-23:55"})
-    assert when("2026-11-09", "MCX", "NSE", by=evening) == spans("2026-11-09", "09:00-15:35", "17:00-23:55")
-    assert when("2026-11-09", "MCX", "CDS", by=evening) == spans("2026-11-09", "09:00-23:55")
+    assert when("2026-11-09", "MCX", "NSE", by=evening) == spans("2026-11-09", "08:55-16:15", "16:40-24:00")
+    assert when("2026-11-09", "MCX", "CDS", by=evening) == spans("2026-11-09", "08:40-24:00")
 
 
 def test_a_window_replaces_the_usual_hours() -> None:
@@ -71,21 +119,21 @@ def test_a_window_replaces_the_usual_hours() -> None:
 
 
 def test_special_hours_hold_also_for_a_list_with_a_window() -> None:
-    assert when("2026-11-08", "NSE", window="09:15-15:30") == spans("2026-11-08", "18:00-19:15")
-    assert when("2026-11-10", "NSE", "MCX", window="09:15-15:30") == spans("2026-11-10", "17:00-23:55")
-    assert when("2026-11-14", "NFO", window="09:15-15:30") == spans("2026-11-14", "09:15-10:00", "11:30-12:30")
-    assert when("2026-11-08", "NSE", window="09:15-15:30", by=calendar()) == spans("2026-11-08", "09:00-20:00")
+    assert when("2026-11-08", "NSE", window="09:15-15:30") == spans("2026-11-08", "17:40-20:00")
+    assert when("2026-11-10", "NSE", "MCX", window="09:15-15:30") == spans("2026-11-10", "16:40-24:00")
+    assert when("2026-11-14", "NFO", window="09:15-15:30") == spans("2026-11-14", "08:55-10:45", "11:10-13:15")
+    assert when("2026-11-08", "NSE", window="09:15-15:30", by=calendar()) == spans("2026-11-08", "08:55-20:00")
 
 
 def test_a_window_holds_for_the_exchanges_whose_day_is_usual() -> None:
     evening = calendar({"date": "2026-11-09", "exchanges": "MCX", "hours": "17:00-23:55"})
-    expected = spans("2026-11-09", "09:15-15:30", "17:00-23:55")
+    expected = spans("2026-11-09", "09:15-15:30", "16:40-24:00")
     assert when("2026-11-09", "NSE", "MCX", window="09:15-15:30", by=evening) == expected
 
 
 def test_a_weekend_that_is_open_as_usual_keeps_the_window() -> None:
-    budget = calendar({"date": "2026-02-01", "hours": "open"})
-    assert when("2026-02-01", "NSE", window="09:15-15:30", by=budget) == spans("2026-02-01", "09:15-15:30")
+    budget = calendar({"date": "2026-02-08", "hours": "open"})
+    assert when("2026-02-08", "NSE", window="09:15-15:30", by=budget) == spans("2026-02-08", "09:15-15:30")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +153,7 @@ def test_days_say_on_which_days_a_list_is_captured(days: str | tuple[dt.date, ..
 
 def test_on_a_day_of_the_list_on_which_all_is_closed_the_usual_hours_hold() -> None:
     for days in ("weekdays", "all", "MCX", (dt.date(2026, 11, 10),)):
-        assert when("2026-11-10", "NSE", "CDS", days=days) == spans("2026-11-10", "09:00-17:05")
+        assert when("2026-11-10", "NSE", "CDS", days=days) == spans("2026-11-10", "08:40-20:15")
         assert when("2026-11-10", "NSE", days=days, window="10:00-11:00") == spans("2026-11-10", "10:00-11:00")
 
 
@@ -115,13 +163,6 @@ def test_a_market_that_never_closes_is_captured_all_day_or_in_the_window() -> No
     assert when("2026-11-08", "NSE", "MCX", by=never_closes) == (sunday,)
     assert when("2026-11-08", "NSE", window="10:00-11:00", by=never_closes) == spans("2026-11-08", "10:00-11:00")
     assert when("2026-11-08", "NSE", days="weekdays", by=never_closes) == ()
-
-
-def test_an_unknown_exchange_in_days_or_in_the_list_is_an_error() -> None:
-    with pytest.raises(ValueError, match="got 'weekends'"):
-        when("2026-11-09", "NSE", days="weekends")
-    with pytest.raises(ValueError, match="got 'NYSE'"):
-        when("2026-11-09", "NSE", "NYSE")
 
 
 # Moments
@@ -239,22 +280,22 @@ def test_two_weeks_of_equities_wherever_the_host_is(host_zone: str) -> None:
     Summer time ends in New York on November 1.
     """
     with clock_at("2026-10-30T00:00") as traveller:
-        clock = Clock(traveller, "NSE", "NFO", by=NOVEMBER, window=None)
+        clock = Clock(traveller, "NSE", "BSE", by=NOVEMBER, window=None)
         clock.run_until("2026-11-16T00:00")
     assert clock.fired == [
-        *("Fri 30 09:00:00 start", "Fri 30 15:35:00 stop"),
-        *("Mon 02 09:00:00 start", "Mon 02 15:35:00 stop"),
-        *("Tue 03 09:00:00 start", "Tue 03 15:35:00 stop"),
-        *("Wed 04 09:00:00 start", "Wed 04 15:35:00 stop"),
-        *("Thu 05 09:00:00 start", "Thu 05 15:35:00 stop"),
-        *("Fri 06 09:00:00 start", "Fri 06 15:35:00 stop"),
-        *("Sun 08 18:00:00 start", "Sun 08 19:15:00 stop"),
-        *("Mon 09 09:00:00 start", "Mon 09 15:35:00 stop"),
-        *("Wed 11 09:00:00 start", "Wed 11 15:35:00 stop"),
-        *("Thu 12 09:00:00 start", "Thu 12 15:35:00 stop"),
-        *("Fri 13 09:00:00 start", "Fri 13 15:35:00 stop"),
-        *("Sat 14 09:15:00 start", "Sat 14 10:00:00 stop"),
-        *("Sat 14 11:30:00 start", "Sat 14 12:30:00 stop"),
+        *("Fri 30 08:55:00 start", "Fri 30 16:15:00 stop"),
+        *("Mon 02 08:55:00 start", "Mon 02 16:15:00 stop"),
+        *("Tue 03 08:55:00 start", "Tue 03 16:15:00 stop"),
+        *("Wed 04 08:55:00 start", "Wed 04 16:15:00 stop"),
+        *("Thu 05 08:55:00 start", "Thu 05 16:15:00 stop"),
+        *("Fri 06 08:55:00 start", "Fri 06 16:15:00 stop"),
+        *("Sun 08 17:40:00 start", "Sun 08 20:00:00 stop"),
+        *("Mon 09 08:55:00 start", "Mon 09 16:15:00 stop"),
+        *("Wed 11 08:55:00 start", "Wed 11 16:15:00 stop"),
+        *("Thu 12 08:55:00 start", "Thu 12 16:15:00 stop"),
+        *("Fri 13 08:55:00 start", "Fri 13 16:15:00 stop"),
+        *("Sat 14 08:55:00 start", "Sat 14 10:45:00 stop"),
+        *("Sat 14 11:10:00 start", "Sat 14 13:15:00 stop"),
     ]
 
 
@@ -263,9 +304,9 @@ def test_a_week_of_commodities_with_a_window_and_one_evening(host_zone: str) -> 
         clock = Clock(traveller, "MCX", by=NOVEMBER, window="10:00-23:35")
         clock.run_until("2026-11-15T00:00")
     assert clock.fired == [
-        *("Sun 08 18:00:00 start", "Sun 08 19:15:00 stop"),
+        *("Sun 08 17:40:00 start", "Sun 08 20:00:00 stop"),
         *("Mon 09 10:00:00 start", "Mon 09 23:35:00 stop"),
-        *("Tue 10 17:00:00 start", "Tue 10 23:55:00 stop"),
+        *("Tue 10 16:40:00 start", "Wed 11 00:00:00 stop"),
         *("Wed 11 10:00:00 start", "Wed 11 23:35:00 stop"),
         *("Thu 12 10:00:00 start", "Thu 12 23:35:00 stop"),
         *("Fri 13 10:00:00 start", "Fri 13 23:35:00 stop"),
@@ -277,14 +318,14 @@ def test_a_late_start_is_active_and_waits_for_the_stop() -> None:
         clock = Clock(traveller, "NSE", by=NOVEMBER, window=None)
         assert clock.active()
         clock.run_until("2026-11-11T12:00")
-    assert clock.fired == ["Mon 09 15:35:00 stop", "Wed 11 09:00:00 start"]
+    assert clock.fired == ["Mon 09 16:15:00 stop", "Wed 11 08:55:00 start"]
 
 
 def test_a_start_at_the_very_moment_of_the_open_is_not_missed() -> None:
-    with clock_at("2026-11-09T09:00") as traveller:
+    with clock_at("2026-11-09T08:55") as traveller:
         clock = Clock(traveller, "NSE", by=NOVEMBER, window=None)
         clock.run_until("2026-11-09T10:00")
-    assert clock.fired == ["Mon 09 09:00:00 start"]
+    assert clock.fired == ["Mon 09 08:55:00 start"]
 
 
 def test_a_sleep_across_the_open_starts_at_once() -> None:
@@ -294,7 +335,7 @@ def test_a_sleep_across_the_open_starts_at_once() -> None:
         clock.jump_to("2026-11-09T10:12:34")
         assert clock.active()
         clock.run_until("2026-11-10T00:00")
-    assert clock.fired == ["Mon 09 10:12:34 start", "Mon 09 15:35:00 stop"]
+    assert clock.fired == ["Mon 09 10:12:34 start", "Mon 09 16:15:00 stop"]
 
 
 def test_after_a_sleep_of_days_each_job_runs_once_and_the_time_says_what_holds() -> None:
@@ -305,19 +346,19 @@ def test_after_a_sleep_of_days_each_job_runs_once_and_the_time_says_what_holds()
         assert clock.fired == ["Thu 12 10:00:00 start", "Thu 12 10:00:00 stop"]
         assert clock.active()
         clock.run_until("2026-11-13T12:00")
-    assert clock.fired[2:] == ["Thu 12 15:35:00 stop", "Fri 13 09:00:00 start"]
+    assert clock.fired[2:] == ["Thu 12 16:15:00 stop", "Fri 13 08:55:00 start"]
 
 
 def test_a_clock_that_jumps_forward_and_back_fires_nothing_twice() -> None:
     with clock_at("2026-11-09T08:00") as traveller:
         clock = Clock(traveller, "NSE", by=NOVEMBER, window=None)
         clock.run_until("2026-11-09T14:50")
-        clock.jump_to("2026-11-09T15:50")
+        clock.jump_to("2026-11-09T16:30")
         assert not clock.active()
         clock.jump_to("2026-11-09T14:51")
         assert clock.active()  # and no job will say so
         clock.run_until("2026-11-11T10:00")
-    assert clock.fired == ["Mon 09 09:00:00 start", "Mon 09 15:50:00 stop", "Wed 11 09:00:00 start"]
+    assert clock.fired == ["Mon 09 08:55:00 start", "Mon 09 16:30:00 stop", "Wed 11 08:55:00 start"]
 
 
 def test_a_clock_that_is_set_back_across_the_open_fires_nothing_twice() -> None:
@@ -327,7 +368,7 @@ def test_a_clock_that_is_set_back_across_the_open_fires_nothing_twice() -> None:
         clock.jump_to("2026-11-09T08:30")
         assert not clock.active()
         clock.run_until("2026-11-10T00:00")
-    assert clock.fired == ["Mon 09 09:00:00 start", "Mon 09 15:35:00 stop"]
+    assert clock.fired == ["Mon 09 08:55:00 start", "Mon 09 16:15:00 stop"]
 
 
 def test_a_market_that_never_closes_stops_and_starts_at_midnight() -> None:
@@ -350,7 +391,7 @@ SPECIAL_DAYS = st.lists(
     st.fixed_dictionaries(
         {
             "date": DATES,
-            "exchanges": st.lists(st.sampled_from(EXCHANGES), min_size=1, unique=True),
+            "exchanges": st.lists(st.sampled_from(SCHEDULED), min_size=1, unique=True),
             "hours": st.one_of(st.sampled_from(["closed", "open"]), HOURS.map(str)),
         }
     ),
@@ -358,9 +399,9 @@ SPECIAL_DAYS = st.lists(
     max_size=20,
 )
 DAYS = st.one_of(
-    st.sampled_from(["trading", "weekdays", "all", *EXCHANGES]), st.lists(DATES, unique=True, max_size=15).map(tuple)
+    st.sampled_from(["trading", "weekdays", "all", *SCHEDULED]), st.lists(DATES, unique=True, max_size=15).map(tuple)
 )
-LISTS = st.lists(st.sampled_from(EXCHANGES), min_size=1, unique=True)
+LISTS = st.lists(st.sampled_from(SCHEDULED), min_size=1, unique=True)
 
 
 @settings(max_examples=100, deadline=None)
@@ -373,21 +414,21 @@ def test_windows_are_sorted_and_apart_and_times_gives_exactly_their_moments(
     always_open: bool,
 ) -> None:
     by = calendar(*entries, always_open=always_open)
+
+    def all_of(date: dt.date) -> tuple[Span, ...]:
+        return ListHours(windows(days, window, exchanges, by, date)).spans
+
     expected: set[dt.datetime] = set()
     for number in range(30):
         midnight = dt.datetime(2026, 11, 1, tzinfo=IST) + number * DAY
-        found = windows(days, window, exchanges, by, midnight.date())
+        found = all_of(midnight.date())
         assert all(midnight <= start < stop <= midnight + DAY for start, stop in found)
         assert all(earlier.stop < later.start for earlier, later in itertools.pairwise(found))
         expected |= {moment for span in found for moment in span}
 
     end = dt.datetime(2026, 12, 1, tzinfo=IST)
     trigger = Times(
-        lambda date: [
-            moment
-            for span in reversed(windows(days, window, exchanges, by, date) if date.month == 11 else ())
-            for moment in span
-        ]
+        lambda date: [moment for span in reversed(all_of(date) if date.month == 11 else ()) for moment in span]
     )
     fired: list[dt.datetime] = []
     now = dt.datetime(2026, 11, 1, tzinfo=IST)

@@ -6,16 +6,26 @@ be a heavy one, so the service runs it in a process of its own: `python -m kitel
 
 from kitelake.report.day import make_report
 from kitelake.report.model import ConnectionReport, Gaps, Latency, ListReport, Report
-from kitelake.report.record import DayRecord, ListRecord, read_record, record_path, write_record
+from kitelake.report.record import (
+    DayRecord,
+    ExchangeRecord,
+    ListRecord,
+    PartRecord,
+    read_record,
+    record_path,
+    write_record,
+)
 from kitelake.report.text import as_text, render, summary
 
 __all__ = [
     "ConnectionReport",
     "DayRecord",
+    "ExchangeRecord",
     "Gaps",
     "Latency",
     "ListRecord",
     "ListReport",
+    "PartRecord",
     "Report",
     "as_text",
     "make_report",

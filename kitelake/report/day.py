@@ -9,7 +9,7 @@ import itertools
 import json
 import secrets
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +20,7 @@ from ingest.connection import Event
 from kitelake.report.gaps import Connection, Happening, Run, Stretch, gaps_of, merged, outages, run_of, within
 from kitelake.report.model import ConnectionReport, Latency, ListReport, Report
 from kitelake.report.problems import problems_of
-from kitelake.report.record import DayRecord, ListRecord
+from kitelake.report.record import DayRecord, ListRecord, PartRecord
 from storage.errors import TableMissingError
 from storage.journal import is_alive
 from storage.layout import DataLayout
@@ -30,6 +30,9 @@ from storage.table import LakeTable
 
 if TYPE_CHECKING:
     from queries.lake import Lake
+
+_Part = tuple[PartRecord, tuple[Stretch, ...]]
+"""What of a list is of one exchange, and when it was to be captured and traded."""
 
 NAMED: Final = 10
 _ONE_DAY: Final = dt.timedelta(days=1)
@@ -70,18 +73,21 @@ class _Day:
         self._record = record
         self._now = now
         self._span: Stretch = (begin, max(begin, min(begin + _ONE_DAY, now)))
-        self._hours_of = [tuple(within(each.hours, [self._span])) for each in record.lists]
-        self._wanted = _hours_of_tokens(zip(record.lists, self._hours_of, strict=True))
-        self._hours = sorted({*self._hours_of, *self._wanted.values()})
+        # By the sessions of the day: capture listens for longer than anything trades.
+        self._parts = [
+            [(part, tuple(within(record.trading(part), [self._span]))) for part in each.parts] for each in record.lists
+        ]
+        self._wanted = _hours_of_tokens(itertools.chain.from_iterable(self._parts))
+        self._hours = sorted({*self._wanted.values(), *(hours for parts in self._parts for _, hours in parts)})
 
     def report(self) -> Report:
         self._group_ticks()
         ticks = self._ticks()
-        lists = [self._list(each, hours, ticks) for each, hours in zip(self._record.lists, self._hours_of, strict=True)]
+        lists = [self._list(each, parts, ticks) for each, parts in zip(self._record.lists, self._parts, strict=True)]
         connections, gaps = self._connections()
-        begun = [(each, hours) for each, hours in zip(self._record.lists, self._hours_of, strict=True) if hours]
-        wanted = {token for each, _ in begun for token in each.tokens}
-        ticked = {token for each, hours in begun for token in ticks.of(each.tokens, self._hours.index(hours))}
+        begun = [(part, hours) for parts in self._parts for part, hours in parts if hours]
+        wanted = {token for part, _ in begun for token in part.tokens}
+        ticked = {token for part, hours in begun for token in ticks.of(part.tokens, self._hours.index(hours))}
         (found,) = self._select("SELECT coalesce(sum(rows), 0)::BIGINT AS rows FROM day WHERE stream IS NOT NULL")
         (quarantine,) = self._select(
             "SELECT count(*) AS ranges, coalesce(sum(length), 0)::BIGINT AS bytes FROM quarantine WHERE date = $date",
@@ -101,6 +107,7 @@ class _Day:
             quarantined_ranges=quarantine["ranges"],
             quarantined_bytes=quarantine["bytes"],
             latency=self._latency(),
+            quiet=tuple(self._quiet()),
             problems=(),
         )
         return report.model_copy(update={"problems": tuple(problems_of(report, self._record))})
@@ -136,11 +143,15 @@ class _Day:
         tokens, *rows = (column.to_pylist() for column in found.arrow().columns)
         return _Ticks({token: counts for token, *counts in zip(tokens, *rows, strict=True)})
 
-    def _list(self, each: ListRecord, hours: tuple[Stretch, ...], ticks: _Ticks) -> ListReport:
+    def _list(self, each: ListRecord, parts: Sequence[_Part], ticks: _Ticks) -> ListReport:
         left_out = set(each.left_out)
         subscribed = [token for token in each.tokens if token not in left_out]
-        ticked = ticks.of(each.tokens, self._hours.index(hours))
-        silent = [token for token in subscribed if token not in ticked] if hours else []
+        ticked: dict[int, int] = {}
+        silent: list[int] = []
+        for part, hours in parts:
+            there = ticks.of(part.tokens, self._hours.index(hours))
+            ticked |= there
+            silent += [token for token in part.tokens if hours and token not in there and token not in left_out]
         return ListReport(
             name=each.name,
             mode=each.mode,
@@ -151,6 +162,29 @@ class _Day:
             silent_symbols=self._symbols(silent[:NAMED]),
             rows=sum(ticked.values()),
         )
+
+    def _quiet(self) -> Iterator[str]:
+        """The exchanges that may have been closed, and of which nothing traded in the hours that have begun, with why.
+
+        What was sent once and stayed as it was is the last value of a day before.
+        """
+        unsure = {name: each.why for name, each in self._record.exchanges.items() if not each.sure}
+        parts = [(part, hours) for each in self._parts for part, hours in each if part.exchange in unsure and hours]
+        if not parts:
+            return
+        traded = self._select(
+            """
+            SELECT instrument_token AS token FROM ticks WHERE date = $date
+            GROUP BY instrument_token
+            HAVING max(exchange_timestamp)::DATE = any_value(date) OR min(last_price) <> max(last_price)
+                OR min(volume_traded) <> max(volume_traded)
+            """,
+            date=self._record.date,
+        )
+        alive = {row["token"] for row in traded}
+        for name in dict.fromkeys(part.exchange for part, _ in parts):
+            if alive.isdisjoint(token for part, _ in parts if part.exchange == name for token in part.tokens):
+                yield f"{name}: {unsure[name]}"
 
     def _rows_of_lists(self, ticks: _Ticks) -> int:
         """Rows of instruments within the hours of one of their lists, each once."""
@@ -167,7 +201,7 @@ class _Day:
     def _connections(self) -> tuple[list[ConnectionReport], list[Stretch]]:
         """Each connection, and the gaps of all of them as one."""
         runs = self._runs()
-        hours = merged(stretch for each in self._hours for stretch in each)
+        hours = merged(stretch for parts in self._parts for _, each in parts for stretch in each)
         found = {connection: within(out, hours) for connection, out in outages(runs, self._span).items()}
         reconnects = [each.connection for run in runs for each in run.happenings if each.event == Event.RESUMED]
         reports = [
@@ -236,10 +270,10 @@ class _Day:
         return total
 
 
-def _hours_of_tokens(lists: Iterable[tuple[ListRecord, tuple[Stretch, ...]]]) -> dict[int, tuple[Stretch, ...]]:
+def _hours_of_tokens(parts: Iterable[_Part]) -> dict[int, tuple[Stretch, ...]]:
     """When each instrument is wanted, by any of its lists. Many share their hours, which are merged once."""
     found: dict[int, frozenset[tuple[Stretch, ...]]] = {}
-    for each, hours in lists:
+    for each, hours in parts:
         for token in each.tokens:
             found[token] = found.get(token, frozenset()) | {hours}
     together = {sets: tuple(merged(itertools.chain.from_iterable(sets))) for sets in set(found.values())}

@@ -79,4 +79,7 @@ class Report(_Part):
     quarantined_ranges: int
     quarantined_bytes: int
     latency: Latency | None = Field(description="null without a full packet")
+    quiet: tuple[str, ...] = Field(
+        default=(), description="exchanges on which nothing traded on a day that may have been a holiday, with why"
+    )
     problems: tuple[str, ...] = Field(description="what a person should act on, in sentences")

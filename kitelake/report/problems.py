@@ -16,14 +16,16 @@ ALIKE_SECONDS: Final = 10.0
 
 def problems_of(report: Report, record: DayRecord) -> Iterator[str]:
     """What a person should act on, the worst first."""
-    nothing = report.wanted > 0 and report.rows == 0
+    quiet = {line.partition(":")[0] for line in report.quiet}
+    resting = {one.name for one in record.lists if one.parts and all(part.exchange in quiet for part in one.parts)}
+    nothing = report.wanted > 0 and report.rows == 0 and not {one.name for one in record.lists} <= resting
     if nothing:
         yield "nothing was captured: there is no row of this day"
     for account, problem in record.accounts.items():
         if problem is not None:
             yield f"account {account} has no good token: {problem}"
     for each in report.lists:
-        if each.silent and not each.ticked and not nothing:
+        if each.silent and not each.ticked and not nothing and each.name not in resting:
             yield f"list {each.name}: none of its {counted(each.subscribed, 'instrument')} ticked"
     yield from _outages(report.connections)
     for planned in record.lists:

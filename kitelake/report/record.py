@@ -2,15 +2,41 @@
 
 import datetime as dt
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
 
 from ingest.wire import Mode
+from kitelake.calendar import span_of
+from kitelake.report.gaps import within
+from kitelake.values import hours_of
 from storage.errors import DataFolderError
+from storage.market.hours import Hours
+from storage.market.sessions import Kind, Phase
+
+Stretch = tuple[AwareDatetime, AwareDatetime]
+HoursOfDay = Annotated[Hours, PlainValidator(hours_of), PlainSerializer(str)]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class PartRecord(_Part):
+    """The instruments of one exchange in a list, and when they were to be captured."""
+
+    exchange: str = Field(description='as the instrument list names it; "" where a list had the same hours for all')
+    hours: tuple[Stretch, ...] = Field(description="from … up to, one after the other")
+    tokens: tuple[int, ...] = Field(description="all that were wanted at some time of the day")
 
 
 class ListRecord(_Part):
@@ -19,10 +45,45 @@ class ListRecord(_Part):
     name: str
     mode: Mode
     meaning: str = Field(default="", description="a digest of what config.yaml says of it")
-    hours: tuple[tuple[AwareDatetime, AwareDatetime], ...] = Field(description="from … up to, one after the other")
-    tokens: tuple[int, ...] = Field(description="all that were wanted at some time of the day")
+    parts: tuple[PartRecord, ...]
     left_out: tuple[int, ...] = Field(default=(), description="those of them that found no room on a connection")
     problems: tuple[str, ...] = Field(default=(), description="one for each name that means no instrument, in words")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_one_part(cls, given: Any) -> Any:
+        """A record from before exchanges had hours of their own has `hours` and `tokens` of the whole list."""
+        if isinstance(given, dict) and "parts" not in given and "hours" in given and "tokens" in given:
+            rest = {name: value for name, value in given.items() if name not in ("hours", "tokens")}
+            return {**rest, "parts": [{"exchange": "", "hours": given["hours"], "tokens": given["tokens"]}]}
+        return given
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Of all its parts."""
+        return tuple(token for part in self.parts for token in part.tokens)
+
+    @property
+    def hours(self) -> tuple[Stretch, ...]:
+        """Of all its parts, as they stand: they may overlap."""
+        return tuple(stretch for part in self.parts for stretch in part.hours)
+
+
+class ExchangeRecord(_Part):
+    """What the calendar said of an exchange on that day: the sessions by which it was captured.
+
+    `sessions` has those of each kind of instrument, as a phase and hours in IST: `["continuous", "09:15-15:30"]`; none
+    on a day on which it was closed.
+    """
+
+    why: str
+    sure: bool = Field(description="false where it counted as open because it was not certain that it is closed")
+    sessions: dict[Kind, tuple[tuple[Phase, HoursOfDay], ...]]
+
+    def stretches(self, date: dt.date) -> tuple[Stretch, ...]:
+        """When any kind of instrument trades, in whatever phase."""
+        hours = {each for sessions in self.sessions.values() for _, each in sessions}
+        return tuple(span_of(date, each) for each in sorted(hours))
 
 
 class DayRecord(_Part):
@@ -30,10 +91,30 @@ class DayRecord(_Part):
 
     date: dt.date
     lists: tuple[ListRecord, ...] = ()
+    exchanges: dict[str, ExchangeRecord] = Field(default_factory=dict, description="those of the lists, by their names")
     accounts: dict[str, str | None] = Field(
         default_factory=dict, description="what is wrong with the account's token of the day, in words; null: nothing"
     )
     reported_at: AwareDatetime | None = Field(default=None, description="when the report was made; null: not yet")
+
+    def trading(self, part: PartRecord) -> tuple[Stretch, ...]:
+        """When a list's part was to be captured and its exchange traded; without sessions, the former."""
+        exchange = self.exchanges.get(part.exchange)
+        if exchange is None:
+            return part.hours
+        return tuple(within(part.hours, exchange.stretches(self.date)))
+
+    def instrument_seconds(self) -> dict[str, float]:
+        """How long each list's instruments that were subscribed traded, all of them together, by its name."""
+        found = {}
+        for one in self.lists:
+            left_out = set(one.left_out)
+            found[one.name] = sum(
+                len(set(part.tokens) - left_out) * (stop - start).total_seconds()
+                for part in one.parts
+                for start, stop in self.trading(part)
+            )
+        return found
 
 
 def record_path(data: Path, date: dt.date) -> Path:

@@ -149,6 +149,8 @@ def _totals(report: Report) -> Iterator[str]:
             f"{_rows(report.other_rows)} of these {'is' if report.other_rows == 1 else 'are'} of instruments that are "
             "captured for their price only, or outside the lists' hours"
         )
+    for line in report.quiet:
+        yield f"nothing traded on {line}"
     if report.quarantined_ranges:
         yield f"in quarantine: {counted(report.quarantined_ranges, 'range')} of {report.quarantined_bytes:,} bytes"
     if (latency := report.latency) is not None:
