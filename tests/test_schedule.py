@@ -484,3 +484,46 @@ def test_jobs_that_lie_too_far_ahead_are_added_when_they_come_nearer(tmp_path: P
     with clock_at("2026-11-09T12:00") as clock:
         far = EQUITIES | {"days": [dt.date(2026, 12, 28)]}
         run(config(tmp_path, simulator, far), simulator, clock, scenario)
+
+
+def test_each_exchange_of_a_list_is_streamed_in_its_own_hours_also_on_a_holiday_of_the_other(
+    tmp_path: Path, simulator: Simulation
+) -> None:
+    """By what the names turn out to mean, and without any configuration of hours; from a first start without a list."""
+    mixed = {"name": "mixed", "mode": "ltp", "select": {"symbols": ["NSE:INFY", "GOLD*"], "types": ["EQ", "FUT"]}}
+
+    async def scenario(trial: Trial) -> None:
+        async def exchanges() -> set[str]:
+            await trial.streamed()
+            listed = trial.service.desk.instruments
+            assert listed is not None
+            placed = {token for there in trial.service.streamer.manager.placement().values() for token in there}
+            return {str(listed.symbol(token)).partition(":")[0] for token in placed}
+
+        for time, expected in [
+            ("2026-12-24T08:39", set()),
+            ("2026-12-24T08:41", {"MCX"}),
+            ("2026-12-24T08:56", {"NSE", "MCX"}),
+            ("2026-12-24T16:14", {"NSE", "MCX"}),
+            ("2026-12-24T16:16", {"MCX"}),
+            ("2026-12-24T23:59", {"MCX"}),
+            ("2026-12-25T00:01", set()),
+            ("2026-12-25T12:00", {"MCX"}),  # Christmas: MCX may be open
+            ("2026-12-26T12:00", set()),
+        ]:
+            await trial.until(time)
+            assert await exchanges() == expected, time
+
+    with clock_at("2026-12-24T08:00") as clock:
+        diary = run(config(tmp_path, simulator, mixed, calendar={}), simulator, clock, scenario)
+    assert [line for line in diary.told if "mixed" in line] == [
+        "Thu 24 08:40 mixed started",
+        "Fri 25 00:00 mixed stopped",
+        "Fri 25 08:40 mixed started",
+        "Sat 26 00:00 mixed stopped",
+    ]
+    assert [line for line in diary.ran if "mixed" in line and "24" in line] == [
+        "Thu 24 08:40 start mixed",
+        "Thu 24 08:55 start mixed",
+        "Thu 24 16:15 stop mixed",
+    ]
