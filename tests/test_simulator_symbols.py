@@ -15,11 +15,11 @@ from ingest.simulator.symbols import (
     dated_expiries,
     future_symbol,
     monthly_expiries,
-    number,
     option_symbol,
     to_csv,
     weekly_expiries,
 )
+from storage.market.contracts import number_text
 
 DAY = dt.date(2026, 11, 22)
 UNIVERSE = build_universe(10_000, 1, DAY)
@@ -110,8 +110,8 @@ def test_the_dump_reads_back() -> None:
             one.name,
             "0",
             one.expiry.isoformat() if one.expiry else "",
-            number(one.strike),
-            number(one.tick_size),
+            number_text(one.strike),
+            number_text(one.tick_size),
             str(one.lot_size),
             one.instrument_type,
             one.segment,
@@ -119,17 +119,6 @@ def test_the_dump_reads_back() -> None:
         ]
     assert any("," in one.name for one in UNIVERSE.instruments), "a reader that splits at commas should fail"
     assert '256265,1001,NIFTY 50,"NIFTY 50",0,,0,0,0,EQ,INDICES,NSE' in text.splitlines()
-
-
-def test_numbers_are_written_as_kite_does() -> None:
-    assert [number(value) for value in (24500.0, 88.25, 0.05, 0.0025, 0, 1)] == [
-        "24500",
-        "88.25",
-        "0.05",
-        "0.0025",
-        "0",
-        "1",
-    ]
 
 
 def test_the_list_follows_from_size_seed_and_day() -> None:

@@ -5,8 +5,7 @@ generator that yields the most important instruments first. Everything follows f
 no state, no clock.
 
 Form (Kite Connect v3 docs and the broker's instrument dump): `instrument_token = exchange_token << 8 | segment byte`;
-futures `NIFTY26NOVFUT`; options of the month's last expiry `NIFTY26NOV24500CE`, weekly ones `NIFTY26D0124500CE`
-(year, month as one of 1…9 O N D, day).
+the symbols of derivatives as in `storage.market.contracts`.
 """
 
 import calendar
@@ -32,6 +31,7 @@ from ingest.simulator.names import (
     Derivative,
     Stock,
 )
+from storage.market.contracts import MONTHS, WEEKLY_MONTHS, number_text
 
 SEGMENT_BYTES: Final = {"NSE": 1, "NFO": 2, "CDS": 3, "BSE": 4, "BFO": 5, "BCD": 6, "MCX": 7, "INDICES": 9}
 DIVISORS: Final = {"CDS": 10_000_000, "BCD": 10_000}  # every other: 100 (pykiteconnect, ticker.py)
@@ -39,7 +39,6 @@ HEADER: Final = (
     "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,"
     "instrument_type,segment,exchange"
 )
-MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 STOCKS_WITH_DERIVATIVES: Final = 180
 SHARES: Final = {"NSE": 0.21, "NFO-FUT": 0.055, "NFO-OPT": 0.43, "BFO": 0.055, "CDS": 0.03, "BCD": 0.01, "MCX": 0.05}
 _FIRST_TOKEN: Final = {
@@ -120,16 +119,11 @@ def to_csv(instruments: Iterable[Instrument]) -> str:
     """The list as Kite dumps it: names quoted, expiry empty and strike 0 where there is none, last price always 0."""
     lines = (
         f"{one.instrument_token},{one.exchange_token},{one.tradingsymbol},"
-        f'"{one.name}",0,{one.expiry.isoformat() if one.expiry else ""},{number(one.strike)},'
-        f"{number(one.tick_size)},{one.lot_size},{one.instrument_type},{one.segment},{one.exchange}\n"
+        f'"{one.name}",0,{one.expiry.isoformat() if one.expiry else ""},{number_text(one.strike)},'
+        f"{number_text(one.tick_size)},{one.lot_size},{one.instrument_type},{one.segment},{one.exchange}\n"
         for one in instruments
     )
     return "".join([HEADER, "\n", *lines])
-
-
-def number(value: float) -> str:
-    """A number as Kite writes it: `24500`, `88.25`, `0.05`."""
-    return f"{value:.4f}".rstrip("0").rstrip(".")
 
 
 def future_symbol(name: str, expiry: dt.date) -> str:
@@ -139,8 +133,8 @@ def future_symbol(name: str, expiry: dt.date) -> str:
 
 def option_symbol(name: str, expiry: dt.date, weekly: bool, strike: float, kind: str) -> str:
     """`NIFTY26NOV24500CE`, or `NIFTY26D0124500CE` if the expiry is a weekly one."""
-    code = f"{'123456789OND'[expiry.month - 1]}{expiry:%d}" if weekly else MONTHS[expiry.month - 1]
-    return f"{name}{expiry:%y}{code}{number(strike)}{kind}"
+    code = f"{WEEKLY_MONTHS[expiry.month - 1]}{expiry:%d}" if weekly else MONTHS[expiry.month - 1]
+    return f"{name}{expiry:%y}{code}{number_text(strike)}{kind}"
 
 
 def monthly_expiries(day: dt.date, weekday: int) -> Iterator[dt.date]:
