@@ -68,7 +68,7 @@ def measure(rows: int, rounds: int, official: Any) -> dict[str, Any]:
     return {
         "rows": table.num_rows,
         "bytes": len(data),
-        "names": len(selection.references),
+        "prices": len(selection.references),
         "selected": len(selection.tokens),
         "seconds": best,
         "times_faster": best["official"] / best["parse"],
@@ -77,7 +77,7 @@ def measure(rows: int, rounds: int, official: Any) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> None:
     print(f"{result['rows']:,} rows, {result['bytes'] / 1e6:.1f} MB of CSV; the selection is of ", end="")
-    print(f"{result['selected']:,} options on {result['names']:,} names\n")
+    print(f"{result['selected']:,} options around {result['prices']:,} prices\n")
     print("".join(f"{title:>14}" for title in (*result["seconds"], "times faster")))
     print("".join(f"{seconds:>14.3f}" for seconds in result["seconds"].values()) + f"{result['times_faster']:>14.1f}")
 

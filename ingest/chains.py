@@ -34,20 +34,15 @@ def chains(series: Ints, days: Ints) -> Ints:
     return series * _MORE_DAYS + days
 
 
-def expiring(series: Ints, days: Ints, today: int, wanted: Expiries) -> Mask:
-    """Which rows expire on a day that is wanted, or never."""
+def expiring(series: Ints, days: Ints, of_kind: Mask, today: int, wanted: Expiries) -> Mask:
+    """Which rows expire on a day that is wanted, or never. `of_kind` are the rows whose chain is of the kind wanted."""
     fits: Mask = days == NEVER
     expires = ~fits
     if not expires.any():
         return fits
-    each, row = np.unique(chains(series[expires], days[expires]), return_inverse=True)
+    each, first, row = np.unique(chains(series[expires], days[expires]), return_index=True, return_inverse=True)
     group, day = np.divmod(each, _MORE_DAYS)
-    month = day.astype("datetime64[D]").astype("datetime64[M]")
-    monthly = np.ones(len(each), np.bool_)
-    monthly[:-1] = _begins(group)[1:] | _begins(month)[1:]
-    fitting = day >= today
-    if wanted.kind is not None:
-        fitting &= monthly if wanted.kind == "monthly" else ~monthly
+    fitting = of_kind[expires][first] & (day >= today)
     if wanted.before is not None:
         fitting &= day < day_number(wanted.before)
     if wanted.nearest is not None:
@@ -56,6 +51,20 @@ def expiring(series: Ints, days: Ints, today: int, wanted: Expiries) -> Mask:
         fitting &= place - (place - fitting)[starts][member] <= wanted.nearest
     fits[expires] = fitting[row]
     return fits
+
+
+def last_of_month(each: Ints) -> Mask:
+    """Of chains in ascending order: which expire as the last of their series in a calendar month."""
+    group, day = np.divmod(each, _MORE_DAYS)
+    month = day.astype("datetime64[D]").astype("datetime64[M]")
+    last = np.ones(len(each), np.bool_)
+    last[:-1] = _begins(group)[1:] | _begins(month)[1:]
+    return last
+
+
+def day_of(chain: int) -> datetime.date:
+    """The day on which a chain expires."""
+    return _EPOCH + datetime.timedelta(days=chain % _MORE_DAYS)
 
 
 def around(chain: Ints, strikes: Floats, centres: Floats, wanted: Strikes) -> Mask:

@@ -86,8 +86,8 @@ class LotSize(_Criterion):
 class Expiries(_Criterion):
     """Which expiry days from the day of the list on, for each segment and name by itself. A bare number is `nearest`.
 
-    An expiry is monthly if it is the last one of its calendar month, and weekly if not: in the last week of a month,
-    what expires is the monthly contract of a weekly series.
+    Whether an expiry is monthly or weekly the contract says, by its symbol (see `storage.market.contracts`): in the
+    week in which a monthly contract expires there is no weekly one.
     """
 
     nearest: Count | None = Field(default=None, ge=1, description="so many, of those that `kind` and `before` leave")

@@ -31,9 +31,9 @@ FLOORS: dict[str, list[set[str]]] = {
     "ingest": [
         {"criteria", "errors", "receiver", "redact"},
         {"wire", "auth", "chains", "instruments"},
-        {"derive", "placement", "selectors", "session"},
-        {"copies", "dial", "hub", "stats", "tokens", "watch"},
-        {"feeds"},
+        {"columns", "derive", "placement", "session", "underlyings"},
+        {"copies", "cycles", "dial", "hub", "stats", "tokens", "watch"},
+        {"feeds", "selectors"},
         {"allocation", "connection"},
         {"manager"},
         {"simulator"},

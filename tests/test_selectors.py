@@ -1,7 +1,6 @@
 """Selections from a day's list: every criterion, strikes around prices, and what the list does not hold, in words."""
 
 import datetime as dt
-from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -12,45 +11,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ingest.instruments import Instruments, parse_instruments
-from ingest.selectors import Expiries, Price, Select, Selection, Strikes, listed_price, references, select
-from ingest.simulator.symbols import HEADER, build_universe, to_csv
-
-DAY = dt.date(2026, 11, 22)
-NIFTY_50, INFY, SENSEX = 256265, 408065, 265
-
-BASE = """\
-408065,1594,INFY,INFOSYS,1500.5,,0,0.05,1,EQ,NSE,NSE
-128028676,500209,INFY,INFOSYS,0,,0,0.05,1,EQ,BSE,BSE
-256265,1001,NIFTY 50,NIFTY 50,0,,0,0,0,EQ,INDICES,NSE
-265,1,SENSEX,SENSEX,0,,0,0,0,EQ,INDICES,BSE
-519937,2031,M&M,"Mahindra & Mahindra, Ltd",0,,0,0.05,1,EQ,NSE,NSE
-"""
-
-
-class Listing:
-    """Builds a list: rows are numbered in the order of the calls."""
-
-    def __init__(self, base: str = BASE) -> None:
-        self.rows = [HEADER + "\n", base]
-
-    def add(self, symbol: str, name: str, expiry: str, strike: float, kind: str, segment: str, lot: int = 65) -> None:
-        token = (len(self.rows) << 8) + 2
-        exchange = segment.partition("-")[0]
-        self.rows.append(
-            f"{token},{token >> 8},{symbol},{name},0,{expiry},{strike},0.05,{lot},{kind},{segment},{exchange}\n"
-        )
-
-    def chain(self, name: str, expiry: str, strikes: list[float], exchange: str = "NFO", lot: int = 65) -> None:
-        for strike in strikes:
-            for kind in ("CE", "PE"):
-                symbol = f"{name}{expiry[2:].replace('-', '')}{strike:g}{kind}"
-                self.add(symbol, name, expiry, strike, kind, f"{exchange}-OPT", lot)
-
-    def future(self, name: str, expiry: str, exchange: str = "NFO", lot: int = 65) -> None:
-        self.add(f"{name}{expiry[2:7].replace('-', '')}FUT", name, expiry, 0, "FUT", f"{exchange}-FUT", lot)
-
-    def instruments(self) -> Instruments:
-        return Instruments(parse_instruments("".join(self.rows).encode(), date=DAY))
+from ingest.selectors import Expiries, Price, Select, Strikes, listed_price, references, select
+from ingest.simulator.symbols import build_universe, to_csv
+from tests.listkit import DAY, INFY, NIFTY_50, SENSEX, Listing, no_price, picked, prices
 
 
 @pytest.fixture(scope="module")
@@ -68,22 +31,6 @@ def listed() -> Instruments:
     listing.future("CRUDEOIL", "2027-01-18", "MCX", lot=1)
     listing.chain("CRUDEOIL", "2026-12-16", [5000, 5050, 5100], "MCX", lot=1)
     return listing.instruments()
-
-
-def no_price(token: int) -> Price | None:
-    return None
-
-
-def prices(known: dict[int, float], source: str = "the live stream") -> Callable[[int], Price | None]:
-    return lambda token: Price(known[token], source) if token in known else None
-
-
-def picked(
-    listed: Instruments, criteria: dict[str, Any], price_of: Callable[[int], Price | None] = no_price
-) -> tuple[list[str], Selection]:
-    """The symbols that fit, without their exchange, and the whole selection."""
-    selection = select(listed, Select.model_validate(criteria), price_of)
-    return [str(listed.symbol(token)).partition(":")[2] for token in selection.tokens], selection
 
 
 AROUND = {"around": "spot", "count": 1}
@@ -231,7 +178,7 @@ def test_prices_are_asked_for_only_around_spot(listed: Instruments) -> None:
     for strikes in (None, {"around": 24500, "count": 1}, {"min": 1}):
         assert references(listed, Select.model_validate({"names": "NIFTY", "strikes": strikes})) == {}
     only = Select.model_validate({"names": ["NIFTY", "INFY"], "exclude": "INFY", "strikes": AROUND})
-    assert sorted(references(listed, only).values()) == ["NFO:NIFTY2611FUT", "NSE:NIFTY 50"]
+    assert sorted(references(listed, only).values()) == ["NFO:NIFTY2611FUT", "NFO:NIFTY2612FUT", "NSE:NIFTY 50"]
 
 
 @pytest.mark.parametrize("none", [0.0, -1.0, float("nan"), float("inf"), None])
@@ -246,18 +193,6 @@ def test_without_a_price_only_that_name_is_left_out(listed: Instruments, none: f
         "SENSEX (BSE:SENSEX or BFO:SENSEX2611FUT)",
     )
     assert selection.unpriced == selection.problems
-
-
-def test_an_option_without_index_share_or_future_says_so() -> None:
-    listing = Listing()
-    listing.future("COPPER", "2026-11-20", "MCX")  # expired
-    listing.chain("COPPER", "2026-12-16", [900], "MCX")
-    found, selection = picked(listing.instruments(), {"segment": "MCX-OPT", "strikes": AROUND})
-    assert found == []
-    assert selection.problems == (
-        "no price to choose strikes around, so none are selected: COPPER (no index, share or future of it is listed)",
-    )
-    assert selection.unpriced == (), "no price will come"
 
 
 def test_many_names_are_summarised() -> None:
