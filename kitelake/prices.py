@@ -1,6 +1,7 @@
 """The prices around which strikes are chosen: from the live stream, from the captured ticks, from the instrument list.
 
-The first that knows one says it. Asking the stream and the table costs something, so both are asked for many
+The first that knows one says it. What is no price, such as the 0 that the stream has for what did not trade, is known
+by nobody: the next one is asked. Asking the stream and the table costs something, so both are asked for many
 instruments at once, and the table only for those of which the stream brought nothing.
 """
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from ingest.instruments import Instruments
 from ingest.manager import TickerManager
-from ingest.selectors import Price, PriceOf, listed_price
+from ingest.selectors import Price, PriceOf, is_price, listed_price
 from storage.errors import KitelakeError
 from storage.schema import IST
 
@@ -39,7 +40,9 @@ async def live_prices(manager: TickerManager, tokens: Collection[int]) -> dict[i
                     continue
                 came = batch.column("instrument_token").to_numpy()
                 for row in np.flatnonzero(np.isin(came, missing)).tolist():
-                    found[int(came[row])] = Price(batch.column("last_price")[row].as_py(), "the live stream")
+                    price = batch.column("last_price")[row].as_py()
+                    if is_price(price):
+                        found[int(came[row])] = Price(price, "the live stream")
                 if len(found) == len(missing):
                     break
     return found
@@ -48,7 +51,7 @@ async def live_prices(manager: TickerManager, tokens: Collection[int]) -> dict[i
 def captured_prices(data: Path, tokens: Collection[int]) -> dict[int, Price]:
     """The last captured prices of these, not older than a week. Empty where nothing was captured, or it cannot be read.
 
-    Reads files: to be called in a thread.
+    Where the last value of a day is 0, the price is the last one before that. Reads files: to be called in a thread.
     """
     import kitelake
 
@@ -72,7 +75,9 @@ def captured_prices(data: Path, tokens: Collection[int]) -> dict[int, Price]:
 
 _LAST: Final = """
 select instrument_token, arg_max(last_price, received_at) as price, max(received_at) as at
-from ticks where date = $date and list_contains($tokens, instrument_token) group by instrument_token"""
+from ticks where date = $date and list_contains($tokens, instrument_token)
+and last_price > 0 and isfinite(last_price) -- as ingest.selectors.is_price has it
+group by instrument_token"""
 
 
 def first_known(*known: Mapping[int, Price], instruments: Instruments) -> PriceOf:
@@ -80,6 +85,7 @@ def first_known(*known: Mapping[int, Price], instruments: Instruments) -> PriceO
     listed = listed_price(instruments)
 
     def price_of(token: int) -> Price | None:
-        return next((prices[token] for prices in known if token in prices), None) or listed(token)
+        prices = (source[token] for source in known if token in source)
+        return next((price for price in prices if is_price(price.value)), None) or listed(token)
 
     return price_of
