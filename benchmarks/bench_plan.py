@@ -84,9 +84,11 @@ def measure(rows: int, rounds: int) -> dict[str, Any]:
         (folder / "config.yaml").write_text(CONFIG, encoding="utf-8")
         plan = ["-m", "kitelake", "plan", "--instruments", "instruments.csv", "--date", DAY.isoformat()]
         tasks = {"plan": [sys.executable, *plan], "peer": [sys.executable, "-c", PEER, "instruments.csv"]}
-        listed = seconds_of([*tasks["plan"], "--list"], folder, (0, 1))[2].splitlines()
+        lines = seconds_of([*tasks["plan"], "--list"], folder, (0, 1))[2].splitlines()
+        # An instrument has a line in every phase of the day.
+        listed = {symbol: lists.split(", ") for _, symbol, *_, lists in (line.split("\t") for line in lines)}
         # The index and its next future are streamed with the options, for their price.
-        options = sum("options" in line.rpartition("\t")[2].split(", ") for line in listed) - 2
+        options = sum("options" in lists for lists in listed.values()) - 2
         best = {task: {"wall": float("inf"), "cpu": float("inf")} for task in tasks}
         for number in range(rounds + 1):
             for task, command in tasks.items():
