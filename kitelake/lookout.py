@@ -14,6 +14,7 @@ from ingest.stats import Health, Status
 from kitelake.desk import Desk
 from kitelake.jobs import ClockWatch
 from kitelake.notify import About
+from kitelake.plan import ListPlan
 from kitelake.recorder import Recorder
 from kitelake.reload import FileWatch
 from kitelake.resolver import files_of
@@ -28,6 +29,8 @@ log = structlog.get_logger()
 LOOK_SECONDS: Final = 1.0
 RECONCILE_SECONDS: Final = 15.0
 TOKEN_LOOK_SECONDS: Final = 10.0
+PARTLY_PRICED_SECONDS: Final = 60.0
+"""So often prices are looked for again of a list of which some expiry has one: each time strikes may be added."""
 UNWELL_SECONDS: Final = 60.0
 """Health that is amiss for so long is told by a notification."""
 
@@ -64,6 +67,7 @@ class Lookout:
         self._config_path = config_path
         self._unwell_since: float | None = None
         self._failures: dict[str, str] = {}  # by the name of the look
+        self._priced_at: dict[str, float] = {}  # when prices of a list were looked for last
         self._clock = ClockWatch(scheduler)
         self._date = dt.datetime.now(IST).date()
         self._files = FileWatch()
@@ -129,14 +133,20 @@ class Lookout:
         await service.reconcile()
         for name in [plan.name for plan in service.streamer.on]:  # the price that it waits for may have come
             plan = service.desk.lists.get(name)
-            if plan is None:
-                continue
-            if plan.unpriced or (plan.references and not plan.tokens):
+            if plan is not None and (plan.unpriced or (plan.references and not plan.tokens)) and self._is_due(plan):
                 await service.resolve_anew(plan.name)
         if self._unwell_since is not None and time.monotonic() - self._unwell_since >= UNWELL_SECONDS:
             self._unwell_since = None
             health = service.streamer.manager.health()
             service.tell("problems", f"Kitelake: the connections are {health.status}", "\n".join(health.reasons))
+
+    def _is_due(self, plan: ListPlan) -> bool:
+        """Whether to look for its prices again: at every look without instruments, else, for an expiry, less often."""
+        now = time.monotonic()
+        if plan.tokens and now - self._priced_at.get(plan.name, -PARTLY_PRICED_SECONDS) < PARTLY_PRICED_SECONDS:
+            return False
+        self._priced_at[plan.name] = now
+        return True
 
     def _changed_files(self) -> list[Path]:
         config = self._service.desk.config

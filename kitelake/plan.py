@@ -110,15 +110,13 @@ def resolve(
     if spec.select is not None:
         found = select(instruments, spec.select, price_of)
         asked = references(instruments, spec.select)
-        # The service looks for a price as long as there are no tokens, or as often as it is told to.
-        again = not found.tokens or spec.every is not None
         return replace(
             plan,
             tokens=found.tokens,
             references=asked,
             notes=found.notes,
             problems=found.problems,
-            unpriced=found.unpriced if again else (),
+            unpriced=found.unpriced,
             exchange_of=exchanges_of(instruments, (*found.tokens, *asked)),
             unresolved=frozenset(("",) if set(found.problems) - set(found.unpriced) else ()),
         )

@@ -95,6 +95,28 @@ class TestResolvedAnew:
             before, after = (resolved(one, instruments, price) for price in (24_400.0, 24_600.0))
             assert set(recentred(before, after, instruments).tokens) == expected
 
+    def test_an_expiry_without_a_price_is_waited_for_although_another_has_one(self) -> None:
+        """The strikes of that expiry are captured as soon as its future trades, without `every`."""
+        rows = [
+            "256007,1,GAS26DECFUT,GAS,0,2026-12-28,0,0.1,1,FUT,MCX-FUT,MCX",
+            "512007,2,GAS27JANFUT,GAS,0,2027-01-27,0,0.1,1,FUT,MCX-FUT,MCX",
+            "775,3,GAS26DEC300CE,GAS,0,2026-12-23,300,0.1,1,CE,MCX-OPT,MCX",
+            "1031,4,GAS26DEC340CE,GAS,0,2026-12-23,340,0.1,1,CE,MCX-OPT,MCX",
+            "1287,5,GAS27JAN300CE,GAS,0,2027-01-22,300,0.1,1,CE,MCX-OPT,MCX",
+            "1543,6,GAS27JAN340CE,GAS,0,2027-01-22,340,0.1,1,CE,MCX-OPT,MCX",
+        ]
+        listed = Instruments(parse_instruments("\n".join([CSV.decode().splitlines()[0], *rows]).encode(), date=DAY))
+        one = spec(select={"names": ["GAS"], "types": ["CE"], "strikes": {"around": "spot", "count": 0}})
+        prices = {256007: Price(300.0, "the live stream")}
+        plan = resolve(one, listed, price_of=prices.get, default_mode=Mode.QUOTE)
+        assert [listed.symbol(token) for token in plan.tokens] == ["MCX:GAS26DEC300CE"]
+        assert plan.problems == plan.unpriced != ()
+        later = resolve(
+            one, listed, price_of=(prices | {512007: Price(338.0, "the live stream")}).get, default_mode=Mode.QUOTE
+        )
+        assert [listed.symbol(token) for token in later.tokens] == ["MCX:GAS26DEC300CE", "MCX:GAS27JAN340CE"]
+        assert later.unpriced == ()
+
     def test_nothing_is_dropped_for_want_of_a_price(self, instruments: Instruments) -> None:
         one = spec(select=AROUND_SPOT, every="15m", drop=True)
         kept = recentred(resolved(one, instruments, 24_400.0), resolved(one, instruments), instruments)
