@@ -120,6 +120,8 @@ def _names(config: Config, file: Path | None, *, unread: Collection[str]) -> Ite
         yield Finding(False, "instrument list", str(error))
         return
     yield Finding(True, "instrument list", f"{len(instruments):,} instruments of {instruments.date}")
+    for note in instruments.notes:
+        yield Finding(None, "instrument list", note)
     for one in plan.lists:
         if f"list {one.name}" in unread:
             continue

@@ -30,7 +30,8 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "ingest": [
         {"criteria", "errors", "receiver", "redact"},
-        {"wire", "auth", "chains", "instruments"},
+        {"wire", "auth", "chains", "instrumentcsv"},
+        {"instruments"},
         {"derive", "placement", "selectors", "session"},
         {"copies", "dial", "hub", "stats", "tokens", "watch"},
         {"feeds"},
