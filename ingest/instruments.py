@@ -35,7 +35,21 @@ COLUMNS: Final = tuple(column.name for column in INSTRUMENTS.columns if column.n
 REQUIRED: Final = ("instrument_token", "tradingsymbol", "instrument_type", "segment", "exchange")
 MAX_TOKEN: Final = 2**32 - 1  # a packet has four bytes for it
 
+SHARE_SERIES: Final = ("EQ", "BE", "BZ", "SM", "ST", "SZ")
+"""The series of fully paid shares between which NSE moves a share: rolling settlement and trade for trade, of the main
+board and of small companies (NSE, legend of series, nseindia.com/market-data/legend-of-series, read in November 2026).
+"""
+
 log = logging.getLogger(__name__)
+
+
+class Share(str):
+    """A security of NSE's cash market by the symbol and series of a list's row, `NSE:ABCLTD` or `NSE:ABCLTD-BE`: the
+    broker's list names those of series EQ by the symbol alone, and all others with the series. It is another series'
+    once the exchange has moved it.
+    """
+
+    __slots__ = ()
 
 
 def parse_instruments(data: bytes, *, date: datetime.date, note: Callable[[str], object] = log.warning) -> pa.Table:
@@ -196,6 +210,14 @@ class Instruments:
                 return found
             name = int(text)
         return name if name in self._symbols else None
+
+    def in_another_series(self, share: Share) -> str | None:
+        """The symbol that a share has here if it is of another series than `share` says; None if it is of none."""
+        symbol, _, series = share.upper().rpartition("-")
+        if series not in SHARE_SERIES:
+            symbol = share.upper()
+        others = (symbol if each == "EQ" else f"{symbol}-{each}" for each in SHARE_SERIES)
+        return next((other for other in others if other in self._tokens), None)
 
     def resolve(self, names: Iterable[str | int]) -> list[int]:
         """The tokens of names such as `NSE:INFY`, `NSE:NIFTY 50`, or of tokens themselves (408065, "408065"), in order.

@@ -130,6 +130,8 @@ def _names(config: Config, file: Path | None, *, unread: Collection[str]) -> Ite
                 yield Finding(None, f"list {one.name}", f"{problem}; {PRICED_LATER}")
             else:
                 yield Finding(False, f"list {one.name}", problem)
+        for note in one.notes:
+            yield Finding(None, f"list {one.name}", note)
         if not one.problems:
             yield Finding(True, f"list {one.name}", f"{len(one.tokens):,} instruments")
     for phase in plan.phases:

@@ -14,7 +14,7 @@ from typing import Final
 
 from ingest.allocation import Allocation
 from ingest.errors import InstrumentError
-from ingest.instruments import Instruments
+from ingest.instruments import Instruments, Share
 from ingest.manager import ManagerSettings
 from ingest.selectors import PriceOf, references, select
 from ingest.wire import Mode
@@ -91,18 +91,24 @@ def resolve(
         )
     tokens: list[int] = []
     missing: list[str] = []
+    moved: list[str] = []
     for name in names if names is not None else spec.instruments:
-        try:
-            tokens += instruments.resolve([name])
-        except InstrumentError:
+        token = instruments.token(name)
+        if token is None and isinstance(name, Share) and (other := instruments.in_another_series(name)) is not None:
+            moved.append(f"{name} as {other}")
+            token = instruments.token(other)
+        if token is None:
             missing.append(str(name))
+        else:
+            tokens.append(token)
     problems: tuple[str, ...] = ()
     if missing:
         try:
             instruments.resolve(missing)  # one text for all, with near matches
         except InstrumentError as error:
             problems = (str(error),)
-    return replace(plan, tokens=tuple(dict.fromkeys(tokens)), missing=tuple(missing), problems=problems)
+    notes = (f"shares of another series than the list says: {', '.join(moved)}",) if moved else ()
+    return replace(plan, tokens=tuple(dict.fromkeys(tokens)), missing=tuple(missing), notes=notes, problems=problems)
 
 
 def recentred(before: ListPlan, after: ListPlan, instruments: Instruments) -> ListPlan:

@@ -55,7 +55,7 @@ def render_plan(plan: DayPlan) -> RenderableType:
         if problem not in one.unpriced
     ]
     warnings = [Text(f"- {warning}", "yellow") for warning in plan.calendar.warnings(plan.date)]
-    for title, lines in (("Strikes", notes), ("Problems", problems), ("Calendar", warnings)):
+    for title, lines in (("Notes", notes), ("Problems", problems), ("Calendar", warnings)):
         if lines:
             parts += ["", Text(title, "bold"), *lines]
     return Group(*parts)

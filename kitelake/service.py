@@ -260,7 +260,13 @@ class Service:
                 await self.desk.resolve(self.streamer.manager, names)
                 await self.reconcile()
         for plan in self.desk.lists.values():
-            log.info("subscription list", list=plan.name, instruments=len(plan.tokens), mode=str(plan.mode))
+            log.info(
+                "subscription list",
+                list=plan.name,
+                instruments=len(plan.tokens),
+                mode=str(plan.mode),
+                notes=plan.notes,
+            )
             for problem in plan.problems:
                 log.warning("a list is not whole; the rest is captured", list=plan.name, problem=problem)
         phases = await self.desk.phases(dt.datetime.now(IST).date())

@@ -88,6 +88,25 @@ def test_what_is_wrong_with_an_instrument_list_that_serves_is_a_note(
     assert f"- {text}\n" in command("plan").out
 
 
+def test_a_share_that_has_moved_to_another_series_is_taken_and_a_note(
+    command: Run, listed: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved.csv"
+    moved.write_text(listed.read_text().replace(",INFY,", ",INFY-BE,"))
+    (tmp_path / "names.csv").write_text(
+        "Company Name,Industry,Symbol,Series,ISIN Code\nInfosys,IT,INFY,EQ,INE009A01021\n"
+    )
+    write_config(tmp_path, INDICES, GOOD)
+    result = command("check", "--instruments", moved)
+    assert (result.status, failures(result.out)) == (0, [])
+    note = "shares of another series than the list says: NSE:INFY as NSE:INFY-BE"
+    assert ("note", f"list file: {note}") in findings(result.out)
+    assert "list file: 1 instruments" in result.out
+    result = command("plan", "--date", DAY.isoformat(), "--instruments", moved)
+    assert result.status == 0
+    assert f"- file: {note}" in result.out
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
