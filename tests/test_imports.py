@@ -44,7 +44,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"errors", "values", "logs", "child", "datafolder", "compat", "systemd"},
         {"calendar", "configfile", "health", "listfiles", "metrics", "secrets"},
         {"accounts", "times"},
-        {"instruments", "notify", "prices", "report", "show", "status", "subscriptions", "writer"},
+        {"instruments", "notify", "prices", "redirect", "report", "show", "status", "subscriptions", "writer"},
         {"config", "plan"},
         {
             "daybook",
