@@ -10,6 +10,7 @@ from typing import Literal
 from ingest.manager import TickerManager
 from ingest.stats import Health, Status
 from kitelake.desk import Desk
+from kitelake.health import health_of_capture
 from kitelake.recorder import Committed, Recorder
 from kitelake.status import (
     STOPPED,
@@ -60,6 +61,7 @@ def status_of(
     streamer: Streamer,
     recorder: Recorder,
     *,
+    health: Health,
     jobs: tuple[Job, ...],
     tokens: Mapping[str, str],
     problems: tuple[str, ...],
@@ -84,7 +86,7 @@ def status_of(
         since=since,
         phase=phase,
         doing=STOPPED if stopped else _doing(desk, streamer, jobs, now, phase),
-        health=Health(Status.HEALTHY, 100.0, ()) if stopped else _health(desk, streamer, now),
+        health=Health(Status.HEALTHY, 100.0, ()) if stopped else health,
         connections=() if stopped else connections_of(streamer.manager.stats()),
         accounts=tuple(
             AccountStatus(name=account.name, token=tokens.get(account.name, "not checked yet"))
@@ -109,12 +111,18 @@ def status_of(
     )
 
 
-def _health(desk: Desk, streamer: Streamer, now: dt.datetime) -> Health:
-    """That of the connections; critical, too, while lists are in their hours and nothing is streamed."""
+def health_of(desk: Desk, streamer: Streamer, *, tokens: bool) -> Health:
+    """The health of capture at this moment; `tokens`: see `health_of_capture`."""
+    now = dt.datetime.now(IST)
     due = [name for name, spans in desk.hours(now.date()).items() if active(spans, now)]
-    if due and not streamer.running:
-        return Health(Status.CRITICAL, 0.0, (f"{len(due)} lists are in their hours, and nothing is streamed",))
-    return streamer.manager.health()
+    return health_of_capture(
+        streamer.manager.health(),
+        {name: len(desk.lists[name].tokens) if name in desk.lists else None for name in due},
+        listed=desk.instruments is not None,
+        tokens=tokens,
+        room=not streamer.all_left_out,
+        streaming=streamer.running,
+    )
 
 
 def _doing(desk: Desk, streamer: Streamer, jobs: tuple[Job, ...], now: dt.datetime, phase: str) -> str:
