@@ -46,6 +46,7 @@ from storage.errors import DataFolderError
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout, stream_name
 from storage.schema import INSTRUMENTS, IST
+from storage.seal import seal
 from storage.symbols import write_instruments
 from storage.writer import SegmentWriter
 
@@ -379,15 +380,84 @@ class TestTotals:
         day.full(at("11:00:30"), SBIN, at("15:30:00", DAY - dt.timedelta(days=3)))  # no trade since
         day.ltp(at("11:00:30"), ACC)
         finish(day, at("16:00:00"))
-        latency = make_report(tmp_path, record(listed("NSE", INFY))).latency
+        report = make_report(tmp_path, record(listed("NSE", INFY)))
+        latency = report.latency
         assert latency is not None
-        assert latency.packets == 101
+        assert (latency.packets, report.not_live) == (101, 1)
         assert (latency.p50_seconds, latency.p99_seconds, latency.max_seconds) == (0.50, 0.99, 30.0)
+
+    def latency(self, data: Path) -> tuple[int, list[float], int]:
+        """Live packets, p50 and maximum in seconds, and how many were not live."""
+        report = make_report(data, record(listed("NSE", INFY)))
+        live = report.latency
+        assert live is not None
+        return live.packets, [live.p50_seconds, live.max_seconds], report.not_live
+
+    @pytest.mark.parametrize("committed", [False, True])
+    def test_cached_and_stale_packets_are_counted_by_themselves(
+        self, tmp_path: Path, day: Stream, committed: bool
+    ) -> None:
+        day.event(at("09:59:59.500"), "subscribed", tokens=[INFY, TCS])
+        day.full(at("09:59:59.600"), INFY, at("09:52:00"))  # cached
+        day.full(at("09:59:59.600"), SBIN, at("09:59:50"))  # of which nothing was asked since it is connected: live
+        day.full(at("10:00:00.250"), INFY, at("10:00:00"))
+        day.full(at("10:00:00.750"), INFY, at("10:00:00"))  # nothing newer
+        day.full(at("10:00:01.250"), INFY, at("10:00:01"))
+        day.full(at("10:00:40"), INFY, at("10:00:01"))  # the same again
+        day.full(at("10:00:41"), INFY, at("09:00:00"))  # older
+        day.event(at("10:01:00.100"), "mode", tokens=[INFY], mode="full")
+        day.full(at("10:01:00.200"), INFY, at("10:00:50"))  # newer than what came, and cached
+        day.full(at("10:01:00.200"), TCS, at("10:00:59"))  # its mode was not set
+        day.event(at("10:02:00"), "closed", by="peer", clean=True, reason="network")
+        day.event(at("10:02:30"), "connected", opening=2)
+        day.full(at("10:02:30.100"), INFY, at("10:02:05"))  # what was missed
+        day.full(at("10:02:31.250"), INFY, at("10:02:31"))
+        finish(day, at("16:00:00"))
+        if committed:
+            commit(tmp_path)
+        assert self.latency(tmp_path) == (5, [0.25, 9.6], 6)
+        text = as_text(make_report(tmp_path, record(listed("NSE", INFY))))
+        assert "latency of 5 live packets: p50 0.25 s, p99 9.60 s, at most 9.60 s" in text
+        assert "6 cached or stale packets are not counted in the latency" in text
+
+    def test_each_stream_has_seen_what_it_has_seen(self, tmp_path: Path, day: Stream) -> None:
+        """A second service of the same instruments brings the same packets, each new to it."""
+        with Stream(tmp_path, at("08:40:00")) as other:
+            other.event(at("08:40:01"), "connected", opening=1)
+            for stream in (day, other):
+                for second in range(5):
+                    time = at("10:00:00") + dt.timedelta(seconds=second)
+                    stream.full(time + dt.timedelta(milliseconds=250), INFY, time)
+                    stream.full(time + dt.timedelta(milliseconds=350), INFY, time)
+            other.service(at("16:00:00"), "stopped")
+        finish(day, at("16:00:00"))
+        assert self.latency(tmp_path) == (10, [0.25, 0.25], 10)
+
+    @pytest.mark.parametrize("tidy", [False, True])
+    def test_the_order_of_receipt_holds_over_files_and_batches(
+        self, tmp_path: Path, day: Stream, monkeypatch: pytest.MonkeyPatch, tidy: bool
+    ) -> None:
+        """As committed, in a file for each segment, and as sealed, instrument by instrument."""
+        monkeypatch.setattr("kitelake.report.latency.BATCH_ROWS", 2048)
+        tokens = [256 * number + 1 for number in range(1, 51)]
+        for second in range(400):
+            time = at("10:00:00") + dt.timedelta(seconds=second)
+            for token in tokens:
+                day.full(time + dt.timedelta(milliseconds=250), token, time)
+            if second % 40 == 39:
+                day.journal.flush()
+        day.full(at("11:00:00"), tokens[0], at("10:00:00"))
+        finish(day, at("16:00:00"))
+        commit(tmp_path)
+        if tidy:
+            seal(DataLayout(tmp_path), DAY)
+        assert self.latency(tmp_path) == (20_000, [0.25, 0.25], 1)
 
     def test_no_latency_without_full_packets(self, tmp_path: Path, day: Stream) -> None:
         day.ltp(at("10:00:00"), INFY)
         finish(day, at("16:00:00"))
-        assert make_report(tmp_path, record(listed("NSE", INFY))).latency is None
+        report = make_report(tmp_path, record(listed("NSE", INFY)))
+        assert (report.latency, report.not_live) == (None, 0)
 
     def test_bytes_in_quarantine_are_a_problem(self, tmp_path: Path, day: Stream) -> None:
         day.ltp(at("10:00:00"), INFY)
@@ -505,7 +575,7 @@ class TestWords:
             + "\n"
             "In all\n"
             "- 1,234 rows; the day's files have 0.0 MiB\n"
-            "- latency of 1 full packet: p50 0.25 s, p99 0.25 s, at most 0.25 s "
+            "- latency of 1 live packet: p50 0.25 s, p99 0.25 s, at most 0.25 s "
             "(too high by up to 1 s: the exchange's times are whole seconds)\n"
         )
 
