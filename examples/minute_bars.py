@@ -10,8 +10,7 @@ import kitelake
 BARS = """
 select symbol, time_bucket(interval 1 minute, received_at) as minute,
        first(last_price order by seq) as open, max(last_price) as high,
-       min(last_price) as low, last(last_price order by seq) as close,
-       max(volume_traded) - min(volume_traded) as volume, count(*) as ticks
+       min(last_price) as low, last(last_price order by seq) as close, count(*) as ticks
 from ticks
 where exchange = $exchange and symbol is not null
 group by all

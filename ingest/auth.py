@@ -8,6 +8,7 @@ Source: Kite Connect v3 docs (user, market quotes and instruments, exceptions).
 """
 
 import hashlib
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlencode, urlsplit
@@ -26,9 +27,15 @@ TIMEOUT_SECONDS: Final = 30.0
 MAX_QUOTED: Final = 300
 
 
-def login_url(account: Account, page: str) -> str:
-    """Where the user logs in. The browser comes back to the app's redirect URL with a `request_token`."""
-    return f"{page}?{urlencode({'v': 3, 'api_key': account.api_key})}"
+def login_url(account: Account, page: str, redirect_params: Mapping[str, str] | None = None) -> str:
+    """Where the user logs in. The browser comes back to the app's redirect URL with a `request_token`.
+
+    It brings `redirect_params` back as further parameters (https://kite.trade/docs/connect/v3/user/, login flow).
+    """
+    query = {"v": "3", "api_key": account.api_key}
+    if redirect_params:
+        query["redirect_params"] = urlencode(redirect_params)
+    return f"{page}?{urlencode(query)}"
 
 
 class KiteRest:

@@ -1,56 +1,67 @@
 """The broker's instrument list: from CSV to the `instruments` table, and from names to tokens.
 
 A token means something only together with a date, because tokens of expired derivatives are used again (Kite Connect
-v3 docs): a list belongs to the day it was fetched for. Reading it never guesses. A value that may be missing becomes
-null when it does not parse; a row without a token or a name, or of a derivative without an expiry, is dropped and
-counted, and a list with many such rows, a wrong header or a token that means two things is refused whole, so that the
-last good list stays in force.
+v3 docs): a list belongs to the day it was fetched for. Reading it never guesses, and a flaw costs what it stands in:
+
+- A value that may be missing becomes null when it does not parse.
+- A row without a token or a name, or of a derivative without an expiry, is dropped.
+- Rows that say the same of a token count once. Of a token of which rows say different things no row is taken.
+
+All of these are counted and said. A list with many such rows, with a wrong header, or whose expiries are all written in
+another order than YYYY-MM-DD, is refused whole, so that the last good list stays in force.
 """
 
-import codecs
 import datetime
 import difflib
-import gzip
 import logging
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
 from ingest.criteria import DERIVATIVES
 from ingest.errors import InstrumentError
+from ingest.instrumentcsv import cast, days_in_another_order, read_rows
 from storage.schema import INSTRUMENTS
 
-MAX_BAD_SHARE: Final = 0.01
 SHOWN: Final = 5
-GZIP_MAGIC: Final = b"\x1f\x8b"
+MAX_BAD_SHARE: Final = 0.01
+FEW_ROWS: Final = 20
+"""So many rows that contradict each other cost no list, however short it is."""
 
 COLUMNS: Final = tuple(column.name for column in INSTRUMENTS.columns if column.name not in ("date", "symbol"))
 REQUIRED: Final = ("instrument_token", "tradingsymbol", "instrument_type", "segment", "exchange")
 MAX_TOKEN: Final = 2**32 - 1  # a packet has four bytes for it
-_NUMBER: Final = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?$"
-_PATTERNS: Final = {
-    pa.int64(): r"^[+-]?\d{1,18}$",
-    pa.float64(): _NUMBER,
-    pa.date32(): r"^\d{4}-\d{2}-\d{2}$",
-}
+
+SHARE_SERIES: Final = ("EQ", "BE", "BZ", "SM", "ST", "SZ")
+"""The series of fully paid shares between which NSE moves a share: rolling settlement and trade for trade, of the main
+board and of small companies (NSE, legend of series, nseindia.com/market-data/legend-of-series, read in November 2026).
+"""
 
 log = logging.getLogger(__name__)
 
 
-def parse_instruments(data: bytes, *, date: datetime.date) -> pa.Table:
-    """The broker's CSV, plain or gzipped, as rows of `storage.schema.INSTRUMENTS` for the IST day `date`.
-
-    Raises InstrumentError for bytes that are not such a list: not gzip or CSV, a column missing, no rows, a token
-    that stands twice, or more than 1 % of the rows without a token, a symbol, a type, a segment or an exchange, or
-    without the expiry that a derivative has.
+class Share(str):
+    """A security of NSE's cash market by the symbol and series of a list's row, `NSE:ABCLTD` or `NSE:ABCLTD-BE`: the
+    broker's list names those of series EQ by the symbol alone, and all others with the series. It is another series'
+    once the exchange has moved it.
     """
-    raw, ragged = _read(data)
-    columns = {name: _cast(raw[name], INSTRUMENTS.schema.field(name).type) for name in COLUMNS}
+
+    __slots__ = ()
+
+
+def parse_instruments(data: bytes, *, date: datetime.date, note: Callable[[str], object] = log.warning) -> pa.Table:
+    """The broker's CSV, plain or gzipped, as rows of `storage.schema.INSTRUMENTS` for the IST day `date`, each token
+    once. `note` is told in words of each flaw that the list has.
+
+    Raises InstrumentError for bytes that are not such a list: not gzip or CSV, a column missing, no rows; no expiry in
+    the order YYYY-MM-DD, and several in another; more than 1 % of the rows without a token, a symbol, a type, a segment
+    or an exchange, or without the expiry that a derivative has; or as many, and more than 20, that contradict others.
+    """
+    raw, ragged = read_rows(data, COLUMNS, note)
+    columns = {name: cast(raw[name], INSTRUMENTS.schema.field(name).type) for name in COLUMNS}
     tokens = columns["instrument_token"]
     possible = pc.and_(pc.greater(tokens, 0), pc.less_equal(tokens, MAX_TOKEN))
     columns["instrument_token"] = pc.if_else(possible, tokens, None)
@@ -63,84 +74,66 @@ def parse_instruments(data: bytes, *, date: datetime.date) -> pa.Table:
     expires = pc.is_in(table["instrument_type"], pa.array(DERIVATIVES))
     good = pc.and_(good, pc.or_(pc.invert(expires), pc.is_valid(table["expiry"])))
     rows = table.filter(good)
-    bad = table.num_rows - rows.num_rows + ragged
-    if bad > MAX_BAD_SHARE * (table.num_rows + ragged):
+    bad, total = table.num_rows - rows.num_rows + ragged, table.num_rows + ragged
+    other_order = days_in_another_order(raw["expiry"])
+    dates = f"got {other_order[0]} as an expiry, expected YYYY-MM-DD" if other_order else ""
+    if len(other_order) > 1 and table["expiry"].null_count == table.num_rows:
+        raise InstrumentError(f"the expiries of the instrument list are in another order: {dates}")
+    if bad > MAX_BAD_SHARE * total:
         raise InstrumentError(
-            f"{bad:,} of the {table.num_rows + ragged:,} rows of the instrument list lack a token, a symbol, a type, "
+            f"{bad:,} of the {total:,} rows of the instrument list lack a token, a symbol, a type, "
             "a segment, an exchange or the expiry of a derivative, or have a wrong number of columns; at most "
-            f"{MAX_BAD_SHARE:.0%} may"
+            f"{MAX_BAD_SHARE:.0%} may" + (f" ({dates})" if dates else "")
         )
+    if bad:
+        why = f"not readable ({dates})" if dates else "not readable"
+        note(f"{bad:,} of {total:,} rows of the instrument list were dropped: {why}")
+    rows = _each_once(rows, note)
     if not rows.num_rows:
         raise InstrumentError("the instrument list has no rows")
-    if bad:
-        log.warning("%d of %d rows of the instrument list were dropped: not readable", bad, table.num_rows + ragged)
-    _check_unique(rows["instrument_token"])
     return rows
 
 
-def _read(data: bytes) -> tuple[pa.Table, int]:
-    """The rows as strings, empty ones null, and how many were skipped because they had a wrong number of columns."""
-    if data.startswith(GZIP_MAGIC):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InstrumentError(f"the instrument list is not whole gzip: {error}") from error
-    data = data.removeprefix(codecs.BOM_UTF8)  # a spreadsheet has been at it
-    if not data.strip():
-        raise InstrumentError("the instrument list is empty")
-    ragged = 0
-
-    def skip(row: object) -> str:
-        nonlocal ragged
-        ragged += 1
-        return "skip"
-
-    try:
-        header = [name.strip().strip('"') for name in data.decode().lstrip().partition("\n")[0].split(",")]
-    except UnicodeDecodeError as error:
-        raise InstrumentError(f"the instrument list is not UTF-8: byte {error.start} is not") from error
-    if missing := [name for name in COLUMNS if header.count(name) != 1]:
-        found = ", ".join(header)[:200]
-        raise InstrumentError(f"the instrument list lacks {', '.join(missing)}; its columns are: {found}")
-    try:
-        table = pyarrow.csv.read_csv(
-            pa.py_buffer(data.lstrip()),
-            # One block: a file of this kind has some 10 MB, and rows are skipped in the order of the file.
-            read_options=pyarrow.csv.ReadOptions(
-                use_threads=False, block_size=len(data) + 1, column_names=header, skip_rows=1
-            ),
-            parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=skip),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=[""]
-            ),
+def _each_once(rows: pa.Table, note: Callable[[str], object]) -> pa.Table:
+    """The rows without those that say the same as an earlier one, and without all of a token that contradict it."""
+    several = _values_of_several(rows["instrument_token"])
+    if not len(several):
+        return rows
+    numbered = rows.append_column("row", pa.array(range(rows.num_rows), pa.int64()))
+    of_several = pc.is_in(rows["instrument_token"], several)
+    first = numbered.filter(of_several).group_by(rows.schema.names, use_threads=False).aggregate([("row", "min")])
+    repeats = pc.and_not(of_several, pc.is_in(numbered["row"], first["row_min"]))
+    if (repeated := rows.filter(repeats)).num_rows:
+        shown = ", ".join(repeated["symbol"][:SHOWN].to_pylist()) + (", …" if repeated.num_rows > SHOWN else "")
+        note(
+            f"{repeated.num_rows:,} of {rows.num_rows:,} rows of the instrument list repeat others, and count once: "
+            f"{shown}"
         )
-    except pa.ArrowInvalid as error:
-        raise InstrumentError(f"the instrument list is not CSV: {str(error)[:200]}") from error
-    return table, ragged
+    different = _values_of_several(first["instrument_token"])
+    contradicts = pc.is_in(rows["instrument_token"], different)
+    if len(different):
+        against = rows.filter(contradicts)
+        shown = "; ".join(_contradiction(against, token) for token in different[:SHOWN].to_pylist())
+        more = f"; and {len(different) - SHOWN:,} more" if len(different) > SHOWN else ""
+        total = pc.count_distinct(rows["instrument_token"]).as_py()
+        text = f"of {total:,} tokens of the instrument list have rows that contradict each other: {shown}{more}"
+        if against.num_rows > max(FEW_ROWS, MAX_BAD_SHARE * rows.num_rows):
+            raise InstrumentError(f"{len(different):,} {text}; expected one row a token")
+        note(f"{len(different):,} {text}; none of these rows is taken")
+    return rows.filter(pc.invert(pc.or_(repeats, contradicts)))
 
 
-def _cast(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """Texts as `kind`, null where they do not parse."""
-    trimmed = pc.utf8_trim_whitespace(texts)
-    if kind == pa.string():
-        return pc.if_else(pc.equal(trimmed, ""), None, trimmed)
-    fits = pc.match_substring_regex(trimmed, _PATTERNS[kind])
-    values = pc.if_else(fits, trimmed, None)
-    if kind == pa.date32():
-        few = pc.unique(values)  # thousands of rows share a day
-        days = pc.strptime(few, "%Y-%m-%d", "s", error_is_null=True)
-        # strptime takes the 30th of February for the 2nd of March: only what reads back the same is a day.
-        days = pc.if_else(pc.equal(pc.strftime(days, "%Y-%m-%d"), few), days, None)
-        return pc.cast(days.take(pc.index_in(values, few)), kind)
-    return pc.cast(values, kind)
+def _values_of_several(values: pa.ChunkedArray) -> pa.Array:
+    counts = pc.value_counts(values)
+    return counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
 
 
-def _check_unique(tokens: pa.ChunkedArray) -> None:
-    counts = pc.value_counts(tokens)
-    twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
-    if len(twice):
-        shown = ", ".join(str(token) for token in twice[:SHOWN].to_pylist())
-        raise InstrumentError(f"{len(twice):,} tokens stand more than once in the instrument list, as in {shown}")
+def _contradiction(rows: pa.Table, token: int) -> str:
+    """`408065 (NSE:INFY, NSE:TCS: tradingsymbol, name)`: what the token is said to mean, and where the rows differ."""
+    of_token = rows.filter(pc.equal(rows["instrument_token"], token))
+    symbols = ", ".join(pc.unique(of_token["symbol"]).to_pylist())
+    differ = ", ".join(name for name in COLUMNS if len(pc.unique(of_token[name])) > 1)
+    return f"{token} ({symbols}: {differ})"
 
 
 def with_near(unknown: Sequence[str], near: Callable[[str], Sequence[str]]) -> str:
@@ -158,9 +151,13 @@ class Instruments:
     `table` has the schema of `storage.schema.INSTRUMENTS`, for one day.
     """
 
-    def __init__(self, table: pa.Table, *, on: datetime.date | None = None) -> None:
-        """`on` is the day to ask about, where that is not the day of the list: what has expired by then is not near."""
+    def __init__(self, table: pa.Table, *, on: datetime.date | None = None, notes: Sequence[str] = ()) -> None:
+        """`on` is the day to ask about, where that is not the day of the list: what has expired by then is not near.
+
+        `notes` are the flaws of the list, in words: see `parse_instruments`.
+        """
         self.table = table
+        self.notes = tuple(notes)
         self._on = on
 
     def __len__(self) -> int:
@@ -185,7 +182,7 @@ class Instruments:
 
     def as_of(self, day: datetime.date) -> "Instruments":
         """The same list, asked about another day, such as that of a plan, when the day's own list did not come."""
-        other = Instruments(self.table, on=day)
+        other = Instruments(self.table, on=day, notes=self.notes)
         cached = ("date", "_symbols", "_tokens")
         other.__dict__.update({name: self.__dict__[name] for name in cached if name in self.__dict__})
         return other
@@ -213,6 +210,14 @@ class Instruments:
                 return found
             name = int(text)
         return name if name in self._symbols else None
+
+    def in_another_series(self, share: Share) -> str | None:
+        """The symbol that a share has here if it is of another series than `share` says; None if it is of none."""
+        symbol, _, series = share.upper().rpartition("-")
+        if series not in SHARE_SERIES:
+            symbol = share.upper()
+        others = (symbol if each == "EQ" else f"{symbol}-{each}" for each in SHARE_SERIES)
+        return next((other for other in others if other in self._tokens), None)
 
     def resolve(self, names: Iterable[str | int]) -> list[int]:
         """The tokens of names such as `NSE:INFY`, `NSE:NIFTY 50`, or of tokens themselves (408065, "408065"), in order.

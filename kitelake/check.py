@@ -124,6 +124,8 @@ def _names(config: Config, file: Path | None, *, unread: Collection[str]) -> Ite
         yield Finding(False, "instrument list", str(error))
         return
     yield Finding(True, "instrument list", f"{len(instruments):,} instruments of {instruments.date}")
+    for note in instruments.notes:
+        yield Finding(None, "instrument list", note)
     for one in plan.lists:
         if f"list {one.name}" in unread:
             continue
@@ -132,6 +134,8 @@ def _names(config: Config, file: Path | None, *, unread: Collection[str]) -> Ite
                 yield Finding(None, f"list {one.name}", f"{problem}; {PRICED_LATER}")
             else:
                 yield Finding(False, f"list {one.name}", problem)
+        for note in one.notes:
+            yield Finding(None, f"list {one.name}", note)
         if not one.problems:
             yield Finding(True, f"list {one.name}", f"{len(one.tokens):,} instruments")
     for phase in plan.phases:

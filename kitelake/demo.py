@@ -48,8 +48,7 @@ group by symbol order by ticks desc, symbol limit 8""",
         """\
 select time_bucket(interval 1 minute, received_at) as minute,
        first(last_price order by seq) as open, max(last_price) as high,
-       min(last_price) as low, last(last_price order by seq) as close,
-       max(volume_traded) - min(volume_traded) as volume
+       min(last_price) as low, last(last_price order by seq) as close, count(*) as ticks
 from ticks where stream = $stream and symbol = $symbol
 group by minute order by minute""",
     ),

@@ -2,11 +2,13 @@
 
 Such a list is UTF-8 text in one of two forms. Lines that are blank or begin with `#` or `sep=` are skipped in both:
 
-- CSV with a header, which has a column `tradingsymbol` or `symbol` and may have a column `exchange`, in any case. So
-  are NSE's index lists (`Company Name,Industry,Symbol,Series,ISIN Code`) and Kite Connect's instrument list.
+- CSV with a header, which has a column `tradingsymbol` or `symbol` and may have columns `exchange` and `series`, in any
+  case. So are NSE's index lists (`Company Name,Industry,Symbol,Series,ISIN Code`) and Kite Connect's instrument list.
+  What else is in it may be of another encoding.
 - One name a line, which may end with a `#` comment.
 
-A name without an exchange gets that of its row, or else NSE. A number alone is an instrument token.
+A name without an exchange gets that of its row, or else NSE. A number alone is an instrument token. A row that says a
+series of NSE, such as EQ or BE, names a share of that series: see `ingest.instruments.Share`.
 
 The address may hold a key, and what it answers with may be anything: texts name scheme, host and line only.
 """
@@ -28,6 +30,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from ingest.auth import LOOPBACK
+from ingest.instruments import Share
 from kitelake.errors import ListFileError
 from storage.files import open_regular
 from storage.schema import IST
@@ -40,6 +43,8 @@ DEFAULT_EXCHANGE: Final = "NSE"
 
 _EXPECTED: Final = "expected UTF-8 text: CSV with a column symbol or tradingsymbol, or one name a line"
 _NAME: Final = re.compile(r"""([A-Za-z]+:)?[^\s:;,<>{}\[\]"#][^:;,<>{}\[\]"#]{0,63}""")
+_SERIES: Final = re.compile("[A-Z0-9]{2}")
+_UNDECODED: Final = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8
 _HEADERS: Final = {  # some sites of exchanges leave whoever sends none of these without an answer
     "Accept": "text/csv,text/plain,text/html;q=0.9,*/*;q=0.8",
     "Accept-Language": "en-IN,en;q=0.9",
@@ -54,12 +59,7 @@ def read_names(data: bytes, what: str) -> list[str]:
     """
     if len(data) > MAX_BYTES:
         raise ListFileError(f"{what}: it has more than {MAX_BYTES // 1_000_000} MB, expected at most as much")
-    data = data.removeprefix(codecs.BOM_UTF8)
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ListFileError(f"{what}, line {line}: this is not UTF-8; {_EXPECTED}") from None
+    text = data.removeprefix(codecs.BOM_UTF8).decode(errors="surrogateescape")  # what is no name may be Latin-1
     lines = ["" if line.lstrip().startswith(("#", "sep=")) else line for line in io.StringIO(text, newline="")]
     first = next((line.strip() for line in lines if line.strip()), "")
     if first.startswith("<"):
@@ -67,9 +67,10 @@ def read_names(data: bytes, what: str) -> list[str]:
     has_column = any(cell.strip('" ').lower() in SYMBOL_COLUMNS for cell in first.split(","))
     is_csv = has_column or "," in first.partition("#")[0]
     names: dict[str, None] = {}
-    for line, exchange, name in _csv_rows(lines, what) if is_csv else _plain_rows(lines, what):
-        is_token = name.isascii() and name.isdigit()
-        full = name if is_token or ":" in name else f"{exchange or DEFAULT_EXCHANGE}:{name}"
+    for line, exchange, name, series in _csv_rows(lines, what) if is_csv else _plain_rows(lines, what):
+        full = _full_name(exchange, name, series)
+        if _UNDECODED.search(full):
+            raise ListFileError(f"{what}, line {line}: this is not UTF-8; {_EXPECTED}")
         if not full.isprintable() or _NAME.fullmatch(full) is None:
             hint = "; commas separate columns" if re.search("[;\t|]", full) else ""
             raise ListFileError(
@@ -81,6 +82,16 @@ def read_names(data: bytes, what: str) -> list[str]:
     if not names:
         raise ListFileError(f"{what}: it names no instrument; {_EXPECTED}")
     return list(names)
+
+
+def _full_name(exchange: str, name: str, series: str) -> str:
+    if name.isascii() and name.isdigit():
+        return name
+    full = name if ":" in name else f"{exchange or DEFAULT_EXCHANGE}:{name}"
+    series = series.upper()
+    if not full.upper().startswith("NSE:") or _SERIES.fullmatch(series) is None:
+        return full
+    return Share(full if series == "EQ" or full.upper().endswith(f"-{series}") else f"{full}-{series}")
 
 
 def read_list_file(path: Path) -> list[str]:
@@ -127,8 +138,8 @@ def cached_list(url: str, cache: Path) -> list[str] | None:
         return None
 
 
-def _csv_rows(lines: Sequence[str], what: str) -> Iterator[tuple[int, str, str]]:
-    """Number of the line, exchange and name of each row."""
+def _csv_rows(lines: Sequence[str], what: str) -> Iterator[tuple[int, str, str, str]]:
+    """Number of the line, exchange, name and series of each row; empty where the list has no such column."""
     # strict: a quote that is never closed would swallow what follows it without a word
     reader = csv.reader(lines, strict=True)
     try:
@@ -139,23 +150,23 @@ def _csv_rows(lines: Sequence[str], what: str) -> Iterator[tuple[int, str, str]]
     columns = [cell.lower() for cell in header]
     column = next((columns.index(name) for name in SYMBOL_COLUMNS if name in columns), None)
     if column is None:
-        found = ", ".join(header)[:200]
+        found = _UNDECODED.sub("?", ", ".join(header)[:200])
         raise ListFileError(f"{what}, line {header_line}: the columns are {found}; {_EXPECTED}")
-    exchange = columns.index("exchange") if "exchange" in columns else None
+    exchange, series = (columns.index(name) if name in columns else None for name in ("exchange", "series"))
     for line, cells in rows[1:]:
-        if len(cells) <= max(column, exchange or 0):
+        if len(cells) <= max(column, exchange or 0, series or 0):
             raise ListFileError(f"{what}, line {line}: got {len(cells)} columns, expected {len(header)}")
-        yield line, "" if exchange is None else cells[exchange], cells[column]
+        yield line, "" if exchange is None else cells[exchange], cells[column], "" if series is None else cells[series]
 
 
-def _plain_rows(lines: Sequence[str], what: str) -> Iterator[tuple[int, str, str]]:
+def _plain_rows(lines: Sequence[str], what: str) -> Iterator[tuple[int, str, str, str]]:
     """The same for one name a line."""
     for line, text in enumerate(lines, start=1):
         name = re.sub('^"(.*)"$', r"\1", text.partition("#")[0].strip()).strip()
         if "," in name:
             raise ListFileError(f"{what}, line {line}: expected one name, without commas, as in the lines before")
         if name:
-            yield line, "", name
+            yield line, "", name, ""
 
 
 async def _get(url: str, what: str, timeout_seconds: float) -> bytes:

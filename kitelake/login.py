@@ -4,37 +4,32 @@ The broker sends the browser back to the app's redirect URL, which is a port of 
 that serves once and for some minutes. Together with the app's api_secret it is exchanged for the access token of the
 day (Kite Connect v3 docs, user). Where no browser can reach this machine, the user pastes the URL instead.
 
-No token is in a log or on the screen, and the line of the request that holds one is not written anywhere.
+No token is in a log or on the screen.
 """
 
 import asyncio
 import datetime as dt
-import errno
 import getpass
-import html
-import queue
+import secrets
 import sys
-import threading
 import webbrowser
 from collections.abc import Callable
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from pathlib import Path
+from typing import Final
 
 import typer
 
 from ingest.auth import KiteRest, login_url
 from ingest.errors import AuthError
 from ingest.redact import Account
-from ingest.tokens import checked_secret
-from kitelake.accounts import AccountSection, Login, LoginSection, prepare_logins, store_login
-from kitelake.errors import ConfigError, StartError
-from storage.errors import KitelakeError
+from kitelake.accounts import AccountSection, Login, LoginSection, prepare_logins, read_login, store_login
+from kitelake.errors import ConfigError
+from kitelake.redirect import NO_ANSWER, STATE, RedirectServer, brings_back, request_token_of
 from storage.schema import IST
 
 LOGIN_SECONDS: Final = 300.0
-_SOCKET_SECONDS: Final = 10.0  # a browser opens connections that it does not use
+PASTES: Final = 3
+"""So often may be pasted what is not good."""
 
 
 def login(
@@ -48,10 +43,11 @@ def login(
 ) -> Login:
     """Log in to one account and store what comes of it, in place of the login before.
 
-    `paste` reads the redirect URL, or the request_token in it, from standard input and does not listen.
+    `paste` reads the redirect URL, or the request_token in it, from standard input and does not listen. An answer that
+    is not good is refused, in words, and another one waited for.
 
     Raises ConfigError if config.yaml lacks what a login needs, StartError if the port cannot be listened on, AuthError
-    if nobody logs in within the time or the broker refuses, and RestError if the broker cannot be asked.
+    if nobody logs in within the time or by what was pasted, and RestError if the broker cannot be asked.
     """
     if account.access_token is not None:
         raise ConfigError(
@@ -62,17 +58,24 @@ def login(
     folder = section.logins()
     prepare_logins(folder)  # before the one request_token is spent
     app = Account(account.name, account.api_key.get_secret_value(), api_secret=account.api_secret)
+    state = secrets.token_urlsafe(16)
+    url = login_url(app, section.page, {STATE: state})
 
-    def complete(request_token: str) -> Login:
+    def exchange(request_token: str, bound: bool) -> Login:
         made = asyncio.run(_exchange(app, api_url, request_token))
-        store_login(folder, app.name, made)
+        if not bound:
+            _check_user(folder, app.name, made)
         return made
 
-    url = login_url(app, section.page)
+    def store(made: Login) -> None:
+        store_login(folder, app.name, made)
+
     if paste:
         typer.echo(f"Log in to account {app.name} in any browser:\n\n  {url}\n")
-        return complete(_pasted())
-    with _RedirectServer(section.port, complete) as server:
+        made = _pasted(state, lambda request_token: exchange(request_token, True))  # the user says that it is this one
+        store(made)
+        return made
+    with RedirectServer(section.port, state, exchange, store, _say_refused) as server:
         typer.echo(f"Log in to account {app.name} in a browser of this machine:\n\n  {url}\n")
         if open_browser:
             webbrowser.open(url)
@@ -88,124 +91,56 @@ async def _exchange(account: Account, api_url: str, request_token: str) -> Login
             profile = await rest.profile()
         except AuthError as error:
             raise AuthError(
-                "the broker refuses the login: start it again (a request_token serves once, for some minutes), and if "
+                "the broker refuses the login: log in again (a request_token serves once, for some minutes), and if "
                 f"that does not help, see whether api_secret in config.yaml is the app's of now ({error})"
             ) from None
     return Login(access_token=account.access_token, user_id=str(profile.get("user_id", "")), made_at=made_at)
 
 
-def request_token_of(query: str) -> str:
-    """The request token in the query of a redirect.
-
-    Raises AuthError if there is none: `status=cancelled` comes from a user who declined.
-    """
-    values = {name: given[-1] for name, given in parse_qs(query).items()}
-    if values.get("status", "success") != "success":
-        raise AuthError("the broker's page ended without a login: it gave another status than `success`")
+def _check_user(folder: Path, account: str, made: Login) -> None:
+    """Raises AuthError if the login before was another user's: nothing says that this answer is to our question."""
     try:
-        return checked_secret(values.get("request_token", ""), "")
+        before = read_login(folder, account).user_id
     except ValueError:
+        return
+    if before != made.user_id:
         raise AuthError(
-            "that is no request_token and no address with one, such as http://127.0.0.1/?request_token=…&status=success"
-        ) from None
+            f"the answer has no state that binds it to this login, and is of user {made.user_id}, expected {before} "
+            "as in the login before: use --paste to log in as another user"
+        )
 
 
-def _pasted() -> str:
-    """The request token that the user pastes, by itself or in the redirect URL. It is not shown."""
+def _pasted(state: str, exchange: Callable[[str], Login]) -> Login:
+    """The login by what the user pastes: the request token, by itself or in the redirect URL. It is not shown.
+
+    Raises AuthError for the last of several pastes that are not good, or at the end of the input.
+    """
     prompt = "Then paste the address that the browser ended at, or the request_token in it: "
-    given = (getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline()).strip()
-    query = given.partition("#")[0].rpartition("?")[2]
-    return request_token_of(query if "=" in query else f"request_token={query}")
-
-
-class _RedirectServer(ThreadingHTTPServer):
-    """Waits on loopback for the browser's way back. The first good redirect is completed, and no other."""
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, port: int, complete: Callable[[str], Login]) -> None:
-        """Raises StartError if the port is taken."""
+    refusal = AuthError(NO_ANSWER)
+    for _ in range(PASTES):
+        given = _read_secret(prompt)
+        if not given:
+            break
+        query = given.strip().partition("#")[0].rpartition("?")[2]
+        query = query if "=" in query else f"request_token={query}"
         try:
-            super().__init__(("127.0.0.1", port), _Handler)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise StartError(f"port {port} of login.port cannot be listened on: {error.strerror}") from None
-            raise StartError(
-                f"port {port} is in use, perhaps by another `kitelake login`. Else set login.port, and the redirect "
-                "URL of the Kite app, to another one; or use --paste"
-            ) from None
-        self.complete = complete
-        self.hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
-        self.taken = threading.Lock()
-        self.results: queue.SimpleQueue[Login | Exception] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> "_RedirectServer":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
-
-    def result(self, timeout_seconds: float) -> Login:
-        """What came of the redirect. Raises what the login failed of, or AuthError if there is none in time."""
-        try:
-            result = self.results.get(timeout=timeout_seconds)
-        except queue.Empty:
-            if self.taken.acquire(blocking=False):
-                raise AuthError(f"nobody logged in within {timeout_seconds:g} s: try again") from None
-            result = self.results.get()  # it came at the last moment, and its REST calls have limits of their own
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that went away is none of our business; a traceback might show the request."""
+            brings_back(query, state)
+            return exchange(request_token_of(query))
+        except AuthError as error:
+            refusal = error
+            _say_refused(str(error))
+    raise refusal
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: _RedirectServer
-    server_version = "kitelake"
-    sys_version = ""
-    timeout = _SOCKET_SECONDS
+def _read_secret(prompt: str) -> str:
+    """A line of standard input with its end; empty at the end of it."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline()
+    try:
+        return getpass.getpass(prompt) + "\n"
+    except EOFError:
+        return ""
 
-    def log_message(self, *_: Any) -> None:
-        """Nothing: the request line holds the request token."""
 
-    def do_GET(self) -> None:
-        if self.headers.get("Host") not in self.server.hosts:  # another site's name for this machine
-            self._answer(HTTPStatus.BAD_REQUEST, "This address is for the redirect of a login only.")
-            return
-        values = parse_qs(urlsplit(self.path).query)
-        if "request_token" not in values and values.get("status", ["success"]) == ["success"]:
-            self._answer(HTTPStatus.NOT_FOUND, "Expected the redirect of a login, with a request_token.")
-        elif not self.server.taken.acquire(blocking=False):
-            self._answer(HTTPStatus.CONFLICT, "This login is over. Start another one with `kitelake login`.")
-        else:
-            self._complete()
-
-    def _complete(self) -> None:
-        result: Login | Exception
-        try:
-            result = self.server.complete(request_token_of(urlsplit(self.path).query))
-            text = "You are logged in. This window can be closed."
-        except Exception as error:  # for the thread that waits for it
-            result = error
-            text = f"Not logged in: {error}" if isinstance(error, KitelakeError) else "Not logged in."
-        try:
-            self._answer(HTTPStatus.OK, text)
-        finally:
-            self.server.results.put(result)
-
-    def _answer(self, status: HTTPStatus, text: str) -> None:
-        body = f"<!doctype html><title>Kitelake</title><p>{html.escape(text)}".encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Referrer-Policy", "no-referrer")  # the address holds the request token
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        self.wfile.write(body)
+def _say_refused(why: str) -> None:
+    typer.echo(f"An answer was not taken: {why}", err=True)

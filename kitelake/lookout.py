@@ -45,6 +45,7 @@ class Watched(Protocol):
     def recorder(self) -> Recorder: ...
     @property
     def streamer(self) -> Streamer: ...
+    def health(self) -> Health: ...
     def status(self) -> ServiceStatus: ...
     def add_jobs(self) -> None: ...
     def tell(self, about: About, title: str, body: str) -> None: ...
@@ -89,7 +90,7 @@ class Lookout:
         )
 
     def health_changed(self, health: Health) -> None:
-        """To be called when the health of the connections changes."""
+        """To be called when the health of capture changes."""
         self._service.recorder.event("health", health.status, percent=health.percent, reasons=health.reasons)
         well = health.status is Status.HEALTHY
         self._unwell_since = None if well else self._unwell_since or time.monotonic()
@@ -137,8 +138,8 @@ class Lookout:
                 await service.resolve_anew(plan.name)
         if self._unwell_since is not None and time.monotonic() - self._unwell_since >= UNWELL_SECONDS:
             self._unwell_since = None
-            health = service.streamer.manager.health()
-            service.tell("problems", f"Kitelake: the connections are {health.status}", "\n".join(health.reasons))
+            health = service.health()
+            service.tell("problems", f"Kitelake: capture is {health.status}", "\n".join(health.reasons))
 
     def _is_due(self, plan: ListPlan) -> bool:
         """Whether to look for its prices again: at every look without instruments, else, for an expiry, less often."""

@@ -84,9 +84,16 @@ class ManagerCollector(Collector):
     To be used from other threads only.
     """
 
-    def __init__(self, manager: TickerManager, journal: JournalWriter | None, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        manager: TickerManager,
+        journal: JournalWriter | None,
+        health: Callable[[], Health],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self._manager = manager
         self._journal = journal
+        self._health = health
         self._loop = loop
 
     def collect(self) -> Iterator[Metric]:
@@ -102,7 +109,7 @@ class ManagerCollector(Collector):
         if (journal := self._journal) is not None:
             counts = journal.records, journal.written_records, journal.durable_records
             records = dict(zip(_STATES, counts, strict=True))
-        return self._manager.stats(), self._manager.health(), records
+        return self._manager.stats(), self._health(), records
 
 
 def _of_connections(stats: ManagerStats) -> Iterator[Metric]:
@@ -150,15 +157,20 @@ def _of_journal(records: dict[str, int]) -> Metric:
 
 @contextlib.asynccontextmanager
 async def serve_metrics(
-    manager: TickerManager, *, port: int, host: str = "127.0.0.1", journal: JournalWriter | None = None
+    manager: TickerManager,
+    *,
+    port: int,
+    host: str = "127.0.0.1",
+    journal: JournalWriter | None = None,
+    health: Callable[[], Health] | None = None,
 ) -> AsyncIterator[int]:
     """Serve the page over HTTP as long as the context lasts, and give the port, which is a free one for 0.
 
-    `journal` is where the manager's frames go, if they go there. To be entered on the manager's event loop. Raises
-    StartError if it cannot listen there.
+    `journal` is where the manager's frames go, if they go there; `health` says more than the manager's own. To be
+    entered on the manager's event loop. Raises StartError if it cannot listen there.
     """
     registry = CollectorRegistry()
-    registry.register(ManagerCollector(manager, journal, asyncio.get_running_loop()))
+    registry.register(ManagerCollector(manager, journal, health or manager.health, asyncio.get_running_loop()))
     try:
         # In a thread: names are looked up for it.
         server, thread = await asyncio.to_thread(start_http_server, port, host, registry)

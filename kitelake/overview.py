@@ -10,6 +10,7 @@ from typing import Literal
 from ingest.manager import TickerManager
 from ingest.stats import Health, Status
 from kitelake.desk import Desk
+from kitelake.health import health_of_capture
 from kitelake.recorder import Committed, Recorder
 from kitelake.status import (
     STOPPED,
@@ -59,6 +60,7 @@ def status_of(
     streamer: Streamer,
     recorder: Recorder,
     *,
+    health: Health,
     jobs: tuple[Job, ...],
     tokens: Mapping[str, str],
     problems: tuple[str, ...],
@@ -83,7 +85,7 @@ def status_of(
         since=since,
         phase=phase,
         doing=STOPPED if stopped else _doing(desk, streamer, jobs, now, phase),
-        health=Health(Status.HEALTHY, 100.0, ()) if stopped else _health(desk, streamer, now),
+        health=Health(Status.HEALTHY, 100.0, ()) if stopped else health,
         connections=() if stopped else connections_of(streamer.manager.stats()),
         accounts=tuple(
             AccountStatus(name=account.name, token=tokens.get(account.name, "not checked yet"))
@@ -108,12 +110,23 @@ def status_of(
     )
 
 
-def _health(desk: Desk, streamer: Streamer, now: dt.datetime) -> Health:
-    """That of the connections; critical, too, while lists are in their hours and nothing is streamed."""
-    due = [name for name, each in desk.hours(now.date()).items() if each.at(now)]
-    if due and not streamer.running:
-        return Health(Status.CRITICAL, 0.0, (f"{len(due)} lists are in their hours, and nothing is streamed",))
-    return streamer.manager.health()
+def health_of(desk: Desk, streamer: Streamer, *, tokens: bool) -> Health:
+    """The health of capture at this moment; `tokens`: see `health_of_capture`."""
+    now = dt.datetime.now(IST)
+    due: dict[str, int | None] = {}
+    for name, each in desk.hours(now.date()).items():
+        plan, open_now = desk.lists.get(name), each.at(now)
+        # Of a list whose instruments rest, names that are not in the instrument list yet may still be open.
+        if open_now and not (plan is not None and plan.tokens and open_now.isdisjoint(plan.exchanges)):
+            due[name] = None if plan is None else len(plan.tokens)
+    return health_of_capture(
+        streamer.manager.health(),
+        due,
+        listed=desk.instruments is not None,
+        tokens=tokens,
+        room=not streamer.all_left_out,
+        streaming=streamer.running,
+    )
 
 
 def _doing(desk: Desk, streamer: Streamer, jobs: tuple[Job, ...], now: dt.datetime, phase: str) -> str:

@@ -15,7 +15,7 @@ from typing import Final
 
 from ingest.allocation import Allocation
 from ingest.errors import InstrumentError
-from ingest.instruments import Instruments
+from ingest.instruments import Instruments, Share
 from ingest.manager import ManagerSettings
 from ingest.selectors import PriceOf, references, select
 from ingest.wire import Mode, exchange_of
@@ -122,21 +122,28 @@ def resolve(
         )
     tokens: list[int] = []
     missing: list[str] = []
+    moved: list[str] = []
     for name in names if names is not None else spec.instruments:
-        try:
-            tokens += instruments.resolve([name])
-        except InstrumentError:
+        token = instruments.token(name)
+        if token is None and isinstance(name, Share) and (other := instruments.in_another_series(name)) is not None:
+            moved.append(f"{name} as {other}")
+            token = instruments.token(other)
+        if token is None:
             missing.append(str(name))
+        else:
+            tokens.append(token)
     problems: tuple[str, ...] = ()
     if missing:
         try:
             instruments.resolve(missing)  # one text for all, with near matches
         except InstrumentError as error:
             problems = (str(error),)
+    notes = (f"shares of another series than the list says: {', '.join(moved)}",) if moved else ()
     return replace(
         plan,
         tokens=tuple(dict.fromkeys(tokens)),
         missing=tuple(missing),
+        notes=notes,
         problems=problems,
         exchange_of=exchanges_of(instruments, tokens),
         unresolved=exchanges_said(missing),

@@ -10,13 +10,13 @@ from kitelake.config import Config
 from kitelake.desk import calendar_of
 from kitelake.errors import ConfigError
 from kitelake.forecast import forecast, last_rates
+from kitelake.instruments import stored_instruments
 from kitelake.list_hours import hours_of_lists
 from kitelake.plan import ListPlan, phases
 from kitelake.planview import DayPlan
 from kitelake.resolver import Resolver
 from storage.errors import KitelakeError
 from storage.layout import DataLayout
-from storage.symbols import read_instruments
 
 
 def instruments_of(config: Config, date: dt.date, file: Path | None) -> Instruments | None:
@@ -25,10 +25,10 @@ def instruments_of(config: Config, date: dt.date, file: Path | None) -> Instrume
     Raises ConfigError for a file that is no such list, TableError if the stored one is damaged.
     """
     if file is None:
-        stored = read_instruments(DataLayout(config.data), date)
-        return None if stored is None else Instruments(stored)
+        return stored_instruments(DataLayout(config.data), date)
+    notes: list[str] = []
     try:
-        return Instruments(parse_instruments(file.read_bytes(), date=date))
+        return Instruments(parse_instruments(file.read_bytes(), date=date, note=notes.append), notes=notes)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
     except InstrumentError as error:

@@ -44,7 +44,8 @@ class DayPlan:
 
 def render_plan(plan: DayPlan) -> RenderableType:
     """The plan in tables, 80 columns wide or wider."""
-    parts: list[RenderableType] = [Text(_title(plan), "bold"), Text(_source(plan), "dim"), "", _lists(plan)]
+    parts: list[RenderableType] = [Text(_title(plan), "bold"), Text(_source(plan), "dim")]
+    parts += [*(Text(f"- {note}", "yellow") for note in plan.instruments.notes), "", _lists(plan)]
     parts += ["", _exchanges(plan)]
     for phase in plan.phases:
         lists = "1 list" if len(phase.lists) == 1 else f"{len(phase.lists)} lists"

@@ -36,6 +36,11 @@ class Roster:
     def accounts(self) -> list[Account]:
         return list(self._accounts.values())
 
+    @property
+    def none_is_good(self) -> bool:
+        """Whether every account's token was checked last time, and found not good."""
+        return len(self._bad) == len(self._accounts)
+
     def redactors(self) -> list[Redactor]:
         """Those of the accounts: they learn of every new token."""
         return [account.redactor() for account in self._accounts.values()]

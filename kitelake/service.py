@@ -22,6 +22,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from ingest.manager import TickerManager
+from ingest.stats import Health
 from kitelake import systemd
 from kitelake.accounts import Verdict
 from kitelake.config import Config
@@ -36,7 +37,7 @@ from kitelake.logs import configure_logs
 from kitelake.lookout import Lookout
 from kitelake.metrics import serve_metrics
 from kitelake.notify import About, Notifier
-from kitelake.overview import Progress, progress_of, status_of
+from kitelake.overview import Progress, health_of, progress_of, status_of
 from kitelake.recorder import Recorder
 from kitelake.reload import reread
 from kitelake.report import Report, as_text, summary
@@ -108,12 +109,17 @@ class Service:
             return Progress()
         return progress_of(self._recorder, self._streamer.manager)
 
+    def health(self) -> Health:
+        """That of capture at this moment. To be called after `run` has begun."""
+        return health_of(self.desk, self.streamer, tokens=not self.roster.none_is_good)
+
     def status(self) -> ServiceStatus:
         """What `kitelake status` shows. To be called after `run` has begun."""
         return status_of(
             self.desk,
             self.streamer,
             self.recorder,
+            health=self.health(),
             jobs=self._jobs.jobs(self._scheduler),
             tokens=self.roster.states,
             problems=(*self._problems(), *self._old_list()),
@@ -161,7 +167,7 @@ class Service:
                         asyncio.create_task(work)
                         for work in (
                             self._lookout.run(),
-                            watch_health(manager.health, self._lookout.health_changed, stop),
+                            watch_health(self.health, self._lookout.health_changed, stop),
                             *self._watchdog(),
                         )
                     ]
@@ -190,7 +196,9 @@ class Service:
         metrics = self.config.metrics
         if metrics.port is None:
             return contextlib.nullcontext()
-        return serve_metrics(manager, port=metrics.port, host=metrics.host, journal=self.recorder.journal)
+        return serve_metrics(
+            manager, port=metrics.port, host=metrics.host, journal=self.recorder.journal, health=self.health
+        )
 
     def _watchdog(self) -> list[Coroutine[Any, Any, None]]:
         seconds = systemd.watchdog_seconds()
@@ -261,7 +269,13 @@ class Service:
                 await self.reconcile()
         look_again(self._scheduler)  # what the lists mean says when they are captured
         for plan in self.desk.lists.values():
-            log.info("subscription list", list=plan.name, instruments=len(plan.tokens), mode=str(plan.mode))
+            log.info(
+                "subscription list",
+                list=plan.name,
+                instruments=len(plan.tokens),
+                mode=str(plan.mode),
+                notes=plan.notes,
+            )
             for problem in plan.problems:
                 log.warning("a list is not whole; the rest is captured", list=plan.name, problem=problem)
         phases = await self.desk.phases(dt.datetime.now(IST).date())

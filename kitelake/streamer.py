@@ -27,6 +27,11 @@ class Streamer:
         return len(self._left_out)
 
     @property
+    def all_left_out(self) -> bool:
+        """Whether something is wanted, and no connection has room for any of it."""
+        return bool(self._wanted) and len(self._left_out) == len(self._wanted)
+
+    @property
     def unserved(self) -> tuple[int, ...]:
         """Instruments that found no room on any connection, and those whose connection is lost at the moment."""
         return (*self._left_out, *self.manager.unserved)

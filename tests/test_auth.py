@@ -213,6 +213,9 @@ def test_a_bad_address_is_refused_when_made(url: str) -> None:
 def test_login_url() -> None:
     page = "https://kite.zerodha.com/connect/login"
     assert login_url(ACCOUNT, page) == "https://kite.zerodha.com/connect/login?v=3&api_key=key1"
+    assert login_url(ACCOUNT, page, {"some": "X", "more": "Y"}) == (
+        "https://kite.zerodha.com/connect/login?v=3&api_key=key1&redirect_params=some%3DX%26more%3DY"
+    )
 
 
 # Accounts and redaction

@@ -1,5 +1,6 @@
 """`kitelake check` looks at everything that config.yaml refers to; the commands that need a service say if none is."""
 
+import asyncio
 import datetime as dt
 import json
 import os
@@ -9,9 +10,10 @@ from typing import Any, Final
 import pytest
 
 from ingest.simulator.symbols import build_universe, to_csv
+from kitelake.instruments import InstrumentKeeper
 from storage.layout import DataLayout
 from storage.schema import IST
-from tests.test_keeper import Answer, Broker, Handler, broker, failing, nothing, plain
+from tests.test_keeper import ACCOUNT, Answer, Broker, Handler, broker, failing, nothing, plain
 from tests.test_plan_command import DAY, INDICES, OPTIONS, REST, Run, command, listed, write_config
 
 __all__ = ["broker", "command", "listed"]  # the fixtures
@@ -64,6 +66,45 @@ def test_without_an_instrument_list_names_are_not_looked_up_and_that_is_no_failu
     result = command("check")
     assert result.status == 0
     assert "note  instrument list: none is stored yet, so names were not looked up; --instruments FILE" in result.out
+
+
+def test_what_is_wrong_with_an_instrument_list_that_serves_is_a_note(
+    command: Run, listed: Path, tmp_path: Path, broker: Broker
+) -> None:
+    flawed = tmp_path / "flawed.csv"
+    row = next(line for line in listed.read_text().splitlines() if ",INFY," in line and line.endswith("NSE"))
+    flawed.write_text(f"{listed.read_text()}{row}\n")
+    text = "1 of 3,001 rows of the instrument list repeat others, and count once: NSE:INFY"
+    write_config(tmp_path, INDICES, GOOD)
+    result = command("check", "--instruments", flawed)
+    assert (result.status, failures(result.out)) == (0, [])
+    assert ("note", f"instrument list: {text}") in findings(result.out)
+    assert f"- {text}\n" in command("plan", "--instruments", flawed).out
+
+    broker.answer = plain(flawed.read_bytes())
+    keeper = InstrumentKeeper(DataLayout(tmp_path / "data"), broker.url, [ACCOUNT])
+    assert asyncio.run(keeper.fetch()) is not None
+    assert ("note", f"instrument list: {text}") in findings(command("check").out)
+    assert f"- {text}\n" in command("plan").out
+
+
+def test_a_share_that_has_moved_to_another_series_is_taken_and_a_note(
+    command: Run, listed: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved.csv"
+    moved.write_text(listed.read_text().replace(",INFY,", ",INFY-BE,"))
+    (tmp_path / "names.csv").write_text(
+        "Company Name,Industry,Symbol,Series,ISIN Code\nInfosys,IT,INFY,EQ,INE009A01021\n"
+    )
+    write_config(tmp_path, INDICES, GOOD)
+    result = command("check", "--instruments", moved)
+    assert (result.status, failures(result.out)) == (0, [])
+    note = "shares of another series than the list says: NSE:INFY as NSE:INFY-BE"
+    assert ("note", f"list file: {note}") in findings(result.out)
+    assert "list file: 1 instruments" in result.out
+    result = command("plan", "--date", DAY.isoformat(), "--instruments", moved)
+    assert result.status == 0
+    assert f"- file: {note}" in result.out
 
 
 @pytest.mark.parametrize(

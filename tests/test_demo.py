@@ -51,6 +51,7 @@ def test_the_demo_accounts_for_every_tick(config: Path) -> None:
     assert done.stderr == ""
     for shown in ("The most active names", "One-minute bars", "best bid and ask", "time_bucket", "┤", "What next"):
         assert shown in done.stdout
+    assert "min(volume_traded)" not in done.stdout, "no bar's volume: it lacks what came with the bar's first tick"
 
 
 def test_a_reader_that_goes_away_ends_the_demo(config: Path) -> None:

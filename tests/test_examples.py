@@ -10,6 +10,8 @@ import pytest
 
 from ingest.auth import KiteRest
 from ingest.redact import Account
+from storage.layout import DataLayout
+from tests.sealkit import put, tick
 from tests.simulation import Simulation, simulation
 
 ROOT = Path(__file__).parent.parent
@@ -51,6 +53,22 @@ async def test_the_manager(market: Simulation) -> None:
     text = await run(market, "manager.py")
     assert text.count(" streams ") == 6
     assert "healthy, 100 %" in text
+
+
+def test_minute_bars(tmp_path: Path) -> None:
+    """Prices and ticks. A bar's volume is not the difference of what is cumulative inside of it, and is not told."""
+    prices = {0: 100.0, 20: 103.0, 59: 101.0, 60: 102.0, 61: 99.0}
+    rows = [tick(seq, symbol="NSE:INFY", last_price=price, volume_traded=1000 + seq) for seq, price in prices.items()]
+    put(DataLayout(tmp_path), "bars", rows)
+    (tmp_path / "journal").mkdir()
+    command = [sys.executable, str(ROOT / "examples" / "minute_bars.py"), str(tmp_path), "NSE"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "│" in line]
+    assert cells[0] == ["symbol", "minute", "open", "high", "low", "close", "ticks"]
+    assert [row[2:] for row in cells[-2:]] == [
+        ["100.0", "103.0", "100.0", "101.0", "3"],
+        ["102.0", "102.0", "99.0", "99.0", "2"],
+    ]
 
 
 async def test_raw_frames(market: Simulation) -> None:

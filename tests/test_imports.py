@@ -30,7 +30,8 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "ingest": [
         {"criteria", "errors", "receiver", "redact"},
-        {"wire", "auth", "chains", "instruments"},
+        {"wire", "auth", "chains", "instrumentcsv"},
+        {"instruments"},
         {"columns", "derive", "placement", "session", "underlyings"},
         {"copies", "cycles", "dial", "hub", "stats", "tokens", "watch"},
         {"feeds", "selectors"},
@@ -44,7 +45,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"configfile", "health", "listfiles", "metrics", "secrets", "special_days"},
         {"accounts", "calendar"},
         {"times"},
-        {"instruments", "notify", "prices", "report", "show", "status", "subscriptions", "writer"},
+        {"instruments", "notify", "prices", "redirect", "report", "show", "status", "subscriptions", "writer"},
         {"config", "plan"},
         {
             "daybook",

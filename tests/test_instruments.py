@@ -27,6 +27,7 @@ ROWS = """\
 10000898,39066,NIFTY26N1726000CE,NIFTY,0,2026-11-17,26000,0.05,65,CE,NFO-OPT,NFO
 20000258,78126,BANKNIFTY26NOVFUT,BANKNIFTY,0,2026-11-24,0,0.2,30,FUT,NFO-FUT,NFO
 """
+MANY = "".join(f"{token},1,S{token},,0,,0,0,1,EQ,NSE,NSE\n" for token in range(100, 300))
 DAY = dt.date(2026, 11, 22)
 
 
@@ -95,14 +96,99 @@ def test_values_that_do_not_parse_are_null() -> None:
         "-7,1,A,,0,,0,0,1,EQ,NSE,NSE\n",
         "4294967296,1,A,,0,,0,0,1,EQ,NSE,NSE\n",
         "1,1,A,A,0,2026-13-29,0,0,1,FUT,NFO-FUT,NFO\n",
+        "1,1,A,A,0,25-11-2026,0,0,1,FUT,NFO-FUT,NFO\n",
         "1,1,A,A,0,,100,0,1,CE,NFO-OPT,NFO\n",
     ],
 )
 def test_a_few_rows_that_cannot_be_used_are_dropped_with_a_warning(bad: str, caplog: pytest.LogCaptureFixture) -> None:
-    good = "".join(f"{token},1,S{token},,0,,0,0,1,EQ,NSE,NSE\n" for token in range(100, 300))
-    table = parse_instruments((HEADER + good + bad).encode(), date=DAY)
+    table = parse_instruments((HEADER + MANY + bad).encode(), date=DAY)
     assert table["instrument_token"].to_pylist() == list(range(100, 300))
     assert "1 of 201 rows of the instrument list were dropped" in caplog.text
+    assert ("(got 25-11-2026 as an expiry, expected YYYY-MM-DD)" in caplog.text) is ("25-11-2026" in bad)
+
+
+def read(text: str | bytes) -> tuple[dict[int, dict[str, object]], list[str]]:
+    """The rows by their tokens, and the notes."""
+    notes: list[str] = []
+    table = parse_instruments(text.encode() if isinstance(text, str) else text, date=DAY, note=notes.append)
+    return {row["instrument_token"]: row for row in table.to_pylist()}, notes
+
+
+WHOLE, _ = read(HEADER + ROWS)
+
+
+def test_rows_that_say_the_same_count_once() -> None:
+    assert read(HEADER + ROWS + ROWS) == (
+        WHOLE,
+        [
+            "10 of 20 rows of the instrument list repeat others, and count once: NSE:INFY, BSE:INFY, NSE:NIFTY 50, "
+            "NFO:NIFTY26NOVFUT, NFO:NIFTY26DECFUT, …"
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "408065.0,1594,INFY,INFOSYS,1500.5,,0,0.05,1,EQ,NSE,NSE",
+        "+408065,1594.00,INFY,INFOSYS,1500.50,,0.0,.05,1.,EQ,NSE,NSE",
+        '408065,01594, INFY ,"INFOSYS",+15005e-1,,-0,5E-2,1,EQ,NSE,NSE',
+    ],
+)
+def test_what_is_spelled_in_another_way_says_the_same(spelled: str) -> None:
+    assert read(f"{HEADER}{spelled}\n{ROWS}") == (
+        WHOLE,
+        ["1 of 11 rows of the instrument list repeat others, and count once: NSE:INFY"],
+    )
+
+
+def test_none_of_the_rows_that_contradict_each_other_is_taken() -> None:
+    """Of three rows of INFY, two say the same; NIFTY's future has two lot sizes."""
+    more = (
+        "408065,1594,INFY,INFOSYS,1500.5,,0,0.05,1,EQ,NSE,NSE\n"
+        "408065,11536,TCS,TCS,1500.5,,0,0.05,1,EQ,NSE,NSE\n"
+        "12345858,48226,NIFTY26NOVFUT,NIFTY,0,2026-11-24,0,0.1,,FUT,NFO-FUT,NFO\n"
+    )
+    rows, notes = read(HEADER + ROWS + more)
+    assert rows == {token: row for token, row in WHOLE.items() if token not in (408065, 12345858)}
+    assert notes == [
+        "1 of 13 rows of the instrument list repeat others, and count once: NSE:INFY",
+        "2 of 10 tokens of the instrument list have rows that contradict each other: "
+        "408065 (NSE:INFY, NSE:TCS: exchange_token, tradingsymbol, name); 12345858 (NFO:NIFTY26NOVFUT: lot_size); "
+        "none of these rows is taken",
+    ]
+
+
+def test_of_a_long_list_as_many_rows_may_contradict_as_may_be_unreadable() -> None:
+    long = "".join(f"{token},1,S{token},,0,,0,0,1,EQ,NSE,NSE\n" for token in range(1, 3001))
+    against = "".join(f"{token},1,T{token},,0,,0,0,1,EQ,NSE,NSE\n" for token in range(1, 17))
+    rows, (note,) = read(HEADER + long + against[: against.index("16,1,")])
+    assert (len(rows), note[:15]) == (2985, "15 of 3,000 tok")
+    with pytest.raises(InstrumentError, match="16 of 3,000 tokens"):
+        read(HEADER + long + against)
+
+
+def test_a_name_that_is_not_utf8_is_read_as_latin1_and_the_cells_beside_it_as_they_are() -> None:
+    text = (HEADER + ROWS).encode().replace(b"INFY,INFOSYS", b"INF\xc3\x89,SOCI\xc9T\xc9", 1)
+    rows, notes = read(text)
+    assert (rows[408065]["name"], rows[408065]["symbol"]) == ("SOCIÉTÉ", "NSE:INFÉ")
+    assert {token: row for token, row in rows.items() if token != 408065} == {
+        token: row for token, row in WHOLE.items() if token != 408065
+    }
+    assert notes == ["1 of 11 lines of the instrument list are not UTF-8, and were read as Latin-1: line 2"]
+
+
+@pytest.mark.parametrize(
+    "other", ["{2}-{1}-{0}", "{2}/{1}/{0}", "{1}/{2}/{0}", "{2}-Nov-{0}", "{2}.{1}.26", "{0}/{1}/{2}"]
+)
+def test_a_list_whose_dates_are_all_in_another_order_is_refused_for_that(other: str) -> None:
+    days = [other.format("2026", "11", day) for day in ("24", "25")]
+    futures = "".join(f"{token},1,F{token},,0,{day},0,0,1,FUT,NFO-FUT,NFO\n" for token, day in enumerate(days, 1))
+    with pytest.raises(InstrumentError) as caught:
+        read(HEADER + MANY + futures)  # 2 of 202 rows
+    assert str(caught.value) == (
+        f"the expiries of the instrument list are in another order: got {days[0]} as an expiry, expected YYYY-MM-DD"
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,7 +199,15 @@ def test_a_few_rows_that_cannot_be_used_are_dropped_with_a_warning(bad: str, cap
         (HEADER.encode(), "has no rows"),
         (b"<html>502 Bad Gateway</html>", "lacks instrument_token, exchange_token"),
         ((HEADER + ROWS).replace("tick_size", "size").encode(), "lacks tick_size; its columns are: instrument_token"),
-        ((HEADER + ROWS + ROWS).encode(), r"10 tokens stand more than once in the instrument list, as in 408065"),
+        (
+            (HEADER + MANY + MANY.replace(",S", ",T")).encode(),
+            r"200 of 200 tokens of the instrument list have rows that contradict each other: 100 \(NSE:S100, NSE:T100: "
+            r"tradingsymbol\); .*; and 195 more; expected one row a token",
+        ),
+        (
+            (HEADER + ROWS.replace("2026-11-24", "24-11-2026").replace("2026-12-29", "12/29/2026")).encode(),
+            r"5 of the 10 rows .* at most 1% may \(got 24-11-2026 as an expiry, expected YYYY-MM-DD\)",
+        ),
         ((HEADER + ROWS + "x,1,A,,0,,0,0,1,EQ,NSE,NSE\n").encode(), "1 of the 11 rows of the instrument list lack"),
         (gzip.compress((HEADER + ROWS).encode())[:-20], "is not whole gzip"),
         (b"\x00\xff\xfe" * 100, "the instrument list"),

@@ -173,7 +173,7 @@ async def test_a_good_list_is_stored_as_that_day(
         (cut_off, "failed: RemoteProtocolError"),
         (plain(csv(100).replace(b"tradingsymbol", b"symbol")), "lacks tradingsymbol"),
         (plain(csv(0)), "has no rows"),
-        (plain(csv(100) + csv(100)), "stand more than once"),
+        (plain(csv(100) + csv(100).replace(b"LTD", b"INC")), "have rows that contradict each other"),
         (plain(b""), "is empty"),
         (failing, "500 GeneralException down"),
         (nothing, "failed: RemoteProtocolError"),
@@ -203,6 +203,35 @@ async def test_whatever_else_comes_the_older_list_serves(
         serving = await keeper.stored()
     assert serving is not None
     assert (serving.date, len(serving)) == (MONDAY, 100)
+
+
+async def test_what_is_wrong_with_a_list_that_serves_is_logged_and_kept_with_it(
+    layout: DataLayout, broker: Broker
+) -> None:
+    keeper = keeper_of(layout, broker)
+    again, against = (csv(rows).removeprefix(HEADER.encode()) for rows in (2, 1))
+    broker.answer = plain(csv(100) + again + against.replace(b"LTD", b"SOCI\xc9T\xc9"))
+    with at(MONDAY), capture_logs() as logs:
+        fetched = await keeper.fetch()
+    assert fetched is not None
+    assert len(fetched) == 99
+    said = [log["flaw"] for log in logs if log["event"] == "the instrument list has a flaw; the rest serves"]
+    assert [log["log_level"] for log in logs] == ["warning"] * 3 + ["info"]
+    assert said == list(fetched.notes)
+    assert [text[:60] for text in said] == [
+        "1 of 104 lines of the instrument list are not UTF-8, and wer",
+        "2 of 103 rows of the instrument list repeat others, and coun",
+        "1 of 100 tokens of the instrument list have rows that contra",
+    ]
+    stored = keeper.newest(THURSDAY)
+    assert stored is not None
+    assert (stored.notes, stored.as_of(THURSDAY).notes) == (fetched.notes, fetched.notes)
+    broker.answer = plain(csv(100))
+    with at(MONDAY, 10):
+        await keeper.fetch()
+    stored = keeper.newest(THURSDAY)
+    assert stored is not None
+    assert stored.notes == (), "those of the list before are gone with it"
 
 
 async def test_no_server_at_all_leaves_the_older_list(layout: DataLayout, broker: Broker) -> None:

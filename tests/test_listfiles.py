@@ -17,6 +17,7 @@ import time_machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.instruments import Share
 from kitelake.errors import ConfigError, ListFileError
 from kitelake.listfiles import MAX_BYTES, MAX_NAMES, cached_list, fetch_list, read_list_file, read_names
 from storage.schema import IST
@@ -60,6 +61,35 @@ def test_names_of_both_forms(data: bytes, names: list[str]) -> None:
 def test_what_spreadsheets_write_is_no_part_of_a_name() -> None:
     assert read_names(b'"NSE:INFY"\r\n"NIFTY 50" # quoted\r\n', "list") == ["NSE:INFY", "NSE:NIFTY 50"]
     assert read_names(b"sep=,\r\nname,symbol\r\nInfosys,INFY\r\n", "list") == ["NSE:INFY"]
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "is_share"),
+    [
+        ("ABCLTD,EQ,", "NSE:ABCLTD", True),
+        ("ABCLTD, be ,", "NSE:ABCLTD-BE", True),
+        ("ABCLTD,BE,nse", "nse:ABCLTD-BE", True),
+        ("ABCLTD-BE,BE,", "NSE:ABCLTD-BE", True),
+        ("NSE:ABCLTD,E1,BSE", "NSE:ABCLTD-E1", True),
+        ("BAJAJ-AUTO,BZ,", "NSE:BAJAJ-AUTO-BZ", True),
+        ("ABCLTD,,", "NSE:ABCLTD", False),
+        ("ABCLTD,-,", "NSE:ABCLTD", False),
+        ("ABCLTD,BE,BSE", "BSE:ABCLTD", False),
+        ("408065,BE,", "408065", False),
+    ],
+)
+def test_a_row_with_a_series_names_the_share_of_that_series(row: str, name: str, is_share: bool) -> None:
+    (found,) = read_names(f"Symbol,Series,Exchange\n{row}\n".encode(), "list")
+    assert (found, isinstance(found, Share)) == (name, is_share)
+
+
+def test_a_byte_that_is_not_utf8_costs_nothing_where_it_is_in_no_name() -> None:
+    data = b"# list of Soci\xe9t\xe9s\n" + NSE_LIST.replace(b"Information", b"Soci\xe9t\xe9")
+    assert read_names(data, "list") == NSE_NAMES
+    with pytest.raises(ListFileError, match="list, line 3: this is not UTF-8"):
+        read_names(NSE_LIST.replace(b"M&M", b"M\xe9M"), "list")
+    with pytest.raises(ListFileError, match=r"the columns are Soci\?t\?, ISIN; expected"):
+        read_names(b"Soci\xe9t\xe9,ISIN\n", "list")
 
 
 @pytest.mark.parametrize("kind", ["FIFO", "socket", "device"])

@@ -2,27 +2,32 @@
 
 import contextlib
 import datetime as dt
+import html
 import http.client
 import io
 import logging
 import os
 import pty
+import re
 import socket
 import subprocess
 import sys
 import threading
 import traceback
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from pydantic import SecretStr
 
 from ingest.errors import AuthError, RestError
-from kitelake.accounts import AccountSection, LoginSection, read_login, store_login
+from kitelake.accounts import AccountSection, Login, LoginSection, read_login, store_login
 from kitelake.errors import ConfigError, StartError
-from kitelake.login import login, request_token_of
+from kitelake.login import login
+from kitelake.redirect import RedirectServer, request_token_of
 from storage.schema import IST
 from tests.simulation import ROOT, Simulation, simulation
 
@@ -36,7 +41,8 @@ ACCOUNTS = [
         "request_token": "canaryGood",
     },
 ]
-REDIRECT = "/?action=login&type=login&status=success&request_token=canaryRequest"
+ANSWER = "/?action=login&type=login&status=success&request_token="
+REDIRECT = f"{ANSWER}canaryRequest"
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +75,16 @@ def settings(tmp_path: Path) -> LoginSection:
 
 
 class Browser:
-    """Answers `webbrowser.open` by visiting `paths` on the redirect port, in a thread; keeps what it saw there."""
+    """Answers `webbrowser.open` by visiting `paths` on the redirect port, in a thread; keeps what it saw there.
+
+    `&STATE` in a path is what the broker brings back.
+    """
 
     def __init__(self, settings: LoginSection, monkeypatch: pytest.MonkeyPatch) -> None:
         self.paths: list[tuple[str, str]] = []
         self.opened: list[str] = []
         self.seen: list[tuple[int, str]] = []
+        self.headers: dict[str, str] = {}
         self._port = settings.port
         self._thread = threading.Thread(target=self._visit)
         monkeypatch.setattr("webbrowser.open", self._open)
@@ -89,8 +99,9 @@ class Browser:
         return True
 
     def _visit(self) -> None:
+        (redirect_params,) = parse_qs(urlsplit(self.opened[0]).query)["redirect_params"]
         for path, host in self.paths:
-            self.seen.append(get(self._port, path, host))
+            self.seen.append(get(self._port, path.replace("&STATE", f"&{redirect_params}"), host, **self.headers))
 
     def close(self) -> list[tuple[int, str]]:
         if self.opened:
@@ -98,9 +109,9 @@ class Browser:
         return self.seen
 
 
-def get(port: int, path: str, host: str) -> tuple[int, str]:
+def get(port: int, path: str, host: str, **headers: str) -> tuple[int, str]:
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
-        connection.request("GET", path, headers={"Host": host})
+        connection.request("GET", path, headers={"Host": host, **headers})
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
 
@@ -121,6 +132,9 @@ def assert_clean(error: BaseException) -> None:
     assert "canary" not in text + repr(error)
 
 
+TWO = account(name="two", api_key="key-two", api_secret="canarySecretTwo")
+
+
 def test_a_login_in_the_browser_is_stored(
     simulator: Simulation, settings: LoginSection, browser: Browser, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,7 +142,10 @@ def test_a_login_in_the_browser_is_stored(
     made = login(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
     assert [status for status, _ in browser.close()] == [404, 200]
     assert "You are logged in. This window can be closed." in browser.seen[1][1]
-    assert browser.opened == ["https://broker.invalid/connect/login?v=3&api_key=key-one"]
+    (opened,) = browser.opened
+    assert re.fullmatch(
+        r"https://broker\.invalid/connect/login\?v=3&api_key=key-one&redirect_params=state%3D[\w-]{22}", opened
+    )
     printed = capfd.readouterr().out
     assert browser.opened[0] in printed
     assert "canary" not in printed
@@ -167,7 +184,7 @@ def test_a_connection_that_says_nothing_does_not_hold_up_the_login(
     simulator: Simulation, settings: LoginSection, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Browsers open some ahead of their requests."""
-    monkeypatch.setattr("kitelake.login._Handler.timeout", 5.0)
+    monkeypatch.setattr("kitelake.redirect._Handler.timeout", 5.0)
     browser.then(REDIRECT)
     opened: list[socket.socket] = []
     visit = browser._visit
@@ -183,8 +200,8 @@ def test_a_connection_that_says_nothing_does_not_hold_up_the_login(
 
 
 def test_a_user_who_declines(simulator: Simulation, settings: LoginSection, browser: Browser) -> None:
-    browser.then("/?status=cancelled")
-    with pytest.raises(AuthError, match="ended without a login: it gave another status than `success`"):
+    browser.then("/?status=cancelled&STATE")
+    with pytest.raises(AuthError, match=r"^the broker's page ended without a login: it gave another status than `succ"):
         login(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
     assert "Not logged in: the broker&#x27;s page ended without a login" in browser.close()[0][1]
     assert settings.folder is not None
@@ -203,16 +220,113 @@ def test_a_user_who_declines(simulator: Simulation, settings: LoginSection, brow
     ],
 )
 def test_a_broker_that_refuses_the_login(
-    simulator: Simulation, settings: LoginSection, browser: Browser, changes: dict[str, str], reason: str
+    simulator: Simulation,
+    settings: LoginSection,
+    browser: Browser,
+    capfd: pytest.CaptureFixture[str],
+    changes: dict[str, str],
+    reason: str,
 ) -> None:
-    browser.then(REDIRECT)
-    with pytest.raises(AuthError) as caught:
+    """Another answer is waited for: here, that the user declines."""
+    browser.then(f"{REDIRECT}&STATE").then("/?status=cancelled&STATE")
+    with pytest.raises(AuthError, match="another status than"):
         login(account(**changes), api_url=simulator.api, section=settings, timeout_seconds=20)
-    assert "see whether api_secret in config.yaml is the app's of now" in str(caught.value)
-    assert reason in str(caught.value)
-    assert_clean(caught.value)
-    assert "Not logged in: the broker refuses the login" in browser.close()[0][1]
+    (status, page), _ = browser.close()
+    assert status == 403
+    text = html.unescape(page).partition("Not logged in: ")[2]
+    assert text.startswith("the broker refuses the login: log in again")
+    assert "see whether api_secret in config.yaml is the app's of now" in text
+    assert reason in text
+    assert text.endswith(". `kitelake login` goes on waiting.")
+    assert (
+        f"An answer was not taken: {text.removesuffix('. `kitelake login` goes on waiting.')}\n"
+        in capfd.readouterr().err
+    )
     assert "canary" not in str(browser.seen)
+
+
+def test_an_answer_that_is_not_good_is_refused_and_waited_over(
+    simulator: Simulation, settings: LoginSection, browser: Browser
+) -> None:
+    """Whoever sends it, and with the state or without."""
+    browser.then(f"{ANSWER}canaryWrong").then(f"{ANSWER}canaryWrong&STATE").then(f"{ANSWER}two%20canaryWords")
+    browser.then("/?status=cancelled").then(f"{ANSWER}canaryGood&STATE")
+    made = login(TWO, api_url=simulator.api, section=settings, timeout_seconds=20)
+    assert made.access_token.get_secret_value() == "canaryTwo"
+    assert [status for status, _ in browser.close()] == [403, 403, 403, 403, 200]
+    assert "canary" not in str(browser.seen)
+
+
+def test_an_answer_with_another_state_is_not_brought_to_the_broker(
+    simulator: Simulation, settings: LoginSection, browser: Browser
+) -> None:
+    simulator.fault("rest", status=500, path="/session/token", times=1)  # for the first that is
+    browser.then(f"{REDIRECT}&state=canary").then(f"{REDIRECT}&STATE&state=x").then("/?status=cancelled&state=x")
+    browser.then(f"{REDIRECT}&STATE")
+    with pytest.raises(RestError, match="500"):
+        login(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+    assert [status for status, _ in browser.close()] == [403, 403, 403, 200]
+    assert "that is the answer to another login than this one" in browser.seen[0][1]
+    assert "canary" not in str(browser.seen)
+
+
+@pytest.mark.parametrize(("before", "statuses"), [("KL0001", [200]), ("AB1234", [403, 200])])
+def test_an_answer_without_a_state_is_taken_of_the_user_who_was_logged_in_before(
+    simulator: Simulation, settings: LoginSection, browser: Browser, before: str, statuses: list[int]
+) -> None:
+    assert settings.folder is not None
+    earlier = Login(access_token=SecretStr("x"), user_id=before, made_at=dt.datetime.now(IST))
+    store_login(settings.folder, "two", earlier)
+    for state in ("", "&STATE")[: len(statuses)]:
+        browser.then(f"{ANSWER}canaryGood{state}")
+    login(TWO, api_url=simulator.api, section=settings, timeout_seconds=20)
+    assert [status for status, _ in browser.close()] == statuses
+    refusal = "has no state that binds it to this login, and is of user KL0001, expected AB1234 as in the login before"
+    assert (refusal in browser.seen[0][1]) is (before == "AB1234")
+
+
+@pytest.mark.parametrize(("loaded_for", "status"), [("image", 400), ("iframe", 400), ("empty", 400), ("document", 200)])
+def test_what_a_browser_loads_for_a_page_is_no_answer(
+    simulator: Simulation, settings: LoginSection, browser: Browser, loaded_for: str, status: int
+) -> None:
+    def visit() -> None:
+        host = f"127.0.0.1:{settings.port}"
+        browser.seen.append(get(settings.port, REDIRECT, host, **{"Sec-Fetch-Dest": loaded_for}))
+        if status != 200:
+            get(settings.port, REDIRECT, host)
+
+    browser._thread = threading.Thread(target=visit)
+    login(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+    assert [status for status, _ in browser.close()] == [status]
+
+
+def test_the_way_there_and_back_by_the_brokers_login_page(
+    settings: LoginSection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page passes on what binds the answer to the question."""
+    redirect_url = f"http://127.0.0.1:{settings.port}/"
+    seen: list[tuple[str, int]] = []
+
+    def visit(page: str) -> None:
+        with urllib.request.urlopen(page, timeout=20) as answer:
+            seen.append((answer.url, answer.status))
+
+    def visit_beside(page: str) -> bool:
+        threading.Thread(target=visit, args=(page,), daemon=True).start()
+        return True
+
+    monkeypatch.setattr("webbrowser.open", visit_beside)
+    with simulation(accounts=[ACCOUNTS[1] | {"redirect_url": redirect_url}], instruments=100) as broker:
+        page = f"{broker.api}/connect/login"
+        section = settings.model_copy(update={"page": page})
+        assert settings.folder is not None
+        other = Login(access_token=SecretStr("x"), user_id="AB1234", made_at=dt.datetime.now(IST))
+        store_login(settings.folder, "two", other)  # without the state this user would not be changed
+        made = login(TWO, api_url=broker.api, section=section, timeout_seconds=20)
+    assert made.user_id == "KL0001"
+    ((url, status),) = seen
+    assert status == 200
+    assert re.fullmatch(rf"{redirect_url}\?action=login&.*&request_token=canaryGood&state=[\w-]{{22}}", url)
 
 
 def test_a_broker_that_is_not_there(settings: LoginSection, browser: Browser) -> None:
@@ -226,9 +340,10 @@ def test_the_new_token_is_checked_before_it_is_stored(
     simulator: Simulation, settings: LoginSection, browser: Browser
 ) -> None:
     simulator.fault("rest", status=403, path="/user/profile", times=1)
-    browser.then(REDIRECT)
-    with pytest.raises(AuthError, match="GET /user/profile"):
+    browser.then(REDIRECT).then("/?status=cancelled&STATE")
+    with pytest.raises(AuthError, match="another status than"):
         login(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+    assert "GET /user/profile" in browser.close()[0][1]
     assert settings.folder is not None
     assert list(settings.folder.iterdir()) == []
 
@@ -261,6 +376,22 @@ def test_one_redirect_is_completed_and_no_other(
     login(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
     assert seen[0][0] == 409
     assert len(seen) == 1
+
+
+def test_the_end_says_why_the_last_answer_was_not_taken(settings: LoginSection) -> None:
+    refused: list[str] = []
+
+    def exchange(request_token: str, bound: bool) -> Login:
+        raise AuthError("of no use")
+
+    with RedirectServer(settings.port, "state", exchange, lambda _: None, refused.append) as server:
+        assert get(settings.port, REDIRECT, f"127.0.0.1:{settings.port}")[0] == 403
+        with pytest.raises(
+            AuthError, match=r"^nobody .* 0\.01 s: try again \(the last answer was not taken: of no use\)$"
+        ):
+            server.result(0.01)
+        assert get(settings.port, REDIRECT, f"127.0.0.1:{settings.port}")[0] == 409
+    assert refused == ["of no use"]
 
 
 def test_nobody_logs_in(settings: LoginSection, capfd: pytest.CaptureFixture[str]) -> None:
@@ -318,9 +449,8 @@ def test_what_is_pasted_logs_in_without_listening(
     simulator: Simulation, settings: LoginSection, browser: Browser, monkeypatch: pytest.MonkeyPatch, pasted: str
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(pasted))
-    two = account(name="two", api_key="key-two", api_secret="canarySecretTwo")
     with socket.create_server(("127.0.0.1", settings.port)):
-        made = login(two, api_url=simulator.api, section=settings, paste=True)
+        made = login(TWO, api_url=simulator.api, section=settings, paste=True)
     assert made.access_token.get_secret_value() == "canaryTwo"
     assert not browser.opened
 
@@ -335,6 +465,36 @@ def test_what_is_pasted_is_no_request_token(
     with pytest.raises(AuthError, match="no request_token and no address with one") as caught:
         login(account(), api_url="http://127.0.0.1:9", section=settings, paste=True)
     assert_clean(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "refusals"),
+    [
+        (["canaryWrong", f"http://127.0.0.1:8710{ANSWER}canaryGood&state=canaryOther", "canaryGood"], 2),
+        (["", "?status=cancelled", "canaryGood", "canaryWrong"], 2),
+        (["canaryWrong", "canaryWrong", "canaryWrong", "canaryGood"], None),
+        (["canaryWrong"], None),
+    ],
+)
+def test_after_what_is_pasted_wrong_another_may_be_pasted(
+    simulator: Simulation,
+    settings: LoginSection,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    lines: list[str],
+    refusals: int | None,
+) -> None:
+    """Three in all, and as long as there is something to read."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+    if refusals is None:
+        with pytest.raises(AuthError, match="the broker refuses the login"):
+            login(TWO, api_url=simulator.api, section=settings, paste=True)
+        refusals = min(len(lines), 3)
+    else:
+        login(TWO, api_url=simulator.api, section=settings, paste=True)
+    printed = capfd.readouterr()
+    assert printed.err.count("An answer was not taken: ") == refusals
+    assert "canary" not in printed.out + printed.err
 
 
 def test_the_status_of_a_redirect_counts_before_its_token() -> None:

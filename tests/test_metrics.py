@@ -238,8 +238,8 @@ def test_the_service_serves_the_page_and_journals_its_health(tmp_path: Path) -> 
     assert "one/1 is " in events[0]["data"]["reasons"][0]
     assert events[-1]["message"] == "healthy"
     assert events[-1]["data"]["reasons"] == []
-    assert "the connections are critical" in service.log
-    assert "the connections are healthy again" in service.log
+    assert "capture is critical" in service.log
+    assert "capture is healthy again" in service.log
 
 
 def health_events(service: Running) -> list[dict[str, Any]]:

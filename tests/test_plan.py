@@ -13,6 +13,7 @@ from ingest.selectors import Price
 from ingest.wire import Mode
 from kitelake.calendar import Calendar
 from kitelake.list_hours import hours_of_lists
+from kitelake.listfiles import read_names
 from kitelake.plan import ListPlan, Want, alike, phases, recentred, resolve, wanted
 from kitelake.special_days import CalendarSection
 from kitelake.subscriptions import SubscriptionList
@@ -70,6 +71,39 @@ class TestOneList:
     def test_names_of_a_file(self, instruments: Instruments) -> None:
         plan = resolved(spec(file="some.csv"), instruments, names=["NSE:INFY", "408065", "258"])
         assert plan.tokens == (INFY, NOV)
+
+    @pytest.mark.parametrize(
+        ("row", "listed", "note"),
+        [
+            ("ABCLTD,EQ", "ABCLTD", None),
+            ("ABCLTD,EQ", "ABCLTD-BE", "NSE:ABCLTD as NSE:ABCLTD-BE"),
+            ("ABCLTD,EQ", "ABCLTD-SM", "NSE:ABCLTD as NSE:ABCLTD-SM"),
+            ("ABCLTD,BE", "ABCLTD-BE", None),
+            ("ABCLTD,BE", "ABCLTD", "NSE:ABCLTD-BE as NSE:ABCLTD"),
+            ("ABCLTD,BE", "ABCLTD-BZ", "NSE:ABCLTD-BE as NSE:ABCLTD-BZ"),
+            ("ABCLTD,ST", "ABCLTD-SZ", "NSE:ABCLTD-ST as NSE:ABCLTD-SZ"),
+            ("BAJAJ-AUTO,EQ", "BAJAJ-AUTO-BE", "NSE:BAJAJ-AUTO as NSE:BAJAJ-AUTO-BE"),
+        ],
+    )
+    def test_a_share_is_found_in_the_series_that_it_is_of_by_now(self, row: str, listed: str, note: str | None) -> None:
+        today = (
+            CSV.decode() + f"1537,6,{listed},ABC,0,,0,0.05,1,EQ,NSE,NSE\n1793,7,ABCLTD-N1,ABC,0,,0,0.01,1,EQ,NSE,NSE\n"
+        )
+        instruments = Instruments(parse_instruments(today.encode(), date=dt.date(2026, 11, 23)))
+        names = read_names(f"Symbol,Series\n{row}\nINFY,EQ\n".encode(), "list")
+        plan = resolved(spec(file="some.csv"), instruments, names=names)
+        assert (plan.tokens, plan.problems, plan.missing) == ((1537, INFY), (), ())
+        assert plan.notes == ((f"shares of another series than the list says: {note}",) if note else ())
+
+    @pytest.mark.parametrize("name", ["NSE:ABCLTD", "ABCLTD,N2", "ABCLTD,E1", "OTHER,EQ"])
+    def test_what_is_no_share_that_moved_is_not_in_the_list(self, name: str) -> None:
+        """A name as such is taken at its word; debt and partly paid shares are other securities."""
+        today = CSV.decode() + "1537,6,ABCLTD-BE,ABC,0,,0,0.05,1,EQ,NSE,NSE\n1793,7,OTHER-N1,O,0,,0,0.01,1,EQ,NSE,NSE\n"
+        instruments = Instruments(parse_instruments(today.encode(), date=dt.date(2026, 11, 23)))
+        names = read_names(f"Symbol,Series\n{name}\n".encode() if "," in name else name.encode(), "list")
+        plan = resolved(spec(file="some.csv"), instruments, names=names)
+        assert (plan.tokens, plan.notes, plan.missing) == ((), (), tuple(names))
+        assert len(plan.problems) == 1
 
     def test_strikes_around_spot_bring_their_underlying_in_ltp_mode(self, instruments: Instruments) -> None:
         plan = resolved(spec(mode="full", select=AROUND_SPOT), instruments, 24_510.0)

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -41,6 +42,7 @@ from kitelake.report import (
     write_record,
 )
 from kitelake.report.gaps import Stretch, gaps_of, merged, within
+from kitelake.report.latency import Place, _Judge
 from kitelake.report.problems import problems_of
 from kitelake.report.text import clock, duration
 from kitelake.values import hours_of
@@ -52,6 +54,7 @@ from storage.market.hours import Hours
 from storage.market.sessions import Kind as InstrumentKind
 from storage.market.sessions import Phase
 from storage.schema import INSTRUMENTS, IST
+from storage.seal import seal
 from storage.symbols import write_instruments
 from storage.writer import SegmentWriter
 
@@ -385,15 +388,84 @@ class TestTotals:
         day.full(at("11:00:30"), SBIN, at("15:30:00", DAY - dt.timedelta(days=3)))  # no trade since
         day.ltp(at("11:00:30"), ACC)
         finish(day, at("16:00:00"))
-        latency = make_report(tmp_path, record(listed("NSE", INFY))).latency
+        report = make_report(tmp_path, record(listed("NSE", INFY)))
+        latency = report.latency
         assert latency is not None
-        assert latency.packets == 101
+        assert (latency.packets, report.not_live) == (101, 1)
         assert (latency.p50_seconds, latency.p99_seconds, latency.max_seconds) == (0.50, 0.99, 30.0)
+
+    def latency(self, data: Path) -> tuple[int, list[float], int]:
+        """Live packets, p50 and maximum in seconds, and how many were not live."""
+        report = make_report(data, record(listed("NSE", INFY)))
+        live = report.latency
+        assert live is not None
+        return live.packets, [live.p50_seconds, live.max_seconds], report.not_live
+
+    @pytest.mark.parametrize("committed", [False, True])
+    def test_cached_and_stale_packets_are_counted_by_themselves(
+        self, tmp_path: Path, day: Stream, committed: bool
+    ) -> None:
+        day.event(at("09:59:59.500"), "subscribed", tokens=[INFY, TCS])
+        day.full(at("09:59:59.600"), INFY, at("09:52:00"))  # cached
+        day.full(at("09:59:59.600"), SBIN, at("09:59:50"))  # of which nothing was asked since it is connected: live
+        day.full(at("10:00:00.250"), INFY, at("10:00:00"))
+        day.full(at("10:00:00.750"), INFY, at("10:00:00"))  # nothing newer
+        day.full(at("10:00:01.250"), INFY, at("10:00:01"))
+        day.full(at("10:00:40"), INFY, at("10:00:01"))  # the same again
+        day.full(at("10:00:41"), INFY, at("09:00:00"))  # older
+        day.event(at("10:01:00.100"), "mode", tokens=[INFY], mode="full")
+        day.full(at("10:01:00.200"), INFY, at("10:00:50"))  # newer than what came, and cached
+        day.full(at("10:01:00.200"), TCS, at("10:00:59"))  # its mode was not set
+        day.event(at("10:02:00"), "closed", by="peer", clean=True, reason="network")
+        day.event(at("10:02:30"), "connected", opening=2)
+        day.full(at("10:02:30.100"), INFY, at("10:02:05"))  # what was missed
+        day.full(at("10:02:31.250"), INFY, at("10:02:31"))
+        finish(day, at("16:00:00"))
+        if committed:
+            commit(tmp_path)
+        assert self.latency(tmp_path) == (5, [0.25, 9.6], 6)
+        text = as_text(make_report(tmp_path, record(listed("NSE", INFY))))
+        assert "latency of 5 live packets: p50 0.25 s, p99 9.60 s, at most 9.60 s" in text
+        assert "6 cached or stale packets are not counted in the latency" in text
+
+    def test_each_stream_has_seen_what_it_has_seen(self, tmp_path: Path, day: Stream) -> None:
+        """A second service of the same instruments brings the same packets, each new to it."""
+        with Stream(tmp_path, at("08:40:00")) as other:
+            other.event(at("08:40:01"), "connected", opening=1)
+            for stream in (day, other):
+                for second in range(5):
+                    time = at("10:00:00") + dt.timedelta(seconds=second)
+                    stream.full(time + dt.timedelta(milliseconds=250), INFY, time)
+                    stream.full(time + dt.timedelta(milliseconds=350), INFY, time)
+            other.service(at("16:00:00"), "stopped")
+        finish(day, at("16:00:00"))
+        assert self.latency(tmp_path) == (10, [0.25, 0.25], 10)
+
+    @pytest.mark.parametrize("tidy", [False, True])
+    def test_the_order_of_receipt_holds_over_files_and_batches(
+        self, tmp_path: Path, day: Stream, monkeypatch: pytest.MonkeyPatch, tidy: bool
+    ) -> None:
+        """As committed, in a file for each segment, and as sealed, instrument by instrument."""
+        monkeypatch.setattr("kitelake.report.latency.BATCH_ROWS", 2048)
+        tokens = [256 * number + 1 for number in range(1, 51)]
+        for second in range(400):
+            time = at("10:00:00") + dt.timedelta(seconds=second)
+            for token in tokens:
+                day.full(time + dt.timedelta(milliseconds=250), token, time)
+            if second % 40 == 39:
+                day.journal.flush()
+        day.full(at("11:00:00"), tokens[0], at("10:00:00"))
+        finish(day, at("16:00:00"))
+        commit(tmp_path)
+        if tidy:
+            seal(DataLayout(tmp_path), DAY)
+        assert self.latency(tmp_path) == (20_000, [0.25, 0.25], 1)
 
     def test_no_latency_without_full_packets(self, tmp_path: Path, day: Stream) -> None:
         day.ltp(at("10:00:00"), INFY)
         finish(day, at("16:00:00"))
-        assert make_report(tmp_path, record(listed("NSE", INFY))).latency is None
+        report = make_report(tmp_path, record(listed("NSE", INFY)))
+        assert (report.latency, report.not_live) == (None, 0)
 
     def test_bytes_in_quarantine_are_a_problem(self, tmp_path: Path, day: Stream) -> None:
         day.ltp(at("10:00:00"), INFY)
@@ -511,7 +583,7 @@ class TestWords:
             + "\n"
             "In all\n"
             "- 1,234 rows; the day's files have 0.0 MiB\n"
-            "- latency of 1 full packet: p50 0.25 s, p99 0.25 s, at most 0.25 s "
+            "- latency of 1 live packet: p50 0.25 s, p99 0.25 s, at most 0.25 s "
             "(too high by up to 1 s: the exchange's times are whole seconds)\n"
         )
 
@@ -694,3 +766,43 @@ print(sorted({"apprise", "duckdb", "requests"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3), st.integers(-3, 60)), max_size=30), max_size=4),
+    st.lists(st.tuples(st.integers(0, 1), st.none() | st.integers(0, 4), st.integers(0, 60)), max_size=6),
+    st.sampled_from([4, 40_000]),
+)
+def test_packets_are_live_as_one_by_one(
+    batches: list[list[tuple[int, int, int]]], asks: list[tuple[int, int | None, int]], instruments: int
+) -> None:
+    """Two connections of two streams; received in the order of the list, a second apart, from the day's begin on.
+
+    With 40,000 instruments there are more keys than numpy sorts by radix.
+    """
+    begin = int(at("00:00:00").timestamp())
+    tokens = [256 * number + 257 for number in range(instruments)]
+    places = [Place("one", "asha", 1), Place("two", "asha", 1)]
+    columns = [[place, 0 if number is None else 256 * number + 257, (begin + s) * 10**6] for place, number, s in asks]
+    judge = _Judge(DAY, places, np.array(tokens), *np.array(columns, np.int64).reshape(-1, 3).T)
+    latest: dict[tuple[int, int], int] = {}
+    expected: list[int] = []
+    second = packets = 0
+    for batch in batches:
+        rows = []
+        for place, number, ago in batch:
+            second, exchange = second + 1, second + 1 - ago
+            rows.append([place, tokens[number], (begin + second) * 10**6, (begin + exchange) * 10**6])
+            asked = [s for p, n, s in asks if p == place and n in (None, number) and s <= second]
+            is_new = exchange > latest.get((place, number), -(10**9))
+            if exchange >= 0 and exchange > max(asked, default=-(10**9)) and is_new:
+                expected.append(ago)
+            latest[place, number] = max(exchange, latest.get((place, number), -(10**9)))
+        judge.look_at(*np.array(rows, np.int64).reshape(-1, 4).T)
+        packets += len(rows)
+    live = judge.latency()
+    assert (0 if live is None else live.packets, judge.not_live) == (len(expected), packets - len(expected))
+    if live is not None:
+        ordered = sorted(expected)
+        assert live.max_seconds == ordered[-1]
+        assert live.p50_seconds == ordered[(len(ordered) - 1) // 2]

@@ -5,6 +5,7 @@ import contextlib
 import csv
 import hashlib
 import io
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -47,6 +48,24 @@ async def test_instruments_are_csv_and_gzipped_for_who_accepts_it() -> None:
         rows = list(csv.DictReader(io.StringIO(plain.text)))
         assert list(rows[0]) == HEADER.split(",")
         assert [int(row["instrument_token"]) for row in rows] == simulator.market.tokens.tolist()
+
+
+async def test_the_login_page_sends_the_browser_back_with_what_redirect_params_held() -> None:
+    accounts = [
+        {"name": "one", "api_key": "key-one", "access_token": "token-one", "request_token": "request-one"},
+        {"name": "two", "api_key": "key-two", "access_token": "token-two", "redirect_url": "https://app.invalid/?a=b"},
+    ]
+    async with rest(accounts=accounts) as (_, http):
+        query = {"v": "3", "api_key": "key-one"}
+        back = "action=login&type=login&status=success&request_token="
+        answer = await http.get("/connect/login", params=query | {"redirect_params": "some=X&more=Y%26Z&none="})
+        assert answer.status_code == 302
+        location = answer.headers["Location"]
+        assert location == f"http://127.0.0.1:8710/?{back}request-one&some=X&more=Y%26Z&none="
+        location = (await http.get("/connect/login", params=query | {"api_key": "key-two"})).headers["Location"]
+        assert re.fullmatch(rf"https://app\.invalid/\?a=b&{back}[0-9a-f]{{32}}", location)
+        for wrong, expected in (({"api_key": "key-none"}, 403), ({"v": "2"}, 400)):
+            assert (await http.get("/connect/login", params=query | wrong)).status_code == expected
 
 
 async def test_instruments_of_an_exchange() -> None:

@@ -2,7 +2,8 @@
 
 Kite Connect v3 docs: `GET /instruments[/{exchange}]` is CSV, gzipped for who accepts it, and needs no login;
 `POST /session/token` takes api_key, request_token and checksum = SHA-256(api_key + request_token + api_secret);
-`GET /user/profile` takes `Authorization: token api_key:access_token`; both take `X-Kite-Version: 3`. Errors are
+`GET /user/profile` takes `Authorization: token api_key:access_token`; both take `X-Kite-Version: 3`. The login page,
+which the broker has at another host, is at `/connect/login`. Errors are
 `{"status": "error", "message": …, "error_type": …, "data": null}`.
 """
 
@@ -23,6 +24,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from ingest.simulator.faults import FaultError, Rest, Standing
+from ingest.simulator.loginpage import LOGIN_PATH, way_back
 from ingest.simulator.market import Market
 from ingest.simulator.settings import IST, AccountSettings, SimulatorSettings
 from ingest.simulator.symbols import to_csv
@@ -184,6 +186,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._instruments(exchange)
         elif path == "/user/profile":
             self._profile()
+        elif path == LOGIN_PATH:
+            if query.get("v") != ["3"]:
+                raise _Refusal(400, "Invalid `v`: expected 3")
+            account = self.rest.account(query.get("api_key", [""])[0])
+            self._send(302, "text/html", b"", {"Location": way_back(account, query)})
         elif path == f"{CONTROL_PATH}/stats":
             self._json(200, self.rest.ask("stats", query.get("instruments", ["false"])[0].lower() in {"1", "true"}))
         else:

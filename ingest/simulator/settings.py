@@ -57,6 +57,9 @@ class AccountSettings(_Model):
     api_secret: SecretStr = Field(default=SecretStr("simulated-secret"), min_length=1, max_length=256)
     request_token: SecretStr | None = Field(default=None, description="the only one that a login may bring; None: any")
     user_id: str = Field("KL0001", min_length=1, max_length=32)
+    redirect_url: str = Field(
+        "http://127.0.0.1:8710/", min_length=1, description="of the app: where the login page sends the browser"
+    )
 
     @property
     def label(self) -> str:

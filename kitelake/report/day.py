@@ -1,7 +1,7 @@
 """A day's record held against the lake: `make_report`.
 
-The ticks of the day are read once, and only the columns that count: everything that the report needs of them is grouped
-in one pass, by instrument, by latency and by connection. A day may have hundreds of millions of them.
+The ticks of the day are read twice, and only the columns that count: they are grouped in one pass, by instrument and by
+connection, and `latency` looks at each full packet in another. A day may have hundreds of millions of them.
 """
 
 import datetime as dt
@@ -18,6 +18,7 @@ import numpy as np
 
 from ingest.connection import Event
 from kitelake.report.gaps import Connection, Happening, Run, Stretch, gaps_of, merged, outages, run_of, within
+from kitelake.report.latency import Place, latency_of
 from kitelake.report.model import ConnectionReport, Latency, ListReport, Report
 from kitelake.report.problems import problems_of
 from kitelake.report.record import DayRecord, ListRecord, PartRecord
@@ -89,6 +90,7 @@ class _Day:
         wanted = {token for part, _ in begun for token in part.tokens}
         ticked = {token for part, hours in begun for token in ticks.of(part.tokens, self._hours.index(hours))}
         (found,) = self._select("SELECT coalesce(sum(rows), 0)::BIGINT AS rows FROM day WHERE stream IS NOT NULL")
+        latency, not_live = self._latency(ticks)
         (quarantine,) = self._select(
             "SELECT count(*) AS ranges, coalesce(sum(length), 0)::BIGINT AS bytes FROM quarantine WHERE date = $date",
             date=self._record.date,
@@ -106,7 +108,8 @@ class _Day:
             file_bytes=self._file_bytes(),
             quarantined_ranges=quarantine["ranges"],
             quarantined_bytes=quarantine["bytes"],
-            latency=self._latency(),
+            latency=latency,
+            not_live=not_live,
             quiet=tuple(self._quiet()),
             problems=(),
         )
@@ -116,29 +119,23 @@ class _Day:
         return list(self._lake.sql(query, values or None).arrow().to_pylist())
 
     def _group_ticks(self) -> None:
-        """The one pass: a temporary table `day` whose rows have either a token, a latency or a connection."""
+        """The one pass: a temporary table `day` whose rows have either a token or a connection."""
         counts = "".join(
             f", count(*) FILTER ({_is_within('received_at', hours)}) AS rows_{number}"
             for number, hours in enumerate(self._hours)
         )
         query = f"""
             CREATE TEMP TABLE day AS
-            SELECT instrument_token, latency, stream, account, connection, count(*) AS rows, max(received_at) AS last
+            SELECT instrument_token, stream, account, connection, count(*) AS rows, max(received_at) AS last
                 {counts}
-            FROM (
-                SELECT instrument_token, stream, account, connection, received_at,
-                    CASE WHEN mode = 'full' AND exchange_timestamp::DATE = date
-                        THEN (epoch_us(received_at) - epoch_us(exchange_timestamp)) // 10000 END AS latency
-                FROM ticks WHERE date = $date
-            )
-            GROUP BY GROUPING SETS ((instrument_token), (latency), (stream, account, connection))
+            FROM ticks WHERE date = $date
+            GROUP BY GROUPING SETS ((instrument_token), (stream, account, connection))
         """  # noqa: S608 (our own names and times)
         self._lake.sql(query, {"date": self._record.date})
 
     def _ticks(self) -> _Ticks:
         found = self._lake.sql(
-            "SELECT * EXCLUDE (latency, stream, account, connection, rows, last) FROM day "
-            "WHERE instrument_token IS NOT NULL"
+            "SELECT * EXCLUDE (stream, account, connection, rows, last) FROM day WHERE instrument_token IS NOT NULL"
         )
         tokens, *rows = (column.to_pylist() for column in found.arrow().columns)
         return _Ticks({token: counts for token, *counts in zip(tokens, *rows, strict=True)})
@@ -241,23 +238,10 @@ class _Day:
             for stream in sorted(happenings.keys() | ticking.keys())
         ]
 
-    def _latency(self) -> Latency | None:
-        (found,) = self._select("""
-            SELECT max(total)::BIGINT AS packets, min(latency) FILTER (upto >= 0.5 * total) AS p50,
-                min(latency) FILTER (upto >= 0.99 * total) AS p99, max(latency) AS most
-            FROM (
-                SELECT latency, sum(rows) OVER (ORDER BY latency) AS upto, sum(rows) OVER () AS total
-                FROM day WHERE latency IS NOT NULL
-            )
-        """)
-        if found["packets"] is None:
-            return None
-        return Latency(
-            packets=found["packets"],
-            p50_seconds=found["p50"] / 100,
-            p99_seconds=found["p99"] / 100,
-            max_seconds=found["most"] / 100,
-        )
+    def _latency(self, ticks: _Ticks) -> tuple[Latency | None, int]:
+        rows = self._select("SELECT stream, account, connection FROM day WHERE account IS NOT NULL ORDER BY ALL")
+        places = [Place(row["stream"], row["account"], row["connection"]) for row in rows]
+        return latency_of(self._lake, self._record.date, places, np.array(list(ticks.rows), np.int64))
 
     def _file_bytes(self) -> int:
         total = 0

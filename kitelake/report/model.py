@@ -46,11 +46,10 @@ class ConnectionReport(_Part):
 
 
 class Latency(_Part):
-    """From the exchange's time to the receipt of the packet, over full packets whose exchange time is of that day.
+    """From the exchange's time to the receipt of the packet, over live packets: see `kitelake.report.latency`.
 
     Exchange times are whole seconds, rounded down, so each value is too high by up to a second. Values are rounded down
-    to 0.01 s, and are negative where this machine's clock is behind. The first packet after a subscription brings the
-    last state, however old: the maximum tells of that, too.
+    to 0.01 s, and are negative where this machine's clock is behind.
     """
 
     packets: int
@@ -78,7 +77,8 @@ class Report(_Part):
     file_bytes: int = Field(description="size of the day's files in all tables")
     quarantined_ranges: int
     quarantined_bytes: int
-    latency: Latency | None = Field(description="null without a full packet")
+    latency: Latency | None = Field(description="null without a live packet")
+    not_live: int = Field(default=0, description="full packets that brought nothing new, and are not in the latency")
     quiet: tuple[str, ...] = Field(
         default=(), description="exchanges on which nothing traded on a day that may have been a holiday, with why"
     )

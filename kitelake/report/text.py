@@ -155,10 +155,13 @@ def _totals(report: Report) -> Iterator[str]:
         yield f"in quarantine: {counted(report.quarantined_ranges, 'range')} of {report.quarantined_bytes:,} bytes"
     if (latency := report.latency) is not None:
         yield (
-            f"latency of {counted(latency.packets, 'full packet')}: p50 {latency.p50_seconds:,.2f} s, "
+            f"latency of {counted(latency.packets, 'live packet')}: p50 {latency.p50_seconds:,.2f} s, "
             f"p99 {latency.p99_seconds:,.2f} s, at most {latency.max_seconds:,.2f} s "
             "(too high by up to 1 s: the exchange's times are whole seconds)"
         )
+    if report.not_live:
+        verb = "is" if report.not_live == 1 else "are"
+        yield f"{counted(report.not_live, 'cached or stale packet')} {verb} not counted in the latency"
 
 
 def _table(names: tuple[str, ...], rows: list[tuple[str, ...]], *, words: int) -> "RenderableType":
