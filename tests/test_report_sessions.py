@@ -95,6 +95,17 @@ def test_a_special_session_is_what_counts_on_its_day(tmp_path: Path, stream: Str
     assert make_report(tmp_path, record).lists[0].rows == 1
 
 
+@pytest.mark.parametrize("hours", ["16:30-17:00", "06:00-07:00"])
+def test_hours_in_which_nothing_trades_count_as_they_are(tmp_path: Path, stream: Stream, hours: str) -> None:
+    """A list may say when it is captured, whatever the exchange does; and its day may be a weekend."""
+    finish(stream, at("20:00:00"))
+    only = listed("NSE", part("NSE", INFY, hours=hours))
+    weekend = ExchangeRecord(why="weekend", sure=True, sessions={})
+    for exchanges in (by_calendar("NSE"), {"NSE": weekend}):
+        report = make_report(tmp_path, DayRecord(date=DAY, lists=(only,), exchanges=exchanges))
+        assert (report.wanted, report.lists[0].silent) == (1, 1)
+
+
 def test_nothing_that_trades_on_a_day_that_may_be_a_holiday_is_a_note(tmp_path: Path, stream: Stream) -> None:
     stream.ltp(at("09:20:00"), INFY, TCS)  # as after a reconnect: the last value of the day before
     stream.ltp(at("12:00:00"), INFY)

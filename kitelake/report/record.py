@@ -98,11 +98,13 @@ class DayRecord(_Part):
     reported_at: AwareDatetime | None = Field(default=None, description="when the report was made; null: not yet")
 
     def trading(self, part: PartRecord) -> tuple[Stretch, ...]:
-        """When a list's part was to be captured and its exchange traded; without sessions, the former."""
+        """When a list's part was to be captured and its exchange traded.
+
+        Where it did not trade then, as on a weekend that the list names by its `days`, all of its hours count.
+        """
         exchange = self.exchanges.get(part.exchange)
-        if exchange is None:
-            return part.hours
-        return tuple(within(part.hours, exchange.stretches(self.date)))
+        sessions = () if exchange is None else exchange.stretches(self.date)
+        return tuple(within(part.hours, sessions)) or part.hours
 
     def instrument_seconds(self) -> dict[str, float]:
         """How long each list's instruments that were subscribed traded, all of them together, by its name."""
