@@ -88,7 +88,7 @@ class Service:
         self._notifier = Notifier(config.notifications)
         self._housekeeping = Housekeeping(lambda: self.recorder)
         self._reconciling, self._reporting, self._reloading = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
-        self._reload_waits = False
+        self._reloads_asked = self._reloads_begun = 0
         self.refused: ConfigError | None = None
         """Why config.yaml, as it is now, is not the one in force."""
         self._recorder: Recorder | None = None
@@ -379,13 +379,18 @@ class Service:
         await self._housekeeping.run(self.config, seal_before=None)
 
     async def reload(self) -> None:
-        """Read config.yaml again. A bad one changes nothing and is reported; a good one changes only the difference."""
-        if self._config_path is None or self._reload_waits:
+        """Read config.yaml again. A bad one changes nothing and is reported; a good one changes only the difference.
+
+        Whoever asks waits until it has been read, by this call or by another that began to read it later than this.
+        """
+        if self._config_path is None:
             return
-        self._reload_waits = True
-        async with self._reloading:  # a changed file and a signal often come together
-            self._reload_waits = False
-            await self._reload(self._config_path)
+        self._reloads_asked += 1
+        asked = self._reloads_asked
+        async with self._reloading:
+            if self._reloads_begun < asked:  # a changed file and a signal often come together: one reading does
+                self._reloads_begun = self._reloads_asked
+                await self._reload(self._config_path)
 
     async def _reload(self, path: Path) -> None:
         systemd.reloading()

@@ -412,6 +412,27 @@ def test_a_config_that_turns_bad_is_refused_as_a_whole_whatever_is_wrong_with_it
 
 
 @pytest.mark.slow
+def test_whoever_asks_for_a_reload_waits_until_it_is_done_and_many_are_one(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    write(path, KEPT)
+
+    async def act(service: Service, market: Market) -> None:
+        asked = [asyncio.create_task(service.reload())]
+        await asyncio.sleep(0)  # it has begun to read
+        write(path, KEPT, calendar={"hours": []})
+        asked += [asyncio.create_task(service.reload()) for _ in range(3)]
+        done, _ = await asyncio.wait(asked[2:], return_when=asyncio.FIRST_COMPLETED)
+        assert done
+        assert "calendar.hours" in str(service.refused)  # whichever comes back first, what was written is read
+        await asyncio.gather(*asked)
+        write(path, KEPT)
+        await service.reload()
+        assert service.refused is None
+
+    run(path, act)
+
+
+@pytest.mark.slow
 def test_a_list_file_that_turns_bad_while_it_is_captured_goes_on_as_it_was(tmp_path: Path) -> None:
     path, names = tmp_path / "config.yaml", tmp_path / "names.txt"
     names.write_text("NSE:INFY\nNSE:RELIANCE\n")
