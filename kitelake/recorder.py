@@ -6,7 +6,6 @@ drains it: then everything that was received is in the tables.
 """
 
 import asyncio
-import datetime as dt
 import json
 import time
 from collections.abc import Callable
@@ -20,11 +19,11 @@ from kitelake.child import Child
 from kitelake.config import Config
 from kitelake.errors import WriterError
 from storage.backlog import Backlog
+from storage.clock import NS_PER_SECOND, ist_time
 from storage.errors import JournalError, JournalSyncError, JournalWriteError
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from storage.reserve import Reserve, is_full
-from storage.schema import IST
 from storage.writer import SegmentCommitted
 
 log = structlog.get_logger()
@@ -48,7 +47,7 @@ class Committed:
     @property
     def lag_seconds(self) -> float | None:
         """How old the newest committed row is. Queries see younger rows too, from the journal."""
-        return None if self.received_at_ns is None else (time.time_ns() - self.received_at_ns) / 1e9
+        return None if self.received_at_ns is None else (time.time_ns() - self.received_at_ns) / NS_PER_SECOND
 
 
 class Recorder:
@@ -144,7 +143,7 @@ class Recorder:
         """Journal what was not kept while memory was used up, so that what is missing is known."""
         for loss in self.sink.settle():
             log.error("frames were lost", **asdict(loss))
-            first, last = (dt.datetime.fromtimestamp(ns / 1e9, IST) for ns in (loss.first_ns, loss.last_ns))
+            first, last = (ist_time(ns) for ns in (loss.first_ns, loss.last_ns))
             text = f"{loss.frames:,} frames of {loss.account}/{loss.connection}, {first:%H:%M:%S} to {last:%H:%M:%S}"
             self.event("frames lost", text, **asdict(loss))
 

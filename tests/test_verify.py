@@ -289,7 +289,7 @@ class TestSound:
         assert not found(over_midnight, DAYS[0])
 
     def test_a_segment_with_rows_of_a_day_that_was_removed(self, over_midnight: DataLayout) -> None:
-        now = (DAYS[1] - datetime.date(1970, 1, 1)).total_seconds()
+        now = datetime.datetime.combine(DAYS[1], datetime.time(), datetime.UTC)
         removed = remove_days(over_midnight, keep_days=2, most_bytes=None, today=DAYS[0] + datetime.timedelta(days=3))
         assert removed == [DAYS[0]]
         remove_committed(over_midnight, keep=datetime.timedelta(days=7), now=now)

@@ -8,7 +8,8 @@ import numpy as np
 
 from ingest.simulator.frames import Mode
 from ingest.simulator.market import Market
-from ingest.simulator.settings import IST, AccountSettings
+from ingest.simulator.settings import AccountSettings
+from storage.clock import IST
 
 _STATUSES: Final = ("OPEN", "COMPLETE", "COMPLETE", "CANCELLED", "REJECTED")
 
