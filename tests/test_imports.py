@@ -18,7 +18,8 @@ FLOORS: dict[str, list[set[str]]] = {
     "storage": [
         {"clock"},
         {"digest", "errors", "files", "layout", "market", "reserve", "schema"},
-        {"encode", "journal_format", "table"},
+        {"delta", "encode", "journal_format"},
+        {"table"},
         {"archive_format", "content", "decoded", "journal_segment"},
         {"journal_reader", "stretches"},
         {"journal_folder"},
