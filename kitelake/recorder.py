@@ -69,6 +69,8 @@ class Recorder:
         """Whether what comes waits in memory, because the disk did not take it the last time."""
         self._reserve = Reserve(layout.reserve, config.journal.reserve_bytes)
         self.committed = Committed()
+        self.writer_problem: str | None = None
+        """Why nothing is committed, since the writer has died again and again."""
         self.journal = JournalWriter(
             layout,
             stream,
@@ -208,10 +210,15 @@ class Recorder:
                 },
                 hide=self._config.secrets(),
             )
+            reason = ""
             try:
-                async for segment in child.lines():
-                    self._count(segment)
+                async for line in child.lines():
+                    if "failed" in line:
+                        reason = line["failed"]
+                        continue
+                    self._count(line)
                     pause, failures, drain_failures = first, 0, 0
+                    self.writer_problem = None
                 status = await child.wait()
             except asyncio.CancelledError:
                 await child.stop()
@@ -225,11 +232,12 @@ class Recorder:
                     f"not everything is in the tables: the writer failed {failures} times in a row, see above for why. "
                     f"The journal holds it, and the next start takes it up: {self._layout.stream(self.journal.stream)}"
                 )
+            why = reason or f"exit status {status}; the log says more"
             log.error("the writer died; starting another", exit_status=status, pause_seconds=pause)
-            self.event("writer died", f"exit status {status}")
+            self.event("writer died", why)
             if failures > 1:
-                text = f"It died {failures} times in a row, the last time with status {status}. The log says why."
-                self._alarm("the writer cannot commit what is journalled", text)
+                self.writer_problem = why
+                self._alarm("the writer cannot commit what is journalled", f"It died {failures} times in a row: {why}")
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
 

@@ -17,6 +17,7 @@ from deltalake import DeltaTable
 
 from kitelake.report import make_report
 from kitelake.report.record import DayRecord
+from kitelake.status import read_status
 from kitelake.upkeep import UpkeepSettings, keep_up
 from queries.lake import Lake
 from storage.archive import archive_committed
@@ -33,6 +34,9 @@ from storage.table import LakeTable
 from storage.verify import verify
 from storage.writer import SegmentWriter
 from tests.lakekit import INFY, Feed, ToyDecoder, ToyWriter
+from tests.running import Running, committed_rows, running
+from tests.simulation import simulation
+from tests.test_disk_full import more_packets, wait_until
 
 DAY = datetime.date(2026, 11, 23)
 NOW = datetime.datetime(2026, 12, 31, tzinfo=IST)
@@ -195,6 +199,37 @@ def test_sql_is_one_line(layout: DataLayout) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"kitelake: table {layout.table('ticks')}: cannot read its log: {CHECKPOINT} cannot be read")
     assert "`kitelake verify`" in line
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_service_says_why_nothing_is_committed_and_goes_on_once_it_is_mended(tmp_path: Path) -> None:
+    with simulation(instruments=300, rate=10) as simulator, running(tmp_path, simulator) as service:
+        wait_until(lambda: any(service.data.glob("ticks/date=*/**/*.parquet")))
+        service.stop()
+        log = log_of(DataLayout(service.data))
+        DeltaTable(log.parent.as_uri()).create_checkpoint()
+        (checkpoint,) = log.glob("*.checkpoint.parquet")
+        checkpoint.write_bytes(NOISE)
+        service.start()
+        problem = f"cannot read its log: {checkpoint.name} cannot be read"
+        wait_until(lambda: any(problem in each for each in problems_of(service)))
+        assert "panic" not in service.log.lower()
+        more_packets(simulator, 500)
+        checkpoint.unlink()
+        (log / HINT).unlink()
+        wait_until(lambda: not any("into the tables" in each for each in problems_of(service)))
+        died = service.rows("select message from events where event = 'writer died'")
+        assert len(died) > 1
+        assert all(problem in row["message"] for row in died)
+        simulator.pause()
+        service.stop()
+        assert committed_rows(service.data) == simulator.stats()["packets"]
+
+
+def problems_of(service: Running) -> tuple[str, ...]:
+    status = read_status(DataLayout(service.data))
+    return () if status is None else tuple(status.problems)
 
 
 def test_mended_by_removing_the_checkpoint(layout: DataLayout) -> None:
