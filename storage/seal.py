@@ -14,8 +14,8 @@ instruments, as DuckDB's CPU time, on two cores that had other work too:
     in stretches of 4 million          61.6                 27 ms          292 ms                       2.4 s
 
 By instrument alone, a large day could only be written, and replayed, by sorting all of it. With stretches a moment
-costs the same however large the day is, and an instrument's day 13 ms a stretch: 0.7 s for 200 million ticks. Row groups
-of 64k, 256k and 1M rows take 32, 18 and 21 ms for that day; those of 256k need twice the memory to be written.
+costs the same however large the day is, and an instrument's day 13 ms a stretch: 0.7 s for 200 million ticks. Row
+groups of 64k, 256k and 1M rows take 32, 18 and 21 ms for that day; those of 256k need twice the memory to be written.
 
 The other tables have few rows: theirs lie in the order of their keys.
 

@@ -1,5 +1,6 @@
 """One frame has one time and one day, whoever converts it: consumers, tables and the live tail."""
 
+import ast
 import datetime
 import random
 import threading
@@ -126,3 +127,13 @@ def test_there_and_back(ns: int) -> None:
 @pytest.mark.parametrize("zone", [datetime.UTC, IST, datetime.timezone(datetime.timedelta(hours=-5))])
 def test_a_moment_is_the_same_in_every_zone(zone: datetime.tzinfo) -> None:
     assert nanoseconds(ist_time(MIDNIGHT_NS).astimezone(zone)) == MIDNIGHT_NS
+
+
+def test_nothing_makes_a_time_of_a_float() -> None:
+    """What rounds: `fromtimestamp` of seconds, a modification time in seconds."""
+    root = Path(__file__).parent.parent
+    names = {"fromtimestamp", "utcfromtimestamp", "st_mtime"}
+    for package in ("storage", "ingest", "queries", "kitelake"):
+        for path in (root / package).rglob("*.py"):
+            used = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+            assert not used & names, path
