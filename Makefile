@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 CODE := storage ingest queries kitelake tests benchmarks examples docs
 
-.PHONY: help demo run test check static soak bench docs lock clean
+.PHONY: help demo run test check static soak engines bench docs lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,8 +28,10 @@ static: .venv/dev.stamp
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 
-soak: .venv/dev.stamp ## the long tests: kills, fuzz, load
+soak: .venv/dev.stamp engines ## the long tests: kills, fuzz, load, other engines
 	$(BIN)/python -m pytest -m soak --timeout 3600
+
+engines: .venv-engines/stamp ## Spark, Dask, Polars and pandas for the soak tests, in .venv-engines (Spark needs Java 17)
 
 bench: .venv/dev.stamp ## every benchmark, one after the other
 	@for file in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
@@ -41,9 +43,10 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv lock --quiet --upgrade
 	uv export --quiet --no-header --no-emit-project --format requirements-txt --no-dev --group build -o requirements/run.txt
 	uv export --quiet --no-header --no-emit-project --format requirements-txt --dev -o requirements/dev.txt
+	uv export --quiet --no-header --no-emit-project --format requirements-txt --only-group engines -o requirements/engines.txt
 
 clean: ## remove the virtual environment and all caches; captured data stays
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-engines .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Kitelake needs Python 3.11 or newer: none of python3.13 … python is." >&2; exit 2; }
@@ -59,4 +62,12 @@ clean: ## remove the virtual environment and all caches; captured data stays
 .venv/dev.stamp: requirements/dev.txt .venv/run.stamp
 	@echo "Installing what the tests need as well …"
 	@$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv-engines/stamp: requirements/engines.txt tests/engines.py | .venv/bin/python
+	@command -v java >/dev/null || { echo "Spark needs Java 17 or newer: there is no java." >&2; exit 2; }
+	@echo "Installing Spark and others into .venv-engines (half a gigabyte the first time) …"
+	@.venv/bin/python -m venv .venv-engines
+	@.venv-engines/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/engines.txt
+	@.venv-engines/bin/python tests/engines.py jars 2>.venv-engines/jars.log || { cat .venv-engines/jars.log >&2; exit 1; }
 	@touch $@

@@ -69,7 +69,7 @@ def make_parts(seconds: float) -> list[pa.Table]:
 def choose(
     dictionaries: frozenset[str],
     *,
-    doubles: str = "BYTE_STREAM_SPLIT",
+    doubles: str = "PLAIN",
     integers: str = "DELTA_BINARY_PACKED",
     level: int = 1,
 ) -> Writer:
@@ -107,8 +107,11 @@ WRITERS: Final[dict[str, Writer]] = {
     "no dictionary but of strings": choose(frozenset()),
     "dictionary for prices, book too": choose(REPEATED | BOOK),
     "zstd 3": choose(REPEATED, level=3),
-    "plain, zstd 1": choose(frozenset(), doubles="PLAIN", integers="PLAIN"),
-    "integers split too (not in Spark 3)": choose(REPEATED - WHOLE_NUMBERS, integers="BYTE_STREAM_SPLIT"),
+    "plain, zstd 1": choose(frozenset(), integers="PLAIN"),
+    "doubles split (not in Spark)": choose(REPEATED, doubles="BYTE_STREAM_SPLIT"),
+    "all split (not in Spark)": choose(
+        REPEATED - WHOLE_NUMBERS, doubles="BYTE_STREAM_SPLIT", integers="BYTE_STREAM_SPLIT"
+    ),
 }
 
 

@@ -16,7 +16,7 @@ Work goes by groups of blocks, so that thousands of small blocks cost little mor
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from itertools import pairwise
 from typing import Any, Final
 
@@ -25,10 +25,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.errors import WireError
-from ingest.wire.decode import NS_PER_US, decode_packets, ist_days, modes_of, packets_of
+from ingest.wire.decode import decode_packets, modes_of, packets_of
 from ingest.wire.layouts import EXCHANGES
 from ingest.wire.messages import ORDER_FIELDS, Message, Order, read_event, read_text
 from ingest.wire.walk import Ints, Reason, Walk, walk_frames
+from storage.clock import date_of_day, ist_days, microseconds
 from storage.decoded import Decoded, Part, SymbolLookup
 from storage.journal_format import Block, Channel, Kind
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, TIMESTAMP, Table
@@ -36,7 +37,6 @@ from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, TIMESTAMP, Table
 GROUP_BYTES: Final = 128 * 2**20
 """Payload that is decoded at once: more than a segment of the usual size, so that its columns come in one piece."""
 _CHANNELS: Final = 2**16
-_EPOCH: Final = date(1970, 1, 1)
 
 
 class JournalDecoder:
@@ -163,7 +163,7 @@ class _Origin:
         self._stream = stream
         self._names = channels.accounts
         # Worked out for each record once, so that each of its packets costs only a look-up.
-        self._received_at = group.received_at_ns // NS_PER_US
+        self._received_at = microseconds(group.received_at_ns)
         self._accounts = channels.account.take(group.channels)
         self._connections = channels.connection.take(group.channels)
 
@@ -187,10 +187,6 @@ class _Origin:
 
 def _constant(text: str, rows: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([text]))
-
-
-def _day(number: int) -> date:
-    return _EPOCH + timedelta(days=number)
 
 
 class _Ticks:
@@ -229,7 +225,7 @@ class _Ticks:
     def parts(self) -> list[Part]:
         parts = []
         for (number, exchange), pieces in sorted(self._pieces.items()):
-            day = _day(number)
+            day = date_of_day(number)
             rows = pa.concat_tables(pieces)
             rows = rows.append_column("symbol", self._symbols_of(rows.column("instrument_token"), day))
             parts.append(Part({"date": day.isoformat(), "exchange": exchange}, rows.select(TICKS.file_schema.names)))
@@ -275,7 +271,7 @@ class _Days:
 
     def parts(self) -> list[Part]:
         return [
-            Part({"date": _day(number).isoformat()}, pa.concat_tables(pieces))
+            Part({"date": date_of_day(number).isoformat()}, pa.concat_tables(pieces))
             for number, pieces in sorted(self._pieces.items())
         ]
 

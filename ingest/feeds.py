@@ -21,8 +21,9 @@ from ingest.wire import Mode, frame_views
 from ingest.wire.decode import batch_of, decode_columns
 from ingest.wire.messages import Order, read_text
 from ingest.wire.plain import decode_packet, packets_of
+from storage.clock import IST, ist_time
 from storage.journal import Kind
-from storage.schema import DEPTH_LEVELS, IST
+from storage.schema import DEPTH_LEVELS
 
 REMEMBERED_ORDERS: Final = 10_000
 _BINARY: Final = frozenset({Kind.BINARY})
@@ -132,7 +133,7 @@ def read_batch(records: list[Record]) -> Iterator[pa.RecordBatch]:
 def read_ticks(records: list[Record]) -> Iterator[Tick]:
     """One tick a packet. Packets that will not decode are left out; `Frame` has their bytes."""
     for record in records:
-        received_at = datetime.fromtimestamp(record.received_at_ns / 1e9, IST)
+        received_at = ist_time(record.received_at_ns)
         for packet in packets_of(record.data)[0]:
             row: dict[str, Any] = decode_packet(packet)
             for name in ("last_trade_time", "exchange_timestamp"):

@@ -8,7 +8,6 @@ import contextlib
 import datetime as dt
 import json
 import os
-import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -19,11 +18,12 @@ from filelock import FileLock, Timeout
 
 from storage.errors import DataFolderError
 from storage.layout import DataLayout
+from storage.reserve import is_full
 from storage.schema import IST, TABLES
 
 Source = Literal["kite", "simulator"]
 
-_LEAST_FREE_BYTES: Final = 1 << 20
+_LEAST_ROOM_BYTES: Final = 1 << 20
 """With less a service cannot begin: the room that the one before kept for the journal is given up."""
 
 _NAMES: Final[dict[Source, str]] = {"kite": "Kite", "simulator": "the simulator"}
@@ -40,12 +40,10 @@ def hold(root: Path, source: Source) -> Iterator[DataLayout]:
     with contextlib.ExitStack() as held:
         try:
             root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=root):
-                pass
             lock = FileLock(layout.lock, thread_local=False)
             lock.acquire(timeout=0)
             held.callback(lock.release)
-            if shutil.disk_usage(root).free < _LEAST_FREE_BYTES:
+            if not _has_room(root):
                 layout.reserve.unlink(missing_ok=True)  # it is kept for this
             _agree(layout, source)
             _write_holder(layout)
@@ -55,6 +53,19 @@ def hold(root: Path, source: Source) -> Iterator[DataLayout]:
         except OSError as error:
             raise DataFolderError(f"{root}: the data folder cannot be written to: {error.strerror}") from None
         yield layout
+
+
+def _has_room(root: Path) -> bool:
+    """Whether a service can begin. By taking the room: what the disk has free says nothing of a quota."""
+    try:
+        with tempfile.TemporaryFile(dir=root) as probe:
+            probe.write(bytes(_LEAST_ROOM_BYTES))
+            probe.flush()
+    except OSError as error:
+        if not is_full(error):
+            raise
+        return False
+    return True
 
 
 def _agree(layout: DataLayout, source: Source) -> None:

@@ -32,8 +32,8 @@ import httpx
 from ingest.auth import LOOPBACK
 from ingest.instruments import Share
 from kitelake.errors import ListFileError
+from storage.clock import IST, ist_time
 from storage.files import open_regular
-from storage.schema import IST
 
 MAX_BYTES: Final = 10_000_000
 MAX_NAMES: Final = 100_000
@@ -233,7 +233,7 @@ def _keep(data: bytes, copy: Path) -> None:
 
 def _age(copy: Path) -> str:
     """`Mon 23 Nov 2026, 08:30 (3 days old)`"""
-    kept_at = dt.datetime.fromtimestamp(copy.stat().st_mtime, IST)
+    kept_at = ist_time(copy.stat().st_mtime_ns)
     age = dt.datetime.now(IST) - kept_at
     old = f"{age.days} days" if age.days > 1 else f"{age // dt.timedelta(hours=1)} hours"
     return f"{kept_at:%a %d %b %Y, %H:%M} ({old} old)"

@@ -6,7 +6,6 @@ drains it: then everything that was received is in the tables.
 """
 
 import asyncio
-import datetime as dt
 import json
 import time
 from collections.abc import Callable
@@ -20,11 +19,11 @@ from kitelake.child import Child
 from kitelake.config import Config
 from kitelake.errors import WriterError
 from storage.backlog import Backlog
+from storage.clock import NS_PER_SECOND, ist_time
 from storage.errors import JournalError, JournalSyncError, JournalWriteError
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from storage.reserve import Reserve, is_full
-from storage.schema import IST
 from storage.writer import SegmentCommitted
 
 log = structlog.get_logger()
@@ -48,7 +47,7 @@ class Committed:
     @property
     def lag_seconds(self) -> float | None:
         """How old the newest committed row is. Queries see younger rows too, from the journal."""
-        return None if self.received_at_ns is None else (time.time_ns() - self.received_at_ns) / 1e9
+        return None if self.received_at_ns is None else (time.time_ns() - self.received_at_ns) / NS_PER_SECOND
 
 
 class Recorder:
@@ -70,6 +69,8 @@ class Recorder:
         """Whether what comes waits in memory, because the disk did not take it the last time."""
         self._reserve = Reserve(layout.reserve, config.journal.reserve_bytes)
         self.committed = Committed()
+        self.writer_problem: str | None = None
+        """Why nothing is committed, since the writer has died again and again."""
         self.journal = JournalWriter(
             layout,
             stream,
@@ -144,7 +145,7 @@ class Recorder:
         """Journal what was not kept while memory was used up, so that what is missing is known."""
         for loss in self.sink.settle():
             log.error("frames were lost", **asdict(loss))
-            first, last = (dt.datetime.fromtimestamp(ns / 1e9, IST) for ns in (loss.first_ns, loss.last_ns))
+            first, last = (ist_time(ns) for ns in (loss.first_ns, loss.last_ns))
             text = f"{loss.frames:,} frames of {loss.account}/{loss.connection}, {first:%H:%M:%S} to {last:%H:%M:%S}"
             self.event("frames lost", text, **asdict(loss))
 
@@ -209,10 +210,15 @@ class Recorder:
                 },
                 hide=self._config.secrets(),
             )
+            reason = ""
             try:
-                async for segment in child.lines():
-                    self._count(segment)
+                async for line in child.lines():
+                    if "failed" in line:
+                        reason = line["failed"]
+                        continue
+                    self._count(line)
                     pause, failures, drain_failures = first, 0, 0
+                    self.writer_problem = None
                 status = await child.wait()
             except asyncio.CancelledError:
                 await child.stop()
@@ -226,11 +232,12 @@ class Recorder:
                     f"not everything is in the tables: the writer failed {failures} times in a row, see above for why. "
                     f"The journal holds it, and the next start takes it up: {self._layout.stream(self.journal.stream)}"
                 )
+            why = reason or f"exit status {status}; the log says more"
             log.error("the writer died; starting another", exit_status=status, pause_seconds=pause)
-            self.event("writer died", f"exit status {status}")
+            self.event("writer died", why)
             if failures > 1:
-                text = f"It died {failures} times in a row, the last time with status {status}. The log says why."
-                self._alarm("the writer cannot commit what is journalled", text)
+                self.writer_problem = why
+                self._alarm("the writer cannot commit what is journalled", f"It died {failures} times in a row: {why}")
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
 

@@ -430,12 +430,14 @@ class Service:
         room = [f"{left_out:,} instruments are left out: there is no room on the connections"] if left_out else []
         if lost:
             room.append(f"{lost:,} instruments wait: their connections are not up, and no other has room")
+        writer = self.recorder.writer_problem
+        stuck = [f"what is journalled does not come into the tables: {writer}"] if writer else []
         none = ["there is no instrument list, so nothing can be captured"] if self.desk.instruments is None else []
         refused = (
             [f"config.yaml is not usable, what was read before is in force: {self.refused}"] if self.refused else []
         )
         calendar = self.desk.calendar.warnings(dt.datetime.now(IST).date())
-        return (*refused, *none, *self._lookout.failures, *lists, *room, *calendar)
+        return (*refused, *stuck, *none, *self._lookout.failures, *lists, *room, *calendar)
 
     def _old_list(self) -> list[str]:
         """That the day's instrument list has not come yet: no problem of the plan, which is made anew when it comes."""

@@ -10,7 +10,6 @@ import contextlib
 import datetime as dt
 import json
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -94,11 +93,11 @@ def _archive(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
     for one in outcome.unverified:
         tell("not verified", **asdict(one))
     # In this order: what the archive did not verify stays.
-    _tell_removed(remove_committed(layout, keep=settings.keep_journal, now=time.time()), tell)
+    _tell_removed(remove_committed(layout, keep=settings.keep_journal, now=dt.datetime.now(IST)), tell)
 
 
 def _remove_archived(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
-    removed = remove_committed(layout, keep=settings.keep_journal, now=time.time(), archived_only=True)
+    removed = remove_committed(layout, keep=settings.keep_journal, now=dt.datetime.now(IST), archived_only=True)
     _tell_removed(removed, tell)
 
 

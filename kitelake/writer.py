@@ -1,8 +1,9 @@
 """The writer process: `python -m kitelake.writer`, started and restarted by the service.
 
-Settings come as one line of JSON on standard input; a line of JSON goes to standard output for each committed segment.
-It ends when the live stream's last segment is committed, or after the present segment once its standard input ends,
-which is how it learns that the service has died. Whatever it leaves, its successor takes up where the tables say.
+Settings come as one line of JSON on standard input; a line of JSON goes to standard output for each committed segment,
+and `{"failed": reason}` before it ends because of what only a person can mend. It ends when the live stream's last
+segment is committed, or after the present segment once its standard input ends, which is how it learns that the service
+has died. Whatever it leaves, its successor takes up where the tables say.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import sys
 import threading
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -41,12 +43,17 @@ def main() -> None:
         writer.run(poll_seconds=settings["poll_seconds"], stop=stop)
     except StorageError as error:
         structlog.get_logger().error("segments cannot be committed; the journal keeps them", error=str(error))
+        _say({"failed": str(error)})
         sys.exit(1)
 
 
 def _report(segment: SegmentCommitted) -> None:
+    _say(asdict(segment))
+
+
+def _say(line: dict[str, Any]) -> None:
     with contextlib.suppress(BrokenPipeError):  # the service has died; standard input tells
-        print(json.dumps(asdict(segment)), flush=True)  # noqa: T201 (this is the protocol)
+        print(json.dumps(line), flush=True)  # noqa: T201 (this is the protocol)
 
 
 if __name__ == "__main__":

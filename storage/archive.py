@@ -21,12 +21,13 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from storage.archive_format import Place, read_archive, read_place, write_archive
+from storage.clock import ist_date
 from storage.decoded import Decoded, Decoder
 from storage.errors import JournalError, TableError, TableMissingError
 from storage.journal import is_alive, segments, streams
 from storage.layout import DataLayout
 from storage.places import FilesOfTicks, Loaded, damage_rows, is_whole, load
-from storage.schema import IST, QUARANTINE, TICKS
+from storage.schema import QUARANTINE, TICKS
 from storage.table import FIRST_DAY, LakeTable, first_day
 
 
@@ -70,11 +71,6 @@ def archive_committed(layout: DataLayout, decoder: Decoder) -> ArchiveOutcome:
     except OSError as error:
         raise JournalError(f"journal {layout.journal}: cannot archive: {error}") from error
     return outcome
-
-
-def ist_day(seconds: float) -> datetime.date:
-    """The day in India of a time in seconds since the epoch."""
-    return datetime.datetime.fromtimestamp(seconds, IST).date()
 
 
 class _Archiver:
@@ -122,7 +118,7 @@ class _Archiver:
             if kept or isinstance(error.__cause__, FileNotFoundError):  # in quarantine, or retention was faster
                 return place
             if plain.exists():
-                if ist_day(plain.stat().st_mtime) < self._first_day:
+                if ist_date(plain.stat().st_mtime_ns) < self._first_day:
                     return place
                 note.write_text(f"{error}\n", encoding="utf-8")
             self._outcome.unverified.append(Unverified(stream, number, str(error)))

@@ -3,6 +3,8 @@
 Each says what was got, what was expected and, where there is one, the next step. None carries a secret.
 """
 
+from pathlib import Path
+
 
 class KitelakeError(Exception):
     """The root: `except KitelakeError` catches whatever this project raises on purpose."""
@@ -30,6 +32,17 @@ class JournalSyncError(JournalError):
 
 class TableError(StorageError):
     """A table in the data folder cannot be read or committed to."""
+
+
+class DamagedLogError(TableError):
+    """The log of a table cannot be read. `problem` is what is wrong, with the name of the file if that is known."""
+
+    def __init__(self, table: Path, problem: str) -> None:
+        super().__init__(
+            f"table {table}: cannot read its log: {problem}; `kitelake verify` says what else is damaged, "
+            "and docs/operations.md how a log is made anew"
+        )
+        self.problem = problem
 
 
 class TableMissingError(TableError):

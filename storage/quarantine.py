@@ -3,14 +3,14 @@
 They have no record, and no bytes either: the segment keeps those, and retention keeps the segment.
 """
 
-import datetime
 from collections.abc import Sequence
 
 import pyarrow as pa
 
+from storage.clock import ist_date, microseconds
 from storage.decoded import Part
 from storage.journal_format import Block, Damage
-from storage.schema import IST, QUARANTINE
+from storage.schema import QUARANTINE
 
 
 def damage_parts(
@@ -24,9 +24,9 @@ def damage_parts(
     days: dict[str, list[dict[str, object]]] = {}
     for segment, item in damage:
         received_at_ns = _nearest_ns(item.offset, blocks, fallback_ns)
-        day = datetime.datetime.fromtimestamp(received_at_ns // 1_000_000_000, IST).date().isoformat()
+        day = ist_date(received_at_ns).isoformat()
         row = {
-            "received_at": received_at_ns // 1000,
+            "received_at": microseconds(received_at_ns),
             "stream": stream,
             "segment": segment,
             "offset": item.offset,

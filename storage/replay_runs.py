@@ -16,12 +16,12 @@ from itertools import pairwise
 from typing import Final
 
 from storage.archive_format import Place, read_place
+from storage.clock import day_bounds_ns
 from storage.decoded import Decoder
 from storage.errors import JournalError, StorageError
 from storage.journal import is_alive, segments, streams
 from storage.layout import DataLayout
 from storage.places import FilesOfTicks, Loaded, Segment, is_whole, load
-from storage.schema import IST
 from storage.table import Snapshot, Watermark
 
 NO_RECORDS: Final = (0, -1)
@@ -228,9 +228,3 @@ def load_or_nothing(layout: DataLayout, stream: str, number: int, next_record: i
         return load(layout, stream, number, next_record)
     except JournalError:
         return Loaded([], [], next_record)
-
-
-def day_bounds_ns(date: datetime.date) -> tuple[int, int]:
-    """When an IST day begins and ends, in nanoseconds since the epoch."""
-    start = int(datetime.datetime.combine(date, datetime.time(), IST).timestamp()) * 1_000_000_000
-    return start, start + 86_400_000_000_000

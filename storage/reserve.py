@@ -16,8 +16,9 @@ LEAST_FACTOR: Final = 4
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error comes from a disk, or a user's share of one, that has no room left."""
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT)
+    """Whether an error is, or comes from, that of a disk or of a user's share of it (a quota) that has no room left."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class Reserve:

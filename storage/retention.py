@@ -17,7 +17,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from storage.archive import ist_day
+from storage.clock import ist_date, nanoseconds
 from storage.errors import DataFolderError, JournalError, TableMissingError
 from storage.files import DataFile
 from storage.journal import is_alive, segments, streams
@@ -31,9 +31,9 @@ _DAY: Final = datetime.timedelta(days=1)
 
 
 def remove_committed(
-    layout: DataLayout, *, keep: datetime.timedelta, now: float, archived_only: bool = False
+    layout: DataLayout, *, keep: datetime.timedelta, now: datetime.datetime, archived_only: bool = False
 ) -> list[Path]:
-    """Remove segments that are committed and were last written more than `keep` before `now` (epoch seconds).
+    """Remove segments that are committed and were last written more than `keep` before `now`, which has a zone.
 
     Segments last written on a day before the first that retention has left go too, whatever their age. Folders of dead
     streams go with their last segment. The last segment of a live stream stays. With `archived_only` what was not
@@ -49,6 +49,7 @@ def remove_committed(
     damaged = damage_rows(quarantine)
     first = first_day(ticks.transaction(FIRST_DAY))
     removed: list[Path] = []
+    now_ns, before_ns = nanoseconds(now), nanoseconds(now - keep)
     try:
         for stream, done in committed.items():
             numbers = segments(layout, stream)
@@ -58,10 +59,10 @@ def remove_committed(
                     break
                 forms = (layout.segment(stream, number), layout.archive(stream, number))
                 there = [path for path in forms if path.exists()]
-                written = max((path.stat().st_mtime for path in there), default=now)
+                written_ns = max((path.stat().st_mtime_ns for path in there), default=now_ns)
                 note = layout.unverified(stream, number)
-                if ist_day(written) >= first:
-                    if written > now - keep.total_seconds():
+                if ist_date(written_ns) >= first:
+                    if written_ns > before_ns:
                         break
                     if (stream, number) in damaged or note.exists():
                         continue

@@ -4,17 +4,30 @@ The data dictionary in docs/ is generated from this file. Types are the few that
 float64, string, date, `timestamp[us, UTC]`. Partition columns are in the folder names and not inside the files.
 """
 
-import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import pyarrow as pa
 
+from storage.clock import IST
+
+__all__ = [
+    "DEPTH_LEVELS",
+    "EVENTS",
+    "INSTRUMENTS",
+    "IST",
+    "ORDERS",
+    "QUARANTINE",
+    "TABLES",
+    "TICKS",
+    "TIMESTAMP",
+    "Column",
+    "Table",
+]
+
 TIMESTAMP = pa.timestamp("us", "UTC")
 DEPTH_LEVELS = 5
-IST = datetime.timezone(datetime.timedelta(hours=5, minutes=30), "IST")
-"""The zone of all days: India has one, without summer time."""
 
 
 @dataclass(frozen=True)

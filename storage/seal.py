@@ -4,18 +4,18 @@ A partition of `ticks` is cut into stretches of time, whole minutes of some 4 mi
 inside one, rows lie by instrument, then stream and `seq`, in row groups of 131,072. An instrument's day is then a row
 group or two of each stretch, found by bounds; any moment of the market is in one stretch; and who replays the day in
 the order of time sorts one stretch at a time. `python -m benchmarks.bench_seal` on 8 million full ticks of 3,000
-instruments, as DuckDB's CPU time:
+instruments, as DuckDB's CPU time, on two cores that had other work too:
 
     rows lie                   bytes a tick   an instrument's day   100,000 ticks   the day, in order of time
-    as committed                       75.2                242 ms          192 ms                       3.2 s
-    by time                           113.3                490 ms           32 ms                       1.6 s
-    by instrument                      67.8                 19 ms          320 ms                       2.0 s
-    in stretches of 1 million          69.7                 29 ms           81 ms                       2.0 s
-    in stretches of 4 million          68.4                 16 ms          181 ms                       2.0 s
+    as committed                       70.0                335 ms          241 ms                       5.1 s
+    by time                           104.1                588 ms           44 ms                       1.9 s
+    by instrument                      61.0                 24 ms          571 ms                       3.1 s
+    in stretches of 1 million          63.3                 42 ms          119 ms                       2.9 s
+    in stretches of 4 million          61.6                 27 ms          292 ms                       2.4 s
 
 By instrument alone, a large day could only be written, and replayed, by sorting all of it. With stretches a moment
-costs the same however large the day is, and an instrument's day 8 ms a stretch: 0.4 s for 200 million ticks. Row groups
-of 64k, 256k and 1M rows take 30, 13 and 17 ms for that day; those of 256k need twice the memory to be written.
+costs the same however large the day is, and an instrument's day 13 ms a stretch: 0.7 s for 200 million ticks. Row
+groups of 64k, 256k and 1M rows take 32, 18 and 21 ms for that day; those of 256k need twice the memory to be written.
 
 The other tables have few rows: theirs lie in the order of their keys.
 

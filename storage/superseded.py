@@ -17,6 +17,7 @@ import shutil
 from typing import Final
 from urllib.parse import unquote
 
+from storage.clock import EPOCH, ist_time
 from storage.errors import TableError, TableMissingError
 from storage.layout import DataLayout, parse_file
 from storage.retention import hold_tables
@@ -60,7 +61,7 @@ def _remove(table: LakeTable, committed: Snapshot, grace: datetime.timedelta, no
     count = 0
     try:
         for name, path in candidates.items():
-            written_at = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
+            written_at = ist_time(path.stat().st_mtime_ns)
             at = removed_at.get(name)
             if at is not None and now - at <= grace:
                 continue
@@ -81,7 +82,7 @@ def _removals(table: LakeTable) -> dict[str, datetime.datetime]:
         try:
             for line in log.read_text(encoding="utf-8").splitlines():
                 if remove := json.loads(line).get("remove"):
-                    at = datetime.datetime.fromtimestamp(remove["deletionTimestamp"] / 1000, datetime.UTC)
+                    at = EPOCH + datetime.timedelta(milliseconds=remove["deletionTimestamp"])
                     found[unquote(remove["path"])] = at
         except FileNotFoundError:
             continue  # the log is tidied up by its own rules

@@ -21,10 +21,7 @@ import contextlib
 import datetime
 import os
 import re
-import shutil
 import threading
-import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,11 +35,23 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
+from storage.delta import (
+    HINT_NAME,
+    add_action,
+    checkpoint_name,
+    create_delta,
+    first_line,
+    is_panic,
+    log_of,
+    open_delta,
+    reading_log,
+    remove_action,
+    version_name,
+)
 from storage.errors import TableChangedError, TableError, TableMissingError
 from storage.files import DataFile, sync_file, sync_folder
 from storage.schema import Table
 
-CHECKPOINT_INTERVAL: Final = 100
 COMMIT_ATTEMPTS: Final = 5
 FIRST_DAY: Final = "retention/first_day"
 _ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
@@ -65,7 +74,8 @@ class Snapshot:
         self.version = version
         self._table = table
         self._actions = actions
-        self._relative = [unquote(path) for path in actions.column("path").to_pylist()]
+        with reading_log(table.path):
+            self._relative = [unquote(path) for path in actions.column("path").to_pylist()]
         self.files = [f"{table.path}{os.sep}{path}" for path in self._relative]
         self._transactions: dict[str, int | None] = {}
 
@@ -73,9 +83,10 @@ class Snapshot:
     def entries(self) -> list[DataFile]:
         """The same files in the same order, with what the log says of them; without their statistics."""
         names = self._table.spec.partition_by
-        values = [self._actions.column(f"partition.{name}").cast(pa.string()).to_pylist() for name in names]
-        sizes = self._actions.column("size_bytes").to_pylist()
-        rows = self._actions.column("num_records").to_pylist()
+        with reading_log(self._table.path):
+            values = [self._actions.column(f"partition.{name}").cast(pa.string()).to_pylist() for name in names]
+            sizes = self._actions.column("size_bytes").to_pylist()
+            rows = self._actions.column("num_records").to_pylist()
         partitions = [dict(zip(names, texts, strict=True)) for texts in zip(*values, strict=True)]
         return [
             DataFile(relative=relative, size=size, values=partition, rows=count, stats="")
@@ -109,8 +120,8 @@ class LakeTable:
     def open(self, *, create: bool = False) -> Self:
         """Open the table, after creating it if it does not exist and `create` says so. Returns itself.
 
-        Raises TableMissingError if there is none; TableError if its log is damaged or cannot be read, or if it has
-        other columns.
+        Raises TableMissingError if there is none; DamagedLogError if its log cannot be understood; TableError if it
+        cannot be looked at, or if the table has other columns.
         """
         if _ENCODED.search(str(self.path)):
             raise TableError(f"table {self.path}: got a path with '%' and two hex digits, which Delta would decode")
@@ -122,8 +133,8 @@ class LakeTable:
             if not there:
                 if not create:
                     raise TableMissingError(f"table {self.path}: there is none")
-                self._create()
-            self._delta = self._load()
+                create_delta(self.path, self.spec)
+            self._delta = open_delta(self.path)
             self._check_schema(self._delta)
         return self
 
@@ -140,8 +151,8 @@ class LakeTable:
         `remove` is not in the table, TableError if it cannot be committed; the table is then as it was.
         """
         wanted = dict(transactions or {})
-        actions: list[AddAction | RemoveAction] = [_add(file) for file in files]
-        actions += [_remove(file) for file in remove]
+        actions: list[AddAction | RemoveAction] = [add_action(file) for file in files]
+        actions += [remove_action(file) for file in remove]
         with self._lock:
             for attempt in range(1, COMMIT_ATTEMPTS + 1):
                 delta = self._fresh()
@@ -158,12 +169,14 @@ class LakeTable:
                     # the next round sees it.
                     self._delta = None
                     if attempt == COMMIT_ATTEMPTS:
-                        raise TableError(f"table {self.path}: cannot commit: {_first_line(error)}") from error
-                except (DeltaError, OSError) as error:
+                        raise TableError(f"table {self.path}: cannot commit: {first_line(error)}") from error
+                except BaseException as error:
+                    if not (isinstance(error, DeltaError | OSError) or is_panic(error)):
+                        raise
                     # It may have been made all the same, if what failed came after.
                     self._delta = None
                     if not wanted or not self._covers(self._fresh(), wanted):
-                        raise TableError(f"table {self.path}: cannot commit: {_first_line(error)}") from error
+                        raise TableError(f"table {self.path}: cannot commit: {first_line(error)}") from error
                     break
                 else:
                     break
@@ -185,12 +198,14 @@ class LakeTable:
             return self.commit(added, remove=removed)
 
     def snapshot(self) -> Snapshot:
-        """The newest version. Raises TableError if the log cannot be read."""
+        """The newest version. Raises DamagedLogError."""
         with self._lock:
             delta = self._fresh()
             version = delta.version()
             if self._snapshot is None or self._snapshot.version != version:
-                self._snapshot = Snapshot(self, version, pa.table(delta.get_add_actions(flatten=True)))
+                with reading_log(self.path):
+                    actions = pa.table(delta.get_add_actions(flatten=True))
+                self._snapshot = Snapshot(self, version, actions)
             return self._snapshot
 
     def read(self, *, date: datetime.date | None = None, columns: Sequence[str] | None = None) -> pa.Table:
@@ -204,73 +219,32 @@ class LakeTable:
     def transaction(self, application: str) -> int | None:
         """An application's version in the newest version of the table. Cheaper than a snapshot."""
         with self._lock:
-            return _transaction(self._fresh(), application)
+            return self._transaction(self._fresh(), application)
 
     def transaction_at(self, version: int, application: str) -> int | None:
         """An application's version as of a version of the table."""
         with self._lock:
             delta = self._fresh()
             if delta.version() != version:
-                delta = self._load(version)
-            return _transaction(delta, application)
+                delta = open_delta(self.path, version)
+            return self._transaction(delta, application)
 
     @property
     def _log(self) -> Path:
-        return self.path / "_delta_log"
-
-    def _create(self) -> None:
-        """Make the log aside and rename it into place: it appears whole, and of several makers one wins."""
-        new = self.path.with_name(f".{self.path.name}-{uuid.uuid4().hex}.new")
-        configuration: dict[str, str | None] = {
-            "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
-            "delta.dataSkippingStatsColumns": ",".join(self.spec.stats),  # else readers of the log handle the first 32
-        }
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            new.mkdir()
-            try:
-                DeltaTable.create(
-                    new.as_uri(),
-                    self.spec.schema,
-                    mode="error",
-                    partition_by=list(self.spec.partition_by),
-                    name=self.spec.name,
-                    description=self.spec.summary,
-                    configuration=configuration,
-                )
-                sync_file(new / "_delta_log" / _log_name(0))
-                try:
-                    (new / "_delta_log").rename(self._log)
-                except OSError:
-                    if not self._log.is_dir():  # if it is, another was first
-                        raise
-            finally:
-                shutil.rmtree(new)
-            for folder in (self._log, self.path, self.path.parent):
-                sync_folder(folder)
-        except (DeltaError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else _first_line(error)
-            raise TableError(f"table {self.path}: cannot create: {reason}") from error
-
-    def _load(self, version: int | None = None) -> DeltaTable:
-        try:
-            return DeltaTable(self.path.as_uri(), version=version)
-        except (DeltaError, OSError) as error:
-            raise TableError(f"table {self.path}: cannot read its log: {_first_line(error)}") from error
+        return log_of(self.path)
 
     def _fresh(self) -> DeltaTable:
         """The handle, at the newest version."""
         if self._delta is None:
-            self._delta = self._load()
+            self._delta = open_delta(self.path)
             return self._delta
         # A look at the next name is cheaper than asking the log. If our own version was cleaned away, ask.
         version = self._delta.version()
-        if (self._log / _log_name(version + 1)).exists() or not (self._log / _log_name(version)).exists():
-            try:
-                self._delta.update_incremental()
-            except (DeltaError, OSError) as error:
-                self._delta = None
-                raise TableError(f"table {self.path}: cannot read its log: {_first_line(error)}") from error
+        if (self._log / version_name(version + 1)).exists() or not (self._log / version_name(version)).exists():
+            delta, self._delta = self._delta, None  # unless it comes through
+            with reading_log(self.path):
+                delta.update_incremental()
+            self._delta = delta
         return self._delta
 
     def _commit(
@@ -289,8 +263,13 @@ class LakeTable:
     def _covers(self, delta: DeltaTable, transactions: Mapping[str, int]) -> bool:
         if not transactions:
             return False
-        there = {application: _transaction(delta, application) for application in transactions}
+        there = {application: self._transaction(delta, application) for application in transactions}
         return all((at := there[name]) is not None and at >= version for name, version in transactions.items())
+
+    def _transaction(self, delta: DeltaTable, application: str) -> int | None:
+        with reading_log(self.path):
+            version = delta.transaction_version(application)
+        return None if version is None else int(version)
 
     def _check_there(self, files: Sequence[DataFile]) -> None:
         if not files:
@@ -305,21 +284,26 @@ class LakeTable:
     def _sync_log(self, before: int, now: int) -> None:
         try:
             for version in range(before + 1, now + 1):
-                with contextlib.suppress(FileNotFoundError):
-                    sync_file(self._log / _log_name(version))
+                names = [version_name(version)]
+                if (self._log / checkpoint_name(version)).exists():
+                    names += [checkpoint_name(version), HINT_NAME]  # in this order, for the one names the other
+                for name in names:
+                    with contextlib.suppress(FileNotFoundError):
+                        sync_file(self._log / name)
             sync_folder(self._log)
         except OSError as error:
             raise TableError(f"table {self.path}: cannot sync its log: {error.strerror}") from error
 
     def _check_schema(self, delta: DeltaTable) -> None:
-        got = pa.schema(delta.schema().to_arrow())
+        with reading_log(self.path):
+            got = pa.schema(delta.schema().to_arrow())
+            partition_by = delta.metadata().partition_columns
         expected = self.spec.schema
         if got.names != expected.names or [f.type for f in got] != [f.type for f in expected]:
             differing = sorted(set(got.names) ^ set(expected.names)) or [
                 f.name for f in expected if got.field(f.name).type != f.type
             ]
             raise TableError(f"table {self.path}: got other columns than expected: {', '.join(differing)}")
-        partition_by = delta.metadata().partition_columns
         if tuple(partition_by) != self.spec.partition_by:
             raise TableError(
                 f"table {self.path}: got partitions by {partition_by}, expected {list(self.spec.partition_by)}"
@@ -331,7 +315,7 @@ class LakeTable:
         try:
             rows = pq.ParquetFile(path).read(columns=inside)
         except (OSError, pa.ArrowInvalid) as error:
-            raise TableError(f"file {path}: cannot read: {_first_line(error)}") from error
+            raise TableError(f"file {path}: cannot read: {first_line(error)}") from error
         arrays = []
         for field in schema:
             if field.name in entry.values:
@@ -351,35 +335,3 @@ def first_day(ordinal: int | None) -> datetime.date:
         return datetime.date.min if ordinal is None else datetime.date.fromordinal(ordinal)
     except (ValueError, OverflowError):
         raise TableError(f"transaction {FIRST_DAY}: got {ordinal}, expected the ordinal of a day") from None
-
-
-def _log_name(version: int) -> str:
-    return f"{version:020d}.json"
-
-
-def _transaction(delta: DeltaTable, application: str) -> int | None:
-    try:
-        version = delta.transaction_version(application)
-    except DeltaError as error:
-        raise TableError(f"table {delta.table_uri}: cannot read its log: {_first_line(error)}") from error
-    return None if version is None else int(version)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
-
-
-def _add(file: DataFile) -> AddAction:
-    return AddAction(
-        path=file.relative,
-        size=file.size,
-        partition_values=dict(file.values),
-        modification_time=time.time_ns() // 1_000_000,
-        data_change=True,
-        stats=file.stats,
-    )
-
-
-def _remove(file: DataFile) -> RemoveAction:
-    now_ms = time.time_ns() // 1_000_000
-    return RemoveAction(file.relative, True, now_ms, file.size, dict(file.values))

@@ -32,6 +32,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
+from storage.clock import NS_PER_SECOND
 from storage.decoded import Decoder, Part
 from storage.encode import canonical_rows, write_file
 from storage.errors import DataFolderError, JournalError, RowsError, TableError
@@ -104,7 +105,7 @@ class SegmentWriter:
         *,
         on_commit: Callable[[SegmentCommitted], None] = lambda _segment: None,
         after_step: Callable[[str], None] = lambda _step: None,
-        clock: Callable[[], float] = time.time,
+        clock_ns: Callable[[], int] = time.time_ns,
         retry_seconds: float = 2.0,
     ) -> None:
         self._layout = layout
@@ -112,7 +113,7 @@ class SegmentWriter:
         self._live_stream = live_stream
         self._on_commit = on_commit
         self._after_step = after_step
-        self._clock = clock
+        self._clock_ns = clock_ns
         self._retry_seconds = retry_seconds
         self._staging = layout.staging / "writer"
         self._symbols = SymbolBook(layout)
@@ -327,7 +328,7 @@ class SegmentWriter:
                 file_bytes=sum(file.size for file in files),
                 wire_bytes=sum(_wire_bytes(block) for block in loaded.blocks),
                 last_received_at_ns=received_ns,
-                lag_seconds=None if received_ns is None else self._clock() - received_ns / 1e9,
+                lag_seconds=None if received_ns is None else (self._clock_ns() - received_ns) / NS_PER_SECOND,
             )
         )
 

@@ -204,5 +204,8 @@ def test_only_a_lack_of_room_is_a_full_disk() -> None:
 
     assert is_full(error(errno.ENOSPC))
     assert is_full(error(errno.EDQUOT))
+    assert is_full(OSError(errno.ENOSPC, ""))
+    assert is_full(OSError(errno.EDQUOT, ""))
     assert not is_full(error(errno.EIO))
+    assert not is_full(OSError(errno.EIO, ""))
     assert not is_full(JournalWriteError("segment: cannot write"))

@@ -1,9 +1,13 @@
 """The data folder is held by one service, is writable, and never mixes simulated with real ticks."""
 
+import errno
+import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -102,3 +106,57 @@ def test_a_marker_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "kitelake.json").mkdir()
     with pytest.raises(DataFolderError, match="the data folder cannot be"), hold(tmp_path, "kite"):
         pass
+
+
+class Refusing(io.BytesIO):
+    """A file on a disk, or under a quota, that has no room while the reserve is there; or that fails otherwise."""
+
+    def __init__(self, reserve: Path, number: int) -> None:
+        super().__init__()
+        self._reserve = reserve
+        self._number = number
+
+    def flush(self) -> None:
+        if self._reserve.exists():
+            raise OSError(self._number, os.strerror(self._number))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_start_without_room_uses_the_reserve(tmp_path: Path, number: int) -> None:
+    """Of a quota the disk's own free space says nothing."""
+    reserve = tmp_path / "reserve"
+    reserve.touch()
+    with patch("tempfile.TemporaryFile", lambda **_: Refusing(reserve, number)), hold(tmp_path, "kite"):
+        assert not reserve.exists()
+
+
+def test_room_is_no_cure_for_a_disk_that_fails(tmp_path: Path) -> None:
+    reserve = tmp_path / "reserve"
+    reserve.touch()
+    with (
+        patch("tempfile.TemporaryFile", lambda **_: Refusing(reserve, errno.EIO)),
+        pytest.raises(DataFolderError, match="cannot be written to: Input/output error"),
+        hold(tmp_path, "kite"),
+    ):
+        pass
+    assert reserve.exists()
+
+
+def test_with_room_the_reserve_stays(tmp_path: Path) -> None:
+    (tmp_path / "reserve").touch()
+    with hold(tmp_path, "kite"):
+        assert (tmp_path / "reserve").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kitelake.json", "kitelake.lock", "reserve"]
+
+
+def test_another_service_keeps_its_reserve(tmp_path: Path) -> None:
+    reserve = tmp_path / "reserve"
+    reserve.touch()
+    with (
+        hold(tmp_path, "kite"),
+        patch("tempfile.TemporaryFile", lambda **_: Refusing(reserve, errno.EDQUOT)),
+        pytest.raises(DataFolderError, match="another service captures"),
+        hold(tmp_path, "kite"),
+    ):
+        pass
+    assert reserve.exists()

@@ -6,8 +6,6 @@ it: that it passes on what each of these checks finds is in test_verify.py and i
 
 import json
 import random
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -248,40 +246,10 @@ def test_the_log_of_a_table(layout: DataLayout, truth: dict[str, pa.Table], name
 @pytest.mark.parametrize("sample", [80, pytest.param(None, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("name", ["ticks", "orders"])
 def test_a_checkpoint(layout: DataLayout, truth: dict[str, pa.Table], name: str, sample: int | None) -> None:
-    """Of a few changes the library panics, and is of no use to its process any more: so in processes of their own."""
     log = layout.table(name) / "_delta_log"
     (path,) = log.glob("*.checkpoint.parquet")
-    outcomes: list[str] = []
-    while not outcomes or outcomes[-1] == "panic":
-        code = f"from tests.test_flips import *; tell({str(layout.root)!r}, {name!r}, {sample}, {len(outcomes)})"
-        child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=3600, check=False)
-        assert child.returncode == 0, child.stderr
-        outcomes += child.stdout.split()
-        outcomes += ["end"] if outcomes[-1] != "panic" else []
-    assert len(outcomes) == (sample or path.stat().st_size) + 1
-    assert verify(layout, JournalDecoder()).is_sound
-    check_log_flips(layout, log / "_last_checkpoint", name, sample, truth)
-
-
-def tell(root: str, name: str, sample: int | None, start: int) -> None:
-    """Print what becomes of each change of a checkpoint, from the one numbered `start` on, until a panic."""
-    layout = DataLayout(Path(root))
-    truth, before = rows(layout), seen(layout, name)
-    (path,) = (layout.table(name) / "_delta_log").glob("*.checkpoint.parquet")
-    for number, at in enumerate(flips(path, sample)):
-        if number < start:
-            continue
-        try:
-            outcome = outcome_of(
-                layout, path, at, truth, lambda: log_shows(layout, name), lambda: sees(layout, name, before)
-            )
-        except BaseException as error:
-            if type(error).__name__ != "PanicException":
-                raise
-            outcome = "panic"
-        print(outcome, flush=True)
-        if outcome == "panic":
-            return
+    for each in (path, log / "_last_checkpoint"):
+        check_log_flips(layout, each, name, sample, truth)
 
 
 @pytest.mark.parametrize(

@@ -302,7 +302,7 @@ with writer.hold(stop, 0.01):
     print("ready", flush=True)
     while not stop.is_set():
         writer.advance(stop)
-        remove_committed(layout, keep=datetime.timedelta(0), now=4e9)
+        remove_committed(layout, keep=datetime.timedelta(0), now=datetime.datetime(2096, 10, 2, tzinfo=datetime.UTC))
         if sys.stdin.readline() == "":
             break
         print("turn", flush=True)

@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from storage import retention, schema
 from storage.archive import archive_committed
+from storage.clock import ist_time
 from storage.errors import DataFolderError
 from storage.journal import segments, streams
 from storage.layout import DataLayout
@@ -24,8 +25,9 @@ from tests.lakekit import CRUDE, DAY_NS, INFY, NINE_FIFTEEN_NS, Feed, ToyDecoder
 
 OLD, NEW = "20261122T034500-aaaaaa", "20261123T034500-bbbbbb"
 FIRST = datetime.date(2026, 11, 23)
-NOON = NINE_FIFTEEN_NS / 1e9 + 9900  # in seconds since the epoch, of the first day
-HOUR, DAY = datetime.timedelta(hours=1), datetime.timedelta(days=1)
+HOUR, DAY, SECOND = datetime.timedelta(hours=1), datetime.timedelta(days=1), datetime.timedelta(seconds=1)
+NOON = ist_time(NINE_FIFTEEN_NS) + 2.75 * HOUR  # of the first day
+FAR = NOON + 10_000 * DAY
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def days_stream(layout: DataLayout, days: int) -> Feed:
             feed.order(f"order {day}")
             feed.roll()
     for number in segments(layout, OLD):
-        seconds = NOON + min(number, days - 1) * 86400
+        seconds = (NOON + min(number, days - 1) * DAY).timestamp()
         os.utime(layout.segment(OLD, number), (seconds, seconds))
     commit(layout)
     return feed
@@ -79,14 +81,14 @@ class TestSegments:
         archive(layout)
         layout.archive(OLD, 0).unlink()
         layout.segment(OLD, 0).write_bytes(plain)
-        os.utime(layout.segment(OLD, 0), (NOON, NOON))
-        for late in (-1.0, 1.0):
-            removed = remove_committed(layout, keep=7 * DAY, now=NOON + 7 * 86400 + late)
-            assert removed == [layout.segment(OLD, 0)][: late > 0]
-        for late in (-1.0, 1.0):
-            removed = remove_committed(layout, keep=7 * DAY, now=NOON + 8 * 86400 + late)
-            assert removed == [layout.archive(OLD, 1)][: late > 0]
-        remove_committed(layout, keep=HOUR, now=1e12)
+        os.utime(layout.segment(OLD, 0), (NOON.timestamp(),) * 2)
+        for late in (-SECOND, SECOND):
+            removed = remove_committed(layout, keep=7 * DAY, now=NOON + 7 * DAY + late)
+            assert removed == [layout.segment(OLD, 0)][: late == SECOND]
+        for late in (-SECOND, SECOND):
+            removed = remove_committed(layout, keep=7 * DAY, now=NOON + 8 * DAY + late)
+            assert removed == [layout.archive(OLD, 1)][: late == SECOND]
+        remove_committed(layout, keep=HOUR, now=FAR)
         assert streams(layout) == []
 
     def test_both_forms_go_together(self, layout: DataLayout) -> None:
@@ -94,15 +96,15 @@ class TestSegments:
         data = layout.segment(OLD, 0).read_bytes()
         archive(layout)
         layout.segment(OLD, 0).write_bytes(data)
-        os.utime(layout.segment(OLD, 0), (NOON, NOON))
-        assert remove_committed(layout, keep=DAY, now=NOON + 86401)[:2] == [
+        os.utime(layout.segment(OLD, 0), (NOON.timestamp(),) * 2)
+        assert remove_committed(layout, keep=DAY, now=NOON + DAY + SECOND)[:2] == [
             layout.segment(OLD, 0),
             layout.archive(OLD, 0),
         ]
 
     def test_the_last_segment_of_a_live_stream_and_what_is_not_committed_stay(self, layout: DataLayout) -> None:
         feed = Feed(layout.root, NEW)
-        assert remove_committed(layout, keep=HOUR, now=1e12) == []  # no tables yet
+        assert remove_committed(layout, keep=HOUR, now=FAR) == []  # no tables yet
         for i in range(3):
             feed.tick((INFY, i))
             feed.roll()
@@ -111,11 +113,11 @@ class TestSegments:
             writer.advance(threading.Event())
             feed.tick((INFY, 3))
             feed.roll()
-            assert len(remove_committed(layout, keep=HOUR, now=1e12)) == 3
+            assert len(remove_committed(layout, keep=HOUR, now=FAR)) == 3
             assert segments(layout, NEW) == [3, 4]
             feed.writer.close()
             writer.advance(threading.Event())
-        assert len(remove_committed(layout, keep=HOUR, now=1e12)) == 2
+        assert len(remove_committed(layout, keep=HOUR, now=FAR)) == 2
         assert streams(layout) == []
 
     def test_a_segment_that_is_committed_late_verifies(self, layout: DataLayout) -> None:
@@ -128,11 +130,11 @@ class TestSegments:
         SegmentWriter(layout, ToyDecoder(), on_commit=lambda _done: stop.set()).run(poll_seconds=0.01, stop=stop)
         assert table(layout, "ticks").transaction(OLD) == 0
         archive(layout)
-        remove_committed(layout, keep=HOUR, now=1e12)
+        remove_committed(layout, keep=HOUR, now=FAR)
         commit(layout)
         seal(layout, FIRST)
         archive(layout)
-        remove_committed(layout, keep=HOUR, now=1e12)
+        remove_committed(layout, keep=HOUR, now=FAR)
         assert streams(layout) == []
 
     def test_what_did_not_verify_stays_until_it_does(self, layout: DataLayout) -> None:
@@ -141,11 +143,11 @@ class TestSegments:
         lost = [entry for entry in ticks.snapshot().entries if f"MCX/{OLD}-0000000001" in entry.relative]
         ticks.commit([], remove=lost)
         assert [found.segment for found in archive_committed(layout, ToyDecoder()).unverified] == [1]
-        remove_committed(layout, keep=HOUR, now=1e12)
+        remove_committed(layout, keep=HOUR, now=FAR)
         assert segments(layout, OLD) == [1]
         ticks.commit([replace(file, stats='{"numRecords": 1}') for file in lost])
         archive(layout)
-        remove_committed(layout, keep=HOUR, now=1e12)
+        remove_committed(layout, keep=HOUR, now=FAR)
         assert streams(layout) == []
 
     def test_only_archived_ones(self, layout: DataLayout) -> None:
@@ -155,7 +157,7 @@ class TestSegments:
         path.write_bytes(path.read_bytes()[:-1])
         archive_committed(layout, ToyDecoder())
         layout.segment(OLD, 3).write_bytes(b"")
-        removed = remove_committed(layout, keep=HOUR, now=1e12, archived_only=True)
+        removed = remove_committed(layout, keep=HOUR, now=FAR, archived_only=True)
         assert removed == [layout.archive(OLD, 1), layout.archive(OLD, 2)]
 
     def test_damage_stays(self, layout: DataLayout) -> None:
@@ -167,7 +169,7 @@ class TestSegments:
         path.write_bytes(path.read_bytes() + b"torn")
         commit(layout)
         archive(layout)
-        assert len(remove_committed(layout, keep=HOUR, now=1e12)) == 3
+        assert len(remove_committed(layout, keep=HOUR, now=FAR)) == 3
         assert list(path.parent.glob("*.journal*")) == [path]
 
     def test_segments_of_days_that_are_gone_from_the_tables_go_with_them(self, layout: DataLayout) -> None:
@@ -175,7 +177,7 @@ class TestSegments:
         archive(layout)
         path = layout.archive(OLD, 1)
         layout.unverified(OLD, 0).write_text("it had a note, too")
-        now = NOON + 4 * 86400
+        now = NOON + 4 * DAY
         assert remove_committed(layout, keep=30 * DAY, now=now) == []
         remove_days(layout, keep_days=2, most_bytes=None, today=FIRST + 4 * DAY)
         assert remove_committed(layout, keep=30 * DAY, now=now) == [layout.archive(OLD, 0), path]

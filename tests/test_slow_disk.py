@@ -33,11 +33,12 @@ FAILING = "the journal cannot be written"
 
 
 @contextlib.contextmanager
-def traced(pid: int, inject: str) -> Iterator[subprocess.Popen[bytes]]:
-    """strace attached to all threads of a process, with what it injects into their system calls."""
+def traced(pid: int, inject: str, *paths: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """strace attached to all threads of a process, with what it injects into their system calls (on `paths` alone)."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not here")
     command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={inject.partition(':')[0]}"]
+    command += [argument for path in paths for argument in ("-P", str(path))]
     process = subprocess.Popen([*command, "-e", f"inject={inject}", "-p", str(pid)], stderr=subprocess.PIPE)
     try:
         wait_until(lambda: process.poll() is not None or is_traced(pid))
@@ -131,6 +132,29 @@ def test_capture_goes_on_while_the_disk_is_unwell(
         assert committed_rows(service.data) == simulator.stats()["packets"]
         assert service.rows("select count(*) = count(distinct (stream, seq)) as once from ticks") == [{"once": True}]
         assert service.rows("select * from events where event = 'frames lost'") == []
+
+
+@pytest.mark.slow
+def test_a_quota_that_is_full_is_a_full_disk(tmp_path: Path) -> None:
+    """The reserve is given up, frames wait in memory, and nothing is lost."""
+    journal_section = {"segment_seconds": 600, "reserve_bytes": 2**20}
+    with (
+        simulation(instruments=300, rate=20) as simulator,
+        running(tmp_path, simulator, journal=journal_section) as service,
+    ):
+        reserve = DataLayout(service.data).reserve
+        simulator.wait_for(lambda stats: stats["packets"] > 1_000, PATIENCE)
+        wait_until(reserve.exists)
+        (segment,) = (service.data / "journal").glob("*/*.journal")
+        with traced(service.process.pid, "write:error=EDQUOT", segment):
+            wait_until(lambda: "the room that was kept for the journal is in use" in service.log)
+            wait_until(lambda: FAILING in service.log)
+            more_packets(simulator, 1_500)
+        assert "Disk quota exceeded" in service.log
+        wait_until(lambda: "the journal is written again" in service.log)
+        simulator.pause()
+        service.stop()
+        assert committed_rows(service.data) == simulator.stats()["packets"]
 
 
 @pytest.mark.slow

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from storage.delta import CHECKPOINT_INTERVAL
 from storage.encode import write_file
 from storage.errors import TableError, TableMissingError
 from storage.files import DataFile
 from storage.schema import EVENTS, ORDERS, TABLES, TICKS, Table
-from storage.table import CHECKPOINT_INTERVAL, LakeTable, Watermark
+from storage.table import LakeTable, Watermark
 
 DAY = {"date": "2026-11-22"}
 STREAM = "20261122T034500-aaaaaa"

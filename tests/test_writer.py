@@ -18,6 +18,7 @@ import pytest
 from filelock import FileLock
 
 from storage import schema
+from storage.clock import ist_time
 from storage.decoded import Decoded, Part, SymbolLookup
 from storage.errors import TableError
 from storage.journal import Block, SegmentReader, segments, streams
@@ -29,7 +30,7 @@ from storage.writer import SegmentCommitted, SegmentWriter
 from tests.lakekit import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
 
 OLD, NEW = "20261122T034500-aaaaaa", "20261123T034500-bbbbbb"
-FAR = 1e12  # seconds since the epoch: after everything
+FAR = datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC)
 HOUR = datetime.timedelta(hours=1)
 
 
@@ -117,9 +118,9 @@ class TestCommit:
             feed.tick((INFY, 1))
             feed.roll()
         received_ns = feed.now_ns - 1_000_000
-        first, last = commit_all(layout, clock=lambda: received_ns / 1e9 + 2.5)
+        first, last = commit_all(layout, clock_ns=lambda: received_ns + 2_500_000_000)
         assert first.last_received_at_ns == received_ns
-        assert first.lag_seconds == pytest.approx(2.5)
+        assert first.lag_seconds == 2.5
         json.dumps([vars(first), vars(last)])
 
     def test_partitions_are_those_of_the_parts(self, layout: DataLayout) -> None:
@@ -402,10 +403,10 @@ class TestRetention:
         with writer.hold(stop, 0.1):
             assert len(remove_committed(layout, keep=HOUR, now=FAR)) == 0
             writer.advance(stop)
-            now = layout.segment(OLD, 0).stat().st_mtime
-            assert len(remove_committed(layout, keep=HOUR, now=now + 3500)) == 0
-            os.utime(layout.segment(OLD, 0), (now - 200, now - 200))
-            assert len(remove_committed(layout, keep=HOUR, now=now + 3500)) == 1
+            now = ist_time(layout.segment(OLD, 0).stat().st_mtime_ns)
+            assert len(remove_committed(layout, keep=HOUR, now=now + 0.97 * HOUR)) == 0
+            os.utime(layout.segment(OLD, 0), (now.timestamp() - 200,) * 2)
+            assert len(remove_committed(layout, keep=HOUR, now=now + 0.97 * HOUR)) == 1
             assert segments(layout, OLD) == [1, 2]
             assert len(remove_committed(layout, keep=HOUR, now=FAR)) == 4
             assert streams(layout) == [NEW]

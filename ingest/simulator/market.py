@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from ingest.simulator.frames import INDEX_WORDS, WORDS, Images
 from ingest.simulator.names import COMMODITIES, CURRENCIES
-from ingest.simulator.settings import IST
 from ingest.simulator.symbols import Instrument, Universe, build_universe
+from storage.clock import IST
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

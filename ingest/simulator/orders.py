@@ -1,6 +1,5 @@
 """Order updates (postbacks) as the broker pushes them, made up from the market and seeded like it."""
 
-import datetime as dt
 import hashlib
 from typing import Any, Final
 
@@ -8,7 +7,8 @@ import numpy as np
 
 from ingest.simulator.frames import Mode
 from ingest.simulator.market import Market
-from ingest.simulator.settings import IST, AccountSettings
+from ingest.simulator.settings import AccountSettings
+from storage.clock import NS_PER_SECOND, ist_time
 
 _STATUSES: Final = ("OPEN", "COMPLETE", "COMPLETE", "CANCELLED", "REJECTED")
 
@@ -38,7 +38,7 @@ class OrderBook:
         pending = quantity if status == "OPEN" else 0
         cancelled = quantity if status == "CANCELLED" else 0
         price = int.from_bytes(self._market.images.packet(row, Mode.LTP)[4:8], "big") / one.divisor
-        when = dt.datetime.fromtimestamp(self._market.seconds, IST)
+        when = ist_time(self._market.seconds * NS_PER_SECOND)
         clock = f"{when:%Y-%m-%d %H:%M:%S}"
         order_id = f"{when:%y%m%d}{self.made:09d}"
         data: dict[str, Any] = {

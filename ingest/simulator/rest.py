@@ -26,8 +26,9 @@ from urllib.parse import parse_qs, urlsplit
 from ingest.simulator.faults import FaultError, Rest, Standing
 from ingest.simulator.loginpage import LOGIN_PATH, way_back
 from ingest.simulator.market import Market
-from ingest.simulator.settings import IST, AccountSettings, SimulatorSettings
+from ingest.simulator.settings import AccountSettings, SimulatorSettings
 from ingest.simulator.symbols import to_csv
+from storage.clock import IST
 
 CONTROL_PATH: Final = "/simulator"
 CONTROL_SECONDS: Final = 30.0

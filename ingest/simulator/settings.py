@@ -4,7 +4,6 @@ Frozen; an unknown key is an error; secrets are `SecretStr`. No error text holds
 be a secret.
 """
 
-import datetime as dt
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +21,6 @@ from pydantic import (
 
 from ingest.errors import IngestError
 
-IST = dt.timezone(dt.timedelta(hours=5, minutes=30), "IST")
 MAX_CONNECTIONS = 3  # an api_key (Kite Connect v3 streaming docs)
 MAX_SUBSCRIPTIONS = 3000  # instruments a connection (Kite Connect v3 streaming docs)
 HEARTBEAT_SECONDS = 3.0

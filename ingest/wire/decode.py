@@ -33,6 +33,7 @@ from ingest.wire.layouts import (
     WORD_BYTES,
 )
 from ingest.wire.walk import Ints, Walk, WireReport, walk_frames
+from storage.clock import ist_days, microseconds
 from storage.schema import DEPTH_LEVELS, TICKS, TIMESTAMP
 
 BLOCK_BYTES: Final = 288 * 1024
@@ -40,11 +41,7 @@ BLOCK_BYTES: Final = 288 * 1024
 BLOCK_PACKETS: Final = 4096
 """The most packets of a block: more bring no speed, however small they are."""
 
-NS_PER_US: Final = 1_000
 US_PER_SECOND: Final = 1_000_000
-NS_PER_DAY: Final = 86_400 * 10**9
-IST_OFFSET_NS: Final = (5 * 60 + 30) * 60 * 10**9
-"""India is at UTC+5:30 all the year round."""
 
 _ALL: Final = frozenset(LAYOUTS)
 _QUOTED: Final = frozenset({QUOTE.length, FULL.length})
@@ -295,16 +292,6 @@ def modes_of(packets: Packets) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(MODE_CODE.take(packets.lengths)), pa.array(MODES))
 
 
-def ist_days(received_at_ns: Ints) -> Ints:
-    """Days since 1970-01-01 of the calendar in India, for nanoseconds since the epoch."""
-    return (received_at_ns + IST_OFFSET_NS) // NS_PER_DAY
-
-
-def microseconds(received_at_ns: Ints) -> pa.Array:
-    """Nanoseconds since the epoch, truncated to the tables' timestamps."""
-    return pa.array(received_at_ns // NS_PER_US).view(TIMESTAMP)
-
-
 def decode_frames(frames: Sequence[bytes], *, received_at_ns: Sequence[int] | None = None) -> pa.Table:
     """The packets of some frames as a table in the ticks schema, one row a packet, in wire order.
 
@@ -343,7 +330,7 @@ def decode_columns(
     ).dictionary_decode()
     if received_at_ns is not None:
         received = np.asarray(received_at_ns, np.int64).take(found.packet_frames)
-        columns["received_at"] = microseconds(received)
+        columns["received_at"] = pa.array(microseconds(received)).view(TIMESTAMP)
         columns["date"] = pa.array(ist_days(received).astype(np.int32)).view(pa.date32())
     return columns, found
 

@@ -12,21 +12,19 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
 
 from ingest.errors import WireError
+from storage.clock import IST, microseconds, nanoseconds
 from storage.schema import ORDERS
 
 UNTYPED: Final = "untyped"
 """The event name of a text frame whose `type` is not a string."""
 MAX_DEPTH: Final = 64
 _TOO_DEEP: Final = f"JSON nested deeper than {MAX_DEPTH}"
-_IST_OFFSET: Final = timedelta(hours=5, minutes=30)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _DIGEST_BYTES: Final = 16
 _INT64_MAX: Final = 2**63 - 1
 
@@ -166,10 +164,10 @@ def _time(value: object) -> int | None:
     if not isinstance(value, str):
         return None
     try:
-        local = datetime.strptime(value, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+        local = datetime.strptime(value, "%Y-%m-%d %H:%M:%S").replace(tzinfo=IST)
     except ValueError:
         return None
-    micros = (local - _EPOCH - _IST_OFFSET) // _MICROSECOND
+    micros = microseconds(nanoseconds(local))
     return micros if micros >= 0 else None
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ingest.connection import Event
 from kitelake.report.model import Latency
-from storage.schema import IST
+from storage.clock import NS_PER_SECOND, day_bounds_ns
 
 if TYPE_CHECKING:
     from queries.lake import Lake
@@ -94,7 +94,7 @@ class _Judge:
     ) -> None:
         """The last three say when which connection was asked for an instrument, or opened, with 0 for the token."""
         self.not_live = 0
-        self._day_begin = int(dt.datetime.combine(date, dt.time(), IST).timestamp())
+        self._day_begin = day_bounds_ns(date)[0] // NS_PER_SECOND
         self._tokens = tokens
         streams = sorted({each.stream for each in places})
         self._stream_of: Ints = np.array([streams.index(each.stream) for each in places], np.int64)

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.decoded import Decoder
-from storage.errors import TableError
+from storage.errors import DamagedLogError, TableError
 from storage.layout import DataLayout
 from storage.schema import INSTRUMENTS, IST, QUARANTINE, TABLES, TICKS, Table
 from storage.table import LakeTable
@@ -76,7 +76,6 @@ class _Check:
         self._first_day = datetime.date.min
         self._damaged: dict[str, set[str]] = {name: set() for name in TABLES}
         self._sequences: dict[str, Sequence] = {}
-        self._library_works = True
 
     def run(self) -> VerifyReport:
         begun = time.monotonic()
@@ -115,18 +114,17 @@ class _Check:
             self._missing.append(spec.name)
             return
         state, problems, may_open = read_log(table, version)
-        if may_open and self._library_works:
+        if may_open:
             try:
                 snapshot = table.open().snapshot()
                 if snapshot.version != version:  # committed meanwhile
                     state, problems, _ = read_log(table, snapshot.version)
                 problems += compare_with_library(state, snapshot)
-            except BaseException as error:
-                # Of a damaged log the library's errors are of many kinds. A panic is no Exception, and its last word.
-                self._library_works = type(error).__name__ != "PanicException"
-                if self._library_works and not isinstance(error, Exception):
-                    raise
-                problems.append(f"cannot be read: {str(error).partition(chr(10))[0]}")
+            except DamagedLogError as error:
+                problems.append(f"cannot be read: {error.problem}")
+                may_open = False
+            except TableError as error:
+                problems.append(f"cannot be read: {error}")
                 may_open = False
         for text in problems:
             self._find("log", text, spec)
@@ -175,8 +173,6 @@ class _Check:
 
     def _is_superseded(self, spec: Table, file: LoggedFile) -> bool:
         """Whether the file has left the table since: then it may go at any time."""
-        if not self._library_works:
-            return False
         try:
             table = LakeTable(self._layout.table(spec.name), spec).open()
             return all(entry.relative != file.relative for entry in table.snapshot().entries)

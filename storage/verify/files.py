@@ -13,13 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from storage.clock import IST_OFFSET_NS, NS_PER_DAY, microseconds
 from storage.digest import is_as_stamped
 from storage.encode import column_stats
 from storage.schema import Table
 from storage.verify.log import LoggedFile
 
-_IST_OFFSET_US: Final = (5 * 60 + 30) * 60 * 10**6
-_DAY_US: Final = 86_400 * 10**6
+_IST_OFFSET_US: Final = microseconds(IST_OFFSET_NS)
+_DAY_US: Final = microseconds(NS_PER_DAY)
 SMALL_VALUES: Final = 1 << 20
 """So many values, of some 10 bytes each, may be in memory together."""
 

@@ -15,15 +15,14 @@ from typing import Final
 
 import numpy as np
 
+from storage.clock import date_of_day, ist_date, ist_days
 from storage.errors import JournalError
 from storage.journal import Block, RecordReader, is_alive, segments, streams
 from storage.layout import DataLayout, archive_of
-from storage.schema import IST, TICKS
+from storage.schema import TICKS
 from storage.verify.findings import Finding, Progress, VerifyReport
 from storage.verify.log import LogState
 
-_IST_OFFSET_NS: Final = (5 * 60 + 30) * 60 * 10**9
-_DAY_NS: Final = 86_400 * 10**9
 _EPOCH: Final = datetime.date(1970, 1, 1)
 
 Damages = Mapping[tuple[str, int], set[int]]
@@ -158,8 +157,8 @@ def _days(blocks: Sequence[Block]) -> set[datetime.date]:
     found: set[int] = set()
     for block in blocks:
         if block.kinds.any():  # a channel table alone has the time of the segment's making
-            found.update(np.unique((block.received_at_ns + _IST_OFFSET_NS) // _DAY_NS).tolist())
-    return {_EPOCH + datetime.timedelta(days=day) for day in found}
+            found.update(np.unique(ist_days(block.received_at_ns)).tolist())
+    return {date_of_day(day) for day in found}
 
 
 def _size(path: Path) -> int:
@@ -171,7 +170,7 @@ def _size(path: Path) -> int:
 def _last_written(path: Path) -> datetime.date:
     """The IST day; of a segment that has gone meanwhile, the last of all."""
     stat = _stat(path)
-    return datetime.date.max if stat is None else datetime.datetime.fromtimestamp(stat.st_mtime, IST).date()
+    return datetime.date.max if stat is None else ist_date(stat.st_mtime_ns)
 
 
 def _stat(path: Path) -> os.stat_result | None:

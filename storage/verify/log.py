@@ -15,7 +15,6 @@ Sizes, row counts and bounds are compared with the files themselves, elsewhere.
 import contextlib
 import datetime
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,13 +24,12 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage.delta import CHECKPOINT_NAME, HINT_NAME, VERSION_NAME, log_of, numbered
 from storage.errors import TableError
 from storage.layout import is_replayed, parse_file, partition_folder
 from storage.schema import TICKS, Table
 from storage.table import FIRST_DAY, LakeTable, Snapshot, first_day
 
-_VERSION: Final = re.compile(r"(\d{20})\.json")
-_CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint\.parquet")
 _KEYS: Final = {
     "add": {"path", "partitionValues", "size", "modificationTime", "dataChange", "stats"},
     "remove": {"path", "dataChange", "deletionTimestamp"},
@@ -101,19 +99,18 @@ class _BadLogError(Exception):
 
 def newest_version(table: LakeTable) -> int | None:
     """The newest version that the log has; None if there is no table. Raises OSError."""
-    folder = table.path / "_delta_log"
-    return max(_versions(folder, _VERSION), default=None) if folder.is_dir() else None
+    folder = log_of(table.path)
+    return max(numbered(folder, VERSION_NAME), default=None) if folder.is_dir() else None
 
 
 def read_log(table: LakeTable, version: int) -> tuple[LogState, list[str], bool]:
     """The table's state at a version, what is wrong with its log in words, and whether all checkpoints are good.
 
-    A library that is given a damaged checkpoint may stop working in the whole process: this must be asked first. With
-    something wrong the state is only what could be read. Raises OSError, and nothing for what the log contains.
+    With something wrong the state is only what could be read. Raises OSError, and nothing for what the log contains.
     """
-    folder = table.path / "_delta_log"
+    folder = log_of(table.path)
     state = LogState(version)
-    versions, checkpoints = _versions(folder, _VERSION), _versions(folder, _CHECKPOINT)
+    versions, checkpoints = numbered(folder, VERSION_NAME), numbered(folder, CHECKPOINT_NAME)
     first = min(versions)
     problems: list[str] = []
     bad: list[str] = []
@@ -133,17 +130,13 @@ def read_log(table: LakeTable, version: int) -> tuple[LogState, list[str], bool]
             bad += _take_checkpoint(table.spec, checkpoints[at], there)
             if (there.files, there.transactions) != (state.files, state.transactions):
                 bad.append(f"checkpoint {at}: got other files or transactions than the versions before it")
-    problems += _hint(folder / "_last_checkpoint", checkpoints)
+    problems += _hint(folder / HINT_NAME, checkpoints)
     return state, bad + problems, not bad
 
 
 def compare_with_library(state: LogState, snapshot: Snapshot) -> list[str]:
     """What the library takes from the log otherwise than we do. Raises whatever it raises."""
     return list(_compare(state, snapshot))
-
-
-def _versions(folder: Path, name: re.Pattern[str]) -> dict[int, Path]:
-    return {int(match[1]): path for path in folder.iterdir() if (match := name.fullmatch(path.name))}
 
 
 def _apply(spec: Table, log: Path, state: LogState) -> Iterator[str]:

@@ -1,0 +1,191 @@
+"""The Delta library, kept from what it cannot stand, and its errors made ours.
+
+Of a damaged log the library's errors are of many kinds, and mostly name no file. Of a damaged checkpoint it may even
+panic: that is no Exception in Python, and comes with lines of Rust on standard error. So the checkpoint that it will
+begin from is read by Arrow first, which takes a tenth of the time of opening the table, and whatever fails afterwards
+becomes a DamagedLogError as well. Other tables, and this one once it is mended, can be read after a panic.
+"""
+
+import contextlib
+import itertools
+import json
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+from deltalake.transaction import AddAction, RemoveAction
+
+from storage.errors import DamagedLogError, KitelakeError, TableError
+from storage.files import DataFile, sync_file, sync_folder
+from storage.schema import Table
+
+VERSION_NAME: Final = re.compile(r"(\d{20})\.json")
+CHECKPOINT_NAME: Final = re.compile(r"(\d{20})\.checkpoint\.parquet")
+HINT_NAME: Final = "_last_checkpoint"
+CHECKPOINT_INTERVAL: Final = 100
+
+
+def log_of(table: Path) -> Path:
+    """The folder of a table's log."""
+    return table / "_delta_log"
+
+
+def version_name(version: int) -> str:
+    return f"{version:020d}.json"
+
+
+def checkpoint_name(version: int) -> str:
+    return f"{version:020d}.checkpoint.parquet"
+
+
+def numbered(folder: Path, name: re.Pattern[str]) -> dict[int, Path]:
+    """The files of a log that have such names, by version. Raises OSError."""
+    return {int(match[1]): path for path in folder.iterdir() if (match := name.fullmatch(path.name))}
+
+
+def open_delta(table: Path, version: int | None = None) -> DeltaTable:
+    """The table at its newest version, or at another one. Raises DamagedLogError."""
+    with reading_log(table):
+        base = _base(log_of(table), version)
+        if base is not None and (problem := _problem_of_checkpoint(base)):
+            raise DamagedLogError(table, problem)
+        return DeltaTable(table.as_uri(), version=version)
+
+
+def create_delta(table: Path, spec: Table) -> None:
+    """Make the log aside and rename it into place: it appears whole, and of several makers one wins.
+
+    Raises TableError.
+    """
+    new = table.with_name(f".{table.name}-{uuid.uuid4().hex}.new")
+    configuration: dict[str, str | None] = {
+        "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
+        "delta.dataSkippingStatsColumns": ",".join(spec.stats),  # else readers of the log handle the first 32
+    }
+    try:
+        table.mkdir(parents=True, exist_ok=True)
+        new.mkdir()
+        try:
+            DeltaTable.create(
+                new.as_uri(),
+                spec.schema,
+                mode="error",
+                partition_by=list(spec.partition_by),
+                name=spec.name,
+                description=spec.summary,
+                configuration=configuration,
+            )
+            sync_file(log_of(new) / version_name(0))
+            try:
+                log_of(new).rename(log_of(table))
+            except OSError:
+                if not log_of(table).is_dir():  # if it is, another was first
+                    raise
+        finally:
+            shutil.rmtree(new)
+        for folder in (log_of(table), table, table.parent):
+            sync_folder(folder)
+    except (DeltaError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise TableError(f"table {table}: cannot create: {reason}") from error
+
+
+def add_action(file: DataFile) -> AddAction:
+    return AddAction(
+        path=file.relative,
+        size=file.size,
+        partition_values=dict(file.values),
+        modification_time=time.time_ns() // 1_000_000,
+        data_change=True,
+        stats=file.stats,
+    )
+
+
+def remove_action(file: DataFile) -> RemoveAction:
+    now_ms = time.time_ns() // 1_000_000
+    return RemoveAction(file.relative, True, now_ms, file.size, dict(file.values))
+
+
+@contextlib.contextmanager
+def reading_log(table: Path) -> Iterator[None]:
+    """Turn whatever the library raises while it reads the table's log into a DamagedLogError that names the file."""
+    try:
+        yield
+    except (KitelakeError, MemoryError):
+        raise
+    except BaseException as error:
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
+        raise DamagedLogError(table, _damaged_file(log_of(table)) or first_line(error)) from error
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether the library crashed inside. Its binding has a type of its own for that, which cannot be imported."""
+    return type(error).__name__ == "PanicException"
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _base(log: Path, version: int | None = None) -> Path | None:
+    """The checkpoint that a reader of that version begins from."""
+    checkpoints = numbered(log, CHECKPOINT_NAME)
+    return checkpoints.get(max((at for at in checkpoints if version is None or at <= version), default=-1))
+
+
+def _problem_of_checkpoint(path: Path) -> str | None:
+    try:
+        pq.ParquetFile(path, page_checksum_verification=True).read()
+    except FileNotFoundError:
+        return None  # the log is tidied up by its own rules
+    except (OSError, pa.ArrowException, ValueError) as error:
+        return f"{path.name} cannot be read: {first_line(error)}"
+    return None
+
+
+def _damaged_file(log: Path) -> str | None:
+    """What in a log is damaged so that it can be seen by itself: the first such file, and what is wrong with it."""
+    try:
+        base = _base(log)
+        if base is not None and (problem := _problem_of_checkpoint(base)):
+            return problem
+        hint = log / HINT_NAME
+        if hint.exists() and (problem := _problem_of_hint(hint)):
+            return problem
+        begin = -1 if base is None else int(base.name[:20])
+        versions = {at: path for at, path in sorted(numbered(log, VERSION_NAME).items()) if at > begin}
+        for path in versions.values():
+            if problem := _problem_of_version(path):
+                return problem
+        for before, after in itertools.pairwise([begin, *versions]):
+            if after > before + 1:
+                return f"{version_name(before + 1)} is not there"
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def _problem_of_hint(hint: Path) -> str | None:
+    """A reader that finds nonsense there begins elsewhere; but a checkpoint that is named has to be there."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        named = checkpoint_name(int(json.loads(hint.read_bytes())["version"]))
+        if not (hint.parent / named).exists():
+            return f"{hint.name} names {named}, which is not there"
+    return None
+
+
+def _problem_of_version(path: Path) -> str | None:
+    try:
+        actions = [json.loads(line) for line in path.read_bytes().splitlines()]
+    except (OSError, ValueError) as error:
+        return f"{path.name} cannot be read: {first_line(error)}"
+    return None if all(isinstance(action, dict) for action in actions) else f"{path.name} has a line that is no action"
