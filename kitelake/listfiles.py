@@ -146,6 +146,8 @@ def _csv_rows(lines: Sequence[str], what: str) -> Iterator[tuple[int, str, str, 
         rows = [(reader.line_num, cells) for row in reader if any(cells := [cell.strip() for cell in row])]
     except csv.Error:
         raise ListFileError(f"{what}, line {reader.line_num}: this is not CSV, look for a single quote mark") from None
+    if not rows:  # commas alone
+        return
     header_line, header = rows[0]
     columns = [cell.lower() for cell in header]
     column = next((columns.index(name) for name in SYMBOL_COLUMNS if name in columns), None)

@@ -154,6 +154,7 @@ def test_whatever_comes_is_a_list_of_names_or_a_typed_error(data: bytes) -> None
         ),
         (b"", "list: it names no instrument; expected UTF-8 text"),
         (b"# nothing\n\n", "list: it names no instrument"),
+        (b",,\n \t,\n", "list: it names no instrument"),
         (b"Symbol,Series\n", "list: it names no instrument"),
         (b"INFY\n\nTCS, ITC\n", "list, line 3: expected one name, without commas"),
         (b"name,symbol\nInfosys,INFY\nTCS\n", "list, line 3: got 1 columns, expected 2"),
