@@ -39,6 +39,7 @@ class ListPlan:
 
     `exchange_of` is the exchange of each token and reference, by the instrument list. `unresolved` are the exchanges of
     names that are not in it, as far as these say, else "". `unread` says that the names could not be had at all.
+    `listed` is the day of the instrument list by which it was resolved, None if that is not known.
     """
 
     spec: SubscriptionList
@@ -52,6 +53,7 @@ class ListPlan:
     exchange_of: Mapping[int, str] = field(default_factory=dict)
     unresolved: frozenset[str] = frozenset()
     unread: bool = False
+    listed: dt.date | None = None
 
     @property
     def name(self) -> str:
@@ -106,7 +108,7 @@ def resolve(
     names: Sequence[str | int] | None = None,
 ) -> ListPlan:
     """What the list means. `names` are those that its file or URL holds; `price_of` see `ingest.selectors`."""
-    plan = ListPlan(spec, spec.mode or default_mode)
+    plan = ListPlan(spec, spec.mode or default_mode, listed=instruments.date)
     if spec.select is not None:
         found = select(instruments, spec.select, price_of)
         asked = references(instruments, spec.select)

@@ -36,8 +36,8 @@ class Session:
     def nothing_to_do(self, config: Config, now: dt.datetime, until: dt.datetime | None) -> Nothing | None:
         """Whether the day has nothing, or nothing more, to capture. Raises ConfigError for an unusable calendar."""
         calendar = calendar_of(config)
-        plans, listed = lists_known(config, self._date)
-        hours = hours_of_lists(config.subscriptions, plans, calendar, self._date, listed)
+        plans = lists_known(config, self._date)
+        hours = hours_of_lists(config.subscriptions, plans, calendar, self._date)
         stops = [span.stop for each in hours.values() for span in each.spans]
         if not stops:
             reasons = (why_not(spec, plans.get(spec.name), calendar, self._date) for spec in config.subscriptions)
