@@ -50,12 +50,15 @@ class DayBook:
             parts = _parts(now, before, streamed.get(name), own_hours)
             if (plan := streamed.get(name)) is not None:
                 whole = plans[name]
+                # What has closed found no room until then, whatever is free now.
+                now_on = set(plan.tokens)
+                closed = () if before is None else (token for token in before.left_out if token not in now_on)
                 lists[name] = ListRecord(
                     name=name,
                     mode=plan.mode,
                     meaning=plan.spec.digest,
                     parts=parts,
-                    left_out=tuple(token for token in plan.tokens if token in without_room),
+                    left_out=(*closed, *(token for token in plan.tokens if token in without_room)),
                     problems=tuple(f"{name} is not in the instrument list" for name in whole.missing) or whole.problems,
                 )
             else:

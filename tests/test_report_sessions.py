@@ -180,6 +180,17 @@ def test_the_record_has_the_sessions_by_which_it_was_captured(tmp_path: Path) ->
     assert set(record.exchanges["NSE"].sessions) == set(Kind)
 
 
+def test_what_had_no_room_is_not_forgotten_when_its_exchange_closes(tmp_path: Path) -> None:
+    """The list goes on with MCX, and there is room then."""
+    book, plan = DayBook(tmp_path), plan_of(t408065="NSE", t2953217="NSE", t119553031="MCX")
+    hours = {"mine": ListHours(windows("trading", None, ["NSE", "MCX"], Calendar(CalendarSection()), DAY))}
+    book.note_lists(at("12:00:00"), {"mine": plan}, [plan], hours, (INFY, TCS, 119553031))
+    book.note_lists(at("13:00:00"), {"mine": plan}, [plan], hours, (TCS, 119553031))  # there is room for one
+    book.note_lists(at("20:00:00"), {"mine": plan}, [plan.of({"MCX"})], hours, ())
+    (one,) = book.today(DAY).lists
+    assert one.left_out == (TCS,)
+
+
 def test_a_part_that_is_over_stays_in_the_record_with_its_hours(tmp_path: Path) -> None:
     calendar = Calendar(CalendarSection())
     book, plan = DayBook(tmp_path), plan_of(t408065="NSE", t119553031="MCX")
