@@ -120,7 +120,7 @@ def resolve(
             problems=found.problems,
             unpriced=found.unpriced,
             exchange_of=exchanges_of(instruments, (*found.tokens, *asked)),
-            unresolved=frozenset(("",) if set(found.problems) - set(found.unpriced) else ()),
+            unresolved=exchanges_asked(spec) if set(found.problems) - set(found.unpriced) else frozenset(),
         )
     tokens: list[int] = []
     missing: list[str] = []
@@ -157,6 +157,13 @@ def exchanges_of(instruments: Instruments, tokens: Iterable[int]) -> dict[int, s
     return {token: (instruments.symbol(token) or "").partition(":")[0] for token in tokens}
 
 
+def exchanges_asked(spec: SubscriptionList) -> frozenset[str]:
+    """Which exchanges a list says that it is of, before it is resolved; "" for what says none."""
+    if spec.select is not None and spec.select.exchange:
+        return frozenset(map(_known, spec.select.exchange))
+    return exchanges_said(spec.instruments) or frozenset({""})
+
+
 def exchanges_said(names: Iterable[str | int]) -> frozenset[str]:
     """Which exchanges names and tokens say that they are of; "" for one that says none."""
     return frozenset(map(_exchange_said, names))
@@ -166,6 +173,10 @@ def _exchange_said(name: str | int) -> str:
     exchange, colon, _ = str(name).strip().upper().partition(":")
     if not colon and exchange.isascii() and exchange.isdigit():
         exchange = exchange_of(int(exchange))
+    return _known(exchange)
+
+
+def _known(exchange: str) -> str:
     return exchange if exchange in (*SCHEDULED, *ROUND_THE_CLOCK) else ""
 
 

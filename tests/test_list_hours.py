@@ -122,6 +122,19 @@ def test_names_say_of_which_exchange_they_are() -> None:
     assert hours(spec(instruments=[256265, "LSE:VOD"]), None, TODAY) == {"": MCX}  # an index says no exchange
 
 
+def test_a_selection_says_of_which_exchange_it_is(instruments: Instruments) -> None:
+    """Also on a Sunday, when all but those that trade around the clock are closed, and where nothing is found."""
+    sunday = dt.date(2026, 11, 22)
+    gift = spec(select={"exchange": "NSEIX", "types": ["FUT"]})
+    assert hours(gift, None, sunday) == {"NSEIX": "00:00-24:00"}
+    assert of(gift, instruments, sunday) == {"NSEIX": "00:00-24:00"}
+    both = spec(select={"exchange": ["NFO", "MCX"], "names": ["COTTON"]})
+    assert hours(both, None, CHRISTMAS) == {"NFO": "", "MCX": MCX}
+    assert of(both, instruments, CHRISTMAS) == {"NFO": "", "MCX": MCX}
+    assert of(spec(select={"exchange": "NFO", "names": ["NIFTI"]}), instruments, TODAY) == {"NFO": NFO}
+    assert of(spec(select={"exchange": "LSE"}), instruments, TODAY) == {"": MCX}
+
+
 def test_what_an_older_list_lacks_may_be_in_todays(instruments: Instruments) -> None:
     names = spec(instruments=["NSE:INFY", "MCX:GOLD27FEBFUT"])
     tomorrow = TODAY + dt.timedelta(days=1)
