@@ -204,6 +204,22 @@ def test_a_record_from_before_exchanges_had_hours_of_their_own_is_gone_on_with(t
     assert [part.exchange for part in book.today(DAY).lists[0].parts] == ["NSE", "MCX"]
 
 
+def test_a_day_of_which_no_instrument_is_known_is_reported_all_the_same(tmp_path: Path) -> None:
+    """By the hours of the list, as long as it has none."""
+    book, nothing, plan = DayBook(tmp_path), plan_of(), plan_of(t408065="NSE")
+    hours = {"mine": ListHours(windows("trading", None, ["NSE"], Calendar(CalendarSection()), DAY))}
+    book.note_lists(at("12:00:00"), {"mine": nothing}, [nothing], hours, ())
+    assert book.due(at("16:14:00"), dt.timedelta()) == []
+    assert [record.date for record in book.due(at("16:15:00"), dt.timedelta())] == [DAY]
+    book.note_lists(at("12:01:00"), {"mine": plan}, [plan], hours, ())
+    (part,) = book.today(DAY).lists[0].parts
+    assert (part.exchange, part.tokens) == ("NSE", (408065,))
+    book = DayBook(tmp_path / "other")
+    book.note_lists(at("12:00:00"), {"mine": nothing}, [nothing], hours, ())
+    book.note_lists(at("13:00:00"), {}, [], {}, ())  # it is taken out of config.yaml
+    assert [record.date for record in book.due(at("13:00:00"), dt.timedelta())] == [DAY]
+
+
 def test_what_had_no_room_is_not_forgotten_when_its_exchange_closes(tmp_path: Path) -> None:
     """The list goes on with MCX, and there is room then."""
     book, plan = DayBook(tmp_path), plan_of(t408065="NSE", t2953217="NSE", t119553031="MCX")
