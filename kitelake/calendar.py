@@ -2,7 +2,8 @@
 
 What is known of a day, first that applies: `always_open`; the special days of config.yaml; those of its file; days that
 the exchanges announced, as far as they are built in (`storage.market.special_days`); the holidays of NSE, from a file
-with the exchange's own list or else as the `holidays` library has them; the usual sessions of a weekday
+with the exchange's own list or else as the `holidays` library has them, which also says on which weekend day Muhurat
+trading may be that the list leaves out; the usual sessions of a weekday
 (`storage.market.sessions`). An exchange without sessions that are known is always open.
 
 A guess of the library is no announcement: what follows the moon moves at short notice (on 2023-06-28 it has a holiday
@@ -168,6 +169,8 @@ class Calendar:
         # The exchange's own list is of its shares and their derivatives: other markets close on other days, too.
         is_listed = date.year in self._listed_years and exchange not in (*CURRENCIES, *COMMODITIES)
         holiday = holidays.get(date, "")
+        if not holiday and date.weekday() >= 5:
+            holiday = self._muhurat_of_library(date)  # the exchange's list may have weekdays alone
         if _MUHURAT.search(holiday):
             why = f"not sure: {holiday}, with Muhurat trading at hours that the exchange announces"
             wide = merged((span_of(date, _MUHURAT_HOURS), self.usual(exchange, date)))
@@ -201,8 +204,13 @@ class Calendar:
 
     def _holidays_of(self, year: int) -> Mapping[dt.date, str]:
         """NSE's holidays by date, by its own list or else the library's, also on weekends; none: not known."""
-        if year in self._listed_years:
-            return self._file.holidays
+        return self._file.holidays if year in self._listed_years else self._library_of(year)
+
+    def _muhurat_of_library(self, date: dt.date) -> str:
+        holiday = self._library_of(date.year).get(date, "")
+        return holiday if _MUHURAT.search(holiday) else ""
+
+    def _library_of(self, year: int) -> Mapping[dt.date, str]:
         if year not in self._library:
             try:
                 import holidays

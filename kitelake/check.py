@@ -86,7 +86,7 @@ def _calendar(config: Config, file: Path | None) -> Iterator[Finding]:
         return
     for warning in calendar.warnings(today):
         yield Finding(None, "calendar", warning)
-    plans, _ = lists_known(config, today, file)
+    plans = lists_known(config, today, file)
     named = {name for spec in config.subscriptions for name in spec.session or ()}
     meant = named.union(*(plan.exchanges for plan in plans.values()))
     for exchange in sorted(meant or SCHEDULED, key=place_of_exchange):
@@ -149,10 +149,10 @@ def _names(config: Config, file: Path | None, *, unread: Collection[str]) -> Ite
 def _next_day(config: Config, today: dt.date, file: Path | None) -> dt.date:
     """The first day, from today on, on which a list is captured; today if there is none soon."""
     calendar = calendar_of(config)
-    plans, listed = lists_known(config, today, file)
+    plans = lists_known(config, today, file)
     for ahead in range(LOOK_AHEAD_DAYS):
         day = today + dt.timedelta(days=ahead)
-        hours = hours_of_lists(config.subscriptions, plans, calendar, day, listed)
+        hours = hours_of_lists(config.subscriptions, plans, calendar, day)
         if any(each.spans for each in hours.values()):
             return day
     return today

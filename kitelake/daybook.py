@@ -50,12 +50,15 @@ class DayBook:
             parts = _parts(now, before, streamed.get(name), own_hours)
             if (plan := streamed.get(name)) is not None:
                 whole = plans[name]
+                # What has closed found no room until then, whatever is free now.
+                now_on = set(plan.tokens)
+                closed = () if before is None else (token for token in before.left_out if token not in now_on)
                 lists[name] = ListRecord(
                     name=name,
                     mode=plan.mode,
                     meaning=plan.spec.digest,
                     parts=parts,
-                    left_out=tuple(token for token in plan.tokens if token in without_room),
+                    left_out=(*closed, *(token for token in plan.tokens if token in without_room)),
                     problems=tuple(f"{name} is not in the instrument list" for name in whole.missing) or whole.problems,
                 )
             else:
@@ -134,16 +137,22 @@ class DayBook:
 def _parts(
     now: dt.datetime, before: ListRecord | None, on: ListPlan | None, hours: ListHours
 ) -> tuple[PartRecord, ...]:
-    """Each exchange's instruments that were or are wanted today, and when; `on` is what is streamed of them now."""
+    """Each exchange's instruments that were or are wanted today, and when; `on` is what is streamed of them now.
+
+    A list of which no instrument is known has its hours all the same, as a part without any.
+    """
     there = {part.exchange: part for part in before.parts} if before is not None else {}
     wanted = on.by_exchange() if on is not None else {}
+    exchange_of = {token: exchange for exchange, tokens in wanted.items() for token in tokens}
     parts = []
-    for exchange in dict.fromkeys((*there, *wanted)):
+    for exchange in dict.fromkeys((*there, *wanted)) or ("",):
         part = there.get(exchange)
-        spans = tuple((span.start, span.stop) for span in hours.by_exchange.get(exchange, ()))
+        own = hours.spans if not exchange and not wanted else hours.by_exchange.get(exchange, ())
+        spans = tuple((span.start, span.stop) for span in own)
         if not spans and part is not None:  # it had them until now
             spans = tuple((start, min(stop, now)) for start, stop in part.hours if start < now)
-        known = part.tokens if part is not None else ()
+        # A record from before exchanges had hours of their own does not say of which exchange its instruments are.
+        known = () if part is None else (token for token in part.tokens if exchange_of.get(token, exchange) == exchange)
         tokens = tuple(dict.fromkeys((*known, *wanted.get(exchange, ()))))
         parts.append(PartRecord(exchange=exchange, hours=spans, tokens=tokens))
-    return tuple(parts)
+    return tuple(part for part in parts if part.tokens) or tuple(parts)

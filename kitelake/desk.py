@@ -62,8 +62,7 @@ class Desk:
         if date not in self._hours:
             if len(self._hours) > 100:
                 self._hours.clear()
-            listed = self.instruments.date if self.instruments is not None else None
-            hours = hours_of_lists(self.config.subscriptions, self.lists, self.calendar, date, listed)
+            hours = hours_of_lists(self.config.subscriptions, self.lists, self.calendar, date)
             until = self._until
             self._hours[date] = hours if until is None else {name: each.until(until) for name, each in hours.items()}
         return self._hours[date]

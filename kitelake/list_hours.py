@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from kitelake.calendar import Calendar, merged
-from kitelake.plan import ListPlan, exchanges_said
+from kitelake.plan import ListPlan, exchanges_asked
 from kitelake.subscriptions import SubscriptionList
 from kitelake.times import ListHours, windows
 from storage.market.exchanges import SCHEDULED, place_of_exchange
@@ -13,17 +13,14 @@ from storage.market.exchanges import SCHEDULED, place_of_exchange
 _DATES_SHOWN: Final = 3
 
 
-def hours_of_list(
-    spec: SubscriptionList, plan: ListPlan | None, calendar: Calendar, date: dt.date, listed: dt.date | None
-) -> ListHours:
+def hours_of_list(spec: SubscriptionList, plan: ListPlan | None, calendar: Calendar, date: dt.date) -> ListHours:
     """When the list is captured on that day, by what it means; None: it is not resolved yet.
 
-    `listed` is the day of the instrument list by which it was resolved: what is not in an older one may be in that of
-    the day, and counts as open, as does a list of which nothing is found: while its exchange is, if its name says of
-    which it is, else while any is.
+    What is not in an instrument list from before that day may be in that of the day, and counts as open, as does a list
+    of which nothing is found: while its exchange is, if it says of which it is, else while any is.
     """
-    exchanges = set(plan.exchanges if plan is not None else _unresolved(spec))
-    if plan is not None and (not exchanges or plan.unread or listed is None or listed < date):
+    exchanges = set(plan.exchanges if plan is not None else exchanges_asked(spec))
+    if plan is not None and (not exchanges or plan.unread or plan.listed is None or plan.listed < date):
         exchanges |= plan.unresolved
     ordered = sorted(exchanges)
     if spec.session is not None:
@@ -40,15 +37,14 @@ def hours_of_lists(
     plans: Mapping[str, ListPlan],
     calendar: Calendar,
     date: dt.date,
-    listed: dt.date | None,
 ) -> dict[str, ListHours]:
     """When each list is captured on that day, by its name. `plans` has those that are resolved."""
-    return {spec.name: hours_of_list(spec, plans.get(spec.name), calendar, date, listed) for spec in specs}
+    return {spec.name: hours_of_list(spec, plans.get(spec.name), calendar, date) for spec in specs}
 
 
 def why_not(spec: SubscriptionList, plan: ListPlan | None, calendar: Calendar, date: dt.date) -> list[tuple[str, str]]:
     """Why the list is not captured on that day, and whose reason each is: the list's, or an exchange's by its name."""
-    known = plan.exchanges if plan is not None else _unresolved(spec)
+    known = plan.exchanges if plan is not None else exchanges_asked(spec)
     if not known:
         return [(spec.name, "it means no instrument")]
     exchanges = spec.session or (SCHEDULED if "" in known else sorted(known, key=place_of_exchange))
@@ -60,8 +56,3 @@ def why_not(spec: SubscriptionList, plan: ListPlan | None, calendar: Calendar, d
     shown = ", ".join(map(str, spec.days[:_DATES_SHOWN]))
     more = len(spec.days) - _DATES_SHOWN
     return [(spec.name, f"its days: {shown}{f' and {more} more' if more > 0 else ''}")]
-
-
-def _unresolved(spec: SubscriptionList) -> frozenset[str]:
-    """The exchanges of a list before it is resolved, as far as its names say them."""
-    return exchanges_said(spec.instruments) or frozenset({""})

@@ -39,6 +39,7 @@ class ListPlan:
 
     `exchange_of` is the exchange of each token and reference, by the instrument list. `unresolved` are the exchanges of
     names that are not in it, as far as these say, else "". `unread` says that the names could not be had at all.
+    `listed` is the day of the instrument list by which it was resolved, None if that is not known.
     """
 
     spec: SubscriptionList
@@ -52,6 +53,7 @@ class ListPlan:
     exchange_of: Mapping[int, str] = field(default_factory=dict)
     unresolved: frozenset[str] = frozenset()
     unread: bool = False
+    listed: dt.date | None = None
 
     @property
     def name(self) -> str:
@@ -106,7 +108,7 @@ def resolve(
     names: Sequence[str | int] | None = None,
 ) -> ListPlan:
     """What the list means. `names` are those that its file or URL holds; `price_of` see `ingest.selectors`."""
-    plan = ListPlan(spec, spec.mode or default_mode)
+    plan = ListPlan(spec, spec.mode or default_mode, listed=instruments.date)
     if spec.select is not None:
         found = select(instruments, spec.select, price_of)
         asked = references(instruments, spec.select)
@@ -118,7 +120,7 @@ def resolve(
             problems=found.problems,
             unpriced=found.unpriced,
             exchange_of=exchanges_of(instruments, (*found.tokens, *asked)),
-            unresolved=frozenset(("",) if set(found.problems) - set(found.unpriced) else ()),
+            unresolved=exchanges_asked(spec) if set(found.problems) - set(found.unpriced) else frozenset(),
         )
     tokens: list[int] = []
     missing: list[str] = []
@@ -155,6 +157,13 @@ def exchanges_of(instruments: Instruments, tokens: Iterable[int]) -> dict[int, s
     return {token: (instruments.symbol(token) or "").partition(":")[0] for token in tokens}
 
 
+def exchanges_asked(spec: SubscriptionList) -> frozenset[str]:
+    """Which exchanges a list says that it is of, before it is resolved; "" for what says none."""
+    if spec.select is not None and spec.select.exchange:
+        return frozenset(map(_known, spec.select.exchange))
+    return exchanges_said(spec.instruments) or frozenset({""})
+
+
 def exchanges_said(names: Iterable[str | int]) -> frozenset[str]:
     """Which exchanges names and tokens say that they are of; "" for one that says none."""
     return frozenset(map(_exchange_said, names))
@@ -164,6 +173,10 @@ def _exchange_said(name: str | int) -> str:
     exchange, colon, _ = str(name).strip().upper().partition(":")
     if not colon and exchange.isascii() and exchange.isdigit():
         exchange = exchange_of(int(exchange))
+    return _known(exchange)
+
+
+def _known(exchange: str) -> str:
     return exchange if exchange in (*SCHEDULED, *ROUND_THE_CLOCK) else ""
 
 

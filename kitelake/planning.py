@@ -39,7 +39,7 @@ def plan_of(config: Config, date: dt.date, instruments: Instruments) -> DayPlan:
     """What would be captured on that day. Prices are those that were captured last, or the list's."""
     calendar = calendar_of(config)
     lists = _resolved(config, instruments.as_of(date))
-    hours = hours_of_lists(config.subscriptions, {p.name: p for p in lists}, calendar, date, instruments.date)
+    hours = hours_of_lists(config.subscriptions, {p.name: p for p in lists}, calendar, date)
     rates = last_rates(config.data)
     return DayPlan(
         date=date,
@@ -52,15 +52,15 @@ def plan_of(config: Config, date: dt.date, instruments: Instruments) -> DayPlan:
     )
 
 
-def lists_known(config: Config, date: dt.date, file: Path | None = None) -> tuple[dict[str, ListPlan], dt.date | None]:
-    """What the lists mean by the instrument list in force, and its day; nothing if there is none that serves."""
+def lists_known(config: Config, date: dt.date, file: Path | None = None) -> dict[str, ListPlan]:
+    """What the lists mean by the instrument list in force; nothing if there is none that serves."""
     try:
         instruments = instruments_of(config, date, file)
     except KitelakeError:
         instruments = None
     if instruments is None:
-        return {}, None
-    return {plan.name: plan for plan in _resolved(config, instruments.as_of(date))}, instruments.date
+        return {}
+    return {plan.name: plan for plan in _resolved(config, instruments.as_of(date))}
 
 
 def _resolved(config: Config, instruments: Instruments) -> list[ListPlan]:

@@ -29,6 +29,7 @@ class Session:
 
     def __init__(self, date: dt.date) -> None:
         self._date = date
+        self._known_end = dt.datetime.combine(date, dt.time(), IST)
         self.report: Report | None = None
         self.stopped = False
         """Whether it was stopped before its end."""
@@ -36,15 +37,15 @@ class Session:
     def nothing_to_do(self, config: Config, now: dt.datetime, until: dt.datetime | None) -> Nothing | None:
         """Whether the day has nothing, or nothing more, to capture. Raises ConfigError for an unusable calendar."""
         calendar = calendar_of(config)
-        plans, listed = lists_known(config, self._date)
-        hours = hours_of_lists(config.subscriptions, plans, calendar, self._date, listed)
+        plans = lists_known(config, self._date)
+        hours = hours_of_lists(config.subscriptions, plans, calendar, self._date)
         stops = [span.stop for each in hours.values() for span in each.spans]
         if not stops:
             reasons = (why_not(spec, plans.get(spec.name), calendar, self._date) for spec in config.subscriptions)
             whys = dict.fromkeys(pair for several in reasons for pair in several)
             text = "; ".join(f"{name}: {why}" for name, why in whys)
             return Nothing(f"no list is captured on {self._date:%a %d %b %Y} ({text})", 0)
-        end = max(stops) if until is None else min(max(stops), until)
+        self._known_end = end = max(stops) if until is None else min(max(stops), until)
         if end <= now:
             return Nothing(f"it is {now:%H:%M}, and today's session ended at {end:%H:%M}: nothing was captured", 1)
         start, name = min((span.start, name) for name, each in hours.items() for span in each.spans if span.stop > now)
@@ -65,8 +66,12 @@ class Session:
         self.report = next((made for made in service.reports if made.date == self._date), None)
 
     def _end(self, service: Service) -> dt.datetime:
-        """When the last list of the day ends; the configuration may change until then."""
-        return max(
-            (span.stop for each in service.desk.hours(self._date).values() for span in each.spans),
-            default=dt.datetime.combine(self._date, dt.time(), IST),
-        )
+        """When the last list of the day ends; the configuration may change until then.
+
+        As long as the service does not know what each list means, not before the end that was known beforehand.
+        """
+        desk = service.desk
+        stops = [span.stop for each in desk.hours(self._date).values() for span in each.spans]
+        if any(spec.name not in desk.lists for spec in desk.config.subscriptions):
+            stops.append(self._known_end)
+        return max(stops, default=dt.datetime.combine(self._date, dt.time(), IST))

@@ -357,6 +357,21 @@ def test_nses_own_list_has_muhurat_trading_without_hours(listed: Calendar) -> No
     assert found.why.startswith("not sure: Diwali Laxmi Pujan*, with Muhurat trading at hours")
 
 
+@pytest.mark.parametrize("exchange", ["NSE", "BFO", "CDS", "MCX"])
+def test_nses_own_list_does_not_hide_muhurat_trading_on_a_weekend_that_it_leaves_out(
+    tmp_path: Path, exchange: str
+) -> None:
+    """NSE traded on Sunday 2023-11-12; its list of holidays of a year may have weekdays alone."""
+    path = tmp_path / "HolidaycalenderData.csv"
+    path.write_text("\n".join(line for line in NSE_LIST.split("\n") if "Sunday" not in line), encoding="utf-8")
+    made = calendar(file=path)
+    found = day(made, exchange, "2023-11-12")
+    assert found.spans
+    assert not found.sure
+    assert found.why.startswith("not sure: Diwali Lakshmi Puja, with Muhurat trading at hours")
+    assert day(made, exchange, "2023-11-11").why == "weekend"
+
+
 def test_nses_own_list_is_a_hint_for_other_markets_and_config_comes_before_it(listed: Calendar) -> None:
     assert day(listed, "CDS", "2023-06-29").why == "may be a holiday: Bakri Id"
     assert day(listed, "CDS", "2023-12-25").why == "holiday: Christmas"

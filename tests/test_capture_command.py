@@ -1,15 +1,24 @@
 """`kitelake capture` before it starts anything: whether the day has something to capture, and what it says if not."""
 
+import asyncio
 import datetime as dt
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import time_machine
 
+from ingest.instruments import parse_instruments
+from ingest.simulator.symbols import HEADER
 from kitelake.config import load_config
+from kitelake.desk import Desk
+from kitelake.service import Service
 from kitelake.session import Nothing, Session
+from kitelake.source import Source
+from storage.layout import DataLayout
 from storage.schema import IST
+from storage.symbols import write_instruments
 from tests.test_plan_command import DAY, INDICES, Run, command, write_config
 
 __all__ = ["command"]  # the fixture
@@ -67,6 +76,29 @@ def test_a_list_that_starts_before_the_end_or_has_started_is_captured(
 def test_each_of_a_lists_spans_counts(tmp_path: Path, now: str, until: str, first: str | None) -> None:
     said = first and Nothing(f"no list starts before {until}: the first, indices, starts at {first}", 1)
     assert nothing(tmp_path, now, until, INDICES, calendar={"special_days": [TWICE]}) == said
+
+
+def test_the_session_is_not_over_before_the_service_knows_what_its_lists_mean(tmp_path: Path) -> None:
+    """On a Sunday by a token alone: the stored list says that it is of an exchange that trades around the clock."""
+    sunday = dt.date(2026, 11, 22)
+    path = write_config(tmp_path, {"name": "gift", "instruments": [291849]})
+    config = load_config(path)
+    csv = HEADER + "\n291849,1140,GIFT NIFTY,GIFT NIFTY,0,,0,0,0,EQ,INDICES,NSEIX\n"
+    layout = DataLayout(config.data)
+    saturday = sunday - dt.timedelta(days=1)
+    write_instruments(layout, saturday, parse_instruments(csv.encode(), date=saturday))
+    session, stop = Session(sunday), asyncio.Event()
+    stop.set()
+
+    async def nothing_more(*_: object) -> None:
+        """What the service does once the session is over."""
+
+    with time_machine.travel(dt.datetime.combine(sunday, dt.time(12), IST)):
+        assert session.nothing_to_do(config, dt.datetime.now(IST), None) is None
+        desk = Desk(config, layout, "http://127.0.0.1:1", [])
+        service = SimpleNamespace(desk=desk, reconcile=nothing_more, end_of_day=nothing_more, reports=[])
+        asyncio.run(session.watch(cast("Service", service), Source("", ""), stop))
+    assert session.stopped
 
 
 def test_a_day_without_a_list_says_why_of_each(command: Run, tmp_path: Path) -> None:

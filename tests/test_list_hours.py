@@ -1,6 +1,8 @@
 """When lists are captured: each instrument in the hours of its own exchange, and what is not known yet as open."""
 
+import asyncio
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,14 @@ import pytest
 from ingest.instruments import Instruments, parse_instruments
 from ingest.wire import Mode
 from kitelake.calendar import Calendar
+from kitelake.config import Config
+from kitelake.desk import Desk
 from kitelake.list_hours import hours_of_list, why_not
 from kitelake.listfiles import read_list_file
 from kitelake.plan import ListPlan, resolve
 from kitelake.special_days import CalendarSection
 from kitelake.subscriptions import SubscriptionList
+from storage.layout import DataLayout
 
 CSV = b"""\
 instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,segment,exchange
@@ -26,6 +31,7 @@ instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick
 """
 TODAY = dt.date(2026, 11, 23)
 CHRISTMAS = dt.date(2026, 12, 25)
+ACCOUNT = {"name": "one", "api_key": "key", "access_token": "token"}
 NSE, NFO, MCX = "08:55-16:15", "08:55-16:25", "08:40-24:00"
 
 
@@ -43,13 +49,14 @@ def planned(one: SubscriptionList, instruments: Instruments) -> ListPlan:
     return resolve(one, instruments, price_of=lambda _: None, default_mode=Mode.QUOTE, names=names)
 
 
-def hours(one: SubscriptionList, plan: ListPlan | None, date: dt.date, listed: dt.date | None) -> dict[str, str]:
-    found = hours_of_list(one, plan, Calendar(CalendarSection()), date, listed)
+def hours(one: SubscriptionList, plan: ListPlan | None, date: dt.date) -> dict[str, str]:
+    found = hours_of_list(one, plan, Calendar(CalendarSection()), date)
     return {name: ", ".join(str(span.hours) for span in spans) for name, spans in found.by_exchange.items()}
 
 
 def of(one: SubscriptionList, instruments: Instruments, date: dt.date, listed: dt.date | None = None) -> dict[str, str]:
-    return hours(one, planned(one, instruments), date, listed or date)
+    """By what the list means, as if the instrument list were of the day itself or of `listed`."""
+    return hours(one, replace(planned(one, instruments), listed=listed or date), date)
 
 
 @pytest.mark.parametrize(
@@ -104,15 +111,28 @@ def test_days_hold_for_the_whole_list(instruments: Instruments) -> None:
 
 def test_a_list_that_is_not_resolved_counts_as_open_while_any_exchange_is() -> None:
     by_name = spec(select={"names": ["CRUDEOIL"]})
-    assert hours(by_name, None, TODAY, None) == {"": MCX}
-    assert hours(by_name, None, CHRISTMAS, None) == {"": MCX}
-    assert hours(by_name, None, dt.date(2026, 11, 22), None) == {"": ""}
+    assert hours(by_name, None, TODAY) == {"": MCX}
+    assert hours(by_name, None, CHRISTMAS) == {"": MCX}
+    assert hours(by_name, None, dt.date(2026, 11, 22)) == {"": ""}
 
 
 def test_names_say_of_which_exchange_they_are() -> None:
-    assert hours(spec(instruments=["NSE:INFY", "MCX:GOLD27FEBFUT"]), None, CHRISTMAS, None) == {"NSE": "", "MCX": MCX}
-    assert hours(spec(instruments=[408065, 119553031]), None, TODAY, None) == {"NSE": NSE, "MCX": MCX}
-    assert hours(spec(instruments=[256265, "LSE:VOD"]), None, TODAY, None) == {"": MCX}  # an index says no exchange
+    assert hours(spec(instruments=["NSE:INFY", "MCX:GOLD27FEBFUT"]), None, CHRISTMAS) == {"NSE": "", "MCX": MCX}
+    assert hours(spec(instruments=[408065, 119553031]), None, TODAY) == {"NSE": NSE, "MCX": MCX}
+    assert hours(spec(instruments=[256265, "LSE:VOD"]), None, TODAY) == {"": MCX}  # an index says no exchange
+
+
+def test_a_selection_says_of_which_exchange_it_is(instruments: Instruments) -> None:
+    """Also on a Sunday, when all but those that trade around the clock are closed, and where nothing is found."""
+    sunday = dt.date(2026, 11, 22)
+    gift = spec(select={"exchange": "NSEIX", "types": ["FUT"]})
+    assert hours(gift, None, sunday) == {"NSEIX": "00:00-24:00"}
+    assert of(gift, instruments, sunday) == {"NSEIX": "00:00-24:00"}
+    both = spec(select={"exchange": ["NFO", "MCX"], "names": ["COTTON"]})
+    assert hours(both, None, CHRISTMAS) == {"NFO": "", "MCX": MCX}
+    assert of(both, instruments, CHRISTMAS) == {"NFO": "", "MCX": MCX}
+    assert of(spec(select={"exchange": "NFO", "names": ["NIFTI"]}), instruments, TODAY) == {"NFO": NFO}
+    assert of(spec(select={"exchange": "LSE"}), instruments, TODAY) == {"": MCX}
 
 
 def test_what_an_older_list_lacks_may_be_in_todays(instruments: Instruments) -> None:
@@ -123,6 +143,26 @@ def test_what_an_older_list_lacks_may_be_in_todays(instruments: Instruments) -> 
     unknown = spec(select={"names": ["CRUDEOIL", "COTTON"]})
     assert of(unknown, instruments, tomorrow, listed=TODAY) == {"MCX": MCX, "": MCX}
     assert of(unknown, instruments, TODAY, listed=TODAY) == {"MCX": MCX}
+
+
+def test_a_new_instrument_list_changes_no_hours_before_the_lists_are_resolved_by_it(
+    tmp_path: Path, instruments: Instruments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else `kitelake capture` would find its session over while it asks for prices: what the old list lacks is open."""
+    names = spec(instruments=["NSE:INFY", "MCX:GOLD27FEBFUT"])
+    made = Config.model_validate({"data": tmp_path, "accounts": [ACCOUNT], "subscriptions": [names.model_dump()]})
+    desk = Desk(made, DataLayout(tmp_path), "http://127.0.0.1:1", [])
+    desk.instruments = instruments
+    desk.lists = {"a": planned(names, instruments)}
+    before = desk.hours(CHRISTMAS)
+    assert list(map(str, (span.hours for span in before["a"].spans))) == [MCX]
+
+    async def fetched() -> Instruments:
+        return Instruments(parse_instruments(CSV, date=CHRISTMAS))
+
+    monkeypatch.setattr(desk._keeper, "fetch", fetched)
+    assert asyncio.run(desk.fetch())
+    assert desk.hours(CHRISTMAS) == before
 
 
 def test_a_list_of_which_nothing_is_found_counts_as_open(instruments: Instruments) -> None:

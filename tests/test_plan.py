@@ -194,9 +194,9 @@ class TestTogether:
 DAY = dt.date(2026, 11, 23)
 
 
-def hours_of(lists: list[ListPlan], calendar: Calendar, listed: dt.date = DAY) -> dict[str, ListHours]:
+def hours_of(lists: list[ListPlan], calendar: Calendar) -> dict[str, ListHours]:
     plans = {plan.name: plan for plan in lists}
-    return hours_of_lists([plan.spec for plan in lists], plans, calendar, DAY, listed)
+    return hours_of_lists([plan.spec for plan in lists], plans, calendar, DAY)
 
 
 class TestPhases:

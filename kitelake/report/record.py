@@ -34,7 +34,7 @@ class _Part(BaseModel):
 class PartRecord(_Part):
     """The instruments of one exchange in a list, and when they were to be captured."""
 
-    exchange: str = Field(description='as the instrument list names it; "" where a list had the same hours for all')
+    exchange: str = Field(description='as the instrument list names it; "" of what is of none that is known')
     hours: tuple[Stretch, ...] = Field(description="from … up to, one after the other")
     tokens: tuple[int, ...] = Field(description="all that were wanted at some time of the day")
 
