@@ -79,7 +79,6 @@ class Desk:
     async def load(self) -> bool:
         """Take the newest instrument list that is stored; whether there is one that can be read."""
         self.instruments = await self._keeper.stored()
-        self._hours.clear()
         return self.instruments is not None
 
     async def fetch(self) -> bool:
@@ -87,7 +86,6 @@ class Desk:
         fetched = await self._keeper.fetch()
         if fetched is not None:
             self.instruments = fetched
-            self._hours.clear()
         return fetched is not None
 
     def remember(self, record: DayRecord) -> None:

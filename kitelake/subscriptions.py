@@ -79,7 +79,7 @@ class SubscriptionList(Section):
     drop: bool = Field(default=False, description="with `every`: also stop what it does not mean any more")
     days: Days = Field(default="trading", description="trading, weekdays, all, an exchange, or dates")
     window: Annotated[Hours, BeforeValidator(hours_of)] | None = Field(
-        default=None, description="hours of capture on a usual day; None: those of `session`"
+        default=None, description="hours of capture on a usual day; None: those of the exchanges"
     )
     session: Annotated[tuple[str, ...], PlainValidator(_exchanges)] | None = Field(
         default=None, description="exchanges whose days and hours the whole list follows; None: each instrument its own"
