@@ -20,7 +20,7 @@ def hours_of_list(spec: SubscriptionList, plan: ListPlan | None, calendar: Calen
     of which nothing is found: while its exchange is, if it says of which it is, else while any is.
     """
     exchanges = set(plan.exchanges if plan is not None else exchanges_asked(spec))
-    if plan is not None and (not exchanges or plan.unread or plan.listed is None or plan.listed < date):
+    if plan is not None and (not exchanges or plan.listed is None or plan.listed < date):
         exchanges |= plan.unresolved
     ordered = sorted(exchanges)
     if spec.session is not None:

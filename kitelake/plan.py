@@ -38,7 +38,7 @@ class ListPlan:
     are streamed with the list, and it is resolved anew once there is a price.
 
     `exchange_of` is the exchange of each token and reference, by the instrument list. `unresolved` are the exchanges of
-    names that are not in it, as far as these say, else "". `unread` says that the names could not be had at all.
+    names that are not in it, or could not be had, as far as these say, else "".
     `listed` is the day of the instrument list by which it was resolved, None if that is not known.
     """
 
@@ -52,7 +52,6 @@ class ListPlan:
     unpriced: tuple[str, ...] = ()
     exchange_of: Mapping[int, str] = field(default_factory=dict)
     unresolved: frozenset[str] = frozenset()
-    unread: bool = False
     listed: dt.date | None = None
 
     @property

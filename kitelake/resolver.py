@@ -102,7 +102,7 @@ def _complained(plan: ListPlan, problem: str | None, before: ListPlan | None, *,
         problem = f"{problem}; what it meant before goes on"
         plan = replace(before, spec=plan.spec, mode=plan.mode)
     elif unread:
-        plan = replace(plan, unread=True, unresolved=frozenset({""}))
+        plan = replace(plan, unresolved=frozenset({""}))
     return replace(plan, problems=(problem, *(known for known in plan.problems if known != problem)))
 
 

@@ -252,6 +252,9 @@ class Service:
         """Fetch the day's instrument list, and plan by it; if it does not come, the one before goes on for now."""
         if await self.desk.fetch():
             await self.make_plan()
+            if self._is_over(dt.datetime.now(IST)):  # by a late list, whose lists were open until midnight before
+                with contextlib.suppress(ReportError):  # it was told, and is tried again
+                    await self.end_of_day()
             return
         nothing = self.desk.instruments is None
         serves = "There is none at all, so nothing is captured" if nothing else "An older one serves"
@@ -370,9 +373,12 @@ class Service:
     async def seal_days(self) -> None:
         """Seal the days that are over, if config.yaml wants that, and remove what is old."""
         now = dt.datetime.now(IST)
-        over = all(span.stop <= now for each in self.desk.hours(now.date()).values() for span in each.spans)
-        before = now.date() + dt.timedelta(days=1) if over else now.date()
+        before = now.date() + dt.timedelta(days=1) if self._is_over(now) else now.date()
         await self._housekeeping.run(self.config, seal_before=before)
+
+    def _is_over(self, now: dt.datetime) -> bool:
+        """Whether no list has hours left today."""
+        return all(span.stop <= now for each in self.desk.hours(now.date()).values() for span in each.spans)
 
     async def remove_old(self) -> None:
         """Archive segments that are in the tables, and remove what is old."""

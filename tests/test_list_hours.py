@@ -165,6 +165,16 @@ def test_a_new_instrument_list_changes_no_hours_before_the_lists_are_resolved_by
     assert desk.hours(CHRISTMAS) == before
 
 
+def test_strikes_that_wait_for_a_price_are_no_names_that_are_missing(instruments: Instruments) -> None:
+    """Their underlying is streamed in its own hours, and brings the price."""
+    select = {"names": ["CRUDEOIL"], "types": ["CE"], "strikes": {"around": "spot", "count": 1}}
+    table = CSV + b"263,1,CRUDEOIL26DEC6000CE,CRUDEOIL,0,2026-12-16,6000,1,100,CE,MCX-OPT,MCX\n"
+    listed = Instruments(parse_instruments(table, date=TODAY))
+    plan = planned(spec(select=select), listed)
+    assert (plan.tokens, plan.problems) == ((), plan.unpriced)
+    assert of(spec(select=select), listed, TODAY + dt.timedelta(days=1), listed=TODAY) == {"MCX": MCX}
+
+
 def test_a_list_of_which_nothing_is_found_counts_as_open(instruments: Instruments) -> None:
     assert of(spec(instruments=["NFO:NIFTI26DECFUT"]), instruments, TODAY) == {"NFO": NFO}
     assert of(spec(select={"names": ["COTTON"]}), instruments, TODAY) == {"": MCX}

@@ -140,7 +140,6 @@ _ROWS: Final = (
         (_continuous("09:00", "23:55"),),
         "MCX and NSE, market timings of commodity derivatives",
         summer=(_continuous("09:00", "23:30"),),
-        doubtful_stop=END_OF_DAY,
     ),
 )
 
