@@ -29,7 +29,7 @@ from tests.running import Running, committed_rows, running
 from tests.simulation import Simulation, simulation
 from tests.test_notify import Webhook
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(660)]  # `Today` waits for up to 8 minutes around midnight
 
 T = TypeVar("T")
 
