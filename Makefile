@@ -17,7 +17,7 @@ demo: .venv/run.stamp ## capture a simulated market for 30 seconds, account for 
 run: .venv/run.stamp ## the service as config.yaml says, until Ctrl-C
 	@$(BIN)/kitelake run
 
-test: .venv/dev.stamp static ## every check and test, in under ten minutes
+test: .venv/dev.stamp static ## every check and every test
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not soak"
 
 check: .venv/dev.stamp static ## the quick checks: format, lint, types, fast tests
