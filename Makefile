@@ -64,10 +64,10 @@ clean: ## remove the virtual environment and all caches; captured data stays
 	@$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 
-.venv-engines/stamp: requirements/engines.txt tests/engines.py | .venv/bin/python
+.venv-engines/stamp: requirements/engines.txt tests/support/engines.py | .venv/bin/python
 	@command -v java >/dev/null || { echo "Spark needs Java 17 or newer: there is no java." >&2; exit 2; }
 	@echo "Installing Spark and others into .venv-engines (half a gigabyte the first time) …"
 	@.venv/bin/python -m venv .venv-engines
 	@.venv-engines/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/engines.txt
-	@.venv-engines/bin/python tests/engines.py jars 2>.venv-engines/jars.log || { cat .venv-engines/jars.log >&2; exit 1; }
+	@.venv-engines/bin/python tests/support/engines.py jars 2>.venv-engines/jars.log || { cat .venv-engines/jars.log >&2; exit 1; }
 	@touch $@

@@ -28,11 +28,11 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from ingest.derive import JournalDecoder
+from ingest.wire.journal import JournalDecoder
 from ingest.wire import decode_frames, encode_payload, plain, walk_frames
 from ingest.wire.decode import decode_packets, packets_of
-from storage.decoded import SymbolIndex
-from storage.journal_format import Block, Channel, Kind
+from storage.commit.decoder import SymbolIndex
+from storage.journal.format import Block, Channel, Kind
 
 PACKETS: Final = 40_000
 SLOW_PACKETS: Final = 2_000  # plain and official get so many

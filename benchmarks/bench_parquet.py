@@ -21,12 +21,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ingest.derive import JournalDecoder
-from ingest.simulator.frames import Mode
+from ingest.wire.journal import JournalDecoder
+from ingest.server.frames import Mode
 from ingest.simulator.market import Market
-from storage.decoded import SymbolIndex
-from storage.encode import REPEATED, canonical_rows, write_parquet
-from storage.journal import JournalWriter, Kind, SegmentReader
+from storage.commit.decoder import SymbolIndex
+from storage.tables.parquet import REPEATED, canonical_rows, write_parquet
+from storage.journal.writer import JournalWriter, Kind, SegmentReader
 from storage.layout import DataLayout
 from storage.schema import TICKS
 

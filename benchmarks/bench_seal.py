@@ -33,16 +33,16 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from ingest.derive import JournalDecoder
-from ingest.simulator.frames import Mode
+from ingest.wire.journal import JournalDecoder
+from ingest.server.frames import Mode
 from ingest.simulator.market import Market
-from storage.encode import parquet_writer
-from storage.journal import JournalWriter, Kind
+from storage.tables.parquet import parquet_writer
+from storage.journal.writer import JournalWriter, Kind
 from storage.layout import DataLayout
 from storage.schema import IST, TICKS
-from storage.seal import seal
-from storage.table import LakeTable
-from storage.writer import SegmentWriter
+from storage.upkeep.compact import seal
+from storage.tables.table import LakeTable
+from storage.commit.writer import SegmentWriter
 
 DAY: Final = dt.date(2026, 11, 23)
 OPEN: Final = dt.datetime(2026, 11, 23, 9, 15, tzinfo=IST)

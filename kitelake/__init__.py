@@ -11,29 +11,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ingest.allocation import Moved as Moved
-    from ingest.connection import KiteConnection as KiteConnection
-    from ingest.connection import StreamSettings as StreamSettings
+    from ingest.manager.allocation import Moved as Moved
+    from ingest.connection.connection import KiteConnection as KiteConnection
+    from ingest.connection.connection import StreamSettings as StreamSettings
     from ingest.errors import AuthError as AuthError
     from ingest.errors import CapacityError as CapacityError
     from ingest.errors import InstrumentError as InstrumentError
-    from ingest.feeds import ConnectionEvent as ConnectionEvent
-    from ingest.feeds import Frame as Frame
-    from ingest.feeds import Level as Level
-    from ingest.feeds import OrderUpdate as OrderUpdate
-    from ingest.feeds import Tick as Tick
-    from ingest.hub import Feed as Feed
-    from ingest.hub import Gap as Gap
-    from ingest.manager import ManagerSettings as ManagerSettings
-    from ingest.manager import TickerManager as TickerManager
-    from ingest.placement import Slot as Slot
-    from ingest.placement import Strategy as Strategy
-    from ingest.redact import Account as Account
-    from ingest.stats import ConnectionStats as ConnectionStats
-    from ingest.stats import Health as Health
-    from ingest.stats import ManagerStats as ManagerStats
-    from ingest.stats import Status as Status
-    from ingest.stats import TotalStats as TotalStats
+    from ingest.connection.feeds import ConnectionEvent as ConnectionEvent
+    from ingest.connection.feeds import Frame as Frame
+    from ingest.connection.feeds import Level as Level
+    from ingest.connection.feeds import OrderUpdate as OrderUpdate
+    from ingest.connection.feeds import Tick as Tick
+    from ingest.connection.hub import Feed as Feed
+    from ingest.connection.hub import Gap as Gap
+    from ingest.manager.manager import ManagerSettings as ManagerSettings
+    from ingest.manager.manager import TickerManager as TickerManager
+    from ingest.manager.placement import Slot as Slot
+    from ingest.manager.placement import Strategy as Strategy
+    from ingest.accounts.redact import Account as Account
+    from ingest.connection.stats import ConnectionStats as ConnectionStats
+    from ingest.connection.stats import Health as Health
+    from ingest.connection.stats import ManagerStats as ManagerStats
+    from ingest.connection.stats import Status as Status
+    from ingest.connection.stats import TotalStats as TotalStats
     from ingest.wire import Mode as Mode
     from ingest.wire import decode_frames as decode_frames
     from ingest.wire import decode_frames_with_report as decode_frames_with_report
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from ingest.wire import frame_views as frame_views
     from ingest.wire import packet_view as packet_view
     from ingest.wire import run_view as run_view
-    from queries.lake import Lake as Lake
-    from queries.result import Result as Result
+    from queries.lake.lake import Lake as Lake
+    from queries.lake.result import Result as Result
     from storage.errors import KitelakeError as KitelakeError
     from storage.schema import TABLES as TABLES
 
@@ -51,34 +51,34 @@ if TYPE_CHECKING:
 
 # Public name -> where it lives. Imported when first used: the service's child processes need few of them.
 _HOMES = {
-    "Account": "ingest.redact",
+    "Account": "ingest.accounts.redact",
     "AuthError": "ingest.errors",
     "CapacityError": "ingest.errors",
-    "ConnectionEvent": "ingest.feeds",
-    "ConnectionStats": "ingest.stats",
-    "Feed": "ingest.hub",
-    "Frame": "ingest.feeds",
-    "Gap": "ingest.hub",
-    "Health": "ingest.stats",
+    "ConnectionEvent": "ingest.connection.feeds",
+    "ConnectionStats": "ingest.connection.stats",
+    "Feed": "ingest.connection.hub",
+    "Frame": "ingest.connection.feeds",
+    "Gap": "ingest.connection.hub",
+    "Health": "ingest.connection.stats",
     "InstrumentError": "ingest.errors",
-    "KiteConnection": "ingest.connection",
+    "KiteConnection": "ingest.connection.connection",
     "KitelakeError": "storage.errors",
-    "Lake": "queries.lake",
-    "Level": "ingest.feeds",
-    "ManagerSettings": "ingest.manager",
-    "ManagerStats": "ingest.stats",
+    "Lake": "queries.lake.lake",
+    "Level": "ingest.connection.feeds",
+    "ManagerSettings": "ingest.manager.manager",
+    "ManagerStats": "ingest.connection.stats",
     "Mode": "ingest.wire",
-    "Moved": "ingest.allocation",
-    "OrderUpdate": "ingest.feeds",
-    "Result": "queries.result",
-    "Slot": "ingest.placement",
-    "Status": "ingest.stats",
-    "Strategy": "ingest.placement",
-    "StreamSettings": "ingest.connection",
+    "Moved": "ingest.manager.allocation",
+    "OrderUpdate": "ingest.connection.feeds",
+    "Result": "queries.lake.result",
+    "Slot": "ingest.manager.placement",
+    "Status": "ingest.connection.stats",
+    "Strategy": "ingest.manager.placement",
+    "StreamSettings": "ingest.connection.connection",
     "TABLES": "storage.schema",
-    "Tick": "ingest.feeds",
-    "TickerManager": "ingest.manager",
-    "TotalStats": "ingest.stats",
+    "Tick": "ingest.connection.feeds",
+    "TickerManager": "ingest.manager.manager",
+    "TotalStats": "ingest.connection.stats",
     "decode_frames": "ingest.wire",
     "decode_frames_with_report": "ingest.wire",
     "encode_frames": "ingest.wire",
@@ -143,7 +143,7 @@ def open(path: str | Path) -> "Lake":  # noqa: A001 (the name that users expect:
 
     Raises `DataFolderError` if the folder is not there or holds no lake.
     """
-    from ingest.derive import JournalDecoder
-    from queries.lake import Lake
+    from ingest.wire.journal import JournalDecoder
+    from queries.lake.lake import Lake
 
     return Lake(Path(path), JournalDecoder())

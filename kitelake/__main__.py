@@ -1,5 +1,5 @@
 """`python -m kitelake`: the command line."""
 
-from kitelake.cli import main
+from kitelake.cli.app import main
 
 main()

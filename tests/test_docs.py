@@ -11,10 +11,10 @@ import typer.main
 from pydantic import BaseModel
 
 from docs.generate import PAGE, page
-from ingest.connection import Event
-from kitelake.cli import app
-from kitelake.config import Config, load_config
-from kitelake.reload import AT_START
+from ingest.connection.connection import Event
+from kitelake.cli.app import app
+from kitelake.config.config import Config, load_config
+from kitelake.config.reload import AT_START
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -1,9 +1,9 @@
 """A market of its own that speaks the broker's protocol on loopback, misbehaves on order, and knows what it sent."""
 
-from ingest.simulator.record import ConnectionId, Kind, Recorded, read_record
+from ingest.server.record import ConnectionId, Kind, Recorded, read_record
 from ingest.simulator.run import simulate
-from ingest.simulator.server import Simulator
-from ingest.simulator.settings import AccountSettings, SimulatorError, SimulatorSettings, parse_settings
+from ingest.server.server import Simulator
+from ingest.server.settings import AccountSettings, SimulatorError, SimulatorSettings, parse_settings
 
 __all__ = [
     "AccountSettings",

@@ -17,9 +17,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.simulator.frames import INDEX_WORDS, WORDS, Images
+from ingest.server.frames import INDEX_WORDS, WORDS, Images
 from ingest.simulator.names import COMMODITIES, CURRENCIES
-from ingest.simulator.symbols import Instrument, Universe, build_universe
+from ingest.simulator.universe import Instrument, Universe, build_universe
 from storage.clock import IST
 
 Floats = NDArray[np.float64]

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from ingest.simulator.frames import Mode
+from ingest.server.frames import Mode
 from ingest.simulator.market import Market
-from ingest.simulator.settings import AccountSettings
+from ingest.server.settings import AccountSettings
 from storage.clock import NS_PER_SECOND, ist_time
 
 _STATUSES: Final = ("OPEN", "COMPLETE", "COMPLETE", "CANCELLED", "REJECTED")

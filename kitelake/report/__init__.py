@@ -15,7 +15,7 @@ from kitelake.report.record import (
     record_path,
     write_record,
 )
-from kitelake.report.text import as_text, render, summary
+from kitelake.views.report import as_text, render, summary
 
 __all__ = [
     "ConnectionReport",

@@ -16,9 +16,9 @@ from pydantic import (
 )
 
 from ingest.wire import Mode
-from kitelake.calendar import span_of
+from kitelake.schedule.calendar import span_of
 from kitelake.report.gaps import within
-from kitelake.values import hours_of
+from kitelake.config.values import hours_of
 from storage.errors import DataFolderError
 from storage.market.hours import Hours
 from storage.market.sessions import Kind, Phase

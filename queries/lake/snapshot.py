@@ -1,6 +1,6 @@
 """One consistent look at the lake: what is committed of every table, and the live tail behind it.
 
-The order of looking makes it consistent while a writer commits (see `storage.table` for the order of its commits):
+The order of looking makes it consistent while a writer commits (see `storage.tables.table` for the order of its commits):
 
 1. the journal's folder, so that what disappears from here on is noticed;
 2. `ticks`, whose watermark says which segments are committed to every table;
@@ -17,13 +17,13 @@ from typing import Final
 import pyarrow as pa
 
 from queries.errors import QueryError
-from queries.tail import NOTHING, Listing, Segment, SegmentRows, Tail, Vanished, list_journal
+from queries.lake.tail import NOTHING, Listing, Segment, SegmentRows, Tail, Vanished, list_journal
 from storage import schema
-from storage.decoded import Decoder
+from storage.commit.decoder import Decoder
 from storage.errors import TableMissingError
 from storage.layout import DataLayout
-from storage.symbols import SymbolBook
-from storage.table import LakeTable, Snapshot, Watermark
+from storage.tables.symbols import SymbolBook
+from storage.tables.table import LakeTable, Snapshot, Watermark
 
 ATTEMPTS: Final = 100
 

@@ -14,17 +14,17 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
-from storage.archive_format import read_place
-from storage.decoded import Decoded, Decoder
-from storage.encode import canonical_rows
+from storage.journal.archive_format import read_place
+from storage.commit.decoder import Decoded, Decoder
+from storage.tables.parquet import canonical_rows
 from storage.errors import JournalError
-from storage.journal import RecordReader, SegmentReader
+from storage.journal.writer import RecordReader, SegmentReader
 from storage.layout import DataLayout, parse_file
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS
-from storage.verify.findings import Finding, Progress
-from storage.verify.journal import JournalCheck, Scan, StreamInJournal
-from storage.verify.log import LoggedFile
-from storage.verify.rows import Stored
+from storage.verify.verify.findings import Finding, Progress
+from storage.verify.verify.journal import JournalCheck, Scan, StreamInJournal
+from storage.verify.verify.log import LoggedFile
+from storage.verify.verify.rows import Stored
 
 
 def compare_journal(

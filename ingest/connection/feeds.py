@@ -1,0 +1,239 @@
+"""What consumers get: Arrow batches, typed ticks, raw frames, order updates, events.
+
+Each function here turns records of the hub into items of one kind; `Feeds` offers them under the names that a manager
+and a single connection have in common.
+"""
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ingest.errors import WireError
+from ingest.connection.hub import BufferSettings, Feed, Hub, Record
+from ingest.wire import Mode, frame_views
+from ingest.wire.decode import batch_of, decode_columns
+from ingest.wire.messages import Order, read_text
+from ingest.wire.plain import decode_packet, packets_of
+from storage.clock import IST, ist_time
+from storage.journal.writer import Kind
+from storage.schema import DEPTH_LEVELS
+
+REMEMBERED_ORDERS: Final = 10_000
+_BINARY: Final = frozenset({Kind.BINARY})
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A binary frame as it came, heartbeats (one byte) included. `received_at_ns` is wall clock since the epoch."""
+
+    account: str
+    connection: int
+    received_at_ns: int
+    data: bytes
+
+    @property
+    def is_heartbeat(self) -> bool:
+        return len(self.data) == 1
+
+    def views(self) -> list[NDArray[Any]]:
+        """The packets as structured arrays over the frame's own bytes: nothing is copied; see `frame_views`."""
+        return frame_views(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level of market depth; the price in rupees."""
+
+    price: float
+    quantity: int
+    orders: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """One packet, with the names and units of the ticks table (docs/data-dictionary.md). Times are in IST.
+
+    What its mode does not carry is None; `bids` and `asks` are empty then, else the five levels, best first.
+    """
+
+    account: str
+    connection: int
+    received_at: datetime
+    exchange: str
+    instrument_token: int
+    mode: Mode
+    last_price: float
+    last_traded_quantity: int | None = None
+    average_traded_price: float | None = None
+    volume_traded: int | None = None
+    total_buy_quantity: int | None = None
+    total_sell_quantity: int | None = None
+    open: float | None = None
+    high: float | None = None
+    low: float | None = None
+    close: float | None = None
+    price_change: float | None = None
+    last_trade_time: datetime | None = None
+    oi: int | None = None
+    oi_day_high: int | None = None
+    oi_day_low: int | None = None
+    exchange_timestamp: datetime | None = None
+    bids: tuple[Level, ...] = ()
+    asks: tuple[Level, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OrderUpdate:
+    """An order update (postback). `data` is the update as it came, its times IST; `update_id` tells it from others."""
+
+    account: str
+    connection: int
+    received_at_ns: int
+    update_id: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEvent:
+    """Something happened to a connection: `event` is one of `ingest.connection.connection.Event`, `message` says it in words."""
+
+    account: str
+    connection: int
+    received_at_ns: int
+    event: str
+    message: str
+    data: dict[str, Any]
+
+
+def read_batch(records: list[Record]) -> Iterator[pa.RecordBatch]:
+    """All packets of some frames in the schema of the ticks table, in the order in which they came; or nothing.
+
+    `stream`, `seq` and `symbol` are null: they belong to the journal.
+    """
+    columns, found = decode_columns(
+        [record.data for record in records], received_at_ns=[record.received_at_ns for record in records]
+    )
+    if not len(found.offsets):
+        return
+    names = sorted({record.account for record in records})
+    accounts = np.array([names.index(record.account) for record in records], np.int32).take(found.packet_frames)
+    columns["account"] = pa.DictionaryArray.from_arrays(pa.array(accounts), pa.array(names)).dictionary_decode()
+    connections = np.array([record.connection for record in records], np.int64)
+    columns["connection"] = pa.array(connections.take(found.packet_frames))
+    yield batch_of(columns, len(found.offsets))
+
+
+def read_ticks(records: list[Record]) -> Iterator[Tick]:
+    """One tick a packet. Packets that will not decode are left out; `Frame` has their bytes."""
+    for record in records:
+        received_at = ist_time(record.received_at_ns)
+        for packet in packets_of(record.data)[0]:
+            row: dict[str, Any] = decode_packet(packet)
+            for name in ("last_trade_time", "exchange_timestamp"):
+                if row.get(name) is not None:
+                    row[name] = row[name].astimezone(IST)
+            if "bid_price_1" in row:
+                row |= {f"{side}s": _levels(row, side) for side in ("bid", "ask")}
+            yield Tick(
+                account=record.account,
+                connection=record.connection,
+                received_at=received_at,
+                mode=Mode(row.pop("mode")),
+                **row,
+            )
+
+
+def _levels(row: dict[str, Any], side: str) -> tuple[Level, ...]:
+    return tuple(
+        Level(*(row.pop(f"{side}_{what}_{level}") for what in ("price", "quantity", "orders")))
+        for level in range(1, DEPTH_LEVELS + 1)
+    )
+
+
+def read_frames(records: list[Record]) -> Iterator[Frame]:
+    """The frames as they came."""
+    for record in records:
+        yield Frame(record.account, record.connection, record.received_at_ns, record.data)
+
+
+def read_events(records: list[Record]) -> Iterator[ConnectionEvent]:
+    """What happened to connections."""
+    for record in records:
+        event = json.loads(record.data)
+        yield ConnectionEvent(
+            record.account,
+            record.connection,
+            record.received_at_ns,
+            event["event"],
+            event["message"] or "",
+            event["data"] or {},
+        )
+
+
+class OrderReader:
+    """Order updates, each once, though every socket of an account brings it. Remembers the last ten thousand."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[str, None] = OrderedDict()
+
+    def __call__(self, records: list[Record]) -> Iterator[OrderUpdate]:
+        for record in records:
+            try:
+                read = read_text(record.data)
+            except WireError:
+                continue
+            if not isinstance(read, Order):
+                continue
+            update_id = read.update_id(record.account)
+            known = update_id in self._seen
+            self._seen[update_id] = None
+            self._seen.move_to_end(update_id)
+            if len(self._seen) > REMEMBERED_ORDERS:
+                self._seen.popitem(last=False)
+            if not known:
+                data = json.loads(read.data)
+                yield OrderUpdate(record.account, record.connection, record.received_at_ns, update_id, data)
+
+
+class Feeds:
+    """The ways to read from a hub. Every iterator collects from the moment it is made, in a buffer of its own."""
+
+    def __init__(self, hub: Hub, settings: BufferSettings) -> None:
+        self._hub = hub
+        self._buffer_settings = settings
+
+    def batches(self, *, account: str | None = None, connection: int | None = None) -> Feed[pa.RecordBatch]:
+        """Arrow record batches in the schema of the ticks table, rows in the order of receipt.
+
+        Whatever has come since the last batch is in the next one: one frame when it is quiet, thousands under load.
+        `stream`, `seq` and `symbol` are null. Of all accounts and connections, or of those named.
+        """
+        return self._hub.feed(self._buffer_settings, _BINARY, read_batch, account=account, connection=connection)
+
+    def ticks(self, *, account: str | None = None, connection: int | None = None) -> Feed[Tick]:
+        """Typed objects, one a packet. Convenient, and a hundred times the work of `batches` for each."""
+        return self._feed(_BINARY, read_ticks, account, connection)
+
+    def frames(self, *, account: str | None = None, connection: int | None = None) -> Feed[Frame]:
+        """Raw frames with receive time, account and connection; nothing is decoded."""
+        return self._feed(_BINARY, read_frames, account, connection)
+
+    def order_updates(self, *, account: str | None = None) -> Feed[OrderUpdate]:
+        """Order updates, each once, whichever sockets bring it."""
+        return self._feed(frozenset({Kind.TEXT}), OrderReader(), account, None)
+
+    def events(self, *, account: str | None = None, connection: int | None = None) -> Feed[ConnectionEvent]:
+        """What happens to the connections: connected, closed and why, refused, resumed, subscribed."""
+        return self._feed(frozenset({Kind.EVENT}), read_events, account, connection)
+
+    def _feed(self, kinds: frozenset[Kind], convert: Any, account: str | None, connection: int | None) -> Feed[Any]:
+        return self._hub.feed(
+            self._buffer_settings, kinds, convert, account=account, connection=connection, most_bytes=1
+        )

@@ -1,0 +1,204 @@
+"""Does the server stream what it was asked for? Pure: frames and times in, complaints out.
+
+A connection that is open and alive may still not serve: an instrument never comes, one comes in another mode than
+asked for (the length of its packets tells, since no acknowledgement does), one comes that was given up, or nothing
+comes but heartbeats. What is noticed is counted, and asked for again where that helps:
+
+- Every instrument brings its cached last packet soon after it is subscribed (Kite Connect v3 streaming docs). One that
+  brought nothing for `answer_seconds` is silent. It is asked for anew, each time after twice the wait.
+- A packet of another mode, `answer_seconds` after the mode was asked for, is wrong. The mode is asked for again.
+- A socket without a packet for `stall_seconds` is asked for one instrument anew, which is to bring a packet. If it
+  brings none within `answer_seconds`, the socket is barren, and better replaced. As long as nothing but the answers
+  comes (the market is closed), the waits double up to `LONGEST_SECONDS`.
+
+Frames are walked in batches. Which instruments they hold is looked at closely only while something is amiss or new,
+and else in one batch of `SAMPLE_EVERY`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from ingest.connection.session import ConnectionSettings
+from ingest.wire.layouts import MODE_CODE, MODES, Mode
+from ingest.wire.walk import walk_frames
+
+LONGEST_SECONDS: Final = 960.0
+SAMPLE_EVERY: Final = 16
+MAX_UNWANTED: Final = 3000
+_NEVER: Final = -1
+_CODE: Final = {mode: MODES.index(mode) for mode in Mode}
+
+
+class WatchSettings(ConnectionSettings):
+    """When a connection counts as not serving what it was asked for."""
+
+    answer_seconds: float = Field(
+        default=10.0, gt=0, description="an instrument that brings nothing for so long after it is asked for is silent"
+    )
+    stall_seconds: float = Field(
+        default=60.0, gt=0, description="a connection without a packet for so long is asked for one instrument anew"
+    )
+    raw_only: bool = Field(
+        default=False, description="hand out raw frames and look into none: no packet counts, no watch over instruments"
+    )
+
+
+@dataclass(frozen=True)
+class Complaints:
+    """What is to be done: tokens to ask for anew, to set the mode of, to stop; and whether the socket is barren."""
+
+    silent: tuple[int, ...] = ()
+    wrong_mode: tuple[int, ...] = ()
+    unwanted: tuple[int, ...] = ()
+    probe: int | None = None
+    barren: bool = False
+
+
+class Watch:
+    """What one connection was asked for, and what came of it. Times are monotonic seconds."""
+
+    def __init__(self, settings: WatchSettings) -> None:
+        self._settings = settings
+        self.packets = 0
+        """Good packets, over all sockets of the connection."""
+        self.decode_failures = 0
+        """Ranges of bytes that were no good packet."""
+        self.asked_again = 0
+        """Instruments that were asked for once more, for any reason."""
+        self._quiet_wait = settings.stall_seconds
+        self._batches = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._tokens: NDArray[np.uint32] = np.zeros(0, np.uint32)  # sorted; the arrays below go with it
+        self._mode: NDArray[np.int8] = np.zeros(0, np.int8)
+        self._asked_at: NDArray[np.float64] = np.zeros(0, np.float64)
+        self._tries: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._came: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self._wrong: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self._unwanted: dict[int, None] = {}
+        self._told_at = 0.0
+        self._packet_at = 0.0
+        self._probed_at: float | None = None
+        self._since_probe = 0
+
+    @property
+    def silent(self) -> tuple[int, ...]:
+        """Instruments that were asked for long enough ago and brought nothing yet."""
+        return _numbers(self._tokens[~self._came & (self._tries > 0)])
+
+    @property
+    def wrong_mode(self) -> tuple[int, ...]:
+        """Instruments whose last packet was of another mode than asked for."""
+        return _numbers(self._tokens[self._wrong])
+
+    def opened(self, now: float) -> None:
+        """A new socket, which was told nothing yet."""
+        self._forget()
+        self._packet_at = now
+
+    def told(self, instruments: Mapping[int, Mode], now: float) -> None:
+        """The server has been told that these are wanted, and no others."""
+        tokens = np.fromiter(instruments, np.uint32, len(instruments))
+        modes = np.fromiter(map(_CODE.__getitem__, instruments.values()), np.int8, len(instruments))
+        order = np.argsort(tokens)
+        tokens, modes = tokens[order], modes[order]
+        at, known = self._places(tokens)
+        known[known] = self._mode[at[known]] == modes[known]  # another mode counts as newly asked for
+        old = at[known]
+        self._asked_at = _carried(known, self._asked_at[old], now)
+        self._tries = _carried(known, self._tries[old], 0)
+        self._came = _carried(known, self._came[old], False)
+        self._wrong = _carried(known, self._wrong[old], False)
+        if not len(self._tokens):
+            self._packet_at = now
+        self._tokens, self._mode = tokens, modes
+        self._told_at = now
+        self._unwanted.clear()
+
+    def frames(self, frames: Sequence[bytes], now: float) -> None:
+        """Count the packets of these frames, and note which instruments came."""
+        payload = np.frombuffer(b"".join(frames), np.uint8)
+        found = walk_frames(payload, np.fromiter(map(len, frames), np.int64, len(frames)))
+        count = len(found.offsets)
+        self.decode_failures += len(found.range_frames)
+        self.packets += count
+        self._batches += 1
+        if not count:
+            return
+        self._packet_at = now
+        self._since_probe += count
+        if self._since_probe > 1:
+            self._quiet_wait = self._settings.stall_seconds
+        if self._batches % SAMPLE_EVERY == 0 or not self._came.all() or self._wrong.any() or self._is_fresh(now):
+            everywhere = np.ndarray((len(payload) - 3,), ">u4", payload, strides=(1,))
+            self._note(everywhere.take(found.offsets).astype(np.uint32), MODE_CODE.take(found.lengths), now)
+
+    def _is_fresh(self, now: float) -> bool:
+        return now - self._told_at < 2 * self._settings.answer_seconds
+
+    def _note(self, tokens: NDArray[np.uint32], modes: NDArray[np.int8], now: float) -> None:
+        at, known = self._places(tokens)
+        if not known.all() and now - self._told_at >= self._settings.answer_seconds:
+            for token in np.unique(tokens[~known])[: MAX_UNWANTED - len(self._unwanted)].tolist():
+                self._unwanted.setdefault(token)
+        at, modes = at[known], modes[known]
+        self._came[at] = True
+        settled = now - self._asked_at[at] >= self._settings.answer_seconds
+        wrong = self._mode[at] != modes
+        self._wrong[at] = wrong & settled  # of an instrument's packets the last one counts
+
+    def complaints(self, now: float) -> Complaints:
+        """What is amiss at this moment, each told once until its next wait is over."""
+        wait = self._settings.answer_seconds
+        due = now - self._asked_at >= np.minimum(wait * 2.0 ** np.minimum(self._tries, 30), LONGEST_SECONDS)
+        silent, wrong = due & ~self._came, due & self._wrong
+        again = silent | wrong
+        self._tries[again] += 1
+        self._asked_at[again] = now
+        unwanted = tuple(self._unwanted)
+        if unwanted:
+            self._unwanted.clear()
+            self._told_at = now
+        self.asked_again += int(np.count_nonzero(again)) + len(unwanted)
+        probe, barren = self._quiet(now)
+        return Complaints(_numbers(self._tokens[silent]), _numbers(self._tokens[wrong]), unwanted, probe, barren)
+
+    def _quiet(self, now: float) -> tuple[int | None, bool]:
+        if not len(self._tokens):
+            return None, False
+        if self._probed_at is not None:
+            if self._since_probe:
+                self._probed_at = None
+            elif now - self._probed_at >= self._settings.answer_seconds:
+                return None, True
+            return None, False
+        if now - self._packet_at < self._quiet_wait:
+            return None, False
+        self._probed_at = now
+        self._since_probe = 0
+        self._quiet_wait = min(2 * self._quiet_wait, max(LONGEST_SECONDS, self._settings.stall_seconds))
+        return int(self._tokens[np.argmax(self._came)]), False  # one that came before, if any did
+
+    def _places(self, tokens: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Where these stand among those asked for, and whether they do."""
+        if not len(self._tokens):
+            return np.zeros(len(tokens), np.int64), np.zeros(len(tokens), np.bool_)
+        at = np.searchsorted(self._tokens, tokens).clip(max=len(self._tokens) - 1)
+        return at, self._tokens[at] == tokens
+
+
+def _carried(known: NDArray[np.bool_], old: NDArray[Any], new: float) -> NDArray[Any]:
+    """The old values where known, and the new one elsewhere."""
+    values = np.full(len(known), new, old.dtype)
+    values[known] = old
+    return values
+
+
+def _numbers(tokens: NDArray[np.uint32]) -> tuple[int, ...]:
+    return tuple(tokens.tolist())

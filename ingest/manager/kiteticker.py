@@ -1,0 +1,445 @@
+"""The official client's `KiteTicker`, on this engine: `from ingest.manager.kiteticker import KiteTicker`, the rest stays.
+
+The socket is read in a thread of its own, and callbacks run in another: that of `connect()`, or, with `threaded=True`,
+"kitelake callbacks". A slow callback neither stops the reading nor loses the connection; what waits for it is bounded
+by `BUFFER`, and whatever is shed there is logged and given to `on_gap(ws, gap)`, which the official client lacks.
+
+Other differences:
+
+- Prices are signed, a time of 0 is None, and of a damaged frame the good packets arrive.
+- Subscriptions may be made at any time, connected or not. `set_mode` also subscribes. More than 3000 raise
+  CapacityError. `resubscribe` is hardly needed: the connection tells a new socket everything.
+- An exception in a callback is logged, and everything goes on.
+- `reconnect=False` is heeded. `on_reconnect` is called before each new attempt, the first one included.
+- A refused access token is sent again after five minutes, not at once. `access_token` may also be a `Path` or a
+  function that is asked for another one then, see `ingest.accounts.redact.Account`.
+- After `close` or `stop` no more ticks are delivered, only `on_close`. Both end `connect()`, which may be called again.
+- Ctrl-C in a blocking `connect()` closes the connection and is raised on, without `on_close`.
+- `disable_ssl_verification` and `proxy` are refused, and there is no `socket_url`, since it would hold the token.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from operator import index
+from typing import Any, Final
+
+from ingest.connection.connection import Event, KiteConnection, StreamSettings, check_room
+from ingest.connection.handshake import WS_URL, check_ws_url
+from ingest.errors import SessionError
+from ingest.connection.feeds import ConnectionEvent, read_events
+from ingest.connection.hub import BufferSettings, Gap, Hub, Record
+from ingest.accounts.redact import Account, Token, TokenSource
+from ingest.connection.session import State
+from ingest.wire import Mode
+from ingest.wire.plain import decode_packet, packets_of
+from storage.journal.writer import Kind
+from storage.schema import DEPTH_LEVELS
+
+BUFFER: Final = BufferSettings(buffer_frames=1_000_000, buffer_bytes=256 << 20, buffer_seconds=3600)
+"""How far the callbacks may fall behind."""
+NORMAL_CLOSURE: Final = 1000
+ABNORMAL_CLOSURE: Final = 1006  # RFC 6455: no close frame came
+
+Callback = Callable[..., object]
+Tick = dict[str, Any]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Response:
+    """What `on_connect` gets: the server's address. Its headers are not kept, so there are none."""
+
+    peer: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class KiteTicker:
+    """One connection with the official client's interface; may be used from any thread.
+
+    Raises ValueError for an empty api_key and a `root` that is no ws:// or wss:// address.
+    """
+
+    EXCHANGE_MAP: Final = {
+        "nse": 1,
+        "nfo": 2,
+        "cds": 3,
+        "bse": 4,
+        "bfo": 5,
+        "bcd": 6,
+        "mcx": 7,
+        "mcxsx": 8,
+        "indices": 9,
+        "nco": 12,
+        "bsecds": 6,
+    }
+    CONNECT_TIMEOUT: Final = 30
+    RECONNECT_MAX_DELAY: Final = 60
+    RECONNECT_MAX_TRIES: Final = 50
+    ROOT_URI: Final = WS_URL
+    MODE_FULL: Final = "full"
+    MODE_QUOTE: Final = "quote"
+    MODE_LTP: Final = "ltp"
+
+    _minimum_reconnect_max_delay = 5
+    _maximum_reconnect_max_tries = 300
+
+    def __init__(
+        self,
+        api_key: str,
+        access_token: Token | TokenSource | None,
+        debug: bool = False,
+        root: str | None = None,
+        reconnect: bool = True,
+        reconnect_max_tries: int = RECONNECT_MAX_TRIES,
+        reconnect_max_delay: float = RECONNECT_MAX_DELAY,
+        connect_timeout: float = CONNECT_TIMEOUT,
+    ) -> None:
+        if reconnect_max_tries > self._maximum_reconnect_max_tries:
+            reconnect_max_tries = self._maximum_reconnect_max_tries
+            log.warning("reconnect_max_tries can not be more than %d: taken as that", reconnect_max_tries)
+        if reconnect_max_delay < self._minimum_reconnect_max_delay:
+            reconnect_max_delay = self._minimum_reconnect_max_delay
+            log.warning("reconnect_max_delay can not be less than %d s: taken as that", reconnect_max_delay)
+        self.root = check_ws_url(root or self.ROOT_URI)
+        self.debug = debug
+        self.reconnect = reconnect
+        self.reconnect_max_tries = reconnect_max_tries
+        self.reconnect_max_delay = reconnect_max_delay
+        self.connect_timeout = connect_timeout
+        self.subscribed_tokens: dict[int, str] = {}
+        self.on_ticks: Callback | None = None
+        self.on_open: Callback | None = None
+        self.on_connect: Callback | None = None
+        self.on_close: Callback | None = None
+        self.on_error: Callback | None = None
+        self.on_message: Callback | None = None
+        self.on_reconnect: Callback | None = None
+        self.on_noreconnect: Callback | None = None
+        self.on_order_update: Callback | None = None
+        self.on_gap: Callback | None = None
+        self._account = Account("KiteTicker", api_key, "" if access_token is None else access_token)
+        self._settings = StreamSettings(
+            open_timeout_seconds=connect_timeout,
+            backoff_cap_seconds=reconnect_max_delay,
+            **BUFFER.model_dump(),
+        )
+        self._lock = threading.RLock()
+        self._run: _Run | None = None
+
+    def connect(
+        self, threaded: bool = False, disable_ssl_verification: bool = False, proxy: Mapping[str, Any] | None = None
+    ) -> None:
+        """Connect, and stay connected until `close`, `stop` or the last attempt: in this thread, or in another.
+
+        Raises SessionError if it is running already.
+        """
+        if disable_ssl_verification:
+            raise ValueError(
+                "disable_ssl_verification is not supported: let the system trust the server's certificate, "
+                "or name it in the environment variable SSL_CERT_FILE"
+            )
+        if proxy is not None:
+            raise ValueError("proxy is not supported: set the environment variable https_proxy (or http_proxy) instead")
+        if self.debug:
+            logging.getLogger("ingest.connection.connection").setLevel(logging.DEBUG)
+        before = self._run
+        if before is not None and before.over and before.reader is not threading.current_thread():
+            before.done.wait()
+        with self._lock:
+            if self._run is not None:
+                raise SessionError("got connect() while connected, expected close() before it")
+            tries = self.reconnect_max_tries if self.reconnect else None
+            run = self._run = _Run(self._account, self._settings, self.root, _modes(self.subscribed_tokens), tries)
+            if threaded:
+                run.reader = threading.Thread(
+                    target=self._call_back, args=(run,), name="kitelake callbacks", daemon=True
+                )
+        if threaded:
+            run.reader.start()
+        else:
+            self._call_back(run)
+
+    def is_connected(self) -> bool:
+        """Whether the socket is open at this moment."""
+        run = self._run
+        return run is not None and run.connection.session.state is State.OPEN
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Close, and do not connect again; does not wait for it. `code` and `reason` are what `on_close` gets."""
+        run = self._run
+        if run is not None and not run.closed:
+            run.close_code, run.close_reason = code, reason
+            run.closed = run.over = True
+            run.end()
+
+    def stop(self) -> None:
+        """The same as `close`."""
+        self.close()
+
+    def stop_retry(self) -> None:
+        """Do not connect again: the open socket is the last one."""
+        run = self._run
+        if run is not None:
+            run.stop_retry()
+
+    def subscribe(self, instrument_tokens: Iterable[int]) -> bool:
+        """Stream these in mode quote. Raises CapacityError, with nothing changed, for more than 3000 in all."""
+        return self.set_mode(self.MODE_QUOTE, instrument_tokens)
+
+    def unsubscribe(self, instrument_tokens: Iterable[int]) -> bool:
+        """Stream these no more; unknown ones are ignored."""
+        with self._lock:
+            for token in instrument_tokens:
+                self.subscribed_tokens.pop(token, None)
+            self.resubscribe()
+        return True
+
+    def set_mode(self, mode: str, instrument_tokens: Iterable[int]) -> bool:
+        """Stream these in this mode, those that are not subscribed included.
+
+        Raises CapacityError, with nothing changed, for more than 3000 in all, and ValueError for an unknown mode.
+        """
+        with self._lock:
+            wanted = self.subscribed_tokens | dict.fromkeys(map(index, instrument_tokens), Mode(mode).value)
+            check_room(len(wanted))
+            self.subscribed_tokens.update(wanted)
+            self.resubscribe()
+        return True
+
+    def resubscribe(self) -> None:
+        """Stream what `subscribed_tokens` says. Only what differs from what the server was told is sent."""
+        with self._lock:
+            if self._run is not None:
+                self._run.want(_modes(self.subscribed_tokens))
+
+    def _call_back(self, run: "_Run") -> None:
+        """Call for everything that comes, until the connection has ended."""
+        try:
+            while (taken := run.take()) is not None:
+                if isinstance(taken, Gap):
+                    log.warning("callbacks were too slow: %d frames are missing", taken.frames)
+                    self._call("on_gap", taken)
+                    continue
+                for record in taken:
+                    if record.kind is Kind.EVENT:
+                        self._happened(run, *read_events([record]))
+                    elif not run.closed:
+                        self._message(record.data, record.kind is Kind.BINARY)
+        finally:
+            run.finish()
+            with self._lock:
+                self._run = None
+            run.done.set()
+
+    def _call(self, name: str, *args: object) -> None:
+        callback: Callback | None = getattr(self, name)
+        if callback is not None:
+            try:
+                callback(self, *args)
+            except Exception:  # the script's: the stream outlives it
+                log.exception("%s raised", name)
+
+    def _message(self, payload: bytes, is_binary: bool) -> None:
+        self._call("on_message", payload, is_binary)
+        if not is_binary:
+            self._text(payload)
+        elif self.on_ticks is not None and (ticks := ticks_of(payload)):
+            self._call("on_ticks", ticks)
+
+    def _text(self, payload: bytes) -> None:
+        try:
+            message = json.loads(payload)
+        except (ValueError, RecursionError):  # the official client passes over it as well
+            return
+        if not isinstance(message, dict):
+            return
+        data = message.get("data")
+        if message.get("type") == "order" and data:
+            self._call("on_order_update", data)
+        elif message.get("type") == "error":
+            log.error("the server says: %s", self._account.redactor()(str(data)))
+            self._call("on_error", 0, data)
+
+    def _happened(self, run: "_Run", event: ConnectionEvent) -> None:
+        match event.event:
+            case Event.CONNECTED:
+                run.told_open, run.told_losses = True, 0
+                self._call("on_connect", Response(self.root))
+                self._call("on_open")
+            case Event.CLOSED if run.told_open:  # by us between two sockets, it says so as well
+                run.told_open = False
+                if not event.data["clean"]:
+                    self._lost(run, event.data.get("code") or ABNORMAL_CLOSURE, event.message)
+                elif run.closed:
+                    self._call("on_close", run.close_code or NORMAL_CLOSURE, run.close_reason or event.message)
+                else:
+                    self._call("on_close", event.data.get("code") or NORMAL_CLOSURE, event.message)
+                    self._next(run)
+            case Event.REFUSED:
+                self._lost(run, ABNORMAL_CLOSURE, event.message)
+            case Event.FAILED:
+                run.told_losses = run.most_tries
+                self._lost(run, ABNORMAL_CLOSURE, event.message)
+
+    def _lost(self, run: "_Run", code: int, reason: str) -> None:
+        self._call("on_error", code, reason)
+        self._call("on_close", code, reason)
+        self._next(run)
+
+    def _next(self, run: "_Run") -> None:
+        """Tell whether another attempt follows."""
+        run.told_losses += 1
+        if run.closed or not run.retrying:
+            return
+        if run.told_losses > run.most_tries:
+            self._call("on_noreconnect")
+        else:
+            self._call("on_reconnect", run.told_losses)
+
+
+class _Run:
+    """A connection from `connect()` to its end, with the network thread, and what the two threads know of it.
+
+    The network thread alone decides whether another attempt follows: the callbacks may be far behind.
+    """
+
+    def __init__(
+        self, account: Account, settings: StreamSettings, root: str, modes: dict[int, Mode], tries: int | None
+    ) -> None:
+        """Starts it. `tries` is None for no second attempt at all."""
+        self.reader = threading.current_thread()
+        self.done = threading.Event()
+        self.closed = False
+        self.close_code: int | None = None
+        self.close_reason: str | None = None
+        self.over = False  # it is about to end, or has ended
+        self.retrying = tries is not None
+        self.most_tries = tries or 0
+        self.told_open = False
+        self.told_losses = 0
+        self._losses = 0
+        self._wanted = modes
+        self._news = asyncio.Event()
+        self._read = asyncio.Event()
+        self._hub = Hub()
+        kinds = frozenset({Kind.BINARY, Kind.TEXT, Kind.EVENT})
+        self._feed = self._hub.feed(settings, kinds, lambda records: [records])
+        self.connection = KiteConnection(account, 1, settings, self._hub, ws_url=root, changed=self._changed)
+        self.connection.session.want(modes)
+        self._loop: asyncio.AbstractEventLoop
+        started = threading.Event()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(started)), name="kitelake network", daemon=True
+        )
+        self._thread.start()
+        started.wait()
+
+    def take(self) -> list[Record] | Gap | None:
+        """What has come, as soon as there is something; None after the end. For the callbacks' thread."""
+        return asyncio.run_coroutine_threadsafe(self._take(), self._loop).result()
+
+    def want(self, modes: dict[int, Mode]) -> None:
+        """Stream these and no others."""
+        self._wanted = modes
+        self._soon(self._news.set)
+
+    def end(self) -> None:
+        """Close the connection; what has come may still be taken."""
+        self._soon(self._end)
+
+    def stop_retry(self) -> None:
+        """Let the connection end with its socket."""
+        self.retrying = False
+        self._soon(self._stop_waiting)
+
+    def finish(self) -> None:
+        """Close it, take nothing more, and wait for the network thread."""
+        self.end()
+        self._soon(self._read.set)
+        self._thread.join()
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: everything has ended already
+            self._loop.call_soon_threadsafe(call)
+
+    async def _serve(self, started: threading.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.connection.start()
+        started.set()
+        while not self.over:
+            await self._news.wait()
+            self._news.clear()
+            await self.connection.want(self._wanted)
+        await self.connection.close()
+        self._hub.close()
+        await self._read.wait()
+
+    async def _take(self) -> list[Record] | Gap | None:
+        return await anext(self._feed, None)
+
+    def _changed(self, connection: KiteConnection) -> None:
+        if connection.session.state is State.OPEN:
+            self._losses = 0
+            return
+        self._losses += 1
+        if not self.retrying or self._losses > self.most_tries or connection.session.state is State.FAILED:
+            self._end()
+
+    def _stop_waiting(self) -> None:
+        if self.connection.session.state in (State.WAITING, State.UNAUTHORIZED):
+            self._end()
+
+    def _end(self) -> None:
+        self.over = True
+        self._news.set()
+
+
+def ticks_of(frame: bytes) -> list[Tick]:
+    """A frame's packets as the official client's dictionaries."""
+    return [_tick(decode_packet(packet)) for packet in packets_of(frame)[0]]
+
+
+def _tick(row: dict[str, Any]) -> Tick:
+    tick: Tick = {
+        "tradable": row["instrument_token"] & 0xFF != KiteTicker.EXCHANGE_MAP["indices"],
+        "mode": row["mode"],
+        "instrument_token": row["instrument_token"],
+        "last_price": row["last_price"],
+    }
+    totals = ("last_traded_quantity", "average_traded_price", "volume_traded", "total_buy_quantity")
+    for name in (*totals, "total_sell_quantity", "oi", "oi_day_high", "oi_day_low"):
+        if name in row:
+            tick[name] = row[name]
+    if "close" in row:
+        close = row["close"]
+        tick["ohlc"] = {name: row[name] for name in ("open", "high", "low", "close")}
+        tick["change"] = (row["last_price"] - close) * 100 / close if close else 0
+    for name in ("last_trade_time", "exchange_timestamp"):
+        if name in row:
+            tick[name] = _naive(row[name])
+    if "bid_price_1" in row:
+        tick["depth"] = {"buy": _levels(row, "bid"), "sell": _levels(row, "ask")}
+    return tick
+
+
+def _naive(moment: datetime | None) -> datetime | None:
+    """The time on the host's clock, as the official client has it."""
+    return None if moment is None else moment.astimezone().replace(tzinfo=None)
+
+
+def _levels(row: dict[str, Any], side: str) -> list[dict[str, Any]]:
+    return [
+        {what: row[f"{side}_{what}_{level}"] for what in ("quantity", "price", "orders")}
+        for level in range(1, DEPTH_LEVELS + 1)
+    ]
+
+
+def _modes(tokens: Mapping[int, str]) -> dict[int, Mode]:
+    return {token: Mode(mode) for token, mode in tokens.items()}

@@ -1,0 +1,262 @@
+"""One open connection as the market sees it: what it gets, what keeps it from getting it, and the booking of both.
+
+A frame is handed to the transport synchronously, so that nothing comes between the check that the connection is open,
+the sending and the booking. A client that does not read is not waited for: while more than `send_buffer_bytes` of its
+frames are unread its packets are counted as unsent ("slow"), which is what a conflating feed amounts to.
+"""
+
+import asyncio
+import fcntl
+import math
+import socket
+import struct
+import termios
+import time
+from collections import deque
+from typing import Final
+
+import numpy as np
+from websockets.asyncio.server import ServerConnection, broadcast
+from websockets.protocol import State
+
+from ingest.server.frames import HEARTBEAT, Images, Ints, Mode, Modes, split
+from ingest.server.record import Ledger, Sent
+from ingest.server.settings import AccountSettings, SimulatorSettings
+from ingest.server.subscriptions import NOTHING, Subscriptions, subscribed
+
+FLUSH_SECONDS: Final = 5.0
+_UNKNOWN_LENGTH: Final = 13
+
+
+class Subscriber:
+    """A connection, its subscriptions and the truth about it."""
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        account: AccountSettings,
+        subscriptions: Subscriptions,
+        images: Images,
+        sent: Sent,
+        ledger: Ledger,
+        settings: SimulatorSettings,
+    ) -> None:
+        self.socket = connection
+        self.account = account
+        self.subscriptions = subscriptions
+        self.sent = sent
+        self.leaving = False  # on its way out: nothing is sent any more
+        self.delay_seconds = 0.0
+        self.stalled_since: float | None = None
+        self.silent_until = -math.inf
+        self._deaf = False
+        self._images = images
+        self._ledger = ledger
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._random = np.random.Generator(np.random.PCG64([settings.seed, 4, sent.ordinal]))
+        self._due_first: list[Ints] = []
+        self._delayed: deque[tuple[float, bytes, Ints]] = deque()
+        self._delayed_bytes = 0
+        self._last_sent = self._loop.time()
+
+    # ── what may be sent ─────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def open(self) -> bool:
+        """Whether a frame handed over now reaches a client that keeps reading."""
+        return not self.leaving and self.socket.state is State.OPEN and not self.socket.transport.is_closing()
+
+    @property
+    def unread_bytes(self) -> int:
+        """What the client has not taken yet: neither it nor its kernel."""
+        return self.socket.transport.get_write_buffer_size()
+
+    def _obstacle(self) -> str | None:
+        """Why packets cannot be sent now, or None."""
+        if not self.open:
+            return "down"
+        if self._loop.time() < self.silent_until:
+            return "silent"
+        if self.unread_bytes + self._delayed_bytes > self._settings.send_buffer_bytes:
+            return "slow"
+        return None
+
+    def watch(self, now: float) -> bool:
+        """Keep an eye on it, a few times a second: end of silence, stalling. True: it has stalled for too long."""
+        if self._deaf and now >= self.silent_until:
+            self._deaf = False
+            self.socket.transport.resume_reading()
+        if self.unread_bytes <= self._settings.send_buffer_bytes:
+            self.stalled_since = None
+        elif self.stalled_since is None:
+            self.stalled_since = now
+        return self.stalled_since is not None and now - self.stalled_since > self._settings.stall_seconds
+
+    def silence(self, seconds: float | None, deaf: bool) -> None:
+        self.silent_until = math.inf if seconds is None else self._loop.time() + seconds
+        if deaf and not self._deaf:
+            self._deaf = True
+            self.socket.transport.pause_reading()
+
+    def speak(self) -> None:
+        """End silence and delay."""
+        self.silent_until = -math.inf
+        self.delay_seconds = 0.0
+
+    # ── packets ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def tick(self, ticked: Ints) -> None:
+        """Send of `ticked` what is subscribed, after cached packets that wait; book what is not sent."""
+        self.send_first()
+        ignored = subscribed(self.subscriptions.ignored, ticked)
+        if len(ignored):
+            self._unsent("ignored", ignored, self.subscriptions.ignored[ignored])
+        rows = subscribed(self.subscriptions.modes, ticked)
+        if len(rows):
+            self._send_rows(rows)
+
+    def due_first(self, rows: Ints) -> None:
+        """Cached packets to send as soon as possible."""
+        if len(rows):
+            self._due_first.append(rows)
+
+    def send_first(self) -> None:
+        """Send the cached packets that wait."""
+        if self._due_first and self._obstacle() is None:
+            waiting, self._due_first = self._due_first, []
+            for rows in waiting:
+                still = subscribed(self.subscriptions.modes, rows)
+                if len(still):
+                    self._send_rows(still)
+
+    def _send_rows(self, rows: Ints) -> None:
+        for cut in split(len(rows), self._settings.max_packets_per_frame, self._random):
+            part = rows[cut]
+            modes = self.subscriptions.modes[part]
+            obstacle = self._obstacle()
+            if obstacle is not None:
+                self._unsent(obstacle, part, modes)
+                continue
+            frame = self._images.frame(part, modes)
+            if self.delay_seconds or self._delayed:
+                self._delay(frame, part)
+            else:
+                self._hand_over(frame)
+                self._ledger.packets(self.sent, frame, part, time.time_ns())
+
+    def _unsent(self, reason: str, rows: Ints, modes: Modes) -> None:
+        frame = self._images.frame(rows, modes) if self._ledger.recording else b""
+        self._ledger.unsent(self.sent, reason, rows, frame, time.time_ns())
+
+    def _hand_over(self, message: bytes | str) -> None:
+        broadcast((self.socket,), message)
+        self._last_sent = self._loop.time()
+
+    # ── delay ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _delay(self, frame: bytes, rows: Ints) -> None:
+        due = self._loop.time() + self.delay_seconds
+        self._delayed.append((due, frame, rows))
+        self._delayed_bytes += len(frame)
+        self._loop.call_at(due, self._pump)
+
+    def _pump(self) -> None:
+        while self._delayed and self._delayed[0][0] <= self._loop.time():
+            _, frame, rows = self._delayed.popleft()
+            self._delayed_bytes -= len(frame)
+            if self.open:
+                self._hand_over(frame)
+                self._ledger.packets(self.sent, frame, rows, time.time_ns())
+            else:
+                self._ledger.unsent(self.sent, "down", rows, frame, time.time_ns())
+
+    # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def text(self, text: str) -> bool:
+        """Send a text message, unless packets could not be sent either."""
+        if self._obstacle() is not None:
+            self.sent.unsent_texts += 1
+            return False
+        self._hand_over(text)
+        self._ledger.text(self.sent, text, time.time_ns())
+        return True
+
+    def heartbeat(self) -> None:
+        """Send a heartbeat if nothing was sent for as long as the settings say."""
+        if self._loop.time() - self._last_sent >= self._settings.heartbeat_seconds and self._obstacle() is None:
+            self._hand_over(HEARTBEAT)
+            self._ledger.heartbeat(self.sent, HEARTBEAT, time.time_ns())
+
+    def damage(self, form: str, count: int) -> int:
+        """Send `count` frames that are wrong on purpose (see `faults`); returns how many went."""
+        sent = 0
+        if form == "truncated" and not self.subscriptions.modes.any():
+            return sent
+        for _ in range(count):
+            if self._obstacle() is None:
+                frame, rows = self._damaged(form)
+                self._hand_over(frame)
+                self._ledger.damaged(self.sent, frame, rows, time.time_ns())
+                sent += 1
+        return sent
+
+    def _damaged(self, form: str) -> tuple[bytes, Ints]:
+        """A wrong frame and the instruments of its whole packets."""
+        draw = self._random
+        if form == "empty":
+            return b"", NOTHING
+        if form == "noise":  # its first packet claims more bytes than follow, so none is whole
+            return b"\x00\x07\xff\xff" + draw.bytes(int(draw.integers(1, 400))), NOTHING
+        streamed = np.flatnonzero(self.subscriptions.modes)
+        rows = draw.permutation(streamed)[: int(draw.integers(2, 9))]
+        frame = self._images.frame(rows, self.subscriptions.modes[rows])
+        if form == "count":
+            return (len(rows) + 3).to_bytes(2, "big") + frame[2:], rows
+        if form == "length":
+            odd = _UNKNOWN_LENGTH.to_bytes(2, "big") + draw.bytes(_UNKNOWN_LENGTH)
+            return (len(rows) + 1).to_bytes(2, "big") + odd + frame[2:], rows
+        if form == "trailing":
+            return frame + draw.bytes(int(draw.integers(1, 8))), rows
+        last = len(self._images.packet(int(rows[-1]), Mode(self.subscriptions.modes[rows[-1]]))) if len(rows) else 0
+        return frame[: len(frame) - int(draw.integers(1, last + 2))], rows[:-1]
+
+    # ── leaving ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def abandon(self) -> None:
+        """Send nothing any more; what waits is booked as unsent."""
+        self.leaving = True
+        while self._delayed:
+            _, frame, rows = self._delayed.popleft()
+            self._ledger.unsent(self.sent, "down", rows, frame, time.time_ns())
+        self._delayed_bytes = 0
+
+    async def flushed(self, seconds: float) -> None:
+        """Wait until all that was sent has reached the client's kernel, but not for longer."""
+        deadline = self._loop.time() + seconds
+        while self._in_flight() and self._loop.time() < deadline:  # noqa: ASYNC110 (the kernel signals nothing)
+            await asyncio.sleep(0.005)
+
+    async def cut(self, how: str, code: int) -> None:
+        """End an abandoned connection by a reset (rst), a close frame (close) or plainly (eof), once it is flushed."""
+        await self.flushed(FLUSH_SECONDS)
+        transport = self.socket.transport
+        if transport.is_closing():
+            return
+        if how == "close":
+            await self.socket.close(code, "simulated")
+            return
+        if how == "rst":
+            linger = struct.pack("ii", 1, 0)
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        transport.abort()
+
+    def _in_flight(self) -> bool:
+        """Whether something that was sent is not acknowledged by the client's kernel yet."""
+        if self.socket.transport.is_closing():
+            return False
+        if self.unread_bytes:
+            return True
+        number = self.socket.transport.get_extra_info("socket").fileno()
+        queued: int = struct.unpack("i", fcntl.ioctl(number, termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+        return queued > 0

@@ -1,0 +1,202 @@
+"""The commands that look after captured data: seal, verify, replay-journal."""
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from kitelake.cli.capture import DATE_METAVAR, DEFAULT_CONFIG, ConfigOption, parse_date
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from storage.layout import DataLayout
+    from storage.verify.verify import VerifyReport
+
+DataOption = Annotated[Path | None, typer.Option(help="The data folder; else the one that config.yaml names.")]
+DateOption = Annotated[
+    dt.date | None, typer.Option(parser=parse_date, metavar=DATE_METAVAR, help="YYYY-MM-DD, today or yesterday.")
+]
+SHOWN: Final = 20
+
+
+def _layout(config: Path, data: Path | None) -> "DataLayout":
+    from kitelake.config.config import data_folder
+    from storage.errors import DataFolderError
+    from storage.layout import DataLayout
+
+    folder = data or data_folder(config)
+    try:
+        if folder.is_dir():
+            return DataLayout(folder)
+    except OSError as error:
+        raise DataFolderError(f"{folder}: the data folder cannot be looked at: {error.strerror}") from None
+    raise DataFolderError(f"{folder}: there is no such data folder")
+
+
+def seal(
+    config: ConfigOption = DEFAULT_CONFIG,
+    data: DataOption = None,
+    date: DateOption = None,
+    memory: Annotated[int, typer.Option(min=256, help="MiB for sorting; the rest is sorted on disk.")] = 2048,
+) -> None:
+    """Turn the many files of a day into few sorted ones. Without --date, of every day before today.
+
+    It may run beside a service and queries, and be stopped at any moment. The service does it after each day by itself.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    from kitelake.processes.upkeep import days_before
+    from storage.schema import IST
+    from storage.upkeep.compact import SealProgress
+    from storage.upkeep.compact import seal as seal_day
+
+    layout = _layout(config, data)
+    days = [date] if date is not None else days_before(layout, dt.datetime.now(IST).date())
+    console = Console()
+    sealed = 0
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    for day in days:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task(str(day))
+
+            def show(at: SealProgress, bar: Progress = bar, task: TaskID = task) -> None:
+                partition = "/".join(at.partition.values())
+                bar.update(
+                    task,
+                    description=f"{at.table} {partition}: {at.step}",
+                    completed=at.rows,
+                    total=at.total,
+                )
+
+            for one in seal_day(layout, day, memory_bytes=memory * 2**20, on_progress=show):
+                sealed += 1
+                console.print(
+                    f"{one.table} {'/'.join(one.partition.values())}: {one.rows:,} rows, "
+                    f"files before {one.files_before:,} ({one.bytes_before / 2**20:,.1f} MiB), "
+                    f"now {one.files:,} ({one.bytes / 2**20:,.1f} MiB)",
+                    soft_wrap=True,
+                    highlight=False,
+                )
+    if not sealed:
+        console.print("nothing to seal: every partition is sealed, or there are no rows")
+
+
+def verify(
+    config: ConfigOption = DEFAULT_CONFIG,
+    data: DataOption = None,
+    date: DateOption = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make damaged days anew from the journal, where it holds them.")
+    ] = False,
+) -> None:
+    """Check captured data: every file, every row, and the journal as far as it is kept. Exit status 1 for damage.
+
+    It may run beside a service. With --repair it makes what is damaged anew from the journal, and checks again.
+    """
+    from rich.console import Console
+
+    from ingest.wire.journal import JournalDecoder
+    from storage.commit.rebuild import ReplayError, replay_day
+    from storage.verify.verify import damaged_days
+
+    layout = _layout(config, data)
+    console = Console()
+    report = _verify(layout, date, console)
+    _show(report, console)
+    if report.is_sound:
+        return
+    if any(finding.kind == "log" for finding in report.findings):
+        console.print("\nHow a table's log is made anew: docs/operations.md, When something is damaged.")
+    days = damaged_days(report)
+    if not repair:
+        if any(days.values()):
+            console.print("\n`kitelake verify --repair` makes the days that the journal holds anew from it.")
+        raise typer.Exit(1)
+    for day, whole in days.items():
+        if not whole:
+            console.print(f"{day}: not repaired, since the journal does not hold all of it", style="red")
+            continue
+        try:
+            replay_day(layout, JournalDecoder(), day)
+        except ReplayError as error:
+            console.print(f"{day}: not repaired: {error}", style="red", soft_wrap=True)
+        else:
+            console.print(f"{day}: made anew from the journal", style="green")
+    again = _verify(layout, date, console)
+    _show(again, console)
+    raise typer.Exit(0 if again.is_sound else 1)
+
+
+def _verify(layout: "DataLayout", date: dt.date | None, console: "Console") -> "VerifyReport":
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from ingest.wire.journal import JournalDecoder
+    from storage.verify.verify import Progress as At
+    from storage.verify.verify import verify as verify_folder
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("verifying")
+
+        def show(at: At) -> None:
+            bar.update(task, description=f"verifying {at.what}", completed=at.done, total=at.total)
+
+        return verify_folder(layout, JournalDecoder(), date=date, on_progress=show)
+
+
+def _show(report: "VerifyReport", console: "Console") -> None:
+    console.print(
+        f"{report.files:,} files with {report.rows:,} rows and {report.segments:,} segments of the journal "
+        f"({report.bytes / 2**20:,.1f} MiB) in {report.seconds:.1f} s; "
+        f"{report.compared:,} segments compared with their rows",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if report.is_sound:
+        console.print("sound", style="green")
+        return
+    for finding in report.findings[:SHOWN]:
+        where = " ".join(filter(None, (finding.table, finding.path and str(finding.path))))
+        mend = " (can be made anew from the journal)" if finding.repairable else ""
+        console.print(f"{finding.kind}: {where}: {finding.text}{mend}", style="red", soft_wrap=True, highlight=False)
+    if len(report.findings) > SHOWN:
+        console.print(f"and {len(report.findings) - SHOWN:,} more", style="red")
+
+
+def replay_journal(
+    date: Annotated[dt.date, typer.Option(parser=parse_date, metavar=DATE_METAVAR, help="YYYY-MM-DD or yesterday.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    data: DataOption = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Leave rows as they are whose segments are gone, instead of refusing.")
+    ] = False,
+) -> None:
+    """Make the tables of a day anew from the journal, after a change of the decoder for instance.
+
+    It may run beside a service. Nothing is swapped unless the journal holds all that the tables have of that day.
+    """
+    from rich.console import Console
+
+    from ingest.wire.journal import JournalDecoder
+    from storage.commit.rebuild import replay_day
+
+    console = Console()
+    layout = _layout(config, data)
+    with console.status(f"replaying the journal of {date}"):
+        outcome = replay_day(layout, JournalDecoder(), date, partial=partial)
+    rows = ", ".join(f"{count:,} rows of {name}" for name, count in outcome.rows.items() if count)
+    console.print(f"{date}: {rows or 'no rows'} made anew from {outcome.segments:,} segments", highlight=False)
+    for name, count in outcome.stayed.items():
+        if count:
+            console.print(f"{count:,} rows of {name} stay as they were: their segments are gone", style="yellow")
+
+
+MAINTENANCE: Final[Mapping[str, Callable[..., None]]] = {
+    "seal": seal,
+    "verify": verify,
+    "replay-journal": replay_journal,
+}

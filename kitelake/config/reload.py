@@ -1,0 +1,62 @@
+"""A configuration that changes while the service runs: noticing it, and telling what of it takes effect at once."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from kitelake.config.config import Config, load_config
+
+AT_START: Final = ("data", "simulator", "kite", "capture", "journal", "metrics", "log")
+"""Sections that are read at the start only."""
+
+_Signature = tuple[int, int, int] | None
+
+
+class FileWatch:
+    """Notices that files have changed, by a look at each: where a file is replaced whole, as editors do, or lies on a
+    network, nothing else is certain."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Path, _Signature] = {}
+
+    def changed(self, paths: Iterable[Path]) -> list[Path]:
+        """Those that are not as they were at the last look; of files that were not looked at before, none."""
+        now = {path: _signature(path) for path in paths}
+        changed = [path for path, signature in now.items() if self._seen.get(path, signature) != signature]
+        self._seen = now
+        return changed
+
+
+def _signature(path: Path) -> _Signature:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def reread(path: Path, before: Config) -> tuple[Config, list[str]]:
+    """The file as it is now, with what is read at the start only as it was; and the names of such sections that differ.
+
+    Raises ConfigError.
+    """
+    new = load_config(path)
+    late = [name for name in AT_START if getattr(new, name) != getattr(before, name)]
+    return new.model_copy(update={name: getattr(before, name) for name in late}), late
+
+
+class AccountChanges(NamedTuple):
+    """Names of accounts. One whose key or source of tokens changed is among both."""
+
+    gone: list[str]
+    new: list[str]
+
+
+def account_changes(before: Config, after: Config) -> AccountChanges:
+    """What becomes of the accounts."""
+    old = {account.name: account for account in before.accounts}
+    new = {account.name: account for account in after.accounts}
+    return AccountChanges(
+        gone=[name for name, account in old.items() if new.get(name) != account],
+        new=[name for name, account in new.items() if old.get(name) != account],
+    )

@@ -1,0 +1,69 @@
+"""The plan of any day, made without connecting: for `kitelake plan` and `kitelake check`."""
+
+import asyncio
+import datetime as dt
+from pathlib import Path
+
+from ingest.errors import InstrumentError
+from ingest.instruments.listing import Instruments, parse_instruments
+from kitelake.config.config import Config
+from kitelake.plan.today import calendar_of
+from kitelake.errors import ConfigError
+from kitelake.plan.forecast import forecast, last_rates
+from kitelake.plan.instrument_store import stored_instruments
+from kitelake.plan.list_hours import hours_of_lists
+from kitelake.plan.plan import ListPlan, phases
+from kitelake.views.plan import DayPlan
+from kitelake.plan.resolver import Resolver
+from storage.errors import KitelakeError
+from storage.layout import DataLayout
+
+
+def instruments_of(config: Config, date: dt.date, file: Path | None) -> Instruments | None:
+    """The list in force on that day: from a file of the broker's CSV, or as it is stored; None if none is.
+
+    Raises ConfigError for a file that is no such list, TableError if the stored one is damaged.
+    """
+    if file is None:
+        return stored_instruments(DataLayout(config.data), date)
+    notes: list[str] = []
+    try:
+        return Instruments(parse_instruments(file.read_bytes(), date=date, note=notes.append), notes=notes)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except InstrumentError as error:
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def plan_of(config: Config, date: dt.date, instruments: Instruments) -> DayPlan:
+    """What would be captured on that day. Prices are those that were captured last, or the list's."""
+    calendar = calendar_of(config)
+    lists = _resolved(config, instruments.as_of(date))
+    hours = hours_of_lists(config.subscriptions, {p.name: p for p in lists}, calendar, date)
+    rates = last_rates(config.data)
+    return DayPlan(
+        date=date,
+        instruments=instruments,
+        lists=lists,
+        hours=hours,
+        phases=phases(lists, hours, [account.name for account in config.accounts], config.capture),
+        forecasts={plan.name: forecast(plan, hours[plan.name], rates) for plan in lists},
+        calendar=calendar,
+    )
+
+
+def lists_known(config: Config, date: dt.date, file: Path | None = None) -> dict[str, ListPlan]:
+    """What the lists mean by the instrument list in force; nothing if there is none that serves."""
+    try:
+        instruments = instruments_of(config, date, file)
+    except KitelakeError:
+        instruments = None
+    if instruments is None:
+        return {}
+    return {plan.name: plan for plan in _resolved(config, instruments.as_of(date))}
+
+
+def _resolved(config: Config, instruments: Instruments) -> list[ListPlan]:
+    """By names that are known without a network, and by prices that were captured or are in the list."""
+    resolver = Resolver(DataLayout(config.data), online=False)
+    return asyncio.run(resolver.resolve(config.subscriptions, instruments, default_mode=config.capture.default_mode))

@@ -1,0 +1,31 @@
+"""The report of a day, made in a process of its own: a heavy query can neither slow capture down nor end it."""
+
+import datetime as dt
+from pathlib import Path
+
+from kitelake.processes.child import Child
+from kitelake.config.config import Config
+from kitelake.errors import ReportError
+from kitelake.report import Report
+
+
+async def make_report_apart(data: Path, date: dt.date, config: Config) -> Report:
+    """The report of that day. Raises ReportError if the process fails; its own message is in the log above."""
+    child = await Child.start(
+        "kitelake.report",
+        {
+            "data": str(data),
+            "date": date.isoformat(),
+            "log_level": config.log.level,
+            "log_format": config.log.format,
+        },
+        hide=config.secrets(),
+    )
+    try:
+        line = await anext(child.lines(), None)
+        status = await child.wait()
+    finally:
+        await child.stop()
+    if line is None or status != 0:
+        raise ReportError(f"the report of {date} could not be made: its process ended with status {status}")
+    return Report.model_validate(line)

@@ -1,0 +1,140 @@
+"""The upkeep process: `python -m kitelake.processes.upkeep`, started by the service for work that may take an hour.
+
+It seals days, archives segments and removes what is old; on a full disk it only removes. Its settings come as one line
+of JSON on standard input; for each thing that it has done it says a line of JSON on standard output. It ends at once
+when its standard input ends, which is how it learns that the service has died, or that the disk has no more room for
+it: whatever it does may be stopped at any moment, and the next one begins again.
+"""
+
+import contextlib
+import datetime as dt
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import structlog
+from pydantic import BaseModel, ConfigDict
+
+from ingest.wire.journal import JournalDecoder
+from kitelake.processes.child import begin, end_at_once
+from kitelake.telemetry.logs import configure_logs
+from storage.upkeep.archive import archive_committed
+from storage.errors import StorageError, TableMissingError
+from storage.layout import DataLayout
+from storage.upkeep.retention import remove_committed, remove_days
+from storage.schema import IST, TICKS
+from storage.upkeep.compact import seal
+from storage.upkeep.vacuum import remove_superseded
+from storage.tables.table import LakeTable
+
+_NICENESS = 10  # the sockets come first, then the writer
+
+
+class Tell(Protocol):
+    """Takes what was done, and its particulars."""
+
+    def __call__(self, done: str, /, **data: Any) -> None: ...
+
+
+class UpkeepSettings(BaseModel):
+    """What to do. Days before `seal_before` are sealed; None: none are. `only_remove`: nothing that takes room."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Path
+    seal_before: dt.date | None
+    only_remove: bool = False
+    memory_bytes: int
+    grace: dt.timedelta
+    keep_journal: dt.timedelta
+    keep_days: int | None
+    most_bytes: int | None
+    log_level: str
+    log_format: Literal["text", "json"]
+
+
+def main() -> None:
+    """Do it. Exit status 1 if a part of it failed; the log says which."""
+    settings = UpkeepSettings.model_validate_json(begin(niceness=_NICENESS, ended=end_at_once))
+    configure_logs(settings.log_level, settings.log_format)
+    sys.exit(0 if keep_up(settings, _say) else 1)
+
+
+def keep_up(settings: UpkeepSettings, tell: Tell) -> bool:
+    """Do all of it, and `tell` of each thing that was done; whether all parts went well. The log says which did not."""
+    good = True
+    # On a full disk first what goes without a commit, which needs room itself.
+    only = (_remove_archived, _remove_superseded, _remove_days)
+    for part in only if settings.only_remove else (_seal, _archive, _remove_days, _remove_superseded):
+        try:
+            part(settings, DataLayout(settings.data), tell)
+        except StorageError as error:
+            structlog.get_logger().error("a part of the upkeep failed; the rest goes on", error=str(error))
+            good = False
+    return good
+
+
+def days_before(layout: DataLayout, date: dt.date) -> list[dt.date]:
+    """The IST days before that one of which there are ticks. Raises TableError."""
+    try:
+        entries = LakeTable(layout.table(TICKS.name), TICKS).open().snapshot().entries
+    except TableMissingError:
+        return []
+    days = {dt.date.fromisoformat(entry.values["date"]) for entry in entries}
+    return sorted(day for day in days if day < date)
+
+
+def _archive(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
+    outcome = archive_committed(layout, JournalDecoder())
+    if outcome.segments:
+        tell("archived", segments=outcome.segments, bytes=outcome.plain_bytes, archived_bytes=outcome.archived_bytes)
+    for one in outcome.unverified:
+        tell("not verified", **asdict(one))
+    # In this order: what the archive did not verify stays.
+    _tell_removed(remove_committed(layout, keep=settings.keep_journal, now=dt.datetime.now(IST)), tell)
+
+
+def _remove_archived(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
+    removed = remove_committed(layout, keep=settings.keep_journal, now=dt.datetime.now(IST), archived_only=True)
+    _tell_removed(removed, tell)
+
+
+def _tell_removed(segments: list[Path], tell: Tell) -> None:
+    if segments:
+        tell("segments removed", segments=len(segments))
+
+
+def _seal(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
+    if settings.seal_before is None:
+        return
+    failures = []
+    for day in days_before(layout, settings.seal_before):
+        try:
+            for one in seal(layout, day, memory_bytes=settings.memory_bytes):
+                tell("sealed", **asdict(one))
+        except StorageError as error:  # another day may be sound
+            failures.append(str(error))
+    if failures:
+        raise StorageError("; ".join(failures))
+
+
+def _remove_days(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
+    today = dt.datetime.now(IST).date()
+    if days := remove_days(layout, keep_days=settings.keep_days, most_bytes=settings.most_bytes, today=today):
+        tell("days removed", days=[str(day) for day in days])
+
+
+def _remove_superseded(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
+    if files := remove_superseded(layout, grace=settings.grace, now=dt.datetime.now(IST)):
+        tell("superseded files removed", files=files)
+
+
+def _say(done: str, /, **data: Any) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the service has died; standard input tells
+        print(json.dumps({"done": done, "data": data}), flush=True)  # noqa: T201 (this is the protocol)
+
+
+if __name__ == "__main__":
+    main()

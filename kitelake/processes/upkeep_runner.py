@@ -1,0 +1,75 @@
+"""Runs the upkeep process for the service: one at a time, and only to remove what is old while the disk is full."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+from kitelake.processes.child import Child
+from kitelake.config.config import Config
+from kitelake.errors import UpkeepError
+from kitelake.service.recorder import Recorder
+from kitelake.processes.upkeep import UpkeepSettings
+
+log = structlog.get_logger()
+
+LOOK_SECONDS: Final = 1.0
+
+
+def settings_of(config: Config, *, seal_before: dt.date | None, only_remove: bool = False) -> UpkeepSettings:
+    """What config.yaml says of the upkeep. Days before `seal_before` are sealed, if it wants that; None: none are."""
+    return UpkeepSettings(
+        data=config.data,
+        seal_before=seal_before if config.seal.enabled else None,
+        only_remove=only_remove,
+        memory_bytes=config.seal.memory_bytes,
+        grace=config.seal.grace,
+        keep_journal=config.retention.journal,
+        keep_days=config.retention.days,
+        most_bytes=config.retention.disk_bytes,
+        log_level=config.log.level,
+        log_format=config.log.format,
+    )
+
+
+class Housekeeping:
+    """The upkeep of the data folder. Belongs to one event loop."""
+
+    def __init__(self, recorder: Callable[[], Recorder]) -> None:
+        self._recorder = recorder
+        self._one = asyncio.Lock()
+
+    async def run(self, config: Config, *, seal_before: dt.date | None) -> None:
+        """Seal the days before that one and archive, if there is room for that, and remove what is old.
+
+        Raises UpkeepError if a part failed.
+        """
+        async with self._one:
+            short = self._recorder().short_of_room
+            if short:
+                log.warning("nothing is sealed or archived: the disk has no room; the journal comes first")
+            settings = settings_of(config, seal_before=seal_before, only_remove=short)
+            child = await Child.start("kitelake.processes.upkeep", settings.model_dump(mode="json"), hide=config.secrets())
+            guard = None if short else asyncio.create_task(self._stop_when_short(child))
+            try:
+                async for line in child.lines():
+                    self._take_in(line)
+                status = await child.wait()
+            finally:
+                if guard is not None:
+                    guard.cancel()
+                await child.stop()
+            if status != 0 and (short or not self._recorder().short_of_room):  # else it was stopped for lack of room
+                raise UpkeepError(f"the upkeep ended with status {status}; its own messages are in the log above")
+
+    def _take_in(self, line: dict[str, Any]) -> None:
+        log.info(line["done"], **line["data"])
+        self._recorder().event(line["done"], None, **line["data"])
+
+    async def _stop_when_short(self, child: Child) -> None:
+        while not self._recorder().short_of_room:  # noqa: ASYNC110 (nobody says it)
+            await asyncio.sleep(LOOK_SECONDS)
+        log.warning("sealing and archiving are stopped: the disk has no room; the journal comes first")
+        await child.stop(patience_seconds=1.0)

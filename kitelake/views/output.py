@@ -1,0 +1,120 @@
+"""How a result is shown: a table to read, or CSV, JSON, Arrow or Parquet to go on with; and a small chart.
+
+Times are IST everywhere: `2026-11-23 09:15:00.123` to read, `2026-11-23T09:15:00.123000+05:30` in CSV and JSON, and
+`timestamp[us, Asia/Kolkata]` in Arrow and Parquet. A table on a terminal shows the first rows and the columns that
+fit, and says what it leaves out. Everywhere else, in a file or a pipe, it has every row and every column, without
+colour. CSV, JSON, Arrow and Parquet always carry everything, and are written while the query runs.
+"""
+
+import contextlib
+import datetime as dt
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Final, cast
+
+import numpy as np
+import pyarrow as pa
+
+from kitelake.errors import OutputError
+from kitelake.views.formats import write_arrow, write_csv, write_json, write_parquet
+from kitelake.views.table import Grid, print_table, write_table
+from kitelake.views.values import to_ist
+from queries.lake.result import Result
+
+__all__ = ["OutputError", "draw", "render", "write_result"]
+
+BINARY: Final = ("arrow", "parquet")
+WRITERS: Final[dict[str, Callable[[Result, IO[bytes]], None]]] = {
+    "table": write_table,
+    "csv": write_csv,
+    "json": write_json,
+    "arrow": write_arrow,
+    "parquet": write_parquet,
+}
+
+
+def write_result(result: Result, output_format: str, output: Path | None = None) -> None:
+    """Write a result as `table`, `csv`, `json` (one object a line), `arrow` (an IPC stream) or `parquet`.
+
+    To the standard output if `output` is None; a reader that goes away early (`| head`) is no error. A file appears
+    under its name when it is whole. Raises OutputError for an unknown format, bytes for a terminal, or a file that
+    cannot be written; QueryError if the query fails.
+    """
+    if output_format not in WRITERS:
+        raise OutputError(f"format {output_format!r}: expected one of {', '.join(WRITERS)}")
+    write = WRITERS[output_format]
+    if output is None and cast("object", sys.stdout) is None:
+        raise OutputError("the standard output is closed; to write to a file: --output FILE")
+    if output is not None:
+        _to_file(output, lambda sink: write(result, sink))
+    elif output_format == "table" and sys.stdout.isatty():
+        print_table(result)
+    elif output_format in BINARY and sys.stdout.isatty():
+        raise OutputError(f"{output_format} is not for a terminal; to write it to a file: --output FILE")
+    else:
+        _to_stdout(lambda sink: write(result, sink))
+
+
+def render(table: pa.Table, *, note: str = "") -> Grid:
+    """A table for rich to print, and under it `note`."""
+    return Grid(table, note)
+
+
+def draw(times: Sequence[dt.datetime], prices: Sequence[float | None], *, width: int = 80, height: int = 15) -> str:
+    """A line chart of prices over time, `width` x `height` characters, without colour.
+
+    Times with a zone are shown in IST, others as they are. Points without a price are left out.
+    """
+    import plotext
+
+    points = [(to_ist(t), p) for t, p in zip(times, prices, strict=True) if p is not None and math.isfinite(p)]
+    if not points:
+        return "no prices to draw"
+    first = points[0][0]
+    seconds = [(time - first).total_seconds() for time, _ in points]
+    marks = np.linspace(min(seconds), max(seconds), max(2, min(6, width // 16))).tolist()
+    clock = "%H:%M:%S" if first.date() == points[-1][0].date() else "%d %b %H:%M"
+    figure = plotext.figure
+    figure.clear()
+    try:
+        figure.plot_size(width, height)
+        line = figure.signal(seconds, [price for _, price in points], marker="braille")
+        line.lines(True)
+        figure.draw(line)
+        figure.ruler("x").ticks(marks, [(first + dt.timedelta(seconds=mark)).strftime(clock) for mark in marks])
+        return str(figure.build().string(colorless=True))
+    finally:
+        figure.clear()
+
+
+def _to_file(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write beside the path and rename; or straight to it, if it is no regular file but a pipe or a device."""
+    part = path if path.exists() and not path.is_file() else path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as sink:
+            write(sink)
+        if part != path:
+            part.replace(path)
+    except BaseException as error:
+        if part != path:
+            with contextlib.suppress(OSError):
+                part.unlink()
+        if isinstance(error, OSError):
+            raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise
+
+
+def _to_stdout(write: Callable[[IO[bytes]], None]) -> None:
+    try:
+        sys.stdout.flush()
+        write(sys.stdout.buffer)
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in the buffer has nowhere to go: without this, Python complains when it ends.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise OutputError(f"the standard output cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,136 @@
+"""Replay: the tables of a day made anew from the journal, after a change of the decoder or when files are lost.
+
+All segments with records of the day, plain or archived, are decoded one after the other to files in the staging
+folder. Then, table by table, one commit takes out the files that came from those segments and puts in the new ones.
+Rows keep their identity: a tick its `stream` and `seq`, everything else its `stream` and `record`.
+
+Whatever dies, a table has the old rows of the day or the new ones. Replaying again does the rest.
+
+It may run beside capture and the writer. Only segments are replayed that were committed when it began, the writer
+commits others, and the transactions which say how far a stream is stay. What else takes files out of the tables waits
+(`storage.upkeep.retention.hold_tables`).
+
+A replay is refused where it would lose or renumber rows: where the tables have rows of the day whose segments are gone
+(unless told that those may stay as they are), where a segment can no longer be decoded, and where the decoder finds
+another number of packets than before, because then every later packet of the stream would get another `seq`. It may
+find more where nothing comes later: the stream is dead, and ends on that day.
+"""
+
+import datetime
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from storage.commit.decoder import Decoder, SymbolLookup
+from storage.errors import TableMissingError
+from storage.layout import DataLayout
+from storage.commit.segments import FilesOfTicks, damage_rows
+from storage.commit.rebuild_rows import Sorted, Sorter
+from storage.commit.rebuild_plan import Plan, ReplayError, plan_day
+from storage.commit.rebuild_stage import Stage
+from storage.upkeep.retention import hold_tables
+from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS
+from storage.tables.symbols import SymbolBook
+from storage.tables.table import LakeTable
+
+__all__ = ["ReplayError", "ReplayOutcome", "replay_day"]
+
+_TABLES: Final = (EVENTS, ORDERS, QUARANTINE, TICKS)  # in the order of their commits, as the writer has it
+
+
+@dataclass(frozen=True)
+class ReplayOutcome:
+    """What a replay did: by table, the rows made anew, and those that stayed because the journal does not have them."""
+
+    date: datetime.date
+    segments: int
+    rows: Mapping[str, int]
+    stayed: Mapping[str, int]
+
+
+def replay_day(
+    layout: DataLayout,
+    decoder: Decoder,
+    date: datetime.date,
+    *,
+    symbols: SymbolLookup | None = None,
+    partial: bool = False,
+    after_step: Callable[[str], None] = lambda _step: None,
+) -> ReplayOutcome:
+    """Make the partitions of an IST day anew in ticks, orders, events and quarantine.
+
+    `symbols` is by default the instruments table. `partial`: rows whose segments the journal does not have stay as
+    they are. `after_step` is called with the name of each step that is done; it is for tests that end the process
+    there.
+
+    Raises ReplayError if the day cannot be replayed without a loss, and then nothing is changed; DataFolderError if
+    another process swaps files of the tables for too long; JournalError, TableError if the system refuses.
+    """
+    with hold_tables(layout):
+        try:
+            tables = {spec.name: LakeTable(layout.table(spec.name), spec).open() for spec in _TABLES}
+        except TableMissingError as error:
+            raise ReplayError(f"{error}: nothing is committed, so there is nothing to replay") from error
+        committed = tables[TICKS.name].snapshot()
+        # Damage in a segment is in `quarantine` before its rows are in `ticks`.
+        damaged = damage_rows(tables[QUARANTINE.name], unreadable_too=True)
+        stage = Stage(layout, decoder, symbols or SymbolBook(layout), date, damaged, after_step)
+        shutil.rmtree(stage.folder, ignore_errors=True)  # what a replay that died has left
+        try:
+            plan = plan_day(layout, decoder, committed, FilesOfTicks(tables[TICKS.name], committed), damaged, date)
+            if not plan.runs:
+                raise ReplayError(f"day {date}: got no committed record of it in the journal, expected some")
+            replayed = [stage.decode(run) for run in plan.runs]
+            sorters = {name: Sorter(table, committed, replayed, stage.left_out) for name, table in tables.items()}
+            found = {name: sorter.sort(date) for name, sorter in sorters.items()}
+            stage.keep_orders(_stored_orders(sorters[ORDERS.name], found[ORDERS.name]))
+            rows = {spec.name: stage.rows(spec).total() for spec in _TABLES}
+            _check(date, plan, found, stage, partial=partial)
+            for spec in _TABLES:
+                for file in found[spec.name].partly:
+                    for kept in sorters[spec.name].rest(file):
+                        stage.keep_rest(spec, kept, file.values)
+            after_step("staged")
+            for spec in _TABLES:
+                new = stage.move(spec, tables[spec.name].path)
+                after_step(f"{spec.name} moved")
+                old = found[spec.name].remove + found[spec.name].partly
+                tables[spec.name].commit(new, remove=old, transactions=stage.next_seqs if spec is TICKS else None)
+                after_step(f"{spec.name} committed")
+        finally:
+            shutil.rmtree(stage.folder, ignore_errors=True)
+    stayed = {name: each.gone.total() for name, each in found.items()}
+    return ReplayOutcome(date, sum(len(run.numbers) for run in plan.runs), rows, stayed)
+
+
+def _stored_orders(sorter: Sorter, found: Sorted) -> set[object]:
+    """What tells the orders apart that stay."""
+    return {
+        value
+        for file in found.partly + found.stay
+        for rows in sorter.rest(file)
+        for value in rows.column(ORDERS.unique).to_pylist()
+    }
+
+
+def _check(date: datetime.date, plan: Plan, found: Mapping[str, Sorted], stage: Stage, *, partial: bool) -> None:
+    """Raise ReplayError if rows would be lost."""
+    for spec in _TABLES:
+        each = found[spec.name]
+        new = stage.rows(spec)
+        for file in each.unread:
+            exchange = file.values.get("exchange", "")
+            if new[exchange] != each.replaced[exchange]:
+                raise ReplayError(
+                    f"file {spec.name}/{file.relative}: cannot be read, and the journal has {new[exchange]} rows of "
+                    f"its partition, expected {each.replaced[exchange]}"
+                )
+    problems = list(plan.missing)
+    for name, each in found.items():
+        problems += [
+            f"{count} rows of {name} come from segments of stream {stream} that are not replayed"
+            for stream, count in sorted(each.gone.items())
+        ]
+    if problems and not partial:
+        raise ReplayError(f"day {date}: the journal does not have all of it: {'; '.join(problems)}")

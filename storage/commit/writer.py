@@ -1,0 +1,410 @@
+"""The writer: complete journal segments become files and commits, each segment once.
+
+For each segment, in order: read its blocks, decode them, write the files of one table, commit them, next table. The
+tables of events, orders and quarantine come first and only if they have rows; ticks come last and always, because their
+commit says that the segment is done. Each commit carries the transaction (stream, segment), so after a death anywhere
+the next writer does the same segment again: tables that have it are skipped, files that were written and not committed
+are replaced by equal ones. Whatever died in between, each row is in the tables once.
+
+A segment is complete when it is sealed, when a later one exists, or when nobody holds its stream's lock any more. Of
+its records those count that `storage.journal.streams` says, so that what a later segment repeats is not there twice. A
+complete segment waits as long as what is missing in it may be repeated.
+
+What cannot be decoded does not stop what comes after, and does not vanish: damage of the journal becomes rows of
+`quarantine`; a segment on which the decoder fails several times goes there as a whole. The bytes stay in the segment,
+which is then never removed. A gap in the numbers of segments is recorded there too.
+
+What fails on the side of the tables (a full disk, a damaged log) is raised: nothing is lost by starting again.
+"""
+
+import contextlib
+import datetime
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from filelock import FileLock, Timeout
+
+from storage.clock import NS_PER_SECOND
+from storage.commit.decoder import Decoder, Part
+from storage.tables.parquet import canonical_rows, write_file
+from storage.errors import DataFolderError, JournalError, RowsError, TableError
+from storage.files import DataFile
+from storage.journal.writer import Block, Damage, Kind, RecordReader, is_alive, segments, streams
+from storage.layout import DataLayout, archive_of, segment_stem
+from storage.commit.quarantine import damage_parts
+from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
+from storage.tables.symbols import SymbolBook
+from storage.tables.table import LakeTable, Watermark
+
+DECODE_ATTEMPTS: Final = 3
+REASON_CHARACTERS: Final = 500
+_TABLES: Final = (EVENTS, ORDERS, QUARANTINE, TICKS)  # in the order of their commits
+
+
+@dataclass(frozen=True)
+class SegmentCommitted:
+    """What became of one segment. Bytes are of the files in the tables and of the binary frames."""
+
+    stream: str
+    segment: int
+    rows: int
+    quarantined: int
+    files: int
+    file_bytes: int
+    wire_bytes: int
+    last_received_at_ns: int | None
+    lag_seconds: float | None
+
+
+@dataclass(eq=False)
+class _Loaded:
+    """One segment, read so far. `damage` has the number of the segment with each, since gaps are told here too."""
+
+    stream: str
+    number: int
+    next_record: int | None
+    reader: RecordReader | None = None
+    blocks: list[Block] = field(default_factory=list)
+    damage: list[tuple[int, Damage]] = field(default_factory=list)
+    complete: bool = False
+
+    def close(self) -> None:
+        if self.reader is not None:
+            self.reader.close()
+
+
+@dataclass
+class _Failures:
+    """How often a segment could not be decoded, and when the next attempt is due on the monotonic clock."""
+
+    count: int = 0
+    due: float = 0.0
+
+
+class SegmentWriter:
+    """Commits the journal of a data folder to its tables. One at a time a folder: `run` waits for the lock.
+
+    `live_stream` is the stream to follow to its end; without one, `run` ends when the dead streams are committed.
+    `on_commit` is told of every segment. `after_step` is called with the name of each step that is done; it is for
+    tests that end the process there.
+    """
+
+    def __init__(
+        self,
+        layout: DataLayout,
+        decoder: Decoder,
+        live_stream: str | None = None,
+        *,
+        on_commit: Callable[[SegmentCommitted], None] = lambda _segment: None,
+        after_step: Callable[[str], None] = lambda _step: None,
+        clock_ns: Callable[[], int] = time.time_ns,
+        retry_seconds: float = 2.0,
+    ) -> None:
+        self._layout = layout
+        self._decoder = decoder
+        self._live_stream = live_stream
+        self._on_commit = on_commit
+        self._after_step = after_step
+        self._clock_ns = clock_ns
+        self._retry_seconds = retry_seconds
+        self._staging = layout.staging / "writer"
+        self._symbols = SymbolBook(layout)
+        self._tables: dict[str, LakeTable] = {}
+        self._dead: set[str] = set()
+        self._drained: set[str] = set()
+        self._finished = False
+        self._loaded: _Loaded | None = None
+        self._failures: dict[tuple[str, int], _Failures] = {}
+
+    def run(self, *, poll_seconds: float, stop: threading.Event) -> None:
+        """Commit until the live stream's last segment is in the tables, or until `stop`, after the present segment.
+
+        Raises TableError or JournalError for what only a person can mend; starting again loses nothing.
+        """
+        with self.hold(stop, poll_seconds) as held:
+            if not held:
+                return
+            while not stop.is_set():
+                busy = self.advance(stop)
+                if self._finished:
+                    return
+                if not busy:
+                    stop.wait(poll_seconds)
+
+    @contextlib.contextmanager
+    def hold(self, stop: threading.Event, poll_seconds: float) -> Iterator[bool]:
+        """Wait for the writer's lock, then clean up and open the tables. Gives False if `stop` came first."""
+        lock = FileLock(self._layout.writer_lock, thread_local=False)
+        try:
+            self._layout.root.mkdir(parents=True, exist_ok=True)
+            while not lock.is_locked and not stop.is_set():
+                with contextlib.suppress(Timeout):
+                    lock.acquire(timeout=poll_seconds)
+        except OSError as error:
+            raise DataFolderError(f"{self._layout.writer_lock}: cannot lock: {error.strerror}") from error
+        try:
+            if lock.is_locked:
+                self._open()
+            yield lock.is_locked
+        finally:
+            lock.release()
+
+    def advance(self, stop: threading.Event) -> bool:
+        """Commit every complete segment there is, dead streams first; whether there was one. Needs the lock held."""
+        busy = False
+        for stream in self._streams():
+            while not stop.is_set() and self._advance(stream):
+                busy = True
+        at_end = not busy if self._live_stream is None else self._live_stream in self._drained
+        self._finished = at_end and not self._failures
+        return busy
+
+    def _open(self) -> None:
+        """What a writer that died may have left, and what has to be there."""
+        shutil.rmtree(self._staging, ignore_errors=True)
+        self._tables = {spec.name: LakeTable(self._layout.table(spec.name), spec).open(create=True) for spec in _TABLES}
+
+    def _streams(self) -> list[str]:
+        """Streams with something left to do: dead ones, oldest first, then the live one."""
+        found = [name for name in streams(self._layout) if name not in self._drained]
+        return sorted(found, key=lambda name: (name == self._live_stream, name))
+
+    def _advance(self, stream: str) -> bool:
+        """Commit the stream's next segment if it is complete; whether it was."""
+        mark = self._mark(stream)
+        loaded = self._next(stream, mark)
+        if loaded is None:
+            return False
+        failures = self._failures.get((stream, loaded.number))
+        if failures is not None and time.monotonic() < failures.due:
+            return False
+        try:
+            if not self._read(loaded):
+                return False
+            parts = self._decode(loaded, mark)
+        except TableError:
+            raise  # the instrument lists could not be read: that says nothing about the segment
+        except Exception as error:
+            self._forget_loaded()
+            if not self._give_up(stream, loaded.number):
+                return False
+            if isinstance(error, JournalError):
+                loaded.next_record = mark.next_record  # it was not read to its end
+            parts = self._whole_damage(loaded, error)
+        self._after_step("decoded")
+        self._commit(loaded, parts, mark)
+        self._forget_loaded()
+        self._failures.pop((stream, loaded.number), None)
+        return True
+
+    def _mark(self, stream: str) -> Watermark:
+        ticks = self._tables[TICKS.name]
+        segment = ticks.transaction(stream)
+        if segment is None:
+            return Watermark(-1, 0, 0)
+        return Watermark(segment, ticks.transaction(f"{stream}/seq") or 0, ticks.transaction(f"{stream}/record"))
+
+    def _next(self, stream: str, mark: Watermark) -> _Loaded | None:
+        """The first segment that is not committed, if there is one that is this writer's to commit."""
+        numbers = segments(self._layout, stream)
+        # In this order: a segment exists only while the stream's lock is held, or after it was given up for good.
+        if numbers and stream not in self._dead and not is_alive(self._layout, stream):
+            self._dead.add(stream)
+            numbers = segments(self._layout, stream)
+        todo = [number for number in numbers if number > mark.segment]
+        if todo and todo[0] > mark.segment + 1:
+            # A listing may miss a name that was made meanwhile, but not one that was there when it began.
+            todo = [number for number in segments(self._layout, stream) if number > mark.segment]
+        if not todo:
+            if stream in self._dead:
+                self._drained.add(stream)
+            return None
+        if stream not in self._dead and stream != self._live_stream:
+            return None
+        loaded = self._loaded
+        if loaded is None or (loaded.stream, loaded.number) != (stream, todo[0]):
+            self._forget_loaded()
+            loaded = self._loaded = _Loaded(stream, todo[0], mark.next_record)
+            if todo[0] > mark.segment + 1:
+                first, last = mark.segment + 1, todo[0] - 1
+                loaded.damage.append((first, Damage(0, 0, f"segments {first} to {last} are not in the journal")))
+        loaded.complete = stream in self._dead or len(todo) > 1
+        return loaded
+
+    def _read(self, loaded: _Loaded) -> bool:
+        """Read what counts of the segment; whether that is all there will be. Raises JournalError."""
+        if loaded.reader is None:
+            loaded.reader = RecordReader(self._layout, loaded.stream, loaded.number, loaded.next_record)
+        loaded.blocks += loaded.reader.read()
+        loaded.next_record = loaded.reader.next_record
+        if loaded.reader.waiting or not (loaded.complete or loaded.reader.sealed):
+            return False
+        loaded.damage += [(loaded.number, damage) for damage in loaded.reader.finish()]
+        return True
+
+    def _decode(self, loaded: _Loaded, mark: Watermark) -> dict[str, list[Part]]:
+        """All rows of the segment, checked. Raises whatever the decoder raises, and RowsError."""
+        decoded = self._decoder.decode(
+            loaded.stream, loaded.number, loaded.blocks, first_seq=mark.next_seq, symbols=self._symbols
+        )
+        unknown = set(decoded.parts) - {spec.name for spec in _TABLES}
+        if unknown:
+            raise RowsError(f"decoder: got rows for {sorted(unknown)}, expected {[spec.name for spec in _TABLES]}")
+        parts = {spec.name: _merged(spec, decoded.parts.get(spec.name, [])) for spec in _TABLES}
+        rows = _count(parts[TICKS.name])
+        if rows != decoded.packets:
+            raise RowsError(f"decoder: got {rows} rows of ticks, expected as many as packets: {decoded.packets}")
+        damage = self._damage_parts(loaded)
+        parts[QUARANTINE.name] = _merged(QUARANTINE, [*parts[QUARANTINE.name], *damage])
+        return parts
+
+    def _give_up(self, stream: str, number: int) -> bool:
+        """Count a failure of the segment; whether it was the last that is granted."""
+        failures = self._failures.setdefault((stream, number), _Failures())
+        failures.count += 1
+        failures.due = time.monotonic() + self._retry_seconds
+        return failures.count >= DECODE_ATTEMPTS
+
+    def _whole_damage(self, loaded: _Loaded, error: Exception) -> dict[str, list[Part]]:
+        """Rows that say that a whole segment could not be decoded."""
+        reason = f"not decoded after {DECODE_ATTEMPTS} attempts: {type(error).__name__}: {error}"
+        size = self._stat(loaded).st_size
+        gaps = [item for item in loaded.damage if item[0] != loaded.number]
+        loaded.damage = [*gaps, (loaded.number, Damage(0, size, reason[:REASON_CHARACTERS]))]
+        return {QUARANTINE.name: self._damage_parts(loaded)}
+
+    def _damage_parts(self, loaded: _Loaded) -> list[Part]:
+        fallback_ns = self._stat(loaded).st_mtime_ns
+        return damage_parts(loaded.stream, loaded.damage, loaded.blocks, fallback_ns=fallback_ns)
+
+    def _stat(self, loaded: _Loaded) -> os.stat_result:
+        """Raises JournalError, which ends this run, if the segment has gone meanwhile."""
+        path = self._layout.segment(loaded.stream, loaded.number)
+        try:
+            return (path if path.exists() else archive_of(path)).stat()
+        except OSError as error:
+            raise JournalError(f"segment {loaded.stream}/{loaded.number}: cannot look at it: {error}") from error
+
+    def _commit(self, loaded: _Loaded, parts: Mapping[str, list[Part]], mark: Watermark) -> None:
+        """Write and commit table by table, ticks last, and report."""
+        stream, number = loaded.stream, loaded.number
+        files: list[DataFile] = []
+        for spec in _TABLES:
+            table = self._tables[spec.name]
+            rows = parts.get(spec.name, [])
+            transactions = {stream: number}
+            if loaded.next_record is not None:
+                transactions[f"{stream}/record"] = loaded.next_record
+            if spec is TICKS:
+                transactions[f"{stream}/seq"] = mark.next_seq + _count(rows)
+            elif not rows or _covers(table.transaction(stream), number):
+                continue
+            else:
+                rows = _from_record(rows, table.transaction(f"{stream}/record"))
+            if spec.unique is not None:
+                rows = self._once(spec, spec.unique, rows)
+            written = [self._write(spec, part, loaded) for part in rows]
+            self._after_step(f"{spec.name} written")
+            table.commit(written, transactions=transactions)
+            self._after_step(f"{spec.name} committed")
+            files += written
+        received = [block for block in loaded.blocks if block.kinds.any()]  # not those of channel tables alone
+        received_ns = int(received[-1].received_at_ns[-1]) if received else None
+        self._on_commit(
+            SegmentCommitted(
+                stream=stream,
+                segment=number,
+                rows=_count(parts.get(TICKS.name, [])),
+                quarantined=_count(parts.get(QUARANTINE.name, [])),
+                files=len(files),
+                file_bytes=sum(file.size for file in files),
+                wire_bytes=sum(_wire_bytes(block) for block in loaded.blocks),
+                last_received_at_ns=received_ns,
+                lag_seconds=None if received_ns is None else (self._clock_ns() - received_ns) / NS_PER_SECOND,
+            )
+        )
+
+    def _write(self, spec: Table, part: Part, loaded: _Loaded) -> DataFile:
+        return write_file(
+            spec,
+            part.rows,
+            values=part.values,
+            stem=segment_stem(loaded.stream, loaded.number),
+            table_folder=self._tables[spec.name].path,
+            staging=self._staging,
+        )
+
+    def _once(self, spec: Table, unique: str, parts: Sequence[Part]) -> list[Part]:
+        """The rows whose `unique` value is not in that day's partition yet, nor before them in the segment."""
+        kept = []
+        for part in parts:
+            day = part.values["date"]
+            # Read each time: a segment has no orders as a rule, and what was committed cannot be forgotten.
+            stored = self._tables[spec.name].read(date=datetime.date.fromisoformat(day), columns=[unique])
+            seen = set(stored.column(unique).to_pylist())
+            values = part.rows.column(unique).to_pylist()
+            fresh = []
+            for value in values:
+                fresh.append(value not in seen)
+                seen.add(value)
+            rows = part.rows.filter(pa.array(fresh))
+            if rows.num_rows:
+                kept.append(Part(part.values, rows))
+        return kept
+
+    def _forget_loaded(self) -> None:
+        if self._loaded is not None:
+            self._loaded.close()
+        self._loaded = None
+
+
+def _merged(spec: Table, parts: Sequence[Part]) -> list[Part]:
+    """Parts with rows, one a partition, in the table's columns. Raises RowsError for other columns or partitions."""
+    rows: dict[tuple[str, ...], list[pa.Table]] = {}
+    for part in parts:
+        if tuple(part.values) != spec.partition_by:
+            raise RowsError(f"rows for {spec.name}: got partition {dict(part.values)}, expected {spec.partition_by}")
+        checked = canonical_rows(spec, part.rows)
+        if checked.num_rows:
+            rows.setdefault(tuple(part.values.values()), []).append(checked)
+    return [
+        Part(dict(zip(spec.partition_by, values, strict=True)), _joined(spec, tables))
+        for values, tables in rows.items()
+    ]
+
+
+def _joined(spec: Table, tables: Sequence[pa.Table]) -> pa.Table:
+    """One table. Several may differ in which strings are dictionary-encoded, so those are made plain."""
+    return tables[0] if len(tables) == 1 else pa.concat_tables([table.cast(spec.file_schema) for table in tables])
+
+
+def _from_record(parts: Sequence[Part], record: int | None) -> list[Part]:
+    """The rows without those of records before `record`.
+
+    There are some if a writer died between the commits of a segment of which less can be read today: this table then
+    has what the ticks get from a later segment.
+    """
+    if record is None:
+        return list(parts)
+    kept = [(part, pc.greater_equal(part.rows.column("record"), record).fill_null(True)) for part in parts]
+    return [Part(part.values, part.rows.filter(mask)) for part, mask in kept if pc.any(mask).as_py()]
+
+
+def _covers(done: int | None, number: int) -> bool:
+    return done is not None and done >= number
+
+
+def _count(parts: Sequence[Part]) -> int:
+    return sum(part.rows.num_rows for part in parts)
+
+
+def _wire_bytes(block: Block) -> int:
+    return int(block.lengths[block.kinds == Kind.BINARY].sum(dtype=np.int64))

@@ -1,0 +1,123 @@
+"""The data folder: one service at a time, and never simulated ticks beside real ones.
+
+The marker `kitelake.json` says where the folder's contents come from, and is there before any of them. It binds once
+there is something to mix with, a journal or a table: a start that failed earlier leaves the folder to either source.
+"""
+
+import contextlib
+import datetime as dt
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+from filelock import FileLock, Timeout
+
+from storage.errors import DataFolderError
+from storage.layout import DataLayout
+from storage.journal.reserve import is_full
+from storage.schema import IST, TABLES
+
+Source = Literal["kite", "simulator"]
+
+_LEAST_ROOM_BYTES: Final = 1 << 20
+"""With less a service cannot begin: the room that the one before kept for the journal is given up."""
+
+_NAMES: Final[dict[Source, str]] = {"kite": "Kite", "simulator": "the simulator"}
+
+
+@contextlib.contextmanager
+def hold(root: Path, source: Source) -> Iterator[DataLayout]:
+    """Make the data folder if need be, and hold it for as long as the context lasts.
+
+    Raises `DataFolderError` if it cannot be written to, if another process holds it (which it names), or if what it
+    holds comes from the other source.
+    """
+    layout = DataLayout(root)
+    with contextlib.ExitStack() as held:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(layout.lock, thread_local=False)
+            lock.acquire(timeout=0)
+            held.callback(lock.release)
+            if not _has_room(root):
+                layout.reserve.unlink(missing_ok=True)  # it is kept for this
+            _agree(layout, source)
+            _write_holder(layout)
+            held.callback(_holder_file(layout).unlink, missing_ok=True)
+        except Timeout:
+            raise DataFolderError(f"{root}: another service captures into this folder ({_holder(layout)})") from None
+        except OSError as error:
+            raise DataFolderError(f"{root}: the data folder cannot be written to: {error.strerror}") from None
+        yield layout
+
+
+def _has_room(root: Path) -> bool:
+    """Whether a service can begin. By taking the room: what the disk has free says nothing of a quota."""
+    try:
+        with tempfile.TemporaryFile(dir=root) as probe:
+            probe.write(bytes(_LEAST_ROOM_BYTES))
+            probe.flush()
+    except OSError as error:
+        if not is_full(error):
+            raise
+        return False
+    return True
+
+
+def _agree(layout: DataLayout, source: Source) -> None:
+    """Refuse what comes from the other source, and write down where it comes from now."""
+    marker = layout.root / "kitelake.json"
+    before = _source_of(marker)
+    if before == source:
+        return
+    if before is not None and _holds_something(layout):
+        if before not in _NAMES:
+            expected = " or ".join(f'{{"source": "{name}"}}' for name in _NAMES)
+            raise DataFolderError(f"{marker}: does not say where the folder's ticks come from; expected {expected}")
+        raise DataFolderError(
+            f"{layout.root}: this folder holds ticks from {_NAMES[before]}, and config.yaml asks for {_NAMES[source]}: "
+            "set `data` to another folder"
+        )
+    written = marker.with_suffix(".new")
+    written.write_text(json.dumps({"source": source}), encoding="utf-8")
+    written.replace(marker)  # whole or not at all
+
+
+def _source_of(marker: Path) -> Source | Literal["?"] | None:
+    """What the marker says: "?" if it cannot be understood, None if it is not there."""
+    try:
+        source = json.loads(marker.read_text(encoding="utf-8"))["source"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return "?"
+    return source if source in ("kite", "simulator") else "?"
+
+
+def _holds_something(layout: DataLayout) -> bool:
+    return layout.journal.exists() or any(layout.table(name).exists() for name in TABLES)
+
+
+def _write_holder(layout: DataLayout) -> None:
+    me = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": f"{dt.datetime.now(IST):%Y-%m-%d %H:%M:%S} IST",
+    }
+    _holder_file(layout).write_text(json.dumps(me), encoding="utf-8")
+
+
+def _holder_file(layout: DataLayout) -> Path:
+    return layout.lock.with_suffix(".holder")
+
+
+def _holder(layout: DataLayout) -> str:
+    try:
+        holder = json.loads(_holder_file(layout).read_text())
+        return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "it has not said who it is"

@@ -1,0 +1,182 @@
+"""Arrow rows to one Parquet file: small, quick to write, the same for every engine, and the same bytes each time.
+
+Encodings were chosen by `python -m benchmarks.bench_parquet`. Ticks lie instrument by instrument, so a value is mostly
+followed by one that is near it. Differences of integers and plain doubles, followed by zstd, are then small and quick.
+What an instrument repeats from tick to tick (the day's open, high, low and close, say) gets a dictionary instead, as
+strings do. Doubles are not split into streams of bytes: it saves nothing here, and Spark 4.2 refuses such a column by
+default (VectorizedColumnReader: "Unsupported encoding: BYTE_STREAM_SPLIT"). Over two minutes of ticks a file
+(`--seconds 120`) split ones take 77.1 bytes a tick and 1192 ns, plain ones 71.8 and 1346; dictionaries for prices and
+the book 70.0 and 1543.
+Every page has a checksum, and the file a digest of itself (`storage.tables.digest`).
+
+No Arrow schema is stored in the file: what a reader gets are the plain types of `storage.schema`, also where the rows
+in memory were dictionary-encoded.
+
+A file is written and synced in a staging folder, then renamed into the table's folder. A name in a table's folder is
+therefore a whole file, but it is not in the table before a commit names it.
+"""
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from storage.tables.digest import NO_DIGEST, stamp
+from storage.errors import RowsError, TableError
+from storage.files import DataFile, make_folders, sync_file, sync_folder
+from storage.layout import table_file
+from storage.schema import Table
+
+ROW_GROUP_ROWS: Final = 1 << 20
+BOUND_CHARACTERS: Final = 64
+REPEATED: Final = frozenset(
+    (
+        *("instrument_token", "last_traded_quantity", "average_traded_price", "last_trade_time"),
+        *("open", "high", "low", "close", "oi_day_high", "oi_day_low"),
+    )
+)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def write_file(
+    spec: Table, rows: pa.Table, *, values: Mapping[str, str], stem: str, table_folder: Path, staging: Path
+) -> DataFile:
+    """Write `rows` (the table's `file_schema`; strings may be dictionary-encoded) as `<partition>/<stem>.parquet`.
+
+    A file of that name that is there already is replaced. Raises RowsError for rows of another schema, TableError if
+    the disk does not take the file.
+    """
+    rows = canonical_rows(spec, rows)
+    relative = table_file(values, stem)
+    target = table_folder / relative
+    staged = staging / f"{spec.name}-{relative.replace('/', '-')}"
+    try:
+        staging.mkdir(parents=True, exist_ok=True)
+        write_parquet(rows, staged)
+        sync_file(staged)
+        size = staged.stat().st_size
+        make_folders(target.parent, table_folder)
+        staged.replace(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise TableError(f"file {target}: cannot write: {error.strerror or error}") from error
+    stats = json.dumps(column_stats(rows, spec.stats), separators=(",", ":"), allow_nan=False)
+    return DataFile(relative, size, dict(values), rows.num_rows, stats)
+
+
+def write_parquet(rows: pa.Table, path: Path | BinaryIO) -> None:
+    """Write one Parquet file with the project's encodings, stamped with its digest. Raises OSError."""
+    with parquet_writer(rows.schema, path) as writer:
+        writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+
+
+@contextlib.contextmanager
+def parquet_writer(schema: pa.Schema, path: Path | BinaryIO) -> Iterator[pq.ParquetWriter]:
+    """The same piece by piece: each table written is a row group. A file that ends in an exception has no digest."""
+    dictionaries, encodings = [], {}
+    for field in schema:
+        if field.name in REPEATED:
+            dictionaries.append(field.name)
+        elif pa.types.is_floating(field.type):
+            encodings[field.name] = "PLAIN"
+        elif pa.types.is_integer(field.type) or pa.types.is_temporal(field.type):
+            encodings[field.name] = "DELTA_BINARY_PACKED"
+        elif not pa.types.is_binary(field.type):
+            dictionaries.append(field.name)
+    with pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=dictionaries or False,
+        column_encoding=encodings or None,
+        write_page_checksum=True,
+        store_schema=False,
+    ) as writer:
+        yield writer
+        writer.add_key_value_metadata(NO_DIGEST)
+    stamp(path)
+
+
+def column_stats(rows: pa.Table, columns: Sequence[str]) -> dict[str, object]:
+    """The statistics of a Delta add action: row count, and null count and bounds of `columns`.
+
+    Bounds hold but need not be met: times are widened to whole milliseconds, as the Delta protocol has them, and long
+    strings cut. A column with NaN has no bounds, since engines differ in where NaN sorts; nor has an infinite bound.
+    """
+    least: dict[str, object] = {}
+    most: dict[str, object] = {}
+    nulls: dict[str, int] = {}
+    for name in columns:
+        column = rows.column(name)
+        nulls[name] = column.null_count
+        if pa.types.is_dictionary(column.type):
+            column = pc.unique(column.combine_chunks()).dictionary_decode()
+        if pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
+            continue
+        bounds = pc.min_max(column).as_py()
+        low, high = _lower_bound(bounds["min"]), _upper_bound(bounds["max"])
+        if low is not None:
+            least[name] = low
+        if high is not None:
+            most[name] = high
+    return {"numRecords": rows.num_rows, "minValues": least, "maxValues": most, "nullCount": nulls}
+
+
+def canonical_rows(spec: Table, rows: pa.Table) -> pa.Table:
+    """The rows in one chunk a column, so that equal rows give equal pages. Raises RowsError for other columns."""
+    for field in spec.file_schema:
+        at = rows.schema.get_field_index(field.name)
+        got = rows.schema.field(at).type if at >= 0 else None
+        plain = got.value_type if got is not None and pa.types.is_dictionary(got) else got
+        if plain != field.type:
+            raise RowsError(f"rows for {spec.name}: got {field.name} as {got}, expected {field.type}")
+    if len(rows.schema) != len(spec.file_schema):
+        extra = sorted(set(rows.schema.names) - set(spec.file_schema.names))
+        raise RowsError(f"rows for {spec.name}: got columns {extra} that the table does not have")
+    return rows.select(spec.file_schema.names).unify_dictionaries().combine_chunks()
+
+
+def _lower_bound(value: object) -> object:
+    if isinstance(value, str):
+        return value[:BOUND_CHARACTERS]
+    if isinstance(value, datetime):
+        return _milliseconds(value)
+    return _plain(value)
+
+
+def _upper_bound(value: object) -> object:
+    if isinstance(value, str):
+        return value if len(value) <= BOUND_CHARACTERS else _string_above(value[:BOUND_CHARACTERS])
+    if isinstance(value, datetime):
+        whole = value.microsecond % 1000 == 0
+        return _milliseconds(value if whole else value + _MILLISECOND)
+    return _plain(value)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float) and math.isinf(value):
+        return None
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _milliseconds(value: datetime) -> str:
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+
+
+def _string_above(prefix: str) -> str | None:
+    """The shortest text above every text that begins with `prefix`, or None if there is none."""
+    for at in range(len(prefix) - 1, -1, -1):
+        code = ord(prefix[at]) + 1
+        if 0xD800 <= code <= 0xDFFF:  # no characters, and no UTF-8 has them
+            code = 0xE000
+        if code <= 0x10FFFF:
+            return prefix[:at] + chr(code)
+    return None

@@ -1,0 +1,337 @@
+"""A table of the data folder: a Delta log over Parquet files that we wrote ourselves.
+
+Invariants
+----------
+1. A commit is one version: its files, its removals and its transactions are in the table together or not at all.
+2. A transaction (application, version) is committed once. `commit` looks first and skips what is covered, so a writer
+   that died anywhere can do the same again.
+3. A snapshot is one version, whatever is committed meanwhile. Its files stay on disk: nothing here unlinks any.
+4. A commit that returned is on disk: the log does not sync itself, so it is done here.
+
+For ticks, three transactions say how far a stream is in the table: application `<stream>` has the last segment,
+`<stream>/seq` the `seq` that comes next, `<stream>/record` the ordinal of the journal's record that comes next. Other
+tables have the first and the last. Tables from before records could be repeated have no `<stream>/record`. A fourth
+of ticks, FIRST_DAY, has the ordinal (as of `datetime.date`) of the first day that retention has left in the tables.
+
+Paths: the log has them percent-encoded and relative to the table; here they are decoded. A folder whose own path has
+what looks like an encoded character (`%20`) cannot be used with Delta, and is refused.
+"""
+
+import contextlib
+import datetime
+import os
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, RemoveAction
+
+from storage.tables.delta import (
+    HINT_NAME,
+    add_action,
+    checkpoint_name,
+    create_delta,
+    first_line,
+    is_panic,
+    log_of,
+    open_delta,
+    reading_log,
+    remove_action,
+    version_name,
+)
+from storage.errors import TableChangedError, TableError, TableMissingError
+from storage.files import DataFile, sync_file, sync_folder
+from storage.schema import Table
+
+COMMIT_ATTEMPTS: Final = 5
+FIRST_DAY: Final = "retention/first_day"
+_ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """How far a stream is in the ticks: segments up to `segment`, rows and records below the other two."""
+
+    segment: int
+    next_seq: int
+    next_record: int | None = None
+    """None if the table does not say."""
+
+
+class Snapshot:
+    """One version of a table. `files` are the absolute paths of its files, in no particular order."""
+
+    def __init__(self, table: "LakeTable", version: int, actions: pa.Table) -> None:
+        self.version = version
+        self._table = table
+        self._actions = actions
+        with reading_log(table.path):
+            self._relative = [unquote(path) for path in actions.column("path").to_pylist()]
+        self.files = [f"{table.path}{os.sep}{path}" for path in self._relative]
+        self._transactions: dict[str, int | None] = {}
+
+    @cached_property
+    def entries(self) -> list[DataFile]:
+        """The same files in the same order, with what the log says of them; without their statistics."""
+        names = self._table.spec.partition_by
+        with reading_log(self._table.path):
+            values = [self._actions.column(f"partition.{name}").cast(pa.string()).to_pylist() for name in names]
+            sizes = self._actions.column("size_bytes").to_pylist()
+            rows = self._actions.column("num_records").to_pylist()
+        partitions = [dict(zip(names, texts, strict=True)) for texts in zip(*values, strict=True)]
+        return [
+            DataFile(relative=relative, size=size, values=partition, rows=count, stats="")
+            for relative, size, partition, count in zip(self._relative, sizes, partitions, rows, strict=True)
+        ]
+
+    def transaction(self, application: str) -> int | None:
+        """The application's version in this snapshot, or None."""
+        if application not in self._transactions:
+            self._transactions[application] = self._table.transaction_at(self.version, application)
+        return self._transactions[application]
+
+    def watermark(self, stream: str) -> Watermark | None:
+        """How far the stream is in this snapshot; None if nothing of it is."""
+        segment = self.transaction(stream)
+        if segment is None:
+            return None
+        return Watermark(segment, self.transaction(f"{stream}/seq") or 0, self.transaction(f"{stream}/record"))
+
+
+class LakeTable:
+    """A Delta table at `path` with the columns of `spec`. Safe to use from several threads."""
+
+    def __init__(self, path: Path, spec: Table) -> None:
+        self.path = path.absolute()
+        self.spec = spec
+        self._lock = threading.RLock()
+        self._delta: DeltaTable | None = None
+        self._snapshot: Snapshot | None = None
+
+    def open(self, *, create: bool = False) -> Self:
+        """Open the table, after creating it if it does not exist and `create` says so. Returns itself.
+
+        Raises TableMissingError if there is none; DamagedLogError if its log cannot be understood; TableError if it
+        cannot be looked at, or if the table has other columns.
+        """
+        if _ENCODED.search(str(self.path)):
+            raise TableError(f"table {self.path}: got a path with '%' and two hex digits, which Delta would decode")
+        with self._lock:
+            try:
+                there = self._log.is_dir() and any(self._log.iterdir())
+            except OSError as error:
+                raise TableError(f"table {self.path}: cannot read its log: {error.strerror}") from error
+            if not there:
+                if not create:
+                    raise TableMissingError(f"table {self.path}: there is none")
+                create_delta(self.path, self.spec)
+            self._delta = open_delta(self.path)
+            self._check_schema(self._delta)
+        return self
+
+    def commit(
+        self,
+        files: Sequence[DataFile],
+        *,
+        transactions: Mapping[str, int] | None = None,
+        remove: Sequence[DataFile] = (),
+    ) -> bool:
+        """Add and remove files in one version, together with the transactions.
+
+        False if every transaction is covered already: then nothing is done. Raises TableChangedError if a file of
+        `remove` is not in the table, TableError if it cannot be committed; the table is then as it was.
+        """
+        wanted = dict(transactions or {})
+        actions: list[AddAction | RemoveAction] = [add_action(file) for file in files]
+        actions += [remove_action(file) for file in remove]
+        with self._lock:
+            for attempt in range(1, COMMIT_ATTEMPTS + 1):
+                delta = self._fresh()
+                if self._covers(delta, wanted):
+                    return False
+                if not actions and not wanted:
+                    return False
+                self._check_there(remove)  # the log itself does not mind
+                before = delta.version()
+                try:
+                    self._commit(delta, actions, wanted)
+                except CommitFailedError as error:
+                    # Another commit was in the way, so this one was not made. If the other had the same transactions,
+                    # the next round sees it.
+                    self._delta = None
+                    if attempt == COMMIT_ATTEMPTS:
+                        raise TableError(f"table {self.path}: cannot commit: {first_line(error)}") from error
+                except BaseException as error:
+                    if not (isinstance(error, DeltaError | OSError) or is_panic(error)):
+                        raise
+                    # It may have been made all the same, if what failed came after.
+                    self._delta = None
+                    if not wanted or not self._covers(self._fresh(), wanted):
+                        raise TableError(f"table {self.path}: cannot commit: {first_line(error)}") from error
+                    break
+                else:
+                    break
+            self._sync_log(before, self._fresh().version())
+        return True
+
+    def replace(self, values: Mapping[str, str], files: Sequence[DataFile]) -> bool:
+        """Make `files` the only ones of the partition `values`, in one version.
+
+        Files are compared by name, so give them names that follow from their content: False if the partition has
+        just these already. Files that were replaced stay on disk, for readers of older versions; nothing unlinks
+        them yet. Raises TableError.
+        """
+        with self._lock:
+            old = {e.relative: e for e in self.snapshot().entries if dict(e.values) == dict(values)}
+            new = {file.relative: file for file in files}
+            added = [file for name, file in new.items() if name not in old]
+            removed = [file for name, file in old.items() if name not in new]
+            return self.commit(added, remove=removed)
+
+    def snapshot(self) -> Snapshot:
+        """The newest version. Raises DamagedLogError."""
+        with self._lock:
+            delta = self._fresh()
+            version = delta.version()
+            if self._snapshot is None or self._snapshot.version != version:
+                with reading_log(self.path):
+                    actions = pa.table(delta.get_add_actions(flatten=True))
+                self._snapshot = Snapshot(self, version, actions)
+            return self._snapshot
+
+    def read(self, *, date: datetime.date | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows, or those of one `date`, in the table's schema: for tables that fit in memory."""
+        names = list(columns or self.spec.schema.names)
+        schema = pa.schema([self.spec.schema.field(name) for name in names])
+        day = None if date is None else date.isoformat()
+        entries = [e for e in self.snapshot().entries if day is None or e.values.get("date") == day]
+        return pa.concat_tables([schema.empty_table(), *(self._read_file(entry, schema) for entry in entries)])
+
+    def transaction(self, application: str) -> int | None:
+        """An application's version in the newest version of the table. Cheaper than a snapshot."""
+        with self._lock:
+            return self._transaction(self._fresh(), application)
+
+    def transaction_at(self, version: int, application: str) -> int | None:
+        """An application's version as of a version of the table."""
+        with self._lock:
+            delta = self._fresh()
+            if delta.version() != version:
+                delta = open_delta(self.path, version)
+            return self._transaction(delta, application)
+
+    @property
+    def _log(self) -> Path:
+        return log_of(self.path)
+
+    def _fresh(self) -> DeltaTable:
+        """The handle, at the newest version."""
+        if self._delta is None:
+            self._delta = open_delta(self.path)
+            return self._delta
+        # A look at the next name is cheaper than asking the log. If our own version was cleaned away, ask.
+        version = self._delta.version()
+        if (self._log / version_name(version + 1)).exists() or not (self._log / version_name(version)).exists():
+            delta, self._delta = self._delta, None  # unless it comes through
+            with reading_log(self.path):
+                delta.update_incremental()
+            self._delta = delta
+        return self._delta
+
+    def _commit(
+        self, delta: DeltaTable, actions: list[AddAction | RemoveAction], transactions: Mapping[str, int]
+    ) -> None:
+        delta.create_write_transaction(
+            actions,
+            "append",
+            self.spec.schema,
+            list(self.spec.partition_by),
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(application, version) for application, version in transactions.items()],
+            ),
+        )
+
+    def _covers(self, delta: DeltaTable, transactions: Mapping[str, int]) -> bool:
+        if not transactions:
+            return False
+        there = {application: self._transaction(delta, application) for application in transactions}
+        return all((at := there[name]) is not None and at >= version for name, version in transactions.items())
+
+    def _transaction(self, delta: DeltaTable, application: str) -> int | None:
+        with reading_log(self.path):
+            version = delta.transaction_version(application)
+        return None if version is None else int(version)
+
+    def _check_there(self, files: Sequence[DataFile]) -> None:
+        if not files:
+            return
+        there = {entry.relative for entry in self.snapshot().entries}
+        gone = sorted(file.relative for file in files if file.relative not in there)
+        if gone:
+            raise TableChangedError(
+                f"table {self.path}: {len(gone)} of {len(files)} files to remove are not in it any more, as {gone[0]}"
+            )
+
+    def _sync_log(self, before: int, now: int) -> None:
+        try:
+            for version in range(before + 1, now + 1):
+                names = [version_name(version)]
+                if (self._log / checkpoint_name(version)).exists():
+                    names += [checkpoint_name(version), HINT_NAME]  # in this order, for the one names the other
+                for name in names:
+                    with contextlib.suppress(FileNotFoundError):
+                        sync_file(self._log / name)
+            sync_folder(self._log)
+        except OSError as error:
+            raise TableError(f"table {self.path}: cannot sync its log: {error.strerror}") from error
+
+    def _check_schema(self, delta: DeltaTable) -> None:
+        with reading_log(self.path):
+            got = pa.schema(delta.schema().to_arrow())
+            partition_by = delta.metadata().partition_columns
+        expected = self.spec.schema
+        if got.names != expected.names or [f.type for f in got] != [f.type for f in expected]:
+            differing = sorted(set(got.names) ^ set(expected.names)) or [
+                f.name for f in expected if got.field(f.name).type != f.type
+            ]
+            raise TableError(f"table {self.path}: got other columns than expected: {', '.join(differing)}")
+        if tuple(partition_by) != self.spec.partition_by:
+            raise TableError(
+                f"table {self.path}: got partitions by {partition_by}, expected {list(self.spec.partition_by)}"
+            )
+
+    def _read_file(self, entry: DataFile, schema: pa.Schema) -> pa.Table:
+        path = self.path / entry.relative
+        inside = [name for name in schema.names if name not in entry.values]
+        try:
+            rows = pq.ParquetFile(path).read(columns=inside)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise TableError(f"file {path}: cannot read: {first_line(error)}") from error
+        arrays = []
+        for field in schema:
+            if field.name in entry.values:
+                value = pa.array([entry.values[field.name]]).cast(field.type)[0]
+                arrays.append(pa.chunked_array([pa.repeat(value, rows.num_rows)]))
+            else:
+                arrays.append(rows.column(field.name))
+        return pa.table(arrays, schema=schema)
+
+
+def first_day(ordinal: int | None) -> datetime.date:
+    """The first IST day that retention has left in the tables, as FIRST_DAY of ticks has it. Raises TableError.
+
+    Rows of days before it may be there all the same: of segments that were committed later.
+    """
+    try:
+        return datetime.date.min if ordinal is None else datetime.date.fromordinal(ordinal)
+    except (ValueError, OverflowError):
+        raise TableError(f"transaction {FIRST_DAY}: got {ordinal}, expected the ordinal of a day") from None

@@ -1,0 +1,263 @@
+"""Sealing: the many files of a day become few, in an order that serves one instrument's day and the market in time.
+
+A partition of `ticks` is cut into stretches of time, whole minutes of some 4 million rows. Stretches follow each other;
+inside one, rows lie by instrument, then stream and `seq`, in row groups of 131,072. An instrument's day is then a row
+group or two of each stretch, found by bounds; any moment of the market is in one stretch; and who replays the day in
+the order of time sorts one stretch at a time. `python -m benchmarks.bench_seal` on 8 million full ticks of 3,000
+instruments, as DuckDB's CPU time, on two cores that had other work too:
+
+    rows lie                   bytes a tick   an instrument's day   100,000 ticks   the day, in order of time
+    as committed                       70.0                335 ms          241 ms                       5.1 s
+    by time                           104.1                588 ms           44 ms                       1.9 s
+    by instrument                      61.0                 24 ms          571 ms                       3.1 s
+    in stretches of 1 million          63.3                 42 ms          119 ms                       2.9 s
+    in stretches of 4 million          61.6                 27 ms          292 ms                       2.4 s
+
+By instrument alone, a large day could only be written, and replayed, by sorting all of it. With stretches a moment
+costs the same however large the day is, and an instrument's day 13 ms a stretch: 0.7 s for 200 million ticks. Row
+groups of 64k, 256k and 1M rows take 32, 18 and 21 ms for that day; those of 256k need twice the memory to be written.
+
+The other tables have few rows: theirs lie in the order of their keys.
+
+Invariants
+----------
+1. Nothing is swapped unless the new files, read back, have as many rows as the old ones and the same digest
+   (`storage.tables.content`), and the old ones are byte for byte what was written and what the log says.
+2. One commit adds the new files and removes exactly the files that were read. If one of those has gone from the table
+   meanwhile, it is not made. Files that a writer commits in between stay beside.
+3. Until that commit the table is untouched; after it, the old files stay for readers that use them
+   (`storage.upkeep.vacuum` unlinks them). A process may therefore die anywhere, and the next one begins again.
+4. Memory is bounded: a stretch is sorted on disk if it does not fit, and files are written a row group at a time. A
+   day of 200 million such ticks, 14.9 GB in 14,880 files, took 2.5 GiB at most, and 12 minutes of CPU time.
+
+A sealed file is called `sealed-<digest>-<number>-of-<count>.parquet`. A partition is sealed if it has all files of one
+digest and no other: then there is nothing to do. Equal rows give equal names, so what a dead run left is replaced.
+"""
+
+import datetime
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from storage.tables.content import Content, read_contents, sorter
+from storage.tables.digest import is_as_stamped
+from storage.errors import SealError, TableChangedError, TableError, TableMissingError
+from storage.files import DataFile, make_folders, sync_folder
+from storage.layout import DataLayout, table_file
+from storage.upkeep.retention import hold_tables
+from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
+from storage.upkeep.sort import write_stretches
+from storage.upkeep.vacuum import SEALED_NAME
+from storage.tables.table import LakeTable
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+FILE_BYTES: Final = 384 << 20
+MEMORY_BYTES: Final = 2 << 30
+_FILES_AT_ONCE: Final = 16  # between two reports of progress
+
+Step = Literal["checking", "writing", "comparing"]
+
+
+@dataclass(frozen=True)
+class SealProgress:
+    """How far the sealing of one partition is: `rows` of it have passed the present step, of `total`."""
+
+    table: str
+    partition: Mapping[str, str]
+    step: Step
+    rows: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A partition that was sealed. `digest` is that of its rows, in hex; bytes are those of the Parquet files."""
+
+    table: str
+    partition: Mapping[str, str]
+    rows: int
+    digest: str
+    files_before: int
+    files: int
+    bytes_before: int
+    bytes: int
+
+
+def seal(
+    layout: DataLayout,
+    date: datetime.date,
+    *,
+    tables: Sequence[Table] = (TICKS, ORDERS, EVENTS, QUARANTINE),
+    memory_bytes: int = MEMORY_BYTES,
+    threads: int = 1,
+    file_bytes: int = FILE_BYTES,
+    on_progress: Callable[[SealProgress], None] = lambda _progress: None,
+    after_step: Callable[[str], None] = lambda _step: None,
+) -> list[Sealed]:
+    """Seal the partitions of an IST day that are not sealed. Returns those that were.
+
+    `memory_bytes` is what sorting may take; the process needs about half a GiB more, and the disk room for one more
+    copy of the partition. `after_step` is called with the name of each step that is done; it is for tests that end the
+    process there.
+
+    Safe beside a writer and readers. Raises SealError, after sealing the other partitions, if one cannot be: files of
+    it are damaged, or changed places meanwhile, or the new ones would not be the same rows. Raises TableError if the
+    disk or the log refuses, DataFolderError if another process swaps files for too long.
+    """
+    done: list[Sealed] = []
+    failures: list[str] = []
+    staging = layout.staging / "seal"
+    with hold_tables(layout):
+        for spec in tables:
+            try:
+                table = LakeTable(layout.table(spec.name), spec).open()
+            except TableMissingError:
+                continue
+            for files in _partitions(table.snapshot().entries, date):
+                if is_sealed(files):
+                    continue
+                shutil.rmtree(staging, ignore_errors=True)
+                try:
+                    staging.mkdir(parents=True)
+                    with sorter(staging / "spill", memory_bytes=memory_bytes, threads=threads) as con:
+                        partition = _Partition(con, table, files, staging, file_bytes, on_progress, after_step)
+                        done.append(partition.seal())
+                except (SealError, TableChangedError) as error:
+                    failures.append(str(error))
+                except OSError as error:
+                    raise TableError(f"table {table.path}: cannot write: {error.strerror or error}") from error
+                finally:
+                    shutil.rmtree(staging, ignore_errors=True)
+    if failures:
+        raise SealError("; ".join(failures))
+    return done
+
+
+def is_sealed(files: Sequence[DataFile]) -> bool:
+    """Whether the files of a partition are all those of one sealing, and nothing else."""
+    names = [SEALED_NAME.fullmatch(file.relative.rpartition("/")[2]) for file in files]
+    kinds = {(name[1], int(name[2])) if name else None for name in names}
+    return len(kinds) == 1 and all(kind is not None and kind[1] == len(files) for kind in kinds)
+
+
+def _partitions(entries: Sequence[DataFile], date: datetime.date) -> list[list[DataFile]]:
+    found: dict[tuple[str, ...], list[DataFile]] = {}
+    for entry in entries:
+        if entry.values["date"] == date.isoformat():
+            found.setdefault(tuple(entry.values.values()), []).append(entry)
+    return [sorted(files, key=lambda file: file.relative) for _, files in sorted(found.items())]
+
+
+class _Partition:
+    """One partition on its way."""
+
+    def __init__(
+        self,
+        con: "DuckDBPyConnection",
+        table: LakeTable,
+        files: Sequence[DataFile],
+        staging: Path,
+        file_bytes: int,
+        on_progress: Callable[[SealProgress], None],
+        after_step: Callable[[str], None],
+    ) -> None:
+        self._con = con
+        self._table = table
+        self._files = files
+        self._paths = [str(table.path / file.relative) for file in files]
+        self._values = files[0].values
+        self._name = "/".join((table.spec.name, *self._values.values()))
+        self._staging = staging
+        self._file_bytes = file_bytes
+        self._on_progress = on_progress
+        self._after_step = after_step
+        self._total = sum(file.rows for file in files)
+
+    def seal(self) -> Sealed:
+        for file in self._files:
+            self._check(file)
+        before = self._read(self._paths, "checking")
+        for file, content in zip(self._files, before, strict=True):
+            if content.rows != file.rows:
+                raise SealError(f"{self._name}: file {file.relative} has {content.rows} rows, {file.rows} expected")
+        self._after_step("checked")
+        staged = write_stretches(
+            self._con,
+            self._table.spec,
+            self._paths,
+            before,
+            self._staging,
+            file_bytes=self._file_bytes,
+            on_rows=lambda rows: self._report("writing", rows),
+        )
+        self._after_step("written")
+        after = self._read([str(path) for path in staged], "comparing")
+        (old_rows, old_digest), (rows, digest) = _sum(before), _sum(after)
+        if (rows, digest) != (old_rows, old_digest):
+            raise SealError(
+                f"{self._name}: nothing was swapped: the new files have {rows} rows with the digest {digest:x}, "
+                f"expected {old_rows} rows with the digest {old_digest:x} as in the old ones"
+            )
+        self._after_step("compared")
+        files = self._move(staged, after, digest)
+        self._after_step("moved")
+        old, new = ({file.relative: file for file in some} for some in (self._files, files))
+        self._table.commit(
+            [file for name, file in new.items() if name not in old],
+            remove=[file for name, file in old.items() if name not in new],
+        )
+        self._after_step("committed")
+        return Sealed(
+            table=self._table.spec.name,
+            partition=self._values,
+            rows=rows,
+            digest=f"{digest:x}",
+            files_before=len(self._files),
+            files=len(files),
+            bytes_before=sum(file.size for file in self._files),
+            bytes=sum(file.size for file in files),
+        )
+
+    def _check(self, file: DataFile) -> None:
+        """That a file is what was written: what is damaged must not get fresh checksums."""
+        path = self._table.path / file.relative
+        try:
+            size = path.stat().st_size
+            as_stamped = size == file.size and is_as_stamped(path)
+        except OSError as error:
+            raise SealError(f"{self._name}: cannot read {file.relative}: {error.strerror}") from error
+        if size != file.size:
+            raise SealError(f"{self._name}: file {file.relative} has {size} bytes, expected {file.size}")
+        if not as_stamped:
+            raise SealError(f"{self._name}: file {file.relative} is damaged: it does not have the digest in its footer")
+
+    def _read(self, paths: Sequence[str], step: Step) -> list[Content]:
+        contents: list[Content] = []
+        for at in range(0, len(paths), _FILES_AT_ONCE):
+            contents += read_contents(self._con, self._table.spec, paths[at : at + _FILES_AT_ONCE])
+            self._report(step, sum(content.rows for content in contents))
+        return contents
+
+    def _move(self, staged: Sequence[Path], contents: Sequence[Content], digest: int) -> list[DataFile]:
+        """Give the new files their names in the table's folder. They are not in the table yet."""
+        files = []
+        for number, (path, content) in enumerate(zip(staged, contents, strict=True), 1):
+            stem = f"sealed-{digest % (1 << 64):016x}-{number:04d}-of-{len(staged):04d}"
+            relative = table_file(self._values, stem)
+            target = self._table.path / relative
+            files.append(DataFile(relative, path.stat().st_size, self._values, content.rows, content.stats))
+            make_folders(target.parent, self._table.path)
+            path.replace(target)
+            sync_folder(target.parent)
+        return files
+
+    def _report(self, step: Step, rows: int) -> None:
+        self._on_progress(SealProgress(self._table.spec.name, self._values, step, rows, self._total))
+
+
+def _sum(contents: Sequence[Content]) -> tuple[int, int]:
+    return sum(content.rows for content in contents), sum(content.digest for content in contents)

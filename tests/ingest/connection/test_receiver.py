@@ -1,0 +1,203 @@
+"""The receiver against its slow twin: whatever the bytes and their cuts, the sink gets what websockets reads."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from websockets.client import ClientProtocol
+from websockets.frames import Close, Frame, Opcode
+from websockets.uri import parse_uri
+from websockets.utils import accept_key
+
+import ingest.connection.receiver
+from ingest.connection.receiver import Receiver, Traffic
+from storage.journal.writer import Kind
+
+Outcome = tuple[list[tuple[Kind, bytes]], Close | None, str]
+MAX_FRAME_BYTES = 70_000
+URI = parse_uri("ws://127.0.0.1:1/?access_token=x")
+
+
+@pytest.fixture(autouse=True, scope="module", params=[4096, ingest.connection.receiver.READ_BYTES])
+def read_bytes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With a small buffer, which has to grow for a large frame and shrinks again, and with the usual one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingest.connection.receiver, "READ_BYTES", request.param)
+        yield
+
+
+def wire(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
+    """A frame as a server sends it."""
+    return Frame(opcode, data, fin).serialize(mask=False)
+
+
+def fragmented(opcode: Opcode, parts: list[bytes], between: bytes = b"") -> bytes:
+    frames = [wire(opcode if i == 0 else Opcode.CONT, p, fin=i == len(parts) - 1) for i, p in enumerate(parts)]
+    return between.join(frames)
+
+
+SIZES = st.sampled_from([0, 1, 2, 125, 126, 127, 300, 65_535, 65_536])
+PAYLOADS = st.binary(max_size=12) | SIZES.map(lambda size: b"\x07" * size)
+PINGS = st.binary(max_size=12).map(lambda data: wire(Opcode.PING, data))
+FRAMES = st.one_of(
+    PAYLOADS.map(lambda data: wire(Opcode.BINARY, data)),
+    PAYLOADS.map(lambda data: wire(Opcode.BINARY, data)),
+    st.text(max_size=12).map(lambda text: wire(Opcode.TEXT, text.encode())),
+    PINGS,
+    st.builds(fragmented, st.sampled_from([Opcode.BINARY, Opcode.TEXT]), st.lists(st.just(b"ab"), min_size=1), PINGS),
+)
+ENDINGS = st.one_of(
+    st.just(b""),
+    st.sampled_from([1000, 1001, 1011]).map(lambda code: wire(Opcode.CLOSE, Close(code, "bye").serialize())),
+    st.binary(max_size=12),
+    st.just(wire(Opcode.BINARY, b"x" * (MAX_FRAME_BYTES + 1))),
+    st.just(b"\x82\xff" + b"\xff" * 8 + b"abc"),  # masked, and of an absurd length
+    st.just(wire(Opcode.BINARY, b"ab", fin=False) + wire(Opcode.BINARY, b"cd")),  # not a continuation
+    st.just(wire(Opcode.CONT, b"ab")),  # a continuation of nothing
+    st.just(wire(Opcode.BINARY, b"cut short")[:-3]),
+    st.just(b"\xf2\x02ab"),  # reserved bits
+)
+
+
+def handshake_answer(protocol: ClientProtocol) -> bytes:
+    accept = accept_key(protocol.key)
+    lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
+    return "\r\n".join([*lines, f"Sec-WebSocket-Accept: {accept}", "", ""]).encode()
+
+
+def cut(data: bytes, cuts: list[int]) -> Iterator[bytes]:
+    places = sorted({0, len(data), *(place % (len(data) + 1) for place in cuts)})
+    return (data[a:b] for a, b in pairwise(places))
+
+
+def outcome_of(protocol: ClientProtocol, got: list[tuple[Kind, bytes]]) -> Outcome:
+    return got, protocol.close_rcvd, f"{type(protocol.parser_exc).__name__}: {protocol.parser_exc}"
+
+
+def with_library(stream: bytes) -> Outcome:
+    """The slow twin: websockets' own parser, all bytes at once."""
+    protocol = ClientProtocol(URI, max_size=MAX_FRAME_BYTES)
+    protocol.send_request(protocol.connect())
+    protocol.receive_data(handshake_answer(protocol) + stream)
+    got: list[tuple[Kind, bytes]] = []
+    parts: list[bytes] = []
+    kind = Kind.BINARY
+    for event in protocol.events_received():
+        if isinstance(event, Frame) and event.opcode in (Opcode.BINARY, Opcode.TEXT, Opcode.CONT):
+            if event.opcode is not Opcode.CONT:
+                kind = Kind.TEXT if event.opcode is Opcode.TEXT else Kind.BINARY
+            parts.append(bytes(event.data))
+            if event.fin:
+                got.append((kind, b"".join(parts)))
+                parts.clear()
+    protocol.receive_eof()
+    return outcome_of(protocol, got)
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.got: list[tuple[Kind, bytes]] = []
+        self.times: list[int] = []
+
+    def channel(self, account: str, connection: int) -> int:
+        raise NotImplementedError
+
+    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
+        assert channel == 7
+        assert type(payload) is bytes
+        self.got.append((kind, payload))
+        self.times.append(received_at_ns)
+
+
+def feed(receiver: Receiver, data: bytes) -> None:
+    """As a transport does it: into the receiver's buffer, as much as it offers at a time."""
+    while data:
+        buffer = receiver.get_buffer(-1)
+        assert len(buffer) > 0
+        size = min(len(buffer), len(data))
+        buffer[:size] = data[:size]
+        receiver.buffer_updated(size)
+        data = data[size:]
+
+
+async def with_receiver(stream: bytes, cuts: list[int]) -> Outcome:
+    ours, peer = socket.socketpair()
+    with peer:
+        protocol = ClientProtocol(URI, max_size=MAX_FRAME_BYTES)
+        sink, traffic, opened = Sink(), Traffic(), []
+
+        def make() -> Receiver:
+            return Receiver(
+                protocol,
+                sink=sink,
+                channel=7,
+                traffic=traffic,
+                opened=lambda _: opened.append(len(sink.got)),
+                max_frame_bytes=MAX_FRAME_BYTES,
+                redact=str,
+            )
+
+        transport, receiver = await asyncio.get_running_loop().create_connection(make, sock=ours)
+        protocol.send_request(protocol.connect())
+        data = handshake_answer(protocol) + stream
+        for chunk in cut(data, cuts):
+            feed(receiver, chunk)
+        assert opened == [0], "the opening is told once, before the first frame"
+        assert traffic.bytes == len(data)
+        assert traffic.frames == len(sink.got)
+        assert sink.times == sorted(sink.times)
+        receiver.eof_received()
+        transport.abort()
+        await receiver.wait_closed()
+        return outcome_of(protocol, sink.got)
+
+
+@given(st.lists(FRAMES, max_size=8), ENDINGS, st.lists(st.integers(0, 200_000), max_size=12))
+@example([wire(Opcode.BINARY, bytes([n])) for n in range(40)], b"", list(range(300)))
+def test_the_sink_gets_what_the_library_reads(frames: list[bytes], ending: bytes, cuts: list[int]) -> None:
+    stream = b"".join(frames) + ending
+    assert asyncio.run(with_receiver(stream, cuts)) == with_library(stream)
+
+
+@given(st.binary(max_size=200), st.lists(st.integers(0, 1000), max_size=5))
+def test_any_bytes_are_read_as_the_library_reads_them(stream: bytes, cuts: list[int]) -> None:
+    assert asyncio.run(with_receiver(stream, cuts)) == with_library(stream)
+
+
+@pytest.mark.parametrize("code", [1000, 1011])
+def test_nothing_is_taken_behind_a_close_frame(code: int) -> None:
+    stream = wire(Opcode.BINARY, b"a") + wire(Opcode.CLOSE, Close(code, "").serialize()) + wire(Opcode.BINARY, b"b")
+    got, close, _ = asyncio.run(with_receiver(stream, []))
+    assert (got, close) == ([(Kind.BINARY, b"a")], Close(code, ""))
+
+
+def test_an_endless_head_is_given_up() -> None:
+    """A server that never ends its headers is not buffered for."""
+
+    async def run() -> None:
+        ours, peer = socket.socketpair()
+        with peer:
+            protocol = ClientProtocol(URI)
+            make = lambda: Receiver(  # noqa: E731
+                protocol,
+                sink=Sink(),
+                channel=7,
+                traffic=Traffic(),
+                opened=print,
+                max_frame_bytes=MAX_FRAME_BYTES,
+                redact=str,
+            )
+            transport, receiver = await asyncio.get_running_loop().create_connection(make, sock=ours)
+            protocol.send_request(protocol.connect())
+            feed(receiver, b"HTTP/1.1 101 Switching Protocols\r\n")
+            for _ in range(200):
+                feed(receiver, b"X: " + b"x" * 3000 + b"\r\n")
+            assert protocol.handshake_exc is not None
+            transport.abort()
+            await receiver.wait_closed()
+
+    asyncio.run(run())

@@ -1,0 +1,90 @@
+"""Zero-copy views: the same bytes, under the official names."""
+
+import struct
+from random import Random
+
+import numpy as np
+import pytest
+
+from ingest.errors import WireError
+from ingest.wire import LAYOUTS, decode_frames, divisor_of, frame_views, packet_view, run_view
+from tests.support.packets import LENGTHS, frame_of, random_packet
+
+TIMES = {"last_trade_time", "exchange_timestamp"}
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_packet_seen_through_its_dtype_is_the_packet_decoded(length: int) -> None:
+    random = Random(length)
+    for _ in range(20):
+        packet = random_packet(random, (length,))
+        view = packet_view(packet)
+        row = decode_frames([frame_of([packet])]).to_pylist()[0]
+        prices = divisor_of(row["instrument_token"])
+        assert view.shape == ()
+        for name in LAYOUTS[length].dtype.names or ():
+            if name == "depth":
+                for side, prefix in enumerate(("bid", "ask")):
+                    for level in range(5):
+                        entry = view["depth"][side, level]
+                        assert int(entry["quantity"]) == row[f"{prefix}_quantity_{level + 1}"]
+                        assert int(entry["price"]) / prices == row[f"{prefix}_price_{level + 1}"]
+                        assert int(entry["orders"]) == row[f"{prefix}_orders_{level + 1}"]
+            elif name in TIMES:
+                assert int(view[name]) == (row[name].timestamp() if row[name] else 0)
+            elif view[name].dtype.kind == "i":
+                assert int(view[name]) / prices == row[name]
+            else:
+                assert int(view[name]) == row[name]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("prefixed", [False, True])
+def test_a_run_is_seen_without_copying(length: int, prefixed: bool) -> None:
+    random = Random(length)
+    packets = [random_packet(random, (length,)) for _ in range(7)]
+    prefix = struct.pack(">H", length) if prefixed else b""
+    data = np.frombuffer(bytearray(b"".join(prefix + packet for packet in packets)), np.uint8)
+    view = run_view(data, length, prefixed=prefixed)
+    assert np.shares_memory(view, data)
+    assert [packet.tobytes() for packet in view] == packets
+    data[3 + 2 * prefixed] = 9  # the view is of these very bytes
+    assert int(view["instrument_token"][0]) & 0xFF == 9
+    assert run_view(b"", length, prefixed=prefixed).shape == (0,)
+
+
+def test_a_frame_is_seen_run_by_run_without_copying() -> None:
+    random = Random(5)
+    lengths = [184, 184, 32, 184, 8, 8, 8, 28, 44]
+    packets = [random_packet(random, (length,)) for length in lengths]
+    frame = np.frombuffer(frame_of(packets), np.uint8)
+    views = frame_views(frame)
+    assert [(len(view), view.dtype.itemsize) for view in views] == [
+        (2, 184),
+        (1, 32),
+        (1, 184),
+        (3, 8),
+        (1, 28),
+        (1, 44),
+    ]
+    assert all(np.shares_memory(view, frame) for view in views)
+    assert not any(view.flags.writeable for view in views)
+    assert [packet.tobytes() for view in views for packet in view] == packets
+
+
+def test_what_is_no_good_packet_ends_a_run() -> None:
+    ltp = struct.pack(">Ii", 1, 2)
+    frame = frame_of([ltp, bytes(9), ltp, ltp], 9) + b"x"
+    assert [len(view) for view in frame_views(frame)] == [1, 2]
+    assert [view["last_price"].tolist() for view in frame_views(frame)] == [[2], [2, 2]]
+    for nothing in (b"", b"\0", b"\0\0", b"\0\1", b"\0\1\0\1x"):
+        assert frame_views(nothing) == []
+
+
+def test_lengths_that_are_none() -> None:
+    with pytest.raises(WireError, match=r"^packet of 9 bytes: expected one of 8, 28, 32, 44, 184$"):
+        packet_view(bytes(9))
+    with pytest.raises(WireError, match=r"^packet of 10 bytes"):
+        run_view(bytes(20), 10)
+    with pytest.raises(WireError, match=r"^run of packets: got 45 bytes, expected a multiple of 44$"):
+        run_view(bytes(45), 44)

@@ -1,0 +1,468 @@
+"""`kitelake plan`: its numbers add up, the least important is left out, and the exit status tells."""
+
+import datetime as dt
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import time_machine
+import yaml
+
+from ingest.simulator.universe import build_universe, to_csv
+from kitelake.cli import app as cli
+from storage.schema import IST
+
+DAY: Final = dt.date(2026, 11, 25)
+SPOT: Final = 24_512.35
+ACCOUNTS: Final = [{"name": name, "api_key": f"key-{name}", "access_token": f"canary-{name}"} for name in "abc"]
+INDICES: Final = {"name": "indices", "mode": "full", "instruments": ["NSE:NIFTY 50", "NSE:NIFTY BANK", "BSE:SENSEX"]}
+OPTIONS: Final = {
+    "name": "options",
+    "mode": "full",
+    "priority": 1,
+    "select": {"underlying": "NSE:NIFTY 50", "expiries": 2, "strikes": {"around": "spot", "count": 20}},
+}
+COMMODITIES: Final = {"name": "commodities", "mode": "quote", "priority": 2, "select": {"segment": "MCX-FUT"}}
+REST: Final = {"name": "rest", "mode": "ltp", "priority": 9, "select": {"exchange": "NSE"}}
+
+
+def write_instruments(path: Path, size: int) -> Path:
+    """The simulated market's list, with a price of NIFTY 50."""
+    text = to_csv(build_universe(size, 1, DAY).instruments)
+    without = '256265,1001,NIFTY 50,"NIFTY 50",0,'
+    assert without in text
+    path.write_text(text.replace(without, f'256265,1001,NIFTY 50,"NIFTY 50",{SPOT},'))
+    return path
+
+
+def write_config(folder: Path, *lists: dict[str, Any], **changes: Any) -> Path:
+    path = folder / "config.yaml"
+    document = {"data": "data", "accounts": ACCOUNTS[:2], "subscriptions": list(lists), **changes}
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return path
+
+
+class Result:
+    """The end of a command: exit status, and what it printed where."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+        assert "canary" not in out + err
+        assert "Traceback" not in err
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command line inside this process, in a folder of its own, on a wide terminal."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str | Path) -> Result:
+        monkeypatch.setattr(sys, "argv", ["kitelake", *map(str, arguments)])
+        status = cli._run()
+        return Result(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_instruments(tmp_path_factory.mktemp("instruments") / "instruments.csv", 3_000)
+
+
+def number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def lists_of(out: str) -> dict[str, int]:
+    """Instruments of each list that is captured, from the first table; "in all" is among them."""
+    row = re.compile(
+        r"^(\S.*?)  +(?:\w+ +(?:\w+ )?\d\d:\d\d-\d\d:\d\d(?::\d\d)? +\d+ +)?([\d,]+) +~?[\d,]+ +~?[\d.,]+ \wi?B$",
+        re.MULTILINE,
+    )
+    return {match[1]: number(match[2]) for match in row.finditer(out)}
+
+
+def connections_of(out: str) -> list[tuple[str, list[int]]]:
+    """Connection, and ltp, quote, full, in all, free; for each phase after the other."""
+    row = re.compile(r"^(\w/\d) +([\d,]+) +([\d,]+) +([\d,]+) +([\d,]+) +([\d,]+)$", re.MULTILINE)
+    return [(match[1], [number(text) for text in match.groups()[1:]]) for match in row.finditer(out)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("accounts", "left_out"), [(2, True), (3, False)])
+def test_a_plan_of_a_hundred_thousand_instruments_adds_up(tmp_path: Path, accounts: int, left_out: bool) -> None:
+    """Indices, options around spot and commodities come first; of the rest of NSE as much as there is room for."""
+    csv = write_instruments(tmp_path / "instruments.csv", 100_000)
+    write_config(tmp_path, REST, INDICES, OPTIONS, COMMODITIES, accounts=ACCOUNTS[:accounts])
+
+    def plan(*options: str) -> str:
+        arguments = ["plan", "--instruments", str(csv), "--date", DAY.isoformat(), *options]
+        done = subprocess.run(
+            [sys.executable, "-m", "kitelake", *arguments],
+            cwd=tmp_path,
+            env={"COLUMNS": "120"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (int(left_out), "")
+        return done.stdout
+
+    out, lines = plan(), [line.split("\t") for line in plan("--list").splitlines()]
+    assert "(100,000 instruments)" in out
+    assert "options: NIFTY around 24,512.35 of NSE:NIFTY 50 (the instrument list)" in out
+
+    # By list.
+    lists = lists_of(out)
+    assert lists["indices"] == 3
+    assert lists["options"] == 2 * 41 * 2
+    assert lists["rest"] > 20_000
+    assert lists.pop("in all") == sum(lists.values())
+    early, morning, closing, evening = dict.fromkeys(line[0] for line in lines)
+    assert [early, morning, closing, evening] == ["08:40-08:55", "08:55-16:15", "16:15-16:25", "16:25-24:00"]
+    of_lists = Counter(name for line in lines if line[0] == morning for name in line[5].split(", "))
+    assert of_lists - Counter({"options": 2}) == lists  # the index and its next future come along, for their price
+
+    # Each instrument once a phase.
+    assert len({(line[0], line[2]) for line in lines}) == len(lines)
+    assert all(line[5] == "commodities" for line in lines if line[0] in (early, evening))
+    assert {line[5] for line in lines if line[0] == closing} == {"commodities", "options"}
+
+    # By connection.
+    placed = Counter((line[0], line[4]) for line in lines if line[4] != "left out")
+    shown = connections_of(out)
+    connections = accounts * 3
+    assert len(shown) == 4 * connections
+    for place, phase in enumerate((early, morning, closing, evening)):
+        rows = shown[place * connections : (place + 1) * connections]
+        for name, (ltp, quote, full, total, free) in rows:
+            assert ltp + quote + full == total == placed[phase, name]
+            assert total + free == 3_000
+
+    # The least important gives way.
+    without = [line for line in lines if line[4] == "left out"]
+    assert {line[5] for line in without} == ({"rest"} if left_out else set())
+    assert {line[0] for line in without} <= {morning}
+    wanted = sum(line[0] == morning for line in lines)
+    assert len(without) == max(0, wanted - accounts * 9_000)
+    said = f"left out: {len(without):,} of {wanted:,} instruments, since the connections have 18,000 places"
+    assert (said in out) is left_out
+    assert (f"  rest (priority 9): {len(without):,} of {lists['rest']:,}" in out) is left_out
+
+
+def test_a_plan_in_which_all_is_well(command: Run, listed: Path, tmp_path: Path) -> None:
+    write_config(tmp_path, INDICES, COMMODITIES)
+    result = command("plan", "--instruments", listed, "--date", DAY.isoformat())
+    assert (result.status, result.err) == (0, "")
+    assert "Plan for Wednesday 25 November 2026" in result.out
+    assert "08:40-08:55: 1 list\n" in result.out
+    assert "08:55-16:15: 2 lists" in result.out
+    assert "16:15-24:00: 1 list\n" in result.out
+    assert "Problems" not in result.out
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("date", "title"),
+    [
+        ([], "Monday 23 November 2026"),
+        (["--date", "today"], "Monday 23 November 2026"),
+        (["--date", "tomorrow"], "Tuesday 24 November 2026"),
+        (["--date", "yesterday"], "Sunday 22 November 2026"),
+    ],
+)
+def test_days_by_their_names_are_days_of_ist(
+    command: Run, listed: Path, tmp_path: Path, date: list[str], title: str
+) -> None:
+    write_config(tmp_path, INDICES)
+    with time_machine.travel(dt.datetime(2026, 11, 23, 0, 30, tzinfo=IST)):  # still Sunday in UTC
+        assert f"Plan for {title}" in command("plan", "--instruments", listed, *date).out
+
+
+@pytest.mark.parametrize(
+    ("date", "why"),
+    [
+        ("2026-12-25", "not on this day (holiday: Christmas"),
+        ("2026-11-28", "not on this day (weekend)"),
+        ("2026-11-27", "not on this day (config.yaml: a wedding)"),
+    ],
+)
+def test_a_day_on_which_a_list_is_not_captured_says_why(
+    command: Run, listed: Path, tmp_path: Path, date: str, why: str
+) -> None:
+    special = {"date": dt.date(2026, 11, 27), "exchanges": "NSE", "hours": "closed", "note": "a wedding"}
+    write_config(tmp_path, REST, calendar={"special_days": [special]})
+    result = command("plan", "--instruments", listed, "--date", date)
+    assert why in result.out
+    assert (result.status, connections_of(result.out)) == (0, [])
+    assert command("plan", "--instruments", listed, "--date", date, "--list").out == ""
+
+
+@pytest.mark.parametrize(
+    ("days", "date", "why"),
+    [
+        ([dt.date(2026, 11, 26)], "2026-11-25", "its days: 2026-11-26"),
+        ([dt.date(2026, 11, 26)], "2026-12-25", "holiday: Christmas Day"),
+        (
+            [dt.date(2026, 12, day) for day in (4, 3, 2, 1, 7)],
+            "2026-11-25",
+            "its days: 2026-12-01, 2026-12-02, 2026-12-03 and 2 more",
+        ),
+        ("weekdays", "2026-11-28", "its days: weekdays"),
+        ("CDS", "2026-11-28", "its days: CDS"),
+        ("NSE", "2026-11-29", "weekend"),
+    ],
+)
+def test_where_the_exchange_is_open_the_reason_is_the_days_of_the_list(
+    command: Run, listed: Path, tmp_path: Path, days: Any, date: str, why: str
+) -> None:
+    open_on_saturday = {"date": dt.date(2026, 11, 28), "exchanges": "NSE", "hours": "open"}
+    write_config(tmp_path, REST | {"days": days}, calendar={"special_days": [open_on_saturday]})
+    result = command("plan", "--instruments", listed, "--date", date)
+    assert result.status == 0
+    assert f"not on this day ({why})" in result.out
+
+
+# On which hours it counts
+
+EVERY_EXCHANGE: Final = """\
+instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,segment,exchange
+408065,1594,INFY,INFOSYS,0,,0,0.05,1,EQ,NSE,NSE
+128083204,500209,INFY,INFOSYS,0,,0,0.05,1,EQ,BSE,BSE
+12345858,48226,NIFTY27JANFUT,NIFTY,0,2027-01-26,0,0.05,75,FUT,NFO-FUT,NFO
+12345861,48227,SENSEX27JANFUT,SENSEX,0,2027-01-28,0,0.05,20,FUT,BFO-FUT,BFO
+412675,1612,USDINR27JANFUT,USDINR,0,2027-01-27,0,0.0025,1000,FUT,CDS-FUT,CDS
+412678,1613,USDINR27JANFUT,USDINR,0,2027-01-27,0,0.0025,1000,FUT,BCD-FUT,BCD
+119553031,467004,CRUDEOIL27JANFUT,CRUDEOIL,0,2027-01-18,0,1,100,FUT,MCX-FUT,MCX
+119553036,467005,GOLD27JANFUT,GOLD,0,2027-01-18,0,1,100,FUT,NCO-FUT,NCO
+291849,1140,GIFT NIFTY,GIFT NIFTY,0,,0,0,0,EQ,INDICES,NSEIX
+291850,1141,NIKKEI 225,NIKKEI 225,0,,0,0,0,EQ,INDICES,GLOBAL
+"""
+ALL: Final = {"name": "all", "mode": "ltp", "select": {"symbols": ["*"]}}
+
+
+def exchanges_of(out: str) -> dict[str, tuple[str, str, str]]:
+    """What the plan says of each exchange: trading, captured, and of the day."""
+    row = re.compile(r"^([A-Z]+) +(closed|\d\d:\d\d-\S+)(?: +(\d\d:\d\d-\S+))? +(\S.*)$", re.MULTILINE)
+    return {match[1]: (match[2], match[3] or "", match[4].strip()) for match in row.finditer(out)}
+
+
+@pytest.mark.parametrize(
+    ("date", "expected"),
+    [
+        (
+            "2026-07-31",  # before the closing auction
+            {
+                "NSE": ("09:15-15:30", "08:55-16:15", "usual hours"),
+                "NFO": ("09:15-15:30", "08:55-16:15", "usual hours"),
+            },
+        ),
+        (
+            "2026-08-03",
+            {
+                "NSE": ("09:15-15:30", "08:55-16:15", "usual hours"),
+                "BSE": ("09:15-15:30", "08:55-16:15", "usual hours"),
+                "NFO": ("09:15-15:40", "08:55-16:25", "usual hours"),
+                "BFO": ("09:15-15:40", "08:55-16:25", "usual hours"),
+                "CDS": ("09:00-17:00", "08:40-20:15", "usual hours"),
+                "BCD": ("09:00-17:00", "08:40-20:15", "usual hours"),
+                "MCX": ("09:00-23:30", "08:40-24:00", "usual hours"),
+                "NCO": ("09:00-23:30", "08:40-24:00", "usual hours"),
+            },
+        ),
+        ("2026-10-30", {"MCX": ("09:00-23:30", "08:40-24:00", "usual hours")}),  # New York puts its clock back …
+        ("2026-11-02", {"MCX": ("09:00-23:55", "08:40-24:00", "usual hours")}),
+        ("2026-03-06", {"MCX": ("09:00-23:55", "08:40-24:00", "usual hours")}),  # … and forward
+        ("2026-03-09", {"MCX": ("09:00-23:30", "08:40-24:00", "usual hours")}),
+        (
+            "2026-11-24",  # by the moon
+            {
+                "NSE": ("09:15-15:30", "08:55-16:15", "may be a holiday: Guru Nanak Jayanti"),
+                "MCX": (
+                    "09:00-23:55",
+                    "08:40-24:00",
+                    "may be a holiday: Guru Nanak Jayanti; MCX usually opens in the evening at least",
+                ),
+            },
+        ),
+        (
+            "2026-12-25",
+            {
+                "NSE": ("closed", "", "holiday: Christmas Day"),
+                "BCD": ("closed", "", "holiday: Christmas Day"),
+                "NCO": (
+                    "09:00-23:55",
+                    "08:40-24:00",
+                    "may be a holiday: Christmas Day; NCO usually opens in the evening at least",
+                ),
+            },
+        ),
+    ],
+)
+def test_a_plan_says_on_which_hours_it_counts(
+    command: Run, tmp_path: Path, date: str, expected: dict[str, tuple[str, str, str]]
+) -> None:
+    (tmp_path / "every.csv").write_text(EVERY_EXCHANGE)
+    write_config(tmp_path, ALL)
+    result = command("plan", "--instruments", "every.csv", "--date", date)
+    assert (result.status, result.err) == (0, "")
+    found = exchanges_of(result.out)
+    assert list(found) == ["NSE", "BSE", "NFO", "BFO", "CDS", "BCD", "MCX", "NCO", "GLOBAL", "NSEIX"]
+    for name in ("GLOBAL", "NSEIX"):
+        said = f"{name} has no sessions that are known: captured around the clock"
+        assert found[name] == ("00:00-24:00", "00:00-24:00", said)
+    assert expected.items() <= found.items()
+
+
+def test_each_line_of_a_plan_has_the_hours_of_its_exchange(command: Run, tmp_path: Path) -> None:
+    (tmp_path / "every.csv").write_text(EVERY_EXCHANGE)
+    write_config(tmp_path, ALL)
+    lines = command("plan", "--instruments", "every.csv", "--date", "2026-12-25", "--list").out.splitlines()
+    hours: dict[str, list[str]] = {}
+    for line in lines:
+        phase, symbol, *_ = line.split("\t")
+        hours.setdefault(symbol, []).append(phase)
+    assert hours == {
+        "MCX:CRUDEOIL27JANFUT": ["08:40-24:00"],
+        "NCO:GOLD27JANFUT": ["08:40-24:00"],
+        "NSEIX:GIFT NIFTY": ["00:00-08:40", "08:40-24:00"],
+        "GLOBAL:NIKKEI 225": ["00:00-08:40", "08:40-24:00"],
+    }
+
+
+def test_a_data_folder_with_a_name_that_is_too_long_ends_with_a_message(command: Run, tmp_path: Path) -> None:
+    data = f"/tmp/{'a' * 300}"
+    write_config(tmp_path, INDICES, data=data)
+    result = command("plan", "--date", DAY.isoformat())
+    assert (result.status, result.out) == (1, "")
+    assert result.err == f"kitelake: table {data}/instruments: cannot read its log: File name too long\n"
+
+
+def test_without_an_instrument_list_it_says_what_to_do(command: Run, tmp_path: Path) -> None:
+    write_config(tmp_path, INDICES)
+    result = command("plan", "--date", DAY.isoformat())
+    assert result.status == 2
+    assert f"{tmp_path / 'data'} has no instrument list of 2026-11-25 or before: start `kitelake run`" in result.err
+    assert "--instruments" in result.err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "instruments.csv: cannot be read: No such file or directory"),
+        (b"", "instruments.csv: the instrument list is empty"),
+        (b"<html>Bad Gateway</html>", "lacks instrument_token"),
+        (b"instrument_token,tradingsymbol\n1,INFY\n", "lacks"),
+    ],
+)
+def test_an_instrument_file_that_is_none(command: Run, tmp_path: Path, content: bytes | None, message: str) -> None:
+    write_config(tmp_path, INDICES)
+    if content is not None:
+        (tmp_path / "instruments.csv").write_bytes(content)
+    result = command("plan", "--instruments", "instruments.csv")
+    assert result.status == 2
+    assert message in result.err
+    assert result.out == ""
+
+
+def test_what_is_unknown_is_named_with_what_is_near_and_the_rest_is_planned(
+    command: Run, listed: Path, tmp_path: Path
+) -> None:
+    names = {"name": "mine", "instruments": ["NSE:INFI", "NSE:RELIANCE"]}
+    write_config(tmp_path, names, OPTIONS | {"select": {"underlying": "NSE:NIFTI 50"}})
+    result = command("plan", "--instruments", listed, "--date", DAY.isoformat())
+    assert result.status == 1
+    assert "mine: not in the instrument list of 2026-11-25: NSE:INFI (did you mean NSE:INFY" in result.out
+    assert "options: not in the instrument list of 2026-11-25: derivatives of NSE:NIFTI 50 (did you mean" in result.out
+    assert lists_of(result.out)["mine"] == 1
+
+
+def test_a_problem_of_a_list_that_is_not_captured_that_day_is_none_of_that_day(
+    command: Run, listed: Path, tmp_path: Path
+) -> None:
+    write_config(tmp_path, INDICES, {"name": "mine", "instruments": ["NSE:INFI"], "days": [dt.date(2026, 11, 26)]})
+    assert command("plan", "--instruments", listed, "--date", "2026-11-25").status == 0
+    assert command("plan", "--instruments", listed, "--date", "2026-11-26").status == 1
+
+
+def test_a_calendar_file_that_is_out_of_date_is_a_warning(command: Run, listed: Path, tmp_path: Path) -> None:
+    (tmp_path / "special.csv").write_text("date,exchanges,hours,note\n2024-11-01,,18:00-19:15,Muhurat\n")
+    write_config(tmp_path, INDICES, calendar={"file": "special.csv"})
+    result = command("plan", "--instruments", listed, "--date", DAY.isoformat())
+    assert result.status == 0
+    assert f"{tmp_path / 'special.csv'}: holds no day of 2026 or later, it may be out of date" in " ".join(
+        result.out.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", "nowhere.yaml"], "nowhere.yaml: there is no such file"),
+        (["--date", "someday"], "expected YYYY-MM-DD, today, tomorrow or yesterday"),
+        (["--date", "9999-12-31"], "expected a date from 2000-01-01 to 2099-12-31"),
+        (["--date", "1999-12-31"], "expected a date from 2000-01-01 to 2099-12-31"),
+        (["--instruments", "instruments.csv"], "special.csv: line 2: hours: expected hours of one day in IST"),
+    ],
+)
+def test_what_cannot_be_planned_ends_with_a_message(
+    command: Run, listed: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "special.csv").write_text("date,exchanges,hours,note\n2026-12-25,NSE,canary,\n")
+    (tmp_path / "instruments.csv").write_bytes(listed.read_bytes())
+    write_config(tmp_path, INDICES, calendar={"file": "special.csv"})
+    result = command("plan", *arguments)
+    assert result.status == 2
+    assert message in result.err
+
+
+@pytest.mark.parametrize("date", ["2000-01-01", "2099-12-31"])
+def test_the_first_and_the_last_date_can_be_planned(command: Run, listed: Path, tmp_path: Path, date: str) -> None:
+    write_config(tmp_path, INDICES)
+    assert command("plan", "--instruments", listed, "--date", date).status == 0
+
+
+def test_a_price_that_the_stream_will_bring_is_no_problem(command: Run, tmp_path: Path) -> None:
+    csv = tmp_path / "instruments.csv"
+    csv.write_text(to_csv(build_universe(3_000, 1, DAY).instruments))  # without a price of the index
+    select = {"underlying": "NSE:NIFTY 50", "symbols": ["GONE", "NIFTY*"], "strikes": {"around": "spot", "count": 20}}
+    unknown = {"name": "unknown", "select": select}
+    write_config(tmp_path, INDICES, OPTIONS)
+    result = command("plan", "--instruments", csv, "--date", DAY.isoformat())
+    assert result.status == 0
+    assert "options: no price to choose strikes around, so none are selected: NIFTY (NSE:NIFTY 50" in result.out
+    assert "the service streams what is named, and selects them when a price has come" in " ".join(result.out.split())
+    assert "Problems" not in result.out
+    write_config(tmp_path, INDICES, unknown)
+    result = command("plan", "--instruments", csv, "--date", DAY.isoformat())
+    assert result.status == 1
+    assert result.out.count("no price to choose strikes") == 1
+    assert "unknown: not in the instrument list of 2026-11-25: symbol GONE" in result.out
+
+
+def test_the_head_of_a_plan_fits_into_80_columns(
+    command: Run, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    write_config(tmp_path, INDICES)
+    with time_machine.travel(dt.datetime(2026, 11, 23, 9, tzinfo=IST)):
+        lines = command("plan", "--instruments", listed).out.splitlines()
+    assert lines[1:3] == ["by the instrument list of 2026-11-23 (3,000 instruments)", ""]
+
+
+def test_names_are_no_markup(command: Run, listed: Path, tmp_path: Path) -> None:
+    write_config(tmp_path, INDICES | {"name": "[b]indices [/]"}, REST | {"name": "[x]", "days": [dt.date(2026, 1, 1)]})
+    result = command("plan", "--instruments", listed, "--date", DAY.isoformat())
+    assert (result.status, result.err) == (0, "")
+    assert "[b]indices [/]" in result.out
+    assert "[x] " in result.out

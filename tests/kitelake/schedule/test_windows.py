@@ -1,0 +1,450 @@
+"""When lists are captured, and a real scheduler that is stepped by hand through whole weeks under a set clock."""
+
+import datetime as dt
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+import time_machine
+from apscheduler.executors.debug import DebugExecutor
+from apscheduler.schedulers.base import BaseScheduler
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kitelake.schedule.calendar import Calendar, Span, merged
+from kitelake.config.calendar import CalendarSection
+from kitelake.schedule.windows import ListHours, Times, active, every, windows
+from kitelake.config.values import hours_of
+from storage.market.exchanges import CURRENCIES, EQUITIES, EQUITY_DERIVATIVES, SCHEDULED
+from storage.market.hours import Hours
+from storage.schema import IST
+from tests.kitelake.schedule.test_calendar import on as spans
+
+DAY = dt.timedelta(days=1)
+MINUTE = dt.timedelta(minutes=1)
+MUHURAT = {"date": "2026-11-08", "hours": "18:00-19:15", "note": "Muhurat"}  # a Sunday
+EVENING = {"date": "2026-11-10", "exchanges": ["MCX", "NCO"], "hours": "17:00-23:55"}  # a Tuesday, holiday of NSE
+RECOVERY = {"date": "2026-11-14", "exchanges": ["NSE", "NFO"], "hours": ["09:15-10:00", "11:30-12:30"]}  # a Saturday
+
+
+def calendar(*special_days: dict[str, Any], **options: Any) -> Calendar:
+    return Calendar(CalendarSection.model_validate({"special_days": list(special_days), **options}))
+
+
+CLOSED = {"date": "2026-11-10", "exchanges": [*EQUITIES, *EQUITY_DERIVATIVES, *CURRENCIES], "hours": "closed"}
+NOVEMBER = calendar(MUHURAT, EVENING, CLOSED, RECOVERY)
+
+
+def ist(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text).replace(tzinfo=IST)
+
+
+# Windows
+
+
+def when(
+    date: str,
+    *exchanges: str,
+    days: str | tuple[dt.date, ...] = "trading",
+    window: str | None = None,
+    by: Calendar = NOVEMBER,
+) -> tuple[Span, ...]:
+    """The hours of a list of these exchanges, all of its parts together."""
+    return ListHours(each(date, *exchanges, days=days, window=window, by=by)).spans
+
+
+def each(
+    date: str,
+    *exchanges: str,
+    days: str | tuple[dt.date, ...] = "trading",
+    window: str | None = None,
+    by: Calendar = NOVEMBER,
+    together: bool = False,
+) -> dict[str, tuple[Span, ...]]:
+    hours = None if window is None else hours_of(window)
+    return windows(days, hours, exchanges, by, dt.date.fromisoformat(date), together=together)
+
+
+def test_a_list_is_captured_while_one_of_its_exchanges_is_open() -> None:
+    assert when("2026-11-09", "NSE") == spans("2026-11-09", "08:55-16:15")
+    assert when("2026-11-09", "NSE", "CDS", "MCX") == spans("2026-11-09", "08:40-24:00")
+    assert when("2026-11-10", "NSE") == ()
+    assert when("2026-11-10", "NSE", "MCX") == spans("2026-11-10", "16:40-24:00")
+    assert when("2026-11-07", "NSE", "MCX") == ()
+    assert when("2026-11-09") == ()
+
+
+def test_each_exchange_has_hours_of_its_own() -> None:
+    assert each("2026-11-09", "NSE", "MCX") == {
+        "NSE": spans("2026-11-09", "08:55-16:15"),
+        "MCX": spans("2026-11-09", "08:40-24:00"),
+    }
+    assert each("2026-11-10", "NSE", "MCX") == {"NSE": (), "MCX": spans("2026-11-10", "16:40-24:00")}
+    found = ListHours(each("2026-11-09", "NSE", "MCX"))
+    assert found.at(ist("2026-11-09T08:50")) == {"MCX"}
+    assert found.at(ist("2026-11-09T12:00")) == {"NSE", "MCX"}
+    assert found.edges(0) == [ist("2026-11-09T08:40"), ist("2026-11-09T08:55")]
+    assert found.edges(1) == [ist("2026-11-09T16:15"), ist("2026-11-10T00:00")]
+
+
+def test_nothing_is_captured_from_a_moment_on_that_is_given() -> None:
+    found = ListHours(each("2026-11-09", "NSE", "MCX")).until(ist("2026-11-09T08:50"))
+    assert found == ListHours({"NSE": (), "MCX": spans("2026-11-09", "08:40-08:50")})
+
+
+def test_a_session_and_a_window_hold_for_the_whole_list() -> None:
+    whole = spans("2026-11-10", "16:40-24:00")
+    assert each("2026-11-10", "NSE", "MCX", together=True) == {"NSE": whole, "MCX": whole}
+    window = spans("2026-11-09", "09:15-15:30")
+    assert each("2026-11-09", "NSE", "MCX", window="09:15-15:30") == {"NSE": window, "MCX": window}
+
+
+def test_days_that_are_given_hold_for_the_whole_list_and_the_hours_are_each_exchanges_own() -> None:
+    assert each("2026-11-10", "NSE", "MCX", days="weekdays") == {
+        "NSE": spans("2026-11-10", "08:55-16:15"),
+        "MCX": spans("2026-11-10", "16:40-24:00"),
+    }
+
+
+def test_hours_of_several_exchanges_are_merged_only_where_they_meet() -> None:
+    evening = calendar({"date": "2026-11-09", "exchanges": "MCX", "hours": "17:00-23:55"})
+    assert when("2026-11-09", "MCX", "NSE", by=evening) == spans("2026-11-09", "08:55-16:15", "16:40-24:00")
+    assert when("2026-11-09", "MCX", "CDS", by=evening) == spans("2026-11-09", "08:40-24:00")
+
+
+def test_a_window_replaces_the_usual_hours() -> None:
+    assert when("2026-11-09", "NSE", "MCX", window="09:15-15:30") == spans("2026-11-09", "09:15-15:30")
+    assert when("2026-11-10", "NSE", window="09:15-15:30") == ()
+
+
+def test_special_hours_hold_also_for_a_list_with_a_window() -> None:
+    assert when("2026-11-08", "NSE", window="09:15-15:30") == spans("2026-11-08", "17:40-20:00")
+    assert when("2026-11-10", "NSE", "MCX", window="09:15-15:30") == spans("2026-11-10", "16:40-24:00")
+    assert when("2026-11-14", "NFO", window="09:15-15:30") == spans("2026-11-14", "08:55-10:45", "11:10-13:15")
+    assert when("2026-11-08", "NSE", window="09:15-15:30", by=calendar()) == spans("2026-11-08", "08:55-20:00")
+
+
+def test_a_window_holds_for_the_exchanges_whose_day_is_usual() -> None:
+    evening = calendar({"date": "2026-11-09", "exchanges": "MCX", "hours": "17:00-23:55"})
+    expected = spans("2026-11-09", "09:15-15:30", "16:40-24:00")
+    assert when("2026-11-09", "NSE", "MCX", window="09:15-15:30", by=evening) == expected
+
+
+def test_a_weekend_that_is_open_as_usual_keeps_the_window() -> None:
+    budget = calendar({"date": "2026-02-08", "hours": "open"})
+    assert when("2026-02-08", "NSE", window="09:15-15:30", by=budget) == spans("2026-02-08", "09:15-15:30")
+
+
+@pytest.mark.parametrize(
+    ("days", "captured"),
+    [
+        ("trading", ["2026-11-08", "2026-11-09", "2026-11-11", "2026-11-14"]),
+        ("MCX", ["2026-11-08", "2026-11-09", "2026-11-10", "2026-11-11"]),
+        ("weekdays", ["2026-11-09", "2026-11-10", "2026-11-11"]),
+        ("all", ["2026-11-07", "2026-11-08", "2026-11-09", "2026-11-10", "2026-11-11", "2026-11-14"]),
+        ((dt.date(2026, 11, 7), dt.date(2026, 11, 11)), ["2026-11-07", "2026-11-11"]),
+    ],
+)
+def test_days_say_on_which_days_a_list_is_captured(days: str | tuple[dt.date, ...], captured: list[str]) -> None:
+    asked = ["2026-11-07", "2026-11-08", "2026-11-09", "2026-11-10", "2026-11-11", "2026-11-14"]
+    assert [date for date in asked if when(date, "NSE", days=days)] == captured
+
+
+def test_on_a_day_of_the_list_on_which_all_is_closed_the_usual_hours_hold() -> None:
+    for days in ("weekdays", "all", "MCX", (dt.date(2026, 11, 10),)):
+        assert when("2026-11-10", "NSE", "CDS", days=days) == spans("2026-11-10", "08:40-20:15")
+        assert when("2026-11-10", "NSE", days=days, window="10:00-11:00") == spans("2026-11-10", "10:00-11:00")
+
+
+def test_a_market_that_never_closes_is_captured_all_day_or_in_the_window() -> None:
+    never_closes = calendar(always_open=True)
+    sunday = Span(ist("2026-11-08T00:00"), ist("2026-11-09T00:00"))
+    assert when("2026-11-08", "NSE", "MCX", by=never_closes) == (sunday,)
+    assert when("2026-11-08", "NSE", window="10:00-11:00", by=never_closes) == spans("2026-11-08", "10:00-11:00")
+    assert when("2026-11-08", "NSE", days="weekdays", by=never_closes) == ()
+
+
+# Moments
+
+
+def test_every_step_inside_a_span_without_its_start_and_its_stop() -> None:
+    day = spans("2026-11-09", "09:00-09:30", "11:00-11:25", "12:00-12:05")
+    moments = list(every(day, 10 * MINUTE))
+    assert [moment.strftime("%H:%M") for moment in moments] == ["09:10", "09:20", "11:10", "11:20"]
+
+
+def test_a_step_of_nothing_is_an_error() -> None:
+    with pytest.raises(ValueError, match="expected a step longer than zero, got 0:00:00"):
+        list(every(spans("2026-11-09", "09:00-09:30"), dt.timedelta()))
+
+
+def test_active_from_the_start_up_to_the_stop() -> None:
+    day = spans("2026-11-09", "09:00-10:00", "11:00-12:00")
+    states = [("08:59:59", False), ("09:00", True), ("09:59:59", True), ("10:00", False), ("11:30", True)]
+    for time, state in states:
+        assert active(day, ist(f"2026-11-09T{time}")) is state
+        assert active(day, ist(f"2026-11-09T{time}").astimezone(dt.UTC)) is state
+    assert not active((), ist("2026-11-09T09:00"))
+
+
+def test_the_trigger_looks_forty_days_ahead() -> None:
+    only = ist("2026-12-20T12:00")
+    trigger = Times(lambda date: [only] if date == only.date() else [])
+    assert trigger.get_next_fire_time(None, only - 40 * DAY) == only
+    assert trigger.get_next_fire_time(None, only - 41 * DAY) is None
+    assert trigger.get_next_fire_time(None, ist("2026-11-10T01:00").astimezone(dt.UTC)) == only
+    assert trigger.get_next_fire_time(None, ist("2026-11-09T23:00").astimezone(dt.UTC)) is None
+    assert trigger.get_next_fire_time(None, only) == only
+    assert trigger.get_next_fire_time(only, only - DAY) is None
+    assert trigger.get_next_fire_time(only - DAY, only + DAY) == only
+
+
+def test_the_end_of_a_day_is_found_from_the_next_one() -> None:
+    trigger = Times(lambda date: [dt.datetime.combine(date + DAY, dt.time(), IST)])
+    assert trigger.get_next_fire_time(None, ist("2026-11-10T00:00")) == ist("2026-11-10T00:00")
+    assert trigger.get_next_fire_time(ist("2026-11-10T00:00"), ist("2026-11-10T00:00")) == ist("2026-11-11T00:00")
+
+
+# A scheduler, stepped by hand
+
+
+class SteppedScheduler(BaseScheduler):  # type: ignore[misc]
+    """APScheduler without a thread of its own; its jobs run at once in `step`."""
+
+    def __init__(self) -> None:
+        super().__init__(timezone=IST, executors={"default": DebugExecutor()})
+
+    def wakeup(self) -> None:
+        """It is woken by `step` alone."""
+
+    def shutdown(self, wait: bool = True) -> None:
+        super().shutdown(wait)
+
+    def step(self) -> float | None:
+        """Run what is due; seconds until the next is."""
+        seconds: float | None = self._process_jobs()
+        return seconds
+
+
+class Clock:
+    """Start and stop of one list under a clock that stands still until it is moved."""
+
+    def __init__(self, traveller: time_machine.Traveller, *exchanges: str, by: Calendar, window: str | None) -> None:
+        self.fired: list[str] = []
+        self._traveller = traveller
+        self._day: Callable[[dt.date], tuple[Span, ...]] = lambda date: when(
+            date.isoformat(), *exchanges, by=by, window=window
+        )
+        self._scheduler = SteppedScheduler()
+        for name, side in (("start", 0), ("stop", 1)):
+            self._scheduler.add_job(
+                self._fire, Times(self._moments(side)), (name,), coalesce=True, misfire_grace_time=None
+            )
+        self._scheduler.start()
+
+    def _moments(self, side: int) -> Callable[[dt.date], Iterable[dt.datetime]]:
+        return lambda date: [span[side] for span in self._day(date)]
+
+    def _fire(self, name: str) -> None:
+        now = dt.datetime.now(IST)
+        self.fired.append(f"{now:%a %d %H:%M:%S} {name}")
+
+    def active(self) -> bool:
+        now = dt.datetime.now(IST)
+        return active(self._day(now.date()), now)
+
+    def run_until(self, text: str) -> None:
+        """Let time pass, with the scheduler awake at each moment that it asks for."""
+        end = ist(text)
+        while (seconds := self._scheduler.step()) is not None:
+            then = dt.datetime.now(IST) + dt.timedelta(seconds=seconds)
+            if then >= end:
+                break
+            self._traveller.move_to(then)
+        self._traveller.move_to(end)
+
+    def jump_to(self, text: str) -> None:
+        """The host sleeps, or its clock is set; then the scheduler wakes."""
+        self._traveller.move_to(ist(text))
+        self._scheduler.step()
+
+
+def clock_at(text: str) -> time_machine.travel:
+    return time_machine.travel(ist(text), tick=False)
+
+
+def test_two_weeks_of_equities_wherever_the_host_is(host_zone: str) -> None:
+    """With Muhurat trading on a Sunday, a holiday on Tuesday and two short sessions on a Saturday.
+
+    Summer time ends in New York on November 1.
+    """
+    with clock_at("2026-10-30T00:00") as traveller:
+        clock = Clock(traveller, "NSE", "BSE", by=NOVEMBER, window=None)
+        clock.run_until("2026-11-16T00:00")
+    assert clock.fired == [
+        *("Fri 30 08:55:00 start", "Fri 30 16:15:00 stop"),
+        *("Mon 02 08:55:00 start", "Mon 02 16:15:00 stop"),
+        *("Tue 03 08:55:00 start", "Tue 03 16:15:00 stop"),
+        *("Wed 04 08:55:00 start", "Wed 04 16:15:00 stop"),
+        *("Thu 05 08:55:00 start", "Thu 05 16:15:00 stop"),
+        *("Fri 06 08:55:00 start", "Fri 06 16:15:00 stop"),
+        *("Sun 08 17:40:00 start", "Sun 08 20:00:00 stop"),
+        *("Mon 09 08:55:00 start", "Mon 09 16:15:00 stop"),
+        *("Wed 11 08:55:00 start", "Wed 11 16:15:00 stop"),
+        *("Thu 12 08:55:00 start", "Thu 12 16:15:00 stop"),
+        *("Fri 13 08:55:00 start", "Fri 13 16:15:00 stop"),
+        *("Sat 14 08:55:00 start", "Sat 14 10:45:00 stop"),
+        *("Sat 14 11:10:00 start", "Sat 14 13:15:00 stop"),
+    ]
+
+
+def test_a_week_of_commodities_with_a_window_and_one_evening(host_zone: str) -> None:
+    with clock_at("2026-11-08T00:00") as traveller:
+        clock = Clock(traveller, "MCX", by=NOVEMBER, window="10:00-23:35")
+        clock.run_until("2026-11-15T00:00")
+    assert clock.fired == [
+        *("Sun 08 17:40:00 start", "Sun 08 20:00:00 stop"),
+        *("Mon 09 10:00:00 start", "Mon 09 23:35:00 stop"),
+        *("Tue 10 16:40:00 start", "Wed 11 00:00:00 stop"),
+        *("Wed 11 10:00:00 start", "Wed 11 23:35:00 stop"),
+        *("Thu 12 10:00:00 start", "Thu 12 23:35:00 stop"),
+        *("Fri 13 10:00:00 start", "Fri 13 23:35:00 stop"),
+    ]
+
+
+def test_a_late_start_is_active_and_waits_for_the_stop() -> None:
+    with clock_at("2026-11-09T11:00") as traveller:
+        clock = Clock(traveller, "NSE", by=NOVEMBER, window=None)
+        assert clock.active()
+        clock.run_until("2026-11-11T12:00")
+    assert clock.fired == ["Mon 09 16:15:00 stop", "Wed 11 08:55:00 start"]
+
+
+def test_a_start_at_the_very_moment_of_the_open_is_not_missed() -> None:
+    with clock_at("2026-11-09T08:55") as traveller:
+        clock = Clock(traveller, "NSE", by=NOVEMBER, window=None)
+        clock.run_until("2026-11-09T10:00")
+    assert clock.fired == ["Mon 09 08:55:00 start"]
+
+
+def test_a_sleep_across_the_open_starts_at_once() -> None:
+    with clock_at("2026-11-09T08:00") as traveller:
+        clock = Clock(traveller, "NSE", by=NOVEMBER, window=None)
+        clock.run_until("2026-11-09T08:30")
+        clock.jump_to("2026-11-09T10:12:34")
+        assert clock.active()
+        clock.run_until("2026-11-10T00:00")
+    assert clock.fired == ["Mon 09 10:12:34 start", "Mon 09 16:15:00 stop"]
+
+
+def test_after_a_sleep_of_days_each_job_runs_once_and_the_time_says_what_holds() -> None:
+    """The last job to run is the stop, of which fewer were missed, although the market is open."""
+    with clock_at("2026-11-09T08:00") as traveller:
+        clock = Clock(traveller, "NSE", by=NOVEMBER, window=None)
+        clock.jump_to("2026-11-12T10:00")
+        assert clock.fired == ["Thu 12 10:00:00 start", "Thu 12 10:00:00 stop"]
+        assert clock.active()
+        clock.run_until("2026-11-13T12:00")
+    assert clock.fired[2:] == ["Thu 12 16:15:00 stop", "Fri 13 08:55:00 start"]
+
+
+def test_a_clock_that_jumps_forward_and_back_fires_nothing_twice() -> None:
+    with clock_at("2026-11-09T08:00") as traveller:
+        clock = Clock(traveller, "NSE", by=NOVEMBER, window=None)
+        clock.run_until("2026-11-09T14:50")
+        clock.jump_to("2026-11-09T16:30")
+        assert not clock.active()
+        clock.jump_to("2026-11-09T14:51")
+        assert clock.active()  # and no job will say so
+        clock.run_until("2026-11-11T10:00")
+    assert clock.fired == ["Mon 09 08:55:00 start", "Mon 09 16:30:00 stop", "Wed 11 08:55:00 start"]
+
+
+def test_a_clock_that_is_set_back_across_the_open_fires_nothing_twice() -> None:
+    with clock_at("2026-11-09T08:00") as traveller:
+        clock = Clock(traveller, "NSE", by=NOVEMBER, window=None)
+        clock.run_until("2026-11-09T09:30")
+        clock.jump_to("2026-11-09T08:30")
+        assert not clock.active()
+        clock.run_until("2026-11-10T00:00")
+    assert clock.fired == ["Mon 09 08:55:00 start", "Mon 09 16:15:00 stop"]
+
+
+def test_a_market_that_never_closes_stops_and_starts_at_midnight() -> None:
+    with clock_at("2026-11-07T12:00") as traveller:
+        clock = Clock(traveller, "NSE", by=calendar(always_open=True), window=None)
+        clock.run_until("2026-11-09T12:00")
+        assert clock.active()
+    assert sorted(clock.fired) == [
+        *("Mon 09 00:00:00 start", "Mon 09 00:00:00 stop"),
+        *("Sun 08 00:00:00 start", "Sun 08 00:00:00 stop"),
+    ]
+
+
+# Any special days
+
+OF_A_DAY = st.tuples(st.integers(0, 1439), st.integers(0, 1439)).filter(lambda pair: pair[0] < pair[1])
+HOURS = OF_A_DAY.map(lambda pair: Hours(*(dt.time(*divmod(minute, 60)) for minute in pair)))
+DATES = st.dates(dt.date(2026, 11, 1), dt.date(2026, 11, 30))
+SPECIAL_DAYS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "date": DATES,
+            "exchanges": st.lists(st.sampled_from(SCHEDULED), min_size=1, unique=True),
+            "hours": st.one_of(st.sampled_from(["closed", "open"]), HOURS.map(str)),
+        }
+    ),
+    unique_by=lambda entry: entry["date"],
+    max_size=20,
+)
+DAYS = st.one_of(
+    st.sampled_from(["trading", "weekdays", "all", *SCHEDULED]), st.lists(DATES, unique=True, max_size=15).map(tuple)
+)
+LISTS = st.lists(st.sampled_from(SCHEDULED), min_size=1, unique=True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SPECIAL_DAYS, DAYS, st.none() | HOURS, LISTS, st.booleans())
+def test_windows_are_sorted_and_apart_and_times_gives_exactly_their_moments(
+    entries: list[dict[str, Any]],
+    days: str | tuple[dt.date, ...],
+    window: Hours | None,
+    exchanges: list[str],
+    always_open: bool,
+) -> None:
+    by = calendar(*entries, always_open=always_open)
+
+    def all_of(date: dt.date) -> tuple[Span, ...]:
+        return ListHours(windows(days, window, exchanges, by, date)).spans
+
+    expected: set[dt.datetime] = set()
+    for number in range(30):
+        midnight = dt.datetime(2026, 11, 1, tzinfo=IST) + number * DAY
+        found = all_of(midnight.date())
+        assert all(midnight <= start < stop <= midnight + DAY for start, stop in found)
+        assert all(earlier.stop < later.start for earlier, later in itertools.pairwise(found))
+        expected |= {moment for span in found for moment in span}
+
+    end = dt.datetime(2026, 12, 1, tzinfo=IST)
+    trigger = Times(
+        lambda date: [moment for span in reversed(all_of(date) if date.month == 11 else ()) for moment in span]
+    )
+    fired: list[dt.datetime] = []
+    now = dt.datetime(2026, 11, 1, tzinfo=IST)
+    while (moment := trigger.get_next_fire_time(fired[-1] if fired else None, now)) is not None:
+        fired.append(moment)
+        assert moment <= end
+    assert fired == sorted(expected)
+
+
+@given(st.lists(OF_A_DAY, max_size=12))
+def test_merged_spans_cover_the_same_minutes_in_as_few_spans_as_possible(pairs: list[tuple[int, int]]) -> None:
+    midnight = dt.datetime(2026, 11, 9, tzinfo=IST)
+    given_spans = [Span(midnight + start * MINUTE, midnight + stop * MINUTE) for start, stop in pairs]
+    result = merged(given_spans)
+    assert all(earlier.stop < later.start for earlier, later in itertools.pairwise(result))
+    for minute in {edge for pair in pairs for edge in pair}:
+        moment = midnight + minute * MINUTE
+        for near in (moment - MINUTE / 2, moment, moment + MINUTE / 2):
+            assert active(result, near) is active(given_spans, near)

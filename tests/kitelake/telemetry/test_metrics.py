@@ -1,0 +1,254 @@
+"""The page for Prometheus says what the manager says, and the service tells when its health changes."""
+
+import asyncio
+import datetime as dt
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from ingest.accounts.rest import KiteRest
+from ingest.instruments.listing import parse_instruments
+from ingest.manager.manager import ManagerSettings, TickerManager
+from ingest.accounts.redact import Account
+from ingest.connection.stats import ConnectionStats, Health, Status
+from ingest.wire import Mode
+from kitelake.errors import StartError
+from kitelake.telemetry.health import watch_health
+from kitelake.telemetry.metrics import serve_metrics
+from storage.journal.writer import JournalWriter, Kind
+from storage.layout import DataLayout
+from tests.support.running import Running, running
+from tests.support.simulation import ACCOUNTS, Simulation, simulation
+
+Key = tuple[str, ...]
+ACCOUNT_OBJECTS = [Account(one.name, one.api_key, one.access_token) for one in ACCOUNTS]
+
+
+def scrape(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        text: str = answer.read().decode()
+        return text
+
+
+def samples(page: str) -> dict[Key, float]:
+    """(name, values of the labels in the order of their names …) → value."""
+    return {
+        (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
+
+
+def expected_of(one: ConnectionStats) -> dict[Key, float | None]:
+    """What does not change by itself of a connection to which nothing is sent."""
+    values = {
+        "connected": one.connected,
+        "instruments": one.instruments,
+        "frames_total": one.frames,
+        "packets_total": one.packets,
+        "received_bytes_total": one.bytes,
+        "decode_failures_total": one.decode_failures,
+        "reconnects_total": one.reconnects,
+        "asked_again_total": one.asked_again,
+        "silent_instruments": one.silent,
+        "wrong_mode_instruments": one.wrong_mode,
+    }
+    slot = (one.account, str(one.connection))
+    found: dict[Key, float | None] = {(f"kitelake_{name}", *slot): value for name, value in values.items()}
+    found["kitelake_latency_seconds", *slot, "0.5"] = one.latency_p50_seconds
+    found["kitelake_latency_seconds", *slot, "0.99"] = one.latency_p99_seconds
+    return found
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(15):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def market() -> Iterator[Simulation]:
+    """Sends nothing but packets, so nothing when it is paused."""
+    with simulation(instruments=200, rate=20, heartbeat_seconds=3600) as running:
+        yield running
+
+
+@pytest.mark.slow
+async def test_the_page_says_what_the_manager_says(market: Simulation) -> None:
+    settings = ManagerSettings(liveness_seconds=600, close_timeout_seconds=5)
+    async with KiteRest(market.api, ACCOUNT_OBJECTS[0]) as rest:
+        listed = parse_instruments(await rest.instruments(), date=dt.date(2026, 11, 22))
+    tokens = listed["instrument_token"].to_pylist()[:50]
+    async with (
+        TickerManager(ACCOUNT_OBJECTS, settings, ws_url=market.ws) as manager,
+        serve_metrics(manager, port=0) as port,
+    ):
+        frames = manager.frames()
+        await manager.subscribe(tokens, Mode.FULL)
+        async with asyncio.timeout(15):
+            for _ in range(100):
+                await anext(frames)
+        await asyncio.to_thread(market.pause)
+        sent = market.stats()["packets"]
+        await until(lambda: manager.stats().total.packets == sent)
+        await until(lambda: manager.health().status is Status.HEALTHY)
+        before, page, after = manager.stats(), await asyncio.to_thread(scrape, port), manager.stats()
+
+        found = samples(page)
+        for older, newer in zip(before.connections, after.connections, strict=True):
+            slot = (older.account, str(older.connection))
+            for name, least, most in (
+                ("uptime", older.uptime_seconds, newer.uptime_seconds),
+                ("last_frame_age", older.last_frame_age_seconds, newer.last_frame_age_seconds),
+            ):
+                assert least is not None
+                assert most is not None
+                assert least <= found.pop((f"kitelake_{name}_seconds", *slot)) <= most
+            for key, value in expected_of(newer).items():
+                assert found.pop(key, None) == value, key
+        assert found == {
+            ("kitelake_health", "healthy"): 1,
+            ("kitelake_health", "degraded"): 0,
+            ("kitelake_health", "critical"): 0,
+            ("kitelake_health_ratio",): 1,
+        }
+        assert before.total.packets == sent > 0
+        for account in ACCOUNTS:
+            assert not any(secret in page for secret in (account.api_key, account.access_token, account.api_secret))
+
+        await manager.stop()
+        closed = samples(await asyncio.to_thread(scrape, port))
+        assert closed["kitelake_connected", "one", "1"] == 0
+        assert ("kitelake_uptime_seconds", "one", "1") not in closed
+        assert closed["kitelake_health", "critical"] == 1
+    market.resume()
+
+
+async def test_what_is_not_known_is_left_out() -> None:
+    manager = TickerManager(ACCOUNT_OBJECTS, ManagerSettings(raw_only=True))
+    await manager.subscribe([1], Mode.LTP)
+    async with serve_metrics(manager, port=0) as port:
+        found = samples(await asyncio.to_thread(scrape, port))
+    names = {key[0] for key in found}
+    assert found["kitelake_instruments", "one", "1"] == 1
+    for name in ("packets_total", "decode_failures_total", "last_frame_age_seconds", "uptime_seconds"):
+        assert f"kitelake_{name}" not in names
+
+
+async def test_the_page_says_how_far_the_journal_has_come(tmp_path: Path) -> None:
+    """Received, written and durable, each a state of its own; a page without a journal has none of them."""
+    journal = JournalWriter(DataLayout(tmp_path), "20261123T034500-aaaaaa")
+    channel = journal.channel("one", 1)
+    manager = TickerManager(ACCOUNT_OBJECTS)
+    async with serve_metrics(manager, port=0, journal=journal) as port:
+        counts = []
+        for step in (journal.flush, journal.flush, journal.sync):
+            step()
+            journal.append(Kind.BINARY, channel, 1, b"tick")
+            found = samples(await asyncio.to_thread(scrape, port))
+            counts.append([found["kitelake_journal_records", state] for state in ("received", "written", "durable")])
+    journal.close()
+    assert counts == [[1, 0, 0], [2, 1, 0], [3, 1, 1]]
+    async with serve_metrics(manager, port=0) as port:
+        assert "kitelake_journal_records" not in await asyncio.to_thread(scrape, port)
+
+
+async def test_a_port_in_use_is_said_and_a_closed_one_is_free_again() -> None:
+    manager = TickerManager(ACCOUNT_OBJECTS)
+    async with serve_metrics(manager, port=0) as port:
+        with pytest.raises(StartError, match=rf"127\.0\.0\.1, port {port}: Address already in use; config.yaml"):
+            async with serve_metrics(manager, port=port):
+                pass
+    async with serve_metrics(manager, port=port) as again:
+        assert again == port
+
+
+async def test_a_host_that_cannot_be_is_said() -> None:
+    with pytest.raises(StartError, match=r"at a\.\.b, port 0: no such host"):
+        async with serve_metrics(TickerManager(ACCOUNT_OBJECTS), port=0, host="a..b"):
+            pass
+
+
+async def test_each_change_of_health_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kitelake.telemetry.health.LOOK_SECONDS", 0.001)
+    healthy = Health(Status.HEALTHY, 100.0, ())
+    down = Health(Status.DEGRADED, 50.0, ("one/1 is closed",))
+    lower = Health(Status.DEGRADED, 25.0, ("one/1 is closed",))
+    both = Health(Status.CRITICAL, 0.0, ("one/1 is closed", "two/1 is closed"))
+    looks = iter([healthy, down, down, lower, both, healthy, healthy])
+    told: list[Health] = []
+    stop = asyncio.Event()
+
+    def look() -> Health:
+        try:
+            return next(looks)
+        except StopIteration:
+            stop.set()
+            return told[-1]
+
+    async with asyncio.timeout(10):
+        await watch_health(look, told.append, stop)
+    assert told == [down, both, healthy]
+
+
+@pytest.mark.slow
+def test_the_service_serves_the_page_and_journals_its_health(tmp_path: Path) -> None:
+    """One account, refused and cut: critical; then let in again: healthy. A second service finds the port in use."""
+    with (
+        simulation(accounts=[ACCOUNTS[0]._asdict()], instruments=200, rate=20) as simulator,
+        running(
+            tmp_path,
+            simulator,
+            metrics={"port": 0},
+            capture={"token_retry_seconds": 0.1, "slow_retry_seconds": 0.1, "backoff_initial_seconds": 0.1},
+        ) as service,
+    ):
+        simulator.wait_for(lambda stats: sum(one["subscribed"] for one in stats["connections"]) > 0)
+        simulator.fault("refuse", status=403, seconds=60)
+        assert simulator.fault("drop") > 0
+        port = int(re.findall(r"metrics are served.*port=(\d+)", service.log)[0])
+        (tmp_path / "second").mkdir()
+        with running(tmp_path / "second", simulator, metrics={"port": port}) as second:
+            assert second.process.wait(timeout=15) == 2
+            assert f"kitelake: the metrics cannot be served at 127.0.0.1, port {port}: Address already" in second.log
+        wait_for(service, "critical")
+        page = scrape(port)
+        assert samples(page)["kitelake_health", "critical"] == 1
+        assert ACCOUNTS[0].access_token not in page
+        simulator.fault("clear")
+        wait_for(service, "healthy")
+        found = samples(scrape(port))
+        assert found["kitelake_health_ratio",] > 0.9
+        received, written, durable = (
+            found["kitelake_journal_records", state] for state in ("received", "written", "durable")
+        )
+        assert received >= written >= durable > 0
+        service.stop()
+        events = health_events(service)
+    assert events[0]["message"] == "critical"
+    assert events[0]["data"]["percent"] == 0
+    assert "one/1 is " in events[0]["data"]["reasons"][0]
+    assert events[-1]["message"] == "healthy"
+    assert events[-1]["data"]["reasons"] == []
+    assert "capture is critical" in service.log
+    assert "capture is healthy again" in service.log
+
+
+def health_events(service: Running) -> list[dict[str, Any]]:
+    rows = service.rows("select message, data from events where event = 'health' order by received_at")
+    return [{**row, "data": json.loads(row["data"])} for row in rows]
+
+
+def wait_for(service: Running, status: str) -> None:
+    deadline = time.monotonic() + 15
+    while not any(row["message"] == status for row in health_events(service)):
+        assert time.monotonic() < deadline, service.log
+        time.sleep(0.1)

@@ -1,0 +1,336 @@
+"""Tables: a commit happens once or not at all, a snapshot is one version, and odd paths are just paths."""
+
+import datetime
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from storage.tables.delta import CHECKPOINT_INTERVAL
+from storage.tables.parquet import write_file
+from storage.errors import TableError, TableMissingError
+from storage.files import DataFile
+from storage.schema import EVENTS, ORDERS, TABLES, TICKS, Table
+from storage.tables.table import LakeTable, Watermark
+
+DAY = {"date": "2026-11-22"}
+STREAM = "20261122T034500-aaaaaa"
+
+
+def rows(*events: str) -> pa.Table:
+    values = {"stream": [STREAM] * len(events), "record": list(range(len(events))), "event": list(events)}
+    columns = {f.name: pa.array(values.get(f.name, [None] * len(events)), f.type) for f in EVENTS.file_schema}
+    return pa.table(columns)
+
+
+def stage(table: LakeTable, stem: str, *events: str, day: str = "2026-11-22") -> DataFile:
+    staging = table.path.parent / "staging"
+    return write_file(EVENTS, rows(*events), values={"date": day}, stem=stem, table_folder=table.path, staging=staging)
+
+
+def events_of(table: LakeTable) -> list[str]:
+    return sorted(table.read().column("event").to_pylist())
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> LakeTable:
+    return LakeTable(tmp_path / "events", EVENTS).open(create=True)
+
+
+class TestOpen:
+    @pytest.mark.parametrize("spec", TABLES.values(), ids=TABLES)
+    def test_create_and_open(self, tmp_path: Path, spec: Table) -> None:
+        LakeTable(tmp_path / spec.name, spec).open(create=True)
+        table = LakeTable(tmp_path / spec.name, spec).open()
+        assert table.snapshot().version == 0
+        assert table.snapshot().files == []
+        assert table.read().schema.equals(spec.schema)
+        metadata = DeltaTable(tmp_path / spec.name).metadata()
+        assert (metadata.name, metadata.description) == (spec.name, spec.summary)
+        assert tuple(metadata.partition_columns) == spec.partition_by
+        assert metadata.configuration["delta.checkpointInterval"] == str(CHECKPOINT_INTERVAL)
+        LakeTable(tmp_path / spec.name, spec).open(create=True)
+        assert table.snapshot().version == 0
+
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(TableMissingError, match=r"events: there is none"):
+            LakeTable(tmp_path / "events", EVENTS).open()
+        assert not (tmp_path / "events").exists()
+
+    def test_another_table(self, table: LakeTable) -> None:
+        with pytest.raises(TableError, match=r"got other columns than expected: .*average_price.*update_id"):
+            LakeTable(table.path, ORDERS).open()
+
+    @pytest.mark.parametrize("content", [b"", b"garbage\n", b'{"add":'])
+    def test_a_damaged_log(self, table: LakeTable, content: bytes) -> None:
+        table.commit([stage(table, "a", "x")])
+        (table.path / "_delta_log" / f"{1:020d}.json").write_bytes(content)
+        if content:
+            with pytest.raises(TableError, match=r"events: cannot read its log: ") as caught:
+                LakeTable(table.path, EVENTS).open()
+            assert "\n" not in str(caught.value)
+        (table.path / "_delta_log" / f"{0:020d}.json").write_bytes(content)
+        with pytest.raises(TableError, match=r"events: cannot read its log: "):
+            LakeTable(table.path, EVENTS).open()
+
+    def test_a_log_that_is_damaged_later(self, table: LakeTable) -> None:
+        table.commit([stage(table, "a", "x")])
+        reader = LakeTable(table.path, EVENTS).open()
+        assert reader.snapshot().version == 1
+        log = table.path / "_delta_log" / f"{2:020d}.json"
+        log.write_bytes(b"garbage")
+        with pytest.raises(TableError, match="cannot read its log"):
+            reader.snapshot()
+        with pytest.raises(TableError, match="cannot read its log"):
+            reader.commit([], transactions={"s": 1})
+        log.unlink()
+        assert reader.snapshot().version == 1
+
+    def test_an_empty_log_folder_is_no_table(self, tmp_path: Path) -> None:
+        (tmp_path / "events" / "_delta_log").mkdir(parents=True)
+        with pytest.raises(TableMissingError, match="there is none"):
+            LakeTable(tmp_path / "events", EVENTS).open()
+        assert LakeTable(tmp_path / "events", EVENTS).open(create=True).snapshot().version == 0
+
+    @pytest.mark.parametrize("create", [True, False])
+    def test_a_path_that_is_too_long(self, tmp_path: Path, create: bool) -> None:
+        with pytest.raises(TableError, match=r"events: cannot read its log: File name too long$"):
+            LakeTable(tmp_path / ("a" * 300) / "events", EVENTS).open(create=create)
+
+    def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
+        (tmp_path / "events").write_text("")
+        with pytest.raises(TableError, match=r"events: cannot create: (File exists|Not a directory)"):
+            LakeTable(tmp_path / "events", EVENTS).open(create=True)
+
+    def test_created_by_many_at_once(self, tmp_path: Path) -> None:
+        problems: list[Exception] = []
+        barrier = threading.Barrier(4)
+
+        def create() -> None:
+            barrier.wait()
+            try:
+                LakeTable(tmp_path / "events", EVENTS).open(create=True).commit([], transactions={"x": 1})
+            except TableError as error:
+                problems.append(error)
+
+        threads = [threading.Thread(target=create) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert problems == []
+        assert LakeTable(tmp_path / "events", EVENTS).open().snapshot().version == 1
+        assert [path.name for path in tmp_path.iterdir()] == ["events"]
+
+
+@pytest.mark.parametrize("name", ["with space", "a=b", "données ₹", "100%", "a#b?c", "a+b&c", "'quoted\"", "%2"])
+def test_paths(tmp_path: Path, name: str) -> None:
+    table = LakeTable(tmp_path / name / "events", EVENTS).open(create=True)
+    table.commit([stage(table, "a b=c é %", "x")], transactions={STREAM: 1})
+    again = LakeTable(tmp_path / name / "events", EVENTS).open()
+    assert again.snapshot().files == [str(tmp_path / name / "events" / "date=2026-11-22" / "a b=c é %.parquet")]
+    assert events_of(again) == ["x"]
+    assert again.replace(DAY, [stage(again, "b", "y")])
+    assert events_of(again) == ["y"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_path_that_delta_would_decode(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="got a path with '%' and two hex digits, which Delta would decode"):
+        LakeTable(tmp_path / "a%20b" / "events", EVENTS).open(create=True)
+
+
+def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = LakeTable(Path("data/events"), EVENTS).open(create=True)
+    table.commit([stage(table, "a", "x")])
+    assert table.snapshot().files == [str(tmp_path / "data/events/date=2026-11-22/a.parquet")]
+
+
+class TestCommit:
+    def test_files_rows_and_transactions_together(self, table: LakeTable) -> None:
+        before = table.snapshot()
+        assert table.commit(
+            [stage(table, "a", "x", "y"), stage(table, "b", "z", day="2026-11-23")], transactions={STREAM: 0}
+        )
+        after = table.snapshot()
+        assert (before.version, before.files, before.transaction(STREAM)) == (0, [], None)
+        assert (after.version, after.transaction(STREAM)) == (1, 0)
+        assert sorted((e.relative, e.rows, dict(e.values)) for e in after.entries) == [
+            ("date=2026-11-22/a.parquet", 2, {"date": "2026-11-22"}),
+            ("date=2026-11-23/b.parquet", 1, {"date": "2026-11-23"}),
+        ]
+        assert table.read(date=datetime.date(2026, 11, 23), columns=["event", "date"]).to_pylist() == [
+            {"event": "z", "date": datetime.date(2026, 11, 23)}
+        ]
+
+    def test_once(self, table: LakeTable) -> None:
+        file = stage(table, "a", "x")
+        transactions = {STREAM: 3, f"{STREAM}/seq": 10}
+        assert table.commit([file], transactions=transactions)
+        other = LakeTable(table.path, EVENTS).open()
+        assert not table.commit([file], transactions=transactions)
+        assert not other.commit([file], transactions=transactions)
+        assert not other.commit([file], transactions={STREAM: 2, f"{STREAM}/seq": 10})
+        assert table.snapshot().version == 1
+        assert table.commit([], transactions={STREAM: 4, f"{STREAM}/seq": 10})
+        assert table.snapshot().watermark(STREAM) == Watermark(4, 10)
+        assert events_of(table) == ["x"]
+
+    def test_nothing_is_no_version(self, table: LakeTable) -> None:
+        assert not table.commit([])
+        assert table.snapshot().version == 0
+
+    def test_a_snapshot_stays_what_it_was(self, table: LakeTable) -> None:
+        table.commit([stage(table, "a", "x")], transactions={STREAM: 0, f"{STREAM}/seq": 1})
+        old = table.snapshot()
+        for i in range(1, 4):
+            table.commit([], transactions={STREAM: i, f"{STREAM}/seq": 1})
+        assert old.watermark(STREAM) == Watermark(0, 1)
+        assert old.watermark("another") is None
+        assert table.snapshot().watermark(STREAM) == Watermark(3, 1)
+        assert table.transaction(STREAM) == 3
+        assert table.snapshot() is table.snapshot()
+
+    def test_two_writers_of_different_streams(self, table: LakeTable) -> None:
+        """Neither knows of the other's commits before it makes its own."""
+        other = LakeTable(table.path, EVENTS).open()
+        for i in range(5):
+            assert table.commit([stage(table, f"a{i}", f"a{i}")], transactions={"a": i})
+            assert other.commit([stage(other, f"b{i}", f"b{i}")], transactions={"b": i})
+        assert events_of(table) == [f"{name}{i}" for name in "ab" for i in range(5)]
+
+    def test_two_writers_of_the_same_segment_at_once(self, table: LakeTable) -> None:
+        outcomes: list[bool] = []
+        barrier = threading.Barrier(3)
+
+        def commit() -> None:
+            mine = LakeTable(table.path, EVENTS).open()
+            for i in range(4):
+                barrier.wait()
+                outcomes.append(mine.commit([file_of[i]], transactions={STREAM: i}))
+
+        file_of = [stage(table, f"s{i}", f"e{i}") for i in range(4)]
+        threads = [threading.Thread(target=commit) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(outcomes) == 4
+        assert events_of(table) == ["e0", "e1", "e2", "e3"]
+        assert table.snapshot().version == 4
+
+    @pytest.mark.slow
+    def test_transactions_outlive_checkpoints_and_logs(self, table: LakeTable) -> None:
+        table.commit([stage(table, "a", "x")], transactions={"old": 7})
+        for i in range(CHECKPOINT_INTERVAL + 3):
+            table.commit([], transactions={STREAM: i})
+        logs = sorted((table.path / "_delta_log").glob("*.json"))
+        assert list((table.path / "_delta_log").glob("*.checkpoint.parquet"))
+        for log in logs[:CHECKPOINT_INTERVAL]:  # what clean-up does when they are old
+            log.unlink()
+        again = LakeTable(table.path, EVENTS).open()
+        assert again.transaction("old") == 7
+        assert again.transaction(STREAM) == CHECKPOINT_INTERVAL + 2
+        assert events_of(again) == ["x"]
+        assert not again.commit([], transactions={"old": 7})
+
+    def test_the_statistics_serve_other_readers(self, tmp_path: Path) -> None:
+        ticks = LakeTable(tmp_path / "ticks", TICKS).open(create=True)
+        day = int(datetime.datetime(2026, 11, 22, 4, tzinfo=datetime.UTC).timestamp()) * 1_000_000
+        for i in range(3):
+            values = {"received_at": [day + i * 1000, day + i * 1000 + 1], "instrument_token": [i, i + 10]}
+            columns = {f.name: pa.array(values.get(f.name, [None, None]), f.type) for f in TICKS.file_schema}
+            partition = {"date": "2026-11-22", "exchange": "NSE"}
+            file = write_file(
+                TICKS,
+                pa.table(columns),
+                values=partition,
+                stem=f"s{i}",
+                table_folder=ticks.path,
+                staging=tmp_path / "staging",
+            )
+            ticks.commit([file])
+        delta = DeltaTable(ticks.path)
+        assert len(delta.file_uris(file_pruning_predicate="instrument_token > 11")) == 1
+        assert len(delta.file_uris(file_pruning_predicate="received_at >= '2026-11-22T04:00:00.002Z'")) >= 1
+        assert len(delta.file_uris(file_pruning_predicate="received_at > '2026-11-22T04:00:00.004Z'")) == 0
+        assert len(delta.file_uris(file_pruning_predicate="exchange = 'NFO'")) == 0
+
+
+class TestReplace:
+    def test_one_version_old_files_stay(self, table: LakeTable) -> None:
+        table.commit([stage(table, "a", "x"), stage(table, "b", "y"), stage(table, "c", "other", day="2026-11-23")])
+        old = table.snapshot()
+        assert table.replace(DAY, [stage(table, "d", "new")])
+        assert table.snapshot().version == old.version + 1
+        assert events_of(table) == ["new", "other"]
+        assert all(Path(path).exists() for path in old.files)
+
+    def test_the_same_again_changes_nothing(self, table: LakeTable) -> None:
+        file = stage(table, "a", "x")
+        assert table.replace(DAY, [file])
+        assert not table.replace(DAY, [file])
+        assert table.snapshot().version == 1
+
+    def test_what_stays_is_neither_removed_nor_added(self, table: LakeTable) -> None:
+        first, second = stage(table, "a", "x"), stage(table, "b", "y")
+        table.replace(DAY, [first])
+        assert table.replace(DAY, [first, second])
+        assert events_of(table) == ["x", "y"]
+        assert table.replace(DAY, [])
+        assert events_of(table) == []
+
+
+def test_a_missing_file_is_said(table: LakeTable) -> None:
+    table.commit([stage(table, "a", "x")])
+    Path(table.snapshot().files[0]).unlink()
+    with pytest.raises(TableError, match=r"a.parquet: cannot read: "):
+        table.read()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from storage.schema import EVENTS
+from storage.tables.table import LakeTable
+from tests.storage.tables.test_table import stage
+
+table = LakeTable(Path(sys.argv[1]), EVENTS).open()
+for i in range(int(sys.argv[2])):
+    files = [stage(table, f"{i}-{j}", f"{i}", day=f"2026-11-{1 + j}") for j in range(3)]
+    table.commit(files, transactions={"s": i, "s/seq": 3 * (i + 1)})
+    if i % 5 == 4:
+        table.replace({"date": "2026-12-01"}, [stage(table, f"daily-{i}", str(i), day="2026-12-01")])
+"""
+
+
+@pytest.mark.slow
+def test_a_reader_beside_a_committing_writer(table: LakeTable) -> None:
+    """Each snapshot has as many rows as its own watermark says, and exactly one daily file."""
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(table.path), "60"], stderr=subprocess.PIPE, text=True)
+    seen = set()
+    try:
+        ended = False
+        while not ended:
+            ended = process.poll() is not None
+            snapshot = table.snapshot()
+            seen.add(snapshot.version)
+            daily = [e for e in snapshot.entries if e.values["date"] == "2026-12-01"]
+            mark = snapshot.watermark("s")
+            assert sum(e.rows for e in snapshot.entries) - len(daily) == (mark.next_seq if mark else 0)
+            assert len(daily) == (1 if mark and snapshot.version > 5 else 0)
+            assert all(Path(path).exists() for path in snapshot.files)
+            if snapshot.version % 7 == 0:
+                fresh = LakeTable(table.path, EVENTS).open().snapshot()
+                assert fresh.version >= snapshot.version
+    finally:
+        process.kill()
+        _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert max(seen) == 60 + 12
+    assert len(seen) > 10

@@ -1,0 +1,162 @@
+"""The data folder is held by one service, is writable, and never mixes simulated with real ticks."""
+
+import errno
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from storage.datafolder import Source, hold
+from storage.errors import DataFolderError
+
+HOLDER = """
+import sys
+from pathlib import Path
+from storage.datafolder import hold
+with hold(Path(sys.argv[1]), "kite"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_held_by_another_process_names_it(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        expected = rf"another service captures into this folder \(process {other.pid} on"
+        with pytest.raises(DataFolderError, match=expected), hold(tmp_path, "kite"):
+            pass
+        other.communicate()
+    with hold(tmp_path, "kite"):
+        pass
+
+
+def test_a_killed_holder_holds_no_more(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        other.kill()
+    with hold(tmp_path, "kite"):
+        pass
+
+
+def test_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(DataFolderError, match="cannot be written to: Not a directory"),
+        hold(tmp_path / "file" / "data", "kite"),
+    ):
+        pass
+
+
+HELD = ["journal", "ticks", "instruments"]
+
+
+@pytest.mark.parametrize("there", HELD)
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("simulator", "kite", "holds ticks from the simulator, and config.yaml asks for Kite: set `data` to another"),
+        ("kite", "simulator", "holds ticks from Kite, and config.yaml asks for the simulator: set `data` to another"),
+    ],
+)
+def test_simulated_and_real_ticks_never_share_a_folder(
+    tmp_path: Path, there: str, first: Source, second: Source, message: str
+) -> None:
+    with hold(tmp_path, first):
+        (tmp_path / there).mkdir()
+    for _ in range(2):
+        with pytest.raises(DataFolderError, match=message), hold(tmp_path, second):
+            pass
+    with hold(tmp_path, first):
+        pass
+
+
+def test_a_start_that_failed_claims_nothing(tmp_path: Path) -> None:
+    """Until something is captured the folder is either source's; then it is the last one's."""
+    with pytest.raises(RuntimeError), hold(tmp_path, "simulator"):
+        raise RuntimeError("the port is in use")
+    with hold(tmp_path, "kite"):
+        (tmp_path / "journal").mkdir()
+    with pytest.raises(DataFolderError, match="holds ticks from Kite"), hold(tmp_path, "simulator"):
+        pass
+
+
+@pytest.mark.parametrize("written", ['["?"]', '{"source": "moon"}', '{"source": []}', "{", ""])
+def test_a_marker_that_cannot_be_understood(tmp_path: Path, written: str) -> None:
+    (tmp_path / "kitelake.json").write_text(written)
+    (tmp_path / "journal").mkdir()
+    expected = r'kitelake\.json: .*expected \{"source": "kite"\} or \{"source": "simulator"\}'
+    with pytest.raises(DataFolderError, match=expected), hold(tmp_path, "kite"):
+        pass
+    (tmp_path / "journal").rmdir()
+    with hold(tmp_path, "kite"):
+        pass
+    assert json.loads((tmp_path / "kitelake.json").read_text()) == {"source": "kite"}
+
+
+def test_a_marker_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "kitelake.json").mkdir()
+    with pytest.raises(DataFolderError, match="the data folder cannot be"), hold(tmp_path, "kite"):
+        pass
+
+
+class Refusing(io.BytesIO):
+    """A file on a disk, or under a quota, that has no room while the reserve is there; or that fails otherwise."""
+
+    def __init__(self, reserve: Path, number: int) -> None:
+        super().__init__()
+        self._reserve = reserve
+        self._number = number
+
+    def flush(self) -> None:
+        if self._reserve.exists():
+            raise OSError(self._number, os.strerror(self._number))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_start_without_room_uses_the_reserve(tmp_path: Path, number: int) -> None:
+    """Of a quota the disk's own free space says nothing."""
+    reserve = tmp_path / "reserve"
+    reserve.touch()
+    with patch("tempfile.TemporaryFile", lambda **_: Refusing(reserve, number)), hold(tmp_path, "kite"):
+        assert not reserve.exists()
+
+
+def test_room_is_no_cure_for_a_disk_that_fails(tmp_path: Path) -> None:
+    reserve = tmp_path / "reserve"
+    reserve.touch()
+    with (
+        patch("tempfile.TemporaryFile", lambda **_: Refusing(reserve, errno.EIO)),
+        pytest.raises(DataFolderError, match="cannot be written to: Input/output error"),
+        hold(tmp_path, "kite"),
+    ):
+        pass
+    assert reserve.exists()
+
+
+def test_with_room_the_reserve_stays(tmp_path: Path) -> None:
+    (tmp_path / "reserve").touch()
+    with hold(tmp_path, "kite"):
+        assert (tmp_path / "reserve").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kitelake.json", "kitelake.lock", "reserve"]
+
+
+def test_another_service_keeps_its_reserve(tmp_path: Path) -> None:
+    reserve = tmp_path / "reserve"
+    reserve.touch()
+    with (
+        hold(tmp_path, "kite"),
+        patch("tempfile.TemporaryFile", lambda **_: Refusing(reserve, errno.EDQUOT)),
+        pytest.raises(DataFolderError, match="another service captures"),
+        hold(tmp_path, "kite"),
+    ):
+        pass
+    assert reserve.exists()

@@ -1,0 +1,135 @@
+"""The real service as a process, against a simulator of the test's own."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import kitelake
+from tests.support.simulation import Simulation
+
+STOP_SECONDS = 5.0  # what the service promises
+
+
+class Running:
+    """A `kitelake run`, or another `command`, that captures from `simulator` into `folder/data`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        simulator: Simulation,
+        *,
+        command: Sequence[str] = ("run",),
+        environment: Mapping[str, str] | None = None,
+        secrets_in_environment: bool = False,
+        **changes: Any,
+    ) -> None:
+        """`changes` are sections of config.yaml."""
+        self.data = folder / "data"
+        self.config = folder / "config.yaml"
+        self._log = folder / "service.log"
+        self._output = folder / "service.out"
+        self._command = command
+        self._environment = {"TZ": "America/New_York", **(environment or {})}  # any zone writes the same table
+        accounts = [simulator.account(one["name"]) for one in simulator.settings["accounts"]]
+        tokens: dict[str, Any] = {account.name: account.access_token for account in accounts}
+        if secrets_in_environment:
+            for name, token in tokens.items():
+                self._environment[f"TOKEN_OF_{name}"] = token
+                tokens[name] = {"env": f"TOKEN_OF_{name}"}
+        self._sections: dict[str, Any] = {
+            "data": str(self.data),
+            "kite": {"ws": simulator.ws, "api": simulator.api},
+            "accounts": [{"name": a.name, "api_key": a.api_key, "access_token": tokens[a.name]} for a in accounts],
+            "subscriptions": [
+                {"name": "all", "mode": "ltp", "select": {"types": ["EQ", "FUT", "CE", "PE"]}},
+                {"name": "NSE", "mode": "full", "select": {"exchange": "NSE"}},
+                {"name": "options", "mode": "quote", "select": {"exchange": "NFO", "types": ["CE", "PE"]}},
+            ],
+            "capture": {"backoff_initial_seconds": 0.1, "slow_retry_seconds": 0.5, "instruments_per_connection": 200},
+            "journal": {"segment_seconds": 1},
+            "calendar": {"always_open": True},
+        }
+        self.configure(**changes)
+        self.process = self.start()
+
+    def configure(self, **changes: Any) -> None:
+        """Write config.yaml anew, with these sections in place of what they were."""
+        self._sections |= changes
+        self.config.write_text(yaml.safe_dump(self._sections))
+
+    def start(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log, self._output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "kitelake", *self._command, "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=log,
+                env=os.environ | self._environment,
+            )
+        return self.process
+
+    @property
+    def log(self) -> str:
+        """Standard error."""
+        return self._log.read_text()
+
+    @property
+    def output(self) -> str:
+        """Standard output."""
+        return self._output.read_text()
+
+    def stop(self, number: int = signal.SIGTERM) -> float:
+        """Signal it, wait for its clean end, and say how long that took."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        assert self.process.wait(timeout=30) == 0, self.log
+        return time.monotonic() - began
+
+    def rows(self, query: str = "select count(*) as n from ticks") -> list[dict[str, Any]]:
+        """What the lake answers at this moment; nothing before there is a lake."""
+        try:
+            with kitelake.open(self.data) as lake:
+                answer: list[dict[str, Any]] = lake.sql(query).arrow().to_pylist()
+                return answer
+        except kitelake.KitelakeError:
+            return []
+
+    def children(self) -> dict[str, int]:
+        """Module name → process id of the service's own processes."""
+        found = {}
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+                command = (path / "cmdline").read_bytes().split(b"\0")
+                if parent == self.process.pid and b"-m" in command:
+                    found[command[command.index(b"-m") + 1].decode()] = int(path.name)
+        return found
+
+
+@contextlib.contextmanager
+def running(folder: Path, simulator: Simulation, **changes: Any) -> Iterator[Running]:
+    """A running service; killed at the end if the test has not stopped it."""
+    service = Running(folder, simulator, **changes)
+    try:
+        yield service
+    finally:
+        if service.process.poll() is None:
+            service.process.kill()
+            service.process.wait()
+
+
+def committed_rows(data: Path) -> int:
+    """Rows in the files of the ticks table's newest version, without the live tail."""
+    from storage.schema import TICKS
+    from storage.tables.table import LakeTable
+
+    snapshot = LakeTable(data / "ticks", TICKS).open().snapshot()
+    return sum(entry.rows for entry in snapshot.entries)

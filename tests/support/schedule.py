@@ -1,0 +1,219 @@
+"""The real service under a clock of its own: scheduler, sockets, journal, tables and reports are real as well.
+
+    with clock_at("2026-11-09T08:00") as clock:
+        diary = run(config, simulator, clock, scenario)
+
+A scenario lets time pass from job to job, has the machine sleep, or sets its clock. What came of it is in the diary.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import patch
+
+import time_machine
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, EVENT_JOB_SUBMITTED, JobEvent
+
+import kitelake
+from kitelake.config.config import Config
+from storage.datafolder import hold
+from kitelake.service.service import Service
+from kitelake.processes.source import Source
+from kitelake.telemetry.status import Job, read_status
+from storage.layout import DataLayout
+from storage.schema import IST
+from tests.support.simulation import Simulation
+
+PATIENCE_SECONDS: Final = 30.0
+QUIET_SECONDS: Final = 0.005
+RETENTION: Final = "retention"
+
+_TOLD: Final[dict[str, Callable[[str, dict[str, Any]], str]]] = {
+    "started": lambda _, __: "service started",
+    "stopped": lambda _, __: "service stopped",
+    "tokens checked": lambda _, data: f"tokens: {', '.join(data.values())}",
+    "planned": lambda message, _: f"planned by {message.removeprefix('by the instrument list of ')}",
+    "list started": lambda name, _: f"{name} started",
+    "list stopped": lambda name, _: f"{name} stopped",
+    "report": lambda _, data: f"reported {data['date']}",
+    "clock jumped": lambda _, data: f"clock jumped by {round(data['seconds'] / 60)} min",
+}
+
+
+def ist(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text).replace(tzinfo=IST)
+
+
+class Clock:
+    """The wall clock and the monotonic clock of this process. Both tick, and both can be moved."""
+
+    def __init__(self, traveller: time_machine.Traveller) -> None:
+        self._traveller = traveller
+        self._monotonic = time.monotonic
+        self._passed = 0.0
+
+    def monotonic(self) -> float:
+        return self._monotonic() + self._passed
+
+    def now(self) -> dt.datetime:
+        return dt.datetime.now(IST)
+
+    def pass_until(self, moment: dt.datetime) -> None:
+        """So much time goes by, for both clocks."""
+        seconds = (moment - self.now()).total_seconds()
+        self._traveller.shift(seconds)
+        self._passed += seconds
+
+    def jump_to(self, moment: dt.datetime) -> None:
+        """The wall clock moves alone: it was set, or the machine slept (Linux stops the monotonic clock then)."""
+        self._traveller.shift((moment - self.now()).total_seconds())
+
+
+@contextlib.contextmanager
+def clock_at(text: str) -> Iterator[Clock]:
+    """The clocks of this process as if it were so late in IST."""
+    with time_machine.travel(ist(text), tick=True) as traveller:
+        clock = Clock(traveller)
+        with patch.object(time, "monotonic", clock.monotonic):
+            yield clock
+
+
+@dataclass(frozen=True)
+class Diary:
+    """What happened, as `Mon 09 08:30 …`: by the minute, and within one by the alphabet, as much happens at once."""
+
+    told: list[str]
+    """The service's own events, as they are in the table. A list that is resolved anew is among the jobs."""
+    in_order: list[str]
+    """The same in the order in which they came, without the time."""
+    ran: list[str]
+    """The jobs of the scheduler when they began, without the one that runs six times a day."""
+    retention: list[str]
+
+
+class Trial:
+    """A running service, and the clock that it runs by."""
+
+    def __init__(self, service: Service, layout: DataLayout, simulator: Simulation, clock: Clock) -> None:
+        self.service = service
+        self.clock = clock
+        self.ran: list[tuple[dt.datetime, str]] = []
+        self._layout = layout
+        self._simulator = simulator
+        self._running: set[str] = set()
+        events = EVENT_JOB_SUBMITTED | EVENT_JOB_EXECUTED | EVENT_JOB_ERROR
+        service._scheduler.add_listener(self._heard, events)
+
+    def _heard(self, event: JobEvent) -> None:
+        if event.code == EVENT_JOB_SUBMITTED:
+            self.ran.append((self.clock.now(), event.job_id))
+            self._running.add(event.job_id)
+        else:
+            self._running.discard(event.job_id)
+        if event.code == EVENT_JOB_ERROR:
+            self.ran.append((self.clock.now(), f"{event.job_id} failed: {event.exception!r}"))
+
+    def jobs(self) -> dict[str, Job]:
+        """The jobs as the service's status has them."""
+        return {job.name: job for job in self.service.status().jobs}
+
+    async def settle(self) -> None:
+        """Until every job that is due has run."""
+        quiet = 0
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while quiet < 2:
+                await asyncio.sleep(QUIET_SECONDS)
+                now = self.clock.now()
+                due = any(job.next_at is not None and job.next_at <= now for job in self.jobs().values())
+                quiet = 0 if due or self._running else quiet + 1
+
+    async def until(self, text: str) -> None:
+        """Let time pass, from the moment of one job to that of the next."""
+        end = ist(text)
+        while True:
+            await self.settle()
+            if self.clock.now() >= end:
+                return
+            moments = [job.next_at for job in self.jobs().values() if job.next_at is not None]
+            self.clock.pass_until(min([*moments, end]))
+
+    async def jump_to(self, text: str) -> None:
+        """The machine sleeps until then, or its clock is set; then the service has a look, and does what is due."""
+        self.clock.jump_to(ist(text))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            for _ in range(2):  # one look may have been on its way
+                before = read_status(self._layout)
+                while read_status(self._layout) == before:
+                    await asyncio.sleep(QUIET_SECONDS)
+        await self.settle()
+
+    async def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Until it holds, with the clock ticking as usual."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not condition():
+                await asyncio.sleep(QUIET_SECONDS)
+
+    async def streamed(self) -> list[str]:
+        """The lists that are streamed, once the simulator has sockets that ask for just their instruments."""
+        placed = {token for there in self.service.streamer.manager.placement().values() for token in there}
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await self._subscribed() != len(placed):
+                await asyncio.sleep(0.05)
+        return [one.name for one in self.service.status().lists if one.active]
+
+    async def _subscribed(self) -> int:
+        stats = await asyncio.to_thread(self._simulator.stats)
+        return sum(one["subscribed"] for one in stats["connections"] if one["closed_at_ns"] is None)
+
+
+Scenario = Callable[[Trial], Awaitable[None]]
+
+
+def run(config: Config, simulator: Simulation, clock: Clock, scenario: Scenario) -> Diary:
+    """A service from its start to its end, with the scenario in between."""
+    ran: list[tuple[dt.datetime, str]] = []
+
+    async def main(layout: DataLayout) -> str:
+        stop = asyncio.Event()
+        service = Service(config, Source(simulator.ws, simulator.api), layout)
+        trial = Trial(service, layout, simulator, clock)
+        running = asyncio.create_task(service.run(stop))
+        try:
+            while not trial.ran:
+                await asyncio.sleep(QUIET_SECONDS)
+            await trial.settle()
+            await scenario(trial)
+        finally:
+            stop.set()
+            await running
+        ran.extend(trial.ran)
+        return service.stream
+
+    with hold(config.data, "kite") as layout:
+        stream = asyncio.run(main(layout))
+    told = list(_told(config.data, stream))
+    return Diary(
+        told=_lines(told),
+        in_order=[text for _, text in told],
+        ran=_lines(entry for entry in ran if entry[1] != RETENTION),
+        retention=_lines(entry for entry in ran if entry[1] == RETENTION),
+    )
+
+
+def _told(data: Path, stream: str) -> Iterator[tuple[dt.datetime, str]]:
+    query = "select received_at, event, message, data from events where stream = $stream order by record"
+    with kitelake.open(data) as lake:
+        for row in lake.sql(query, {"stream": stream}).arrow().to_pylist():
+            if (told := _TOLD.get(row["event"])) is not None:
+                yield row["received_at"], told(row["message"] or "", json.loads(row["data"] or "{}"))
+
+
+def _lines(entries: Iterable[tuple[dt.datetime, str]]) -> list[str]:
+    minutes = [(at.astimezone(IST).replace(second=0, microsecond=0), text) for at, text in entries]
+    return [f"{at:%a %d %H:%M} {text}" for at, text in sorted(minutes)]

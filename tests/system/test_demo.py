@@ -1,0 +1,108 @@
+"""The demo at small size: it ends with an account that is right, and says so when it is not."""
+
+import asyncio
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from rich.console import Console
+
+import kitelake
+from kitelake.cli.app import shipped_config
+from kitelake.config.config import load_config
+from kitelake.cli.demo import Outcome, report
+from kitelake.service.snapshot import Progress
+from kitelake.service.runner import capture
+from kitelake.service.service import Service
+from kitelake.processes.source import Source
+from tests.system.test_end_to_end import sent, stored
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The shipped config.yaml, with a smaller and livelier market that is recorded."""
+    settings = yaml.safe_load(shipped_config())
+    settings["simulator"] |= {"instruments": 1000, "rate": 5, "record": "record"}
+    settings["journal"] = {"segment_seconds": 2}
+    settings["log"] = {"level": "warning"}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def test_the_demo_accounts_for_every_tick(config: Path) -> None:
+    command = [sys.executable, "-m", "kitelake", "demo", "--seconds", "4"]
+    done = subprocess.run(command, cwd=config.parent, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    counts = [
+        line.split("│")[2].strip() for line in done.stdout.splitlines() if line.startswith(("│ packets", "│ rows"))
+    ]
+    assert len(counts) == 3
+    assert len(set(counts)) == 1
+    assert int(counts[0].replace(",", "")) > 1000
+    assert done.stderr == ""
+    for shown in ("The most active names", "One-minute bars", "best bid and ask", "time_bucket", "┤", "What next"):
+        assert shown in done.stdout
+    assert "min(volume_traded)" not in done.stdout, "no bar's volume: it lacks what came with the bar's first tick"
+
+
+def test_a_reader_that_goes_away_ends_the_demo(config: Path) -> None:
+    command = f"{sys.executable} -m kitelake demo --seconds 600 | head -3"
+    done = subprocess.run(
+        command, shell=True, cwd=config.parent, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Kitelake" in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_terminal_of_few_letters_gets_the_whole_demo(config: Path) -> None:
+    command = [sys.executable, "-m", "kitelake", "demo", "--seconds", "3"]
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(command, cwd=config.parent, env=environment, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"What next" in done.stdout
+
+
+def test_the_table_is_the_simulators_record_though_connections_drop(config: Path) -> None:
+    """The demo's own parts, with all connections of one account reset and those of the other closed midway."""
+    stats: dict[str, Any] = {}
+
+    async def watch(service: Service, source: Source, stop: asyncio.Event) -> None:
+        async with httpx.AsyncClient(base_url=f"{source.control}/", trust_env=False) as client:
+            for drop in ({"account": "one", "how": "rst"}, {"account": "two", "how": "close"}):
+                before = service.progress().packets
+                async with asyncio.timeout(30):
+                    while service.progress().packets < before + 2_000:
+                        await asyncio.sleep(0.05)
+                (await client.post("faults", json={"kind": "drop", **drop})).raise_for_status()
+            async with asyncio.timeout(30):
+                while service.progress().connected < 6:
+                    await asyncio.sleep(0.05)
+            stop.set()
+            await service.finished.wait()
+            stats.update((await client.get("stats")).json())
+
+    loaded = load_config(config)
+    capture(loaded, watch=watch)
+    assert loaded.simulator is not None
+    assert loaded.simulator.record is not None
+    expected, found = sent(loaded.simulator.record), stored(loaded.data)
+    assert sum(map(len, found.values())) == sum(map(len, expected.values())) == stats["packets"]
+    assert found == expected
+
+
+def test_an_account_that_does_not_add_up_is_said(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    console = Console(file=io.StringIO(), width=100)
+    with kitelake.open(tmp_path) as lake:
+        assert not report(console, lake, Outcome("stream", sent=7, progress=Progress(packets=7)))
+    assert isinstance(console.file, io.StringIO)
+    assert "NOT equal" in console.file.getvalue()

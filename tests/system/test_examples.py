@@ -1,0 +1,82 @@
+"""The examples run as they are, against a simulator."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest.accounts.rest import KiteRest
+from ingest.accounts.redact import Account
+from storage.layout import DataLayout
+from tests.support.sealing import put, tick
+from tests.support.simulation import Simulation, simulation
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def market() -> Iterator[Simulation]:
+    with simulation(instruments=200, rate=50, steps_per_second=20) as running:
+        yield running
+
+
+async def run(market: Simulation, example: str, *arguments: str) -> str:
+    """What it prints, given some instruments that trade."""
+    async with KiteRest(market.api, Account("one", "key-one", "token-one")) as rest:
+        lines = (await rest.instruments()).decode().splitlines()[1:]
+    tokens = [line.split(",")[0] for line in lines if ",NSE,NSE" in line or "NFO-FUT" in line][:40]
+    environment = {
+        "KITE_API_KEY_1": "key-one",
+        "KITE_ACCESS_TOKEN_1": "token-one",
+        "KITE_API_KEY_2": "key-two",
+        "KITE_ACCESS_TOKEN_2": "token-two",
+    }
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / example), market.ws, *arguments, *tokens],
+        env=os.environ | environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "token-one" not in done.stdout + done.stderr
+    return done.stdout
+
+
+async def test_the_manager(market: Simulation) -> None:
+    text = await run(market, "manager.py")
+    assert text.count(" streams ") == 6
+    assert "healthy, 100 %" in text
+
+
+def test_minute_bars(tmp_path: Path) -> None:
+    """Prices and ticks. A bar's volume is not the difference of what is cumulative inside of it, and is not told."""
+    prices = {0: 100.0, 20: 103.0, 59: 101.0, 60: 102.0, 61: 99.0}
+    rows = [tick(seq, symbol="NSE:INFY", last_price=price, volume_traded=1000 + seq) for seq, price in prices.items()]
+    put(DataLayout(tmp_path), "bars", rows)
+    (tmp_path / "journal").mkdir()
+    command = [sys.executable, str(ROOT / "examples" / "minute_bars.py"), str(tmp_path), "NSE"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "│" in line]
+    assert cells[0] == ["symbol", "minute", "open", "high", "low", "close", "ticks"]
+    assert [row[2:] for row in cells[-2:]] == [
+        ["100.0", "103.0", "100.0", "101.0", "3"],
+        ["102.0", "102.0", "99.0", "99.0", "2"],
+    ]
+
+
+async def test_raw_frames(market: Simulation) -> None:
+    assert "bid" in await run(market, "raw_frames.py")
+
+
+async def test_callbacks(market: Simulation) -> None:
+    lines = (await run(market, "callbacks.py")).splitlines()
+    assert len(lines) > 20
+    assert " full " in lines[-2]
+    assert lines[-1].startswith("closed: 1000")

@@ -1,0 +1,529 @@
+"""Weeks of the service's schedule under a faked clock: what happens when, and what a late start or a sleep changes."""
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kitelake
+from kitelake.config.config import Config
+from storage.schema import IST
+from tests.support.schedule import Trial, clock_at, ist, run
+from tests.support.simulation import Simulation, simulation
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulation]:
+    with simulation(instruments=300, rate=5, start="2026-11-07T06:00:00+00:00") as running:
+        yield running
+
+
+EQUITIES = {"name": "equities", "mode": "full", "instruments": ["NSE:INFY", "NSE:RELIANCE"]}
+OPTIONS = {
+    "name": "options",
+    "mode": "quote",
+    "select": {"exchange": "NFO", "names": ["NIFTY"], "types": ["CE", "PE"], "strikes": {"around": "spot", "count": 1}},
+    "every": "3h",
+}
+METALS = {"name": "metals", "mode": "ltp", "select": {"exchange": "MCX", "types": ["FUT"]}}
+
+
+# Trading hours around which is captured from 09:00 to 15:35, and to 23:55; and a holiday of NSE on Tuesday.
+USUAL = {"NSE": "09:20-14:50", "NFO": "09:20-14:50", "MCX": "09:20-23:10"}
+HOLIDAY = {"date": dt.date(2026, 11, 10), "exchanges": ["NSE", "NFO"], "hours": "closed"}
+
+
+def config(data: Path, simulator: Simulation, *lists: dict[str, Any], **changes: Any) -> Config:
+    account = simulator.account("one")
+    return Config(
+        **{
+            "data": data,
+            "accounts": [{"name": "one", "api_key": account.api_key, "access_token": account.access_token}],
+            "subscriptions": lists,
+            "kite": {"ws": simulator.ws, "api": simulator.api},
+            "capture": {"backoff_initial_seconds": 0.1, "slow_retry_seconds": 0.5},
+            "log": {"level": "warning"},
+            "calendar": {"hours": USUAL, "special_days": [HOLIDAY]},
+            **changes,
+        }
+    )
+
+
+NOVEMBER = {
+    "hours": USUAL,
+    "special_days": [
+        HOLIDAY,
+        {"date": dt.date(2026, 11, 8), "hours": "18:05-18:30", "note": "Muhurat"},
+        {"date": dt.date(2026, 11, 10), "exchanges": ["MCX"], "hours": "17:20-23:10", "note": "evening session"},
+        {"date": dt.date(2026, 11, 14), "exchanges": ["NSE", "NFO"], "hours": ["09:35-09:40", "11:50-11:55"]},
+    ],
+}
+
+
+def usual(day: str, date: str, next_day: str) -> list[str]:
+    """A day on which NSE and MCX are open as usual."""
+    return [
+        f"{day} 08:30 tokens: good",
+        f"{day} 08:35 planned by {date}",
+        f"{day} 08:50 planned by {date}",
+        f"{day} 08:50 tokens: good",
+        f"{day} 09:00 equities started",
+        f"{day} 09:00 metals started",
+        f"{day} 09:00 options started",
+        f"{day} 15:35 equities stopped",
+        f"{day} 15:35 options stopped",
+        f"{day} 23:55 metals stopped",
+        f"{next_day} 00:00 reported {date}",
+    ]
+
+
+@pytest.mark.parametrize("weeks", [1, pytest.param(2, marks=pytest.mark.soak)])
+def test_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
+    tmp_path: Path, simulator: Simulation, weeks: int
+) -> None:
+    """Everything that the service did from Saturday to Saturday, and nothing else."""
+
+    async def scenario(trial: Trial) -> None:
+        jobs = {job.name: f"{job.next_at:%a %d %H:%M}" for job in trial.jobs().values() if job.next_at}
+        assert jobs == {
+            "retention": "Sat 07 12:20",
+            "check tokens": "Sun 08 08:30",
+            "fetch instruments": "Sun 08 08:35",
+            "make plan": "Sun 08 08:50",
+            "start equities": "Sun 08 17:45",
+            "start options": "Sun 08 17:45",
+            "start metals": "Sun 08 17:45",
+            "stop equities": "Sun 08 19:15",
+            "stop options": "Sun 08 19:15",
+            "stop metals": "Sun 08 19:15",
+            "end of day": "Sun 08 19:20",
+            "seal": "Sun 08 19:22",
+            "resolve options anew": "Mon 09 12:00",
+        }
+        assert await trial.streamed() == []
+        await trial.until("2026-11-08T17:45")
+        assert await trial.streamed() == ["equities", "options", "metals"]
+        await trial.until("2026-11-08T17:46")  # as soon as there is a price, there are strikes around it
+        await trial.wait_for(lambda: len(trial.service.desk.lists["options"].tokens) > 0)
+        await trial.until("2026-11-10T12:00")
+        assert await trial.streamed() == []
+        await trial.until("2026-11-10T20:00")
+        assert await trial.streamed() == ["metals"]
+        await trial.until("2026-11-14T11:00")
+        assert await trial.streamed() == []
+        await trial.until("2026-11-14T12:00")
+        assert await trial.streamed() == ["equities", "options"]
+        await trial.until("2026-11-14T13:00")
+        if weeks == 2:
+            await trial.until("2026-11-19T15:34")
+            assert await trial.streamed() == ["equities", "options", "metals"]
+            await trial.until("2026-11-19T15:35")
+            assert await trial.streamed() == ["metals"]
+            await trial.until("2026-11-21T13:00")
+        assert all(job.outcome == "done" for job in trial.jobs().values())
+
+    with clock_at("2026-11-07T12:00") as clock:
+        diary = run(
+            config(tmp_path, simulator, EQUITIES, OPTIONS, METALS, calendar=NOVEMBER), simulator, clock, scenario
+        )
+    second_week = [
+        *usual("Mon 16", "2026-11-16", "Tue 17"),
+        *usual("Tue 17", "2026-11-17", "Wed 18"),
+        *usual("Wed 18", "2026-11-18", "Thu 19"),
+        *usual("Thu 19", "2026-11-19", "Fri 20"),
+        *usual("Fri 20", "2026-11-20", "Sat 21"),
+    ]
+    assert diary.told == [
+        "Sat 07 12:00 planned by 2026-11-07",
+        "Sat 07 12:00 service started",
+        "Sat 07 12:00 tokens: good",
+        "Sun 08 08:30 tokens: good",
+        "Sun 08 08:35 planned by 2026-11-08",
+        "Sun 08 08:50 planned by 2026-11-08",
+        "Sun 08 17:35 tokens: good",
+        "Sun 08 17:45 equities started",
+        "Sun 08 17:45 metals started",
+        "Sun 08 17:45 options started",
+        "Sun 08 19:15 equities stopped",
+        "Sun 08 19:15 metals stopped",
+        "Sun 08 19:15 options stopped",
+        "Sun 08 19:20 reported 2026-11-08",
+        *usual("Mon 09", "2026-11-09", "Tue 10"),
+        "Tue 10 08:30 tokens: good",
+        "Tue 10 08:35 planned by 2026-11-10",
+        "Tue 10 08:50 planned by 2026-11-10",
+        "Tue 10 16:50 tokens: good",
+        "Tue 10 17:00 metals started",
+        "Tue 10 23:55 metals stopped",
+        "Wed 11 00:00 reported 2026-11-10",
+        *usual("Wed 11", "2026-11-11", "Thu 12"),
+        *usual("Thu 12", "2026-11-12", "Fri 13"),
+        *usual("Fri 13", "2026-11-13", "Sat 14"),
+        "Sat 14 08:30 tokens: good",
+        "Sat 14 08:35 planned by 2026-11-14",
+        "Sat 14 08:50 planned by 2026-11-14",
+        "Sat 14 09:05 tokens: good",
+        "Sat 14 09:15 equities started",
+        "Sat 14 09:15 options started",
+        "Sat 14 10:25 equities stopped",
+        "Sat 14 10:25 options stopped",
+        "Sat 14 11:20 tokens: good",
+        "Sat 14 11:30 equities started",
+        "Sat 14 11:30 options started",
+        "Sat 14 12:40 equities stopped",
+        "Sat 14 12:40 options stopped",
+        "Sat 14 12:45 reported 2026-11-14",
+        *(second_week if weeks == 2 else ()),
+        f"Sat {7 + 7 * weeks:02} 13:00 service stopped",
+    ]
+    days = ("Mon 09", "Wed 11", "Thu 12", "Fri 13", "Mon 16", "Tue 17", "Wed 18", "Thu 19", "Fri 20")
+    resolved = [line for line in diary.ran if "anew" in line]
+    assert resolved == [f"{day} {hour}:00 resolve options anew" for day in days[: 5 * weeks - 1] for hour in (12, 15)]
+    assert [line for line in diary.ran if line.startswith(("Sat 07", "Mon 09", "Tue 10"))] == [
+        "Sat 07 12:00 begin",
+        "Mon 09 08:30 check tokens",
+        "Mon 09 08:35 fetch instruments",
+        "Mon 09 08:50 check tokens",
+        "Mon 09 08:50 make plan",
+        "Mon 09 09:00 start equities",
+        "Mon 09 09:00 start metals",
+        "Mon 09 09:00 start options",
+        "Mon 09 12:00 resolve options anew",
+        "Mon 09 15:00 resolve options anew",
+        "Mon 09 15:35 stop equities",
+        "Mon 09 15:35 stop options",
+        "Mon 09 23:55 stop metals",
+        "Tue 10 00:00 end of day",
+        "Tue 10 00:02 seal",
+        "Tue 10 08:30 check tokens",
+        "Tue 10 08:35 fetch instruments",
+        "Tue 10 08:50 make plan",
+        "Tue 10 16:50 check tokens",
+        "Tue 10 17:00 start metals",
+        "Tue 10 23:55 stop metals",
+    ]
+    assert len(diary.retention) == weeks * 7 * 6 + 1
+
+
+@pytest.mark.parametrize("host_zone", ["America/New_York", "Pacific/Kiritimati"], indirect=True)
+def test_a_day_of_equities_wherever_the_host_is(tmp_path: Path, simulator: Simulation, host_zone: str) -> None:
+    async def scenario(trial: Trial) -> None:
+        assert trial.jobs()["start equities"].next_at == ist("2026-11-11T09:00")
+        await trial.until("2026-11-11T15:34")
+        assert await trial.streamed() == ["equities"]
+        await trial.until("2026-11-11T16:00")
+        assert await trial.streamed() == []
+
+    with clock_at("2026-11-10T22:00") as clock:
+        diary = run(config(tmp_path, simulator, EQUITIES), simulator, clock, scenario)
+    assert diary.told == [
+        "Tue 10 22:00 planned by 2026-11-10",
+        "Tue 10 22:00 service started",
+        "Tue 10 22:00 tokens: good",
+        "Wed 11 08:30 tokens: good",
+        "Wed 11 08:35 planned by 2026-11-11",
+        "Wed 11 08:50 planned by 2026-11-11",
+        "Wed 11 08:50 tokens: good",
+        "Wed 11 09:00 equities started",
+        "Wed 11 15:35 equities stopped",
+        "Wed 11 15:40 reported 2026-11-11",
+        "Wed 11 16:00 service stopped",
+    ]
+
+
+async def nothing(trial: Trial) -> None:
+    """It is started and stopped."""
+
+
+def test_a_late_start_captures_at_once_and_then_does_once_what_was_due(tmp_path: Path, simulator: Simulation) -> None:
+    """By the list of Friday, until today's is there. Friday, when it was stopped in mid-session, is reported, too."""
+    settings = config(tmp_path, simulator, EQUITIES)
+    with clock_at("2026-11-06T10:00") as clock:
+        run(settings, simulator, clock, nothing)
+
+    async def scenario(trial: Trial) -> None:
+        assert await trial.streamed() == ["equities"]
+        await trial.wait_for(lambda: trial.service.progress().packets > 0)
+        await trial.until("2026-11-09T16:00")
+
+    with clock_at("2026-11-09T11:00") as clock:
+        diary = run(settings, simulator, clock, scenario)
+    assert diary.told == [
+        "Mon 09 11:00 equities started",
+        "Mon 09 11:00 planned by 2026-11-06",
+        "Mon 09 11:00 planned by 2026-11-09",
+        "Mon 09 11:00 reported 2026-11-06",
+        "Mon 09 11:00 service started",
+        "Mon 09 11:00 tokens: good",
+        "Mon 09 15:35 equities stopped",
+        "Mon 09 15:40 reported 2026-11-09",
+        "Mon 09 16:00 service stopped",
+    ]
+    assert diary.in_order.index("equities started") < diary.in_order.index("planned by 2026-11-09")
+    assert diary.ran == [
+        "Mon 09 11:00 begin",
+        "Mon 09 15:35 stop equities",
+        "Mon 09 15:40 end of day",
+        "Mon 09 15:42 seal",
+    ]
+    with kitelake.open(tmp_path) as lake:
+        (ticks,) = lake.sql("select min(received_at) as first from ticks where date = '2026-11-09'").arrow().to_pylist()
+    assert ticks["first"].astimezone(IST).hour == 11
+
+
+def test_a_start_in_the_evening_captures_nothing_and_reports_the_day(tmp_path: Path, simulator: Simulation) -> None:
+    """It was stopped in mid-session on Monday; Tuesday is a holiday."""
+    settings = config(tmp_path, simulator, EQUITIES)
+    with clock_at("2026-11-09T14:00") as clock:
+        run(settings, simulator, clock, nothing)
+
+    async def scenario(trial: Trial) -> None:
+        assert await trial.streamed() == []
+        status = trial.service.status()
+        assert (status.phase, status.doing) == ("waiting", "waiting: the next list starts on Wed 11 Nov at 09:00")
+        await trial.until("2026-11-11T08:00")
+
+    with clock_at("2026-11-09T20:00") as clock:
+        diary = run(settings, simulator, clock, scenario)
+    assert diary.told == [
+        "Mon 09 20:00 planned by 2026-11-09",
+        "Mon 09 20:00 planned by 2026-11-09",
+        "Mon 09 20:00 reported 2026-11-09",
+        "Mon 09 20:00 service started",
+        "Mon 09 20:00 tokens: good",
+        "Wed 11 08:00 service stopped",
+    ]
+    assert diary.ran == ["Mon 09 20:00 begin"]
+
+
+def test_after_a_sleep_across_the_open_everything_is_done_once_and_at_once(
+    tmp_path: Path, simulator: Simulation
+) -> None:
+    async def scenario(trial: Trial) -> None:
+        await trial.until("2026-11-09T08:01")
+        await trial.jump_to("2026-11-09T10:30")
+        assert await trial.streamed() == ["equities", "metals"]
+        await trial.until("2026-11-09T16:00")
+        assert await trial.streamed() == ["metals"]
+
+    with clock_at("2026-11-09T08:00") as clock:
+        diary = run(config(tmp_path, simulator, EQUITIES, METALS), simulator, clock, scenario)
+    assert diary.told == [
+        "Mon 09 08:00 planned by 2026-11-09",
+        "Mon 09 08:00 service started",
+        "Mon 09 08:00 tokens: good",
+        "Mon 09 10:30 clock jumped by 149 min",
+        "Mon 09 10:30 equities started",
+        "Mon 09 10:30 metals started",
+        "Mon 09 10:30 planned by 2026-11-09",
+        "Mon 09 10:30 planned by 2026-11-09",
+        "Mon 09 10:30 tokens: good",
+        "Mon 09 15:35 equities stopped",
+        "Mon 09 16:00 service stopped",
+    ]
+    assert diary.ran == [
+        "Mon 09 08:00 begin",
+        "Mon 09 10:30 check tokens",
+        "Mon 09 10:30 fetch instruments",
+        "Mon 09 10:30 make plan",
+        "Mon 09 10:30 start equities",
+        "Mon 09 10:30 start metals",
+        "Mon 09 15:35 stop equities",
+    ]
+
+
+def test_after_a_sleep_over_the_weekend_friday_is_ended_and_monday_begun(tmp_path: Path, simulator: Simulation) -> None:
+    async def scenario(trial: Trial) -> None:
+        await trial.until("2026-11-13T18:00")
+        assert await trial.streamed() == ["metals"]
+        await trial.jump_to("2026-11-16T08:40")
+        assert await trial.streamed() == []
+        await trial.until("2026-11-16T09:00")
+        assert await trial.streamed() == ["equities", "metals"]
+
+    with clock_at("2026-11-13T15:00") as clock:
+        diary = run(
+            config(tmp_path, simulator, EQUITIES, METALS, calendar={"hours": NOVEMBER["hours"]}),
+            simulator,
+            clock,
+            scenario,
+        )
+    assert diary.told == [
+        "Fri 13 15:00 equities started",
+        "Fri 13 15:00 metals started",
+        "Fri 13 15:00 planned by 2026-11-13",
+        "Fri 13 15:00 service started",
+        "Fri 13 15:00 tokens: good",
+        "Fri 13 15:35 equities stopped",
+        "Mon 16 08:40 clock jumped by 3760 min",
+        "Mon 16 08:40 metals stopped",
+        "Mon 16 08:40 planned by 2026-11-16",
+        "Mon 16 08:40 reported 2026-11-13",
+        "Mon 16 08:40 tokens: good",
+        "Mon 16 08:50 planned by 2026-11-16",
+        "Mon 16 08:50 tokens: good",
+        "Mon 16 09:00 equities started",
+        "Mon 16 09:00 metals started",
+        "Mon 16 09:00 service stopped",
+    ]
+
+
+def test_a_clock_that_is_set_in_mid_session_changes_what_is_streamed_and_repeats_nothing_needless(
+    tmp_path: Path, simulator: Simulation
+) -> None:
+    """An hour forward and back, first within the session, then across its end. A time that comes again is met again."""
+
+    async def scenario(trial: Trial) -> None:
+        await trial.until("2026-11-09T10:01")
+        await trial.wait_for(lambda: len(trial.service.desk.lists["options"].tokens) > 0)
+        await trial.until("2026-11-09T11:30")
+        await trial.jump_to("2026-11-09T12:30")
+        assert await trial.streamed() == ["equities", "options"]
+        await trial.jump_to("2026-11-09T11:30")
+        assert await trial.streamed() == ["equities", "options"]
+        await trial.until("2026-11-09T15:20")
+        await trial.jump_to("2026-11-09T16:20")
+        assert await trial.streamed() == []
+        await trial.jump_to("2026-11-09T15:20")
+        assert await trial.streamed() == ["equities", "options"]
+        await trial.until("2026-11-09T15:35")
+        assert await trial.streamed() == []
+        await trial.until("2026-11-09T23:00")
+
+    with clock_at("2026-11-09T10:00") as clock:
+        settings = config(tmp_path, simulator, EQUITIES, OPTIONS)
+        diary = run(settings, simulator, clock, scenario)
+    assert diary.told == [
+        "Mon 09 10:00 equities started",
+        "Mon 09 10:00 options started",
+        "Mon 09 10:00 planned by 2026-11-09",
+        "Mon 09 10:00 service started",
+        "Mon 09 10:00 tokens: good",
+        "Mon 09 11:30 clock jumped by -60 min",
+        "Mon 09 12:30 clock jumped by 60 min",
+        "Mon 09 15:20 clock jumped by -60 min",
+        "Mon 09 15:20 equities started",
+        "Mon 09 15:20 options started",
+        "Mon 09 15:35 equities stopped",
+        "Mon 09 15:35 options stopped",
+        "Mon 09 15:40 reported 2026-11-09",
+        "Mon 09 16:20 clock jumped by 60 min",
+        "Mon 09 16:20 equities stopped",
+        "Mon 09 16:20 options stopped",
+        "Mon 09 16:20 reported 2026-11-09",
+        "Mon 09 23:00 service stopped",
+    ]
+    assert diary.ran == [
+        "Mon 09 10:00 begin",
+        "Mon 09 12:00 resolve options anew",
+        "Mon 09 12:30 resolve options anew",
+        "Mon 09 15:00 resolve options anew",
+        "Mon 09 15:35 stop equities",
+        "Mon 09 15:35 stop options",
+        "Mon 09 15:40 end of day",
+        "Mon 09 15:42 seal",
+        "Mon 09 16:20 end of day",
+        "Mon 09 16:20 seal",
+        "Mon 09 16:20 stop equities",
+        "Mon 09 16:20 stop options",
+    ]
+
+
+def test_a_list_until_midnight_goes_on_and_its_day_is_reported_on_the_next(
+    tmp_path: Path, simulator: Simulation
+) -> None:
+    async def scenario(trial: Trial) -> None:
+        for midnight in ("2026-11-10T00:00", "2026-11-11T00:00"):
+            await trial.until(midnight)
+            assert await trial.streamed() == ["equities"]
+        await trial.until("2026-11-11T01:00")
+
+    with clock_at("2026-11-09T22:00") as clock:
+        settings = config(tmp_path, simulator, EQUITIES, calendar={"always_open": True})
+        diary = run(settings, simulator, clock, scenario)
+    assert diary.told == [
+        "Mon 09 22:00 equities started",
+        "Mon 09 22:00 planned by 2026-11-09",
+        "Mon 09 22:00 service started",
+        "Mon 09 22:00 tokens: good",
+        "Tue 10 00:05 reported 2026-11-09",
+        "Tue 10 08:30 tokens: good",
+        "Tue 10 08:35 planned by 2026-11-10",
+        "Tue 10 08:50 planned by 2026-11-10",
+        "Wed 11 00:05 reported 2026-11-10",
+        "Wed 11 01:00 service stopped",
+    ]
+
+
+def test_jobs_that_lie_too_far_ahead_are_added_when_they_come_nearer(tmp_path: Path, simulator: Simulation) -> None:
+    """A scheduler that finds no moment within 40 days has no next time for a job."""
+
+    async def scenario(trial: Trial) -> None:
+        assert trial.jobs()["start equities"].next_at is None
+        assert trial.service.status().doing == "waiting: no list is captured within the next 40 days"
+        await trial.jump_to("2026-11-20T12:00")
+        jobs = {name: job.next_at for name, job in trial.jobs().items()}
+        assert jobs == {
+            "retention": ist("2026-11-20T12:20"),
+            "check tokens": ist("2026-12-28T08:30"),
+            "fetch instruments": ist("2026-12-28T08:35"),
+            "make plan": ist("2026-12-28T08:50"),
+            "start equities": ist("2026-12-28T09:00"),
+            "stop equities": ist("2026-12-28T15:35"),
+            "end of day": ist("2026-12-28T15:40"),
+            "seal": ist("2026-12-28T15:42"),
+        }
+        await trial.jump_to("2026-12-28T08:45")
+        await trial.until("2026-12-28T09:00")
+        assert await trial.streamed() == ["equities"]
+
+    with clock_at("2026-11-09T12:00") as clock:
+        far = EQUITIES | {"days": [dt.date(2026, 12, 28)]}
+        run(config(tmp_path, simulator, far), simulator, clock, scenario)
+
+
+def test_each_exchange_of_a_list_is_streamed_in_its_own_hours_also_on_a_holiday_of_the_other(
+    tmp_path: Path, simulator: Simulation
+) -> None:
+    """By what the names turn out to mean, and without any configuration of hours; from a first start without a list."""
+    mixed = {"name": "mixed", "mode": "ltp", "select": {"symbols": ["NSE:INFY", "GOLD*"], "types": ["EQ", "FUT"]}}
+
+    async def scenario(trial: Trial) -> None:
+        async def exchanges() -> set[str]:
+            await trial.streamed()
+            listed = trial.service.desk.instruments
+            assert listed is not None
+            placed = {token for there in trial.service.streamer.manager.placement().values() for token in there}
+            return {str(listed.symbol(token)).partition(":")[0] for token in placed}
+
+        for time, expected in [
+            ("2026-12-24T08:39", set()),
+            ("2026-12-24T08:41", {"MCX"}),
+            ("2026-12-24T08:56", {"NSE", "MCX"}),
+            ("2026-12-24T16:14", {"NSE", "MCX"}),
+            ("2026-12-24T16:16", {"MCX"}),
+            ("2026-12-24T23:59", {"MCX"}),
+            ("2026-12-25T00:01", set()),
+            ("2026-12-25T12:00", {"MCX"}),  # Christmas: MCX may be open
+            ("2026-12-26T12:00", set()),
+        ]:
+            await trial.until(time)
+            assert await exchanges() == expected, time
+
+    with clock_at("2026-12-24T08:00") as clock:
+        diary = run(config(tmp_path, simulator, mixed, calendar={}), simulator, clock, scenario)
+    assert [line for line in diary.told if "mixed" in line] == [
+        "Thu 24 08:40 mixed started",
+        "Fri 25 00:00 mixed stopped",
+        "Fri 25 08:40 mixed started",
+        "Sat 26 00:00 mixed stopped",
+    ]
+    assert [line for line in diary.ran if "mixed" in line and "24" in line] == [
+        "Thu 24 08:40 start mixed",
+        "Thu 24 08:55 start mixed",
+        "Thu 24 16:15 stop mixed",
+    ]
