@@ -32,10 +32,9 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from ingest.connection.connection import KiteConnection, StreamSettings
-from ingest.connection.receiver import Sink
-from ingest.accounts.redact import Account
-from storage.journal.writer import JournalWriter, Kind
+from ingest.accounts import Account
+from ingest.connection import KiteConnection, Sink, StreamSettings
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 
 PACKET: Final = b"\x00\xb8" + (408065).to_bytes(4, "big") + bytes(range(180))

@@ -28,11 +28,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from ingest.wire.journal import JournalDecoder
-from ingest.wire import decode_frames, encode_payload, plain, walk_frames
-from ingest.wire.decode import decode_packets, packets_of
-from storage.commit.decoder import SymbolIndex
-from storage.journal.format import Block, Channel, Kind
+from ingest.wire import JournalDecoder, decode_frames, decode_packets, encode_payload, packets_of, plain, walk_frames
+from storage.journal import Block, Channel, Kind
+from storage.tables import SymbolIndex
 
 PACKETS: Final = 40_000
 SLOW_PACKETS: Final = 2_000  # plain and official get so many

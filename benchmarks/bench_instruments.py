@@ -27,9 +27,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from ingest.instruments.listing import Instruments, parse_instruments
-from ingest.instruments.select import Price, Select, references, select
-from ingest.simulator.universe import build_universe, to_csv
+from ingest.instruments import Instruments, Price, Select, parse_instruments, references, select
+from ingest.simulator import build_universe, to_csv
 
 DAY: Final = dt.date(2026, 11, 24)
 NAMES: Final = 1_000

@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from storage.journal.writer import JournalWriter, Kind, SegmentReader, segments
+from storage.journal import JournalWriter, Kind, SegmentReader, segments
 from storage.layout import DataLayout
 
 FLUSH_PACKETS: Final = 500

@@ -21,14 +21,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ingest.wire.journal import JournalDecoder
-from ingest.server.frames import Mode
-from ingest.simulator.market import Market
-from storage.commit.decoder import SymbolIndex
-from storage.tables.parquet import REPEATED, canonical_rows, write_parquet
-from storage.journal.writer import JournalWriter, Kind, SegmentReader
+from ingest.server import Mode
+from ingest.simulator import Market
+from ingest.wire import JournalDecoder
+from storage.journal import JournalWriter, Kind, SegmentReader
 from storage.layout import DataLayout
 from storage.schema import TICKS
+from storage.tables import REPEATED, SymbolIndex, canonical_rows, write_parquet
 
 PACKETS_A_FRAME: Final = 30
 STEPS_A_SECOND: Final = 4

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.bench_instruments import machine
-from ingest.simulator.universe import build_universe, to_csv
+from ingest.simulator import build_universe, to_csv
 
 DAY: Final = dt.date(2026, 11, 25)
 SPOT: Final = 24_512.35

@@ -32,15 +32,14 @@ from typing import Any, Final
 import duckdb
 import numpy as np
 
-from ingest.wire.journal import JournalDecoder
-from ingest.wire.layouts import FULL_DTYPE
-from queries.lake.lake import Lake
+from ingest.wire import FULL_DTYPE, JournalDecoder
+from queries.lake import Lake
 from storage import schema
+from storage.commit import SegmentWriter
 from storage.files import DataFile
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
-from storage.tables.table import LakeTable
-from storage.commit.writer import SegmentWriter
+from storage.tables import LakeTable
 
 STREAM: Final = "20261123T034500-000001"
 OPEN_NS: Final = 1_795_405_500_000_000_000  # 2026-11-23 09:15 IST

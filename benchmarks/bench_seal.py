@@ -33,16 +33,15 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from ingest.wire.journal import JournalDecoder
-from ingest.server.frames import Mode
-from ingest.simulator.market import Market
-from storage.tables.parquet import parquet_writer
-from storage.journal.writer import JournalWriter, Kind
+from ingest.server import Mode
+from ingest.simulator import Market
+from ingest.wire import JournalDecoder
+from storage.commit import SegmentWriter
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from storage.schema import IST, TICKS
-from storage.upkeep.compact import seal
-from storage.tables.table import LakeTable
-from storage.commit.writer import SegmentWriter
+from storage.tables import LakeTable, parquet_writer
+from storage.upkeep import seal
 
 DAY: Final = dt.date(2026, 11, 23)
 OPEN: Final = dt.datetime(2026, 11, 23, 9, 15, tzinfo=IST)

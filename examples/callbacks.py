@@ -10,7 +10,7 @@ import sys
 from itertools import count
 from typing import Any
 
-from ingest.manager.kiteticker import KiteTicker
+from ingest.manager import KiteTicker
 
 LISTS = 20
 

@@ -1,5 +1,5 @@
 """`python -m kitelake`: the command line."""
 
-from kitelake.cli.app import main
+from kitelake.cli import main
 
 main()

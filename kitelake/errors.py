@@ -1,6 +1,9 @@
-"""Errors of the composition root."""
+"""Errors of the composition root, and those of the library that its users catch."""
 
-from storage.errors import KitelakeError
+from ingest.errors import AuthError as AuthError
+from ingest.errors import CapacityError as CapacityError
+from ingest.errors import InstrumentError as InstrumentError
+from storage.errors import KitelakeError as KitelakeError
 
 
 class ConfigError(KitelakeError):

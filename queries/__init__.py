@@ -1,0 +1,1 @@
+"""Data out: SQL over what was captured."""

@@ -17,8 +17,8 @@ from typing import Final, Literal
 from filelock import FileLock, Timeout
 
 from storage.errors import DataFolderError
+from storage.files import is_full
 from storage.layout import DataLayout
-from storage.journal.reserve import is_full
 from storage.schema import IST, TABLES
 
 Source = Literal["kite", "simulator"]

@@ -87,3 +87,9 @@ def make_folders(folder: Path, root: Path) -> None:
         make_folders(folder.parent, root)
     folder.mkdir(exist_ok=True)
     sync_folder(folder.parent)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error is, or comes from, that of a disk or of a user's share of it (a quota) that has no room left."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,85 +1,48 @@
-"""The directions of imports: which package may use which, and inside a package only downwards."""
+"""The directions of imports, as the picture in docs/architecture.md has them, and that packages show what they give."""
 
 import ast
+import re
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MAY_IMPORT = {
-    "storage": set(),
-    "ingest": {"storage"},
-    "queries": {"storage"},
-    "kitelake": {"storage", "ingest", "queries"},
-}
-# The floors of each package, ground floor first. A module imports from floors below its own.
-FLOORS: dict[str, list[set[str]]] = {
-    "storage": [
-        {"clock"},
-        {"digest", "errors", "files", "layout", "market", "reserve", "schema"},
-        {"delta", "encode", "journal_format"},
-        {"table"},
-        {"archive_format", "content", "decoded", "journal_segment"},
-        {"journal_reader", "stretches"},
-        {"journal_folder"},
-        {"journal", "quarantine", "symbols"},
-        {"backlog", "places", "verify"},
-        {"archive", "replay_rows", "replay_runs"},
-        {"replay_stage", "retention"},
-        {"replay", "superseded", "writer"},
-        {"seal"},
-    ],
-    "ingest": [
-        {"criteria", "errors", "receiver", "redact"},
-        {"wire", "auth", "chains", "instrumentcsv"},
-        {"instruments"},
-        {"columns", "derive", "placement", "session", "underlyings"},
-        {"copies", "cycles", "dial", "hub", "stats", "tokens", "watch"},
-        {"feeds", "selectors"},
-        {"allocation", "connection"},
-        {"manager"},
-        {"simulator"},
-    ],
-    "queries": [{"errors", "tail"}, {"result"}, {"lake"}],
-    "kitelake": [
-        {"errors", "values", "logs", "child", "datafolder", "compat", "systemd"},
-        {"configfile", "health", "listfiles", "metrics", "secrets", "special_days"},
-        {"accounts", "calendar"},
-        {"times"},
-        {"instruments", "notify", "prices", "redirect", "report", "show", "status", "subscriptions", "writer"},
-        {"config", "plan"},
-        {
-            "daybook",
-            "endofday",
-            "forecast",
-            "jobs",
-            "list_hours",
-            "upkeep",
-            "login",
-            "recorder",
-            "reload",
-            "resolver",
-            "source",
-            "streamer",
-        },
-        {"desk", "housekeeping", "planview", "roster", "statusview"},
-        {"overview", "planning"},
-        {"lookout"},
-        {"check", "service"},
-        {"runner", "session"},
-        {"commands", "demo"},
-        {"maintenance"},
-        {"cli"},
-    ],
-}
+TOPS = ("storage", "ingest", "queries", "kitelake")
+LINE = re.compile(r"^(?P<inside>  )?(?P<name>[a-z]+)  +(?P<purpose>\S.*?)(?:  +→ (?P<uses>[a-z, ]+))?$")
 
 
-def modules(package: str) -> Iterator[tuple[str, Path]]:
-    """The modules of a package; a package inside it counts as one."""
-    for path in sorted((ROOT / package).rglob("*.py")):
-        inside = path.relative_to(ROOT / package)
-        yield inside.parts[0].removesuffix(".py"), path
+def picture() -> dict[str, set[str]]:
+    """Package -> the packages it may import, as the document says it. What lies at the root of a top-level package
+    may import the top-level packages below it, and every package inside may import that root."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    block = text.split("## Packages", 1)[1].split("```", 2)[1]
+    allowed: dict[str, set[str]] = {}
+    top = ""
+    for line in filter(None, block.splitlines()):
+        found = LINE.match(line)
+        assert found, f"docs/architecture.md: not understood: {line!r}"
+        uses = {name.strip() for name in (found["uses"] or "").split(",")} - {""}
+        if found["inside"]:
+            allowed[f"{top}.{found['name']}"] = {f"{top}.{name}" for name in uses} | {top} | allowed[top]
+        else:
+            top = found["name"]
+            below = {name for name in allowed if name.split(".")[0] in uses}
+            allowed[top] = below
+    return allowed
+
+
+PICTURE = picture()
+
+
+def sources(top: str) -> list[Path]:
+    return sorted((ROOT / top).rglob("*.py"))
+
+
+def package_of(path: Path) -> str:
+    """The package that a file lies in: `storage.journal`, or `storage` for what lies at its root."""
+    return ".".join(path.relative_to(ROOT).parts[:-1])
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -92,48 +55,71 @@ def imported(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_the_picture_is_of_the_packages_that_there_are() -> None:
+    there = {package_of(path) for top in TOPS for path in sources(top)}
+    assert set(PICTURE) == there
+
+
+def test_the_picture_has_no_circle() -> None:
+    TopologicalSorter({name: uses - {name} for name, uses in PICTURE.items()}).prepare()
+
+
+@pytest.mark.parametrize("package", PICTURE)
+def test_a_package_has_one_sentence_and_what_it_shows(package: str) -> None:
+    init = ROOT / Path(*package.split(".")) / "__init__.py"
+    first, *rest = ast.parse(init.read_text(encoding="utf-8")).body
+    assert isinstance(first, ast.Expr), f"{init}: begins with what the package is"
+    shows = ["import lazy_loader", "__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)"]
+    assert [ast.unparse(node) for node in rest] in ([], shows), init
+    assert bool(rest) == init.with_suffix(".pyi").exists()
+
+
+@pytest.mark.parametrize("package", PICTURE)
 def test_packages_import_only_what_they_may(package: str) -> None:
-    forbidden = (set(MAY_IMPORT) | {"tests", "benchmarks", "examples"}) - MAY_IMPORT[package] - {package}
-    wrong = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for _, path in modules(package)
-        for name in imported(path)
-        if name.split(".")[0] in forbidden
-    ]
-    assert not wrong
-
-
-@pytest.mark.parametrize("package", FLOORS)
-def test_modules_import_only_downwards(package: str) -> None:
-    floor_of = {module: number for number, floor in enumerate(FLOORS[package]) for module in floor}
     wrong = []
-    for module, path in modules(package):
-        if module in ("__init__", "__main__"):
+    for path in (ROOT / Path(*package.split("."))).glob("*.py"):
+        if path.name in ("__init__.py", "__main__.py"):
             continue
-        assert module in floor_of, f"{package}/{module}: put it on a floor"
         for name in imported(path):
             parts = name.split(".")
-            if parts[0] != package or len(parts) < 2 or parts[1] not in floor_of or parts[1] == module:
+            if parts[0] in ("tests", "benchmarks", "examples", "docs"):
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+            if parts[0] not in TOPS:
                 continue
-            if floor_of[parts[1]] >= floor_of[module]:
-                wrong.append(f"{path.relative_to(ROOT)} imports {name}, which is not below it")
-    assert not wrong
+            target = ".".join(parts[:2]) if ".".join(parts[:2]) in PICTURE else parts[0]
+            if target == package:
+                continue
+            if target not in PICTURE[package]:
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}: docs/architecture.md has no such arrow")
+            elif "." in target and len(parts) != 3:
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}, past what {target} shows")
+    assert not wrong, "\n".join(wrong)
 
 
-def test_every_floor_names_modules_that_exist() -> None:
-    for package, floors in FLOORS.items():
-        there = {module for module, _ in modules(package)}
-        assert set().union(*floors) <= there, package
+@pytest.mark.parametrize("top", TOPS)
+def test_no_circle_of_files(top: str) -> None:
+    """Imports of files by each other, those inside functions too."""
+    files = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sources(top)}
+    uses = {
+        module: {
+            target
+            for name in imported(path)
+            for target in (name, name.rpartition(".")[0])
+            if target in files and target != module
+        }
+        for module, path in files.items()
+        if path.name != "__init__.py"
+    }
+    TopologicalSorter(uses).prepare()
 
 
 def test_light_at_import() -> None:
     """Capture needs no pandas, no polars, no Twisted: none may come in by any of our modules."""
     heavy = {"pandas", "polars", "twisted", "kiteconnect", "plotext"}
-    for package in MAY_IMPORT:
-        for _, path in modules(package):
+    for top in TOPS:
+        for path in sources(top):
             tree = ast.parse(path.read_text(encoding="utf-8"))
-            top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-            names = {alias.name.split(".")[0] for node in top if isinstance(node, ast.Import) for alias in node.names}
-            names |= {(node.module or "").split(".")[0] for node in top if isinstance(node, ast.ImportFrom)}
+            nodes = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+            names = {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+            names |= {(node.module or "").split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
             assert not names & heavy, path

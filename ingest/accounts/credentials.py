@@ -24,9 +24,9 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from ingest.accounts.account import Account, Polled, Token, TokenSource
 from ingest.errors import AuthError
-from ingest.accounts.redact import Account, Polled, Token, TokenSource
-from ingest.connection.session import ConnectionSettings
+from ingest.settings import ConnectionSettings
 from storage.files import open_regular
 
 FILE_POLL_SECONDS: Final = 1.0

@@ -16,8 +16,8 @@ from urllib.parse import urlencode, urlsplit
 import httpx
 from pydantic import SecretStr
 
+from ingest.accounts.account import Account
 from ingest.errors import AuthError, RestError
-from ingest.accounts.redact import Account
 
 __all__ = ["Account", "KiteRest", "login_url"]
 

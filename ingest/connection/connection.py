@@ -26,19 +26,29 @@ from pydantic import SecretStr
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from ingest.connection.handshake import WS_URL, check_ws_url, dial
-from ingest.errors import CapacityError
+from ingest.accounts import Account, Credentials, RedactingLogger
 from ingest.connection.feeds import Feeds
+from ingest.connection.handshake import WS_URL, check_ws_url, dial
 from ingest.connection.hub import BufferSettings, Hub
-from ingest.manager.placement import MAX_INSTRUMENTS
 from ingest.connection.receiver import Receiver, Sink, Traffic
-from ingest.accounts.redact import Account, RedactingLogger
-from ingest.connection.session import Action, Failure, Input, Message, Reason, Session, State, as_mode, as_token, classify
+from ingest.connection.session import (
+    Action,
+    Failure,
+    Input,
+    Message,
+    Reason,
+    Session,
+    State,
+    as_mode,
+    as_token,
+    classify,
+)
 from ingest.connection.stats import ConnectionStats
-from ingest.accounts.credentials import Credentials
 from ingest.connection.watchdog import Watch, WatchSettings
+from ingest.errors import CapacityError
+from ingest.settings import MAX_INSTRUMENTS
 from ingest.wire import Mode
-from storage.journal.writer import Kind
+from storage.journal import Kind
 
 MAX_MESSAGE: Final = 500  # characters of an event's message
 LOOK_FRAMES: Final = 256  # so many frames at most are looked into at once

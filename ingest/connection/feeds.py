@@ -15,14 +15,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ingest.errors import WireError
 from ingest.connection.hub import BufferSettings, Feed, Hub, Record
-from ingest.wire import Mode, frame_views
-from ingest.wire.decode import batch_of, decode_columns
-from ingest.wire.messages import Order, read_text
-from ingest.wire.plain import decode_packet, packets_of
+from ingest.errors import WireError
+from ingest.wire import Mode, Order, batch_of, decode_columns, decode_packet, frame_views, read_text, split_frame
 from storage.clock import IST, ist_time
-from storage.journal.writer import Kind
+from storage.journal import Kind
 from storage.schema import DEPTH_LEVELS
 
 REMEMBERED_ORDERS: Final = 10_000
@@ -134,7 +131,7 @@ def read_ticks(records: list[Record]) -> Iterator[Tick]:
     """One tick a packet. Packets that will not decode are left out; `Frame` has their bytes."""
     for record in records:
         received_at = ist_time(record.received_at_ns)
-        for packet in packets_of(record.data)[0]:
+        for packet in split_frame(record.data)[0]:
             row: dict[str, Any] = decode_packet(packet)
             for name in ("last_trade_time", "exchange_timestamp"):
                 if row.get(name) is not None:

@@ -15,8 +15,8 @@ from urllib.parse import urlencode, urlsplit
 from pydantic import SecretStr
 from websockets.asyncio.client import ClientConnection, connect
 
-from ingest.accounts.redact import RedactingLogger
-from ingest.connection.session import ConnectionSettings
+from ingest.accounts import RedactingLogger
+from ingest.settings import ConnectionSettings
 
 WS_URL: Final = "wss://ws.kite.trade"
 HEADERS: Final = {"X-Kite-Version": "3"}

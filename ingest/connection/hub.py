@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ingest.connection.receiver import Sink
-from storage.journal.writer import Kind
+from storage.journal import Kind
 
 T = TypeVar("T")
 

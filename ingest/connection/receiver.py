@@ -18,7 +18,7 @@ from websockets.client import ClientProtocol
 from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import Event, State
 
-from storage.journal.writer import Kind
+from storage.journal import Kind
 
 HEAD_END: Final = b"\r\n\r\n"
 READ_BYTES: Final = 1 << 18  # at most at once; an answer's head must fit, too

@@ -26,42 +26,14 @@ from operator import index
 from types import MappingProxyType
 from typing import Final, SupportsIndex
 
-from pydantic import BaseModel, ConfigDict, Field
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from ingest.errors import AuthError, InstrumentError, SessionError
-from ingest.instruments.listing import MAX_TOKEN
+from ingest.settings import MAX_TOKEN, ConnectionSettings
 from ingest.wire import Mode
 
 SLOW_JITTER: Final = 0.25  # a slow retry takes up to this share longer, so that connections do not return in step
 MAX_DOUBLINGS: Final = 30
-
-
-class ConnectionSettings(BaseModel):
-    """How a connection behaves. Checked when made; an unknown key is refused. Times are in seconds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    open_timeout_seconds: float = Field(
-        default=10.0, gt=0, description="for name lookup, TCP, TLS and handshake together"
-    )
-    close_timeout_seconds: float = Field(
-        default=1.5, gt=0, description="how long a clean close may take before it is forced"
-    )
-    liveness_seconds: float = Field(default=6.0, gt=0, description="silence after which the peer counts as dead")
-    backoff_initial_seconds: float = Field(
-        default=0.5, gt=0, description="upper bound of the first wait before a reconnect"
-    )
-    backoff_cap_seconds: float = Field(default=30.0, gt=0, description="upper bound of every later wait")
-    slow_retry_seconds: float = Field(default=30.0, gt=0, description="wait after 429 and other refusals")
-    token_retry_seconds: float = Field(
-        default=300.0, gt=0, description="without a new token, a refused one is tried again after this"
-    )
-    settled_seconds: float = Field(default=2.0, ge=0, description="a connection that lived so long starts backoff anew")
-    tokens_per_message: int = Field(
-        default=1000, ge=1, le=3000, description="instruments named by one text message at most"
-    )
-    max_frame_bytes: int = Field(default=16 << 20, ge=1 << 16, description="a longer frame is a protocol error")
 
 
 class State(StrEnum):

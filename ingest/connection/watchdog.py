@@ -23,9 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ingest.connection.session import ConnectionSettings
-from ingest.wire.layouts import MODE_CODE, MODES, Mode
-from ingest.wire.walk import walk_frames
+from ingest.settings import ConnectionSettings
+from ingest.wire import MODE_CODE, MODES, Mode, walk_frames
 
 LONGEST_SECONDS: Final = 960.0
 SAMPLE_EVERY: Final = 16

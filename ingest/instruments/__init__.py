@@ -1,0 +1,5 @@
+"""The day's instrument list, and what a selection picks of it."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from ingest.instruments.chains import NEVER, Ints, Mask, last_of_month
 from ingest.instruments.columns import chains_of, days_of
 from ingest.instruments.listing import Instruments
-from storage.market.contracts import FUTURE, Cycle, cycle_of
+from storage.market import FUTURE, Cycle, cycle_of
 
 _ASKED: Final = ("exchange", "name", "tradingsymbol", "instrument_type", "expiry", "strike")
 

@@ -21,9 +21,10 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest.instruments.criteria import DERIVATIVES
 from ingest.errors import InstrumentError
+from ingest.instruments.criteria import DERIVATIVES
 from ingest.instruments.csv_rows import cast, days_in_another_order, read_rows
+from ingest.settings import MAX_TOKEN
 from storage.schema import INSTRUMENTS
 
 SHOWN: Final = 5
@@ -33,7 +34,6 @@ FEW_ROWS: Final = 20
 
 COLUMNS: Final = tuple(column.name for column in INSTRUMENTS.columns if column.name not in ("date", "symbol"))
 REQUIRED: Final = ("instrument_token", "tradingsymbol", "instrument_type", "segment", "exchange")
-MAX_TOKEN: Final = 2**32 - 1  # a packet has four bytes for it
 
 SHARE_SERIES: Final = ("EQ", "BE", "BZ", "SM", "ST", "SZ")
 """The series of fully paid shares between which NSE moves a share: rolling settlement and trade for trade, of the main

@@ -33,7 +33,7 @@ from ingest.instruments.underlyings import (
     underlyings,
     unpriced,
 )
-from storage.market.names import INDEX_DERIVATIVES, derivatives_of
+from storage.market import INDEX_DERIVATIVES, derivatives_of
 
 __all__ = [
     "Expiries",

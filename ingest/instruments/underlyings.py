@@ -17,8 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.instruments.listing import SHOWN, Instruments
-from storage.market.exchanges import EQUITY_DERIVATIVES
-from storage.market.names import spot_of
+from storage.market import EQUITY_DERIVATIVES, spot_of
 
 
 @dataclass(frozen=True)

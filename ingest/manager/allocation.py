@@ -6,11 +6,8 @@ How the copies of an instrument live, move and wait from then on is told in `ing
 
 from collections.abc import Collection, Iterable
 
-from ingest.manager.replicas import Copies, Moved, Stream
 from ingest.manager.placement import (
     LOAD,
-    MAX_CONNECTIONS,
-    MAX_INSTRUMENTS,
     Fill,
     Further,
     Slot,
@@ -23,6 +20,8 @@ from ingest.manager.placement import (
     place_further,
     rooms_of,
 )
+from ingest.manager.replicas import Copies, Moved, Stream
+from ingest.settings import MAX_CONNECTIONS, MAX_INSTRUMENTS
 from ingest.wire import Mode
 
 __all__ = ["Allocation", "Moved"]

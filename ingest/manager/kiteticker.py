@@ -29,16 +29,25 @@ from datetime import datetime
 from operator import index
 from typing import Any, Final
 
-from ingest.connection.connection import Event, KiteConnection, StreamSettings, check_room
-from ingest.connection.handshake import WS_URL, check_ws_url
+from ingest.accounts import Account, Token, TokenSource
+from ingest.connection import (
+    WS_URL,
+    BufferSettings,
+    ConnectionEvent,
+    Event,
+    Gap,
+    Hub,
+    KiteConnection,
+    Record,
+    State,
+    StreamSettings,
+    check_room,
+    check_ws_url,
+    read_events,
+)
 from ingest.errors import SessionError
-from ingest.connection.feeds import ConnectionEvent, read_events
-from ingest.connection.hub import BufferSettings, Gap, Hub, Record
-from ingest.accounts.redact import Account, Token, TokenSource
-from ingest.connection.session import State
-from ingest.wire import Mode
-from ingest.wire.plain import decode_packet, packets_of
-from storage.journal.writer import Kind
+from ingest.wire import Mode, decode_packet, split_frame
+from storage.journal import Kind
 from storage.schema import DEPTH_LEVELS
 
 BUFFER: Final = BufferSettings(buffer_frames=1_000_000, buffer_bytes=256 << 20, buffer_seconds=3600)
@@ -403,7 +412,7 @@ class _Run:
 
 def ticks_of(frame: bytes) -> list[Tick]:
     """A frame's packets as the official client's dictionaries."""
-    return [_tick(decode_packet(packet)) for packet in packets_of(frame)[0]]
+    return [_tick(decode_packet(packet)) for packet in split_frame(frame)[0]]
 
 
 def _tick(row: dict[str, Any]) -> Tick:

@@ -18,18 +18,27 @@ from typing import Self
 
 from pydantic import Field
 
-from ingest.manager.allocation import Allocation, Moved
-from ingest.connection.connection import KiteConnection, StreamSettings
-from ingest.connection.handshake import WS_URL, check_ws_url
+from ingest.accounts import Account, Credentials, Token
+from ingest.connection import (
+    WS_URL,
+    Feeds,
+    Health,
+    Hub,
+    KiteConnection,
+    ManagerStats,
+    Reason,
+    Sink,
+    State,
+    StreamSettings,
+    as_mode,
+    as_token,
+    check_ws_url,
+    health_of,
+)
 from ingest.errors import AuthError
-from ingest.connection.feeds import Feeds
-from ingest.connection.hub import Hub
-from ingest.manager.placement import MAX_CONNECTIONS, MAX_INSTRUMENTS, Slot, Strategy
-from ingest.connection.receiver import Sink
-from ingest.accounts.redact import Account, Token
-from ingest.connection.session import Reason, State, as_mode, as_token
-from ingest.connection.stats import Health, ManagerStats, health_of
-from ingest.accounts.credentials import Credentials
+from ingest.manager.allocation import Allocation, Moved
+from ingest.manager.placement import Slot, Strategy
+from ingest.settings import MAX_CONNECTIONS, MAX_INSTRUMENTS
 from ingest.wire import Mode
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,8 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from ingest.errors import CapacityError
+from ingest.settings import MAX_CONNECTIONS, MAX_INSTRUMENTS
 from ingest.wire import Mode
-
-MAX_CONNECTIONS: Final = 3
-MAX_INSTRUMENTS: Final = 3000
 
 LOAD: Final[Mapping[Mode, int]] = {Mode.LTP: 10, Mode.QUOTE: 46, Mode.FULL: 186}
 """What an instrument costs its connection: bytes of a packet in that mode, with its length prefix."""

@@ -1,0 +1,5 @@
+"""The broker's streaming protocol and REST calls, served for any source of packets."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

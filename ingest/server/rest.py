@@ -25,9 +25,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from ingest.server.faults import FaultError, Rest, Standing
 from ingest.server.loginpage import LOGIN_PATH, way_back
-from ingest.simulator.market import Market
 from ingest.server.settings import AccountSettings, SimulatorSettings
-from ingest.simulator.universe import to_csv
+from ingest.simulator import Market, to_csv
 from storage.clock import IST
 
 CONTROL_PATH: Final = "/simulator"

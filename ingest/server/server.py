@@ -20,15 +20,14 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from ingest.server import faults
-from ingest.server.frames import Modes
 from ingest.server.admission import Gate
-from ingest.simulator.market import Market
-from ingest.simulator.orders import OrderBook
+from ingest.server.frames import Modes
 from ingest.server.record import Ledger, Sent
 from ingest.server.rest import RestServer
 from ingest.server.settings import AccountSettings, SimulatorError, SimulatorSettings
 from ingest.server.subscriber import Subscriber
 from ingest.server.subscriptions import Subscriptions, subscribed
+from ingest.simulator import Market, OrderBook
 
 CLOSE_SECONDS: Final = 0.5
 END_FLUSH_SECONDS: Final = 0.25

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.server.frames import Ints, Mode, Modes
-from ingest.simulator.market import Market
+from ingest.simulator import Market
 
 MODE_NAMES: Final = {"ltp": Mode.LTP, "quote": Mode.QUOTE, "full": Mode.FULL}
 NOTHING: Final[Ints] = np.zeros(0, np.int64)

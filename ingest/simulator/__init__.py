@@ -1,19 +1,5 @@
-"""A market of its own that speaks the broker's protocol on loopback, misbehaves on order, and knows what it sent."""
+"""A market of its own behind that server: it misbehaves on order, and knows what it sent."""
 
-from ingest.server.record import ConnectionId, Kind, Recorded, read_record
-from ingest.simulator.run import simulate
-from ingest.server.server import Simulator
-from ingest.server.settings import AccountSettings, SimulatorError, SimulatorSettings, parse_settings
+import lazy_loader
 
-__all__ = [
-    "AccountSettings",
-    "ConnectionId",
-    "Kind",
-    "Recorded",
-    "Simulator",
-    "SimulatorError",
-    "SimulatorSettings",
-    "parse_settings",
-    "read_record",
-    "simulate",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.server.frames import INDEX_WORDS, WORDS, Images
+from ingest.server import INDEX_WORDS, WORDS, Images
 from ingest.simulator.names import COMMODITIES, CURRENCIES
 from ingest.simulator.universe import Instrument, Universe, build_universe
 from storage.clock import IST

@@ -5,9 +5,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from ingest.server.frames import Mode
+from ingest.server import AccountSettings, Mode
 from ingest.simulator.market import Market
-from ingest.server.settings import AccountSettings
 from storage.clock import NS_PER_SECOND, ist_time
 
 _STATUSES: Final = ("OPEN", "COMPLETE", "COMPLETE", "CANCELLED", "REJECTED")

@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ingest.server.server import Simulator
-from ingest.server.settings import SimulatorError, SimulatorSettings, parse_settings
+from ingest.server import Simulator, SimulatorError, SimulatorSettings, parse_settings
 
 USAGE_STATUS = 2
 

@@ -31,7 +31,7 @@ from ingest.simulator.names import (
     Derivative,
     Stock,
 )
-from storage.market.contracts import MONTHS, WEEKLY_MONTHS, number_text
+from storage.market import MONTHS, WEEKLY_MONTHS, number_text
 
 SEGMENT_BYTES: Final = {"NSE": 1, "NFO": 2, "CDS": 3, "BSE": 4, "BFO": 5, "BCD": 6, "MCX": 7, "INDICES": 9}
 DIVISORS: Final = {"CDS": 10_000_000, "BCD": 10_000}  # every other: 100 (pykiteconnect, ticker.py)

@@ -1,30 +1,5 @@
-"""Kite's binary packets, sans-I/O: bytes to columns and back, and where every byte went."""
+"""The broker's packets and texts, sans-I/O: bytes to columns and back, and where every byte went."""
 
-from ingest.wire.decode import decode_frames, decode_frames_with_report
-from ingest.wire.encode import encode_frames, encode_packets, encode_payload
-from ingest.wire.layouts import EXCHANGES, LAYOUTS, MODES, Layout, Mode, divisor_of, exchange_of
-from ingest.wire.views import frame_views, packet_view, run_view
-from ingest.wire.walk import Quarantined, Reason, Walk, WireReport, walk_frames
+import lazy_loader
 
-__all__ = [
-    "EXCHANGES",
-    "LAYOUTS",
-    "MODES",
-    "Layout",
-    "Mode",
-    "Quarantined",
-    "Reason",
-    "Walk",
-    "WireReport",
-    "decode_frames",
-    "decode_frames_with_report",
-    "divisor_of",
-    "encode_frames",
-    "encode_packets",
-    "encode_payload",
-    "exchange_of",
-    "frame_views",
-    "packet_view",
-    "run_view",
-    "walk_frames",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

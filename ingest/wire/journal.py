@@ -30,9 +30,10 @@ from ingest.wire.layouts import EXCHANGES
 from ingest.wire.messages import ORDER_FIELDS, Message, Order, read_event, read_text
 from ingest.wire.walk import Ints, Reason, Walk, walk_frames
 from storage.clock import date_of_day, ist_days, microseconds
-from storage.commit.decoder import Decoded, Part, SymbolLookup
-from storage.journal.format import Block, Channel, Kind
+from storage.commit import Decoded, Part
+from storage.journal import Block, Channel, Kind
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, TIMESTAMP, Table
+from storage.tables import SymbolLookup
 
 GROUP_BYTES: Final = 128 * 2**20
 """Payload that is decoded at once: more than a segment of the usual size, so that its columns come in one piece."""

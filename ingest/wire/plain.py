@@ -22,7 +22,7 @@ _OHLC: Final = ("open", "high", "low", "close")
 _INDEX_PRICES: Final = ("high", "low", "open", "close", "price_change")
 
 
-def packets_of(frame: bytes) -> tuple[list[bytes], list[tuple[int, int, Reason]]]:
+def split_frame(frame: bytes) -> tuple[list[bytes], list[tuple[int, int, Reason]]]:
     """A frame's good packets, and what is no good packet: offset in the frame, length, reason."""
     if len(frame) == 0:
         return [], [(0, 0, Reason.EMPTY_FRAME)]
@@ -103,7 +103,7 @@ def decode_frames(
     quarantined: list[Quarantined] = []
     prefixes = packet_bytes = 0
     for number, frame in enumerate(frames):
-        packets, ranges = packets_of(frame)
+        packets, ranges = split_frame(frame)
         quarantined += [Quarantined(number, *where) for where in ranges]
         prefixes += len(packets) + sum(reason == Reason.UNKNOWN_LENGTH for _, _, reason in ranges)
         packet_bytes += sum(map(len, packets))

@@ -1,0 +1,5 @@
+"""Logins, and whether the broker takes their access tokens."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,11 +9,11 @@ from typing import Final
 import structlog
 from pydantic import SecretStr
 
-from ingest.manager.manager import TickerManager
-from ingest.accounts.redact import Account, Redactor
+from ingest.accounts import Account, Redactor
+from ingest.manager import TickerManager
 from kitelake.accounts.checks import TokenCheck, Verdict, check_tokens, token_problem
-from kitelake.config.config import Config
-from kitelake.config.reload import account_changes
+from kitelake.accounts.logins import account_of
+from kitelake.config import Config, account_changes
 from storage.schema import IST
 
 log = structlog.get_logger()
@@ -26,7 +26,7 @@ class Roster:
 
     def __init__(self, config: Config, api_url: str) -> None:
         self._api_url = api_url
-        self._accounts = {account.name: account.account(config.login.logins()) for account in config.accounts}
+        self._accounts = {account.name: account_of(account, config.login.logins()) for account in config.accounts}
         self._bad: dict[str, SecretStr] = {}  # tokens that are not good, as they were when they were checked
         self._unknown_since: float | None = None
         self.states: dict[str, str] = {}
@@ -93,7 +93,7 @@ class Roster:
             del self._accounts[name]
             await manager.remove_account(name)
         for name in new:
-            self._accounts[name] = settings[name].account(after.login.logins())
+            self._accounts[name] = account_of(settings[name], after.login.logins())
             await manager.add_account(self._accounts[name])
         self._accounts = {name: self._accounts[name] for name in settings}
         return bool(new)

@@ -19,12 +19,12 @@ from typing import Final
 
 import typer
 
-from ingest.accounts.rest import KiteRest, login_url
+from ingest.accounts import Account, KiteRest, login_url
 from ingest.errors import AuthError
-from ingest.accounts.redact import Account
-from kitelake.accounts.checks import AccountSection, Login, LoginSection, prepare_logins, read_login, store_login
-from kitelake.errors import ConfigError
+from kitelake.accounts.logins import Login, prepare_logins, read_login, store_login
 from kitelake.accounts.redirect import NO_ANSWER, STATE, RedirectServer, brings_back, request_token_of
+from kitelake.config import AccountSection, LoginSection
+from kitelake.errors import ConfigError
 from storage.schema import IST
 
 LOGIN_SECONDS: Final = 300.0

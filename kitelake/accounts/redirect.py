@@ -21,9 +21,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
+from ingest.accounts import checked_secret
 from ingest.errors import AuthError
-from ingest.accounts.credentials import checked_secret
-from kitelake.accounts.checks import Login
+from kitelake.accounts.logins import Login
 from kitelake.errors import StartError
 from storage.errors import KitelakeError
 

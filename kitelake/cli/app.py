@@ -18,8 +18,8 @@ try:
     import typer
 
     from kitelake.cli.capture import COMMANDS, DEFAULT_CONFIG, ConfigOption
-    from kitelake.errors import ConfigError, OutputError, StartError
     from kitelake.cli.maintenance import MAINTENANCE
+    from kitelake.errors import ConfigError, OutputError, StartError
     from storage.errors import DataFolderError, KitelakeError
 except KeyboardInterrupt:
     sys.exit(INTERRUPTED)
@@ -113,8 +113,8 @@ def run(
     On the first signal the sockets are closed, the journal is sealed and everything received goes into the tables.
     A second one exits at once; what the journal holds goes into the tables at the next start.
     """
-    from kitelake.config.config import load_config
-    from kitelake.service.runner import capture
+    from kitelake.config import load_config
+    from kitelake.service import capture
 
     capture(load_config(config), config_path=config, seconds=seconds)
 
@@ -147,7 +147,7 @@ def simulate(
     For tests of any client: point its WebSocket and REST addresses here. A JSON file gives it more settings:
     `python -m ingest.simulator --config FILE`.
     """
-    from ingest.simulator import SimulatorError, parse_settings
+    from ingest.server import SimulatorError, parse_settings
     from ingest.simulator import simulate as simulate_market
 
     known = [
@@ -188,8 +188,8 @@ def sql(
 ) -> None:
     """Query the captured ticks, including what arrived a moment ago. Times are IST."""
     from kitelake import open as open_lake
-    from kitelake.config.config import data_folder
-    from kitelake.views.output import write_result
+    from kitelake.config import data_folder
+    from kitelake.views import write_result
 
     with open_lake(data or data_folder(config)) as lake:
         _until_interrupted(lambda: write_result(lake.sql(query), output_format, output), lake.interrupt)

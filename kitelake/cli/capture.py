@@ -9,7 +9,7 @@ import structlog
 import typer
 
 from kitelake.errors import ConfigError
-from kitelake.config.values import time_of_day
+from storage.market import time_of_day
 from storage.schema import IST
 
 DEFAULT_CONFIG: Final = Path("config.yaml")
@@ -57,12 +57,11 @@ def capture(
     """
     from rich.console import Console
 
-    from kitelake.config.config import load_config
-    from kitelake.processes.upkeep_runner import settings_of
-    from kitelake.report import render
-    from kitelake.service.runner import capture as run
-    from kitelake.service.one_day import Session
-    from kitelake.processes.upkeep import keep_up
+    from kitelake.config import load_config
+    from kitelake.processes import keep_up, settings_of
+    from kitelake.service import Session
+    from kitelake.service import capture as run
+    from kitelake.views import render_report
 
     now = dt.datetime.now(IST)
     stop_at = None if until is None else dt.datetime.combine(now.date(), until, IST)
@@ -76,7 +75,7 @@ def capture(
         reason = "it was stopped before the end of the session" if session.stopped else "see the log above for why"
         typer.echo(f"kitelake: the day has no report: {reason}", err=True)
         raise typer.Exit(1)
-    Console().print(render(session.report))
+    Console().print(render_report(session.report))
     # Not before: now everything is in the tables. The service, which goes on, has a job for it.
     sealed = keep_up(settings_of(loaded, seal_before=now.date() + dt.timedelta(days=1)), structlog.get_logger().info)
     raise typer.Exit(0 if sealed and not session.report.problems else 1)
@@ -98,9 +97,9 @@ def plan(
     """
     from rich.console import Console
 
-    from kitelake.config.config import load_config
-    from kitelake.plan.day import instruments_of, plan_of
-    from kitelake.views.plan import lines_of_plan, render_plan
+    from kitelake.config import load_config
+    from kitelake.plan import instruments_of, plan_of
+    from kitelake.views import lines_of_plan, render_plan
 
     loaded = load_config(config)
     day = date or dt.datetime.now(IST).date()
@@ -132,7 +131,7 @@ def check(
     from rich.text import Text
 
     from kitelake.cli.check import check_config
-    from kitelake.config.config import load_config
+    from kitelake.config import load_config
 
     console = Console()
     signs = {True: ("ok  ", "green"), False: ("FAIL", "bold red"), None: ("note", "yellow")}
@@ -156,10 +155,10 @@ def status(
     """
     from rich.console import Console
 
-    from ingest.connection.stats import Status
-    from kitelake.config.config import data_folder
-    from kitelake.telemetry.status import is_running, read_status
-    from kitelake.views.status import render_status
+    from ingest.connection import Status
+    from kitelake.config import data_folder
+    from kitelake.telemetry import is_running, read_status
+    from kitelake.views import render_status
     from storage.layout import DataLayout
 
     folder = data or data_folder(config)
@@ -187,9 +186,10 @@ def report(
     """Report a day, up to now: what was wanted, what ticked, what was missed. Exit status 1 if it has problems."""
     from rich.console import Console
 
-    from kitelake.config.config import data_folder
+    from kitelake.config import data_folder
     from kitelake.errors import ReportError
-    from kitelake.report import make_report, read_record, render
+    from kitelake.report import make_report, read_record
+    from kitelake.views import render_report
 
     folder = data or data_folder(config)
     day = date or dt.datetime.now(IST).date()
@@ -200,7 +200,7 @@ def report(
     if as_json:
         sys.stdout.write(made.model_dump_json(indent=2) + "\n")
     else:
-        Console().print(render(made))
+        Console().print(render_report(made))
     raise typer.Exit(1 if made.problems else 0)
 
 
@@ -216,8 +216,8 @@ def login(
 
     The app's redirect URL at the broker must be http://127.0.0.1:8710/ (the port is `login.port`), or use --paste.
     """
-    from kitelake.config.config import load_config
-    from kitelake.accounts.login import login as log_in
+    from kitelake.accounts import login as log_in
+    from kitelake.config import load_config
 
     loaded = load_config(config)
     names = [one.name for one in loaded.accounts]

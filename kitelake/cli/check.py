@@ -9,18 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kitelake.accounts.checks import Verdict, check_tokens, token_problem
-from kitelake.config.config import Config
-from kitelake.plan.today import calendar_of
+from kitelake.accounts import Verdict, account_of, check_tokens, token_problem
+from kitelake.config import Config
 from kitelake.errors import ConfigError, ListFileError
-from kitelake.plan.list_hours import hours_of_lists
-from kitelake.plan.name_lists import fetch_list, read_list_file
-from kitelake.telemetry.notify import Notifier
-from kitelake.plan.day import instruments_of, lists_known, plan_of
-from kitelake.views.plan import PRICED_LATER, hours_in_words
-from kitelake.plan.resolver import CACHE
+from kitelake.plan import (
+    CACHE,
+    PRICED_LATER,
+    calendar_of,
+    fetch_list,
+    hours_of_lists,
+    instruments_of,
+    lists_known,
+    plan_of,
+    read_list_file,
+)
+from kitelake.telemetry import Notifier
+from kitelake.views import hours_in_words
 from storage.errors import KitelakeError
-from storage.market.exchanges import SCHEDULED, place_of_exchange
+from storage.market import SCHEDULED, place_of_exchange
 from storage.schema import IST
 
 LOOK_AHEAD_DAYS: Final = 40
@@ -63,7 +69,7 @@ def _data_folder(data: Path) -> Iterator[Finding]:
 
 
 def _accounts(config: Config, *, online: bool) -> Iterator[Finding]:
-    accounts = [account.account(config.login.logins()) for account in config.accounts]
+    accounts = [account_of(account, config.login.logins()) for account in config.accounts]
     if online and config.simulator is None:
         for name, check in asyncio.run(check_tokens(accounts, config.kite.api)).items():
             good = {Verdict.GOOD: True, Verdict.BAD: False, Verdict.UNKNOWN: None}[check.verdict]

@@ -20,14 +20,12 @@ from rich.table import Table
 from rich.text import Text
 
 import kitelake
-from kitelake.config.config import load_config
+from kitelake.config import load_config
 from kitelake.errors import ConfigError
-from kitelake.service.snapshot import Progress
-from kitelake.service.runner import capture
-from kitelake.service.service import Service
-from kitelake.views.output import draw, render
-from kitelake.processes.source import Source
-from queries.lake.lake import Lake
+from kitelake.processes import Source
+from kitelake.service import Progress, Service, capture
+from kitelake.views import draw, render
+from queries.lake import Lake
 
 _REFRESH_SECONDS = 0.25
 _RATE_WINDOW_SECONDS = 5.0

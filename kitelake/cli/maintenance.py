@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from storage.layout import DataLayout
-    from storage.verify.verify import VerifyReport
+    from storage.verify import VerifyReport
 
 DataOption = Annotated[Path | None, typer.Option(help="The data folder; else the one that config.yaml names.")]
 DateOption = Annotated[
@@ -23,7 +23,7 @@ SHOWN: Final = 20
 
 
 def _layout(config: Path, data: Path | None) -> "DataLayout":
-    from kitelake.config.config import data_folder
+    from kitelake.config import data_folder
     from storage.errors import DataFolderError
     from storage.layout import DataLayout
 
@@ -49,10 +49,10 @@ def seal(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    from kitelake.processes.upkeep import days_before
+    from kitelake.processes import days_before
     from storage.schema import IST
-    from storage.upkeep.compact import SealProgress
-    from storage.upkeep.compact import seal as seal_day
+    from storage.upkeep import SealProgress
+    from storage.upkeep import seal as seal_day
 
     layout = _layout(config, data)
     days = [date] if date is not None else days_before(layout, dt.datetime.now(IST).date())
@@ -99,9 +99,9 @@ def verify(
     """
     from rich.console import Console
 
-    from ingest.wire.journal import JournalDecoder
-    from storage.commit.rebuild import ReplayError, replay_day
-    from storage.verify.verify import damaged_days
+    from ingest.wire import JournalDecoder
+    from storage.commit import ReplayError, replay_day
+    from storage.verify import damaged_days
 
     layout = _layout(config, data)
     console = Console()
@@ -134,9 +134,9 @@ def verify(
 def _verify(layout: "DataLayout", date: dt.date | None, console: "Console") -> "VerifyReport":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from ingest.wire.journal import JournalDecoder
-    from storage.verify.verify import Progress as At
-    from storage.verify.verify import verify as verify_folder
+    from ingest.wire import JournalDecoder
+    from storage.verify import Progress as At
+    from storage.verify import verify as verify_folder
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -181,8 +181,8 @@ def replay_journal(
     """
     from rich.console import Console
 
-    from ingest.wire.journal import JournalDecoder
-    from storage.commit.rebuild import replay_day
+    from ingest.wire import JournalDecoder
+    from storage.commit import replay_day
 
     console = Console()
     layout = _layout(config, data)

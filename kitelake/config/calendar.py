@@ -17,11 +17,10 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self, get_args
 
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, model_validator
 
+from kitelake.config.values import Section, path_of
 from kitelake.errors import ConfigError
-from kitelake.config.values import Section, hours_of, path_of
 from storage.files import open_regular
-from storage.market.exchanges import ROUND_THE_CLOCK, SCHEDULED
-from storage.market.hours import Hours
+from storage.market import ROUND_THE_CLOCK, SCHEDULED, Hours, hours_of
 
 Exchange = Literal["NSE", "BSE", "NFO", "BFO", "CDS", "BCD", "MCX", "NCO", "NSEIX", "GLOBAL"]
 EXCHANGES: Final = (*SCHEDULED, *ROUND_THE_CLOCK)

@@ -20,15 +20,22 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from ingest.manager.manager import ManagerSettings
-from ingest.manager.placement import Strategy
-from kitelake.accounts.checks import AccountSection, LoginSection
-from kitelake.config.document import ENV_DELIMITER, ENV_PREFIX, explain, explain_variable, read_document, unknown_variables
-from kitelake.errors import ConfigError
-from kitelake.telemetry.notify import NotificationTarget
+from ingest.manager import ManagerSettings, Strategy
+from kitelake.config.accounts import AccountSection, LoginSection
 from kitelake.config.calendar import CalendarSection
+from kitelake.config.document import (
+    ENV_DELIMITER,
+    ENV_PREFIX,
+    explain,
+    explain_variable,
+    read_document,
+    unknown_variables,
+)
+from kitelake.config.notifications import NotificationTarget
 from kitelake.config.subscriptions import SubscriptionList
-from kitelake.config.values import Section, address_of, path_of, stretch_of_time, time_of_day
+from kitelake.config.values import Section, address_of, path_of, stretch_of_time
+from kitelake.errors import ConfigError
+from storage.market import time_of_day
 
 OTHER_VARIABLES: Final = frozenset({"KITELAKE_CONFIG"})  # of the command line; every other KITELAKE_… is an option
 

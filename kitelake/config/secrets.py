@@ -18,9 +18,8 @@ from typing import IO, Any, Final
 
 from pydantic import SecretStr
 
+from ingest.accounts import Polled, checked_secret, read_secret_file
 from ingest.errors import AuthError
-from ingest.accounts.redact import Polled
-from ingest.accounts.credentials import checked_secret, read_secret_file
 from kitelake.config.values import path_of
 
 COMMAND_SECONDS: Final = 60.0

@@ -13,10 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
-from storage.market.hours import END_OF_DAY, Hours
-
 _UNPRINTABLE: Final = {"Cc", "Cs", "Zl", "Zp"}  # control characters, lone surrogates, line and paragraph separators
-_CLOCK: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?", re.ASCII)
 _STRETCH: Final = re.compile(r"(\d+)\s*(s|m|h|d)", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -75,31 +72,6 @@ def address_of(given: Any, schemes: tuple[str, ...]) -> str:
     if port == 0:
         raise ValueError(f"expected {expected} with a port from 1 to 65535")
     return given
-
-
-def time_of_day(given: Any) -> dt.time:
-    """HH:MM or HH:MM:SS, always in IST. Without quotes YAML reads 10:35 as the number 635, minutes in base 60."""
-    if isinstance(given, dt.time) and given.tzinfo is None:
-        return given
-    match = _CLOCK.fullmatch(given) if isinstance(given, str) else None
-    if match is None:
-        raise ValueError('expected a time of day in IST, in quotes and without a zone: "HH:MM", such as "08:35"')
-    return dt.time(int(match[1]), int(match[2]), int(match[3] or 0))
-
-
-def hours_of(given: Any) -> Hours:
-    """HH:MM-HH:MM in IST, within one day, of which 24:00 is the end."""
-    if isinstance(given, Hours):
-        return given
-    parts = given.split("-") if isinstance(given, str) else ()
-    try:
-        start, stop = (part.strip() for part in parts)
-        hours = Hours(time_of_day(start), END_OF_DAY if stop == "24:00" else time_of_day(stop))
-    except ValueError:
-        raise ValueError('expected hours of one day in IST: "HH:MM-HH:MM", such as "09:00-15:35"') from None
-    if hours.start >= hours.stop:
-        raise ValueError('expected hours of one day in IST that end after they begin, such as "09:00-15:35"')
-    return hours
 
 
 def stretch_of_time(given: Any) -> dt.timedelta:

@@ -1,0 +1,5 @@
+"""What each list means today, and which connection streams it."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -2,21 +2,46 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ingest.errors import InstrumentError
-from ingest.instruments.listing import Instruments, parse_instruments
-from kitelake.config.config import Config
-from kitelake.plan.today import calendar_of
+from ingest.instruments import Instruments, parse_instruments
+from kitelake.config import Config
 from kitelake.errors import ConfigError
-from kitelake.plan.forecast import forecast, last_rates
+from kitelake.plan.forecast import Forecast, forecast, last_rates
 from kitelake.plan.instrument_store import stored_instruments
 from kitelake.plan.list_hours import hours_of_lists
-from kitelake.plan.plan import ListPlan, phases
-from kitelake.views.plan import DayPlan
+from kitelake.plan.plan import ListPlan, Phase, phases
 from kitelake.plan.resolver import Resolver
+from kitelake.plan.today import calendar_of
+from kitelake.schedule import Calendar, ListHours
 from storage.errors import KitelakeError
 from storage.layout import DataLayout
+
+PRICED_LATER: Final = "the service streams what is named, and selects them when a price has come"
+
+
+@dataclass(frozen=True)
+class DayPlan:
+    """Everything about one day that can be known without connecting."""
+
+    date: dt.date
+    instruments: Instruments
+    lists: Sequence[ListPlan]
+    hours: Mapping[str, ListHours]
+    phases: Sequence[Phase]
+    forecasts: Mapping[str, Forecast]
+    calendar: Calendar
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything that is wanted on that day is captured, once there are prices for its strikes."""
+        on = [plan for plan in self.lists if self.hours[plan.name].spans]
+        lasting = any(problem not in plan.unpriced for plan in on for problem in plan.problems)
+        return not lasting and not any(phase.left_out for phase in self.phases)
 
 
 def instruments_of(config: Config, date: dt.date, file: Path | None) -> Instruments | None:

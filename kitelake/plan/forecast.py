@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ingest.manager.placement import LOAD
+from ingest.manager import LOAD
 from ingest.wire import Mode
-from kitelake.schedule.calendar import Span
 from kitelake.plan.plan import ListPlan
 from kitelake.report import Report, read_record
-from kitelake.schedule.windows import ListHours
+from kitelake.schedule import ListHours
 from storage.errors import KitelakeError
+from storage.market import Span
 
 TICKS_A_SECOND: Final = 0.3
 """Of an instrument, on the average of a mixed list and of a day: the stream is conflated to one or two a second."""

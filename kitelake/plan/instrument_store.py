@@ -17,13 +17,13 @@ from typing import Final
 import pyarrow as pa
 import structlog
 
-from ingest.accounts.rest import Account, KiteRest
+from ingest.accounts import Account, KiteRest
 from ingest.errors import IngestError, InstrumentError
-from ingest.instruments.listing import Instruments, parse_instruments
+from ingest.instruments import Instruments, parse_instruments
 from storage.errors import StorageError
 from storage.layout import DataLayout
 from storage.schema import IST
-from storage.tables.symbols import read_instruments, write_instruments
+from storage.tables import read_instruments, write_instruments
 
 LEAST_SHARE: Final = 0.7
 FETCH_SECONDS: Final = 120.0

@@ -4,11 +4,10 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from kitelake.schedule.calendar import Calendar, merged
+from kitelake.config import SubscriptionList
 from kitelake.plan.plan import ListPlan, exchanges_asked
-from kitelake.config.subscriptions import SubscriptionList
-from kitelake.schedule.windows import ListHours, windows
-from storage.market.exchanges import SCHEDULED, place_of_exchange
+from kitelake.schedule import Calendar, ListHours, windows
+from storage.market import SCHEDULED, merged, place_of_exchange
 
 _DATES_SHOWN: Final = 3
 

@@ -29,8 +29,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ingest.accounts.rest import LOOPBACK
-from ingest.instruments.listing import Share
+from ingest.accounts import LOOPBACK
+from ingest.instruments import Share
 from kitelake.errors import ListFileError
 from storage.clock import IST, ist_time
 from storage.files import open_regular

@@ -13,16 +13,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
-from ingest.manager.allocation import Allocation
 from ingest.errors import InstrumentError
-from ingest.instruments.listing import Instruments, Share
-from ingest.manager.manager import ManagerSettings
-from ingest.instruments.select import PriceOf, references, select
+from ingest.instruments import Instruments, PriceOf, Share, references, select
+from ingest.manager import Allocation, ManagerSettings
 from ingest.wire import Mode, exchange_of
-from kitelake.schedule.calendar import Span
-from kitelake.config.subscriptions import SubscriptionList
-from kitelake.schedule.windows import ListHours
-from storage.market.exchanges import ROUND_THE_CLOCK, SCHEDULED
+from kitelake.config import SubscriptionList
+from kitelake.schedule import ListHours
+from storage.market import ROUND_THE_CLOCK, SCHEDULED, Span
 
 _RANK: Final = {Mode.LTP: 0, Mode.QUOTE: 1, Mode.FULL: 2}
 

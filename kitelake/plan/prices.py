@@ -15,9 +15,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from ingest.instruments.listing import Instruments
-from ingest.manager.manager import TickerManager
-from ingest.instruments.select import Price, PriceOf, is_price, listed_price
+from ingest.instruments import Instruments, Price, PriceOf, is_price, listed_price
+from ingest.manager import TickerManager
 from storage.errors import KitelakeError
 from storage.schema import IST
 

@@ -10,15 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from ingest.instruments.listing import Instruments
-from ingest.manager.manager import TickerManager
-from ingest.instruments.select import Price, references
+from ingest.instruments import Instruments, Price, references
+from ingest.manager import TickerManager
 from ingest.wire import Mode
+from kitelake.config import SubscriptionList
 from kitelake.errors import ListFileError
 from kitelake.plan.name_lists import cached_list, fetch_list, read_list_file
 from kitelake.plan.plan import ListPlan, resolve
 from kitelake.plan.prices import captured_prices, first_known, live_prices
-from kitelake.config.subscriptions import SubscriptionList
 from storage.layout import DataLayout
 
 CACHE: Final = "lists"

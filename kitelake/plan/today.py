@@ -6,17 +6,16 @@ from collections.abc import Collection, Iterable
 
 import structlog
 
-from ingest.instruments.listing import Instruments
-from ingest.manager.manager import TickerManager
-from ingest.accounts.redact import Account
-from kitelake.schedule.calendar import Calendar
-from kitelake.config.config import Config
+from ingest.accounts import Account
+from ingest.instruments import Instruments
+from ingest.manager import TickerManager
+from kitelake.config import Config
 from kitelake.plan.instrument_store import InstrumentKeeper
 from kitelake.plan.list_hours import hours_of_lists
 from kitelake.plan.plan import ListPlan, Phase, exchanges_of, in_hours, phases, recentred
-from kitelake.report import DayRecord
 from kitelake.plan.resolver import Resolver
-from kitelake.schedule.windows import ListHours
+from kitelake.report import DayRecord
+from kitelake.schedule import Calendar, ListHours
 from storage.layout import DataLayout
 from storage.schema import IST
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import structlog
 
 from kitelake.processes.child import begin, end_at_once
-from kitelake.telemetry.logs import configure_logs
 from kitelake.report import make_report, read_record, record_path
+from kitelake.telemetry import configure_logs
 from storage.errors import KitelakeError
 
 _NICENESS = 10  # the sockets come first, then the writer

@@ -3,9 +3,9 @@
 import datetime as dt
 from pathlib import Path
 
-from kitelake.processes.child import Child
-from kitelake.config.config import Config
+from kitelake.config import Config
 from kitelake.errors import ReportError
+from kitelake.processes.child import Child
 from kitelake.report import Report
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from kitelake.accounts.checks import token_problem
-from kitelake.processes.child import Child
-from kitelake.config.config import Config
+from kitelake.accounts import account_of, token_problem
+from kitelake.config import Config
 from kitelake.errors import StartError
+from kitelake.processes.child import Child
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ async def open_source(config: Config) -> AsyncIterator[Source]:
     if config.simulator is None:
         yield Source(config.kite.ws, config.kite.api)
         return
-    accounts = [account.account(config.login.logins()) for account in config.accounts]
+    accounts = [account_of(account, config.login.logins()) for account in config.accounts]
     for account in accounts:
         await token_problem(account)  # a command is run
     child = await Child.start(

@@ -17,17 +17,14 @@ from typing import Any, Literal, Protocol
 import structlog
 from pydantic import BaseModel, ConfigDict
 
-from ingest.wire.journal import JournalDecoder
+from ingest.wire import JournalDecoder
 from kitelake.processes.child import begin, end_at_once
-from kitelake.telemetry.logs import configure_logs
-from storage.upkeep.archive import archive_committed
+from kitelake.telemetry import configure_logs
 from storage.errors import StorageError, TableMissingError
 from storage.layout import DataLayout
-from storage.upkeep.retention import remove_committed, remove_days
 from storage.schema import IST, TICKS
-from storage.upkeep.compact import seal
-from storage.upkeep.vacuum import remove_superseded
-from storage.tables.table import LakeTable
+from storage.tables import LakeTable
+from storage.upkeep import archive_committed, remove_committed, remove_days, remove_superseded, seal
 
 _NICENESS = 10  # the sockets come first, then the writer
 

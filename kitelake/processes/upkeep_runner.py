@@ -7,10 +7,9 @@ from typing import Any, Final
 
 import structlog
 
-from kitelake.processes.child import Child
-from kitelake.config.config import Config
+from kitelake.config import Config
 from kitelake.errors import UpkeepError
-from kitelake.service.recorder import Recorder
+from kitelake.processes.child import Child
 from kitelake.processes.upkeep import UpkeepSettings
 
 log = structlog.get_logger()
@@ -35,10 +34,14 @@ def settings_of(config: Config, *, seal_before: dt.date | None, only_remove: boo
 
 
 class Housekeeping:
-    """The upkeep of the data folder. Belongs to one event loop."""
+    """The upkeep of the data folder. Belongs to one event loop.
 
-    def __init__(self, recorder: Callable[[], Recorder]) -> None:
-        self._recorder = recorder
+    `short_of_room` says whether the disk has none left, `record` journals what was done: its name and its data.
+    """
+
+    def __init__(self, short_of_room: Callable[[], bool], record: Callable[[str, dict[str, Any]], None]) -> None:
+        self._short_of_room = short_of_room
+        self._record = record
         self._one = asyncio.Lock()
 
     async def run(self, config: Config, *, seal_before: dt.date | None) -> None:
@@ -47,11 +50,13 @@ class Housekeeping:
         Raises UpkeepError if a part failed.
         """
         async with self._one:
-            short = self._recorder().short_of_room
+            short = self._short_of_room()
             if short:
                 log.warning("nothing is sealed or archived: the disk has no room; the journal comes first")
             settings = settings_of(config, seal_before=seal_before, only_remove=short)
-            child = await Child.start("kitelake.processes.upkeep", settings.model_dump(mode="json"), hide=config.secrets())
+            child = await Child.start(
+                "kitelake.processes.upkeep", settings.model_dump(mode="json"), hide=config.secrets()
+            )
             guard = None if short else asyncio.create_task(self._stop_when_short(child))
             try:
                 async for line in child.lines():
@@ -61,15 +66,15 @@ class Housekeeping:
                 if guard is not None:
                     guard.cancel()
                 await child.stop()
-            if status != 0 and (short or not self._recorder().short_of_room):  # else it was stopped for lack of room
+            if status != 0 and (short or not self._short_of_room()):  # else it was stopped for lack of room
                 raise UpkeepError(f"the upkeep ended with status {status}; its own messages are in the log above")
 
     def _take_in(self, line: dict[str, Any]) -> None:
         log.info(line["done"], **line["data"])
-        self._recorder().event(line["done"], None, **line["data"])
+        self._record(line["done"], line["data"])
 
     async def _stop_when_short(self, child: Child) -> None:
-        while not self._recorder().short_of_room:  # noqa: ASYNC110 (nobody says it)
+        while not self._short_of_room():  # noqa: ASYNC110 (nobody says it)
             await asyncio.sleep(LOOK_SECONDS)
         log.warning("sealing and archiving are stopped: the disk has no room; the journal comes first")
         await child.stop(patience_seconds=1.0)

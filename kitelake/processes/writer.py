@@ -17,12 +17,12 @@ from typing import Any
 
 import structlog
 
-from ingest.wire.journal import JournalDecoder
+from ingest.wire import JournalDecoder
 from kitelake.processes.child import begin
-from kitelake.telemetry.logs import configure_logs
+from kitelake.telemetry import configure_logs
+from storage.commit import SegmentCommitted, SegmentWriter
 from storage.errors import StorageError
 from storage.layout import DataLayout
-from storage.commit.writer import SegmentCommitted, SegmentWriter
 
 _NICENESS = 5  # the sockets come first
 

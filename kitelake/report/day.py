@@ -16,21 +16,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ingest.connection.connection import Event
+from ingest.connection import Event
 from kitelake.report.gaps import Connection, Happening, Run, Stretch, gaps_of, merged, outages, run_of, within
 from kitelake.report.latency import Place, latency_of
 from kitelake.report.model import ConnectionReport, Latency, ListReport, Report
 from kitelake.report.problems import problems_of
 from kitelake.report.record import DayRecord, ListRecord, PartRecord
 from storage.errors import TableMissingError
-from storage.journal.writer import is_alive
+from storage.journal import is_alive
 from storage.layout import DataLayout
 from storage.schema import IST, TABLES
-from storage.tables.symbols import SymbolBook
-from storage.tables.table import LakeTable
+from storage.tables import LakeTable, SymbolBook
 
 if TYPE_CHECKING:
-    from queries.lake.lake import Lake
+    from queries.lake import Lake
 
 _Part = tuple[PartRecord, tuple[Stretch, ...]]
 """What of a list is of one exchange, and when it was to be captured and traded."""
@@ -44,8 +43,8 @@ def make_report(data: Path, record: DayRecord) -> Report:
 
     Takes up to 1 GB of memory and two threads in DuckDB. Raises KitelakeError if the folder cannot be read.
     """
-    from ingest.wire.journal import JournalDecoder
-    from queries.lake.lake import Lake
+    from ingest.wire import JournalDecoder
+    from queries.lake import Lake
 
     now = dt.datetime.now(IST)
     with Lake(data, JournalDecoder()) as lake:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
 
-from ingest.connection.connection import Event
+from ingest.connection import Event
 from kitelake.report.model import Gaps
 
 Stretch = tuple[dt.datetime, dt.datetime]

@@ -23,12 +23,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ingest.connection.connection import Event
+from ingest.connection import Event
 from kitelake.report.model import Latency
 from storage.clock import NS_PER_SECOND, day_bounds_ns
 
 if TYPE_CHECKING:
-    from queries.lake.lake import Lake
+    from queries.lake import Lake
 
 Ints = NDArray[np.int64]
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from kitelake.report.model import ConnectionReport, Report
 from kitelake.report.record import DayRecord
-from kitelake.views.report import counted, gaps_in_words, place_of
+from kitelake.report.text import counted, gaps_in_words, place_of
 
 WORRYING_SECONDS: Final = 60.0
 """Gaps of a connection that are longer in all are a problem."""

@@ -16,12 +16,9 @@ from pydantic import (
 )
 
 from ingest.wire import Mode
-from kitelake.schedule.calendar import span_of
 from kitelake.report.gaps import within
-from kitelake.config.values import hours_of
 from storage.errors import DataFolderError
-from storage.market.hours import Hours
-from storage.market.sessions import Kind, Phase
+from storage.market import Hours, Kind, Phase, hours_of, span_of
 
 Stretch = tuple[AwareDatetime, AwareDatetime]
 HoursOfDay = Annotated[Hours, PlainValidator(hours_of), PlainSerializer(str)]

@@ -1,0 +1,5 @@
+"""When: the trading calendar, hours of capture, jobs."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

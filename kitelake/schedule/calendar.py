@@ -16,23 +16,28 @@ import datetime as dt
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
-from kitelake.config.calendar import CalendarFile, CalendarSection, SpecialDay, by_exchange, read_calendar_file
-from storage.market.exchanges import COMMODITIES, CURRENCIES, is_scheduled
-from storage.market.hours import END_OF_DAY, Hours
-from storage.market.sessions import (
+from kitelake.config import CalendarFile, CalendarSection, SpecialDay, by_exchange, read_calendar_file
+from storage.market import (
+    BY_DAY,
+    COMMODITIES,
+    CURRENCIES,
+    END_OF_DAY,
+    Hours,
     Kind,
     Phase,
     Session,
+    Span,
     around,
     capture_hours,
+    is_scheduled,
+    merged,
+    span_of,
     usual_sessions,
 )
-from storage.market.special_days import BY_DAY
-from storage.schema import IST
 
 log = structlog.get_logger()
 
@@ -45,19 +50,6 @@ _FIXED: Final = re.compile(
 )
 _WHOLE_DAY: Final = Hours(dt.time(), END_OF_DAY)
 _ONE_DAY: Final = dt.timedelta(days=1)
-
-
-class Span(NamedTuple):
-    """From `start` up to `stop`, both in IST and on one day; `stop` may be its 24:00."""
-
-    start: dt.datetime
-    stop: dt.datetime
-
-    @property
-    def hours(self) -> Hours:
-        """The same as times of day."""
-        stop = self.stop.time() if self.stop.date() == self.start.date() else END_OF_DAY
-        return Hours(self.start.time(), stop)
 
 
 @dataclass(frozen=True)
@@ -83,25 +75,6 @@ class Day:
             else:
                 found.append(hours)
         return tuple(found)
-
-
-def span_of(date: dt.date, hours: Hours) -> Span:
-    """These hours of that day."""
-    stop = dt.datetime.combine(date, hours.stop, IST)
-    if hours.stop == END_OF_DAY:
-        stop = dt.datetime.combine(date + _ONE_DAY, dt.time(), IST)
-    return Span(dt.datetime.combine(date, hours.start, IST), stop)
-
-
-def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """The same time in as few spans as possible, sorted."""
-    result: list[Span] = []
-    for span in sorted(spans):
-        if result and span.start <= result[-1].stop:
-            result[-1] = Span(result[-1].start, max(result[-1].stop, span.stop))
-        else:
-            result.append(span)
-    return tuple(result)
 
 
 class Calendar:

@@ -15,9 +15,9 @@ from typing import Final, NamedTuple, Protocol
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from kitelake.schedule.calendar import Span
-from kitelake.config.config import Config
+from kitelake.config import Config
 from kitelake.schedule.windows import ListHours, Times, every
+from storage.market import Span
 from storage.schema import IST
 
 log = structlog.get_logger()

@@ -8,8 +8,8 @@ from typing import Final
 
 from apscheduler.triggers.base import BaseTrigger
 
-from kitelake.schedule.calendar import Calendar, Span, merged, span_of
-from storage.market.hours import Hours
+from kitelake.schedule.calendar import Calendar
+from storage.market import Hours, Span, merged, span_of
 from storage.schema import IST
 
 _ONE_DAY: Final = dt.timedelta(days=1)

@@ -7,10 +7,9 @@ from typing import Final
 
 import structlog
 
-from kitelake.schedule.calendar import Calendar
-from kitelake.plan.plan import ListPlan
+from kitelake.plan import ListPlan
 from kitelake.report import DayRecord, ExchangeRecord, ListRecord, PartRecord, read_record, write_record
-from kitelake.schedule.windows import ListHours
+from kitelake.schedule import Calendar, ListHours
 from storage.errors import DataFolderError
 
 log = structlog.get_logger()

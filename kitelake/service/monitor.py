@@ -10,17 +10,14 @@ from typing import Final, Protocol
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from ingest.connection.stats import Health, Status
-from kitelake.plan.today import Desk
-from kitelake.schedule.jobs import ClockWatch
-from kitelake.telemetry.notify import About
-from kitelake.plan.plan import ListPlan
-from kitelake.service.recorder import Recorder
-from kitelake.config.reload import FileWatch
-from kitelake.plan.resolver import files_of
-from kitelake.accounts.account_set import Roster
-from kitelake.telemetry.status import ServiceStatus, write_status
+from ingest.connection import Health, Status
+from kitelake.accounts import Roster
+from kitelake.config import About, FileWatch
+from kitelake.plan import Desk, ListPlan, files_of
+from kitelake.schedule import ClockWatch
 from kitelake.service.reconciler import Streamer
+from kitelake.service.recorder import Recorder
+from kitelake.telemetry import ServiceStatus, write_status
 from storage.layout import DataLayout
 from storage.schema import IST
 

@@ -4,14 +4,12 @@ import asyncio
 import datetime as dt
 from typing import NamedTuple
 
-from kitelake.config.config import Config
-from kitelake.plan.today import calendar_of
-from kitelake.plan.list_hours import hours_of_lists, why_not
-from kitelake.plan.day import lists_known
+from kitelake.config import Config
+from kitelake.plan import calendar_of, hours_of_lists, lists_known, why_not
+from kitelake.processes import Source
 from kitelake.report import Report
 from kitelake.service.service import Service
-from kitelake.processes.source import Source
-from storage.market.hours import clock
+from storage.market import clock
 from storage.schema import IST
 
 LOOK_SECONDS = 0.5

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from ingest.manager.manager import TickerManager
-from kitelake.plan.plan import ListPlan, Want, alike, wanted
+from ingest.manager import TickerManager
+from kitelake.plan import ListPlan, Want, alike, wanted
 
 log = structlog.get_logger()
 

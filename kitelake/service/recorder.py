@@ -15,16 +15,15 @@ from typing import Final, Self
 
 import structlog
 
-from kitelake.processes.child import Child
-from kitelake.config.config import Config
+from kitelake.config import Config
 from kitelake.errors import WriterError
-from storage.journal.backlog import Backlog
+from kitelake.processes import Child
 from storage.clock import NS_PER_SECOND, ist_time
+from storage.commit import SegmentCommitted
 from storage.errors import JournalError, JournalSyncError, JournalWriteError
-from storage.journal.writer import JournalWriter, Kind
+from storage.files import is_full
+from storage.journal import Backlog, JournalWriter, Kind, Reserve
 from storage.layout import DataLayout
-from storage.journal.reserve import Reserve, is_full
-from storage.commit.writer import SegmentCommitted
 
 log = structlog.get_logger()
 

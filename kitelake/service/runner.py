@@ -8,14 +8,13 @@ import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
-from kitelake.accounts.checks import token_problem
-from kitelake.config.config import Config
-from storage.datafolder import hold
+from kitelake.accounts import account_of, token_problem
+from kitelake.config import Config, Variable
 from kitelake.errors import ConfigError
-from kitelake.telemetry.logs import configure_logs
-from kitelake.config.secrets import Variable
+from kitelake.processes import Source, open_source
 from kitelake.service.service import Service
-from kitelake.processes.source import Source, open_source
+from kitelake.telemetry import configure_logs
+from storage.datafolder import hold
 
 Watch = Callable[[Service, Source, asyncio.Event], Coroutine[None, None, None]]
 
@@ -75,7 +74,7 @@ def _check_tokens_can_come(config: Config) -> None:
         return
 
     async def problems() -> dict[str, str]:
-        accounts = [account.account(config.login.logins()) for account in config.accounts]
+        accounts = [account_of(account, config.login.logins()) for account in config.accounts]
         asked = {account.name: await token_problem(account) for account in accounts}
         return {name: problem for name, problem in asked.items() if problem is not None}
 

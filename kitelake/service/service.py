@@ -21,30 +21,30 @@ from typing import Any, Final
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from ingest.manager.manager import TickerManager
-from ingest.connection.stats import Health
-from kitelake.telemetry import systemd
-from kitelake.accounts.checks import Verdict
-from kitelake.config.config import Config
-from kitelake.service.day_record import DayBook
-from kitelake.plan.today import Desk, calendar_of
-from kitelake.processes.report_runner import make_report_apart
+from ingest.connection import Health
+from ingest.manager import TickerManager
+from kitelake.accounts import Roster, Verdict
+from kitelake.config import About, Config, reread
 from kitelake.errors import ConfigError, ReportError
-from kitelake.telemetry.health import watch_health
-from kitelake.processes.upkeep_runner import Housekeeping
-from kitelake.schedule.jobs import entries, look_again, quietly, set_jobs
-from kitelake.telemetry.logs import configure_logs
-from kitelake.service.monitor import Lookout
-from kitelake.telemetry.metrics import serve_metrics
-from kitelake.telemetry.notify import About, Notifier
-from kitelake.service.snapshot import Progress, health_of, progress_of, status_of
-from kitelake.service.recorder import Recorder
-from kitelake.config.reload import reread
+from kitelake.plan import Desk, calendar_of
+from kitelake.processes import Housekeeping, Source, make_report_apart
 from kitelake.report import Report, as_text, summary
-from kitelake.accounts.account_set import Roster
-from kitelake.processes.source import Source
-from kitelake.telemetry.status import JobBook, ServiceStatus, write_status
+from kitelake.schedule import entries, look_again, quietly, set_jobs
+from kitelake.service.day_record import DayBook
+from kitelake.service.monitor import Lookout
 from kitelake.service.reconciler import Streamer
+from kitelake.service.recorder import Recorder
+from kitelake.service.snapshot import Progress, health_of, progress_of, status_of
+from kitelake.telemetry import (
+    JobBook,
+    Notifier,
+    ServiceStatus,
+    configure_logs,
+    serve_metrics,
+    systemd,
+    watch_health,
+    write_status,
+)
 from storage.layout import DataLayout, stream_name
 from storage.schema import IST
 
@@ -86,7 +86,9 @@ class Service:
         self._jobs = JobBook(self.roster.redact)
         self._jobs.attach(self._scheduler)
         self._notifier = Notifier(config.notifications)
-        self._housekeeping = Housekeeping(lambda: self.recorder)
+        self._housekeeping = Housekeeping(
+            lambda: self.recorder.short_of_room, lambda done, data: self.recorder.event(done, None, **data)
+        )
         self._reconciling, self._reporting, self._reloading = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
         self._reloads_asked = self._reloads_begun = 0
         self.refused: ConfigError | None = None

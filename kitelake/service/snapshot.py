@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ingest.manager.manager import TickerManager
-from ingest.connection.stats import Health, Status
-from kitelake.plan.today import Desk
-from kitelake.telemetry.health import health_of_capture
+from ingest.connection import Health, Status
+from ingest.manager import TickerManager
+from kitelake.plan import Desk
+from kitelake.service.reconciler import Streamer
 from kitelake.service.recorder import Committed, Recorder
-from kitelake.telemetry.status import (
+from kitelake.telemetry import (
     STOPPED,
     AccountStatus,
     Job,
@@ -20,9 +20,9 @@ from kitelake.telemetry.status import (
     ServiceStatus,
     TablesStatus,
     connections_of,
+    health_of_capture,
     journal_of,
 )
-from kitelake.service.reconciler import Streamer
 from storage.schema import IST
 
 

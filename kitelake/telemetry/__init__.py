@@ -1,0 +1,5 @@
+"""What the service says of itself: status, metrics, logs, notifications, systemd."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

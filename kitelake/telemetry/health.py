@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from ingest.connection.stats import Health, Status
+from ingest.connection import Health, Status
 
 log = structlog.get_logger()
 

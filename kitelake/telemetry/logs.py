@@ -15,7 +15,7 @@ import structlog
 from pydantic import SecretStr
 from structlog.typing import EventDict, WrappedLogger
 
-from ingest.accounts.redact import MASK, Redactor
+from ingest.accounts import MASK, Redactor
 from storage.schema import IST
 
 _IN_URLS = re.compile(

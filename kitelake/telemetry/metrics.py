@@ -14,10 +14,10 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ingest.manager.manager import TickerManager
-from ingest.connection.stats import ConnectionStats, Health, ManagerStats, Status
+from ingest.connection import ConnectionStats, Health, ManagerStats, Status
+from ingest.manager import TickerManager
 from kitelake.errors import StartError
-from storage.journal.writer import JournalWriter
+from storage.journal import JournalWriter
 
 log = structlog.get_logger()
 

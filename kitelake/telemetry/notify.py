@@ -15,42 +15,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import structlog
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
-from kitelake.config.secrets import resolve_secret
-from kitelake.config.values import Section
-
-About = Literal["problems", "report"]
+from kitelake.config import About, NotificationTarget
 
 SEND_SECONDS: Final = 30.0
 SERVICES: Final = "https://appriseit.com/services/"
 
 log = structlog.get_logger()
-
-
-def _list_of_one(given: Any) -> Any:
-    return [given] if isinstance(given, str) else given
-
-
-class NotificationTarget(Section):
-    """Somewhere to send notifications to."""
-
-    url: Annotated[SecretStr, BeforeValidator(resolve_secret)] = Field(
-        description="an Apprise URL, as in mailto://… or tgram://…: {env: NAME}, {file: PATH} or the text itself"
-    )
-    about: Annotated[tuple[About, ...], BeforeValidator(_list_of_one)] = Field(
-        default=("problems", "report"), description="problems as they come, the report of each day"
-    )
-
-    @field_validator("about")
-    @classmethod
-    def _something(cls, given: tuple[About, ...]) -> tuple[About, ...]:
-        if not given:
-            raise ValueError("expected at least one of problems, report")
-        return given
 
 
 @dataclass

@@ -22,14 +22,13 @@ from apscheduler.events import (
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from pydantic import AwareDatetime, Field, ValidationError
 
-from ingest.connection.session import State
-from ingest.connection.stats import Health, ManagerStats
+from ingest.connection import Health, ManagerStats, State
 from ingest.wire import Mode
-from kitelake.config.values import Section
+from kitelake.config import Section
 from storage.errors import DataFolderError
-from storage.journal.writer import JournalWriter
+from storage.journal import JournalWriter
 from storage.layout import DataLayout
-from storage.market.hours import Hours
+from storage.market import Hours
 from storage.schema import IST
 
 STALE_SECONDS: Final = 10.0

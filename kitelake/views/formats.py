@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from kitelake.errors import OutputError
 from kitelake.views.values import Cell, plain_objects, times_text, value_text
-from queries.lake.result import Result
+from queries.lake import Result
 
 ROW_GROUP_ROWS: Final = 1 << 18
 

@@ -22,7 +22,7 @@ from kitelake.errors import OutputError
 from kitelake.views.formats import write_arrow, write_csv, write_json, write_parquet
 from kitelake.views.table import Grid, print_table, write_table
 from kitelake.views.values import to_ist
-from queries.lake.result import Result
+from queries.lake import Result
 
 __all__ = ["OutputError", "draw", "render", "write_result"]
 

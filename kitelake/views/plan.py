@@ -1,45 +1,16 @@
 """The plan of a day for a reader: by list, by connection, what is left out and why, and what it may cost."""
 
-import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ingest.instruments.listing import Instruments
 from ingest.wire import Mode
-from kitelake.schedule.calendar import Calendar, Day
-from kitelake.plan.forecast import Forecast
-from kitelake.plan.list_hours import why_not
-from kitelake.plan.plan import ListPlan, Phase
-from kitelake.schedule.windows import ListHours
-from storage.market.exchanges import place_of_exchange
-from storage.market.sessions import Phase as MarketPhase
-
-PRICED_LATER: Final = "the service streams what is named, and selects them when a price has come"
-
-
-@dataclass(frozen=True)
-class DayPlan:
-    """Everything about one day that can be known without connecting."""
-
-    date: dt.date
-    instruments: Instruments
-    lists: Sequence[ListPlan]
-    hours: Mapping[str, ListHours]
-    phases: Sequence[Phase]
-    forecasts: Mapping[str, Forecast]
-    calendar: Calendar
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether everything that is wanted on that day is captured, once there are prices for its strikes."""
-        on = [plan for plan in self.lists if self.hours[plan.name].spans]
-        lasting = any(problem not in plan.unpriced for plan in on for problem in plan.problems)
-        return not lasting and not any(phase.left_out for phase in self.phases)
+from kitelake.plan import PRICED_LATER, DayPlan, ListPlan, Phase, why_not
+from kitelake.schedule import Day, ListHours
+from storage.market import Phase as MarketPhase
+from storage.market import place_of_exchange
 
 
 def render_plan(plan: DayPlan) -> RenderableType:

@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ingest.connection.stats import Status
-from kitelake.telemetry.status import STOPPED, ConnectionStatus, Job, ListStatus, ServiceStatus, is_running, process_is_there
+from ingest.connection import Status
+from kitelake.telemetry import STOPPED, ConnectionStatus, Job, ListStatus, ServiceStatus, is_running, process_is_there
 from storage.schema import IST
 
 SHOWN: Final = 20

@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from kitelake.views.values import CONTROL, Cell, is_number, readable
-from queries.lake.result import Result
+from queries.lake import Result
 
 TERMINAL_ROWS: Final = 40
 TERMINAL_CELL: Final = 40

@@ -15,11 +15,11 @@ from typing import Self
 import duckdb
 
 from queries.errors import NoLakeError, QueryError
-from queries.lake.lake.snapshot import Snapshots, Source
-from queries.lake.lake.views import View, Views, create_view, open_duckdb, own_names, plain_root
 from queries.lake.result import Result, typed_errors
+from queries.lake.snapshot import Snapshots, Source
+from queries.lake.views import View, Views, create_view, open_duckdb, own_names, plain_root
 from storage import schema
-from storage.commit.decoder import Decoder
+from storage.commit import Decoder
 from storage.layout import DataLayout
 
 __all__ = ["Lake", "Parameters"]

@@ -19,11 +19,10 @@ import pyarrow as pa
 from queries.errors import QueryError
 from queries.lake.tail import NOTHING, Listing, Segment, SegmentRows, Tail, Vanished, list_journal
 from storage import schema
-from storage.commit.decoder import Decoder
+from storage.commit import Decoder
 from storage.errors import TableMissingError
 from storage.layout import DataLayout
-from storage.tables.symbols import SymbolBook
-from storage.tables.table import LakeTable, Snapshot, Watermark
+from storage.tables import LakeTable, Snapshot, SymbolBook, Watermark
 
 ATTEMPTS: Final = 100
 

@@ -28,13 +28,12 @@ from typing import Final
 import pyarrow as pa
 
 from storage import schema
-from storage.commit.decoder import Decoder, Part, SymbolLookup
+from storage.commit import Decoder, Part, damage_parts
 from storage.errors import JournalError, JournalVersionError, KitelakeError
-from storage.journal.writer import Damage, RecordReader, SegmentReader, segments, streams
+from storage.journal import Damage, RecordReader, SegmentReader, segments, streams
 from storage.layout import DataLayout
-from storage.commit.quarantine import damage_parts
 from storage.schema import QUARANTINE
-from storage.tables.table import Watermark
+from storage.tables import SymbolLookup, Watermark
 
 MAX_CHUNKS: Final = 32
 

@@ -20,7 +20,7 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from queries.lake.lake.snapshot import Source
+from queries.lake.snapshot import Source
 from storage import schema
 
 ZONE: Final = "Asia/Kolkata"

@@ -1,0 +1,5 @@
+"""Segments of the journal become versions of the tables, each once."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,16 +5,14 @@ of its arguments, because a segment may be decoded several times: by the writer,
 query that reads it before it is committed. All of them must get the same rows with the same `seq`.
 """
 
-import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from storage.journal.format import Block
+from storage.journal import Block
+from storage.tables import SymbolLookup
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,38 +34,6 @@ class Decoded:
 
     parts: Mapping[str, list[Part]]
     packets: int
-
-
-class SymbolIndex:
-    """What tokens mean on one day: `tokens` int64 sorted and unique, `symbols` the names in the same order."""
-
-    def __init__(self, tokens: NDArray[np.int64], symbols: pa.StringArray) -> None:
-        if len(tokens) != len(symbols):
-            raise ValueError(f"got {len(tokens)} tokens and {len(symbols)} symbols, expected as many")
-        if len(tokens) and not bool(np.all(tokens[1:] > tokens[:-1])):
-            raise ValueError("got tokens that are not sorted and unique")
-        self.tokens = tokens
-        self.symbols = symbols
-
-    def lookup(self, tokens: NDArray[np.int64]) -> pa.DictionaryArray:
-        """The symbol of each token, null where it is unknown: dictionary<int32, string>, as long as `tokens`."""
-        # Few distinct tokens stand in many rows: search for each once, then spread.
-        encoded = pa.array(tokens).dictionary_encode()
-        distinct = encoded.dictionary.to_numpy()
-        if not len(self.tokens) or not len(distinct):
-            return pa.DictionaryArray.from_arrays(pa.nulls(len(tokens), pa.int32()), self.symbols[:0])
-        at = np.searchsorted(self.tokens, distinct).clip(max=len(self.tokens) - 1)
-        known = self.tokens[at] == distinct
-        used = self.symbols.take(pa.array(at[known]))
-        if known.all():
-            return pa.DictionaryArray.from_arrays(encoded.indices, used)
-        indices = encoded.indices.to_numpy()
-        place = np.cumsum(known, dtype=np.int32) - np.int32(1)
-        return pa.DictionaryArray.from_arrays(pa.array(place[indices], mask=~known[indices]), used)
-
-
-SymbolLookup = Callable[[datetime.date], SymbolIndex | None]
-"""The names in force on a day, or None when no instrument list of that day or before is known."""
 
 
 class Decoder(Protocol):

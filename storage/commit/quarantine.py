@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from storage.clock import ist_date, microseconds
 from storage.commit.decoder import Part
-from storage.journal.format import Block, Damage
+from storage.journal import Block, Damage
 from storage.schema import QUARANTINE
 
 

@@ -22,17 +22,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from storage.commit.decoder import Decoder, SymbolLookup
+from storage.commit.decoder import Decoder
+from storage.commit.rebuild_plan import Plan, ReplayError, plan_day
+from storage.commit.rebuild_rows import Sorted, Sorter
+from storage.commit.rebuild_stage import Stage
+from storage.commit.segments import FilesOfTicks, damage_rows
 from storage.errors import TableMissingError
 from storage.layout import DataLayout
-from storage.commit.segments import FilesOfTicks, damage_rows
-from storage.commit.rebuild_rows import Sorted, Sorter
-from storage.commit.rebuild_plan import Plan, ReplayError, plan_day
-from storage.commit.rebuild_stage import Stage
-from storage.upkeep.retention import hold_tables
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS
-from storage.tables.symbols import SymbolBook
-from storage.tables.table import LakeTable
+from storage.tables import LakeTable, SymbolBook, SymbolLookup, hold_tables
 
 __all__ = ["ReplayError", "ReplayOutcome", "replay_day"]
 

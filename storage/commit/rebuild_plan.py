@@ -15,14 +15,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from storage.journal.archive_format import Place, read_place
 from storage.clock import day_bounds_ns
 from storage.commit.decoder import Decoder
-from storage.errors import JournalError, StorageError
-from storage.journal.writer import is_alive, segments, streams
-from storage.layout import DataLayout
 from storage.commit.segments import FilesOfTicks, Loaded, Segment, is_whole, load
-from storage.tables.table import Snapshot, Watermark
+from storage.errors import JournalError, StorageError
+from storage.journal import Place, is_alive, read_place, segments, streams
+from storage.layout import DataLayout
+from storage.tables import Snapshot, Watermark
 
 NO_RECORDS: Final = (0, -1)
 """The times of a segment's records if it has none."""

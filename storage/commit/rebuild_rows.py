@@ -20,13 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from storage.tables.digest import is_as_stamped
+from storage.commit.segments import Segment
 from storage.errors import TableError
 from storage.files import DataFile
 from storage.layout import parse_file
-from storage.commit.segments import Segment
 from storage.schema import QUARANTINE, TICKS
-from storage.tables.table import LakeTable, Snapshot
+from storage.tables import LakeTable, Snapshot, is_as_stamped
 
 BATCH_ROWS: Final = 1 << 18
 Mask = NDArray[np.bool_]

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from storage.commit.decoder import Decoder, Part, SymbolLookup
-from storage.tables.parquet import write_file
+from storage.commit.decoder import Decoder, Part
+from storage.commit.quarantine import damage_parts
+from storage.commit.rebuild_plan import ReplayError, Run, load_or_nothing
+from storage.commit.rebuild_rows import Replayed
+from storage.commit.segments import Loaded, Segment, is_whole, load
 from storage.errors import JournalError, TableError
 from storage.files import DataFile, make_folders, sync_folder
 from storage.layout import DataLayout, replayed_stem
-from storage.commit.segments import Loaded, Segment, is_whole, load
-from storage.commit.quarantine import damage_parts
-from storage.commit.rebuild_rows import Replayed
-from storage.commit.rebuild_plan import ReplayError, Run, load_or_nothing
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
+from storage.tables import SymbolLookup, write_file
 
 Damages = Mapping[Segment, Sequence[tuple[int, int]]]
 """The damage of the journal that is in quarantine: offset and length."""

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from storage.errors import JournalError, TableError
 from storage.files import DataFile
-from storage.journal.writer import Block, Damage, Kind, RecordReader
+from storage.journal import Block, Damage, Kind, RecordReader
 from storage.layout import DataLayout, parse_file
-from storage.tables.table import LakeTable, Snapshot
+from storage.tables import LakeTable, Snapshot
 
 Segment = tuple[str, int]
 """A stream and a number in it."""

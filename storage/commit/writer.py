@@ -34,15 +34,13 @@ from filelock import FileLock, Timeout
 
 from storage.clock import NS_PER_SECOND
 from storage.commit.decoder import Decoder, Part
-from storage.tables.parquet import canonical_rows, write_file
+from storage.commit.quarantine import damage_parts
 from storage.errors import DataFolderError, JournalError, RowsError, TableError
 from storage.files import DataFile
-from storage.journal.writer import Block, Damage, Kind, RecordReader, is_alive, segments, streams
+from storage.journal import Block, Damage, Kind, RecordReader, is_alive, segments, streams
 from storage.layout import DataLayout, archive_of, segment_stem
-from storage.commit.quarantine import damage_parts
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
-from storage.tables.symbols import SymbolBook
-from storage.tables.table import LakeTable, Watermark
+from storage.tables import LakeTable, SymbolBook, Watermark, canonical_rows, write_file
 
 DECODE_ATTEMPTS: Final = 3
 REASON_CHARACTERS: Final = 500

@@ -19,8 +19,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.journal.archive_format import read_archive
 from storage.errors import JournalError, JournalVersionError
+from storage.journal.archive_format import read_archive
 from storage.journal.format import (
     ALIGNMENT,
     BLOCK_HEADER,

@@ -5,7 +5,6 @@ space left, removing it gives the journal that much more to write, and a person 
 """
 
 import contextlib
-import errno
 import os
 import shutil
 from pathlib import Path
@@ -13,12 +12,6 @@ from typing import Final
 
 LEAST_FACTOR: Final = 4
 """The file is made only where so many times its size is free: it must not be what fills a small disk."""
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether an error is, or comes from, that of a disk or of a user's share of it (a quota) that has no room left."""
-    cause = error if isinstance(error, OSError) else error.__cause__
-    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class Reserve:

@@ -35,7 +35,6 @@ from numpy.typing import NDArray
 
 from storage.errors import JournalError, JournalSyncError, JournalWriteError
 from storage.files import sync_folder
-from storage.journal.streams import RecordReader, is_alive, segments, streams
 from storage.journal.format import (
     FINAL,
     SEALED,
@@ -54,6 +53,7 @@ from storage.journal.format import (
 )
 from storage.journal.reader import SegmentReader
 from storage.journal.segment import SegmentFile, WrittenBlock
+from storage.journal.streams import RecordReader, is_alive, segments, streams
 from storage.layout import DataLayout
 
 __all__ = [

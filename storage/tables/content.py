@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from storage.tables.parquet import column_stats
 from storage.errors import TableError
 from storage.schema import Table
+from storage.tables.parquet import column_stats
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

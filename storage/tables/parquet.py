@@ -28,11 +28,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from storage.tables.digest import NO_DIGEST, stamp
 from storage.errors import RowsError, TableError
 from storage.files import DataFile, make_folders, sync_file, sync_folder
 from storage.layout import table_file
 from storage.schema import Table
+from storage.tables.digest import NO_DIGEST, stamp
 
 ROW_GROUP_ROWS: Final = 1 << 20
 BOUND_CHARACTERS: Final = 64

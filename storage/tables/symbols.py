@@ -8,16 +8,17 @@ import datetime
 import hashlib
 import io
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from storage.commit.decoder import SymbolIndex
-from storage.tables.parquet import write_file, write_parquet
 from storage.errors import TableMissingError
 from storage.files import DataFile
 from storage.layout import DataLayout
 from storage.schema import INSTRUMENTS
+from storage.tables.parquet import write_file, write_parquet
 from storage.tables.table import LakeTable, Snapshot
 
 __all__ = ["SymbolBook", "SymbolIndex", "read_instruments", "write_instruments"]
@@ -50,6 +51,38 @@ def read_instruments(layout: DataLayout, date: datetime.date | None = None) -> p
         return None
     day = _in_force(table.snapshot(), date)
     return None if day is None else table.read(date=day)
+
+
+class SymbolIndex:
+    """What tokens mean on one day: `tokens` int64 sorted and unique, `symbols` the names in the same order."""
+
+    def __init__(self, tokens: NDArray[np.int64], symbols: pa.StringArray) -> None:
+        if len(tokens) != len(symbols):
+            raise ValueError(f"got {len(tokens)} tokens and {len(symbols)} symbols, expected as many")
+        if len(tokens) and not bool(np.all(tokens[1:] > tokens[:-1])):
+            raise ValueError("got tokens that are not sorted and unique")
+        self.tokens = tokens
+        self.symbols = symbols
+
+    def lookup(self, tokens: NDArray[np.int64]) -> pa.DictionaryArray:
+        """The symbol of each token, null where it is unknown: dictionary<int32, string>, as long as `tokens`."""
+        # Few distinct tokens stand in many rows: search for each once, then spread.
+        encoded = pa.array(tokens).dictionary_encode()
+        distinct = encoded.dictionary.to_numpy()
+        if not len(self.tokens) or not len(distinct):
+            return pa.DictionaryArray.from_arrays(pa.nulls(len(tokens), pa.int32()), self.symbols[:0])
+        at = np.searchsorted(self.tokens, distinct).clip(max=len(self.tokens) - 1)
+        known = self.tokens[at] == distinct
+        used = self.symbols.take(pa.array(at[known]))
+        if known.all():
+            return pa.DictionaryArray.from_arrays(encoded.indices, used)
+        indices = encoded.indices.to_numpy()
+        place = np.cumsum(known, dtype=np.int32) - np.int32(1)
+        return pa.DictionaryArray.from_arrays(pa.array(place[indices], mask=~known[indices]), used)
+
+
+SymbolLookup = Callable[[datetime.date], SymbolIndex | None]
+"""The names in force on a day, or None when no instrument list of that day or before is known."""
 
 
 class SymbolBook:

@@ -35,6 +35,9 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
+from storage.errors import TableChangedError, TableError, TableMissingError
+from storage.files import DataFile, sync_file, sync_folder
+from storage.schema import Table
 from storage.tables.delta import (
     HINT_NAME,
     add_action,
@@ -48,9 +51,6 @@ from storage.tables.delta import (
     remove_action,
     version_name,
 )
-from storage.errors import TableChangedError, TableError, TableMissingError
-from storage.files import DataFile, sync_file, sync_folder
-from storage.schema import Table
 
 COMMIT_ATTEMPTS: Final = 5
 FIRST_DAY: Final = "retention/first_day"

@@ -20,15 +20,13 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from storage.journal.archive_format import Place, read_archive, read_place, write_archive
 from storage.clock import ist_date
-from storage.commit.decoder import Decoded, Decoder
+from storage.commit import Decoded, Decoder, FilesOfTicks, Loaded, damage_rows, is_whole, load
 from storage.errors import JournalError, TableError, TableMissingError
-from storage.journal.writer import is_alive, segments, streams
+from storage.journal import Place, is_alive, read_archive, read_place, segments, streams, write_archive
 from storage.layout import DataLayout
-from storage.commit.segments import FilesOfTicks, Loaded, damage_rows, is_whole, load
 from storage.schema import QUARANTINE, TICKS
-from storage.tables.table import FIRST_DAY, LakeTable, first_day
+from storage.tables import FIRST_DAY, LakeTable, first_day
 
 
 @dataclass(frozen=True)

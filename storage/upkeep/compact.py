@@ -41,16 +41,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from storage.tables.content import Content, read_contents, sorter
-from storage.tables.digest import is_as_stamped
 from storage.errors import SealError, TableChangedError, TableError, TableMissingError
 from storage.files import DataFile, make_folders, sync_folder
 from storage.layout import DataLayout, table_file
-from storage.upkeep.retention import hold_tables
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
+from storage.tables import Content, LakeTable, hold_tables, is_as_stamped, read_contents, sorter
 from storage.upkeep.sort import write_stretches
 from storage.upkeep.vacuum import SEALED_NAME
-from storage.tables.table import LakeTable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -11,22 +11,19 @@ the files stay for a while, for readers of older versions.
 
 import contextlib
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock, Timeout
-
 from storage.clock import ist_date, nanoseconds
-from storage.errors import DataFolderError, JournalError, TableMissingError
+from storage.commit import damage_rows
+from storage.errors import JournalError, TableMissingError
 from storage.files import DataFile
-from storage.journal.writer import is_alive, segments, streams
+from storage.journal import is_alive, segments, streams
 from storage.layout import DataLayout
-from storage.commit.segments import damage_rows
 from storage.schema import INSTRUMENTS, QUARANTINE, TABLES, TICKS
-from storage.tables.table import FIRST_DAY, LakeTable, first_day
+from storage.tables import FIRST_DAY, LakeTable, first_day, hold_tables
 
-LOCK_SECONDS: Final = 60.0
 _DAY: Final = datetime.timedelta(days=1)
 
 
@@ -107,27 +104,6 @@ def remove_days(
             remove = [file for file in files[name] if file.relative not in stay]
             table.commit([], remove=remove, transactions=_first_left(table, going))
     return going
-
-
-@contextlib.contextmanager
-def hold_tables(layout: DataLayout) -> Iterator[None]:
-    """Be the only process that takes files out of the tables. The writer, which only adds some, goes on meanwhile.
-
-    Raises DataFolderError if another process holds them for more than LOCK_SECONDS.
-    """
-    lock = FileLock(layout.seal_lock, thread_local=False)
-    try:
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout:
-        raise DataFolderError(
-            f"{layout.seal_lock}: another process swaps files of the tables for more than {LOCK_SECONDS:.0f} s"
-        ) from None
-    except OSError as error:
-        raise DataFolderError(f"{layout.seal_lock}: cannot lock: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _first_left(table: LakeTable, going: Sequence[datetime.date]) -> dict[str, int]:

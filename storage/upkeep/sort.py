@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from storage.tables.content import Content, listed
-from storage.tables.parquet import parquet_writer
 from storage.files import sync_file
 from storage.schema import TICKS, Table
+from storage.tables import Content, listed, parquet_writer
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

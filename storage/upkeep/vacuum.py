@@ -20,9 +20,8 @@ from urllib.parse import unquote
 from storage.clock import EPOCH, ist_time
 from storage.errors import TableError, TableMissingError
 from storage.layout import DataLayout, parse_file
-from storage.upkeep.retention import hold_tables
 from storage.schema import TABLES, TICKS
-from storage.tables.table import LakeTable, Snapshot
+from storage.tables import LakeTable, Snapshot, hold_tables
 
 GRACE: Final = datetime.timedelta(hours=1)
 ORPHAN_AGE: Final = datetime.timedelta(days=1)

@@ -14,17 +14,16 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
-from storage.journal.archive_format import read_place
-from storage.commit.decoder import Decoded, Decoder
-from storage.tables.parquet import canonical_rows
+from storage.commit import Decoded, Decoder
 from storage.errors import JournalError
-from storage.journal.writer import RecordReader, SegmentReader
+from storage.journal import RecordReader, SegmentReader, read_place
 from storage.layout import DataLayout, parse_file
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS
-from storage.verify.verify.findings import Finding, Progress
-from storage.verify.verify.journal import JournalCheck, Scan, StreamInJournal
-from storage.verify.verify.log import LoggedFile
-from storage.verify.verify.rows import Stored
+from storage.tables import canonical_rows
+from storage.verify.findings import Finding, Progress
+from storage.verify.journal import JournalCheck, Scan, StreamInJournal
+from storage.verify.log import LoggedFile
+from storage.verify.rows import Stored
 
 
 def compare_journal(

@@ -14,10 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage.clock import IST_OFFSET_NS, NS_PER_DAY, microseconds
-from storage.tables.digest import is_as_stamped
-from storage.tables.parquet import column_stats
 from storage.schema import Table
-from storage.verify.verify.log import LoggedFile
+from storage.tables import column_stats, is_as_stamped
+from storage.verify.log import LoggedFile
 
 _IST_OFFSET_US: Final = microseconds(IST_OFFSET_NS)
 _DAY_US: Final = microseconds(NS_PER_DAY)

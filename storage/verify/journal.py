@@ -17,11 +17,11 @@ import numpy as np
 
 from storage.clock import date_of_day, ist_date, ist_days
 from storage.errors import JournalError
-from storage.journal.writer import Block, RecordReader, is_alive, segments, streams
+from storage.journal import Block, RecordReader, is_alive, segments, streams
 from storage.layout import DataLayout, archive_of
 from storage.schema import TICKS
-from storage.verify.verify.findings import Finding, Progress, VerifyReport
-from storage.verify.verify.log import LogState
+from storage.verify.findings import Finding, Progress, VerifyReport
+from storage.verify.log import LogState
 
 _EPOCH: Final = datetime.date(1970, 1, 1)
 

@@ -24,11 +24,20 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.tables.delta import CHECKPOINT_NAME, HINT_NAME, VERSION_NAME, log_of, numbered
 from storage.errors import TableError
 from storage.layout import is_replayed, parse_file, partition_folder
 from storage.schema import TICKS, Table
-from storage.tables.table import FIRST_DAY, LakeTable, Snapshot, first_day
+from storage.tables import (
+    CHECKPOINT_NAME,
+    FIRST_DAY,
+    HINT_NAME,
+    VERSION_NAME,
+    LakeTable,
+    Snapshot,
+    first_day,
+    log_of,
+    numbered,
+)
 
 _KEYS: Final = {
     "add": {"path", "partitionValues", "size", "modificationTime", "dataChange", "stats"},

@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from storage.commit.decoder import Part
+from storage.commit import Part
 from storage.schema import Table
-from storage.verify.verify.files import open_parquet, read_together
-from storage.verify.verify.log import LoggedFile, LogState
+from storage.verify.files import open_parquet, read_together
+from storage.verify.log import LoggedFile, LogState
 
 _NOT_COMPARED = ("symbol", "seq")  # symbol depends on the instrument list that there was; seq is compared first
 

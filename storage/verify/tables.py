@@ -12,11 +12,11 @@ A log that is gone, or whose last versions are, contradicts nothing in itself. B
 
 from collections.abc import Collection, Iterator, Mapping
 
-from storage.journal.writer import segments, streams
+from storage.journal import segments, streams
 from storage.layout import DataLayout, is_replayed, parse_file
 from storage.schema import INSTRUMENTS, TABLES, TICKS, Table
-from storage.verify.verify.findings import Finding
-from storage.verify.verify.log import LogState
+from storage.verify.findings import Finding
+from storage.verify.log import LogState
 
 
 def compare_tables(

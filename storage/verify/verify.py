@@ -3,12 +3,12 @@
 Nothing is changed, no lock is taken, and it may run beside a service. Each table is looked at in one version. What is
 checked, from the log upwards:
 
-- each table's Delta log: `storage.verify.verify.log`, and that none of it is lost: `storage.verify.verify.tables`;
+- each table's Delta log: `storage.verify.log`, and that none of it is lost: `storage.verify.tables`;
 - each Parquet file against the log, by its digest, page checksums, row count, statistics and days:
-  `storage.verify.verify.files`;
-- that no row is there twice, and no `seq` of a stream missing below its watermark: `storage.verify.verify.sequence`;
-- each segment of the journal: `storage.verify.verify.journal`; and its rows against those in the tables:
-  `storage.verify.verify.compare`.
+  `storage.verify.files`;
+- that no row is there twice, and no `seq` of a stream missing below its watermark: `storage.verify.sequence`;
+- each segment of the journal: `storage.verify.journal`; and its rows against those in the tables:
+  `storage.verify.compare`.
 
 Days that retention removed are no gap: a stream that began before the first day left may lack its beginning.
 """
@@ -21,19 +21,19 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage.commit.decoder import Decoder
+from storage.commit import Decoder
 from storage.errors import DamagedLogError, TableError
 from storage.layout import DataLayout
 from storage.schema import INSTRUMENTS, IST, QUARANTINE, TABLES, TICKS, Table
-from storage.tables.table import LakeTable
-from storage.verify.verify.compare import compare_journal
-from storage.verify.verify.files import check_file, key_columns, open_parquet
-from storage.verify.verify.findings import Finding, Kind, Progress, VerifyReport, damaged_days
-from storage.verify.verify.journal import JournalCheck, StreamInJournal, scan_journal
-from storage.verify.verify.log import LoggedFile, LogState, compare_with_library, newest_version, read_log
-from storage.verify.verify.rows import Stored
-from storage.verify.verify.sequence import Sequence
-from storage.verify.verify.tables import compare_tables
+from storage.tables import LakeTable
+from storage.verify.compare import compare_journal
+from storage.verify.files import check_file, key_columns, open_parquet
+from storage.verify.findings import Finding, Kind, Progress, VerifyReport, damaged_days
+from storage.verify.journal import JournalCheck, StreamInJournal, scan_journal
+from storage.verify.log import LoggedFile, LogState, compare_with_library, newest_version, read_log
+from storage.verify.rows import Stored
+from storage.verify.sequence import Sequence
+from storage.verify.tables import compare_tables
 
 __all__ = ["Finding", "Kind", "Progress", "VerifyReport", "damaged_days", "verify"]
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ingest.wire.journal import JournalDecoder
 from ingest.connection.feeds import read_batch, read_ticks
 from ingest.connection.hub import Record
+from ingest.wire.journal import JournalDecoder
 from queries.lake.lake import Lake
 from storage.clock import (
     IST,
@@ -26,10 +26,10 @@ from storage.clock import (
     microseconds,
     nanoseconds,
 )
-from storage.journal.writer import Damage, JournalWriter, Kind
-from storage.layout import DataLayout
 from storage.commit.quarantine import damage_parts
 from storage.commit.writer import SegmentWriter
+from storage.journal.writer import Damage, JournalWriter, Kind
+from storage.layout import DataLayout
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MICROSECOND = datetime.timedelta(microseconds=1)

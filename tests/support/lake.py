@@ -17,10 +17,11 @@ import numpy as np
 import pyarrow as pa
 
 from storage import schema
-from storage.commit.decoder import Decoded, Part, SymbolLookup
-from storage.tables.parquet import write_file
+from storage.commit.decoder import Decoded, Part
 from storage.journal.writer import Block, JournalWriter, Kind, SegmentReader, segments, streams
 from storage.layout import DataLayout, segment_stem
+from storage.tables.parquet import write_file
+from storage.tables.symbols import SymbolLookup
 from storage.tables.table import LakeTable, Watermark
 
 IST = datetime.timezone(datetime.timedelta(hours=5, minutes=30))

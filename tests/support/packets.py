@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from ingest.wire import LAYOUTS
+from ingest.wire.layouts import LAYOUTS
 
 property_test = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """For @given: a busy machine is no failure."""

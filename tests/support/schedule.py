@@ -22,10 +22,10 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, EVENT_JOB_SU
 
 import kitelake
 from kitelake.config.config import Config
-from storage.datafolder import hold
-from kitelake.service.service import Service
 from kitelake.processes.source import Source
+from kitelake.service.service import Service
 from kitelake.telemetry.status import Job, read_status
+from storage.datafolder import hold
 from storage.layout import DataLayout
 from storage.schema import IST
 from tests.support.simulation import Simulation

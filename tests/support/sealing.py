@@ -20,13 +20,13 @@ from typing import Any
 import pyarrow as pa
 
 from queries.lake.lake import Lake
-from storage.tables.parquet import write_file
+from storage.commit.writer import SegmentWriter
 from storage.files import DataFile
 from storage.layout import DataLayout
 from storage.schema import TABLES, TICKS, Table
-from storage.upkeep.compact import seal
+from storage.tables.parquet import write_file
 from storage.tables.table import LakeTable
-from storage.commit.writer import SegmentWriter
+from storage.upkeep.compact import seal
 from tests.support.lake import CRUDE, INFY, NIFTY_FUT, Feed, ToyDecoder
 
 DAY = datetime.date(2026, 11, 23)

@@ -11,8 +11,9 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from ingest.simulator import Simulator, parse_settings
 from ingest.server.faults import parse_fault
+from ingest.server.server import Simulator
+from ingest.server.settings import parse_settings
 from tests.support.simulation import ACCOUNTS, settings_of, split_frame, values_of
 
 PATIENCE_SECONDS = 20.0

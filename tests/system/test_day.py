@@ -18,16 +18,17 @@ from typing import Any, TypeVar
 
 import pytest
 
-from kitelake.report import Report, read_record, summary
+from kitelake.report import Report, read_record
+from kitelake.report.text import summary
 from kitelake.telemetry.status import ServiceStatus, read_status
 from storage.files import DataFile
 from storage.layout import DataLayout
 from storage.schema import IST, TICKS
-from storage.upkeep.compact import is_sealed
 from storage.tables.table import LakeTable
+from storage.upkeep.compact import is_sealed
+from tests.kitelake.telemetry.test_notify import Webhook
 from tests.support.running import Running, committed_rows, running
 from tests.support.simulation import Simulation, simulation
-from tests.kitelake.telemetry.test_notify import Webhook
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(660)]  # `Today` waits for up to 8 minutes around midnight
 

@@ -15,12 +15,12 @@ from rich.console import Console
 
 import kitelake
 from kitelake.cli.app import shipped_config
-from kitelake.config.config import load_config
 from kitelake.cli.demo import Outcome, report
-from kitelake.service.snapshot import Progress
+from kitelake.config.config import load_config
+from kitelake.processes.source import Source
 from kitelake.service.runner import capture
 from kitelake.service.service import Service
-from kitelake.processes.source import Source
+from kitelake.service.snapshot import Progress
 from tests.system.test_end_to_end import sent, stored
 
 pytestmark = pytest.mark.slow

@@ -19,9 +19,8 @@ from typing import Any
 import pytest
 
 import kitelake
-from ingest.simulator import read_record
-from ingest.server.record import Kind
-from ingest.wire.plain import decode_packet, packets_of
+from ingest.server.record import Kind, read_record
+from ingest.wire.plain import decode_packet, split_frame
 from storage.schema import TICKS
 from tests.support.running import Running, committed_rows, running
 from tests.support.simulation import ROOT, Simulation, simulation
@@ -38,7 +37,7 @@ def sent(record: Path) -> Sequences:
     sequences: Sequences = defaultdict(list)
     for entry in read_record(record):
         if entry.kind in (Kind.PACKETS, Kind.DAMAGED):
-            for packet in packets_of(entry.payload)[0]:
+            for packet in split_frame(entry.payload)[0]:
                 row = {name: value for name, value in decode_packet(packet).items() if value is not None}
                 sequences[entry.connection.account, row["instrument_token"]].append(row)
     return sequences

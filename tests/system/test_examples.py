@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ingest.accounts.account import Account
 from ingest.accounts.rest import KiteRest
-from ingest.accounts.redact import Account
 from storage.layout import DataLayout
 from tests.support.sealing import put, tick
 from tests.support.simulation import Simulation, simulation

@@ -16,7 +16,7 @@ import pytest
 
 import kitelake
 from ingest.wire.journal import JournalDecoder
-from ingest.wire.plain import packets_of
+from ingest.wire.plain import split_frame
 from storage.journal.writer import Kind, SegmentReader, segments, streams
 from storage.layout import DataLayout
 from storage.verify.verify import verify
@@ -46,7 +46,7 @@ def journalled_packets(data: Path) -> dict[str, int]:
         for number in set(segments(layout, stream)):
             with SegmentReader(layout.segment(stream, number)) as reader:
                 for block in reader.read():
-                    packets[stream] += sum(len(packets_of(frame)[0]) for _, frame in block.payloads(Kind.BINARY))
+                    packets[stream] += sum(len(split_frame(frame)[0]) for _, frame in block.payloads(Kind.BINARY))
     return packets
 
 

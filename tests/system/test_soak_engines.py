@@ -18,10 +18,10 @@ from storage.clock import IST
 from storage.layout import DataLayout
 from storage.schema import TABLES, TICKS
 from storage.upkeep.compact import seal
+from tests.storage.tables.test_engines import fill, lines_of, ours
 from tests.support.engines import ENGINES, UNITS, Columns
 from tests.support.running import running
 from tests.support.simulation import simulation
-from tests.storage.tables.test_engines import fill, lines_of, ours
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-engines" / "bin" / "python"

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from storage.tables.parquet import write_file
 from storage.layout import DataLayout
 from storage.schema import TABLES, TICKS
+from storage.tables.parquet import write_file
+from storage.tables.table import LakeTable
 from storage.upkeep.compact import seal
 from storage.upkeep.vacuum import remove_superseded
-from storage.tables.table import LakeTable
 from tests.support.sealing import DAY, NSE, OPEN_US, STEPS, STREAM, Capture, check, kill_seal, names, start_seal
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]

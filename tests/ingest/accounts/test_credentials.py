@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from ingest.errors import AuthError
-from ingest.accounts.redact import Account, Polled
-from ingest.connection.session import ConnectionSettings
+from ingest.accounts.account import Account, Polled
 from ingest.accounts.credentials import Credentials, read_secret_file
+from ingest.errors import AuthError
+from ingest.settings import ConnectionSettings
 
 SETTINGS = ConnectionSettings(slow_retry_seconds=0.01, token_retry_seconds=30)
 OLD, NEW = SecretStr("canaryOld"), SecretStr("canaryNew")

@@ -15,9 +15,9 @@ from urllib.parse import parse_qs
 import pytest
 from pydantic import SecretStr
 
+from ingest.accounts.redact import MASK, Redactor
 from ingest.accounts.rest import Account, KiteRest, login_url
 from ingest.errors import AuthError, RestError
-from ingest.accounts.redact import MASK, Redactor
 
 TOKEN = "canaryToken+/=1234567890"
 SECRET = "canarySecret0987654321"

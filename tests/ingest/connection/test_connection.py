@@ -20,10 +20,10 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
 import ingest.connection.handshake
+from ingest.accounts.account import Account
 from ingest.connection.connection import KiteConnection, StreamSettings
-from ingest.errors import CapacityError, InstrumentError, SessionError
-from ingest.accounts.redact import Account
 from ingest.connection.session import State
+from ingest.errors import CapacityError, InstrumentError, SessionError
 from ingest.wire import Mode
 from storage.journal.writer import Kind
 

@@ -23,19 +23,9 @@ from websockets.exceptions import (
 from websockets.frames import Close
 from websockets.http11 import Response
 
+from ingest.connection.session import RETRY, TRANSITIONS, Failure, Input, Reason, Retry, Session, State, classify
 from ingest.errors import AuthError, SessionError
-from ingest.connection.session import (
-    RETRY,
-    TRANSITIONS,
-    ConnectionSettings,
-    Failure,
-    Input,
-    Reason,
-    Retry,
-    Session,
-    State,
-    classify,
-)
+from ingest.settings import ConnectionSettings
 from ingest.wire import Mode
 
 SETTINGS = ConnectionSettings()

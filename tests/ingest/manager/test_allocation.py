@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ingest.manager.allocation import Allocation, Moved
 from ingest.errors import CapacityError, InstrumentError
+from ingest.manager.allocation import Allocation, Moved
 from ingest.manager.placement import Slot, Strategy, fits, place, slots_of
 from ingest.wire import Mode
 

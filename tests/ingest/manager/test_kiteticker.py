@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ingest.errors import CapacityError, SessionError
 from ingest.connection.hub import BufferSettings, Gap
+from ingest.errors import CapacityError, SessionError
 from ingest.manager import kiteticker as compat
 from ingest.manager.kiteticker import KiteTicker, ticks_of
-from tests.support.simulation import Simulation, simulation
 from tests.support.packets import frame_of, random_frame
+from tests.support.simulation import Simulation, simulation
 
 SECONDS = 20.0
 

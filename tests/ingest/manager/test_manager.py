@@ -16,16 +16,16 @@ from pydantic import ValidationError
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from ingest.accounts.account import Account
 from ingest.accounts.rest import KiteRest
+from ingest.connection.session import State
+from ingest.connection.stats import ConnectionStats, Status
 from ingest.errors import AuthError, CapacityError, InstrumentError
 from ingest.instruments.listing import parse_instruments
 from ingest.manager.manager import ManagerSettings, TickerManager
 from ingest.manager.placement import Slot
-from ingest.accounts.redact import Account
-from ingest.connection.session import State
 from ingest.server.record import Kind as RecordKind
 from ingest.server.record import read_record
-from ingest.connection.stats import ConnectionStats, Status
 from ingest.wire import Mode
 from storage.journal.writer import JournalWriter, Kind, SegmentReader, segments
 from storage.layout import DataLayout

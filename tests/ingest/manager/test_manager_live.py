@@ -14,18 +14,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingest.accounts.account import Account
 from ingest.accounts.rest import KiteRest
 from ingest.connection.connection import KiteConnection, StreamSettings
-from ingest.errors import InstrumentError
 from ingest.connection.feeds import ConnectionEvent, Frame, OrderUpdate, Tick
 from ingest.connection.hub import Gap
+from ingest.connection.session import State
+from ingest.connection.stats import Status
+from ingest.errors import InstrumentError
 from ingest.instruments.listing import parse_instruments
 from ingest.manager.manager import ManagerSettings, TickerManager
 from ingest.manager.placement import Strategy
-from ingest.accounts.redact import Account
-from ingest.connection.session import State
-from ingest.simulator import Simulator
-from ingest.connection.stats import Status
+from ingest.server.server import Simulator
 from ingest.wire import Mode
 from tests.support.simulation import start_simulation
 from tests.support.simulator_client import fault, running, until

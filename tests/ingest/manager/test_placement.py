@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from ingest.errors import CapacityError
 from ingest.manager.placement import (
     LOAD,
-    MAX_INSTRUMENTS,
     Fill,
     Further,
     Slot,
@@ -22,6 +21,7 @@ from ingest.manager.placement import (
     rooms_of,
     slots_of,
 )
+from ingest.settings import MAX_INSTRUMENTS
 from ingest.wire import Mode
 
 MODES = st.sampled_from(list(Mode))

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.server.frames import Mode
-from ingest.simulator.market import Market
 from ingest.server.subscriptions import Answer, Subscriptions
+from ingest.simulator.market import Market
 
 MARKET = Market(size=200, seed=1, start=dt.datetime(2026, 11, 23, 4, tzinfo=dt.UTC))
 TOKENS = MARKET.tokens.tolist()

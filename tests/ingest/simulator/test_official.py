@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ingest.simulator import Kind, read_record
+from ingest.server.record import Kind, read_record
 from tests.support.official_client import official_client
 from tests.support.simulation import simulation, split_frame, values_of
 

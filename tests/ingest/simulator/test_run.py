@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from ingest.simulator import Kind, SimulatorError, parse_settings, read_record
+from ingest.server.record import Kind, read_record
+from ingest.server.settings import SimulatorError, parse_settings
 from tests.support.simulation import ROOT, settings_of, simulation, start_simulation
 from tests.support.simulator_client import Client, client, until
 

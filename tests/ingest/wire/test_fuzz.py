@@ -9,8 +9,8 @@ from random import Random
 
 import pytest
 
-from ingest.wire.journal import JournalDecoder
 from ingest.wire import decode_frames_with_report, plain
+from ingest.wire.journal import JournalDecoder
 from storage.journal.writer import JournalWriter, Kind, SegmentReader, segments
 from storage.layout import DataLayout
 from tests.support.packets import mutated, random_frame

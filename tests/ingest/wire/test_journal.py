@@ -16,13 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.wire import decode_frames, exchange_of
 from ingest.wire import journal as derive
 from ingest.wire.journal import JournalDecoder
-from ingest.wire import decode_frames, exchange_of
-from storage.commit.decoder import Decoded, SymbolIndex
+from storage.commit.decoder import Decoded
 from storage.journal.writer import Block, Channel, JournalWriter, Kind, SegmentReader
 from storage.layout import DataLayout
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TABLES, TICKS
+from storage.tables.symbols import SymbolIndex
 from tests.support.packets import damaged_frames, frame_of, frames, property_test, random_frame
 
 STREAM = "20261122T033000-abcdef"

@@ -25,7 +25,8 @@ from typing import Any
 
 import pytest
 
-from ingest.wire import decode_frames, decode_frames_with_report, divisor_of
+from ingest.wire import decode_frames, decode_frames_with_report
+from ingest.wire.layouts import divisor_of
 from tests.support.packets import LENGTHS, SEGMENTS, frame_of, random_frame, random_packet
 
 

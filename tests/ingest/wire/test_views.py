@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ingest.errors import WireError
-from ingest.wire import LAYOUTS, decode_frames, divisor_of, frame_views, packet_view, run_view
+from ingest.wire import decode_frames, frame_views, packet_view, run_view
+from ingest.wire.layouts import LAYOUTS, divisor_of
 from tests.support.packets import LENGTHS, frame_of, random_packet
 
 TIMES = {"last_trade_time", "exchange_timestamp"}

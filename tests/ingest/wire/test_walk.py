@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.wire import Quarantined, Reason, WireReport, decode_frames_with_report, plain, walk_frames
+from ingest.wire import decode_frames_with_report, plain, walk_frames
+from ingest.wire.walk import Quarantined, Reason, WireReport
 from tests.support.packets import LENGTHS, damaged_frames, frame_of, frames, property_test, random_frame
 
 walk_module = importlib.import_module("ingest.wire.walk")
@@ -118,7 +119,7 @@ def test_packets_are_found_in_wire_order(lengths: tuple[int, ...], per_frame: in
     payload = np.frombuffer(b"".join(batch), np.uint8)
     found = walk_frames(payload, np.array(list(map(len, batch))))
     packets = [payload[at : at + n].tobytes() for at, n in zip(found.offsets, found.lengths, strict=True)]
-    expected = [(number, packet) for number, frame in enumerate(batch) for packet in plain.packets_of(frame)[0]]
+    expected = [(number, packet) for number, frame in enumerate(batch) for packet in plain.split_frame(frame)[0]]
     assert list(zip(found.packet_frames.tolist(), packets, strict=True)) == expected
 
 

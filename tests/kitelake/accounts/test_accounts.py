@@ -16,19 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from ingest.accounts.redact import Account
-from ingest.connection.session import ConnectionSettings
+from ingest.accounts.account import Account
 from ingest.accounts.credentials import Credentials
-from kitelake.accounts.checks import (
-    AccountSection,
-    Login,
-    LoginSection,
-    Verdict,
-    check_tokens,
-    read_login,
-    store_login,
-    token_problem,
-)
+from ingest.settings import ConnectionSettings
+from kitelake.accounts.checks import Verdict, check_tokens, token_problem
+from kitelake.accounts.logins import Login, account_of, read_login, store_login
+from kitelake.config.accounts import AccountSection, LoginSection
 from kitelake.errors import ConfigError
 from storage.schema import IST
 from tests.support.simulator_client import fault, running, until
@@ -57,7 +50,7 @@ def secret_file(path: Path, text: str) -> Path:
 
 
 async def problem_of(token: object, logins: Path = NOWHERE) -> str | None:
-    return await token_problem(section(token).account(logins))
+    return await token_problem(account_of(section(token), logins))
 
 
 # What config.yaml may say
@@ -98,7 +91,13 @@ def test_no_section_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KITELAKE_TEST_TOKEN", "canaryVariable")
     for token in (CANARY, {"env": "KITELAKE_TEST_TOKEN"}, {"command": "pass show canaryName"}):
         one = section(token, api_secret="canarySecret")
-        for shown in (repr(one), str(one), one.model_dump_json(), repr(one.account(NOWHERE)), repr(one.model_dump())):
+        for shown in (
+            repr(one),
+            str(one),
+            one.model_dump_json(),
+            repr(account_of(one, NOWHERE)),
+            repr(one.model_dump()),
+        ):
             assert "canary" not in shown
     assert section(CANARY, api_secret="canarySecret").secrets() == ["key-one", "canarySecret", CANARY]
     assert section({"env": "KITELAKE_TEST_TOKEN"}).secrets() == ["key-one", "canaryVariable"]
@@ -119,7 +118,7 @@ def test_an_account_begins_with_the_token_that_its_source_has(tmp_path: Path, mo
         ({"file": "/nowhere/token"}, ""),
     ]
     for token, expected in sources:
-        account = section(token, api_secret="secret-one").account(tmp_path / "logins")
+        account = account_of(section(token, api_secret="secret-one"), tmp_path / "logins")
         assert account.access_token.get_secret_value() == expected
         assert (account.token_source is None) == (token == CANARY)
         assert account.api_secret == SecretStr("secret-one")
@@ -162,7 +161,7 @@ PYTHON = Path(sys.executable).name
     ],
 )
 async def test_a_command_gives_the_token_or_says_why_not(code: str, problem: str | None) -> None:
-    account = section(python(code, "canaryArgument")).account(NOWHERE)
+    account = account_of(section(python(code, "canaryArgument")), NOWHERE)
     said = await token_problem(account)
     if problem is None:
         assert said is None
@@ -182,7 +181,9 @@ async def test_a_command_that_is_no_program_is_not_named(command: str) -> None:
 
 async def test_a_command_may_be_text_with_quotes_and_no_shell_reads_it() -> None:
     code = "import sys; print(sys.argv[1])"
-    account = section({"command": f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} '$HOME|x'"}).account(NOWHERE)
+    account = account_of(
+        section({"command": f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} '$HOME|x'"}), NOWHERE
+    )
     assert await token_problem(account) is None
     assert account.access_token == SecretStr("$HOME|x")
 
@@ -246,7 +247,7 @@ async def test_a_function_of_any_kind_may_fail() -> None:
 @pytest.mark.parametrize("given", [CANARY, "9canary", "CANARYabc123", "CANARY-B"])
 async def test_a_secret_in_the_place_of_a_name_does_not_show(given: str, tmp_path: Path) -> None:
     one = section({"env": given})
-    told = await token_problem(one.account(tmp_path))
+    told = await token_problem(account_of(one, tmp_path))
     assert told == "the environment variable that {env: …} names is not set"
     assert "canary" not in repr(one).lower()
     for wrong in ({"api_key": {"env": given}}, {"api_secret": {"file": given}}, {"access_token": {"file": given}}):
@@ -315,7 +316,7 @@ async def test_a_stored_login_that_does_not_serve_says_what_to_do(tmp_path: Path
     path = store_login(tmp_path / "logins", "mine", login(CANARY, at("2026-11-23T08:05:00")))
     with time_machine.travel(at("2026-11-24T08:00:00"), tick=False):
         assert await problem_of(None, path.parent) == "the stored login is of 2026-11-23: kitelake login mine"
-        assert section().account(path.parent).access_token == SecretStr("")
+        assert account_of(section(), path.parent).access_token == SecretStr("")
     path.chmod(0o640)
     assert await problem_of(None, path.parent) == (f"{path} can be read by other users (mode 0640): chmod 600 {path}")
     path.chmod(0o600)
@@ -373,7 +374,7 @@ async def test_a_new_login_is_taken_up_by_whoever_waits_for_a_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ingest.accounts.credentials.FILE_POLL_SECONDS", 0.01)
-    account = section().account(tmp_path / "logins")
+    account = account_of(section(), tmp_path / "logins")
     credentials = Credentials(account, ConnectionSettings(slow_retry_seconds=1000))
     waiting = asyncio.create_task(credentials.token())
     await asyncio.sleep(0.03)
@@ -398,13 +399,13 @@ async def test_each_account_is_checked_and_none_holds_up_another(
     monkeypatch.setattr("kitelake.config.secrets.COMMAND_SECONDS", 0.5)
     stale = secret_file(tmp_path / "stale", "canaryStale")
     accounts = [
-        section("token-one", name="text").account(NOWHERE),
-        section("canaryText", name="wrong").account(NOWHERE),
-        section({"file": str(stale)}, name="file").account(NOWHERE),
-        section(python("print('token-one')"), name="command").account(NOWHERE),
-        section(python("print('canaryCommand')"), name="other").account(NOWHERE),
-        section(python("import time; time.sleep(1000)"), name="hangs").account(NOWHERE),
-        section(None, name="login").account(NOWHERE),
+        account_of(section("token-one", name="text"), NOWHERE),
+        account_of(section("canaryText", name="wrong"), NOWHERE),
+        account_of(section({"file": str(stale)}, name="file"), NOWHERE),
+        account_of(section(python("print('token-one')"), name="command"), NOWHERE),
+        account_of(section(python("print('canaryCommand')"), name="other"), NOWHERE),
+        account_of(section(python("import time; time.sleep(1000)"), name="hangs"), NOWHERE),
+        account_of(section(None, name="login"), NOWHERE),
     ]
     async with running(instruments=100, requests_per_second=100) as simulator:
         checks = await check_tokens(accounts, simulator.urls["api"])
@@ -430,7 +431,7 @@ async def test_each_account_is_checked_and_none_holds_up_another(
 
 async def test_a_token_that_serves_is_good_even_if_its_source_has_none_at_the_moment(tmp_path: Path) -> None:
     path = secret_file(tmp_path / "token", "token-one")
-    account = section({"file": str(path)}).account(NOWHERE)
+    account = account_of(section({"file": str(path)}), NOWHERE)
     path.unlink()
     async with running(instruments=100) as simulator:
         checks = await check_tokens([account], simulator.urls["api"])
@@ -443,7 +444,7 @@ async def test_a_token_that_serves_is_good_even_if_its_source_has_none_at_the_mo
 
 async def test_a_new_token_is_in_use_before_the_old_one_is_refused(tmp_path: Path) -> None:
     path = secret_file(tmp_path / "token", "token-one")
-    account = section({"file": str(path)}).account(NOWHERE)
+    account = account_of(section({"file": str(path)}), NOWHERE)
     credentials = Credentials(account, ConnectionSettings())
     path.write_text("newer")
     async with running(instruments=100) as simulator:
@@ -454,7 +455,7 @@ async def test_a_new_token_is_in_use_before_the_old_one_is_refused(tmp_path: Pat
 
 @pytest.mark.parametrize("status", [429, 502])
 async def test_a_broker_that_does_not_answer_says_nothing_about_the_token(status: int) -> None:
-    account = section("canaryToken").account(NOWHERE)
+    account = account_of(section("canaryToken"), NOWHERE)
     async with running(instruments=100) as simulator:
         url = simulator.urls["api"]
         await fault(simulator, "rest", status=status)
@@ -472,6 +473,6 @@ async def test_a_broker_that_takes_too_long_says_nothing_about_the_token(monkeyp
     monkeypatch.setattr("kitelake.accounts.checks.REST_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        check = (await check_tokens([section("token").account(NOWHERE)], url))["mine"]
+        check = (await check_tokens([account_of(section("token"), NOWHERE)], url))["mine"]
     assert check.verdict is Verdict.UNKNOWN
     assert check.text.endswith("could not be checked: the broker did not answer within 0.1 s")

@@ -24,10 +24,11 @@ import pytest
 from pydantic import SecretStr
 
 from ingest.errors import AuthError, RestError
-from kitelake.accounts.checks import AccountSection, Login, LoginSection, read_login, store_login
-from kitelake.errors import ConfigError, StartError
 from kitelake.accounts.login import login
+from kitelake.accounts.logins import Login, account_of, read_login, store_login
 from kitelake.accounts.redirect import RedirectServer, request_token_of
+from kitelake.config.accounts import AccountSection, LoginSection
+from kitelake.errors import ConfigError, StartError
 from storage.schema import IST
 from tests.support.simulation import ROOT, Simulation, simulation
 
@@ -153,7 +154,7 @@ def test_a_login_in_the_browser_is_stored(
     assert read_login(settings.folder, "one") == made
     assert (made.user_id, made.access_token.get_secret_value()) == ("KL0001", "canaryAccess")
     assert abs(made.made_at - dt.datetime.now(IST)) < dt.timedelta(minutes=1)
-    assert account().account(settings.folder).access_token == made.access_token
+    assert account_of(account(), settings.folder).access_token == made.access_token
     assert "canary" not in repr(made)
 
 

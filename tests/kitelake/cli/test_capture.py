@@ -13,9 +13,9 @@ from ingest.instruments.listing import parse_instruments
 from ingest.simulator.universe import HEADER
 from kitelake.config.config import load_config
 from kitelake.plan.today import Desk
-from kitelake.service.service import Service
-from kitelake.service.one_day import Nothing, Session
 from kitelake.processes.source import Source
+from kitelake.service.one_day import Nothing, Session
+from kitelake.service.service import Service
 from storage.layout import DataLayout
 from storage.schema import IST
 from storage.tables.symbols import write_instruments

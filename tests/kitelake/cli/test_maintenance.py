@@ -17,17 +17,17 @@ import pytest
 import kitelake
 from ingest.wire.journal import JournalDecoder
 from kitelake.processes.upkeep import UpkeepSettings
-from storage.upkeep.archive import archive_committed
+from storage.commit.writer import SegmentWriter
 from storage.journal.writer import JournalWriter, Kind, segments
 from storage.layout import DataLayout
 from storage.schema import IST, TICKS
 from storage.tables.table import LakeTable
-from storage.commit.writer import SegmentWriter
+from storage.upkeep.archive import archive_committed
+from tests.kitelake.cli.test_plan import Result, Run, command
 from tests.support.lake import CRUDE, INFY
 from tests.support.running import committed_rows, running
 from tests.support.simulation import simulation
 from tests.system.test_disk_full import PATIENCE, wait_until
-from tests.kitelake.cli.test_plan import Result, Run, command
 
 __all__ = ["command"]  # the fixture
 
@@ -242,7 +242,9 @@ def test_one_part_of_the_upkeep_that_fails_leaves_the_others(layout: DataLayout)
 @pytest.mark.slow
 def test_upkeep_ends_with_who_started_it(layout: DataLayout) -> None:
     """It says nothing more and touches nothing more, whatever it was at."""
-    process = subprocess.Popen([sys.executable, "-m", "kitelake.processes.upkeep"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kitelake.processes.upkeep"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     process.communicate(timeout=60)
     assert process.returncode == 1
 

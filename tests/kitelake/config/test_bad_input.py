@@ -12,13 +12,13 @@ import yaml
 from pydantic import BaseModel
 
 from ingest.instruments.criteria import Expiries, LotSize, Select, Strikes
-from kitelake.accounts.checks import AccountSection, LoginSection
-from kitelake.schedule.calendar import Calendar
-from kitelake.config.config import ScheduleSection, load_config
-from kitelake.errors import ConfigError
-from kitelake.telemetry.notify import NotificationTarget
+from kitelake.config.accounts import AccountSection, LoginSection
 from kitelake.config.calendar import CalendarSection, SpecialDay
+from kitelake.config.config import ScheduleSection, load_config
+from kitelake.config.notifications import NotificationTarget
 from kitelake.config.subscriptions import SubscriptionList
+from kitelake.errors import ConfigError
+from kitelake.schedule.calendar import Calendar
 
 CANARY: Final = "canary-7f3a9c"
 ACCOUNTS: Final = [

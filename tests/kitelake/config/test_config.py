@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from ingest.accounts.credentials import Credentials
+from kitelake.accounts.logins import account_of
 from kitelake.cli.app import shipped_config
 from kitelake.config.config import Config, data_folder, load_config
 from kitelake.errors import ConfigError
@@ -298,7 +299,7 @@ def test_a_token_that_is_not_there_yet_is_no_mistake(write: Writer, tmp_path: Pa
     """The other accounts go on, and this one as soon as its source has one."""
     for source in ("{env: KITELAKE_TEST_NOT_SET}", "{file: /nowhere/token}", "{command: 'false'}"):
         config = load_config(write(GOOD.replace("token-1", source)))
-        account = config.accounts[0].account(tmp_path)
+        account = account_of(config.accounts[0], tmp_path)
         assert account.access_token.get_secret_value() == ""
         assert account.token_source is not None
 
@@ -378,7 +379,7 @@ async def test_an_account_reads_its_token_file_again_when_the_token_is_refused(w
     config = load_config(
         write(shipped_config().replace("access_token: simulated-token-1", f"access_token: {{file: {path}}}"))
     )
-    account = config.accounts[0].account(tmp_path)
+    account = account_of(config.accounts[0], tmp_path)
     credentials = Credentials(account, config.capture)
     credentials.refuse(await credentials.token())
     path.write_text("canaryNew")
@@ -386,4 +387,4 @@ async def test_an_account_reads_its_token_file_again_when_the_token_is_refused(w
         await credentials.wait()
     assert (await credentials.token()).get_secret_value() == "canaryNew"
     await credentials.close()
-    assert config.accounts[1].account(tmp_path).token_source is None
+    assert account_of(config.accounts[1], tmp_path).token_source is None

@@ -14,7 +14,7 @@ import pytest
 import time_machine
 from structlog.testing import capture_logs
 
-from ingest.accounts.redact import Account
+from ingest.accounts.account import Account
 from kitelake.plan.instrument_store import InstrumentKeeper
 from storage.layout import DataLayout
 from storage.schema import IST

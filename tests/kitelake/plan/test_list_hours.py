@@ -10,14 +10,14 @@ import pytest
 
 from ingest.instruments.listing import Instruments, parse_instruments
 from ingest.wire import Mode
-from kitelake.schedule.calendar import Calendar
+from kitelake.config.calendar import CalendarSection
 from kitelake.config.config import Config
-from kitelake.plan.today import Desk
+from kitelake.config.subscriptions import SubscriptionList
 from kitelake.plan.list_hours import hours_of_list, why_not
 from kitelake.plan.name_lists import read_list_file
 from kitelake.plan.plan import ListPlan, resolve
-from kitelake.config.calendar import CalendarSection
-from kitelake.config.subscriptions import SubscriptionList
+from kitelake.plan.today import Desk
+from kitelake.schedule.calendar import Calendar
 from storage.layout import DataLayout
 
 CSV = b"""\

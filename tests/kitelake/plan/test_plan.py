@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.instruments.listing import Instruments, parse_instruments
-from ingest.manager.manager import ManagerSettings
 from ingest.instruments.select import Price
+from ingest.manager.manager import ManagerSettings
 from ingest.wire import Mode
-from kitelake.schedule.calendar import Calendar
+from kitelake.config.calendar import CalendarSection
+from kitelake.config.subscriptions import SubscriptionList
 from kitelake.plan.list_hours import hours_of_lists
 from kitelake.plan.name_lists import read_names
 from kitelake.plan.plan import ListPlan, Want, alike, phases, recentred, resolve, wanted
-from kitelake.config.calendar import CalendarSection
-from kitelake.config.subscriptions import SubscriptionList
+from kitelake.schedule.calendar import Calendar
 from kitelake.schedule.windows import ListHours
 from storage.schema import IST
 

@@ -22,8 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from ingest.wire.journal import JournalDecoder
 from ingest.wire import Mode
+from ingest.wire.journal import JournalDecoder
 from kitelake.processes.child import Child
 from kitelake.report import (
     ConnectionReport,
@@ -33,30 +33,27 @@ from kitelake.report import (
     ListRecord,
     PartRecord,
     Report,
-    as_text,
     make_report,
     read_record,
     record_path,
-    render,
-    summary,
     write_record,
 )
 from kitelake.report.gaps import Stretch, gaps_of, merged, within
 from kitelake.report.latency import Place, _Judge
 from kitelake.report.problems import problems_of
-from kitelake.views.report import clock, duration
-from kitelake.config.values import hours_of
+from kitelake.report.text import as_text, clock, duration, summary
+from kitelake.views.report import render_report
 from queries.errors import NoLakeError
+from storage.commit.writer import SegmentWriter
 from storage.errors import DataFolderError
 from storage.journal.writer import JournalWriter, Kind
 from storage.layout import DataLayout, stream_name
-from storage.market.hours import Hours
+from storage.market.hours import Hours, hours_of
 from storage.market.sessions import Kind as InstrumentKind
 from storage.market.sessions import Phase
 from storage.schema import INSTRUMENTS, IST
-from storage.upkeep.compact import seal
 from storage.tables.symbols import write_instruments
-from storage.commit.writer import SegmentWriter
+from storage.upkeep.compact import seal
 
 DAY = dt.date(2025, 11, 24)
 INFY, TCS, SBIN, ACC = 408065, 2953217, 779521, 5633  # their last byte is 1: NSE
@@ -589,7 +586,7 @@ class TestWords:
 
     def test_a_terminal_of_80_columns(self, report: Report) -> None:
         console = Console(width=80, record=True, file=io.StringIO())
-        console.print(render(report))
+        console.print(render_report(report))
         text = console.export_text()
         assert max(map(len, text.splitlines())) <= 80
         table = [line.split() for line in text.splitlines()]

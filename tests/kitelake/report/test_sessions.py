@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from ingest.wire import Mode
-from kitelake.schedule.calendar import Calendar
-from kitelake.service.day_record import DayBook
-from kitelake.plan.plan import ListPlan
-from kitelake.report import DayRecord, ExchangeRecord, ListRecord, as_text, make_report, read_record, record_path
 from kitelake.config.calendar import CalendarSection
 from kitelake.config.subscriptions import SubscriptionList
+from kitelake.plan.plan import ListPlan
+from kitelake.report import DayRecord, ExchangeRecord, ListRecord, make_report, read_record, record_path
+from kitelake.report.text import as_text
+from kitelake.schedule.calendar import Calendar
 from kitelake.schedule.windows import ListHours, windows
+from kitelake.service.day_record import DayBook
 from storage.market.sessions import Kind
 from tests.kitelake.report.test_day import INFY, TCS, Stream, at, finish
 

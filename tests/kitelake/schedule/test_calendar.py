@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from kitelake.schedule.calendar import Calendar, Day, Span
-from kitelake.errors import ConfigError
 from kitelake.config.calendar import EXCHANGES, CalendarSection
+from kitelake.errors import ConfigError
+from kitelake.schedule.calendar import Calendar, Day
 from storage.market.exchanges import SCHEDULED
+from storage.market.hours import Span
 from storage.market.sessions import Phase
 from storage.schema import IST
 

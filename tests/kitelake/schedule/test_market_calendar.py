@@ -13,8 +13,8 @@ import datetime as dt
 
 import pytest
 
-from kitelake.schedule.calendar import Calendar
 from kitelake.config.calendar import CalendarSection
+from kitelake.schedule.calendar import Calendar
 from storage.market.sessions import Phase
 from storage.schema import IST
 

@@ -12,12 +12,11 @@ from apscheduler.schedulers.base import BaseScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitelake.schedule.calendar import Calendar, Span, merged
 from kitelake.config.calendar import CalendarSection
+from kitelake.schedule.calendar import Calendar
 from kitelake.schedule.windows import ListHours, Times, active, every, windows
-from kitelake.config.values import hours_of
 from storage.market.exchanges import CURRENCIES, EQUITIES, EQUITY_DERIVATIVES, SCHEDULED
-from storage.market.hours import Hours
+from storage.market.hours import Hours, Span, hours_of, merged
 from storage.schema import IST
 from tests.kitelake.schedule.test_calendar import on as spans
 

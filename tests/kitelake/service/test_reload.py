@@ -18,20 +18,20 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from ingest.instruments.listing import Instruments, parse_instruments
 from ingest.wire import Mode
 from kitelake.config.config import load_config
-from kitelake.schedule.jobs import ClockWatch, Entry, set_jobs
+from kitelake.config.subscriptions import SubscriptionList
 from kitelake.plan.plan import ListPlan
 from kitelake.plan.resolver import Resolver
+from kitelake.processes.source import Source
+from kitelake.schedule.jobs import ClockWatch, Entry, set_jobs
 from kitelake.service.runner import capture
 from kitelake.service.service import Service
-from kitelake.processes.source import Source
-from kitelake.config.subscriptions import SubscriptionList
 from storage.layout import DataLayout
 from storage.schema import IST
-from tests.support.simulation import simulation
 from tests.kitelake.plan.test_instrument_store import Answer, Broker, Handler, broker, failing, nothing, plain
-from tests.kitelake.telemetry.test_notify import Webhook
 from tests.kitelake.plan.test_plan import CSV, INFY, RELIANCE
 from tests.kitelake.service.test_service import KEPT, Market, run, until, write
+from tests.kitelake.telemetry.test_notify import Webhook
+from tests.support.simulation import simulation
 
 __all__ = ["broker"]  # the fixture
 

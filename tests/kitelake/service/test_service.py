@@ -15,9 +15,9 @@ import yaml
 from ingest.instruments.listing import Instruments
 from kitelake.cli.app import shipped_config
 from kitelake.config.config import load_config
+from kitelake.processes.source import Source
 from kitelake.service.runner import capture
 from kitelake.service.service import Service
-from kitelake.processes.source import Source
 
 pytestmark = pytest.mark.slow
 

@@ -13,10 +13,10 @@ from ingest.connection.stats import Health, Status
 from kitelake.telemetry.health import health_of_capture
 from kitelake.telemetry.status import ServiceStatus, read_status
 from storage.layout import DataLayout
+from tests.kitelake.telemetry.test_metrics import samples, scrape
 from tests.support.running import running
 from tests.support.schedule import Trial, clock_at, run
 from tests.support.simulation import simulation
-from tests.kitelake.telemetry.test_metrics import samples, scrape
 from tests.system.test_schedule import EQUITIES, config
 
 HEALTHY = Health(Status.HEALTHY, 100.0, ())

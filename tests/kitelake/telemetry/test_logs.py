@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 import structlog
 
-from ingest.accounts.redact import Account
+from ingest.accounts.account import Account
 from kitelake.telemetry.logs import LogRedactor, configure_logs
 
 CANARY = "canary-7f3a9c"

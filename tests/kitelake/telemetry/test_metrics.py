@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ingest.accounts.account import Account
 from ingest.accounts.rest import KiteRest
+from ingest.connection.stats import ConnectionStats, Health, Status
 from ingest.instruments.listing import parse_instruments
 from ingest.manager.manager import ManagerSettings, TickerManager
-from ingest.accounts.redact import Account
-from ingest.connection.stats import ConnectionStats, Health, Status
 from ingest.wire import Mode
 from kitelake.errors import StartError
 from kitelake.telemetry.health import watch_health

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from kitelake.config.notifications import NotificationTarget
 from kitelake.telemetry import notify
 from kitelake.telemetry.logs import configure_logs
-from kitelake.telemetry.notify import NotificationTarget, Notifier
+from kitelake.telemetry.notify import Notifier
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # Apprise's import of it
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 import storage.journal.segment
 from queries.lake.tail import NOTHING, Tail, list_journal
 from storage import schema
+from storage.commit.writer import SegmentWriter
 from storage.errors import JournalSyncError
 from storage.files import sync_data
 from storage.journal.writer import JournalWriter, SegmentReader, segments
 from storage.layout import DataLayout
 from storage.tables.table import LakeTable
-from storage.commit.writer import SegmentWriter
 from tests.support.lake import INFY, Feed, ToyDecoder
 
 STREAM = "20261123T034500-aaaaaa"

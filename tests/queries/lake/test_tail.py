@@ -12,10 +12,11 @@ import pytest
 
 from queries.lake.tail import NOTHING, Segment, SegmentRows, Tail, Vanished, list_journal, whole_rows
 from storage import schema
-from storage.commit.decoder import Part, SymbolIndex, SymbolLookup
+from storage.commit.decoder import Part
 from storage.errors import JournalVersionError
 from storage.journal.format import CRC_END, SegmentHeader, pack_segment_header
 from storage.layout import DataLayout
+from storage.tables.symbols import SymbolIndex, SymbolLookup
 from storage.tables.table import Watermark
 from tests.support.lake import CRUDE, INFY, NIFTY_FUT, Feed, ToyDecoder
 

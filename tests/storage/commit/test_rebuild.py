@@ -23,17 +23,17 @@ from filelock import FileLock
 from ingest.wire.journal import JournalDecoder
 from ingest.wire.layouts import FULL, LTP
 from storage import schema
-from storage.upkeep import retention
-from storage.upkeep.archive import archive_committed
-from storage.commit.decoder import Decoded, Decoder, Part, SymbolLookup
+from storage.commit.decoder import Decoded, Decoder, Part
+from storage.commit.rebuild import ReplayError, replay_day
+from storage.commit.writer import SegmentWriter
 from storage.errors import DataFolderError
 from storage.journal.writer import Block, JournalWriter, Kind
 from storage.layout import DataLayout
-from storage.commit.rebuild import ReplayError, replay_day
-from storage.upkeep.compact import seal
-from storage.tables.symbols import write_instruments
+from storage.tables.symbols import SymbolLookup, write_instruments
 from storage.tables.table import LakeTable
-from storage.commit.writer import SegmentWriter
+from storage.upkeep import retention
+from storage.upkeep.archive import archive_committed
+from storage.upkeep.compact import seal
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, NINE_FIFTEEN_NS, Feed, ToyDecoder, ToyWriter
 
 OLD, NEW = "20261122T034500-aaaaaa", "20261123T034500-bbbbbb"

@@ -19,14 +19,14 @@ from filelock import FileLock
 
 from storage import schema
 from storage.clock import ist_time
-from storage.commit.decoder import Decoded, Part, SymbolLookup
+from storage.commit.decoder import Decoded, Part
+from storage.commit.writer import SegmentCommitted, SegmentWriter
 from storage.errors import TableError
 from storage.journal.writer import Block, SegmentReader, segments, streams
 from storage.layout import DataLayout
-from storage.upkeep.retention import remove_committed
-from storage.tables.symbols import write_instruments
+from storage.tables.symbols import SymbolLookup, write_instruments
 from storage.tables.table import LakeTable, Watermark
-from storage.commit.writer import SegmentCommitted, SegmentWriter
+from storage.upkeep.retention import remove_committed
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
 
 OLD, NEW = "20261122T034500-aaaaaa", "20261123T034500-bbbbbb"
@@ -533,7 +533,9 @@ def test_a_folder_that_was_moved_is_committed_from_where_it_is(layout: DataLayou
 @pytest.mark.slow
 def test_the_journal_of_nobody(layout: DataLayout) -> None:
     """A service that died before its first frame."""
-    program = "import os, sys; from pathlib import Path; from storage.journal.writer import *; from storage.layout import *; "
+    program = (
+        "import os, sys; from pathlib import Path; from storage.journal.writer import *; from storage.layout import *; "
+    )
     program += "w = JournalWriter(DataLayout(Path(sys.argv[1])), sys.argv[2]); os._exit(0)"
     subprocess.run([sys.executable, "-c", program, str(layout.root), OLD], check=True)
     assert [(each.segment, each.rows, each.last_received_at_ns) for each in commit_all(layout)] == [(0, 0, None)]

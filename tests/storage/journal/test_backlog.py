@@ -11,11 +11,12 @@ from unittest.mock import patch
 
 import pytest
 
-from storage.journal.backlog import Backlog, Loss
 from storage.errors import JournalSyncError, JournalWriteError
+from storage.files import is_full
+from storage.journal.backlog import Backlog, Loss
+from storage.journal.reserve import LEAST_FACTOR, Reserve
 from storage.journal.writer import JournalWriter, Kind, SegmentReader, segments
 from storage.layout import DataLayout
-from storage.journal.reserve import LEAST_FACTOR, Reserve, is_full
 
 STREAM = "20261123T034500-aaaaaa"
 MOST = 10_000

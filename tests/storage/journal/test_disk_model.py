@@ -20,8 +20,8 @@ from typing import Any, Literal
 
 import pytest
 
-import storage.journal.writer
 import storage.journal.segment
+import storage.journal.writer
 from storage.errors import JournalError
 from storage.journal.writer import JournalWriter, Kind, RecordReader, segments
 from storage.layout import DataLayout

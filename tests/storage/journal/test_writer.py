@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import storage.journal.writer
 import storage.journal.segment
+import storage.journal.writer
 from storage.errors import JournalError, JournalWriteError
 from storage.journal.writer import Block, Channel, JournalWriter, Kind, SegmentReader, is_alive, segments, streams
 from storage.layout import DataLayout

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from storage.schema import TICKS
 from storage.tables.content import read_contents, sorter
 from storage.tables.parquet import write_parquet
-from storage.schema import TICKS
 from tests.support.sealing import SMALL, tick
 
 

@@ -15,24 +15,24 @@ from unittest.mock import patch
 import pytest
 from deltalake import DeltaTable
 
+from kitelake.processes.upkeep import UpkeepSettings, keep_up
 from kitelake.report import make_report
 from kitelake.report.record import DayRecord
 from kitelake.telemetry.status import read_status
-from kitelake.processes.upkeep import UpkeepSettings, keep_up
 from queries.lake.lake import Lake
-from storage.upkeep.archive import archive_committed
 from storage.clock import IST
-from storage.tables.delta import is_panic
+from storage.commit.rebuild import replay_day
+from storage.commit.writer import SegmentWriter
 from storage.errors import DamagedLogError, TableError
 from storage.layout import DataLayout
-from storage.commit.rebuild import replay_day
-from storage.upkeep.retention import remove_committed, remove_days
 from storage.schema import TICKS
-from storage.upkeep.compact import seal
-from storage.upkeep.vacuum import remove_superseded
+from storage.tables.delta import is_panic
 from storage.tables.table import LakeTable
+from storage.upkeep.archive import archive_committed
+from storage.upkeep.compact import seal
+from storage.upkeep.retention import remove_committed, remove_days
+from storage.upkeep.vacuum import remove_superseded
 from storage.verify.verify import verify
-from storage.commit.writer import SegmentWriter
 from tests.support.lake import INFY, Feed, ToyDecoder, ToyWriter
 from tests.support.running import Running, committed_rows, running
 from tests.support.simulation import simulation
@@ -260,7 +260,10 @@ class TestPanic:
         assert table.snapshot().transaction(STREAM) == 4
 
     def test_while_opening(self, layout: DataLayout) -> None:
-        with patch("storage.tables.delta.DeltaTable", self.panicking), pytest.raises(DamagedLogError, match="has crashed"):
+        with (
+            patch("storage.tables.delta.DeltaTable", self.panicking),
+            pytest.raises(DamagedLogError, match="has crashed"),
+        ):
             LakeTable(layout.table("ticks"), TICKS).open()
 
     def test_behind_a_commit_that_was_made(self, layout: DataLayout) -> None:

@@ -13,18 +13,18 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from ingest.wire.journal import JournalDecoder
 from ingest.instruments.listing import parse_instruments
+from ingest.wire.journal import JournalDecoder
 from queries.lake.lake import Lake
 from storage.clock import day_bounds_ns
+from storage.commit.rebuild import replay_day
+from storage.commit.writer import SegmentWriter
 from storage.journal.writer import JournalWriter, Kind
 from storage.layout import DataLayout
-from storage.commit.rebuild import replay_day
 from storage.schema import TABLES, TICKS, Table
-from storage.upkeep.compact import seal
 from storage.tables.symbols import write_instruments
 from storage.tables.table import LakeTable
-from storage.commit.writer import SegmentWriter
+from storage.upkeep.compact import seal
 from tests.ingest.instruments.test_listing import HEADER, ROWS
 from tests.support.packets import random_frame
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.tables.digest import DIGEST_KEY
-from storage.tables.parquet import BOUND_CHARACTERS, REPEATED, column_stats, write_file
 from storage.errors import RowsError, TableError
 from storage.schema import EVENTS, INSTRUMENTS, ORDERS, QUARANTINE, TABLES, TICKS, Table
+from storage.tables.digest import DIGEST_KEY
+from storage.tables.parquet import BOUND_CHARACTERS, REPEATED, column_stats, write_file
 
 VALUES = {"date": "2026-11-22", "exchange": "NSE"}
 

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.commit.decoder import SymbolIndex
 from storage.errors import RowsError, TableError
 from storage.layout import DataLayout
 from storage.schema import INSTRUMENTS
-from storage.tables.symbols import SymbolBook, read_instruments, write_instruments
+from storage.tables.symbols import SymbolBook, SymbolIndex, read_instruments, write_instruments
 from storage.tables.table import LakeTable
 
 MONDAY, TUESDAY, THURSDAY = (datetime.date(2026, 11, day) for day in (16, 17, 19))

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from storage.tables.delta import CHECKPOINT_INTERVAL
-from storage.tables.parquet import write_file
 from storage.errors import TableError, TableMissingError
 from storage.files import DataFile
 from storage.schema import EVENTS, ORDERS, TABLES, TICKS, Table
+from storage.tables.delta import CHECKPOINT_INTERVAL
+from storage.tables.parquet import write_file
 from storage.tables.table import LakeTable, Watermark
 
 DAY = {"date": "2026-11-22"}

@@ -18,17 +18,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.upkeep.archive import ArchiveOutcome, archive_committed
-from storage.journal.archive_format import Place, read_archive, read_place, write_archive
-from storage.commit.decoder import Decoded, SymbolLookup
+from storage.commit.decoder import Decoded
+from storage.commit.writer import SegmentWriter
 from storage.errors import JournalError
 from storage.files import DataFile
+from storage.journal.archive_format import Place, read_archive, read_place, write_archive
 from storage.journal.writer import Block, SegmentReader, segments
 from storage.layout import DataLayout, parse_file, parse_segment, replayed_stem, segment_stem, table_file
 from storage.schema import QUARANTINE, TICKS
-from storage.upkeep.compact import seal
+from storage.tables.symbols import SymbolLookup
 from storage.tables.table import LakeTable
-from storage.commit.writer import SegmentWriter
+from storage.upkeep.archive import ArchiveOutcome, archive_committed
+from storage.upkeep.compact import seal
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, NINE_FIFTEEN_NS, Feed, ToyDecoder
 
 OLD, NEW = "20261122T034500-aaaaaa", "20261123T034500-bbbbbb"

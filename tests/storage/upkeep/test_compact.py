@@ -17,16 +17,16 @@ from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.upkeep import retention, sort
-from storage.tables.digest import is_as_stamped
-from storage.tables.parquet import column_stats
+from storage.commit.writer import SegmentWriter
 from storage.errors import DataFolderError, SealError, TableChangedError
 from storage.files import DataFile
 from storage.layout import DataLayout
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS
-from storage.upkeep.compact import SealProgress, is_sealed, seal
+from storage.tables.digest import is_as_stamped
+from storage.tables.parquet import column_stats
 from storage.tables.table import LakeTable
-from storage.commit.writer import SegmentWriter
+from storage.upkeep import retention, sort
+from storage.upkeep.compact import SealProgress, is_sealed, seal
 from tests.support.lake import CRUDE, INFY, Feed, ToyDecoder
 from tests.support.sealing import DAY, NSE, SMALL, STREAM, check, minutes_of_ticks, names, put, stored, tick
 
@@ -219,7 +219,7 @@ class TestRefused:
     ) -> None:
         minutes_of_ticks(layout, files=2)
         before = table(layout).snapshot().version, names(layout)
-        groups = stretches._groups
+        groups = sort._groups
         at = TICKS.file_schema.names.index("last_price")
 
         def bad(*arguments: Any) -> Any:

@@ -10,12 +10,12 @@ from typing import Any, Self
 import pytest
 
 from queries.lake.lake import Lake
-from storage.layout import DataLayout
 from storage.commit.rebuild import replay_day
+from storage.commit.writer import SegmentWriter
+from storage.layout import DataLayout
 from storage.upkeep.compact import seal
 from storage.upkeep.vacuum import remove_superseded
 from storage.verify.verify import verify
-from storage.commit.writer import SegmentWriter
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
 from tests.support.sealing import (
     DAY,

@@ -11,17 +11,17 @@ import pytest
 from filelock import FileLock
 
 from storage import schema
-from storage.upkeep import retention
-from storage.upkeep.archive import archive_committed
 from storage.clock import ist_time
+from storage.commit.writer import SegmentWriter
 from storage.errors import DataFolderError
 from storage.journal.writer import segments, streams
 from storage.layout import DataLayout
-from storage.upkeep.retention import remove_committed, remove_days
-from storage.upkeep.compact import seal
 from storage.tables.symbols import write_instruments
 from storage.tables.table import LakeTable
-from storage.commit.writer import SegmentWriter
+from storage.upkeep import retention
+from storage.upkeep.archive import archive_committed
+from storage.upkeep.compact import seal
+from storage.upkeep.retention import remove_committed, remove_days
 from tests.support.lake import CRUDE, DAY_NS, INFY, NINE_FIFTEEN_NS, Feed, ToyDecoder
 
 OLD, NEW = "20261122T034500-aaaaaa", "20261123T034500-bbbbbb"

@@ -8,14 +8,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from storage.commit.writer import SegmentWriter
 from storage.errors import TableError
 from storage.layout import DataLayout
 from storage.schema import INSTRUMENTS, TICKS
-from storage.upkeep.compact import seal
-from storage.upkeep.vacuum import remove_superseded
 from storage.tables.symbols import write_instruments
 from storage.tables.table import LakeTable
-from storage.commit.writer import SegmentWriter
+from storage.upkeep.compact import seal
+from storage.upkeep.vacuum import remove_superseded
 from tests.support.lake import INFY, Feed, ToyDecoder
 from tests.support.sealing import DAY, SMALL, STREAM, names, put, stored, tick
 

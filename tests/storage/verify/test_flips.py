@@ -16,21 +16,21 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from ingest.wire.journal import JournalDecoder
 from ingest.instruments.listing import parse_instruments
+from ingest.wire.journal import JournalDecoder
 from queries.lake.lake import Lake
-from storage.upkeep.archive import archive_committed
-from storage.journal.archive_format import read_archive
+from storage.commit.writer import SegmentWriter
 from storage.errors import JournalError
+from storage.journal.archive_format import read_archive
 from storage.journal.writer import JournalWriter, Kind, SegmentReader
 from storage.layout import DataLayout
 from storage.schema import IST, TABLES
 from storage.tables.symbols import write_instruments
 from storage.tables.table import LakeTable
+from storage.upkeep.archive import archive_committed
+from storage.verify.files import check_file
+from storage.verify.log import LoggedFile, compare_with_library, newest_version, read_log
 from storage.verify.verify import verify
-from storage.verify.verify.files import check_file
-from storage.verify.verify.log import LoggedFile, compare_with_library, newest_version, read_log
-from storage.commit.writer import SegmentWriter
 from tests.ingest.instruments.test_listing import HEADER, ROWS
 from tests.support.packets import random_frame
 

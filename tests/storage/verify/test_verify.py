@@ -21,28 +21,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.instruments.listing import parse_instruments
-from storage.upkeep.archive import archive_committed
 from storage.commit.decoder import Decoded
-from storage.tables.digest import is_as_stamped, stamp
-from storage.tables.parquet import write_file
+from storage.commit.rebuild import replay_day
+from storage.commit.writer import SegmentWriter
 from storage.files import DataFile
 from storage.journal.writer import segments
 from storage.layout import DataLayout
-from storage.commit.rebuild import replay_day
-from storage.upkeep.retention import remove_committed, remove_days
 from storage.schema import TABLES, TICKS
-from storage.upkeep.compact import seal
+from storage.tables.digest import is_as_stamped, stamp
+from storage.tables.parquet import write_file
 from storage.tables.symbols import write_instruments
 from storage.tables.table import LakeTable
+from storage.upkeep.archive import archive_committed
+from storage.upkeep.compact import seal
+from storage.upkeep.retention import remove_committed, remove_days
+from storage.verify.files import check_file
+from storage.verify.log import LogState, read_log
+from storage.verify.sequence import Sequence
 from storage.verify.verify import Finding, Progress, VerifyReport, damaged_days, verify
-from storage.verify.verify.files import check_file
-from storage.verify.verify.log import LogState, read_log
-from storage.verify.verify.sequence import Sequence
-from storage.commit.writer import SegmentWriter
+from tests.ingest.instruments.test_listing import HEADER, ROWS
+from tests.storage.tables.test_parquet import sample
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
 from tests.system.test_disk_full import mount, unmount
-from tests.storage.tables.test_parquet import sample
-from tests.ingest.instruments.test_listing import HEADER, ROWS
 
 STREAM = "20261123T034500-aaaaaa"
 DAY = datetime.timedelta(days=1)
@@ -461,7 +461,7 @@ class TestRows:
 
     def test_the_columns_of_large_row_groups_one_after_the_other(self, layout: DataLayout) -> None:
         rewrite(layout, "ticks", lambda rows: change_column(rows, "last_price", add_one))
-        with patch("storage.verify.verify.files.SMALL_VALUES", 0):
+        with patch("storage.verify.files.SMALL_VALUES", 0):
             finding = only(found(layout))
         assert finding.text == "segment 0: got other values than the journal gives in last_price"
 
@@ -651,7 +651,7 @@ class TestJournal:
 def test_a_sequence_knows_what_is_there_and_what_is_not(batches: list[list[int]], first: int, more: int) -> None:
     ordinals = [*range(16, 32), *itertools.chain(*batches)]
     there = set(ordinals)
-    with patch("storage.verify.verify.sequence.CHUNK", 16):
+    with patch("storage.verify.sequence.CHUNK", 16):
         sequence = Sequence()
         sequence.add(np.arange(16, 32))  # a full chunk among others
         for batch in batches:

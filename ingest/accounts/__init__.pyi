@@ -1,0 +1,15 @@
+from .account import Account as Account
+from .account import Polled as Polled
+from .account import Token as Token
+from .account import TokenSource as TokenSource
+from .credentials import Credentials as Credentials
+from .credentials import checked_secret as checked_secret
+from .credentials import given_by as given_by
+from .credentials import read_private_file as read_private_file
+from .credentials import read_secret_file as read_secret_file
+from .redact import MASK as MASK
+from .redact import RedactingLogger as RedactingLogger
+from .redact import Redactor as Redactor
+from .rest import LOOPBACK as LOOPBACK
+from .rest import KiteRest as KiteRest
+from .rest import login_url as login_url

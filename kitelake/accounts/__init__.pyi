@@ -1,0 +1,6 @@
+from .account_set import Roster as Roster
+from .checks import Verdict as Verdict
+from .checks import check_tokens as check_tokens
+from .checks import token_problem as token_problem
+from .login import login as login
+from .logins import account_of as account_of

@@ -1,0 +1,2 @@
+from .lake import Lake as Lake
+from .result import Result as Result

@@ -1,0 +1,13 @@
+from .decoder import Decoded as Decoded
+from .decoder import Decoder as Decoder
+from .decoder import Part as Part
+from .quarantine import damage_parts as damage_parts
+from .rebuild import ReplayError as ReplayError
+from .rebuild import replay_day as replay_day
+from .segments import FilesOfTicks as FilesOfTicks
+from .segments import Loaded as Loaded
+from .segments import damage_rows as damage_rows
+from .segments import is_whole as is_whole
+from .segments import load as load
+from .writer import SegmentCommitted as SegmentCommitted
+from .writer import SegmentWriter as SegmentWriter

@@ -1,0 +1,16 @@
+from .archive_format import Place as Place
+from .archive_format import read_archive as read_archive
+from .archive_format import read_place as read_place
+from .archive_format import write_archive as write_archive
+from .backlog import Backlog as Backlog
+from .format import Block as Block
+from .format import Channel as Channel
+from .format import Damage as Damage
+from .format import Kind as Kind
+from .reader import SegmentReader as SegmentReader
+from .reserve import Reserve as Reserve
+from .streams import RecordReader as RecordReader
+from .streams import is_alive as is_alive
+from .streams import segments as segments
+from .streams import streams as streams
+from .writer import JournalWriter as JournalWriter
