@@ -99,5 +99,5 @@ def events_of_the_service() -> set[str]:
 
 def done_by_the_upkeep() -> set[str]:
     """What the upkeep process tells, which the service journals as it comes, under the key "done"."""
-    text = (ROOT / "kitelake" / "upkeep.py").read_text(encoding="utf-8")
+    text = (ROOT / "kitelake" / "processes" / "upkeep.py").read_text(encoding="utf-8")
     return set(re.findall(r'\btell\("([^"]+)"', text))

@@ -123,3 +123,15 @@ def test_light_at_import() -> None:
             names = {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
             names |= {(node.module or "").split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
             assert not names & heavy, path
+
+
+@pytest.mark.parametrize(
+    "stub",
+    sorted(stub for top in TOPS for stub in (ROOT / top).rglob("__init__.pyi")),
+    ids=lambda stub: stub.parent.name,
+)
+def test_what_is_shown_has_a_name_of_its_own(stub: Path) -> None:
+    """A name that a file of the package has as well would hide one of the two."""
+    shown = re.findall(r"^from \.\w+ import (\w+) as \1$", stub.read_text(encoding="utf-8"), re.MULTILINE)
+    assert not set(shown) & {path.stem for path in stub.parent.glob("*.py")}
+    assert len(shown) == len(set(shown)) == stub.read_text(encoding="utf-8").count("\n")

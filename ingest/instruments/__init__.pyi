@@ -1,10 +1,10 @@
 from .listing import Instruments as Instruments
 from .listing import Share as Share
 from .listing import parse_instruments as parse_instruments
-from .select import Price as Price
-from .select import PriceOf as PriceOf
-from .select import Select as Select
-from .select import is_price as is_price
-from .select import listed_price as listed_price
-from .select import references as references
-from .select import select as select
+from .selection import Price as Price
+from .selection import PriceOf as PriceOf
+from .selection import Select as Select
+from .selection import is_price as is_price
+from .selection import listed_price as listed_price
+from .selection import references as references
+from .selection import select as select

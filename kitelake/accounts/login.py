@@ -32,7 +32,7 @@ PASTES: Final = 3
 """So often may be pasted what is not good."""
 
 
-def login(
+def log_in(
     account: AccountSection,
     *,
     api_url: str,

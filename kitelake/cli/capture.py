@@ -216,7 +216,7 @@ def login(
 
     The app's redirect URL at the broker must be http://127.0.0.1:8710/ (the port is `login.port`), or use --paste.
     """
-    from kitelake.accounts import login as log_in
+    from kitelake.accounts import log_in
     from kitelake.config import load_config
 
     loaded = load_config(config)

@@ -6,7 +6,7 @@ from typing import Final
 
 from kitelake.config import SubscriptionList
 from kitelake.plan.plan import ListPlan, exchanges_asked
-from kitelake.schedule import Calendar, ListHours, windows
+from kitelake.schedule import Calendar, ListHours, windows_of
 from storage.market import SCHEDULED, merged, place_of_exchange
 
 _DATES_SHOWN: Final = 3
@@ -23,10 +23,10 @@ def hours_of_list(spec: SubscriptionList, plan: ListPlan | None, calendar: Calen
         exchanges |= plan.unresolved
     ordered = sorted(exchanges)
     if spec.session is not None:
-        (whole,) = set(windows(spec.days, spec.window, spec.session, calendar, date, together=True).values())
+        (whole,) = set(windows_of(spec.days, spec.window, spec.session, calendar, date, together=True).values())
         return ListHours(dict.fromkeys(ordered, whole))
     asked = [*ordered, *(SCHEDULED if "" in exchanges else ())]
-    found = windows(spec.days, spec.window, [name for name in asked if name], calendar, date)
+    found = windows_of(spec.days, spec.window, [name for name in asked if name], calendar, date)
     unknown = merged(span for name in SCHEDULED for span in found.get(name, ()))
     return ListHours({name: found[name] if name else unknown for name in ordered})
 

@@ -6,4 +6,4 @@ from .jobs import look_again as look_again
 from .jobs import quietly as quietly
 from .jobs import set_jobs as set_jobs
 from .windows import ListHours as ListHours
-from .windows import windows as windows
+from .windows import windows_of as windows_of

@@ -76,7 +76,7 @@ class ListHours:
         )
 
 
-def windows(
+def windows_of(
     days: str | tuple[dt.date, ...],
     window: Hours | None,
     exchanges: Iterable[str],

@@ -13,7 +13,7 @@ that a row is the same row before and after its commit. Together they are what w
 4. A segment grows only at its end, and a later one appears only when it is complete. So what is read is a prefix of
    what was journalled, whatever the capturing process does meanwhile. A torn end is just where the tail ends, and so
    is a gap as long as what is missing may be repeated.
-5. Of records that are repeated each counts once, by the rule in `storage.journal.streams`.
+5. Of records that are repeated each counts once, by the rule in `storage.journal.folder`.
 
 Between calls the decoded rows are kept: only blocks that arrived since are read and decoded. Nothing is ever written,
 and no lock is taken but a stream's for a moment, where records are missing.

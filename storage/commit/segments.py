@@ -1,6 +1,6 @@
 """Where the segments of a stream stand: which records count, which `seq` they have, and which files have their rows.
 
-A segment is read under the rule of repeated records (`storage.journal.streams`), so what counts in it depends on what
+A segment is read under the rule of repeated records (`storage.journal.folder`), so what counts in it depends on what
 came before. An archived segment says in its footer where it stands; of others it is counted.
 """
 

@@ -7,7 +7,7 @@ the next writer does the same segment again: tables that have it are skipped, fi
 are replaced by equal ones. Whatever died in between, each row is in the tables once.
 
 A segment is complete when it is sealed, when a later one exists, or when nobody holds its stream's lock any more. Of
-its records those count that `storage.journal.streams` says, so that what a later segment repeats is not there twice. A
+its records those count that `storage.journal.folder` says, so that what a later segment repeats is not there twice. A
 complete segment waits as long as what is missing in it may be repeated.
 
 What cannot be decoded does not stop what comes after, and does not vanish: damage of the journal becomes rows of

@@ -11,7 +11,7 @@ Invariants
    that writes.
 5. Ordinals of records count from 0 in a stream and go on from segment to segment without gaps. Where a segment begins
    with an ordinal that earlier ones have passed, it repeats their blocks: the same records, byte for byte, seals and
-   opening tables among them. That happens after a failed sync, and each ordinal counts once (`storage.journal.streams`
+   opening tables among them. That happens after a failed sync, and each ordinal counts once (`storage.journal.folder`
    has the rule).
 6. Each segment can be read alone: its first block holds the channel table, and so does its seal. A channel's number
    means the same in the whole stream, so a table that is read late is valid for blocks before it. Where a segment

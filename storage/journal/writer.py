@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from storage.errors import JournalError, JournalSyncError, JournalWriteError
 from storage.files import sync_folder
+from storage.journal.folder import RecordReader, is_alive, segments, streams
 from storage.journal.format import (
     FINAL,
     SEALED,
@@ -53,7 +54,6 @@ from storage.journal.format import (
 )
 from storage.journal.reader import SegmentReader
 from storage.journal.segment import SegmentFile, WrittenBlock
-from storage.journal.streams import RecordReader, is_alive, segments, streams
 from storage.layout import DataLayout
 
 __all__ = [

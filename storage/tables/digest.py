@@ -3,7 +3,7 @@
 Parquet has checksums for the contents of pages only. The pages' headers and the footer have none, and a reader believes
 them: how values are encoded, where they are, and the bounds by which it leaves out row groups. So a file of ours has in
 its footer, as key-value metadata, the SHA-256 of all its bytes, where the 64 hexadecimal digits of the digest itself
-count as zeros. Any engine reads such a file as before; `storage.verify.verify` finds any byte that has changed.
+count as zeros. Any engine reads such a file as before; `storage.verify.folder` finds any byte that has changed.
 
 To write one: give the rows' schema the metadata `NO_DIGEST`, write the file, then call `stamp`.
 """

@@ -1,4 +1,4 @@
-from .verify import Progress as Progress
-from .verify import VerifyReport as VerifyReport
-from .verify import damaged_days as damaged_days
-from .verify import verify as verify
+from .folder import Progress as Progress
+from .folder import VerifyReport as VerifyReport
+from .folder import damaged_days as damaged_days
+from .folder import verify as verify

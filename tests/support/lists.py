@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ingest.instruments.listing import Instruments, parse_instruments
-from ingest.instruments.select import Price, Select, Selection, select
+from ingest.instruments.selection import Price, Select, Selection, select
 from ingest.simulator.universe import HEADER
 
 DAY = dt.date(2026, 11, 22)

@@ -19,7 +19,7 @@ from ingest.wire.journal import JournalDecoder
 from ingest.wire.plain import split_frame
 from storage.journal.writer import Kind, SegmentReader, segments, streams
 from storage.layout import DataLayout
-from storage.verify.verify import verify
+from storage.verify.folder import verify
 from tests.support.running import Running, committed_rows, running
 from tests.support.simulation import simulation
 from tests.system.test_disk_full import wait_until

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ingest.instruments.listing import Instruments, parse_instruments
-from ingest.instruments.select import Expiries, Price, Select, Strikes, listed_price, references, select
+from ingest.instruments.selection import Expiries, Price, Select, Strikes, listed_price, references, select
 from ingest.simulator.universe import build_universe, to_csv
 from tests.support.lists import DAY, INFY, NIFTY_50, SENSEX, Listing, no_price, picked, prices
 

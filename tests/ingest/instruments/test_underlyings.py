@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ingest.instruments.listing import Instruments
-from ingest.instruments.select import Price, Select, is_price, references, select
+from ingest.instruments.selection import Price, Select, is_price, references, select
 from tests.support.lists import BASE, DAY, NIFTY_50, Listing, picked, prices
 
 AROUND = {"around": "spot", "count": 0}

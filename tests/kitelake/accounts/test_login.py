@@ -24,7 +24,7 @@ import pytest
 from pydantic import SecretStr
 
 from ingest.errors import AuthError, RestError
-from kitelake.accounts.login import login
+from kitelake.accounts.login import log_in
 from kitelake.accounts.logins import Login, account_of, read_login, store_login
 from kitelake.accounts.redirect import RedirectServer, request_token_of
 from kitelake.config.accounts import AccountSection, LoginSection
@@ -140,7 +140,7 @@ def test_a_login_in_the_browser_is_stored(
     simulator: Simulation, settings: LoginSection, browser: Browser, capfd: pytest.CaptureFixture[str]
 ) -> None:
     browser.then("/favicon.ico").then(REDIRECT)
-    made = login(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+    made = log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
     assert [status for status, _ in browser.close()] == [404, 200]
     assert "You are logged in. This window can be closed." in browser.seen[1][1]
     (opened,) = browser.opened
@@ -167,7 +167,7 @@ def test_the_port_answers_when_the_prompt_is_printed(
         answers.append(get(settings.port, REDIRECT, f"127.0.0.1:{settings.port}")[0])
 
     monkeypatch.setattr("typer.echo", printed)
-    login(account(), api_url=simulator.api, section=settings, open_browser=False, timeout_seconds=20)
+    log_in(account(), api_url=simulator.api, section=settings, open_browser=False, timeout_seconds=20)
     assert answers == [200]
 
 
@@ -176,7 +176,7 @@ def test_what_is_no_redirect_is_refused_and_waited_over(
 ) -> None:
     browser.then("/").then("/?status=success").then(REDIRECT, "evil.example").then(REDIRECT, "127.0.0.1.evil.example")
     browser.then(REDIRECT, "localhost")
-    login(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+    log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
     assert [status for status, _ in browser.close()] == [404, 404, 400, 400, 200]
     assert "canary" not in str(browser.seen)
 
@@ -195,7 +195,7 @@ def test_a_connection_that_says_nothing_does_not_hold_up_the_login(
         visit()
 
     browser._thread = threading.Thread(target=ahead)
-    login(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+    log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
     for one in opened:
         one.close()
 
@@ -203,7 +203,7 @@ def test_a_connection_that_says_nothing_does_not_hold_up_the_login(
 def test_a_user_who_declines(simulator: Simulation, settings: LoginSection, browser: Browser) -> None:
     browser.then("/?status=cancelled&STATE")
     with pytest.raises(AuthError, match=r"^the broker's page ended without a login: it gave another status than `succ"):
-        login(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+        log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
     assert "Not logged in: the broker&#x27;s page ended without a login" in browser.close()[0][1]
     assert settings.folder is not None
     assert list(settings.folder.iterdir()) == []
@@ -231,7 +231,7 @@ def test_a_broker_that_refuses_the_login(
     """Another answer is waited for: here, that the user declines."""
     browser.then(f"{REDIRECT}&STATE").then("/?status=cancelled&STATE")
     with pytest.raises(AuthError, match="another status than"):
-        login(account(**changes), api_url=simulator.api, section=settings, timeout_seconds=20)
+        log_in(account(**changes), api_url=simulator.api, section=settings, timeout_seconds=20)
     (status, page), _ = browser.close()
     assert status == 403
     text = html.unescape(page).partition("Not logged in: ")[2]
@@ -252,7 +252,7 @@ def test_an_answer_that_is_not_good_is_refused_and_waited_over(
     """Whoever sends it, and with the state or without."""
     browser.then(f"{ANSWER}canaryWrong").then(f"{ANSWER}canaryWrong&STATE").then(f"{ANSWER}two%20canaryWords")
     browser.then("/?status=cancelled").then(f"{ANSWER}canaryGood&STATE")
-    made = login(TWO, api_url=simulator.api, section=settings, timeout_seconds=20)
+    made = log_in(TWO, api_url=simulator.api, section=settings, timeout_seconds=20)
     assert made.access_token.get_secret_value() == "canaryTwo"
     assert [status for status, _ in browser.close()] == [403, 403, 403, 403, 200]
     assert "canary" not in str(browser.seen)
@@ -265,7 +265,7 @@ def test_an_answer_with_another_state_is_not_brought_to_the_broker(
     browser.then(f"{REDIRECT}&state=canary").then(f"{REDIRECT}&STATE&state=x").then("/?status=cancelled&state=x")
     browser.then(f"{REDIRECT}&STATE")
     with pytest.raises(RestError, match="500"):
-        login(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+        log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
     assert [status for status, _ in browser.close()] == [403, 403, 403, 200]
     assert "that is the answer to another login than this one" in browser.seen[0][1]
     assert "canary" not in str(browser.seen)
@@ -280,7 +280,7 @@ def test_an_answer_without_a_state_is_taken_of_the_user_who_was_logged_in_before
     store_login(settings.folder, "two", earlier)
     for state in ("", "&STATE")[: len(statuses)]:
         browser.then(f"{ANSWER}canaryGood{state}")
-    login(TWO, api_url=simulator.api, section=settings, timeout_seconds=20)
+    log_in(TWO, api_url=simulator.api, section=settings, timeout_seconds=20)
     assert [status for status, _ in browser.close()] == statuses
     refusal = "has no state that binds it to this login, and is of user KL0001, expected AB1234 as in the login before"
     assert (refusal in browser.seen[0][1]) is (before == "AB1234")
@@ -297,7 +297,7 @@ def test_what_a_browser_loads_for_a_page_is_no_answer(
             get(settings.port, REDIRECT, host)
 
     browser._thread = threading.Thread(target=visit)
-    login(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+    log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
     assert [status for status, _ in browser.close()] == [status]
 
 
@@ -323,7 +323,7 @@ def test_the_way_there_and_back_by_the_brokers_login_page(
         assert settings.folder is not None
         other = Login(access_token=SecretStr("x"), user_id="AB1234", made_at=dt.datetime.now(IST))
         store_login(settings.folder, "two", other)  # without the state this user would not be changed
-        made = login(TWO, api_url=broker.api, section=section, timeout_seconds=20)
+        made = log_in(TWO, api_url=broker.api, section=section, timeout_seconds=20)
     assert made.user_id == "KL0001"
     ((url, status),) = seen
     assert status == 200
@@ -333,7 +333,7 @@ def test_the_way_there_and_back_by_the_brokers_login_page(
 def test_a_broker_that_is_not_there(settings: LoginSection, browser: Browser) -> None:
     browser.then(REDIRECT)
     with pytest.raises(RestError, match="POST /session/token for account one failed: ConnectError") as caught:
-        login(account(), api_url="http://127.0.0.1:9", section=settings, timeout_seconds=20)
+        log_in(account(), api_url="http://127.0.0.1:9", section=settings, timeout_seconds=20)
     assert_clean(caught.value)
 
 
@@ -343,7 +343,7 @@ def test_the_new_token_is_checked_before_it_is_stored(
     simulator.fault("rest", status=403, path="/user/profile", times=1)
     browser.then(REDIRECT).then("/?status=cancelled&STATE")
     with pytest.raises(AuthError, match="another status than"):
-        login(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+        log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
     assert "GET /user/profile" in browser.close()[0][1]
     assert settings.folder is not None
     assert list(settings.folder.iterdir()) == []
@@ -358,7 +358,7 @@ def test_a_mistake_of_our_own_ends_the_login_too(
     monkeypatch.setattr("kitelake.accounts.login.store_login", fail)
     browser.then(REDIRECT)
     with pytest.raises(ZeroDivisionError):
-        login(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+        log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
     assert browser.close()[0][1].endswith("<p>Not logged in.")
 
 
@@ -374,7 +374,7 @@ def test_one_redirect_is_completed_and_no_other(
 
     monkeypatch.setattr("kitelake.accounts.login.store_login", store)
     browser.then(REDIRECT)
-    login(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+    log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
     assert seen[0][0] == 409
     assert len(seen) == 1
 
@@ -397,13 +397,13 @@ def test_the_end_says_why_the_last_answer_was_not_taken(settings: LoginSection) 
 
 def test_nobody_logs_in(settings: LoginSection, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(AuthError, match=r"nobody logged in within 0\.1 s"):
-        login(account(), api_url="http://127.0.0.1:9", section=settings, open_browser=False, timeout_seconds=0.1)
+        log_in(account(), api_url="http://127.0.0.1:9", section=settings, open_browser=False, timeout_seconds=0.1)
     assert "https://broker.invalid/connect/login?v=3&api_key=key-one" in capfd.readouterr().out
 
 
 def test_a_port_in_use(settings: LoginSection, browser: Browser) -> None:
     with socket.create_server(("127.0.0.1", settings.port)), pytest.raises(StartError, match=r"is in use.*--paste"):
-        login(account(), api_url="http://127.0.0.1:9", section=settings)
+        log_in(account(), api_url="http://127.0.0.1:9", section=settings)
     assert not browser.opened
 
 
@@ -418,7 +418,7 @@ def test_a_config_that_a_login_cannot_use(
     settings: LoginSection, browser: Browser, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        login(account(**changes), api_url="http://127.0.0.1:9", section=settings)
+        log_in(account(**changes), api_url="http://127.0.0.1:9", section=settings)
     assert not browser.opened
 
 
@@ -429,7 +429,7 @@ def test_a_folder_that_cannot_hold_the_login_is_told_before_it_is_made(
     settings.folder.mkdir()
     settings.folder.chmod(0o755)
     with pytest.raises(ConfigError, match="chmod 700"):
-        login(account(), api_url="http://127.0.0.1:9", section=settings)
+        log_in(account(), api_url="http://127.0.0.1:9", section=settings)
     assert not browser.opened
 
 
@@ -451,7 +451,7 @@ def test_what_is_pasted_logs_in_without_listening(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(pasted))
     with socket.create_server(("127.0.0.1", settings.port)):
-        made = login(TWO, api_url=simulator.api, section=settings, paste=True)
+        made = log_in(TWO, api_url=simulator.api, section=settings, paste=True)
     assert made.access_token.get_secret_value() == "canaryTwo"
     assert not browser.opened
 
@@ -464,7 +464,7 @@ def test_what_is_pasted_is_no_request_token(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(pasted))
     with pytest.raises(AuthError, match="no request_token and no address with one") as caught:
-        login(account(), api_url="http://127.0.0.1:9", section=settings, paste=True)
+        log_in(account(), api_url="http://127.0.0.1:9", section=settings, paste=True)
     assert_clean(caught.value)
 
 
@@ -489,10 +489,10 @@ def test_after_what_is_pasted_wrong_another_may_be_pasted(
     monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
     if refusals is None:
         with pytest.raises(AuthError, match="the broker refuses the login"):
-            login(TWO, api_url=simulator.api, section=settings, paste=True)
+            log_in(TWO, api_url=simulator.api, section=settings, paste=True)
         refusals = min(len(lines), 3)
     else:
-        login(TWO, api_url=simulator.api, section=settings, paste=True)
+        log_in(TWO, api_url=simulator.api, section=settings, paste=True)
     printed = capfd.readouterr()
     assert printed.err.count("An answer was not taken: ") == refusals
     assert "canary" not in printed.out + printed.err
@@ -510,10 +510,10 @@ def test_a_terminal_does_not_show_what_is_pasted(simulator: Simulation, settings
 import sys
 from pathlib import Path
 from kitelake.accounts.checks import AccountSection, LoginSection
-from kitelake.accounts.login import login
+from kitelake.accounts.login import log_in
 api_url, folder, secret = sys.argv[1:]
 account = AccountSection.model_validate({"name": "one", "api_key": "key-one", "api_secret": secret})
-made = login(account, api_url=api_url, section=LoginSection(folder=Path(folder)), paste=True)
+made = log_in(account, api_url=api_url, section=LoginSection(folder=Path(folder)), paste=True)
 print("logged in as", made.user_id)
 """
     ours, theirs = pty.openpty()

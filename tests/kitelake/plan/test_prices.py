@@ -12,7 +12,7 @@ import websockets
 
 from ingest.accounts.account import Account
 from ingest.instruments.listing import Instruments, parse_instruments
-from ingest.instruments.select import Price, Select, select
+from ingest.instruments.selection import Price, Select, select
 from ingest.manager.manager import TickerManager
 from ingest.wire import Mode
 from kitelake.plan.prices import LOOK_BACK_DAYS, captured_prices, first_known, live_prices

@@ -13,7 +13,7 @@ from kitelake.plan.plan import ListPlan
 from kitelake.report import DayRecord, ExchangeRecord, ListRecord, make_report, read_record, record_path
 from kitelake.report.text import as_text
 from kitelake.schedule.calendar import Calendar
-from kitelake.schedule.windows import ListHours, windows
+from kitelake.schedule.windows import ListHours, windows_of
 from kitelake.service.day_record import DayBook
 from storage.market.sessions import Kind
 from tests.kitelake.report.test_day import INFY, TCS, Stream, at, finish
@@ -163,7 +163,7 @@ def test_the_record_has_the_sessions_by_which_it_was_captured(tmp_path: Path) ->
     date = dt.date(2026, 8, 3)
     now = at("10:00:00", date)
     book, plan = DayBook(tmp_path), plan_of(t408065="NSE", t119553031="MCX")
-    hours = ListHours(windows("trading", None, ["NSE", "MCX"], calendar, date))
+    hours = ListHours(windows_of("trading", None, ["NSE", "MCX"], calendar, date))
     book.note_lists(now, {"mine": plan}, [plan], {"mine": hours}, ())
     book.note_sessions(date, calendar)
     book.keep()
@@ -191,7 +191,7 @@ def test_a_record_from_before_exchanges_had_hours_of_their_own_is_gone_on_with(t
     record_path(tmp_path, DAY).parent.mkdir()
     record_path(tmp_path, DAY).write_text(text)
     book, plan = DayBook(tmp_path), plan_of(t408065="NSE", t119553031="MCX")
-    hours = {"mine": ListHours(windows("trading", None, ["NSE", "MCX"], Calendar(CalendarSection()), DAY))}
+    hours = {"mine": ListHours(windows_of("trading", None, ["NSE", "MCX"], Calendar(CalendarSection()), DAY))}
     book.note_lists(at("12:00:00"), {}, [], {}, ())
     book.note_lists(at("12:01:00"), {"mine": plan}, [plan], hours, ())
     (one,) = book.today(DAY).lists
@@ -208,7 +208,7 @@ def test_a_record_from_before_exchanges_had_hours_of_their_own_is_gone_on_with(t
 def test_a_day_of_which_no_instrument_is_known_is_reported_all_the_same(tmp_path: Path) -> None:
     """By the hours of the list, as long as it has none."""
     book, nothing, plan = DayBook(tmp_path), plan_of(), plan_of(t408065="NSE")
-    hours = {"mine": ListHours(windows("trading", None, ["NSE"], Calendar(CalendarSection()), DAY))}
+    hours = {"mine": ListHours(windows_of("trading", None, ["NSE"], Calendar(CalendarSection()), DAY))}
     book.note_lists(at("12:00:00"), {"mine": nothing}, [nothing], hours, ())
     assert book.due(at("16:14:00"), dt.timedelta()) == []
     assert [record.date for record in book.due(at("16:15:00"), dt.timedelta())] == [DAY]
@@ -224,7 +224,7 @@ def test_a_day_of_which_no_instrument_is_known_is_reported_all_the_same(tmp_path
 def test_what_had_no_room_is_not_forgotten_when_its_exchange_closes(tmp_path: Path) -> None:
     """The list goes on with MCX, and there is room then."""
     book, plan = DayBook(tmp_path), plan_of(t408065="NSE", t2953217="NSE", t119553031="MCX")
-    hours = {"mine": ListHours(windows("trading", None, ["NSE", "MCX"], Calendar(CalendarSection()), DAY))}
+    hours = {"mine": ListHours(windows_of("trading", None, ["NSE", "MCX"], Calendar(CalendarSection()), DAY))}
     book.note_lists(at("12:00:00"), {"mine": plan}, [plan], hours, (INFY, TCS, 119553031))
     book.note_lists(at("13:00:00"), {"mine": plan}, [plan], hours, (TCS, 119553031))  # there is room for one
     book.note_lists(at("20:00:00"), {"mine": plan}, [plan.of({"MCX"})], hours, ())
@@ -235,7 +235,7 @@ def test_what_had_no_room_is_not_forgotten_when_its_exchange_closes(tmp_path: Pa
 def test_a_part_that_is_over_stays_in_the_record_with_its_hours(tmp_path: Path) -> None:
     calendar = Calendar(CalendarSection())
     book, plan = DayBook(tmp_path), plan_of(t408065="NSE", t119553031="MCX")
-    hours = {"mine": ListHours(windows("trading", None, ["NSE", "MCX"], calendar, DAY))}
+    hours = {"mine": ListHours(windows_of("trading", None, ["NSE", "MCX"], calendar, DAY))}
     book.note_lists(at("12:00:00"), {"mine": plan}, [plan], hours, ())
     book.note_lists(at("20:00:00"), {"mine": plan}, [plan.of({"MCX"})], hours, ())
     (one,) = book.today(DAY).lists

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kitelake.config.calendar import CalendarSection
 from kitelake.schedule.calendar import Calendar
-from kitelake.schedule.windows import ListHours, Times, active, every, windows
+from kitelake.schedule.windows import ListHours, Times, active, every, windows_of
 from storage.market.exchanges import CURRENCIES, EQUITIES, EQUITY_DERIVATIVES, SCHEDULED
 from storage.market.hours import Hours, Span, hours_of, merged
 from storage.schema import IST
@@ -62,7 +62,7 @@ def each(
     together: bool = False,
 ) -> dict[str, tuple[Span, ...]]:
     hours = None if window is None else hours_of(window)
-    return windows(days, hours, exchanges, by, dt.date.fromisoformat(date), together=together)
+    return windows_of(days, hours, exchanges, by, dt.date.fromisoformat(date), together=together)
 
 
 def test_a_list_is_captured_while_one_of_its_exchanges_is_open() -> None:
@@ -415,7 +415,7 @@ def test_windows_are_sorted_and_apart_and_times_gives_exactly_their_moments(
     by = calendar(*entries, always_open=always_open)
 
     def all_of(date: dt.date) -> tuple[Span, ...]:
-        return ListHours(windows(days, window, exchanges, by, date)).spans
+        return ListHours(windows_of(days, window, exchanges, by, date)).spans
 
     expected: set[dt.datetime] = set()
     for number in range(30):

@@ -29,9 +29,9 @@ from storage.commit.writer import SegmentWriter
 from storage.errors import DataFolderError
 from storage.journal.writer import Block, JournalWriter, Kind
 from storage.layout import DataLayout
+from storage.tables import lock
 from storage.tables.symbols import SymbolLookup, write_instruments
 from storage.tables.table import LakeTable
-from storage.upkeep import retention
 from storage.upkeep.archive import archive_committed
 from storage.upkeep.compact import seal
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, NINE_FIFTEEN_NS, Feed, ToyDecoder, ToyWriter
@@ -408,7 +408,7 @@ def test_a_file_that_cannot_be_read_is_replaced_only_by_as_many_rows(layout: Dat
 
 def test_one_at_a_time(layout: DataLayout, monkeypatch: pytest.MonkeyPatch) -> None:
     two_streams(layout)
-    monkeypatch.setattr(retention, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(lock, "LOCK_SECONDS", 0.1)
     with (
         FileLock(layout.seal_lock, thread_local=False),
         pytest.raises(DataFolderError, match="another process swaps files"),

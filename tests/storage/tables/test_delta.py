@@ -32,7 +32,7 @@ from storage.upkeep.archive import archive_committed
 from storage.upkeep.compact import seal
 from storage.upkeep.retention import remove_committed, remove_days
 from storage.upkeep.vacuum import remove_superseded
-from storage.verify.verify import verify
+from storage.verify.folder import verify
 from tests.support.lake import INFY, Feed, ToyDecoder, ToyWriter
 from tests.support.running import Running, committed_rows, running
 from tests.support.simulation import simulation

@@ -22,10 +22,11 @@ from storage.errors import DataFolderError, SealError, TableChangedError
 from storage.files import DataFile
 from storage.layout import DataLayout
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS
+from storage.tables import lock
 from storage.tables.digest import is_as_stamped
 from storage.tables.parquet import column_stats
 from storage.tables.table import LakeTable
-from storage.upkeep import retention, sort
+from storage.upkeep import sort
 from storage.upkeep.compact import SealProgress, is_sealed, seal
 from tests.support.lake import CRUDE, INFY, Feed, ToyDecoder
 from tests.support.sealing import DAY, NSE, SMALL, STREAM, check, minutes_of_ticks, names, put, stored, tick
@@ -260,7 +261,7 @@ class TestRefused:
 
     def test_while_another_process_holds_the_tables(self, layout: DataLayout, monkeypatch: pytest.MonkeyPatch) -> None:
         minutes_of_ticks(layout, files=2)
-        monkeypatch.setattr(retention, "LOCK_SECONDS", 0.05)
+        monkeypatch.setattr(lock, "LOCK_SECONDS", 0.05)
         with FileLock(layout.seal_lock), pytest.raises(DataFolderError, match=r"seal\.lock: another process"):
             seal(layout, DAY, memory_bytes=SMALL)
         assert len(seal(layout, DAY, memory_bytes=SMALL)) == 1

@@ -15,7 +15,7 @@ from storage.commit.writer import SegmentWriter
 from storage.layout import DataLayout
 from storage.upkeep.compact import seal
 from storage.upkeep.vacuum import remove_superseded
-from storage.verify.verify import verify
+from storage.verify.folder import verify
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
 from tests.support.sealing import (
     DAY,

@@ -16,9 +16,9 @@ from storage.commit.writer import SegmentWriter
 from storage.errors import DataFolderError
 from storage.journal.writer import segments, streams
 from storage.layout import DataLayout
+from storage.tables import lock
 from storage.tables.symbols import write_instruments
 from storage.tables.table import LakeTable
-from storage.upkeep import retention
 from storage.upkeep.archive import archive_committed
 from storage.upkeep.compact import seal
 from storage.upkeep.retention import remove_committed, remove_days
@@ -266,6 +266,6 @@ class TestDays:
 
     def test_one_at_a_time(self, layout: DataLayout, monkeypatch: pytest.MonkeyPatch) -> None:
         days_stream(layout, 1)
-        monkeypatch.setattr(retention, "LOCK_SECONDS", 0.1)
+        monkeypatch.setattr(lock, "LOCK_SECONDS", 0.1)
         with FileLock(layout.seal_lock, thread_local=False), pytest.raises(DataFolderError, match="another process"):
             remove_days(layout, keep_days=1, most_bytes=None, today=FIRST)

@@ -29,8 +29,8 @@ from storage.tables.symbols import write_instruments
 from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed
 from storage.verify.files import check_file
+from storage.verify.folder import verify
 from storage.verify.log import LoggedFile, compare_with_library, newest_version, read_log
-from storage.verify.verify import verify
 from tests.ingest.instruments.test_listing import HEADER, ROWS
 from tests.support.packets import random_frame
 

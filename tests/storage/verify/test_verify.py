@@ -36,9 +36,9 @@ from storage.upkeep.archive import archive_committed
 from storage.upkeep.compact import seal
 from storage.upkeep.retention import remove_committed, remove_days
 from storage.verify.files import check_file
+from storage.verify.folder import Finding, Progress, VerifyReport, damaged_days, verify
 from storage.verify.log import LogState, read_log
 from storage.verify.sequence import Sequence
-from storage.verify.verify import Finding, Progress, VerifyReport, damaged_days, verify
 from tests.ingest.instruments.test_listing import HEADER, ROWS
 from tests.storage.tables.test_parquet import sample
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
@@ -211,7 +211,7 @@ class TestSound:
                 version += 1
             return read_log(lake, version)
 
-        with patch("storage.verify.verify.read_log", side_effect=read):
+        with patch("storage.verify.folder.read_log", side_effect=read):
             assert not found(layout)
 
     def test_a_replay_of_a_table_that_had_nothing_of_the_day(self, layout: DataLayout) -> None:
