@@ -19,8 +19,9 @@ from typing import Final
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from ingest.accounts import Account, Polled, read_private_file, read_secret_file
+from ingest.errors import NoSecretFileError
 from kitelake.config import AccountSection, Variable
-from kitelake.errors import ConfigError
+from kitelake.errors import ConfigError, NoLoginError
 from storage.schema import IST
 
 FLUSH_BEGINS: Final = dt.time(6, 0, tzinfo=IST)
@@ -81,16 +82,17 @@ def store_login(folder: Path, account: str, login: Login) -> Path:
 
 
 def read_login(folder: Path, account: str) -> Login:
-    """The stored login of an account, lapsed or not. Raises ValueError, without the token, if there is none."""
+    """The stored login of an account, lapsed or not.
+
+    Raises, without the token, NoLoginError if there is none, and SecretFileError for a file that others can read.
+    """
     path = folder / f"{account}.json"
     try:
         return Login.model_validate_json(read_private_file(path))
     except ValidationError:
-        raise ValueError(f"{path} does not hold what a login stores: kitelake login {account}") from None
-    except ValueError as error:
-        if isinstance(error.__context__, FileNotFoundError):
-            raise ValueError(f"no stored login: kitelake login {account}") from None
-        raise
+        raise NoLoginError(f"{path} does not hold what a login stores: kitelake login {account}") from None
+    except NoSecretFileError:
+        raise NoLoginError(f"no stored login: kitelake login {account}") from None
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,11 @@ class StoredLogin(Polled):
     account: str
 
     def __call__(self) -> SecretStr:
-        """Raises ValueError if there is none or it has lapsed."""
+        """Raises NoLoginError if there is none or it has lapsed, and what `read_login` raises."""
         login = read_login(self.folder, self.account)
         if login.lapsed(dt.datetime.now(IST)):
             day = login.made_at.astimezone(IST).date()
-            raise ValueError(f"the stored login is of {day}: kitelake login {self.account}")
+            raise NoLoginError(f"the stored login is of {day}: kitelake login {self.account}")
         return login.access_token
 
 
