@@ -2,15 +2,15 @@
 
 import asyncio
 import logging
-import os
 import threading
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from ingest.accounts.account import Account, Polled
-from ingest.accounts.credentials import Credentials, read_secret_file
+from ingest.accounts.account import Account
+from ingest.accounts.credentials import Credentials
+from ingest.accounts.sources import Polled
 from ingest.errors import AuthError
 from ingest.settings import ConnectionSettings
 
@@ -196,25 +196,6 @@ async def test_closing_ends_the_asking() -> None:
     await credentials.close()
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "kitelake token of one"]
     waiting.cancel()
-
-
-@pytest.mark.parametrize(
-    ("text", "mode", "problem"), [("", 0o600, "is empty"), ("x", 0o640, "chmod 600"), ("a b", 0o600, "spaces")]
-)
-def test_a_file_that_holds_no_secret_is_refused(tmp_path: Path, text: str, mode: int, problem: str) -> None:
-    path = tmp_path / "token"
-    path.write_text(text)
-    path.chmod(mode)
-    with pytest.raises(ValueError, match=problem):
-        read_secret_file(path)
-
-
-def test_a_secret_is_in_a_regular_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is a folder; expected a file"):
-        read_secret_file(tmp_path)
-    os.mkfifo(tmp_path / "fifo", 0o600)
-    with pytest.raises(ValueError, match="fifo cannot be read: it is a FIFO, a device or a socket"):
-        read_secret_file(tmp_path / "fifo")
 
 
 async def test_a_function_is_asked_by_one_task_whoever_needs_a_token() -> None:
