@@ -5,11 +5,12 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.connection.watchdog import LONGEST_SECONDS, Complaints, Watch, WatchSettings
+from ingest.connection.watchdog import LONGEST_SECONDS, Complaints, Watch
+from ingest.settings import WatchdogSettings
 from ingest.wire import Mode
 from tests.support.packets import damaged_frames, frame_of, frames
 
-SETTINGS = WatchSettings(answer_seconds=10, stall_seconds=60)
+SETTINGS = WatchdogSettings(answer_seconds=10, stall_seconds=60)
 NOTHING = Complaints()
 LENGTH = {Mode.LTP: 8, Mode.QUOTE: 44, Mode.FULL: 184}
 INFY, RELIANCE, NIFTY = 408065, 738561, 256265
@@ -20,7 +21,7 @@ def packet(token: int, mode: Mode) -> bytes:
     return token.to_bytes(4, "big") + bytes(length - 4)
 
 
-def told(instruments: dict[int, Mode], settings: WatchSettings = SETTINGS) -> Watch:
+def told(instruments: dict[int, Mode], settings: WatchdogSettings = SETTINGS) -> Watch:
     watch = Watch(settings)
     watch.opened(0.0)
     watch.told(instruments, 0.0)
