@@ -1,4 +1,3 @@
-from .connection import Event as Event
 from .connection import KiteConnection as KiteConnection
 from .connection import check_room as check_room
 from .feeds import ConnectionEvent as ConnectionEvent
@@ -14,6 +13,7 @@ from .hub import Feed as Feed
 from .hub import Gap as Gap
 from .hub import Hub as Hub
 from .hub import Record as Record
+from .lifecycle import Event as Event
 from .receiver import Sink as Sink
 from .session import Reason as Reason
 from .session import State as State

@@ -143,7 +143,7 @@ class Buffer:
         return taken
 
     def take_gap(self) -> Gap | None:
-        """What is missing before the oldest record; told once."""
+        """What is missing before the oldest record; reported once."""
         gap, self._gap = self._gap, None
         return gap
 

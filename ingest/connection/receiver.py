@@ -10,7 +10,6 @@ server sent before its own close frame. The common frame (binary, whole, unmaske
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from websockets.asyncio.client import ClientConnection
@@ -18,6 +17,7 @@ from websockets.client import ClientProtocol
 from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import Event, State
 
+from ingest.connection.stats import Traffic
 from storage.journal import Kind
 
 HEAD_END: Final = b"\r\n\r\n"
@@ -36,15 +36,6 @@ class Sink(Protocol):
     def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
         """Take one record; `received_at_ns` is wall clock nanoseconds since the epoch."""
         ...
-
-
-@dataclass(slots=True)
-class Traffic:
-    """What came over all sockets of a connection. `last_bytes_at` is monotonic seconds."""
-
-    frames: int = 0
-    bytes: int = 0
-    last_bytes_at: float | None = None
 
 
 class Receiver(ClientConnection, asyncio.BufferedProtocol):

@@ -18,6 +18,15 @@ SILENT_SHARE: Final = 0.05
 """More of a connection's instruments without a packet than this is not well. A few never traded: that is usual."""
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What came over all sockets of a connection. `last_bytes_at` is monotonic seconds."""
+
+    frames: int = 0
+    bytes: int = 0
+    last_bytes_at: float | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConnectionStats:
     """One connection at one moment.
@@ -110,7 +119,7 @@ class Status(StrEnum):
 class Health:
     """How the connections stand. `percent` of the instruments are on an open connection and come as asked for.
 
-    `reasons` say in words what is amiss; a healthy manager has none. Critical: no instrument comes.
+    `reasons` say in words what is wrong; a healthy manager has none. Critical: no instrument comes.
     """
 
     status: Status

@@ -156,7 +156,7 @@ class KiteTicker:
         if proxy is not None:
             raise ValueError("proxy is not supported: set the environment variable https_proxy (or http_proxy) instead")
         if self.debug:
-            logging.getLogger("ingest.connection.connection").setLevel(logging.DEBUG)
+            logging.getLogger("ingest.connection.lifecycle").setLevel(logging.DEBUG)
         before = self._run
         if before is not None and before.over and before.reader is not threading.current_thread():
             before.done.wait()

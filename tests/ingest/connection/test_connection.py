@@ -605,7 +605,7 @@ async def test_a_server_that_sends_heartbeats_only_is_left_and_tried_again() -> 
         await sink.until(lambda sink: "resumed" in sink.names)
     closed = next(event for event in sink.events if event["event"] == "closed")
     assert (closed["data"]["reason"], closed["data"]["by"]) == ("barren", "us")
-    assert {"a": "unsubscribe", "v": [408065]} in asked[0], "asked for anew before"
+    assert {"a": "unsubscribe", "v": [408065]} in asked[0], "asked for again before"
 
 
 async def test_more_instruments_than_a_connection_carries_are_refused() -> None:
@@ -640,11 +640,11 @@ async def test_whoever_is_told_of_changes_cannot_end_the_connection() -> None:
         await connection.close()
 
 
-async def test_a_watch_that_fails_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_watchdog_that_fails_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
-        raise RuntimeError("a fault of the watch")
+        raise RuntimeError("a fault of the watchdog")
 
-    monkeypatch.setattr("ingest.connection.watchdog.Watch.frames", fail)
+    monkeypatch.setattr("ingest.connection.watchdog.StreamWatchdog.frames", fail)
 
     async def handler(ws: ServerConnection) -> None:
         for _ in range(600):

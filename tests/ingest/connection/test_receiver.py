@@ -14,7 +14,8 @@ from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
 import ingest.connection.receiver
-from ingest.connection.receiver import Receiver, Traffic
+from ingest.connection.receiver import Receiver
+from ingest.connection.stats import Traffic
 from storage.journal.writer import Kind
 
 Outcome = tuple[list[tuple[Kind, bytes]], Close | None, str]

@@ -23,7 +23,7 @@ from websockets.exceptions import (
 from websockets.frames import Close
 from websockets.http11 import Response
 
-from ingest.connection.session import RETRY, TRANSITIONS, Failure, Input, Reason, Retry, Session, State, classify
+from ingest.connection.session import RETRY, TRANSITIONS, Failure, Input, Reason, Retry, State, StreamSession, classify
 from ingest.errors import AuthError, SessionError
 from ingest.settings import ConnectionSettings
 from ingest.wire import Mode
@@ -32,11 +32,11 @@ SETTINGS = ConnectionSettings()
 DROPPED = Failure(Reason.DROPPED, "gone")
 
 
-def session(random: float = 0.5, **changes: float) -> Session:
-    return Session(ConnectionSettings.model_validate(changes), lambda: random)
+def session(random: float = 0.5, **changes: float) -> StreamSession:
+    return StreamSession(ConnectionSettings.model_validate(changes), lambda: random)
 
 
-def texts(of: Session) -> list[object]:
+def texts(of: StreamSession) -> list[object]:
     return [json.loads(message.text) for message in of.messages_to_send()]
 
 
@@ -73,7 +73,7 @@ def test_closing_is_safe_in_every_state() -> None:
 # Messages
 
 
-def opened(**changes: float) -> Session:
+def opened(**changes: float) -> StreamSession:
     one = session(**changes)
     one.step(Input.START)
     one.opened(0.0)
@@ -220,7 +220,7 @@ def test_silence_counts_from_the_last_bytes() -> None:
 # Backoff
 
 
-def waits(one: Session, failures: int, *, lived: float = 0.0) -> list[float | None]:
+def waits(one: StreamSession, failures: int, *, lived: float = 0.0) -> list[float | None]:
     """The waits after so many failures, each of an opening that lived so long (0: none)."""
     found = []
     now = 0.0
@@ -350,7 +350,7 @@ def test_asking_anew_ends_the_subscription_and_begins_it() -> None:
     one.subscribe([1, 2], Mode.FULL)
     one.subscribe([3], Mode.QUOTE)
     texts(one)
-    one.ask_anew([1, 3, 99])
+    one.ask_again([1, 3, 99])
     assert texts(one) == [
         {"a": "unsubscribe", "v": [1, 3]},
         {"a": "subscribe", "v": [1, 3]},
@@ -365,7 +365,7 @@ def test_asking_anew_ends_the_subscription_and_begins_it() -> None:
 def test_nothing_is_asked_again_unless_open() -> None:
     one = session()
     one.subscribe([1], Mode.FULL)
-    one.ask_anew([1])
+    one.ask_again([1])
     one.ask_mode([1])
     assert texts(one) == []
 
