@@ -54,6 +54,8 @@ DEFAULT_DIVISOR: Final = 100
 DIVISOR_BY_EXCHANGE: Final = {"CDS": 10_000_000, "BCD": 10_000, "NCO": 10_000}
 
 WORD_BYTES: Final = 4
+US_PER_SECOND: Final = 1_000_000
+"""Times in packets are whole seconds since the epoch, those of the ticks table microseconds."""
 PREFIX_BYTES: Final = 2
 """A big-endian uint16 stands before the packets (their number) and before each packet (its length)."""
 
@@ -117,19 +119,19 @@ def divisor_of(token: int) -> int:
     return DIVISOR_BY_EXCHANGE.get(exchange_of(token), DEFAULT_DIVISOR)
 
 
-def _table(dtype: str, values: list[int]) -> NDArray[Any]:
+def _lookup(dtype: str, values: list[int]) -> NDArray[Any]:
     table = np.array(values, dtype)
     table.flags.writeable = False
     return table
 
 
-KNOWN_LENGTH: Final[NDArray[np.bool_]] = _table("bool", [int(length in LAYOUTS) for length in range(65536)])
+KNOWN_LENGTH: Final[NDArray[np.bool_]] = _lookup("bool", [int(length in LAYOUTS) for length in range(65536)])
 """By length, for every uint16: whether a packet of that length has a layout."""
-MODE_CODE: Final[NDArray[np.int8]] = _table(
+MODE_CODE: Final[NDArray[np.int8]] = _lookup(
     "int8", [MODES.index(LAYOUTS[length].mode) if length in LAYOUTS else -1 for length in range(FULL.length + 1)]
 )
 """By length, up to the longest packet: the place of the mode in `MODES`."""
-EXCHANGE_CODE: Final[NDArray[np.int8]] = _table("int8", [EXCHANGES.index(exchange_of(byte)) for byte in range(256)])
+EXCHANGE_CODE: Final[NDArray[np.int8]] = _lookup("int8", [EXCHANGES.index(exchange_of(byte)) for byte in range(256)])
 """By segment byte: the place of the exchange in `EXCHANGES`; 0 is `UNKNOWN`."""
-DIVISOR: Final[NDArray[np.float64]] = _table("float64", [divisor_of(byte) for byte in range(256)])
+DIVISOR: Final[NDArray[np.float64]] = _lookup("float64", [divisor_of(byte) for byte in range(256)])
 """By segment byte."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ingest.errors import WireError
 from ingest.wire.layouts import UNKNOWN_EXCHANGE, divisor_of, exchange_of
-from ingest.wire.walk import Quarantined, Reason, WireReport
+from ingest.wire.walk import Quarantined, QuarantineReason, WireReport
 from storage.schema import TICKS
 
 Row = dict[str, Any]
@@ -22,33 +22,33 @@ _OHLC: Final = ("open", "high", "low", "close")
 _INDEX_PRICES: Final = ("high", "low", "open", "close", "price_change")
 
 
-def split_frame(frame: bytes) -> tuple[list[bytes], list[tuple[int, int, Reason]]]:
+def split_frame(frame: bytes) -> tuple[list[bytes], list[tuple[int, int, QuarantineReason]]]:
     """A frame's good packets, and what is no good packet: offset in the frame, length, reason."""
     if len(frame) == 0:
-        return [], [(0, 0, Reason.EMPTY_FRAME)]
+        return [], [(0, 0, QuarantineReason.EMPTY_FRAME)]
     if len(frame) == 1:
         return [], []
     (claimed,) = struct.unpack_from(">H", frame)
     packets: list[bytes] = []
-    ranges: list[tuple[int, int, Reason]] = []
+    ranges: list[tuple[int, int, QuarantineReason]] = []
     at = 2
     for _ in range(claimed):
         left = len(frame) - at
         if left == 0:
-            return packets, [*ranges, (at, 0, Reason.MISSING_PACKETS)]
+            return packets, [*ranges, (at, 0, QuarantineReason.MISSING_PACKETS)]
         if left == 1:
-            return packets, [*ranges, (at, 1, Reason.TRUNCATED_PACKET)]
+            return packets, [*ranges, (at, 1, QuarantineReason.TRUNCATED_PACKET)]
         (length,) = struct.unpack_from(">H", frame, at)
         packet = frame[at + 2 : at + 2 + length]
         if len(packet) < length:
-            return packets, [*ranges, (at, left, Reason.TRUNCATED_PACKET)]
+            return packets, [*ranges, (at, left, QuarantineReason.TRUNCATED_PACKET)]
         if length in (8, 28, 32, 44, 184):
             packets.append(packet)
         else:
-            ranges.append((at + 2, length, Reason.UNKNOWN_LENGTH))
+            ranges.append((at + 2, length, QuarantineReason.UNKNOWN_LENGTH))
         at += 2 + length
     if at < len(frame):
-        ranges.append((at, len(frame) - at, Reason.TRAILING_BYTES))
+        ranges.append((at, len(frame) - at, QuarantineReason.TRAILING_BYTES))
     return packets, ranges
 
 
@@ -105,7 +105,7 @@ def decode_frames(
     for number, frame in enumerate(frames):
         packets, ranges = split_frame(frame)
         quarantined += [Quarantined(number, *where) for where in ranges]
-        prefixes += len(packets) + sum(reason == Reason.UNKNOWN_LENGTH for _, _, reason in ranges)
+        prefixes += len(packets) + sum(reason == QuarantineReason.UNKNOWN_LENGTH for _, _, reason in ranges)
         packet_bytes += sum(map(len, packets))
         received = {} if received_at_ns is None else _received(received_at_ns[number])
         rows += [dict.fromkeys(TICKS.schema.names) | received | decode_packet(packet) for packet in packets]
