@@ -55,6 +55,7 @@ class RedactingLogger(logging.LoggerAdapter[logging.Logger]):
         return level >= logging.INFO and super().isEnabledFor(level)
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """As of any logger, with secrets masked and an exception as a part of the line."""
         if not self.isEnabledFor(level):
             return
         text = str(msg) % args if args else str(msg)

@@ -38,6 +38,7 @@ class Frame:
 
     @property
     def is_heartbeat(self) -> bool:
+        """Whether it holds nothing, and says only that the server lives."""
         return len(self.data) == 1
 
     def views(self) -> list[NDArray[Any]]:

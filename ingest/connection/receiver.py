@@ -185,5 +185,6 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
             self.loop.call_later(self.close_timeout, self.transport.abort)
 
     def eof_received(self) -> None:
+        """The peer sends nothing more."""
         self._hand_over(0)  # the library says what was cut short
         super().eof_received()

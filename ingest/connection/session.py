@@ -37,6 +37,8 @@ MAX_DOUBLINGS: Final = 30
 
 
 class State(StrEnum):
+    """Where a connection stands. `unauthorized` waits for another access token, `failed` for its owner."""
+
     IDLE = "idle"
     CONNECTING = "connecting"
     OPEN = "open"
@@ -48,6 +50,8 @@ class State(StrEnum):
 
 
 class Input(StrEnum):
+    """What may happen to it."""
+
     START = "start"
     OPENED = "opened"
     LOST = "lost"  # the attempt failed or the socket is gone, and trying again makes sense
@@ -101,6 +105,8 @@ class Reason(StrEnum):
 
 
 class Retry(StrEnum):
+    """What follows a failure."""
+
     BACKOFF = "backoff"
     SLOW = "slow"
     TOKEN = "token"  # noqa: S105 (when there is another one)
@@ -147,6 +153,7 @@ class Failure:
 
     @property
     def retry(self) -> Retry:
+        """What follows of it, by the table `RETRY`."""
         return RETRY[self.reason]
 
 
@@ -225,6 +232,8 @@ def as_mode(value: str) -> Mode:
 
 
 class Action(StrEnum):
+    """What a message to the server asks for, as the Kite Connect v3 streaming docs name it."""
+
     SUBSCRIBE = "subscribe"
     UNSUBSCRIBE = "unsubscribe"
     MODE = "mode"

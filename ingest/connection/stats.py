@@ -59,6 +59,7 @@ class ConnectionStats:
 
     @property
     def connected(self) -> bool:
+        """Whether its socket is open."""
         return self.state is State.OPEN
 
 
@@ -110,6 +111,8 @@ def _known(fold: Callable[[Iterable[N]], N], values: Iterable[N | None]) -> N | 
 
 
 class Status(StrEnum):
+    """Healthy: nothing is wrong. Degraded: some of it is. Critical: no instrument comes."""
+
     HEALTHY = "healthy"
     DEGRADED = "degraded"
     CRITICAL = "critical"
@@ -167,4 +170,5 @@ class ManagerStats:
 
     @cached_property
     def total(self) -> TotalStats:
+        """The sums over all connections."""
         return total_of(self.connections)

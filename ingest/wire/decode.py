@@ -68,6 +68,7 @@ class _ColumnGroup:
 
     @property
     def words(self) -> list[int]:
+        """The word that each column comes from."""
         return [self.first + self.step * i for i in range(len(self.columns))]
 
 
@@ -246,6 +247,7 @@ class _Output:
         self.values: NDArray[Any] = np.frombuffer(self._buffer, dtype).reshape(len(self.words), self._stride)
 
     def arrays(self, bitmaps: "_Bitmaps") -> dict[str, pa.Array]:
+        """The filled columns by name, with the validity that their layouts or their values give."""
         columns = ((group, column) for group in self._groups for column in group.columns)
         arrays = {}
         for (group, column), values in zip(columns, self.values, strict=True):
@@ -268,6 +270,7 @@ class _Bitmaps:
         self._made: dict[frozenset[int], tuple[pa.Buffer | None, int]] = {}
 
     def carried_by(self, layouts: frozenset[int]) -> tuple[pa.Buffer | None, int]:
+        """Where there is a packet of one of these layouts."""
         carrying = layouts & self._present
         if carrying == self._present:
             return None, 0

@@ -94,6 +94,7 @@ class _TickParts:
         self.packets += len(keys)
 
     def parts(self) -> list[Part]:
+        """One for each day and exchange, with the symbols of that day."""
         parts = []
         for (number, exchange), pieces in sorted(self._pieces.items()):
             day = date_of_day(number)
@@ -141,6 +142,7 @@ class _DayParts:
             self._pieces[day].append(table.take(pa.array(np.flatnonzero(days == day))))
 
     def parts(self) -> list[Part]:
+        """One for each day."""
         return [
             Part({"date": date_of_day(number).isoformat()}, pa.concat_tables(pieces))
             for number, pieces in sorted(self._pieces.items())

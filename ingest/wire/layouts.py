@@ -96,6 +96,7 @@ class Layout:
 
     @property
     def length(self) -> int:
+        """Bytes of such a packet."""
         return self.dtype.itemsize
 
 

@@ -73,6 +73,7 @@ class WireReport:
 
     @property
     def quarantined_bytes(self) -> int:
+        """Bytes of all quarantined ranges together."""
         return sum(q.length for q in self.quarantined)
 
     @property
@@ -183,6 +184,7 @@ class _Records:
     lengths: Ints
 
     def where(self, mask: NDArray[np.bool_]) -> "_Records":
+        """Those that the mask picks."""
         return _Records(self.members[mask], self.offsets[mask], self.lengths[mask])
 
 
@@ -193,11 +195,13 @@ class _Ranges:
         self.parts: list[tuple[Ints, Ints, Ints, Ints]] = []
 
     def add(self, frames: Ints, offsets: Ints, lengths: Ints, reason: QuarantineReason | Ints) -> None:
+        """Some ranges, for one reason, or each for its own."""
         if len(frames):
             reasons = np.full(len(frames), reason, np.int64) if isinstance(reason, QuarantineReason) else reason
             self.parts.append((frames, offsets, lengths, reasons))
 
     def sorted(self) -> tuple[Ints, Ints, Ints, Ints]:
+        """Frames, offsets, lengths and reasons of all ranges, in the order of their bytes."""
         if not self.parts:
             none = np.empty(0, np.int64)
             return none, none, none, none

@@ -75,7 +75,7 @@ def captured_prices(data: Path, tokens: Collection[int]) -> dict[int, Price]:
 _LAST: Final = """
 select instrument_token, arg_max(last_price, received_at) as price, max(received_at) as at
 from ticks where date = $date and list_contains($tokens, instrument_token)
-and last_price > 0 and isfinite(last_price) -- as ingest.instruments.selection.is_price has it
+and last_price > 0 and isfinite(last_price) -- as ingest.instruments.is_price has it
 group by instrument_token"""
 
 

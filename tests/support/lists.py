@@ -4,8 +4,10 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
+from ingest.instruments.criteria import Select
 from ingest.instruments.listing import Instruments, parse_instruments
-from ingest.instruments.selection import Price, Select, Selection, select
+from ingest.instruments.selection import Selection, select
+from ingest.instruments.underlyings import Price
 from ingest.simulator.universe import HEADER
 
 DAY = dt.date(2026, 11, 22)

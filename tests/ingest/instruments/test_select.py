@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from ingest.instruments.criteria import Expiries, Select, Strikes
 from ingest.instruments.listing import Instruments, parse_instruments
-from ingest.instruments.selection import Expiries, Price, Select, Strikes, listed_price, references, select
+from ingest.instruments.selection import references, select
+from ingest.instruments.underlyings import Price, listed_price
 from ingest.simulator.universe import build_universe, to_csv
 from tests.support.lists import DAY, INFY, NIFTY_50, SENSEX, Listing, no_price, picked, prices
 

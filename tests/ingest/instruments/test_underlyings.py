@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from ingest.instruments.criteria import Select
 from ingest.instruments.listing import Instruments
-from ingest.instruments.selection import Price, Select, is_price, references, select
+from ingest.instruments.selection import references, select
+from ingest.instruments.underlyings import Price, is_price
 from tests.support.lists import BASE, DAY, NIFTY_50, Listing, picked, prices
 
 AROUND = {"around": "spot", "count": 0}

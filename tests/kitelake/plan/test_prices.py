@@ -11,8 +11,10 @@ import pytest
 import websockets
 
 from ingest.accounts.account import Account
+from ingest.instruments.criteria import Select
 from ingest.instruments.listing import Instruments, parse_instruments
-from ingest.instruments.selection import Price, Select, select
+from ingest.instruments.selection import select
+from ingest.instruments.underlyings import Price
 from ingest.manager.manager import TickerManager
 from ingest.wire import Mode
 from kitelake.plan.prices import LOOK_BACK_DAYS, captured_prices, first_known, live_prices
