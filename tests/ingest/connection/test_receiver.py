@@ -147,9 +147,10 @@ async def with_receiver(stream: bytes, cuts: list[int]) -> Outcome:
         data = handshake_answer(protocol) + stream
         for chunk in cut(data, cuts):
             feed(receiver, chunk)
-        assert opened == [0], "the opening is told once, before the first frame"
+        assert opened == [0], "the opening is reported once, before the first frame"
         assert traffic.bytes == len(data)
         assert traffic.frames == len(sink.got)
+        assert traffic.last_bytes_at is not None
         assert sink.times == sorted(sink.times)
         receiver.eof_received()
         transport.abort()

@@ -55,7 +55,7 @@ def test_every_pair_is_in_the_table_or_refused(state: State, event: Input) -> No
             one.step(event)
 
 
-def test_from_every_state_it_can_be_closed_and_begun_anew() -> None:
+def test_from_every_state_it_can_be_closed_and_begun_again() -> None:
     for start in State:
         reached = {start}
         while True:
@@ -244,7 +244,7 @@ def test_backoff_is_fully_jittered() -> None:
     assert waits(session(random=0.5), 3) == [0.25, 0.5, 1]
 
 
-def test_a_connection_that_lived_starts_backoff_anew_and_one_that_did_not_goes_on() -> None:
+def test_a_connection_that_lived_starts_backoff_again_and_one_that_did_not_goes_on() -> None:
     assert waits(session(random=1.0), 4, lived=2.0) == [0.5, 0.5, 0.5, 0.5]
     assert waits(session(random=1.0), 4, lived=0.1) == [0.5, 1, 2, 4]
 
@@ -327,7 +327,7 @@ def test_classify_quotes_the_answer() -> None:
     assert "Token is invalid or has expired." in failure.message
 
 
-def test_classify_tells_why_an_open_socket_ended() -> None:
+def test_classify_says_why_an_open_socket_ended() -> None:
     assert classify(ConnectionClosedError(Close(1011, "oops"), None)).code == 1011
     reset = caused(ConnectionClosedError(None, None), ConnectionResetError(104, "Connection reset by peer"))
     assert "ConnectionResetError" in classify(reset).message
@@ -345,7 +345,7 @@ def test_without_a_token_it_waits_for_one() -> None:
 # Asking again
 
 
-def test_asking_anew_ends_the_subscription_and_begins_it() -> None:
+def test_asking_again_ends_the_subscription_and_begins_it() -> None:
     one = opened()
     one.subscribe([1, 2], Mode.FULL)
     one.subscribe([3], Mode.QUOTE)
