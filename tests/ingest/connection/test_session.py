@@ -205,7 +205,7 @@ class Conversation(RuleBasedStateMachine):
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=30, stateful_step_count=30)
+TestConversation.settings = settings(stateful_step_count=30)
 
 
 # Liveness

@@ -24,7 +24,7 @@ from storage.journal.writer import Block, Channel, JournalWriter, Kind, SegmentR
 from storage.layout import DataLayout
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TABLES, TICKS
 from storage.tables.symbols import SymbolIndex
-from tests.support.packets import damaged_frames, frame_of, frames, property_test, random_frame
+from tests.support.packets import damaged_frames, frame_of, frames, random_frame
 
 STREAM = "20261122T033000-abcdef"
 NOON_NS = 1795327200 * 10**9  # 2026-11-22 06:00 UTC, 11:30 in India
@@ -112,7 +112,6 @@ def test_ticks_lie_in_parts_by_day_and_exchange_and_know_their_wire_order() -> N
     cuts=st.sets(st.integers(1, 9), max_size=4),
     group_bytes=st.sampled_from([1, 300, 2**26]),
 )
-@property_test
 def test_blocks_and_groups_make_no_difference(batch: list[bytes], cuts: set[int], group_bytes: int) -> None:
     records: list[Record] = [(Kind.BINARY, 1, NOON_NS + i, frame) for i, frame in enumerate(batch)]
     ends = [0, *sorted(cut for cut in cuts if cut < len(batch)), len(batch)]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ingest.wire import decode_frames_with_report, plain, walk_frames
 from ingest.wire.walk import Quarantined, QuarantineReason, WireReport
-from tests.support.packets import LENGTHS, damaged_frames, frame_of, frames, property_test, random_frame
+from tests.support.packets import LENGTHS, damaged_frames, frame_of, frames, random_frame
 
 walk_module = importlib.import_module("ingest.wire.walk")
 
@@ -114,7 +114,6 @@ def test_unknown_segments_are_packets_and_are_flagged(account: Account) -> None:
 
 
 @given(few=st.sampled_from([1, 3, 10**6]), batch=st.lists(frames() | damaged_frames(), max_size=12))
-@property_test
 def test_every_byte_is_accounted_for_as_in_plain_python(few: int, batch: list[bytes]) -> None:
     with loops_below(few):
         report = vectorised(batch)
