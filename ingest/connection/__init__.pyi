@@ -1,4 +1,6 @@
 from .connection import KiteConnection as KiteConnection
+from .connection import as_mode as as_mode
+from .connection import as_token as as_token
 from .connection import check_room as check_room
 from .feeds import ConnectionEvent as ConnectionEvent
 from .feeds import Feeds as Feeds
@@ -17,8 +19,6 @@ from .lifecycle import Event as Event
 from .receiver import Sink as Sink
 from .session import Reason as Reason
 from .session import State as State
-from .session import as_mode as as_mode
-from .session import as_token as as_token
 from .stats import ConnectionStats as ConnectionStats
 from .stats import Health as Health
 from .stats import ManagerStats as ManagerStats

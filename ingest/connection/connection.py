@@ -6,8 +6,9 @@ What it wants to stream is in `session`, the tasks and the socket are in `lifecy
 import random as chance
 import time
 from collections.abc import Callable, Iterable, Mapping
+from operator import index
 from types import TracebackType
-from typing import Self
+from typing import Self, SupportsIndex
 
 from ingest.accounts import Account, Credentials
 from ingest.connection.feeds import Feeds
@@ -15,11 +16,30 @@ from ingest.connection.handshake import WS_URL, check_ws_url
 from ingest.connection.hub import Hub
 from ingest.connection.lifecycle import MAX_MESSAGE, Lifecycle
 from ingest.connection.receiver import Sink
-from ingest.connection.session import Failure, State, StreamSession, as_mode, as_token
+from ingest.connection.session import Failure, State, StreamSession
 from ingest.connection.stats import ConnectionStats
-from ingest.errors import CapacityError
-from ingest.settings import MAX_INSTRUMENTS, StreamSettings
+from ingest.errors import CapacityError, InstrumentError
+from ingest.settings import MAX_INSTRUMENTS, MAX_TOKEN, StreamSettings
 from ingest.wire import Mode
+
+
+def as_token(value: SupportsIndex) -> int:
+    """The value as an instrument token. Raises InstrumentError for what cannot be one."""
+    try:
+        number = 0 if isinstance(value, bool) else index(value)
+    except TypeError:
+        number = 0
+    if not 0 < number <= MAX_TOKEN:
+        raise InstrumentError(f"got {value!r} as an instrument token, expected a whole number from 1 to {MAX_TOKEN}")
+    return number
+
+
+def as_mode(value: str) -> Mode:
+    """The value as a mode. Raises InstrumentError for what is none."""
+    try:
+        return Mode(value)
+    except ValueError:
+        raise InstrumentError(f"got {value!r} as a mode, expected one of {', '.join(Mode)}") from None
 
 
 def check_room(instruments: int) -> None:

@@ -110,7 +110,11 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
         return 0
 
     def _cut(self, at: int) -> tuple[int, int]:
-        """Take the whole frames. Returns where the rest begins, and how many bytes make it a frame (0: unknown yet)."""
+        """Take the whole frames. Returns where the rest begins, and how many bytes make it a frame (0: unknown yet).
+
+        One loop without calls, since it runs for every frame: the common one is appended here, any other is handed to
+        the library whole, and the first that is not in order stops the cutting for good.
+        """
         append, channel, now_ns = self._append, self._channel, self._received_at_ns
         binary, largest = Kind.BINARY, self._max_frame_bytes
         data, view, end = self._buffer, self._view, self._filled

@@ -24,12 +24,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import index
 from types import MappingProxyType
-from typing import Final, SupportsIndex
+from typing import Final
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from ingest.errors import AuthError, InstrumentError, SessionError
-from ingest.settings import MAX_TOKEN, ConnectionSettings
+from ingest.errors import AuthError, SessionError
+from ingest.settings import ConnectionSettings
 from ingest.wire import Mode
 
 SLOW_JITTER: Final = 0.25  # a slow retry takes up to this share longer, so that connections do not return in step
@@ -158,7 +158,11 @@ class Failure:
 
 
 def classify(error: BaseException) -> Failure:
-    """Sort what connecting, receiving or closing raised. The one place that knows what each error means."""
+    """Sort what connecting, receiving or closing raised. The one place that knows what each error means.
+
+    An answer of the server says more than any exception around it, so it comes first; a certificate that is not valid
+    is an OSError as well, so it comes before what a network does.
+    """
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
@@ -210,25 +214,6 @@ class Backoff:
         """A connection ended that had lived so long."""
         if lived_seconds >= self.settings.settled_seconds:
             self.attempts = 0
-
-
-def as_token(value: SupportsIndex) -> int:
-    """The value as an instrument token. Raises InstrumentError for what cannot be one."""
-    try:
-        number = 0 if isinstance(value, bool) else index(value)
-    except TypeError:
-        number = 0
-    if not 0 < number <= MAX_TOKEN:
-        raise InstrumentError(f"got {value!r} as an instrument token, expected a whole number from 1 to {MAX_TOKEN}")
-    return number
-
-
-def as_mode(value: str) -> Mode:
-    """The value as a mode. Raises InstrumentError for what is none."""
-    try:
-        return Mode(value)
-    except ValueError:
-        raise InstrumentError(f"got {value!r} as a mode, expected one of {', '.join(Mode)}") from None
 
 
 class Action(StrEnum):

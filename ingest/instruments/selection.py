@@ -113,6 +113,7 @@ def _fitting(instruments: Instruments, what: Select) -> tuple[Mask, list[str], l
         fits &= between(table, "lot_size", what.lot_size.min, what.lot_size.max)
     if what.strikes is not None:
         fits &= options(table) & between(table, "strike", what.strikes.min, what.strikes.max)
+    # Last, since what is guessed of an expiry is noted only if it decides over rows that fit all else.
     if what.expiries is not None and instruments.on is not None:
         fits &= _expiring(instruments, what.expiries, day_number(instruments.on), fits, notes)
     return fits, problems, notes

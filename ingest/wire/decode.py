@@ -72,7 +72,7 @@ class _ColumnGroup:
         return [self.first + self.step * i for i in range(len(self.columns))]
 
 
-def _levels(what: str) -> tuple[str, ...]:
+def _level_columns(what: str) -> tuple[str, ...]:
     return tuple(f"{side}_{what}_{level}" for side in ("bid", "ask") for level in range(1, DEPTH_LEVELS + 1))
 
 
@@ -80,7 +80,7 @@ _PRICES: Final = (
     _ColumnGroup(("last_price",), 1, _ALL),
     _ColumnGroup(("average_traded_price",), 3, _QUOTED),
     _ColumnGroup(("open", "high", "low", "close"), 7, _QUOTED | _INDEX),
-    _ColumnGroup(_levels("price"), 17, _FULL, 3),
+    _ColumnGroup(_level_columns("price"), 17, _FULL, 3),
     _ColumnGroup(("price_change",), _CHANGE_WORD, _INDEX),
 )
 _TIMES: Final = (
@@ -92,9 +92,9 @@ _COUNTS: Final = (
     _ColumnGroup(("last_traded_quantity",), 2, _QUOTED),
     _ColumnGroup(("volume_traded", "total_buy_quantity", "total_sell_quantity"), 4, _QUOTED),
     _ColumnGroup(("oi", "oi_day_high", "oi_day_low"), 12, _FULL),
-    _ColumnGroup(_levels("quantity"), 16, _FULL, 3),
+    _ColumnGroup(_level_columns("quantity"), 16, _FULL, 3),
 )
-_ORDERS: Final = (_ColumnGroup(_levels("orders"), 18, _FULL, 3),)
+_ORDERS: Final = (_ColumnGroup(_level_columns("orders"), 18, _FULL, 3),)
 PACKET_COLUMNS: Final = tuple(c for group in (*_PRICES, *_TIMES, *_COUNTS, *_ORDERS) for c in group.columns)
 """The columns of the ticks table that `decode_packets` fills."""
 

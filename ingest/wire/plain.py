@@ -66,7 +66,7 @@ def decode_packet(packet: bytes) -> Row:
         prices = struct.unpack_from(">5i", packet, 8)
         row |= {name: price / divisor for name, price in zip(_INDEX_PRICES, prices, strict=True)}
     if len(packet) == 32:
-        row["exchange_timestamp"] = _time(packet, 28)
+        row["exchange_timestamp"] = _wire_time(packet, 28)
     if len(packet) in (44, 184):
         quantity, average, volume, buy, sell, *ohlc = struct.unpack_from(">IiIII4i", packet, 8)
         row |= {
@@ -78,9 +78,9 @@ def decode_packet(packet: bytes) -> Row:
         }
         row |= {name: price / divisor for name, price in zip(_OHLC, ohlc, strict=True)}
     if len(packet) == 184:
-        row["last_trade_time"] = _time(packet, 44)
+        row["last_trade_time"] = _wire_time(packet, 44)
         row["oi"], row["oi_day_high"], row["oi_day_low"] = struct.unpack_from(">III", packet, 48)
-        row["exchange_timestamp"] = _time(packet, 60)
+        row["exchange_timestamp"] = _wire_time(packet, 60)
         for entry in range(10):
             quantity, price, orders = struct.unpack_from(">IiH", packet, 64 + 12 * entry)
             side, level = ("bid", entry + 1) if entry < 5 else ("ask", entry - 4)
@@ -122,7 +122,7 @@ def decode_frames(
     )
 
 
-def _time(packet: bytes, at: int) -> datetime | None:
+def _wire_time(packet: bytes, at: int) -> datetime | None:
     (seconds,) = struct.unpack_from(">I", packet, at)
     return _EPOCH + timedelta(seconds=seconds) if seconds else None
 
