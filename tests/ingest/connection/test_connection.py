@@ -10,7 +10,7 @@ from ingest.connection.connection import KiteConnection
 from ingest.connection.session import State
 from ingest.errors import CapacityError, InstrumentError
 from ingest.wire import Mode
-from tests.support.broker import ACCOUNT, FAST, Sink, broker, stubborn, wait_closed
+from tests.support.stream_server import ACCOUNT, FAST, Sink, broker, stubborn, wait_closed
 
 
 async def test_more_instruments_than_a_connection_carries_are_refused() -> None:

@@ -13,8 +13,9 @@ from ingest.connection.feeds import Level, OrderUpdate, Tick
 from ingest.connection.hub import Gap
 from ingest.wire import Mode, decode_frames, encode_frames
 from ingest.wire.plain import decode_packet
-from storage.journal.writer import Kind
-from storage.schema import IST, TICKS
+from storage.clock import IST
+from storage.journal import Kind
+from storage.schema import TICKS
 from tests.support.feeds import LTP, NINE_NS, feeds
 from tests.support.packets import frame_of, packets
 

@@ -21,8 +21,8 @@ from ingest.connection.connection import KiteConnection
 from ingest.connection.session import State
 from ingest.errors import SessionError
 from ingest.wire import Mode
-from storage.journal.writer import Kind
-from tests.support.broker import ACCOUNT, CANARY, FAST, SILENT_LOGGER, Sink, broker, connected, wait_closed
+from storage.journal import Kind
+from tests.support.stream_server import ACCOUNT, CANARY, FAST, SILENT_LOGGER, Sink, broker, connected, wait_closed
 
 
 async def test_handshake_is_as_the_broker_wants_it() -> None:

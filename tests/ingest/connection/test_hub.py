@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ingest.connection.feeds import Frame
 from ingest.connection.hub import TURN_SECONDS, Buffer, Gap, Hub, Record
 from ingest.settings import BufferSettings
-from storage.journal.writer import Kind
+from storage.journal import Kind
 from tests.support.feeds import LTP, NINE_NS, feeds
 
 

@@ -13,8 +13,8 @@ from websockets.server import ServerProtocol
 
 from ingest.connection.session import State
 from ingest.wire import Mode
-from storage.journal.writer import Kind
-from tests.support.broker import FAST, Sink, broker, connected, stubborn, wait_closed
+from storage.journal import Kind
+from tests.support.stream_server import FAST, Sink, broker, connected, stubborn, wait_closed
 
 # The way of a frame
 

@@ -14,7 +14,7 @@ from websockets.server import ServerProtocol
 from ingest.accounts.account import Account
 from ingest.connection.connection import KiteConnection
 from ingest.settings import StreamSettings
-from storage.journal.writer import Kind
+from storage.journal import Kind
 
 CANARY = "canaryToken1234567890"
 ACCOUNT = Account("one", "key1", CANARY)
@@ -25,7 +25,7 @@ FAST = StreamSettings(
     token_retry_seconds=0.05,
     close_timeout_seconds=5,
 )
-SILENT_LOGGER = logging.getLogger("tests.support.broker")
+SILENT_LOGGER = logging.getLogger("tests.support.stream_server")
 SILENT_LOGGER.setLevel(logging.CRITICAL + 1)
 
 
