@@ -32,8 +32,9 @@ from ingest.wire.layouts import (
     QUOTE,
     US_PER_SECOND,
     WORD_BYTES,
+    WireReport,
 )
-from ingest.wire.walk import Ints, Walk, WireReport, walk_frames
+from ingest.wire.walk import Ints, Walk, walk_frames
 from storage.clock import ist_days, microseconds
 from storage.schema import DEPTH_LEVELS, TICKS, TIMESTAMP
 

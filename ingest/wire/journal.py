@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from ingest.errors import WireError
 from ingest.wire.decode import decode_packets, modes_of, packets_of
-from ingest.wire.layouts import EXCHANGES
+from ingest.wire.layouts import EXCHANGES, QuarantineReason
 from ingest.wire.messages import ORDER_FIELDS, Message, Order, read_event, read_text
 from ingest.wire.records import ChannelNames, Origin, RecordGroup, group_records
-from ingest.wire.walk import Ints, QuarantineReason, Walk, walk_frames
+from ingest.wire.walk import Ints, Walk, walk_frames
 from storage.clock import date_of_day
 from storage.commit import Decoded, Part
 from storage.journal import Block, Kind

@@ -1,4 +1,4 @@
-"""What a Kite packet is: the five layouts, the segments, the price divisors.
+"""What a Kite packet is: the five layouts, the segments, the price divisors; and why bytes are none.
 
 A packet is a run of big-endian words of four bytes, told apart by its length alone:
 
@@ -18,7 +18,7 @@ pykiteconnect, gokiteconnect; NCO: pykiteconnect 5). That prices are signed is i
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any, Final
 
 import numpy as np
@@ -108,6 +108,57 @@ FULL: Final = Layout("full", "full", FULL_DTYPE)
 
 LAYOUTS: Final = {layout.length: layout for layout in (LTP, INDEX_QUOTE, INDEX_FULL, QUOTE, FULL)}
 """The layouts by length of packet."""
+
+
+class QuarantineReason(IntEnum):
+    """Why bytes are quarantined."""
+
+    EMPTY_FRAME = 0
+    MISSING_PACKETS = 1
+    TRUNCATED_PACKET = 2
+    UNKNOWN_LENGTH = 3
+    TRAILING_BYTES = 4
+
+    @property
+    def text(self) -> str:
+        """As in the `reason` column of the quarantine table: `truncated packet`."""
+        return self.name.lower().replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """`length` bytes from `offset` of frame number `frame` that are no good packet; `length` may be 0."""
+
+    frame: int
+    offset: int
+    length: int
+    reason: QuarantineReason
+
+
+@dataclass(frozen=True)
+class WireReport:
+    """Where every byte of some frames went. `accounted_bytes == total_bytes`, always."""
+
+    frames: int
+    total_bytes: int
+    heartbeats: int
+    header_bytes: int
+    prefix_bytes: int
+    packets: int
+    packet_bytes: int
+    quarantined: tuple[Quarantined, ...]
+    unknown_segments: int
+    """Good packets whose token names no exchange that we know; they are rows, of exchange `UNKNOWN`."""
+
+    @property
+    def quarantined_bytes(self) -> int:
+        """Bytes of all quarantined ranges together."""
+        return sum(q.length for q in self.quarantined)
+
+    @property
+    def accounted_bytes(self) -> int:
+        """Each heartbeat is one byte."""
+        return self.header_bytes + self.prefix_bytes + self.packet_bytes + self.quarantined_bytes + self.heartbeats
 
 
 def exchange_of(token: int) -> str:

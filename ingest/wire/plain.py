@@ -1,7 +1,7 @@
 """The codec once more, in plain Python: one packet after the other, `struct` and dictionaries.
 
 It is the specification that can be read, and the twin that the vectorised walk and decode are tested against. It
-shares nothing with them but the names and numbers of `layouts` and the types of the report.
+shares nothing with them but the names, numbers and types of `layouts`.
 """
 
 import struct
@@ -10,8 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from ingest.errors import WireError
-from ingest.wire.layouts import UNKNOWN_EXCHANGE, divisor_of, exchange_of
-from ingest.wire.walk import Quarantined, QuarantineReason, WireReport
+from ingest.wire.layouts import UNKNOWN_EXCHANGE, Quarantined, QuarantineReason, WireReport, divisor_of, exchange_of
 from storage.schema import TICKS
 
 Row = dict[str, Any]

@@ -17,69 +17,24 @@ every frame that has one. When only a few frames are left, plain loops take them
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.wire.layouts import EXCHANGE_CODE, KNOWN_LENGTH, PREFIX_BYTES
+from ingest.wire.layouts import (
+    EXCHANGE_CODE,
+    KNOWN_LENGTH,
+    PREFIX_BYTES,
+    Quarantined,
+    QuarantineReason,
+    WireReport,
+)
 
 Ints = NDArray[np.int64]
 
 FEW_FRAMES: Final = 48
 """At fewer frames than this a plain loop over their packets is quicker than numpy steps over the frames."""
-
-
-class QuarantineReason(IntEnum):
-    """Why bytes are quarantined."""
-
-    EMPTY_FRAME = 0
-    MISSING_PACKETS = 1
-    TRUNCATED_PACKET = 2
-    UNKNOWN_LENGTH = 3
-    TRAILING_BYTES = 4
-
-    @property
-    def text(self) -> str:
-        """As in the `reason` column of the quarantine table: `truncated packet`."""
-        return self.name.lower().replace("_", " ")
-
-
-@dataclass(frozen=True)
-class Quarantined:
-    """`length` bytes from `offset` of frame number `frame` that are no good packet; `length` may be 0."""
-
-    frame: int
-    offset: int
-    length: int
-    reason: QuarantineReason
-
-
-@dataclass(frozen=True)
-class WireReport:
-    """Where every byte of some frames went. `accounted_bytes == total_bytes`, always."""
-
-    frames: int
-    total_bytes: int
-    heartbeats: int
-    header_bytes: int
-    prefix_bytes: int
-    packets: int
-    packet_bytes: int
-    quarantined: tuple[Quarantined, ...]
-    unknown_segments: int
-    """Good packets whose token names no exchange that we know; they are rows, of exchange `UNKNOWN`."""
-
-    @property
-    def quarantined_bytes(self) -> int:
-        """Bytes of all quarantined ranges together."""
-        return sum(q.length for q in self.quarantined)
-
-    @property
-    def accounted_bytes(self) -> int:
-        """Each heartbeat is one byte."""
-        return self.header_bytes + self.prefix_bytes + self.packet_bytes + self.quarantined_bytes + self.heartbeats
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.wire import decode_frames_with_report, plain, walk_frames
-from ingest.wire.walk import Quarantined, QuarantineReason, WireReport
+from ingest.wire.layouts import Quarantined, QuarantineReason, WireReport
 from tests.support.packets import LENGTHS, damaged_frames, frame_of, frames, random_frame
 
 walk_module = importlib.import_module("ingest.wire.walk")
