@@ -16,10 +16,11 @@ from typing import Final, Literal
 
 from filelock import FileLock, Timeout
 
+from storage.clock import IST
 from storage.errors import DataFolderError
 from storage.files import is_full
 from storage.layout import DataLayout
-from storage.schema import IST, TABLES
+from storage.schema import TABLES
 
 Source = Literal["kite", "simulator"]
 

@@ -21,7 +21,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, Val
 from ingest.accounts import Account, Polled, read_private_file, read_secret_file
 from kitelake.config import AccountSection, Variable
 from kitelake.errors import ConfigError
-from storage.schema import IST
+from storage.clock import IST
 
 FLUSH_BEGINS: Final = dt.time(6, 0, tzinfo=IST)
 

@@ -25,11 +25,11 @@ from pydantic import AwareDatetime, Field, ValidationError
 from ingest.connection import Health, ManagerStats, State
 from ingest.wire import Mode
 from kitelake.config import Section
+from storage.clock import IST
 from storage.errors import DataFolderError
 from storage.journal import JournalWriter
 from storage.layout import DataLayout
 from storage.market import Hours
-from storage.schema import IST
 
 STALE_SECONDS: Final = 10.0
 """A status older than this is of a service that no longer runs, or hangs."""

@@ -16,8 +16,9 @@ from ingest.connection.feeds import Feeds, Frame, Level, OrderUpdate, Tick
 from ingest.connection.hub import Buffer, BufferSettings, Gap, Hub, Record
 from ingest.wire import Mode, decode_frames, encode_frames
 from ingest.wire.plain import decode_packet
+from storage.clock import IST
 from storage.journal.writer import Kind
-from storage.schema import IST, TICKS
+from storage.schema import TICKS
 from tests.support.packets import frame_of, packets
 
 NINE_NS = 1_764_000_000_000_000_000
