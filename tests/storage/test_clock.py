@@ -28,7 +28,7 @@ from storage.clock import (
 )
 from storage.commit.quarantine import damage_parts
 from storage.commit.writer import SegmentWriter
-from storage.journal.writer import Damage, JournalWriter, Kind
+from storage.journal import Damage, JournalWriter, Kind
 from storage.layout import DataLayout
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)

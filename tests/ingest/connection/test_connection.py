@@ -25,7 +25,7 @@ from ingest.connection.connection import KiteConnection, StreamSettings
 from ingest.connection.session import State
 from ingest.errors import CapacityError, InstrumentError, SessionError
 from ingest.wire import Mode
-from storage.journal.writer import Kind
+from storage.journal import Kind
 
 CANARY = "canaryToken1234567890"
 ACCOUNT = Account("one", "key1", CANARY)

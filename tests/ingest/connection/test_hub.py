@@ -17,7 +17,7 @@ from ingest.connection.hub import Buffer, BufferSettings, Gap, Hub, Record
 from ingest.wire import Mode, decode_frames, encode_frames
 from ingest.wire.plain import decode_packet
 from storage.clock import IST
-from storage.journal.writer import Kind
+from storage.journal import Kind
 from storage.schema import TICKS
 from tests.support.packets import frame_of, packets
 

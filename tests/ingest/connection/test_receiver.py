@@ -15,7 +15,7 @@ from websockets.utils import accept_key
 
 import ingest.connection.receiver
 from ingest.connection.receiver import Receiver, Traffic
-from storage.journal.writer import Kind
+from storage.journal import Kind
 
 Outcome = tuple[list[tuple[Kind, bytes]], Close | None, str]
 MAX_FRAME_BYTES = 70_000

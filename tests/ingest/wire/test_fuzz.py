@@ -11,7 +11,7 @@ import pytest
 
 from ingest.wire import decode_frames_with_report, plain
 from ingest.wire.journal import JournalDecoder
-from storage.journal.writer import JournalWriter, Kind, SegmentReader, segments
+from storage.journal import JournalWriter, Kind, SegmentReader, segments
 from storage.layout import DataLayout
 from tests.support.packets import mutated, random_frame
 

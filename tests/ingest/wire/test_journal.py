@@ -20,7 +20,7 @@ from ingest.wire import decode_frames, exchange_of
 from ingest.wire import journal as derive
 from ingest.wire.journal import JournalDecoder
 from storage.commit.decoder import Decoded
-from storage.journal.writer import Block, Channel, JournalWriter, Kind, SegmentReader
+from storage.journal import Block, Channel, JournalWriter, Kind, SegmentReader
 from storage.layout import DataLayout
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TABLES, TICKS
 from storage.tables.symbols import SymbolIndex

@@ -47,7 +47,7 @@ from queries.errors import NoLakeError
 from storage.clock import IST
 from storage.commit.writer import SegmentWriter
 from storage.errors import DataFolderError
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout, stream_name
 from storage.market.hours import Hours, hours_of
 from storage.market.sessions import Kind as InstrumentKind

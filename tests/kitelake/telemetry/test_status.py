@@ -42,7 +42,7 @@ from kitelake.telemetry.status import (
 from kitelake.views.status import SHOWN, render_status
 from storage.clock import IST
 from storage.errors import DataFolderError
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from storage.market.hours import Hours
 

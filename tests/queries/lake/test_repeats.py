@@ -17,7 +17,7 @@ from storage import schema
 from storage.commit.writer import SegmentWriter
 from storage.errors import JournalSyncError
 from storage.files import sync_data
-from storage.journal.writer import JournalWriter, SegmentReader, segments
+from storage.journal import JournalWriter, SegmentReader, segments
 from storage.layout import DataLayout
 from storage.tables.table import LakeTable
 from tests.support.lake import INFY, Feed, ToyDecoder

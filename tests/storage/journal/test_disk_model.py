@@ -21,9 +21,8 @@ from typing import Any, Literal
 import pytest
 
 import storage.journal.segment
-import storage.journal.writer
 from storage.errors import JournalError
-from storage.journal.writer import JournalWriter, Kind, RecordReader, segments
+from storage.journal import JournalWriter, Kind, RecordReader, segments
 from storage.layout import DataLayout
 
 STREAM = "20261122T091500-1f3a9c"
@@ -122,7 +121,7 @@ class Machine:
 
         monkeypatch.setattr(storage.journal.segment, "FileIO", File)
         monkeypatch.setattr(storage.journal.segment, "sync_data", sync_data)
-        monkeypatch.setattr(storage.journal.writer, "sync_folder", sync_folder)
+        monkeypatch.setattr(storage.journal.segment, "sync_folder", sync_folder)
         monkeypatch.setattr(Path, "rename", rename)
         monkeypatch.setattr(Path, "unlink", unlink)
         monkeypatch.setattr(Path, "mkdir", mkdir)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.journal.writer import JournalWriter, Kind, SegmentReader, is_alive, segments
+from storage.journal import JournalWriter, Kind, SegmentReader, is_alive, segments
 from storage.layout import DataLayout
 
 STREAM = "20261122T091500-1f3a9c"
@@ -18,7 +18,7 @@ BATCHES = 400
 WRITER = """
 import sys, threading
 from pathlib import Path
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 
 writer = JournalWriter(DataLayout(Path(sys.argv[1])), sys.argv[2], segment_bytes=20_000)

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage.errors import JournalError, JournalVersionError
+from storage.journal import Block, Channel, Damage, JournalWriter, Kind, SegmentReader
 from storage.journal.format import SEGMENT_HEADER, SEGMENT_MAGIC, SegmentHeader, pack_segment_header
-from storage.journal.writer import Block, Channel, Damage, JournalWriter, Kind, SegmentReader
 from storage.layout import DataLayout
 
 STREAM = "20261122T091500-1f3a9c"

@@ -22,8 +22,8 @@ from queries.lake.lake import Lake
 from storage.clock import IST
 from storage.commit.writer import SegmentWriter
 from storage.errors import JournalError
+from storage.journal import JournalWriter, Kind, SegmentReader
 from storage.journal.archive_format import read_archive
-from storage.journal.writer import JournalWriter, Kind, SegmentReader
 from storage.layout import DataLayout
 from storage.schema import TABLES
 from storage.tables.symbols import write_instruments
