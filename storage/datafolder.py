@@ -18,9 +18,8 @@ from filelock import FileLock, Timeout
 
 from storage.clock import IST
 from storage.errors import DataFolderError
-from storage.files import is_full
+from storage.files import is_full, write_whole
 from storage.layout import DataLayout
-from storage.schema import TABLES
 
 Source = Literal["kite", "simulator"]
 
@@ -83,9 +82,7 @@ def _agree(layout: DataLayout, source: Source) -> None:
             f"{layout.root}: this folder holds ticks from {_NAMES[before]}, and config.yaml asks for {_NAMES[source]}: "
             "set `data` to another folder"
         )
-    written = marker.with_suffix(".new")
-    written.write_text(json.dumps({"source": source}), encoding="utf-8")
-    written.replace(marker)  # whole or not at all
+    write_whole(marker, json.dumps({"source": source}))
 
 
 def _source_of(marker: Path) -> Source | Literal["?"] | None:
@@ -100,6 +97,8 @@ def _source_of(marker: Path) -> Source | Literal["?"] | None:
 
 
 def _holds_something(layout: DataLayout) -> bool:
+    from storage.schema import TABLES  # it loads pyarrow, and only a marker of the other source asks for it
+
     return layout.journal.exists() or any(layout.table(name).exists() for name in TABLES)
 
 

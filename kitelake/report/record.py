@@ -18,6 +18,7 @@ from pydantic import (
 from ingest.wire import Mode
 from kitelake.report.gaps import within
 from storage.errors import DataFolderError
+from storage.files import write_whole
 from storage.market import Hours, Kind, Phase, hours_of, span_of
 
 Stretch = tuple[AwareDatetime, AwareDatetime]
@@ -124,11 +125,9 @@ def record_path(data: Path, date: dt.date) -> Path:
 def write_record(data: Path, record: DayRecord) -> None:
     """Write the record in the place of the one before, whole or not at all. Raises DataFolderError."""
     path = record_path(data, record.date)
-    new = path.with_suffix(".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(record.model_dump_json(), encoding="utf-8")
-        new.replace(path)
+        write_whole(path, record.model_dump_json(), durable=False)  # the service's loop does not wait for the disk
     except OSError as error:
         raise DataFolderError(f"{path}: the record of the day cannot be written: {error.strerror}") from None
 
