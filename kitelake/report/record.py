@@ -19,7 +19,7 @@ from ingest.wire import Mode
 from kitelake.report.gaps import within
 from storage.errors import DataFolderError
 from storage.files import write_whole
-from storage.market import Hours, Kind, Phase, hours_of, span_of
+from storage.market import Hours, InstrumentKind, Phase, hours_of, span_of
 
 Stretch = tuple[AwareDatetime, AwareDatetime]
 HoursOfDay = Annotated[Hours, PlainValidator(hours_of), PlainSerializer(str)]
@@ -76,7 +76,7 @@ class ExchangeRecord(_Part):
 
     why: str
     sure: bool = Field(description="false where it counted as open because it was not certain that it is closed")
-    sessions: dict[Kind, tuple[tuple[Phase, HoursOfDay], ...]]
+    sessions: dict[InstrumentKind, tuple[tuple[Phase, HoursOfDay], ...]]
 
     def stretches(self, date: dt.date) -> tuple[Stretch, ...]:
         """When any kind of instrument trades, in whatever phase."""

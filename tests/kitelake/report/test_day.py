@@ -49,8 +49,8 @@ from storage.commit.writer import SegmentWriter
 from storage.errors import DataFolderError
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout, stream_name
+from storage.market import InstrumentKind
 from storage.market.hours import Hours, hours_of
-from storage.market.sessions import Kind as InstrumentKind
 from storage.market.sessions import Phase
 from storage.schema import INSTRUMENTS
 from storage.tables.symbols import write_instruments
