@@ -54,7 +54,8 @@ class Machine:
         self._writer: JournalWriter | None = None
         self._files: dict[Path, int] = {}
         self._count = 0
-        self._patch(monkeypatch)
+        self._patch_files(monkeypatch)
+        self._patch_names(monkeypatch)
 
     def note(self, what: What, **more: Any) -> None:
         durable = 0 if self._writer is None else self._writer.durable_records
@@ -63,10 +64,10 @@ class Machine:
     def fails(self) -> bool:
         return self.rng.random() < self.failures
 
-    def _patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _patch_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the writer does to a file is noted, or refused."""
         machine = self
         opened: dict[int, int] = {}
-        plain_rename, plain_unlink, plain_mkdir = Path.rename, Path.unlink, Path.mkdir
 
         class File(FileIO):
             def __init__(self, path: Path, mode: str) -> None:
@@ -93,6 +94,20 @@ class Machine:
                 machine.note("truncate", file=self.number, offset=size)
                 return super().truncate(size)
 
+        def sync_data(descriptor: int) -> None:
+            failed = machine.fails()
+            machine.note("failed sync" if failed else "sync", file=opened[descriptor])
+            if failed:
+                raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(storage.journal.segment, "FileIO", File)
+        monkeypatch.setattr(storage.journal.segment, "sync_data", sync_data)
+
+    def _patch_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the writer does to the names in a folder is noted, or refused."""
+        machine = self
+        plain_rename, plain_unlink = Path.rename, Path.unlink
+
         def rename(path: Path, target: Path) -> Path:
             if machine.fails():
                 raise OSError(5, "Input/output error")
@@ -105,26 +120,14 @@ class Machine:
             machine.note("unname", path=path)
             plain_unlink(path, missing_ok)
 
-        def mkdir(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-            plain_mkdir(path, mode, parents, exist_ok)
-
-        def sync_data(descriptor: int) -> None:
-            failed = machine.fails()
-            machine.note("failed sync" if failed else "sync", file=opened[descriptor])
-            if failed:
-                raise OSError(5, "Input/output error")
-
         def sync_folder(folder: Path) -> None:
             if machine.fails():
                 raise OSError(5, "Input/output error")
             machine.note("sync folder", path=folder)
 
-        monkeypatch.setattr(storage.journal.segment, "FileIO", File)
-        monkeypatch.setattr(storage.journal.segment, "sync_data", sync_data)
-        monkeypatch.setattr(storage.journal.segment, "sync_folder", sync_folder)
         monkeypatch.setattr(Path, "rename", rename)
         monkeypatch.setattr(Path, "unlink", unlink)
-        monkeypatch.setattr(Path, "mkdir", mkdir)
+        monkeypatch.setattr(storage.journal.segment, "sync_folder", sync_folder)
 
     def run(self, steps: int) -> None:
         """A life of the writer: everything in any order, and mostly an end."""
