@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingest.connection.feeds import read_batch, read_ticks
@@ -56,7 +56,6 @@ def us_of(moment: datetime.datetime) -> int:
     return (moment - EPOCH) // MICROSECOND
 
 
-@settings(deadline=None)
 @given(st.one_of(ANY_NS, NEAR_A_DAYS_END))
 @example(MIDNIGHT_NS - 1)
 @example(MIDNIGHT_NS - 500)
@@ -115,7 +114,6 @@ def rows(lake: Lake, query: str) -> list[dict[str, Any]]:
     return found
 
 
-@settings(deadline=None)
 @given(ANY_NS)
 def test_there_and_back(ns: int) -> None:
     assert nanoseconds(ist_time(ns)) == microseconds(ns) * 1000 <= ns

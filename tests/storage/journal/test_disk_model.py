@@ -24,6 +24,7 @@ import storage.journal.segment
 from storage.errors import JournalError
 from storage.journal import JournalWriter, Kind, RecordReader, segments
 from storage.layout import DataLayout
+from tests.support.scaled import scaled
 
 STREAM = "20261122T091500-1f3a9c"
 What = Literal["write", "truncate", "name", "unname", "sync", "failed sync", "sync folder"]
@@ -297,8 +298,9 @@ def cut_power(folder: Path, rounds: int, states: int, seed: int) -> tuple[int, i
 
 @pytest.mark.slow
 def test_no_durable_record_is_lost_whenever_the_power_is_cut(tmp_path: Path) -> None:
-    states, promised = cut_power(tmp_path, rounds=40, states=3000, seed=1)
-    assert states >= 3000
+    number = scaled(1_000, 3_000)
+    states, promised = cut_power(tmp_path, rounds=scaled(20, 40), states=number, seed=1)
+    assert states >= number
     assert promised > states  # else the model would promise nothing
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import storage.journal.buffer
@@ -20,6 +20,7 @@ import storage.journal.segment
 from storage.errors import DiskFullError, JournalError, JournalWriteError
 from storage.journal import Block, Channel, JournalWriter, Kind, SegmentReader, is_alive, segments, streams
 from storage.layout import DataLayout
+from tests.support.scaled import scaled
 
 STREAM = "20261122T091500-1f3a9c"
 Record = tuple[int, int, int, bytes]  # kind, channel, receive time, payload
@@ -85,7 +86,7 @@ record = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=scaled(20, 60))
 @given(batches=st.lists(st.lists(record, max_size=6), max_size=8), segment_bytes=st.sampled_from([1, 600, 1 << 20]))
 def test_what_is_appended_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[Record]], segment_bytes: int
@@ -269,6 +270,7 @@ from pathlib import Path
 from storage.errors import JournalWriteError
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
+from tests.support.scaled import scaled
 
 writer = JournalWriter(DataLayout(Path(sys.argv[1])), sys.argv[2])
 path = DataLayout(Path(sys.argv[1])).segment(sys.argv[2], 0)
