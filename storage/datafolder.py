@@ -108,7 +108,7 @@ def _write_holder(layout: DataLayout) -> None:
         "host": socket.gethostname(),
         "since": f"{dt.datetime.now(IST):%Y-%m-%d %H:%M:%S} IST",
     }
-    _holder_file(layout).write_text(json.dumps(me), encoding="utf-8")
+    write_whole(_holder_file(layout), json.dumps(me), durable=False)
 
 
 def _holder_file(layout: DataLayout) -> Path:

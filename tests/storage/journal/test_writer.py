@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import storage.journal.buffer
 import storage.journal.segment
 from storage.errors import DiskFullError, JournalError, JournalWriteError
-from storage.journal import Block, Channel, JournalWriter, Kind, SegmentReader, is_alive, segments, streams
+from storage.journal import Block, Channel, JournalWriter, Kind, SegmentReader, segments
 from storage.layout import DataLayout
 from tests.support.scaled import scaled
 
@@ -229,24 +229,6 @@ class TestLife:
         writer.append(Kind.TEXT, 0, 1, b"late")
         with pytest.raises(JournalError, match="got 1 records after it was closed"):
             writer.flush()
-
-    def test_alive_until_closed(self, layout: DataLayout) -> None:
-        writer = writer_of(layout)
-        assert is_alive(layout, STREAM)
-        writer.close()
-        assert not is_alive(layout, STREAM)
-        assert not is_alive(layout, "never-was")
-
-    def test_listing(self, layout: DataLayout) -> None:
-        assert streams(layout) == []
-        assert segments(layout, STREAM) == []
-        writer = writer_of(layout)
-        (layout.journal / "a file").write_text("")
-        (layout.stream(STREAM) / "0000000001.journal.new").write_text("")
-        (layout.stream(STREAM) / "notes.txt").write_text("")
-        assert streams(layout) == [STREAM]
-        assert segments(layout, STREAM) == [0]
-        writer.close()
 
     def test_packets_as_the_frames_claim(self, layout: DataLayout) -> None:
         writer = writer_of(layout)
