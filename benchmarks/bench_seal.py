@@ -36,10 +36,11 @@ import pyarrow as pa
 from ingest.server import Mode
 from ingest.simulator import Market
 from ingest.wire import JournalDecoder
+from storage.clock import IST
 from storage.commit import SegmentWriter
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
-from storage.schema import IST, TICKS
+from storage.schema import TICKS
 from storage.tables import LakeTable, parquet_writer
 from storage.upkeep import seal
 

@@ -11,7 +11,6 @@ import contextlib
 import datetime as dt
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +21,8 @@ from ingest.accounts import Account, Polled, read_private_file, read_secret_file
 from ingest.errors import NoSecretFileError
 from kitelake.config import AccountSection, Variable
 from kitelake.errors import ConfigError, NoLoginError
-from storage.schema import IST
+from storage.clock import IST
+from storage.files import write_whole
 
 FLUSH_BEGINS: Final = dt.time(6, 0, tzinfo=IST)
 
@@ -66,16 +66,7 @@ def store_login(folder: Path, account: str, login: Login) -> Path:
         "made_at": login.made_at.astimezone(IST).isoformat(),
     }
     try:
-        descriptor, written = tempfile.mkstemp(prefix=f".{account}.", dir=folder)  # of mode 0600
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(values, file)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(written).replace(path)
-        except BaseException:
-            Path(written).unlink(missing_ok=True)
-            raise
+        write_whole(path, json.dumps(values), mode=0o600)
     except OSError as error:
         raise ConfigError(f"{path}: the login cannot be stored: {error.strerror}") from None
     return path

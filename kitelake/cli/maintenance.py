@@ -50,7 +50,7 @@ def seal(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     from kitelake.processes import days_before
-    from storage.schema import IST
+    from storage.clock import IST
     from storage.upkeep import SealProgress
     from storage.upkeep import seal as seal_day
 

@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from ingest.instruments import Instruments, Price, PriceOf, is_price, listed_price
 from ingest.manager import TickerManager
+from storage.clock import IST
 from storage.errors import KitelakeError
-from storage.schema import IST
 
 LISTEN_SECONDS: Final = 3.0
 """How long the stream is listened to: what moves the market ticks every second."""

@@ -21,9 +21,10 @@ import pytest
 from kitelake.report import Report, read_record
 from kitelake.report.text import summary
 from kitelake.telemetry.status import ServiceStatus, read_status
+from storage.clock import IST
 from storage.files import DataFile
 from storage.layout import DataLayout
-from storage.schema import IST, TICKS
+from storage.schema import TICKS
 from storage.tables.table import LakeTable
 from storage.upkeep.compact import is_sealed
 from tests.kitelake.telemetry.test_notify import Webhook

@@ -22,8 +22,8 @@ from filelock import FileLock
 from ingest.wire.journal import JournalDecoder
 from kitelake.processes.upkeep import UpkeepSettings, days_before, keep_up
 from storage.commit.writer import SegmentWriter
+from storage.journal import segments, streams
 from storage.journal.archive_format import read_archive
-from storage.journal.writer import segments, streams
 from storage.layout import DataLayout, archive_of
 from storage.upkeep.archive import archive_committed
 from storage.upkeep.compact import seal

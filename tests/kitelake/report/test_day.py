@@ -44,14 +44,15 @@ from kitelake.report.problems import problems_of
 from kitelake.report.text import as_text, clock, duration, summary
 from kitelake.views.report import render_report
 from queries.errors import NoLakeError
+from storage.clock import IST
 from storage.commit.writer import SegmentWriter
 from storage.errors import DataFolderError
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout, stream_name
+from storage.market import InstrumentKind
 from storage.market.hours import Hours, hours_of
-from storage.market.sessions import Kind as InstrumentKind
 from storage.market.sessions import Phase
-from storage.schema import INSTRUMENTS, IST
+from storage.schema import INSTRUMENTS
 from storage.tables.symbols import write_instruments
 from storage.upkeep.compact import seal
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from queries.lake.lake import Lake
 from queries.lake.result import Result
 from queries.lake.tail import Tail
-from storage.journal.writer import segments
+from storage.journal import segments
 from storage.layout import DataLayout
 from storage.tables.table import LakeTable, Snapshot
 from tests.support.lake import CRUDE, INFY, NIFTY_FUT, Feed, ToyDecoder, ToyWriter

@@ -27,7 +27,7 @@ from storage.commit.decoder import Decoded, Decoder, Part
 from storage.commit.rebuild import ReplayError, replay_day
 from storage.commit.writer import SegmentWriter
 from storage.errors import DataFolderError
-from storage.journal.writer import Block, JournalWriter, Kind
+from storage.journal import Block, JournalWriter, Kind
 from storage.layout import DataLayout
 from storage.tables import lock
 from storage.tables.symbols import SymbolLookup, write_instruments

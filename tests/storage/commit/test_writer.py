@@ -22,7 +22,7 @@ from storage.clock import ist_time
 from storage.commit.decoder import Decoded, Part
 from storage.commit.writer import SegmentCommitted, SegmentWriter
 from storage.errors import TableError
-from storage.journal.writer import Block, SegmentReader, segments, streams
+from storage.journal import Block, SegmentReader, segments, streams
 from storage.layout import DataLayout
 from storage.tables.symbols import SymbolLookup, write_instruments
 from storage.tables.table import LakeTable, Watermark
@@ -533,9 +533,7 @@ def test_a_folder_that_was_moved_is_committed_from_where_it_is(layout: DataLayou
 @pytest.mark.slow
 def test_the_journal_of_nobody(layout: DataLayout) -> None:
     """A service that died before its first frame."""
-    program = (
-        "import os, sys; from pathlib import Path; from storage.journal.writer import *; from storage.layout import *; "
-    )
+    program = "import os, sys; from pathlib import Path; from storage.journal import *; from storage.layout import *; "
     program += "w = JournalWriter(DataLayout(Path(sys.argv[1])), sys.argv[2]); os._exit(0)"
     subprocess.run([sys.executable, "-c", program, str(layout.root), OLD], check=True)
     assert [(each.segment, each.rows, each.last_received_at_ns) for each in commit_all(layout)] == [(0, 0, None)]

@@ -19,7 +19,7 @@ from queries.lake.lake import Lake
 from storage.clock import day_bounds_ns
 from storage.commit.rebuild import replay_day
 from storage.commit.writer import SegmentWriter
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from storage.schema import TABLES, TICKS, Table
 from storage.tables.symbols import write_instruments

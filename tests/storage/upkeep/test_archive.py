@@ -22,8 +22,8 @@ from storage.commit.decoder import Decoded
 from storage.commit.writer import SegmentWriter
 from storage.errors import JournalError
 from storage.files import DataFile
+from storage.journal import Block, SegmentReader, segments
 from storage.journal.archive_format import Place, read_archive, read_place, write_archive
-from storage.journal.writer import Block, SegmentReader, segments
 from storage.layout import DataLayout, parse_file, parse_segment, replayed_stem, segment_stem, table_file
 from storage.schema import QUARANTINE, TICKS
 from storage.tables.symbols import SymbolLookup

@@ -25,7 +25,7 @@ from storage.commit.decoder import Decoded
 from storage.commit.rebuild import replay_day
 from storage.commit.writer import SegmentWriter
 from storage.files import DataFile
-from storage.journal.writer import segments
+from storage.journal import segments
 from storage.layout import DataLayout
 from storage.schema import TABLES, TICKS
 from storage.tables.digest import is_as_stamped, stamp
