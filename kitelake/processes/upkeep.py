@@ -24,7 +24,7 @@ from storage.errors import StorageError, TableMissingError
 from storage.layout import DataLayout
 from storage.schema import IST, TICKS
 from storage.tables import LakeTable
-from storage.upkeep import archive_committed, remove_committed, remove_days, remove_superseded, seal
+from storage.upkeep import archive_committed, compact_day, remove_committed, remove_days, vacuum_tables
 
 _NICENESS = 10  # the sockets come first, then the writer
 
@@ -109,7 +109,7 @@ def _seal(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
     failures = []
     for day in days_before(layout, settings.seal_before):
         try:
-            for one in seal(layout, day, memory_bytes=settings.memory_bytes):
+            for one in compact_day(layout, day, memory_bytes=settings.memory_bytes):
                 tell("sealed", **asdict(one))
         except StorageError as error:  # another day may be sound
             failures.append(str(error))
@@ -124,7 +124,7 @@ def _remove_days(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> No
 
 
 def _remove_superseded(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
-    if files := remove_superseded(layout, grace=settings.grace, now=dt.datetime.now(IST)):
+    if files := vacuum_tables(layout, grace=settings.grace, now=dt.datetime.now(IST)):
         tell("superseded files removed", files=files)
 
 

@@ -28,7 +28,7 @@ from typing import Final
 import pyarrow as pa
 
 from storage import schema
-from storage.commit import Decoder, Part, damage_parts
+from storage.commit import Decoder, Part, SegmentId, damage_parts
 from storage.errors import JournalError, JournalVersionError, KitelakeError
 from storage.journal import Damage, RecordReader, SegmentReader, segments, streams
 from storage.layout import DataLayout
@@ -46,14 +46,10 @@ Listing = Mapping[str, list[int]]
 """The streams of a journal and the numbers of their segments, both ascending."""
 
 
-Segment = tuple[str, int]
-"""A stream and a number in it."""
-
-
 class Vanished(Exception):  # noqa: N818 - a signal to the caller, who tries again, and never an error of the user's
     """These segments are above the watermark and not in the journal."""
 
-    def __init__(self, missing: set[Segment]) -> None:
+    def __init__(self, missing: set[SegmentId]) -> None:
         super().__init__(f"not in the journal: {sorted(missing)}")
         self.missing = missing
 
@@ -78,7 +74,7 @@ class Tail:
     def __init__(self, layout: DataLayout, decoder: Decoder) -> None:
         self._layout = layout
         self._decoder = decoder
-        self._segments: dict[Segment, _Segment] = {}
+        self._segments: dict[SegmentId, _Segment] = {}
         self._symbols_version: object = None
 
     def read(
@@ -88,7 +84,7 @@ class Tail:
         *,
         symbols_version: object,
         seen: Listing,
-        holes: Set[Segment] = frozenset(),
+        holes: Set[SegmentId] = frozenset(),
     ) -> list[SegmentRows]:
         """The rows behind `covered`, by stream and segment.
 
@@ -148,7 +144,7 @@ class Tail:
         except Exception as error:
             segment.give_up(error)
 
-    def _forget(self, keys: Iterable[Segment]) -> None:
+    def _forget(self, keys: Iterable[SegmentId]) -> None:
         for key in list(keys):
             self._segments.pop(key).close()
 

@@ -2,10 +2,11 @@ from .decoder import Decoded as Decoded
 from .decoder import Decoder as Decoder
 from .decoder import Part as Part
 from .quarantine import damage_parts as damage_parts
-from .rebuild import ReplayError as ReplayError
-from .rebuild import replay_day as replay_day
+from .rebuild import RebuildError as RebuildError
+from .rebuild import rebuild_day as rebuild_day
 from .segments import FilesOfTicks as FilesOfTicks
 from .segments import Loaded as Loaded
+from .segments import SegmentId as SegmentId
 from .segments import damage_rows as damage_rows
 from .segments import is_whole as is_whole
 from .segments import load as load

@@ -1,16 +1,16 @@
-"""Replay: the tables of a day made anew from the journal, after a change of the decoder or when files are lost.
+"""Rebuild: the tables of a day made again from the journal, after a change of the decoder or when files are lost.
 
 All segments with records of the day, plain or archived, are decoded one after the other to files in the staging
 folder. Then, table by table, one commit takes out the files that came from those segments and puts in the new ones.
 Rows keep their identity: a tick its `stream` and `seq`, everything else its `stream` and `record`.
 
-Whatever dies, a table has the old rows of the day or the new ones. Replaying again does the rest.
+Whatever dies, a table has the old rows of the day or the new ones. Rebuilding again does the rest.
 
-It may run beside capture and the writer. Only segments are replayed that were committed when it began, the writer
+It may run beside capture and the writer. Only segments are decoded again that were committed when it began, the writer
 commits others, and the transactions which say how far a stream is stay. What else takes files out of the tables waits
-(`storage.upkeep.retention.hold_tables`).
+(`storage.tables.lock`).
 
-A replay is refused where it would lose or renumber rows: where the tables have rows of the day whose segments are gone
+A rebuild is refused where it would lose or renumber rows: where the tables have rows of the day whose segments are gone
 (unless told that those may stay as they are), where a segment can no longer be decoded, and where the decoder finds
 another number of packets than before, because then every later packet of the stream would get another `seq`. It may
 find more where nothing comes later: the stream is dead, and ends on that day.
@@ -23,23 +23,23 @@ from dataclasses import dataclass
 from typing import Final
 
 from storage.commit.decoder import Decoder
-from storage.commit.rebuild_plan import Plan, ReplayError, plan_day
-from storage.commit.rebuild_rows import Sorted, Sorter
-from storage.commit.rebuild_stage import Stage
+from storage.commit.rebuild_plan import RebuildError, RebuildPlan, plan_day
+from storage.commit.rebuild_rows import DayFiles, DaySorter
+from storage.commit.rebuild_stage import RebuildStage
 from storage.commit.segments import FilesOfTicks, damage_rows
 from storage.errors import TableMissingError
 from storage.layout import DataLayout
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS
 from storage.tables import LakeTable, SymbolBook, SymbolLookup, hold_tables
 
-__all__ = ["ReplayError", "ReplayOutcome", "replay_day"]
+__all__ = ["RebuildError", "RebuildOutcome", "rebuild_day"]
 
 _TABLES: Final = (EVENTS, ORDERS, QUARANTINE, TICKS)  # in the order of their commits, as the writer has it
 
 
 @dataclass(frozen=True)
-class ReplayOutcome:
-    """What a replay did: by table, the rows made anew, and those that stayed because the journal does not have them."""
+class RebuildOutcome:
+    """What a rebuild did: by table, the rows made again, and those that stayed as the journal does not have them."""
 
     date: datetime.date
     segments: int
@@ -47,7 +47,7 @@ class ReplayOutcome:
     stayed: Mapping[str, int]
 
 
-def replay_day(
+def rebuild_day(
     layout: DataLayout,
     decoder: Decoder,
     date: datetime.date,
@@ -55,32 +55,32 @@ def replay_day(
     symbols: SymbolLookup | None = None,
     partial: bool = False,
     after_step: Callable[[str], None] = lambda _step: None,
-) -> ReplayOutcome:
-    """Make the partitions of an IST day anew in ticks, orders, events and quarantine.
+) -> RebuildOutcome:
+    """Make the partitions of an IST day again in ticks, orders, events and quarantine.
 
     `symbols` is by default the instruments table. `partial`: rows whose segments the journal does not have stay as
     they are. `after_step` is called with the name of each step that is done; it is for tests that end the process
     there.
 
-    Raises ReplayError if the day cannot be replayed without a loss, and then nothing is changed; DataFolderError if
+    Raises RebuildError if the day cannot be rebuilt without a loss, and then nothing is changed; DataFolderError if
     another process swaps files of the tables for too long; JournalError, TableError if the system refuses.
     """
     with hold_tables(layout):
         try:
             tables = {spec.name: LakeTable(layout.table(spec.name), spec).open() for spec in _TABLES}
         except TableMissingError as error:
-            raise ReplayError(f"{error}: nothing is committed, so there is nothing to replay") from error
+            raise RebuildError(f"{error}: nothing is committed, so there is nothing to rebuild") from error
         committed = tables[TICKS.name].snapshot()
         # Damage in a segment is in `quarantine` before its rows are in `ticks`.
         damaged = damage_rows(tables[QUARANTINE.name], unreadable_too=True)
-        stage = Stage(layout, decoder, symbols or SymbolBook(layout), date, damaged, after_step)
-        shutil.rmtree(stage.folder, ignore_errors=True)  # what a replay that died has left
+        stage = RebuildStage(layout, decoder, symbols or SymbolBook(layout), date, damaged, after_step)
+        shutil.rmtree(stage.folder, ignore_errors=True)  # what a run that died has left
         try:
             plan = plan_day(layout, decoder, committed, FilesOfTicks(tables[TICKS.name], committed), damaged, date)
             if not plan.runs:
-                raise ReplayError(f"day {date}: got no committed record of it in the journal, expected some")
-            replayed = [stage.decode(run) for run in plan.runs]
-            sorters = {name: Sorter(table, committed, replayed, stage.left_out) for name, table in tables.items()}
+                raise RebuildError(f"day {date}: got no committed record of it in the journal, expected some")
+            decoded = [stage.decode(run) for run in plan.runs]
+            sorters = {name: DaySorter(table, committed, decoded, stage.left_out) for name, table in tables.items()}
             found = {name: sorter.sort(date) for name, sorter in sorters.items()}
             stage.keep_orders(_stored_orders(sorters[ORDERS.name], found[ORDERS.name]))
             rows = {spec.name: stage.rows(spec).total() for spec in _TABLES}
@@ -99,10 +99,10 @@ def replay_day(
         finally:
             shutil.rmtree(stage.folder, ignore_errors=True)
     stayed = {name: each.gone.total() for name, each in found.items()}
-    return ReplayOutcome(date, sum(len(run.numbers) for run in plan.runs), rows, stayed)
+    return RebuildOutcome(date, sum(len(run.numbers) for run in plan.runs), rows, stayed)
 
 
-def _stored_orders(sorter: Sorter, found: Sorted) -> set[object]:
+def _stored_orders(sorter: DaySorter, found: DayFiles) -> set[object]:
     """What tells the orders apart that stay."""
     return {
         value
@@ -112,23 +112,25 @@ def _stored_orders(sorter: Sorter, found: Sorted) -> set[object]:
     }
 
 
-def _check(date: datetime.date, plan: Plan, found: Mapping[str, Sorted], stage: Stage, *, partial: bool) -> None:
-    """Raise ReplayError if rows would be lost."""
+def _check(
+    date: datetime.date, plan: RebuildPlan, found: Mapping[str, DayFiles], stage: RebuildStage, *, partial: bool
+) -> None:
+    """Raise RebuildError if rows would be lost."""
     for spec in _TABLES:
         each = found[spec.name]
         new = stage.rows(spec)
         for file in each.unread:
             exchange = file.values.get("exchange", "")
             if new[exchange] != each.replaced[exchange]:
-                raise ReplayError(
+                raise RebuildError(
                     f"file {spec.name}/{file.relative}: cannot be read, and the journal has {new[exchange]} rows of "
                     f"its partition, expected {each.replaced[exchange]}"
                 )
     problems = list(plan.missing)
     for name, each in found.items():
         problems += [
-            f"{count} rows of {name} come from segments of stream {stream} that are not replayed"
+            f"{count} rows of {name} come from segments of stream {stream} that are not decoded again"
             for stream, count in sorted(each.gone.items())
         ]
     if problems and not partial:
-        raise ReplayError(f"day {date}: the journal does not have all of it: {'; '.join(problems)}")
+        raise RebuildError(f"day {date}: the journal does not have all of it: {'; '.join(problems)}")

@@ -1,4 +1,4 @@
-"""The new files of a replayed day, made in the staging folder, one segment at a time."""
+"""The new files of a rebuilt day, made in the staging folder, one segment at a time."""
 
 import datetime
 import uuid
@@ -10,20 +10,17 @@ import pyarrow as pa
 
 from storage.commit.decoder import Decoder, Part
 from storage.commit.quarantine import damage_parts
-from storage.commit.rebuild_plan import ReplayError, Run, load_or_nothing
-from storage.commit.rebuild_rows import Replayed
-from storage.commit.segments import Loaded, Segment, is_whole, load
+from storage.commit.rebuild_plan import RebuildError, SegmentRun, load_or_nothing
+from storage.commit.rebuild_rows import DecodedRun
+from storage.commit.segments import DamageRows, Loaded, SegmentId, is_whole, load
 from storage.errors import JournalError, TableError
 from storage.files import DataFile, make_folders, sync_folder
-from storage.layout import DataLayout, replayed_stem
+from storage.layout import DataLayout, rebuilt_stem
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
 from storage.tables import SymbolLookup, write_file
 
-Damages = Mapping[Segment, Sequence[tuple[int, int]]]
-"""The damage of the journal that is in quarantine: offset and length."""
 
-
-class Stage:
+class RebuildStage:
     """Decodes runs, and keeps what they give for one day in `folder`.
 
     `left_out` are segments that are in quarantine as a whole and that this decoder does not take either. `next_seqs`
@@ -36,11 +33,11 @@ class Stage:
         decoder: Decoder,
         symbols: SymbolLookup,
         date: datetime.date,
-        damaged: Damages,
+        damaged: DamageRows,
         after_step: Callable[[str], None],
     ) -> None:
-        self.folder = layout.staging / "replay"
-        self.left_out: set[Segment] = set()
+        self.folder = layout.staging / "replay"  # as older versions named it, so that what they left goes too
+        self.left_out: set[SegmentId] = set()
         self.next_seqs: dict[str, int] = {}
         self._layout = layout
         self._decoder = decoder
@@ -51,11 +48,11 @@ class Stage:
         self._name = uuid.uuid4().hex[:12]  # names are new each time: files that a commit has named are never changed
         self._files: dict[str, list[DataFile]] = defaultdict(list)
         self._rests = 0
-        self._orders: list[tuple[Segment, pa.Table]] = []
+        self._orders: list[tuple[SegmentId, pa.Table]] = []
         self._seen_orders: set[object] = set()
 
-    def decode(self, run: Run) -> Replayed:
-        """Decode the run's segments in order, and write what is of the day. Raises ReplayError, JournalError."""
+    def decode(self, run: SegmentRun) -> DecodedRun:
+        """Decode the run's segments in order, and write what is of the day. Raises RebuildError, JournalError."""
         seq, next_record = run.first_seq, run.first_record
         first_record = next_record
         has_other_days = False
@@ -71,20 +68,20 @@ class Stage:
             self._after_step("decoded")
         if seq != run.next_seq:
             if seq < run.next_seq or not run.is_end or has_other_days:
-                raise ReplayError(
+                raise RebuildError(
                     f"segments {run.numbers[0]} to {run.numbers[-1]} of stream {run.stream}: got "
                     f"{seq - run.first_seq} packets, expected {run.next_seq - run.first_seq}: other rows of the stream "
                     "would need another seq"
                 )
             self.next_seqs[f"{run.stream}/seq"] = seq
         records = (first_record or 0, next_record or 0)
-        return Replayed(run.stream, frozenset(run.numbers), (run.first_seq, run.next_seq), records)
+        return DecodedRun(run.stream, frozenset(run.numbers), (run.first_seq, run.next_seq), records)
 
     def keep_orders(self, stored: set[object]) -> None:
         """Write the orders that are not among `stored`, the `update_id` of rows that stay."""
         for segment, rows in self._orders:
             fresh = pa.array([value not in stored for value in rows.column(ORDERS.unique).to_pylist()], pa.bool_())
-            self._write(ORDERS, rows.filter(fresh), {"date": self._day}, replayed_stem(*segment, self._name))
+            self._write(ORDERS, rows.filter(fresh), {"date": self._day}, rebuilt_stem(*segment, self._name))
 
     def keep_rest(self, spec: Table, rows: pa.Table, values: Mapping[str, str]) -> None:
         """Write rows that stay, of a file that goes."""
@@ -130,7 +127,7 @@ class Stage:
             raise  # the instrument lists could not be read: that says nothing about the segment
         except Exception as error:
             if not is_given_up:
-                raise ReplayError(f"segment {stream}/{number}: cannot be decoded: {type(error).__name__}") from error
+                raise RebuildError(f"segment {stream}/{number}: cannot be decoded: {type(error).__name__}") from error
             self.left_out.add((stream, number))
             return parts, 0
         if is_given_up and not loaded.blocks:
@@ -140,7 +137,7 @@ class Stage:
             parts[name] += found
         rows = sum(part.rows.num_rows for part in parts[TICKS.name])
         if rows != decoded.packets:
-            raise ReplayError(f"segment {stream}/{number}: got {rows} rows of ticks, expected {decoded.packets}")
+            raise RebuildError(f"segment {stream}/{number}: got {rows} rows of ticks, expected {decoded.packets}")
         damage = [(number, item) for item in loaded.damage]
         if damage:
             parts[QUARANTINE.name] += damage_parts(
@@ -154,7 +151,7 @@ class Stage:
         except OSError as error:
             raise JournalError(f"segment {stream}/{number}: cannot look at it: {error.strerror}") from error
 
-    def _keep(self, spec: Table, segment: Segment, parts: Sequence[Part]) -> None:
+    def _keep(self, spec: Table, segment: SegmentId, parts: Sequence[Part]) -> None:
         """Write the rows of one segment; orders wait, since equal ones are stored once."""
         by_partition: dict[tuple[str, ...], list[pa.Table]] = defaultdict(list)
         for part in parts:
@@ -164,7 +161,7 @@ class Stage:
             if len(tables) > 1 or spec.unique is not None:
                 rows = pa.concat_tables([table.cast(spec.file_schema) for table in tables])
             if spec.unique is None:
-                stem = replayed_stem(*segment, self._name)
+                stem = rebuilt_stem(*segment, self._name)
                 self._write(spec, rows, dict(zip(spec.partition_by, values, strict=True)), stem)
                 continue
             fresh = []

@@ -5,6 +5,7 @@ from .content import sorter as sorter
 from .delta import CHECKPOINT_NAME as CHECKPOINT_NAME
 from .delta import HINT_NAME as HINT_NAME
 from .delta import VERSION_NAME as VERSION_NAME
+from .delta import first_line as first_line
 from .delta import log_of as log_of
 from .delta import numbered as numbered
 from .digest import is_as_stamped as is_as_stamped

@@ -5,7 +5,8 @@ Invariants
 1. A commit is one version: its files, its removals and its transactions are in the table together or not at all.
 2. A transaction (application, version) is committed once. `commit` looks first and skips what is covered, so a writer
    that died anywhere can do the same again.
-3. A snapshot is one version, whatever is committed meanwhile. Its files stay on disk: nothing here unlinks any.
+3. A snapshot is one version, whatever is committed meanwhile. Its files stay on disk for a while: nothing here unlinks
+   any, and `storage.upkeep.vacuum` does so only after a grace time.
 4. A commit that returned is on disk: the log does not sync itself, so it is done here.
 
 For ticks, three transactions say how far a stream is in the table: application `<stream>` has the last segment,
@@ -187,8 +188,8 @@ class LakeTable:
         """Make `files` the only ones of the partition `values`, in one version.
 
         Files are compared by name, so give them names that follow from their content: False if the partition has
-        just these already. Files that were replaced stay on disk, for readers of older versions; nothing unlinks
-        them yet. Raises TableError.
+        just these already. Files that were replaced stay on disk, for readers of older versions, until
+        `storage.upkeep.vacuum` unlinks them. Raises TableError.
         """
         with self._lock:
             old = {e.relative: e for e in self.snapshot().entries if dict(e.values) == dict(values)}

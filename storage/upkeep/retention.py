@@ -2,8 +2,8 @@
 
 Segments go once they are committed and old enough, in whichever form they are there, or when their day has gone from
 the tables. Until then those with damage are kept, because their bytes are in no table and somebody has to look at
-them; and those that did not verify (`storage.upkeep.archive`), because the tables do not have all their rows. A stream's
-segments go oldest first, so what is left of a stream is mostly its end.
+them; and those that did not verify (`storage.upkeep.archive`), because the tables do not have all their rows. A
+stream's segments go oldest first, so what is left of a stream is mostly its end.
 
 Days go from the tables only when asked for, by age or until the rest fits. A commit takes their files out of a table;
 the files stay for a while, for readers of older versions.
@@ -96,7 +96,11 @@ def remove_days(
         days = sorted({_day(file) for name, found in files.items() if name != INSTRUMENTS.name for file in found})
         may_go = [day for day in days if day < today - _DAY]
         going = [day for day in may_go if keep_days is not None and day < today - keep_days * _DAY]
-        while most_bytes is not None and len(going) < len(may_go) and _bytes(_left(files, going, today)) > most_bytes:
+        while (
+            most_bytes is not None
+            and len(going) < len(may_go)
+            and _total_bytes(_left(files, going, today)) > most_bytes
+        ):
             going = may_go[: len(going) + 1]
         left = _left(files, going, today)
         for name, table in tables.items():  # ticks first: what is not in another is then known to be removed
@@ -126,7 +130,7 @@ def _left(
     return left | {INSTRUMENTS.name: [file for file in lists if _day(file) >= in_force]}
 
 
-def _bytes(files: Mapping[str, Sequence[DataFile]]) -> int:
+def _total_bytes(files: Mapping[str, Sequence[DataFile]]) -> int:
     return sum(file.size for found in files.values() for file in found)
 
 

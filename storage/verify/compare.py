@@ -1,4 +1,4 @@
-"""The rows of the tables against the journal: each segment whose rows are committed is decoded anew.
+"""The rows of the tables against the journal: each segment whose rows are committed is decoded again.
 
 Every column but `symbol` is compared: that depends on the instrument list that was there when the rows were written.
 The `seq` of a segment's first row is in its archive. Else the files that are named after the segment have it, as long
@@ -14,13 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
-from storage.commit import Decoded, Decoder
+from storage.commit import Decoded, Decoder, SegmentId
 from storage.errors import JournalError
 from storage.journal import RecordReader, SegmentReader, read_place
 from storage.layout import DataLayout, parse_file
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS
 from storage.tables import canonical_rows
-from storage.verify.findings import Finding, Progress
+from storage.verify.findings import VerifyFinding, VerifyProgress
 from storage.verify.journal import JournalCheck, Scan, StreamInJournal
 from storage.verify.log import LoggedFile
 from storage.verify.rows import Stored
@@ -41,7 +41,7 @@ def compare_journal(
         lowest = min((n for n in asked if anchors[n] is None), default=mark + 1)  # counts from those behind it
         expected = mark
         for done, number in enumerate(numbers):
-            check.on_progress(Progress(f"rows of {stream}", done, len(numbers)))
+            check.on_progress(VerifyProgress(f"rows of {stream}", done, len(numbers)))
             if number != expected:
                 end = None
             expected = number - 1
@@ -65,7 +65,7 @@ def compare_journal(
             report.compared += 1
             for day, table, text, rows in different:
                 where = f"segment {number}: {text}"
-                report.findings.append(Finding("rows", where, table, stream=stream, date=day, rows=rows))
+                report.findings.append(VerifyFinding("rows", where, table, stream=stream, date=day, rows=rows))
 
 
 def _decode(check: JournalCheck, decoder: Decoder, stream: str, scan: Scan, known: set[int]) -> Decoded | None:
@@ -85,7 +85,7 @@ def _decode(check: JournalCheck, decoder: Decoder, stream: str, scan: Scan, know
         if 0 not in known:
             text = f"cannot be decoded: {type(error).__name__}"
             check.report.findings.append(
-                Finding("journal", text, path=str(check.layout.segment(stream, scan.number)), stream=stream)
+                VerifyFinding("journal", text, path=str(check.layout.segment(stream, scan.number)), stream=stream)
             )
         return None
 
@@ -123,9 +123,9 @@ def _archived_start(layout: DataLayout, stream: str, number: int) -> int | None:
     return None
 
 
-def _named(files: Iterable[LoggedFile]) -> dict[tuple[str, int], tuple[int, int]]:
+def _named(files: Iterable[LoggedFile]) -> dict[SegmentId, tuple[int, int]]:
     """Of the files that are named after a segment: their least `seq`, and how many rows they have."""
-    found: dict[tuple[str, int], tuple[int, int]] = {}
+    found: dict[SegmentId, tuple[int, int]] = {}
     for file in files:
         segment, least = parse_file(file.relative), file.stats["minValues"].get("seq")
         if segment is not None and isinstance(least, int):

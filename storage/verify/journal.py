@@ -16,17 +16,18 @@ from typing import Final
 import numpy as np
 
 from storage.clock import date_of_day, ist_date, ist_days
+from storage.commit import SegmentId
 from storage.errors import JournalError
 from storage.journal import Block, RecordReader, is_alive, segments, streams
 from storage.layout import DataLayout, archive_of
 from storage.schema import TICKS
-from storage.verify.findings import Finding, Progress, VerifyReport
+from storage.verify.findings import VerifyFinding, VerifyProgress, VerifyReport
 from storage.verify.log import LogState
 
 _EPOCH: Final = datetime.date(1970, 1, 1)
 
-Damages = Mapping[tuple[str, int], set[int]]
-"""(stream, segment) -> offsets of its damage that are in `quarantine`."""
+KnownDamage = Mapping[SegmentId, set[int]]
+"""The offsets of each segment's damage that are in `quarantine`."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ class JournalCheck:
     """
 
     layout: DataLayout
-    known: Damages
+    known: KnownDamage
     ticks: LogState
     first_day: datetime.date
     date: datetime.date | None
     report: VerifyReport
-    on_progress: Callable[[Progress], None]
+    on_progress: Callable[[VerifyProgress], None]
 
 
 @dataclass
@@ -90,10 +91,10 @@ def scan_journal(check: JournalCheck) -> dict[str, StreamInJournal]:
         for first, last in _gaps(sorted({mark, *(n for n in numbers if n > mark)})):
             if 0 not in known.get((stream, first), ()):
                 text = f"segments {first} to {last} are not in the journal, and not committed"
-                report.findings.append(Finding("journal", text, stream=stream))
+                report.findings.append(VerifyFinding("journal", text, stream=stream))
         start: int | None = 0 if numbers[:1] == [0] else None
         for number in numbers:
-            check.on_progress(Progress("journal", done, total))
+            check.on_progress(VerifyProgress("journal", done, total))
             done += 1
             path = layout.segment(stream, number)
             written = _last_written(path)
@@ -116,9 +117,9 @@ def scan_journal(check: JournalCheck) -> dict[str, StreamInJournal]:
                 and record not in (None, scan.records[1])
             ):
                 text = f"got {record} as the next record after segment {mark}, expected {scan.records[1]}"
-                report.findings.append(Finding("log", text, TICKS.name, stream=stream))
+                report.findings.append(VerifyFinding("log", text, TICKS.name, stream=stream))
             start = scan.records[1]
-    check.on_progress(Progress("journal", total, total))
+    check.on_progress(VerifyProgress("journal", total, total))
     return found
 
 
@@ -133,14 +134,14 @@ def _scan(check: JournalCheck, stream: str, number: int, start: int | None, *, c
             stop = reader.next_record or 0
     except JournalError as error:
         if not isinstance(error.__cause__, FileNotFoundError):  # else retention was faster
-            report.findings.append(Finding("journal", str(error), path=str(path), stream=stream))
+            report.findings.append(VerifyFinding("journal", str(error), path=str(path), stream=stream))
         return None
     report.segments += 1
     report.bytes += _size(path)
     new = [item for item in damage if item.offset not in known]
     for item in new:
         text = f"{item.length} bytes at {item.offset}: {item.reason}"
-        report.findings.append(Finding("journal", text, path=str(path), stream=stream))
+        report.findings.append(VerifyFinding("journal", text, path=str(path), stream=stream))
     first = blocks[0].first_record if blocks else stop
     return Scan(number, start, (first, stop), _days(blocks), whole=not damage)
 

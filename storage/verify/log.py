@@ -4,7 +4,7 @@ The log has no checksums. But what we write into it is redundant, so that a chan
 
 - Every version is there, from the first to the newest or from a checkpoint on; every line is an action that we write.
 - An added file is new; its folder says the same as its partition values. A removed file was there.
-- A version changes something. Files of a segment come with the transaction of that segment, unless a replay made them;
+- A version changes something. Files of a segment come with the transaction of that segment, unless a rebuild made them;
   those of no segment come in the place of others. Segments ascend, and those of ticks without gaps; the next `seq`
   grows by as many rows as were added.
 - A checkpoint holds what the versions before it say, and the library sees the same files and transactions as we do.
@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import TableError
-from storage.layout import is_replayed, parse_file, partition_folder
+from storage.layout import is_rebuilt, parse_file, partition_folder
 from storage.schema import TICKS, Table
 from storage.tables import (
     CHECKPOINT_NAME,
@@ -35,6 +35,7 @@ from storage.tables import (
     LakeTable,
     Snapshot,
     first_day,
+    first_line,
     log_of,
     numbered,
 )
@@ -196,7 +197,7 @@ def _origins(
         segment = parse_file(file.relative)
         if segment is None and not removed:
             yield f"adds {file.relative}, which comes from no segment, and removes nothing"
-        elif segment is not None and not is_replayed(file.relative) and transactions.get(segment[0]) != segment[1]:
+        elif segment is not None and not is_rebuilt(file.relative) and transactions.get(segment[0]) != segment[1]:
             yield f"adds {file.relative} with the transaction {transactions.get(segment[0])} of its stream"
 
 
@@ -212,7 +213,7 @@ def _take_ticks(
     grown = sum(new[app] - before.get(app, 0) for app in new if app.endswith("/seq"))
     rows = sum(file.rows for file in added)
     more = rows - sum(file.rows for file in removed)
-    # A replay may find more at a stream's end, and make anew what retention had removed.
+    # A rebuild may find more at a stream's end, and make again what retention had removed.
     if rows != grown if committed else 0 < grown > more:
         yield f"adds {rows} rows, and the next seq grows by {grown}"
     last = max((file.values["date"] for file in removed), default="")
@@ -279,7 +280,7 @@ def _take_checkpoint(spec: Table, path: Path, state: LogState) -> list[str]:
             if row["txn"] is not None:
                 state.transactions[row["txn"]["appId"]] = row["txn"]["version"]
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, _BadLogError) as error:
-        return [f"{path.name}: cannot read it: {str(error).partition(chr(10))[0]}"]
+        return [f"{path.name}: cannot read it: {first_line(error)}"]
     return []
 
 

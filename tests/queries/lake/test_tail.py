@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from queries.lake.tail import NOTHING, Segment, SegmentRows, Tail, Vanished, list_journal, whole_rows
+from queries.lake.tail import NOTHING, SegmentRows, Tail, Vanished, list_journal, whole_rows
 from storage import schema
 from storage.commit.decoder import Part
+from storage.commit.segments import SegmentId
 from storage.errors import JournalVersionError
 from storage.journal.format import CRC_END, SegmentHeader, pack_segment_header
 from storage.layout import DataLayout
@@ -34,7 +35,9 @@ class Looker:
         self.symbols: SymbolLookup = lambda _: None
         self.symbols_version = 0
 
-    def read(self, *, holes: Set[Segment] = frozenset(), seen: dict[str, list[int]] | None = None) -> list[SegmentRows]:
+    def read(
+        self, *, holes: Set[SegmentId] = frozenset(), seen: dict[str, list[int]] | None = None
+    ) -> list[SegmentRows]:
         return self.tail.read(
             lambda stream: self.watermarks.get(stream, NOTHING),
             self.symbols,

@@ -21,7 +21,7 @@ from kitelake.report.record import DayRecord
 from kitelake.telemetry.status import read_status
 from queries.lake.lake import Lake
 from storage.clock import IST
-from storage.commit.rebuild import replay_day
+from storage.commit.rebuild import rebuild_day
 from storage.commit.writer import SegmentWriter
 from storage.errors import DamagedLogError, TableError
 from storage.layout import DataLayout
@@ -29,9 +29,9 @@ from storage.schema import TICKS
 from storage.tables.delta import is_panic
 from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed
-from storage.upkeep.compact import seal
+from storage.upkeep.compact import compact_day
 from storage.upkeep.retention import remove_committed, remove_days
-from storage.upkeep.vacuum import remove_superseded
+from storage.upkeep.vacuum import vacuum_tables
 from storage.verify.folder import verify
 from tests.support.lake import INFY, Feed, ToyDecoder, ToyWriter
 from tests.support.running import Running, committed_rows, running
@@ -152,12 +152,12 @@ def openers() -> dict[str, Callable[[DataLayout], object]]:
     """Everything that opens a table."""
     later = datetime.timedelta(days=100)
     return {
-        "seal": lambda layout: seal(layout, DAY),
+        "seal": lambda layout: compact_day(layout, DAY),
         "archive": lambda layout: archive_committed(layout, ToyDecoder()),
         "retention of the journal": lambda layout: remove_committed(layout, keep=later, now=NOW),
         "retention of days": lambda layout: remove_days(layout, keep_days=5, most_bytes=None, today=DAY + later),
-        "superseded files": lambda layout: remove_superseded(layout, now=NOW),
-        "replay": lambda layout: replay_day(layout, ToyDecoder(), DAY),
+        "vacuum": lambda layout: vacuum_tables(layout, now=NOW),
+        "rebuild": lambda layout: rebuild_day(layout, ToyDecoder(), DAY),
         "report": lambda layout: make_report(layout.root, DayRecord(date=DAY)),
         "writer": lambda layout: SegmentWriter(layout, ToyDecoder()).run(poll_seconds=0.01, stop=threading.Event()),
     }

@@ -17,14 +17,14 @@ from ingest.instruments.listing import parse_instruments
 from ingest.wire.journal import JournalDecoder
 from queries.lake.lake import Lake
 from storage.clock import day_bounds_ns
-from storage.commit.rebuild import replay_day
+from storage.commit.rebuild import rebuild_day
 from storage.commit.writer import SegmentWriter
 from storage.journal.writer import JournalWriter, Kind
 from storage.layout import DataLayout
 from storage.schema import TABLES, TICKS, Table
 from storage.tables.symbols import write_instruments
 from storage.tables.table import LakeTable
-from storage.upkeep.compact import seal
+from storage.upkeep.compact import compact_day
 from tests.ingest.instruments.test_listing import HEADER, ROWS
 from tests.support.packets import random_frame
 
@@ -72,19 +72,19 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
 def sealed(raw: DataLayout, tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
     root = tmp_path_factory.mktemp("sealed") / "data" / "kite"
     shutil.copytree(raw.root, root)
-    assert {one.table for one in seal(DataLayout(root), DAY)} == {*TABLES} - {"instruments"}
+    assert {one.table for one in compact_day(DataLayout(root), DAY)} == {*TABLES} - {"instruments"}
     return DataLayout(root)
 
 
 @pytest.fixture(scope="module")
-def replayed(raw: DataLayout, tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
-    root = tmp_path_factory.mktemp("replayed") / "data" / "kite"
+def rebuilt(raw: DataLayout, tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
+    root = tmp_path_factory.mktemp("rebuilt") / "data" / "kite"
     shutil.copytree(raw.root, root)
-    replay_day(DataLayout(root), JournalDecoder(), DAY)
+    rebuild_day(DataLayout(root), JournalDecoder(), DAY)
     return DataLayout(root)
 
 
-@pytest.fixture(params=["raw", "sealed", "replayed"])
+@pytest.fixture(params=["raw", "sealed", "rebuilt"])
 def layout(request: pytest.FixtureRequest) -> DataLayout:
     layout: DataLayout = request.getfixturevalue(request.param)
     return layout
@@ -132,7 +132,7 @@ def test_the_lines_in_operations_read_what_we_read(
     assert read.sort(pl.all()).equals(expected.sort(pl.all()))
 
 
-def test_a_glob_counts_a_day_twice_that_was_sealed_within_the_hour(sealed: DataLayout) -> None:
+def test_a_glob_counts_a_day_twice_that_was_compacted_within_the_hour(sealed: DataLayout) -> None:
     """Why operations.md says to go in by the log."""
     path = sealed.table(TICKS.name)
     by_the_log = pl.scan_delta(str(path)).select(pl.len()).collect().item()

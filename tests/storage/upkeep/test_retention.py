@@ -20,7 +20,7 @@ from storage.tables import lock
 from storage.tables.symbols import write_instruments
 from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed
-from storage.upkeep.compact import seal
+from storage.upkeep.compact import compact_day
 from storage.upkeep.retention import remove_committed, remove_days
 from tests.support.lake import CRUDE, DAY_NS, INFY, NINE_FIFTEEN_NS, Feed, ToyDecoder
 
@@ -133,7 +133,7 @@ class TestSegments:
         archive(layout)
         remove_committed(layout, keep=HOUR, now=FAR)
         commit(layout)
-        seal(layout, FIRST)
+        compact_day(layout, FIRST)
         archive(layout)
         remove_committed(layout, keep=HOUR, now=FAR)
         assert streams(layout) == []

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from ingest.instruments.listing import parse_instruments
 from storage.commit.decoder import Decoded
-from storage.commit.rebuild import replay_day
+from storage.commit.rebuild import rebuild_day
 from storage.commit.writer import SegmentWriter
 from storage.files import DataFile
 from storage.journal.writer import segments
@@ -33,12 +33,12 @@ from storage.tables.parquet import write_file
 from storage.tables.symbols import write_instruments
 from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed
-from storage.upkeep.compact import seal
+from storage.upkeep.compact import compact_day
 from storage.upkeep.retention import remove_committed, remove_days
 from storage.verify.files import check_file
-from storage.verify.folder import Finding, Progress, VerifyReport, damaged_days, verify
+from storage.verify.folder import VerifyFinding, VerifyProgress, VerifyReport, damaged_days, verify
 from storage.verify.log import LogState, read_log
-from storage.verify.sequence import Sequence
+from storage.verify.sequence import SeqSet
 from tests.ingest.instruments.test_listing import HEADER, ROWS
 from tests.storage.tables.test_parquet import sample
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
@@ -66,11 +66,11 @@ def commit(layout: DataLayout) -> None:
     SegmentWriter(layout, ToyDecoder(), retry_seconds=0).run(poll_seconds=0.01, stop=threading.Event())
 
 
-def found(layout: DataLayout, date: datetime.date | None = None) -> list[Finding]:
+def found(layout: DataLayout, date: datetime.date | None = None) -> list[VerifyFinding]:
     return verify(layout, ToyDecoder(), date=date).findings
 
 
-def only(findings: list[Finding]) -> Finding:
+def only(findings: list[VerifyFinding]) -> VerifyFinding:
     assert len(findings) == 1, findings
     return findings[0]
 
@@ -126,7 +126,7 @@ def layout(tmp_path: Path, three_days: DataLayout) -> DataLayout:
 
 class TestSound:
     def test_after_a_stream_has_ended(self, layout: DataLayout) -> None:
-        seen: list[Progress] = []
+        seen: list[VerifyProgress] = []
         report = verify(layout, ToyDecoder(), on_progress=seen.append)
         assert report.is_sound
         assert report.rows == 6 * 4 + 6 + 3 + 6
@@ -160,15 +160,15 @@ class TestSound:
         assert report.rows == 6 * 4 + 6 + 3 + 6 + len(listed)
 
     @pytest.mark.slow
-    def test_after_archiving_sealing_and_replay(self, layout: DataLayout) -> None:
+    def test_after_archiving_compacting_and_rebuilding(self, layout: DataLayout) -> None:
         rows = verify(layout, ToyDecoder()).rows
         assert archive_committed(layout, ToyDecoder()).segments == 7
         for date in DAYS[:2]:
-            seal(layout, date)
-        sealed = verify(layout, ToyDecoder())
-        replay_day(layout, ToyDecoder(), DAYS[0])
-        replayed = verify(layout, ToyDecoder())
-        for report in (sealed, replayed):
+            compact_day(layout, date)
+        compacted = verify(layout, ToyDecoder())
+        rebuild_day(layout, ToyDecoder(), DAYS[0])
+        rebuilt = verify(layout, ToyDecoder())
+        for report in (compacted, rebuilt):
             assert report.is_sound
             assert (report.rows, report.compared) == (rows, 7)
         assert all(verify(layout, ToyDecoder(), date=date).is_sound for date in DAYS)
@@ -214,16 +214,16 @@ class TestSound:
         with patch("storage.verify.folder.read_log", side_effect=read):
             assert not found(layout)
 
-    def test_a_replay_of_a_table_that_had_nothing_of_the_day(self, layout: DataLayout) -> None:
+    def test_a_rebuild_of_a_table_that_had_nothing_of_the_day(self, layout: DataLayout) -> None:
         for path in sorted((layout.table("orders") / "_delta_log").glob("*.json"))[1:]:
             path.unlink()  # the files stay, and no version has ever named them
         assert found(layout)
         for day in DAYS:
-            replay_day(layout, ToyDecoder(), day)
+            rebuild_day(layout, ToyDecoder(), day)
         assert entries(layout, "orders", DAYS[0])
         assert not found(layout)
 
-    def test_a_replay_that_found_more_at_the_end_of_a_stream(self, tmp_path: Path) -> None:
+    def test_a_rebuild_that_found_more_at_the_end_of_a_stream(self, tmp_path: Path) -> None:
         class Fewer(ToyDecoder):
             def decode(self, stream: str, segment: int, *args: Any, **options: Any) -> Decoded:
                 if segment == 1:
@@ -237,7 +237,7 @@ class TestSound:
             feed.tick((INFY, 2), (CRUDE, 3))
         SegmentWriter(layout, Fewer(), retry_seconds=0).run(poll_seconds=0.01, stop=threading.Event())
         assert table(layout, "ticks").transaction(f"{STREAM}/seq") == 1
-        replay_day(layout, ToyDecoder(), DAYS[0])
+        rebuild_day(layout, ToyDecoder(), DAYS[0])
         assert table(layout, "ticks").transaction(f"{STREAM}/seq") == 3
         assert not found(layout)
 
@@ -267,14 +267,14 @@ class TestSound:
         commit(layout)
         return layout
 
-    def test_a_segment_of_two_days_of_which_the_first_is_sealed(self, over_midnight: DataLayout) -> None:
+    def test_a_segment_of_two_days_of_which_the_first_is_compacted(self, over_midnight: DataLayout) -> None:
         assert verify(over_midnight, ToyDecoder()).compared == 4
-        seal(over_midnight, DAYS[0])
+        compact_day(over_midnight, DAYS[0])
         for date in (None, *DAYS[:2]):
             assert not found(over_midnight, date)
         assert verify(over_midnight, ToyDecoder()).compared == 4
 
-    def test_a_day_of_which_one_exchange_is_sealed_yet(self, over_midnight: DataLayout) -> None:
+    def test_a_day_of_which_one_exchange_is_compacted_yet(self, over_midnight: DataLayout) -> None:
         class EndedError(Exception):
             pass
 
@@ -283,7 +283,7 @@ class TestSound:
                 raise EndedError
 
         with pytest.raises(EndedError):
-            seal(over_midnight, DAYS[0], after_step=end)
+            compact_day(over_midnight, DAYS[0], after_step=end)
         names = {entry.relative.rpartition("/")[2][:6] for entry in entries(over_midnight, "ticks", DAYS[0])}
         assert len(names) > 1, "some are sealed, and some are not"
         assert not found(over_midnight)
@@ -328,7 +328,7 @@ class TestFiles:
         path.unlink()
         report = verify(layout, ToyDecoder())
         assert report.findings == [
-            Finding("file", "it is not there", "ticks", str(path), date=DAYS[1], rows=entry.rows, repairable=True)
+            VerifyFinding("file", "it is not there", "ticks", str(path), date=DAYS[1], rows=entry.rows, repairable=True)
         ]
         assert damaged_days(report) == {DAYS[1]: True}
         assert not found(layout, DAYS[0])
@@ -349,7 +349,7 @@ class TestFiles:
         assert not found(layout, DAYS[2])
 
     def test_one_that_left_the_table_meanwhile(self, layout: DataLayout) -> None:
-        def compact(progress: Progress) -> None:
+        def compact(progress: VerifyProgress) -> None:
             if progress.what == "ticks" and progress.done == 0:
                 for entry in entries(layout, "ticks", DAYS[2]):
                     table(layout, "ticks").commit([], remove=[entry])
@@ -652,7 +652,7 @@ def test_a_sequence_knows_what_is_there_and_what_is_not(batches: list[list[int]]
     ordinals = [*range(16, 32), *itertools.chain(*batches)]
     there = set(ordinals)
     with patch("storage.verify.sequence.CHUNK", 16):
-        sequence = Sequence()
+        sequence = SeqSet()
         sequence.add(np.arange(16, 32))  # a full chunk among others
         for batch in batches:
             sequence.add(np.array(batch, np.int64))
@@ -685,6 +685,6 @@ def test_a_file_without_a_place_for_a_digest_cannot_be_stamped() -> None:
 
 
 def test_a_report_with_nothing_found_has_no_days() -> None:
-    report = VerifyReport(findings=[Finding("log", "x"), Finding("journal", "y", date=DAYS[0])])
+    report = VerifyReport(findings=[VerifyFinding("log", "x"), VerifyFinding("journal", "y", date=DAYS[0])])
     assert not report.is_sound
     assert not damaged_days(report)

@@ -1,6 +1,6 @@
 """Sealing in a process of its own that is killed, beside a capture; and small partitions to seal.
 
-    python -m tests.support.sealing <data folder> <IST day> [<step>]
+    python -m tests.support.compacting <data folder> <IST day> [<step>]
 
 says `ready`, seals, and kills itself once the step is done.
 """
@@ -26,7 +26,7 @@ from storage.layout import DataLayout
 from storage.schema import TABLES, TICKS, Table
 from storage.tables.parquet import write_file
 from storage.tables.table import LakeTable
-from storage.upkeep.compact import seal
+from storage.upkeep.compact import compact_day
 from tests.support.lake import CRUDE, INFY, NIFTY_FUT, Feed, ToyDecoder
 
 DAY = datetime.date(2026, 11, 23)
@@ -74,18 +74,18 @@ def names(layout: DataLayout, spec: Table = TICKS) -> list[str]:
     return sorted(Path(path).name for path in LakeTable(layout.table(spec.name), spec).open().snapshot().files)
 
 
-def start_seal(layout: DataLayout, *step: str) -> subprocess.Popen[str]:
+def start_compact(layout: DataLayout, *step: str) -> subprocess.Popen[str]:
     """A process that is about to seal DAY."""
-    command = [sys.executable, "-m", "tests.support.sealing", str(layout.root), DAY.isoformat(), *step]
+    command = [sys.executable, "-m", "tests.support.compacting", str(layout.root), DAY.isoformat(), *step]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
 
 
-def kill_seal(layout: DataLayout, after_seconds: float) -> bool:
+def kill_compact(layout: DataLayout, after_seconds: float) -> bool:
     """Start a seal and kill it; whether it was still at work."""
-    with start_seal(layout) as process:
+    with start_compact(layout) as process:
         time.sleep(after_seconds)
         process.kill()
     assert process.returncode in {0, -signal.SIGKILL}
@@ -181,7 +181,7 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     print("ready", flush=True)
-    seal(DataLayout(Path(root)), datetime.date.fromisoformat(day), after_step=die)
+    compact_day(DataLayout(Path(root)), datetime.date.fromisoformat(day), after_step=die)
 
 
 if __name__ == "__main__":
