@@ -36,7 +36,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from storage.errors import JournalError
+from storage.errors import JournalError, SegmentMissingError, SegmentReadError
 from storage.files import sync_file, sync_folder
 from storage.journal.format import block_seed
 from storage.layout import parse_segment
@@ -88,11 +88,15 @@ def write_archive(path: Path, data: bytes, place: Place, *, mtime_ns: int) -> in
 
 
 def read_archive(path: Path) -> bytes:
-    """The bytes of the segment. Raises JournalError if the archive is not whole, or the system cannot read it."""
+    """The bytes of the segment.
+
+    Raises JournalError if the archive is not whole, SegmentMissingError if it is not there, SegmentReadError if the
+    system does not let it be read.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise JournalError(f"archive {path}: cannot read: {error.strerror}") from error
+        raise _read_error(path, error) from error
     size, crc, _place = _unpack_footer(path, data[-_FOOTER.size :])
     frame = memoryview(data)[: -_FOOTER.size]
     try:
@@ -112,8 +116,13 @@ def read_place(path: Path) -> Place:
             file.seek(max(file.seek(0, os.SEEK_END) - _FOOTER.size, 0))
             footer = file.read()
     except OSError as error:
-        raise JournalError(f"archive {path}: cannot read: {error.strerror}") from error
+        raise _read_error(path, error) from error
     return _unpack_footer(path, footer)[2]
+
+
+def _read_error(path: Path, error: OSError) -> SegmentReadError:
+    missing = isinstance(error, FileNotFoundError)
+    return (SegmentMissingError if missing else SegmentReadError)(f"archive {path}: cannot read: {error.strerror}")
 
 
 def _pack_footer(path: Path, data: bytes, place: Place) -> bytes:

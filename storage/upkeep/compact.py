@@ -30,8 +30,9 @@ Invariants
 4. Memory is bounded: a stretch is sorted on disk if it does not fit, and files are written a row group at a time. A
    day of 200 million such ticks, 14.9 GB in 14,880 files, took 2.5 GiB at most, and 12 minutes of CPU time.
 
-A compacted file is called `sealed-<digest>-<number>-of-<count>.parquet`. A partition is compacted if it has all files of one
-digest and no other: then there is nothing to do. Equal rows give equal names, so what a dead run left is replaced.
+A compacted file is called `sealed-<digest>-<number>-of-<count>.parquet`. A partition is compacted if it has all files
+of one digest and no other: then there is nothing to do. Equal rows give equal names, so what a dead run left is
+replaced.
 """
 
 import datetime
@@ -101,8 +102,8 @@ def compact_day(
     copy of the partition. `after_step` is called with the name of each step that is done; it is for tests that end the
     process there.
 
-    Safe beside a writer and readers. Raises SealError, after compacting the other partitions, if one cannot be: files of
-    it are damaged, or changed places meanwhile, or the new ones would not be the same rows. Raises TableError if the
+    Safe beside a writer and readers. Raises SealError, after compacting the other partitions, if one cannot be: files
+    of it are damaged, or changed places meanwhile, or the new ones would not be the same rows. Raises TableError if the
     disk or the log refuses, DataFolderError if another process swaps files for too long.
     """
     done: list[CompactedPartition] = []

@@ -5,8 +5,8 @@ place before a commit names it.
 
 * A file that a commit removed goes once the grace time is over. Readers of an older version have that long to finish.
 * A file that no version names is left over from something that died: before its commit, or so long ago that the log of
-  its removal is gone. A compacted file goes at once, because whoever makes such files holds the lock that this holds. The
-  file of a segment goes when it is a day old and its segment is committed, for then nobody writes that name again.
+  its removal is gone. A compacted file goes at once, because whoever makes such files holds the lock that this holds.
+  The file of a segment goes when it is a day old and its segment is committed, for then nobody writes that name again.
   Anything else stays.
 """
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from storage.clock import date_of_day, ist_date, ist_days
 from storage.commit import SegmentId
-from storage.errors import JournalError
+from storage.errors import JournalError, SegmentMissingError
 from storage.journal import Block, RecordReader, is_alive, segments, streams
 from storage.layout import DataLayout, archive_of
 from storage.schema import TICKS
@@ -132,9 +132,10 @@ def _scan(check: JournalCheck, stream: str, number: int, start: int | None, *, c
             blocks = reader.read()
             damage = reader.finish() if complete or reader.sealed else []
             stop = reader.next_record or 0
+    except SegmentMissingError:
+        return None  # retention was faster
     except JournalError as error:
-        if not isinstance(error.__cause__, FileNotFoundError):  # else retention was faster
-            report.findings.append(VerifyFinding("journal", str(error), path=str(path), stream=stream))
+        report.findings.append(VerifyFinding("journal", str(error), path=str(path), stream=stream))
         return None
     report.segments += 1
     report.bytes += _size(path)

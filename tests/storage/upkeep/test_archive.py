@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from storage.commit.decoder import Decoded
 from storage.commit.writer import SegmentWriter
-from storage.errors import JournalError
+from storage.errors import JournalError, SegmentMissingError
 from storage.files import DataFile
 from storage.journal.archive_format import Place, read_archive, read_place, write_archive
 from storage.journal.writer import Block, SegmentReader, segments
@@ -316,9 +316,11 @@ def test_a_damaged_archive_is_reported_and_left_alone(layout: DataLayout) -> Non
 
 def test_a_segment_that_is_nowhere_is_told_from_one_that_is_damaged(layout: DataLayout) -> None:
     layout.stream(OLD).mkdir(parents=True)
-    with pytest.raises(JournalError) as caught:
+    with pytest.raises(SegmentMissingError, match="cannot open: No such file"):
         SegmentReader(layout.segment(OLD, 0))
-    assert isinstance(caught.value.__cause__, FileNotFoundError)
+    for read in (read_archive, read_place):
+        with pytest.raises(SegmentMissingError, match="cannot read: No such file"):
+            read(layout.archive(OLD, 0))
 
 
 @given(data=st.binary(max_size=5000), numbers=st.lists(st.integers(0, 2**63 - 1), min_size=6, max_size=6))
