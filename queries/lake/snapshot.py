@@ -19,7 +19,7 @@ import pyarrow as pa
 from queries.errors import QueryError
 from queries.lake.tail import NOTHING, Listing, SegmentRows, Tail, Vanished, list_journal
 from storage import schema
-from storage.commit import Decoder, SegmentId
+from storage.commit import Decoder, SegmentId, first_of_each
 from storage.errors import TableMissingError
 from storage.layout import DataLayout
 from storage.tables import LakeTable, Snapshot, SymbolBook, Watermark
@@ -145,7 +145,4 @@ def _once(spec: schema.Table, rows: pa.Table) -> pa.Table:
     """The rows without those that equal an earlier one of their partition in the table's `unique` column."""
     if spec.unique is None or not len(rows):
         return rows
-    keys = zip(*(rows.column(name).to_pylist() for name in (*spec.partition_by, spec.unique)), strict=True)
-    seen: set[tuple[object, ...]] = set()
-    first = [not (key in seen or seen.add(key)) for key in keys]  # type: ignore[func-returns-value]
-    return rows.filter(pa.array(first))
+    return first_of_each(rows, [*spec.partition_by, spec.unique], set())

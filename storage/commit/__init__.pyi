@@ -1,9 +1,11 @@
 from .decoder import Decoded as Decoded
 from .decoder import Decoder as Decoder
 from .decoder import Part as Part
-from .quarantine import damage_parts as damage_parts
 from .rebuild import RebuildError as RebuildError
 from .rebuild import rebuild_day as rebuild_day
+from .segment_rows import decode_segment as decode_segment
+from .segment_rows import first_of_each as first_of_each
+from .segment_rows import with_damage as with_damage
 from .segments import FilesOfTicks as FilesOfTicks
 from .segments import Loaded as Loaded
 from .segments import SegmentId as SegmentId

@@ -20,21 +20,19 @@ import datetime
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from storage.commit.decoder import Decoder
 from storage.commit.rebuild_plan import RebuildError, RebuildPlan, plan_day
 from storage.commit.rebuild_rows import DayFiles, DaySorter
-from storage.commit.rebuild_stage import RebuildStage
+from storage.commit.rebuild_stage import ORDER_KEY, RebuildStage
+from storage.commit.segment_rows import JOURNAL_TABLES, values_of
 from storage.commit.segments import FilesOfTicks, damage_rows
 from storage.errors import TableMissingError
 from storage.layout import DataLayout
-from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS
+from storage.schema import ORDERS, QUARANTINE, TICKS
 from storage.tables import LakeTable, SymbolBook, SymbolLookup, hold_tables
 
 __all__ = ["RebuildError", "RebuildOutcome", "rebuild_day"]
-
-_TABLES: Final = (EVENTS, ORDERS, QUARANTINE, TICKS)  # in the order of their commits, as the writer has it
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def rebuild_day(
     """
     with hold_tables(layout):
         try:
-            tables = {spec.name: LakeTable(layout.table(spec.name), spec).open() for spec in _TABLES}
+            tables = {spec.name: LakeTable(layout.table(spec.name), spec).open() for spec in JOURNAL_TABLES}
         except TableMissingError as error:
             raise RebuildError(f"{error}: nothing is committed, so there is nothing to rebuild") from error
         committed = tables[TICKS.name].snapshot()
@@ -83,14 +81,14 @@ def rebuild_day(
             sorters = {name: DaySorter(table, committed, decoded, stage.left_out) for name, table in tables.items()}
             found = {name: sorter.sort(date) for name, sorter in sorters.items()}
             stage.keep_orders(_stored_orders(sorters[ORDERS.name], found[ORDERS.name]))
-            rows = {spec.name: stage.rows(spec).total() for spec in _TABLES}
+            rows = {spec.name: stage.rows(spec).total() for spec in JOURNAL_TABLES}
             _check(date, plan, found, stage, partial=partial)
-            for spec in _TABLES:
+            for spec in JOURNAL_TABLES:
                 for file in found[spec.name].partly:
                     for kept in sorters[spec.name].rest(file):
                         stage.keep_rest(spec, kept, file.values)
             after_step("staged")
-            for spec in _TABLES:
+            for spec in JOURNAL_TABLES:
                 new = stage.move(spec, tables[spec.name].path)
                 after_step(f"{spec.name} moved")
                 old = found[spec.name].remove + found[spec.name].partly
@@ -102,21 +100,17 @@ def rebuild_day(
     return RebuildOutcome(date, sum(len(run.numbers) for run in plan.runs), rows, stayed)
 
 
-def _stored_orders(sorter: DaySorter, found: DayFiles) -> set[object]:
+def _stored_orders(sorter: DaySorter, found: DayFiles) -> set[tuple[object, ...]]:
     """What tells the orders apart that stay."""
-    return {
-        value
-        for file in found.partly + found.stay
-        for rows in sorter.rest(file)
-        for value in rows.column(ORDERS.unique).to_pylist()
-    }
+    files = found.partly + found.stay
+    return {values for file in files for rows in sorter.rest(file) for values in values_of(rows, ORDER_KEY)}
 
 
 def _check(
     date: datetime.date, plan: RebuildPlan, found: Mapping[str, DayFiles], stage: RebuildStage, *, partial: bool
 ) -> None:
     """Raise RebuildError if rows would be lost."""
-    for spec in _TABLES:
+    for spec in JOURNAL_TABLES:
         each = found[spec.name]
         new = stage.rows(spec)
         for file in each.unread:

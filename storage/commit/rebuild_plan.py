@@ -1,7 +1,8 @@
 """Which segments a day is rebuilt from, and which `seq` their packets have.
 
 Of each stream those segments are decoded again that lie between the first and the last with a record received on the
-day, both included, as far as they are committed and can be read. Where some are missing, the rest falls into several runs.
+day, both included, as far as they are committed and can be read. Where some are missing, the rest falls into several
+runs.
 
 The `seq` of a run's first packet follows from what is certain: a stream begins with 0, the footer of an archive says
 where its segment begins and ends, and the watermark where the next segment will begin. From the certain place before a

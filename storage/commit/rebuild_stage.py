@@ -5,19 +5,23 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 
 from storage.commit.decoder import Decoder, Part
-from storage.commit.quarantine import damage_parts
 from storage.commit.rebuild_plan import RebuildError, SegmentRun, load_or_nothing
 from storage.commit.rebuild_rows import DecodedRun
+from storage.commit.segment_rows import JOURNAL_TABLES, decode_segment, first_of_each, with_damage
 from storage.commit.segments import DamageRows, Loaded, SegmentId, is_whole, load
-from storage.errors import JournalError, TableError
+from storage.errors import RowsError, TableError
 from storage.files import DataFile, make_folders, sync_folder
 from storage.layout import DataLayout, rebuilt_stem
-from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
+from storage.schema import ORDERS, TICKS, Table
 from storage.tables import SymbolLookup, write_file
+
+ORDER_KEY: Final = ("update_id",)
+"""What tells orders apart: `ORDERS.unique`."""
 
 
 class RebuildStage:
@@ -49,7 +53,7 @@ class RebuildStage:
         self._files: dict[str, list[DataFile]] = defaultdict(list)
         self._rests = 0
         self._orders: list[tuple[SegmentId, pa.Table]] = []
-        self._seen_orders: set[object] = set()
+        self._seen_orders: set[tuple[object, ...]] = set()
 
     def decode(self, run: SegmentRun) -> DecodedRun:
         """Decode the run's segments in order, and write what is of the day. Raises RebuildError, JournalError."""
@@ -62,7 +66,7 @@ class RebuildStage:
                 first_record = loaded.blocks[0].first_record
             parts, packets = self._parts(run.stream, number, loaded, seq, is_given_up=is_given_up)
             has_other_days |= any(part.values["date"] != self._day for part in parts[TICKS.name])
-            for spec in (EVENTS, ORDERS, QUARANTINE, TICKS):
+            for spec in JOURNAL_TABLES:
                 self._keep(spec, (run.stream, number), [p for p in parts[spec.name] if p.values["date"] == self._day])
             seq, next_record = seq + packets, loaded.next_record
             self._after_step("decoded")
@@ -77,11 +81,11 @@ class RebuildStage:
         records = (first_record or 0, next_record or 0)
         return DecodedRun(run.stream, frozenset(run.numbers), (run.first_seq, run.next_seq), records)
 
-    def keep_orders(self, stored: set[object]) -> None:
+    def keep_orders(self, stored: set[tuple[object, ...]]) -> None:
         """Write the orders that are not among `stored`, the `update_id` of rows that stay."""
         for segment, rows in self._orders:
-            fresh = pa.array([value not in stored for value in rows.column(ORDERS.unique).to_pylist()], pa.bool_())
-            self._write(ORDERS, rows.filter(fresh), {"date": self._day}, rebuilt_stem(*segment, self._name))
+            fresh = first_of_each(rows, ORDER_KEY, stored)
+            self._write(ORDERS, fresh, {"date": self._day}, rebuilt_stem(*segment, self._name))
 
     def keep_rest(self, spec: Table, rows: pa.Table, values: Mapping[str, str]) -> None:
         """Write rows that stay, of a file that goes."""
@@ -120,55 +124,30 @@ class RebuildStage:
         self, stream: str, number: int, loaded: Loaded, seq: int, *, is_given_up: bool
     ) -> tuple[Mapping[str, list[Part]], int]:
         """The rows of a segment by table, those for its damage among them, and its number of packets."""
-        parts: dict[str, list[Part]] = defaultdict(list)
+        nothing: dict[str, list[Part]] = {spec.name: [] for spec in JOURNAL_TABLES}
         try:
-            decoded = self._decoder.decode(stream, number, loaded.blocks, first_seq=seq, symbols=self._symbols)
+            decoded = decode_segment(self._decoder, stream, number, loaded.blocks, first_seq=seq, symbols=self._symbols)
         except TableError:
             raise  # the instrument lists could not be read: that says nothing about the segment
         except Exception as error:
             if not is_given_up:
-                raise RebuildError(f"segment {stream}/{number}: cannot be decoded: {type(error).__name__}") from error
+                reason = error if isinstance(error, RowsError) else f"cannot be decoded: {type(error).__name__}"
+                raise RebuildError(f"segment {stream}/{number}: {reason}") from error
             self.left_out.add((stream, number))
-            return parts, 0
+            return nothing, 0
         if is_given_up and not loaded.blocks:
             self.left_out.add((stream, number))
-            return parts, 0
-        for name, found in decoded.parts.items():
-            parts[name] += found
-        rows = sum(part.rows.num_rows for part in parts[TICKS.name])
-        if rows != decoded.packets:
-            raise RebuildError(f"segment {stream}/{number}: got {rows} rows of ticks, expected {decoded.packets}")
+            return nothing, 0
         damage = [(number, item) for item in loaded.damage]
-        if damage:
-            parts[QUARANTINE.name] += damage_parts(
-                stream, damage, loaded.blocks, fallback_ns=self._last_written_ns(stream, number)
-            )
-        return parts, decoded.packets
-
-    def _last_written_ns(self, stream: str, number: int) -> int:
-        try:
-            return self._layout.segment(stream, number).stat().st_mtime_ns  # what has damage is never archived
-        except OSError as error:
-            raise JournalError(f"segment {stream}/{number}: cannot look at it: {error.strerror}") from error
+        return with_damage(decoded.parts, self._layout, stream, number, damage, loaded.blocks), decoded.packets
 
     def _keep(self, spec: Table, segment: SegmentId, parts: Sequence[Part]) -> None:
         """Write the rows of one segment; orders wait, since equal ones are stored once."""
-        by_partition: dict[tuple[str, ...], list[pa.Table]] = defaultdict(list)
         for part in parts:
-            by_partition[tuple(part.values[name] for name in spec.partition_by)].append(part.rows)
-        for values, tables in by_partition.items():
-            rows = tables[0]
-            if len(tables) > 1 or spec.unique is not None:
-                rows = pa.concat_tables([table.cast(spec.file_schema) for table in tables])
             if spec.unique is None:
-                stem = rebuilt_stem(*segment, self._name)
-                self._write(spec, rows, dict(zip(spec.partition_by, values, strict=True)), stem)
-                continue
-            fresh = []
-            for value in rows.column(spec.unique).to_pylist():
-                fresh.append(value not in self._seen_orders)
-                self._seen_orders.add(value)
-            self._orders.append((segment, rows.filter(pa.array(fresh, pa.bool_()))))
+                self._write(spec, part.rows, part.values, rebuilt_stem(*segment, self._name))
+            else:
+                self._orders.append((segment, first_of_each(part.rows, [spec.unique], self._seen_orders)))
 
     def _write(self, spec: Table, rows: pa.Table, values: Mapping[str, str], stem: str) -> None:
         if not rows.num_rows:

@@ -12,7 +12,7 @@ import pytest
 
 from queries.lake.tail import NOTHING, SegmentRows, Tail, Vanished, list_journal, whole_rows
 from storage import schema
-from storage.commit.decoder import Part
+from storage.commit.decoder import Decoded, Part
 from storage.commit.segments import SegmentId
 from storage.errors import JournalVersionError
 from storage.journal.format import CRC_END, SegmentHeader, pack_segment_header
@@ -276,3 +276,13 @@ def test_closing_lets_go_of_files(looker: Looker, feed: Feed) -> None:
     looker.tail.close()
     looker.tail.close()
     assert looker.ticks() == [(0, INFY, 0.01)]
+
+
+@pytest.mark.parametrize("parts", [{"candles": []}, {"ticks": []}], ids=["another table", "too few ticks"])
+def test_rows_that_the_writer_would_refuse_are_left_out(
+    looker: Looker, feed: Feed, monkeypatch: pytest.MonkeyPatch, parts: dict[str, list[Part]]
+) -> None:
+    feed.tick((INFY, 1))
+    feed.roll()
+    monkeypatch.setattr(looker.decoder, "decode", lambda *_, **__: Decoded(parts, 1))
+    assert looker.ticks() == []
