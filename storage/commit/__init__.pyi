@@ -6,6 +6,7 @@ from .rebuild import rebuild_day as rebuild_day
 from .segment_rows import decode_segment as decode_segment
 from .segment_rows import first_of_each as first_of_each
 from .segment_rows import with_damage as with_damage
+from .segments import DamageRows as DamageRows
 from .segments import FilesOfTicks as FilesOfTicks
 from .segments import Loaded as Loaded
 from .segments import SegmentId as SegmentId

@@ -29,7 +29,7 @@ from storage.commit.segment_rows import JOURNAL_TABLES, values_of
 from storage.commit.segments import FilesOfTicks, damage_rows
 from storage.errors import TableMissingError
 from storage.layout import DataLayout
-from storage.schema import ORDERS, QUARANTINE, TICKS
+from storage.schema import ORDERS, QUARANTINE, TICKS, Table
 from storage.tables import LakeTable, SymbolBook, SymbolLookup, hold_tables
 
 __all__ = ["RebuildError", "RebuildOutcome", "rebuild_day"]
@@ -68,8 +68,8 @@ def rebuild_day(
             tables = {spec.name: LakeTable(layout.table(spec.name), spec).open() for spec in JOURNAL_TABLES}
         except TableMissingError as error:
             raise RebuildError(f"{error}: nothing is committed, so there is nothing to rebuild") from error
-        committed = tables[TICKS.name].snapshot()
         # Damage in a segment is in `quarantine` before its rows are in `ticks`.
+        committed = tables[TICKS.name].snapshot()
         damaged = damage_rows(tables[QUARANTINE.name], unreadable_too=True)
         stage = RebuildStage(layout, decoder, symbols or SymbolBook(layout), date, damaged, after_step)
         shutil.rmtree(stage.folder, ignore_errors=True)  # what a run that died has left
@@ -84,20 +84,30 @@ def rebuild_day(
             rows = {spec.name: stage.rows(spec).total() for spec in JOURNAL_TABLES}
             _check(date, plan, found, stage, partial=partial)
             for spec in JOURNAL_TABLES:
-                for file in found[spec.name].partly:
-                    for kept in sorters[spec.name].rest(file):
-                        stage.keep_rest(spec, kept, file.values)
+                _keep_rest(stage, spec, sorters[spec.name], found[spec.name])
             after_step("staged")
             for spec in JOURNAL_TABLES:
-                new = stage.move(spec, tables[spec.name].path)
-                after_step(f"{spec.name} moved")
-                old = found[spec.name].remove + found[spec.name].partly
-                tables[spec.name].commit(new, remove=old, transactions=stage.next_seqs if spec is TICKS else None)
-                after_step(f"{spec.name} committed")
+                _swap(stage, tables[spec.name], found[spec.name], after_step)
         finally:
             shutil.rmtree(stage.folder, ignore_errors=True)
     stayed = {name: each.gone.total() for name, each in found.items()}
     return RebuildOutcome(date, sum(len(run.numbers) for run in plan.runs), rows, stayed)
+
+
+def _keep_rest(stage: RebuildStage, spec: Table, sorter: DaySorter, found: DayFiles) -> None:
+    """Stage the rows that stay, of files of which some go."""
+    for file in found.partly:
+        for rows in sorter.rest(file):
+            stage.keep_rest(spec, rows, file.values)
+
+
+def _swap(stage: RebuildStage, table: LakeTable, found: DayFiles, after_step: Callable[[str], None]) -> None:
+    """Put the staged files of one table in the place of the old ones, in one commit."""
+    spec = table.spec
+    new = stage.move(spec, table.path)
+    after_step(f"{spec.name} moved")
+    table.commit(new, remove=found.remove + found.partly, transactions=stage.next_seqs if spec is TICKS else None)
+    after_step(f"{spec.name} committed")
 
 
 def _stored_orders(sorter: DaySorter, found: DayFiles) -> set[tuple[object, ...]]:
@@ -111,15 +121,7 @@ def _check(
 ) -> None:
     """Raise RebuildError if rows would be lost."""
     for spec in JOURNAL_TABLES:
-        each = found[spec.name]
-        new = stage.rows(spec)
-        for file in each.unread:
-            exchange = file.values.get("exchange", "")
-            if new[exchange] != each.replaced[exchange]:
-                raise RebuildError(
-                    f"file {spec.name}/{file.relative}: cannot be read, and the journal has {new[exchange]} rows of "
-                    f"its partition, expected {each.replaced[exchange]}"
-                )
+        _check_unread(spec, found[spec.name], stage.rows(spec))
     problems = list(plan.missing)
     for name, each in found.items():
         problems += [
@@ -128,3 +130,14 @@ def _check(
         ]
     if problems and not partial:
         raise RebuildError(f"day {date}: the journal does not have all of it: {'; '.join(problems)}")
+
+
+def _check_unread(spec: Table, found: DayFiles, new: Mapping[str, int]) -> None:
+    """A file that cannot be read may go only if its exchange gets as many rows as it had."""
+    for file in found.unread:
+        exchange = file.values.get("exchange", "")
+        if new[exchange] != found.replaced[exchange]:
+            raise RebuildError(
+                f"file {spec.name}/{file.relative}: cannot be read, and the journal has {new[exchange]} rows of "
+                f"its partition, expected {found.replaced[exchange]}"
+            )

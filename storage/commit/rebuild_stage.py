@@ -24,6 +24,17 @@ ORDER_KEY: Final = ("update_id",)
 """What tells orders apart: `ORDERS.unique`."""
 
 
+def is_replaceable(run: SegmentRun, next_seq: int, *, has_other_days: bool) -> bool:
+    """Whether a run whose packets now end before `next_seq` may replace what the tables have of it.
+
+    Not if other rows would need another `seq` than they have. So it has as many packets as before, or more where
+    nothing comes behind them: at the end of a dead stream, all of whose rows are replaced.
+    """
+    if next_seq == run.next_seq:
+        return True
+    return next_seq > run.next_seq and run.is_end and not has_other_days
+
+
 class RebuildStage:
     """Decodes runs, and keeps what they give for one day in `folder`.
 
@@ -70,13 +81,13 @@ class RebuildStage:
                 self._keep(spec, (run.stream, number), [p for p in parts[spec.name] if p.values["date"] == self._day])
             seq, next_record = seq + packets, loaded.next_record
             self._after_step("decoded")
+        if not is_replaceable(run, seq, has_other_days=has_other_days):
+            raise RebuildError(
+                f"segments {run.numbers[0]} to {run.numbers[-1]} of stream {run.stream}: got "
+                f"{seq - run.first_seq} packets, expected {run.next_seq - run.first_seq}: other rows of the stream "
+                "would need another seq"
+            )
         if seq != run.next_seq:
-            if seq < run.next_seq or not run.is_end or has_other_days:
-                raise RebuildError(
-                    f"segments {run.numbers[0]} to {run.numbers[-1]} of stream {run.stream}: got "
-                    f"{seq - run.first_seq} packets, expected {run.next_seq - run.first_seq}: other rows of the stream "
-                    "would need another seq"
-                )
             self.next_seqs[f"{run.stream}/seq"] = seq
         records = (first_record or 0, next_record or 0)
         return DecodedRun(run.stream, frozenset(run.numbers), (run.first_seq, run.next_seq), records)
