@@ -55,7 +55,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[DataLayout]:
 
 def told(*arguments: str, cwd: Path = ROOT) -> str:
     done = subprocess.run(
-        [PYTHON, ROOT / "tests" / "engines.py", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+        [PYTHON, ROOT / "tests" / "support" / "engines.py", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-5000:]
     return done.stdout
