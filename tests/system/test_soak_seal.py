@@ -17,6 +17,7 @@ from storage.tables.parquet import write_file
 from storage.tables.table import LakeTable
 from storage.upkeep.compact import compact_day
 from storage.upkeep.vacuum import vacuum_tables
+from tests.support import works
 from tests.support.compacting import (
     DAY,
     NSE,
@@ -27,8 +28,8 @@ from tests.support.compacting import (
     check,
     kill_compact,
     names,
-    start_compact,
 )
+from tests.support.lives import Life
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
@@ -56,15 +57,12 @@ def test_killed_a_hundred_times_beside_a_capture_and_readers(tmp_path: Path) -> 
         while killed < KILLS and not capture.errors:
             if chance.random() < 0.1:
                 started = time.monotonic()
-                with start_compact(layout):
-                    pass
+                assert not Life(works.compact, layout.root).wait()
                 usual = time.monotonic() - started
                 finished += 1
                 vacuum_tables(layout, grace=GRACE, now=datetime.datetime.now(datetime.UTC))
             elif chance.random() < 0.3:
-                with start_compact(layout, chance.choice(STEPS)) as process:
-                    pass
-                killed += process.returncode != 0
+                killed += Life(works.compact, layout.root, chance.choice(STEPS)).wait()
             else:
                 killed += kill_compact(layout, chance.uniform(0, usual))
     assert finished

@@ -4,12 +4,9 @@ import datetime
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +31,10 @@ from storage.tables.symbols import SymbolLookup, write_instruments
 from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed
 from storage.upkeep.compact import compact_day
+from tests.support import works
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, NINE_FIFTEEN_NS, Feed, ToyDecoder, ToyWriter
+from tests.support.lives import Life
+from tests.support.works import Changed, one_rupee_more
 
 OLD, NEW = "20261122T034500-aaaaaa", "20261123T034500-bbbbbb"
 DAY, NEXT = datetime.date(2026, 11, 23), datetime.date(2026, 11, 24)
@@ -45,26 +45,6 @@ Rows = dict[str, list[dict[str, Any]]]
 @pytest.fixture
 def layout(tmp_path: Path) -> DataLayout:
     return DataLayout(tmp_path / "données, 100 % & more")
-
-
-class Changed:
-    """A decoder that was changed: `change` is made of the rows of ticks."""
-
-    def __init__(self, decoder: Decoder, change: Callable[[pa.Table], pa.Table]) -> None:
-        self.decoder = decoder
-        self.change = change
-
-    def decode(
-        self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, symbols: SymbolLookup
-    ) -> Decoded:
-        decoded = self.decoder.decode(stream, segment, blocks, first_seq=first_seq, symbols=symbols)
-        ticks = [Part(part.values, self.change(part.rows)) for part in decoded.parts.get("ticks", [])]
-        return Decoded({**decoded.parts, "ticks": ticks}, sum(part.rows.num_rows for part in ticks))
-
-
-def one_rupee_more(rows: pa.Table) -> pa.Table:
-    at = rows.schema.get_field_index("last_price")
-    return rows.set_column(at, "last_price", pc.add(rows.column("last_price"), 1.0))
 
 
 class Failing(ToyDecoder):
@@ -496,34 +476,6 @@ class TestLive:
         assert [row["data"] for row in rows["quarantine"]] == feed.bad
 
 
-# A rebuild with another decoder that dies after a given number of steps, or is killed from outside.
-PROCESS = """
-import datetime, os, sys
-from pathlib import Path
-from storage.layout import DataLayout
-from storage.commit.rebuild import rebuild_day
-from tests.support.lake import ToyDecoder
-from tests.storage.commit.test_rebuild import Changed, one_rupee_more
-
-left = int(sys.argv[2])
-
-def step(name):
-    global left
-    left -= 1
-    if left == 0:
-        os._exit(77)
-
-print("started", flush=True)
-decoder = Changed(ToyDecoder(), one_rupee_more)
-rebuild_day(DataLayout(Path(sys.argv[1])), decoder, datetime.date(2026, 11, 23), after_step=step)
-"""
-
-
-def start_rebuild(layout: DataLayout, steps: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", PROCESS, str(layout.root), str(steps)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 @pytest.mark.slow
 class TestDeath:
     def check(self, layout: DataLayout, rows: Rows) -> bool:
@@ -545,9 +497,7 @@ class TestDeath:
     @pytest.mark.parametrize(("steps", "done"), [(2, False), (5, False), (10, False), (11, True)])
     def test_after_a_step(self, layout: DataLayout, steps: int, done: bool) -> None:
         rows = self.prepare(layout)
-        process = start_rebuild(layout, steps)
-        _, errors = process.communicate()
-        assert process.returncode == 77, errors
+        assert Life(works.rebuild, layout.root, steps).wait()
         assert self.check(layout, rows) == done
         rebuild_day(layout, Changed(ToyDecoder(), one_rupee_more), DAY)
         assert self.check(layout, rows)
@@ -557,12 +507,9 @@ class TestDeath:
         rows = self.prepare(layout)
         rng = random.Random(5)
         for _ in range(3):
-            process = start_rebuild(layout, -1)
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(rng.uniform(0, 0.3))  # the moment is the point: any will do
-            os.kill(process.pid, signal.SIGKILL)
-            process.communicate()
+            with Life(works.rebuild, layout.root) as life:
+                time.sleep(rng.uniform(0, 0.3))  # the moment is the point: any will do
+                life.kill()
             self.check(layout, rows)
         rebuild_day(layout, ToyDecoder(), DAY)
         assert rows_of(layout) == rows

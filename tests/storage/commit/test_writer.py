@@ -5,7 +5,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -27,7 +26,9 @@ from storage.layout import DataLayout
 from storage.tables.symbols import SymbolLookup, write_instruments
 from storage.tables.table import LakeTable, Watermark
 from storage.upkeep.retention import remove_committed
+from tests.support import works
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
+from tests.support.lives import Life
 
 OLD, NEW = "20261122T034500-aaaaaa", "20261123T034500-bbbbbb"
 FAR = datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC)
@@ -420,33 +421,6 @@ class TestRetention:
         assert commit_all(layout) == []
 
 
-# A writer that dies after a given number of steps, or is killed from outside.
-PROCESS = """
-import os, sys, threading
-from pathlib import Path
-from storage.layout import DataLayout
-from storage.commit.writer import SegmentWriter
-from tests.support.lake import ToyDecoder
-
-left = int(sys.argv[2])
-
-def step(name):
-    global left
-    left -= 1
-    if left == 0:
-        os._exit(77)
-
-print("started", flush=True)
-writer = SegmentWriter(DataLayout(Path(sys.argv[1])), ToyDecoder(), after_step=step)
-writer.run(poll_seconds=0.01, stop=threading.Event())
-"""
-
-
-def start_writer(layout: DataLayout, steps: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", PROCESS, str(layout.root), str(steps)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 @pytest.mark.slow
 class TestDeath:
     def test_between_any_two_steps(self, layout: DataLayout) -> None:
@@ -456,12 +430,9 @@ class TestDeath:
         deaths = 0
         # A segment of nine steps and one of three; each life repeats what its predecessor did not commit.
         for steps in (1, 2, 3, 1, 2, 3, 2, 3, 9):
-            process = start_writer(layout, steps)
-            _, errors = process.communicate()
-            assert process.returncode in (0, 77), errors
-            deaths += process.returncode == 77
-            if process.returncode == 0:
+            if not Life(works.commit, layout.root, steps).wait():
                 break
+            deaths += 1
             assert ticks(layout) == feed.ticks[: len(ticks(layout))]
         assert deaths >= 7
         commit_all(layout)
@@ -471,9 +442,7 @@ class TestDeath:
     def test_after_each_step(self, layout: DataLayout, steps: int) -> None:
         with Feed(layout.root, OLD) as feed:
             fill(feed, 1)
-        process = start_writer(layout, steps)
-        _, errors = process.communicate()
-        assert process.returncode == 77, errors
+        assert Life(works.commit, layout.root, steps).wait()
         committed = committed_files(layout)
         commit_all(layout)
         check(layout, feed)
@@ -486,12 +455,9 @@ class TestDeath:
             fill(feed, 10)
         rng = random.Random(5)
         for _ in range(3):
-            process = start_writer(layout, -1)
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(rng.uniform(0, 0.5))  # the moment is the point: any will do
-            os.kill(process.pid, signal.SIGKILL)
-            process.communicate()
+            with Life(works.commit, layout.root) as life:
+                time.sleep(rng.uniform(0, 0.5))  # the moment is the point: any will do
+                life.kill()
         commit_all(layout)
         check(layout, feed)
 
@@ -499,10 +465,9 @@ class TestDeath:
         """The second waits for the first, and finds everything done."""
         with Feed(layout.root, OLD) as feed:
             fill(feed, 5)
-        processes = [start_writer(layout, -1) for _ in range(3)]
-        for process in processes:
-            _, errors = process.communicate()
-            assert process.returncode == 0, errors
+        lives = [Life(works.commit, layout.root) for _ in range(3)]
+        for life in lives:
+            assert not life.wait()
         check(layout, feed)
 
 

@@ -16,6 +16,7 @@ from storage.layout import DataLayout
 from storage.upkeep.compact import compact_day
 from storage.upkeep.vacuum import vacuum_tables
 from storage.verify.folder import verify
+from tests.support import works
 from tests.support.compacting import (
     DAY,
     SMALL,
@@ -27,11 +28,11 @@ from tests.support.compacting import (
     minutes_of_ticks,
     names,
     put,
-    start_compact,
     stored,
     tick,
 )
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
+from tests.support.lives import Life
 
 
 @pytest.fixture
@@ -99,9 +100,7 @@ class TestBesideAWriter:
                 time.sleep(0.1)
             for _ in range(2):
                 compact_day(layout, DAY, memory_bytes=SMALL)
-                with start_compact(layout) as process:
-                    pass
-                assert process.returncode == 0
+                assert not Life(works.compact, layout.root).wait()
         assert capture.looks > 5
         check(layout, capture.feed)
 
@@ -134,17 +133,14 @@ class TestKilled:
         minutes_of_ticks(layout, files=20)
         before = stored(layout)
         for step in STEPS[:-1]:
-            with start_compact(layout, step) as process:
-                pass
-            assert process.returncode == -9
+            assert Life(works.compact, layout.root, step).wait()
             assert stored(layout).equals(before)
             assert len(names(layout)) == 20
         chance = random.Random(3)
-        died = [kill_compact(layout, chance.uniform(0, 0.3)) for _ in range(4)]
+        died = [kill_compact(layout, chance.uniform(0, 0.3)) for _ in range(3)] + [kill_compact(layout, 0)]
         assert any(died)
         assert stored(layout).equals(before)
-        with start_compact(layout, STEPS[-1]) as process:
-            pass
+        assert Life(works.compact, layout.root, STEPS[-1]).wait()
         put(layout, "late", [tick(5000)])
         assert len(compact_day(layout, DAY, memory_bytes=SMALL)) == 1
         assert len(names(layout)) == 1
