@@ -10,9 +10,10 @@ import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
-PATIENCE_SECONDS: Final = 240.0
+from tests.support.waiting import PATIENCE_SECONDS
+
 Step = Callable[[str], None]
 Work = Callable[[Path, Step], None]
 

@@ -3,7 +3,10 @@
 import numpy as np
 import pyarrow as pa
 
-from storage.schema import Table
+from storage.files import DataFile
+from storage.schema import EVENTS, Table
+from storage.tables.parquet import write_file
+from storage.tables.table import LakeTable
 
 
 def sample_rows(spec: Table, rows: int, seed: int = 1) -> pa.Table:
@@ -24,3 +27,20 @@ def sample_rows(spec: Table, rows: int, seed: int = 1) -> pa.Table:
         else:
             arrays.append(pa.array(numbers, mask=mask).cast(field.type))
     return pa.Table.from_arrays(arrays, schema=spec.file_schema)
+
+
+def event_rows(*events: str) -> pa.Table:
+    values = {
+        "stream": ["20261122T034500-aaaaaa"] * len(events),
+        "record": list(range(len(events))),
+        "event": list(events),
+    }
+    columns = {f.name: pa.array(values.get(f.name, [None] * len(events)), f.type) for f in EVENTS.file_schema}
+    return pa.table(columns)
+
+
+def stage_events(table: LakeTable, stem: str, *events: str, day: str = "2026-11-22") -> DataFile:
+    staging = table.path.parent / "staging"
+    return write_file(
+        EVENTS, event_rows(*events), values={"date": day}, stem=stem, table_folder=table.path, staging=staging
+    )

@@ -18,8 +18,8 @@ from storage.clock import IST
 from storage.layout import DataLayout
 from storage.schema import TABLES, TICKS
 from storage.upkeep.compact import compact_day
-from tests.storage.tables.test_engines import fill, lines_of, ours
 from tests.support.engines import ENGINES, UNITS, Columns
+from tests.support.filled import fill, lines_of, ours
 from tests.support.running import running
 from tests.support.simulation import simulation
 
