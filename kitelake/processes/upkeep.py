@@ -63,8 +63,8 @@ def keep_up(settings: UpkeepSettings, tell: Tell) -> bool:
     """Do all of it, and `tell` of each thing that was done; whether all parts went well. The log says which did not."""
     good = True
     # On a full disk first what goes without a commit, which needs room itself.
-    only = (_remove_archived, _remove_superseded, _remove_days)
-    for part in only if settings.only_remove else (_seal, _archive, _remove_days, _remove_superseded):
+    only = (_remove_archived, _vacuum, _remove_days)
+    for part in only if settings.only_remove else (_seal, _archive, _remove_days, _vacuum):
         try:
             part(settings, DataLayout(settings.data), tell)
         except StorageError as error:
@@ -123,7 +123,7 @@ def _remove_days(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> No
         tell("days removed", days=[str(day) for day in days])
 
 
-def _remove_superseded(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
+def _vacuum(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
     if files := vacuum_tables(layout, grace=settings.grace, now=dt.datetime.now(IST)):
         tell("superseded files removed", files=files)
 

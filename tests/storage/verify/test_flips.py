@@ -1,7 +1,7 @@
 """Every byte of each kind of file, changed one at a time: `verify` says so, or a reader gets the very same rows.
 
 A change that neither shows may not exist. Where the file by itself shows a change, `verify` as a whole is not run for
-it: that it passes on what each of these checks finds is in test_verify.py and in the samples here.
+it: that it passes on what each of these checks finds is in the tests beside this and in the samples here.
 """
 
 import json
