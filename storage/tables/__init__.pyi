@@ -16,13 +16,13 @@ from .parquet import column_stats as column_stats
 from .parquet import parquet_writer as parquet_writer
 from .parquet import write_file as write_file
 from .parquet import write_parquet as write_parquet
+from .snapshot import FIRST_DAY as FIRST_DAY
+from .snapshot import Snapshot as Snapshot
+from .snapshot import Watermark as Watermark
+from .snapshot import first_day as first_day
 from .symbols import SymbolBook as SymbolBook
 from .symbols import SymbolIndex as SymbolIndex
 from .symbols import SymbolLookup as SymbolLookup
 from .symbols import read_instruments as read_instruments
 from .symbols import write_instruments as write_instruments
-from .table import FIRST_DAY as FIRST_DAY
 from .table import LakeTable as LakeTable
-from .table import Snapshot as Snapshot
-from .table import Watermark as Watermark
-from .table import first_day as first_day

@@ -20,9 +20,9 @@ from storage.journal import RecordReader, SegmentReader, read_place
 from storage.layout import DataLayout, parse_file
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS
 from storage.tables import canonical_rows
+from storage.verify.actions import LoggedFile
 from storage.verify.findings import VerifyFinding, VerifyProgress
 from storage.verify.journal import JournalCheck, Scan, StreamInJournal
-from storage.verify.log import LoggedFile
 from storage.verify.rows import Stored
 
 

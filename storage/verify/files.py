@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from storage.clock import IST_OFFSET_NS, NS_PER_DAY, microseconds
 from storage.schema import Table
 from storage.tables import column_stats, first_line, is_as_stamped
-from storage.verify.log import LoggedFile
+from storage.verify.actions import LoggedFile
 
 _IST_OFFSET_US: Final = microseconds(IST_OFFSET_NS)
 _DAY_US: Final = microseconds(NS_PER_DAY)

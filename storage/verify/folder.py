@@ -26,11 +26,12 @@ from storage.errors import DamagedLogError, TableError
 from storage.layout import DataLayout
 from storage.schema import INSTRUMENTS, IST, QUARANTINE, TABLES, TICKS, Table
 from storage.tables import LakeTable
+from storage.verify.actions import LoggedFile
 from storage.verify.compare import compare_journal
 from storage.verify.files import check_file, key_columns, open_parquet
 from storage.verify.findings import FindingKind, VerifyFinding, VerifyProgress, VerifyReport, damaged_days
 from storage.verify.journal import JournalCheck, StreamInJournal, scan_journal
-from storage.verify.log import LoggedFile, LogState, compare_with_library, newest_version, read_log
+from storage.verify.log import LogState, compare_with_library, newest_version, read_log
 from storage.verify.rows import Stored
 from storage.verify.sequence import SeqSet
 from storage.verify.tables import compare_tables

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from storage.commit import Part, SegmentId
 from storage.schema import Table
+from storage.verify.actions import LoggedFile
 from storage.verify.files import open_parquet, read_together
-from storage.verify.log import LoggedFile, LogState
+from storage.verify.log import LogState
 
 _NOT_COMPARED = ("symbol", "seq")  # symbol depends on the instrument list that there was; seq is compared first
 

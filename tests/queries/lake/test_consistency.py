@@ -23,7 +23,8 @@ from queries.lake.result import Result
 from queries.lake.tail import Tail
 from storage.journal.writer import segments
 from storage.layout import DataLayout
-from storage.tables.table import LakeTable, Snapshot
+from storage.tables.snapshot import Snapshot
+from storage.tables.table import LakeTable
 from tests.support.lake import CRUDE, INFY, NIFTY_FUT, Feed, ToyDecoder, ToyWriter
 from tests.support.scaled import scaled
 

@@ -17,8 +17,8 @@ from storage.commit.segments import SegmentId
 from storage.errors import JournalVersionError
 from storage.journal.format import CRC_END, SegmentHeader, pack_segment_header
 from storage.layout import DataLayout
+from storage.tables.snapshot import Watermark
 from storage.tables.symbols import SymbolIndex, SymbolLookup
-from storage.tables.table import Watermark
 from tests.support.lake import CRUDE, INFY, NIFTY_FUT, Feed, ToyDecoder
 
 STREAM = "20261123T034500-aaaaaa"

@@ -19,8 +19,9 @@ from storage.commit.writer import SegmentCommitted, SegmentWriter
 from storage.errors import TableError
 from storage.journal.writer import Block, SegmentReader, segments, streams
 from storage.layout import DataLayout
+from storage.tables.snapshot import Watermark
 from storage.tables.symbols import SymbolLookup, write_instruments
-from storage.tables.table import LakeTable, Watermark
+from storage.tables.table import LakeTable
 from storage.upkeep.retention import remove_committed
 from tests.support.committing import NEW, OLD, check, column, commit_all, fill, table, ticks
 from tests.support.lake import CRUDE, DAY_NS, INFY, Feed, ToyDecoder

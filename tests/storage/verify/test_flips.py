@@ -29,9 +29,10 @@ from storage.schema import IST, TABLES
 from storage.tables.symbols import write_instruments
 from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed
+from storage.verify.actions import LoggedFile
 from storage.verify.files import check_file
 from storage.verify.folder import verify
-from storage.verify.log import LoggedFile, compare_with_library, newest_version, read_log
+from storage.verify.log import compare_with_library, newest_version, read_log
 from tests.support.lists import listed_on
 from tests.support.packets import random_frame
 from tests.support.scaled import scaled
