@@ -42,7 +42,7 @@ from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from storage.schema import TICKS
 from storage.tables import LakeTable, parquet_writer
-from storage.upkeep import seal
+from storage.upkeep import compact_day
 
 DAY: Final = dt.date(2026, 11, 23)
 OPEN: Final = dt.datetime(2026, 11, 23, 9, 15, tzinfo=IST)
@@ -189,7 +189,7 @@ def main() -> None:
             report(str(order), day.write(order, stretches, path), stretches)
             path.unlink()
         start = time.process_time()
-        sealed = seal(layout, DAY)
+        sealed = compact_day(layout, DAY)
         taken = time.process_time() - start
         before, after = sum(one.bytes_before for one in sealed), sum(one.bytes for one in sealed)
         print(f"\nseal: {taken / rows * 1e6:.1f} µs a tick; {before / rows:.1f} -> {after / rows:.1f} bytes a tick")

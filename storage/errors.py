@@ -18,6 +18,14 @@ class JournalError(StorageError):
     """A journal segment cannot be read or written as a segment."""
 
 
+class SegmentReadError(JournalError):
+    """The system does not let a segment be read. What it contains is not to blame."""
+
+
+class SegmentMissingError(SegmentReadError):
+    """A segment is in the journal in no form: it was removed meanwhile, or was never there."""
+
+
 class JournalVersionError(JournalError):
     """The segment is whole, but of a version that this code does not read."""
 

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from storage.errors import JournalError
+from storage.errors import JournalError, SegmentMissingError, SegmentReadError
 from storage.files import replacing
 from storage.journal.format import block_seed
 from storage.layout import parse_segment
@@ -83,11 +83,15 @@ def write_archive(path: Path, data: bytes, place: Place, *, mtime_ns: int) -> in
 
 
 def read_archive(path: Path) -> bytes:
-    """The bytes of the segment. Raises JournalError if the archive is not whole, or the system cannot read it."""
+    """The bytes of the segment.
+
+    Raises JournalError if the archive is not whole, SegmentMissingError if it is not there, SegmentReadError if the
+    system does not let it be read.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise JournalError(f"archive {path}: cannot read: {error.strerror}") from error
+        raise _read_error(path, error) from error
     size, crc, _place = _unpack_footer(path, data[-_FOOTER.size :])
     frame = memoryview(data)[: -_FOOTER.size]
     try:
@@ -107,7 +111,7 @@ def read_place(path: Path) -> Place:
             file.seek(max(file.seek(0, os.SEEK_END) - _FOOTER.size, 0))
             footer = file.read()
     except OSError as error:
-        raise JournalError(f"archive {path}: cannot read: {error.strerror}") from error
+        raise _read_error(path, error) from error
     return _unpack_footer(path, footer)[2]
 
 
@@ -116,6 +120,11 @@ def _codec(level: int | None = None) -> Any:
     import pyarrow as pa
 
     return pa.Codec("zstd", compression_level=level)
+
+
+def _read_error(path: Path, error: OSError) -> SegmentReadError:
+    missing = isinstance(error, FileNotFoundError)
+    return (SegmentMissingError if missing else SegmentReadError)(f"archive {path}: cannot read: {error.strerror}")
 
 
 def _pack_footer(path: Path, data: bytes, place: Place) -> bytes:

@@ -54,7 +54,7 @@ from storage.market.hours import Hours, hours_of
 from storage.market.sessions import Phase
 from storage.schema import INSTRUMENTS
 from storage.tables.symbols import write_instruments
-from storage.upkeep.compact import seal
+from storage.upkeep.compact import compact_day
 
 DAY = dt.date(2025, 11, 24)
 INFY, TCS, SBIN, ACC = 408065, 2953217, 779521, 5633  # their last byte is 1: NSE
@@ -456,7 +456,7 @@ class TestTotals:
         finish(day, at("16:00:00"))
         commit(tmp_path)
         if tidy:
-            seal(DataLayout(tmp_path), DAY)
+            compact_day(DataLayout(tmp_path), DAY)
         assert self.latency(tmp_path) == (20_000, [0.25, 0.25], 1)
 
     def test_no_latency_without_full_packets(self, tmp_path: Path, day: Stream) -> None:

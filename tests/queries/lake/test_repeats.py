@@ -21,6 +21,7 @@ from storage.journal import JournalWriter, SegmentReader, segments
 from storage.layout import DataLayout
 from storage.tables.table import LakeTable
 from tests.support.lake import INFY, Feed, ToyDecoder
+from tests.support.scaled import scaled
 
 STREAM = "20261123T034500-aaaaaa"
 Row = tuple[int, float]  # seq, price
@@ -313,7 +314,7 @@ COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.function_scope
 
 
 @pytest.mark.slow
-@settings(max_examples=40, **COMMON)  # type: ignore[arg-type]
+@settings(max_examples=scaled(12, 40), **COMMON)  # type: ignore[arg-type]
 @given(story=stories, end=st.sampled_from(["close", "crash"]), seed=st.integers(0, 2**32))
 def test_whatever_fails_each_written_record_is_a_row_once(
     tmp_path_factory: pytest.TempPathFactory, story: list[str], end: str, seed: int
