@@ -1,9 +1,9 @@
-from .frames import INDEX_WORDS as INDEX_WORDS
-from .frames import WORDS as WORDS
-from .frames import Images as Images
-from .frames import Mode as Mode
 from .server import Simulator as Simulator
 from .settings import AccountSettings as AccountSettings
 from .settings import SimulatorError as SimulatorError
 from .settings import SimulatorSettings as SimulatorSettings
 from .settings import parse_settings as parse_settings
+from .source import INDEX_WORDS as INDEX_WORDS
+from .source import WORDS as WORDS
+from .source import Images as Images
+from .source import Mode as Mode

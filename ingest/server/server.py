@@ -21,10 +21,10 @@ from websockets.exceptions import ConnectionClosed
 
 from ingest.server import faults
 from ingest.server.admission import Gate
-from ingest.server.frames import Modes
 from ingest.server.record import Ledger, Sent
 from ingest.server.rest import RestServer
 from ingest.server.settings import AccountSettings, SimulatorError, SimulatorSettings
+from ingest.server.source import Modes
 from ingest.server.subscriber import Subscriber
 from ingest.server.subscriptions import Subscriptions, subscribed
 from ingest.simulator import Market, OrderBook

@@ -19,9 +19,9 @@ import numpy as np
 from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.protocol import State
 
-from ingest.server.frames import HEARTBEAT, Images, Ints, Mode, Modes, split
 from ingest.server.record import Ledger, Sent
 from ingest.server.settings import AccountSettings, SimulatorSettings
+from ingest.server.source import HEARTBEAT, Images, Ints, Mode, Modes, split
 from ingest.server.subscriptions import NOTHING, Subscriptions, subscribed
 
 FLUSH_SECONDS: Final = 5.0

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.server.frames import Ints, Mode, Modes
+from ingest.server.source import Ints, Mode, Modes
 from ingest.simulator import Market
 
 MODE_NAMES: Final = {"ltp": Mode.LTP, "quote": Mode.QUOTE, "full": Mode.FULL}

@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from ingest.server.frames import HEARTBEAT, Mode
+from ingest.server.source import HEARTBEAT, Mode
 from tests.support.simulation import split_frame, values_of
 from tests.support.simulator_client import address, client, fault, running, until
 

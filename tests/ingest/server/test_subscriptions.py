@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.server.frames import Mode
+from ingest.server.source import Mode
 from ingest.server.subscriptions import Answer, Subscriptions
 from ingest.simulator.market import Market
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.server.frames import LENGTHS, Mode, split
+from ingest.server.source import LENGTHS, Mode, split
 from ingest.simulator.market import Market, black_scholes, normal_cdf
 from tests.support.simulation import ROOT, split_frame, values_of
 

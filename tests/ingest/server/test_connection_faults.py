@@ -10,9 +10,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from ingest.server.frames import HEARTBEAT
 from ingest.server.record import Kind, read_record
 from ingest.server.server import Simulator
+from ingest.server.source import HEARTBEAT
 from tests.support.simulation import split_frame
 from tests.support.simulator_client import Client, address, client, fault, running, until
 
