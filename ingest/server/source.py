@@ -1,9 +1,13 @@
-"""Packets and frames, built from numbers alone: nothing here is shared with the code that reads them.
+"""What a server streams from: any source of packets that can say what it lists, what ticks next, and what it answers.
+
+Whoever has ticks to serve, made up or captured ones, hands in a `PacketSource`. The server owns sockets, accounts, time
+and the record of what was sent; the source owns instruments, packets, orders, and REST calls that are about these.
 
 Theory. An instrument has one packet image for each mode: its two length bytes and its packet as it would be sent now.
 A quote packet is the beginning of the full packet and an ltp packet the beginning of both, for indices too (Kite
 Connect v3 streaming docs), so a tick is painted once and copied by prefix. A frame is then two bytes of count and a
-selection of images, 30 ns a packet in one layout and 150 ns in a mixture.
+selection of images, 30 ns a packet in one layout and 150 ns in a mixture. Images are built from numbers alone: nothing
+here is shared with the code that reads packets, so that one mistake cannot hide on both sides.
 
 All integers are big-endian. Words of the full packet, 4 bytes each: token, last price, last quantity, average price,
 volume, buy quantity, sell quantity, open, high, low, close, last trade time, oi, oi high, oi low, exchange time, then
@@ -11,12 +15,16 @@ ten book entries of quantity, price, orders (uint16, then padding). Of an index:
 close, change, exchange time.
 """
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ingest.server.admission import AccountSettings
 
 Ints = NDArray[np.int64]
 Modes = NDArray[np.uint8]
@@ -26,7 +34,7 @@ INDEX_WORDS: Final = 8
 HEARTBEAT: Final = b"\x00"
 
 
-class Mode(IntEnum):
+class StreamMode(IntEnum):
     """What a connection gets of an instrument; OFF is nothing."""
 
     OFF = 0
@@ -35,8 +43,8 @@ class Mode(IntEnum):
     FULL = 3
 
 
-LENGTHS: Final = {Mode.LTP: 8, Mode.QUOTE: 44, Mode.FULL: 184}
-INDEX_LENGTHS: Final = {Mode.LTP: 8, Mode.QUOTE: 28, Mode.FULL: 32}
+LENGTHS: Final = {StreamMode.LTP: 8, StreamMode.QUOTE: 44, StreamMode.FULL: 184}
+INDEX_LENGTHS: Final = {StreamMode.LTP: 8, StreamMode.QUOTE: 28, StreamMode.FULL: 32}
 
 
 class Images:
@@ -47,7 +55,7 @@ class Images:
         self._index = index
         self._bytes: dict[int, NDArray[np.uint8]] = {}
         self._packets: dict[int, NDArray[np.void]] = {}
-        for mode in (Mode.LTP, Mode.QUOTE, Mode.FULL):
+        for mode in (StreamMode.LTP, StreamMode.QUOTE, StreamMode.FULL):
             for is_index, lengths in enumerate((LENGTHS, INDEX_LENGTHS)):
                 length = lengths[mode]
                 image = np.zeros((len(index), 2 + length), np.uint8)
@@ -63,7 +71,7 @@ class Images:
             for mode, length in (LENGTHS, INDEX_LENGTHS)[is_index].items():
                 self._bytes[2 * mode + is_index][rows[chosen], 2:] = packets[chosen, :length]
 
-    def packet(self, row: int, mode: Mode) -> bytes:
+    def packet(self, row: int, mode: StreamMode) -> bytes:
         """One packet, without its length."""
         return self._bytes[2 * mode + int(self._index[row])][row, 2:].tobytes()
 
@@ -81,12 +89,87 @@ class Images:
         return b"".join([head, *packets.tolist()])
 
 
-def split(size: int, most: int, random: np.random.Generator) -> Iterator[slice]:
-    """Cut `size` packets into frames of at most `most`; about one time in four into more frames than needed."""
-    cuts = set(range(most, size, most))
-    if size > 1 and random.random() < 0.25:
-        cuts.update(random.integers(1, size, 2).tolist())
-    start = 0
-    for cut in [*sorted(cuts), size]:
-        yield slice(start, cut)
-        start = cut
+@dataclass(frozen=True)
+class RestCall:
+    """A REST call of an account whose token was checked. `query` and `form` as their names and values came."""
+
+    account: AccountSettings
+    method: str
+    path: str
+    query: Mapping[str, Sequence[str]]
+    form: Mapping[str, Sequence[str]]
+
+
+class OrderUpdate(NamedTuple):
+    """A change of an order of the account of that label. `data` has the keys of the broker's postbacks."""
+
+    account: str
+    data: dict[str, Any]
+
+
+class PacketSource(ABC):
+    """Instruments by their place (row) from 0, the packet that each would send now, and what happens to them.
+
+    All is called on the server's event loop, and must not block it, but for `instruments` and `profile`: these are
+    called from other threads, and read only what does not change.
+    """
+
+    name: ClassVar[str]
+    """What the server calls itself, and its control address."""
+
+    def __init__(self, tokens: Ints, images: Images) -> None:
+        """`tokens` (n,) of all instruments, each once; `images` of them, painted: a subscription brings one at once."""
+        self.tokens = tokens
+        self.images = images
+        self._by_token = np.argsort(tokens)
+        self._sorted_tokens = tokens[self._by_token]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def rows(self, tokens: Ints) -> Ints:
+        """(n,) places of the tokens; -1 for those that are not listed."""
+        at = np.searchsorted(self._sorted_tokens, tokens).clip(0, len(self.tokens) - 1)
+        found: Ints = np.where(self._sorted_tokens[at] == tokens, self._by_token[at], -1)
+        return found
+
+    @property
+    @abstractmethod
+    def etag(self) -> str:
+        """Names this list of instruments; changes with it."""
+
+    @abstractmethod
+    def instruments(self, exchange: str) -> str:
+        """The list of an exchange, or of all (""), as the broker's CSV."""
+
+    @abstractmethod
+    def profile(self, account: AccountSettings) -> dict[str, Any]:
+        """Who the account's user is, as the broker's REST calls say it."""
+
+    @abstractmethod
+    def step(self) -> Iterable[Ints]:
+        """Go on by one step of the server's clock. Paints what ticks and gives its rows, each once, batch by batch; a
+        batch is sent before the next one is asked for, so an instrument may tick in several."""
+
+    @abstractmethod
+    def skip(self, steps: int) -> None:
+        """Steps that will not be taken, since the server is paused, or late."""
+
+    @abstractmethod
+    def stats(self) -> dict[str, Any]:
+        """What the server's stats say of the source: `steps`, and what else there is to say."""
+
+    @abstractmethod
+    def make_order(self, account: AccountSettings, fields: Mapping[str, Any]) -> OrderUpdate:
+        """An order update that somebody orders for a test; `fields` replace what is made up."""
+
+    def order_updates(self) -> Iterable[OrderUpdate]:
+        """Those that are due and were not given yet: asked for after each step and each REST call."""
+        return ()
+
+    def route(self, method: str, path: str) -> Callable[[RestCall], Any] | None:
+        """What answers a REST call that the server does not answer itself; None: there is no such call.
+
+        It returns what JSON holds under `data`, and raises `HttpError` for a refusal.
+        """
+        return None

@@ -12,8 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from ingest.server.faults import parse_fault
-from ingest.server.server import Simulator
-from ingest.server.settings import parse_settings
+from ingest.simulator.simulator import Simulator, SimulatorSettings
 from tests.support.simulation import ACCOUNTS, settings_of, split_frame, values_of
 
 PATIENCE_SECONDS = 20.0
@@ -30,7 +29,7 @@ async def until(condition: Callable[[], object], seconds: float = PATIENCE_SECON
 @contextlib.asynccontextmanager
 async def running(**settings: Any) -> AsyncIterator[Simulator]:
     """A simulator on this event loop, of quick steps unless told otherwise."""
-    async with Simulator(parse_settings(settings_of(**{"steps_per_second": 20, **settings}))) as simulator:
+    async with Simulator(SimulatorSettings.parse(settings_of(**{"steps_per_second": 20, **settings}))) as simulator:
         yield simulator
 
 

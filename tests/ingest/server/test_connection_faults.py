@@ -10,9 +10,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from ingest.server.record import Kind, read_record
-from ingest.server.server import Simulator
+from ingest.server.record import RecordKind, read_record
 from ingest.server.source import HEARTBEAT
+from ingest.simulator.simulator import Simulator
 from tests.support.simulation import split_frame
 from tests.support.simulator_client import Client, address, client, fault, running, until
 
@@ -127,7 +127,7 @@ async def test_what_a_dropped_connection_misses_is_listed_until_another_takes_ov
             await until(lambda: simulator.market.steps >= later)
             assert missed() == ended
         assert now[2]["connection"] == 3
-    unsent = [record for record in read_record(tmp_path) if record.kind is Kind.UNSENT]
+    unsent = [record for record in read_record(tmp_path) if record.kind is RecordKind.UNSENT]
     assert sum(record.packets for record in unsent if record.connection.connection == 1) == ended
     assert all(len(split_frame(record.payload)) == record.packets for record in unsent), "with the packets themselves"
 
@@ -205,7 +205,7 @@ async def test_damaged_frames_are_booked_with_their_whole_packets(form: str, tmp
         for frame in bad:
             with pytest.raises((AssertionError, struct.error)):
                 assert {len(packet) for packet in split_frame(frame)} <= KNOWN_LENGTHS
-    recorded = [record for record in read_record(tmp_path) if record.kind is Kind.DAMAGED]
+    recorded = [record for record in read_record(tmp_path) if record.kind is RecordKind.DAMAGED]
     assert [record.payload for record in recorded] == bad
     assert [record.packets for record in recorded] == list(map(whole_packets, bad))
 

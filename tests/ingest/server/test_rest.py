@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ingest.server.server import Simulator
+from ingest.simulator.simulator import Simulator
 from ingest.simulator.universe import HEADER
 from tests.support.simulator_client import address, client, fault, running, until
 

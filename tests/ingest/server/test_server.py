@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from ingest.server.source import HEARTBEAT, Mode
+from ingest.server.source import HEARTBEAT, StreamMode
 from tests.support.simulation import split_frame, values_of
 from tests.support.simulator_client import address, client, fault, running, until
 
@@ -60,8 +60,8 @@ async def test_a_bare_subscribe_brings_the_cached_packet_and_quotes() -> None:
         await one.ask("subscribe", [INFY, NIFTY])
         await until(lambda: len(one.packets()) == 2)
         assert [len(packet) for packet in one.packets()] == [44, 28]
-        rows = simulator.market.rows(np.array([INFY, NIFTY])).tolist()
-        assert one.packets() == [simulator.market.images.packet(row, Mode.QUOTE) for row in rows]
+        rows = simulator.source.rows(np.array([INFY, NIFTY])).tolist()
+        assert one.packets() == [simulator.market.images.packet(row, StreamMode.QUOTE) for row in rows]
 
 
 async def test_all_three_modes_in_one_stream() -> None:

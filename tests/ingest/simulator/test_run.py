@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from ingest.server.record import Kind, read_record
-from ingest.server.settings import SimulatorError, parse_settings
+from ingest.errors import ServerError
+from ingest.server.record import RecordKind, read_record
+from ingest.simulator.simulator import SimulatorSettings
 from tests.support.simulation import ROOT, settings_of, simulation, start_simulation
 from tests.support.simulator_client import Client, client, until
 
@@ -44,14 +45,14 @@ def run(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_wrong_settings_are_named_without_their_values(changes: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(SimulatorError) as error:
-        parse_settings({**settings_of(), **changes})
+    with pytest.raises(ServerError) as error:
+        SimulatorSettings.parse({**settings_of(), **changes})
     assert complaint in str(error.value)
     assert "hunter2" not in str(error.value)
 
 
 def test_settings_show_no_secret() -> None:
-    text = repr(parse_settings(settings_of())) + str(parse_settings(settings_of()))
+    text = repr(SimulatorSettings.parse(settings_of())) + str(SimulatorSettings.parse(settings_of()))
     assert "token-one" not in text
     assert "secret-one" not in text
 
@@ -182,7 +183,7 @@ async def test_the_record_is_exact_through_drops_between_processes(tmp_path: Pat
                     await asyncio.to_thread(running.fault, "drop", how=how)
                     await until(lambda: clients[-1].closed)
     assert [connection["instruments"] for connection in stats["connections"]] == [one.counts() for one in clients]
-    records = [record for record in read_record(tmp_path) if record.kind is Kind.PACKETS]
+    records = [record for record in read_record(tmp_path) if record.kind is RecordKind.PACKETS]
     for number, one in enumerate(clients, 1):
         frames = [record.payload for record in records if record.connection.connection == number]
         assert [frame for frame in one.frames if len(frame) > 1] == frames

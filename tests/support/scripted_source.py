@@ -1,0 +1,84 @@
+"""A source of packets that does what a test says, so that nothing about a server depends on a market or on time.
+
+Every instrument ticks in every step. Packets count: the first price of an instrument is 1, and each tick adds 1.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ingest.server.admission import AccountSettings
+from ingest.server.http import HttpError
+from ingest.server.source import WORDS, Images, Ints, OrderUpdate, PacketSource, RestCall
+
+INDEX_TOKENS = 3
+"""So many of the instruments, the first ones, are indices."""
+
+
+class ScriptedSource(PacketSource):
+    """Instruments with the tokens 1000, 1001, …; `batches` a step;
+    `backwards`: in falling order; `due` holds order updates to be given away.
+
+    `/echo` and below is a REST call of its own, which says what came; `/refused` refuses.
+    """
+
+    name = "scripted"
+    etag = "scripted-1"
+
+    def __init__(self, size: int = 10, *, batches: int = 1, backwards: bool = False) -> None:
+        index = np.arange(size) < INDEX_TOKENS
+        tokens = np.arange(1000, 1000 + size)
+        super().__init__(tokens[::-1] if backwards else tokens, Images(index))
+        self.index = index
+        self.batches = batches
+        self.steps = 0
+        self.skipped = 0
+        self.due: list[OrderUpdate] = []
+        self._everybody = np.arange(size)
+        self._price = 0
+        self._paint()
+
+    def _paint(self) -> None:
+        self._price += 1
+        words = np.full((len(self), WORDS), self._price, np.int64)
+        words[:, 0] = self.tokens
+        self.images.paint(self._everybody, words)
+
+    def instruments(self, exchange: str) -> str:
+        return "instrument_token\n" + "".join(f"{token}\n" for token in self.tokens if exchange in {"", "NSE"})
+
+    def profile(self, account: AccountSettings) -> dict[str, Any]:
+        return {"user_id": account.user_id}
+
+    def step(self) -> Iterable[Ints]:
+        self.steps += 1
+        for _ in range(self.batches):
+            self._paint()
+            yield self._everybody
+
+    def skip(self, steps: int) -> None:
+        self.skipped += steps
+
+    def stats(self) -> dict[str, Any]:
+        return {"steps": self.steps, "skipped": self.skipped}
+
+    def make_order(self, account: AccountSettings, fields: Mapping[str, Any]) -> OrderUpdate:
+        return OrderUpdate(account.label, {"order_id": "made", **fields})
+
+    def order_updates(self) -> Iterable[OrderUpdate]:
+        given, self.due = self.due, []
+        return given
+
+    def route(self, method: str, path: str) -> Callable[[RestCall], Any] | None:
+        if path.startswith("/echo"):
+            return self._echo
+        return self._refuse if path == "/refused" else None
+
+    def _echo(self, call: RestCall) -> dict[str, Any]:
+        self.due.append(OrderUpdate(call.account.label, {"order_id": "called"}))
+        return {"of": call.account.label, "to": f"{call.method} {call.path}", "query": call.query, "form": call.form}
+
+    @staticmethod
+    def _refuse(call: RestCall) -> dict[str, Any]:
+        raise HttpError(400, f"no {call.method} here")
