@@ -211,20 +211,20 @@ def test_the_service_serves_the_page_and_journals_its_health(tmp_path: Path) -> 
             capture={"token_retry_seconds": 0.1, "slow_retry_seconds": 0.1, "backoff_initial_seconds": 0.1},
         ) as service,
     ):
-        simulator.wait_for(lambda stats: sum(one["subscribed"] for one in stats["connections"]) > 0)
+        simulator.wait_for(lambda stats: sum(one["subscribed"] for one in stats["connections"]) > 0, 90)
         simulator.fault("refuse", status=403, seconds=60)
         assert simulator.fault("drop") > 0
         port = int(re.findall(r"metrics are served.*port=(\d+)", service.log)[0])
         (tmp_path / "second").mkdir()
         with running(tmp_path / "second", simulator, metrics={"port": port}) as second:
-            assert second.process.wait(timeout=15) == 2
+            assert second.process.wait(timeout=90) == 2
             assert f"kitelake: the metrics cannot be served at 127.0.0.1, port {port}: Address already" in second.log
-        wait_for(service, "critical")
+        wait_for(service, "capture is critical")
         page = scrape(port)
         assert samples(page)["kitelake_health", "critical"] == 1
         assert ACCOUNTS[0].access_token not in page
         simulator.fault("clear")
-        wait_for(service, "healthy")
+        wait_for(service, "capture is healthy again")
         found = samples(scrape(port))
         assert found["kitelake_health_ratio",] > 0.9
         received, written, durable = (
@@ -238,8 +238,6 @@ def test_the_service_serves_the_page_and_journals_its_health(tmp_path: Path) -> 
     assert "one/1 is " in events[0]["data"]["reasons"][0]
     assert events[-1]["message"] == "healthy"
     assert events[-1]["data"]["reasons"] == []
-    assert "capture is critical" in service.log
-    assert "capture is healthy again" in service.log
 
 
 def health_events(service: Running) -> list[dict[str, Any]]:
@@ -247,8 +245,9 @@ def health_events(service: Running) -> list[dict[str, Any]]:
     return [{**row, "data": json.loads(row["data"])} for row in rows]
 
 
-def wait_for(service: Running, status: str) -> None:
-    deadline = time.monotonic() + 15
-    while not any(row["message"] == status for row in health_events(service)):
+def wait_for(service: Running, said: str) -> None:
+    """Until the service's log has it."""
+    deadline = time.monotonic() + 90
+    while said not in service.log:
         assert time.monotonic() < deadline, service.log
-        time.sleep(0.1)
+        time.sleep(0.05)
