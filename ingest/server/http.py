@@ -198,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         rules = self.server.rules
-        self.timeout = rules.idle_seconds
+        self.request.settimeout(rules.idle_seconds)
         self.server_version = rules.version
         self.protocol_version = "HTTP/1.1" if rules.keep_alive else "HTTP/1.0"
         super().setup()

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from pydantic import AwareDatetime, Field
 
 from ingest.server import EXCHANGES, AccountSettings, BrokerServer, OrderUpdate, PacketSource, ServerSettings
-from ingest.simulator.market import Ints, Market
+from ingest.simulator.market import Market
 from ingest.simulator.orders import OrderBook
+from ingest.simulator.pricing import Ints
 from ingest.simulator.universe import to_csv
 
 

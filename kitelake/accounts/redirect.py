@@ -138,10 +138,12 @@ class RedirectServer:
         if self._over:  # while the good one is being stored
             return _page(HTTPStatus.CONFLICT, _OVER)
         with self._turn:
-            return _page(HTTPStatus.CONFLICT, _OVER) if self._over else self._take(request.query_text)
+            return self._take(request.query_text)
 
     def _take(self, query: str) -> HttpResponse:
         """Complete the login with an answer that came, if it is a good one."""
+        if self._over:
+            return _page(HTTPStatus.CONFLICT, _OVER)
         time.sleep(max(self._next_at - time.monotonic(), 0))
         result: Login | Exception
         try:
