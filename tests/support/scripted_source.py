@@ -1,6 +1,7 @@
 """A source of packets that does what a test says, so that nothing about a server depends on a market or on time.
 
-Every instrument ticks in every step. Packets count: the first price of an instrument is 1, and each tick adds 1.
+Every instrument ticks in every step. All words of a packet but its token say how often its instrument had been
+painted, beginning with 1.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -8,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ingest.server.admission import AccountSettings
+from ingest.server.admission import AccountSettings, ServerSettings
 from ingest.server.http import HttpError
+from ingest.server.server import BrokerServer
 from ingest.server.source import WORDS, Images, Ints, OrderUpdate, PacketSource, RestCall
 
 INDEX_TOKENS = 3
@@ -17,8 +19,8 @@ INDEX_TOKENS = 3
 
 
 class ScriptedSource(PacketSource):
-    """Instruments with the tokens 1000, 1001, …; `batches` a step;
-    `backwards`: in falling order; `due` holds order updates to be given away.
+    """Instruments with the tokens 1000, 1001, …; `batches` a step (0: nothing ticks); `backwards`: with falling tokens.
+    `due` holds order updates to be given away.
 
     `/echo` and below is a REST call of its own, which says what came; `/refused` refuses.
     """
@@ -26,7 +28,7 @@ class ScriptedSource(PacketSource):
     name = "scripted"
     etag = "scripted-1"
 
-    def __init__(self, size: int = 10, *, batches: int = 1, backwards: bool = False) -> None:
+    def __init__(self, size: int = 500, *, batches: int = 1, backwards: bool = False) -> None:
         index = np.arange(size) < INDEX_TOKENS
         tokens = np.arange(1000, 1000 + size)
         super().__init__(tokens[::-1] if backwards else tokens, Images(index))
@@ -35,15 +37,15 @@ class ScriptedSource(PacketSource):
         self.steps = 0
         self.skipped = 0
         self.due: list[OrderUpdate] = []
-        self._everybody = np.arange(size)
-        self._price = 0
+        self._everybody = np.random.default_rng(1).permutation(size)
+        self._times = 0
         self._paint()
 
     def _paint(self) -> None:
-        self._price += 1
-        words = np.full((len(self), WORDS), self._price, np.int64)
+        self._times += 1
+        words = np.full((len(self), WORDS), self._times, np.int64)
         words[:, 0] = self.tokens
-        self.images.paint(self._everybody, words)
+        self.images.paint(np.arange(len(self)), words)
 
     def instruments(self, exchange: str) -> str:
         return "instrument_token\n" + "".join(f"{token}\n" for token in self.tokens if exchange in {"", "NSE"})
@@ -82,3 +84,11 @@ class ScriptedSource(PacketSource):
     @staticmethod
     def _refuse(call: RestCall) -> dict[str, Any]:
         raise HttpError(400, f"no {call.method} here")
+
+
+class ScriptedServer(BrokerServer):
+    """A server of a script."""
+
+    def __init__(self, settings: ServerSettings, script: ScriptedSource) -> None:
+        super().__init__(settings, script)
+        self.script = script
