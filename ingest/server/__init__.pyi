@@ -9,8 +9,8 @@ from .rest import EXCHANGES as EXCHANGES
 from .server import BrokerServer as BrokerServer
 from .source import INDEX_WORDS as INDEX_WORDS
 from .source import WORDS as WORDS
+from .source import AccountOrder as AccountOrder
 from .source import Images as Images
-from .source import OrderUpdate as OrderUpdate
 from .source import PacketSource as PacketSource
 from .source import RestCall as RestCall
 from .source import StreamMode as StreamMode

@@ -23,7 +23,7 @@ from ingest.server.admission import Admission, ServerSettings
 from ingest.server.http import ListenError
 from ingest.server.record import Ledger
 from ingest.server.rest import RestServer
-from ingest.server.source import Ints, OrderUpdate, PacketSource, RestCall
+from ingest.server.source import AccountOrder, Ints, PacketSource, RestCall
 from ingest.server.subscriber import Subscriber
 from ingest.server.subscriptions import Ghosts, Subscriptions
 
@@ -208,7 +208,7 @@ class BrokerServer:
                     self._leave(one, "stalled", wanted=False)
                     one.socket.transport.abort()
 
-    def _push(self, updates: Iterable[OrderUpdate], connection: int | None = None) -> int:
+    def _push(self, updates: Iterable[AccountOrder], connection: int | None = None) -> int:
         """Push order updates to the sockets of their accounts, or to one of these; returns how many texts went."""
         pushed = 0
         for update in updates:

@@ -100,7 +100,7 @@ class RestCall:
     form: Mapping[str, Sequence[str]]
 
 
-class OrderUpdate(NamedTuple):
+class AccountOrder(NamedTuple):
     """A change of an order of the account of that label. `data` has the keys of the broker's postbacks."""
 
     account: str
@@ -160,10 +160,10 @@ class PacketSource(ABC):
         """What the server's stats say of the source: `steps`, and what else there is to say."""
 
     @abstractmethod
-    def make_order(self, account: AccountSettings, fields: Mapping[str, Any]) -> OrderUpdate:
+    def make_order(self, account: AccountSettings, fields: Mapping[str, Any]) -> AccountOrder:
         """An order update that somebody orders for a test; `fields` replace what is made up."""
 
-    def order_updates(self) -> Iterable[OrderUpdate]:
+    def order_updates(self) -> Iterable[AccountOrder]:
         """Those that are due and were not given yet: asked for after each step and each REST call."""
         return ()
 

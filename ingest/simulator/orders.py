@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ingest.server import AccountSettings, OrderUpdate, StreamMode
+from ingest.server import AccountOrder, AccountSettings, StreamMode
 from ingest.simulator.market import Market
 from storage.clock import NS_PER_SECOND, ist_time
 
@@ -21,7 +21,7 @@ class OrderBook:
         self._random = np.random.Generator(np.random.PCG64([market.seed, 3]))
         self.made = 0
 
-    def make(self, account: AccountSettings, fields: Mapping[str, Any]) -> OrderUpdate:
+    def make(self, account: AccountSettings, fields: Mapping[str, Any]) -> AccountOrder:
         """The next one; `fields` replace what the model makes up.
 
         Keys as in the broker's postback documentation; times are IST, `YYYY-MM-DD HH:MM:SS`.
@@ -78,4 +78,4 @@ class OrderBook:
             "tag": None,
             "guid": f"{self.made:06d}X{order_id}",
         }
-        return OrderUpdate(account.label, {**data, **fields})
+        return AccountOrder(account.label, {**data, **fields})

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, Field
 
-from ingest.server import EXCHANGES, AccountSettings, BrokerServer, OrderUpdate, PacketSource, ServerSettings
+from ingest.server import EXCHANGES, AccountOrder, AccountSettings, BrokerServer, PacketSource, ServerSettings
 from ingest.simulator.market import Market
 from ingest.simulator.orders import OrderBook
 from ingest.simulator.pricing import Ints
@@ -77,10 +77,10 @@ class MarketSource(PacketSource):
     def stats(self) -> dict[str, Any]:
         return {"steps": self._market.steps, "market_seconds": self._market.seconds, "orders": self._orders.made}
 
-    def make_order(self, account: AccountSettings, fields: Mapping[str, Any]) -> OrderUpdate:
+    def make_order(self, account: AccountSettings, fields: Mapping[str, Any]) -> AccountOrder:
         return self._orders.make(account, fields)
 
-    def order_updates(self) -> Iterable[OrderUpdate]:
+    def order_updates(self) -> Iterable[AccountOrder]:
         if self._market.steps < self._orders_due:
             return []
         self._orders_due = self._market.steps + self._orders_every

@@ -12,7 +12,7 @@ import numpy as np
 from ingest.server.admission import AccountSettings, ServerSettings
 from ingest.server.http import HttpError
 from ingest.server.server import BrokerServer
-from ingest.server.source import WORDS, Images, Ints, OrderUpdate, PacketSource, RestCall
+from ingest.server.source import WORDS, AccountOrder, Images, Ints, PacketSource, RestCall
 
 INDEX_TOKENS = 3
 """So many of the instruments, the first ones, are indices."""
@@ -36,7 +36,7 @@ class ScriptedSource(PacketSource):
         self.batches = batches
         self.steps = 0
         self.skipped = 0
-        self.due: list[OrderUpdate] = []
+        self.due: list[AccountOrder] = []
         self._everybody = np.random.default_rng(1).permutation(size)
         self._times = 0
         self._paint()
@@ -65,10 +65,10 @@ class ScriptedSource(PacketSource):
     def stats(self) -> dict[str, Any]:
         return {"steps": self.steps, "skipped": self.skipped}
 
-    def make_order(self, account: AccountSettings, fields: Mapping[str, Any]) -> OrderUpdate:
-        return OrderUpdate(account.label, {"order_id": "made", **fields})
+    def make_order(self, account: AccountSettings, fields: Mapping[str, Any]) -> AccountOrder:
+        return AccountOrder(account.label, {"order_id": "made", **fields})
 
-    def order_updates(self) -> Iterable[OrderUpdate]:
+    def order_updates(self) -> Iterable[AccountOrder]:
         given, self.due = self.due, []
         return given
 
@@ -78,7 +78,7 @@ class ScriptedSource(PacketSource):
         return self._refuse if path == "/refused" else None
 
     def _echo(self, call: RestCall) -> dict[str, Any]:
-        self.due.append(OrderUpdate(call.account.label, {"order_id": "called"}))
+        self.due.append(AccountOrder(call.account.label, {"order_id": "called"}))
         return {"of": call.account.label, "to": f"{call.method} {call.path}", "query": call.query, "form": call.form}
 
     @staticmethod

@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from ingest.server.record import RecordKind, read_record
-from ingest.server.source import HEARTBEAT, OrderUpdate, StreamMode
+from ingest.server.source import HEARTBEAT, AccountOrder, StreamMode
 from tests.support.scripted_source import ScriptedSource
 from tests.support.simulation import split_frame, values_of
 from tests.support.simulator_client import PATIENCE_SECONDS, address, client, fault, serving, until
@@ -286,10 +286,10 @@ async def test_an_ordered_order_update_reaches_every_socket_of_its_account() -> 
 async def test_order_updates_of_the_source_go_out_after_each_step_but_not_while_it_is_paused() -> None:
     async with serving() as server, client(address(server)) as one, client(address(server, "two")) as other:
         await until(lambda: one.texts and other.texts)
-        server.script.due.append(OrderUpdate("one", {"order_id": "1"}))
+        server.script.due.append(AccountOrder("one", {"order_id": "1"}))
         await until(lambda: one.of_type("order"))
         await fault(server, "pause")
-        server.script.due.append(OrderUpdate("two", {"order_id": "2"}))
+        server.script.due.append(AccountOrder("two", {"order_id": "2"}))
         skipped = server.script.skipped
         await until(lambda: server.script.skipped > skipped + 2)
         assert server.script.due
