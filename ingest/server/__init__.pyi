@@ -10,6 +10,7 @@ from .server import BrokerServer as BrokerServer
 from .source import INDEX_WORDS as INDEX_WORDS
 from .source import WORDS as WORDS
 from .source import AccountOrder as AccountOrder
+from .source import CallRefusedError as CallRefusedError
 from .source import Images as Images
 from .source import PacketSource as PacketSource
 from .source import RestCall as RestCall

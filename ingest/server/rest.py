@@ -29,7 +29,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from ingest.server.admission import AccountSettings, ServerSettings
 from ingest.server.faults import FaultError, RefuseRest, StandingFaults
 from ingest.server.http import HttpError, HttpRequest, HttpResponse, HttpServer
-from ingest.server.source import PacketSource, RestCall
+from ingest.server.source import CallRefusedError, PacketSource, RestCall
 from storage.clock import IST
 
 LOGIN_PATH: Final = "/connect/login"
@@ -250,5 +250,8 @@ def _success(data: Any) -> HttpResponse:
 
 
 def _error(error: HttpError) -> HttpResponse:
-    kind = _ERROR_TYPES.get(error.status, "NetworkException" if error.status > 500 else "GeneralException")
+    if isinstance(error, CallRefusedError):
+        kind = error.error_type
+    else:
+        kind = _ERROR_TYPES.get(error.status, "NetworkException" if error.status > 500 else "GeneralException")
     return _json(error.status, {"status": "error", "message": str(error), "data": None, "error_type": kind})

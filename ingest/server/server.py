@@ -48,7 +48,7 @@ class BrokerServer:
         self.paused = False
         self._subscribers: list[Subscriber] = []
         self._ghosts = Ghosts()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._duties: list[asyncio.Task[None]] = []
         self._server: Server | None = None
         self._rest: RestServer | None = None
 
@@ -92,16 +92,22 @@ class BrokerServer:
             self.ledger.close()
             raise
         self._rest.start(self._loop)
-        for duty in (self._run_source(), self._run_watch()):
-            task = self._loop.create_task(duty)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._duties = [self._loop.create_task(duty) for duty in (self._run_source(), self._run_watch())]
+
+    async def serve_until(self, end: asyncio.Event) -> None:
+        """Return once `end` is set. Raises what the source has failed of, if it does: nothing ticks then."""
+        ended = self._loop.create_task(end.wait())
+        await asyncio.wait([ended, *self._duties], return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        for duty in self._duties:
+            if duty.done():
+                duty.result()
 
     async def stop(self) -> None:
         """Close every socket with a close frame, then everything else. Takes less than a second."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for duty in self._duties:
+            duty.cancel()
+        await asyncio.gather(*self._duties, return_exceptions=True)
         leaving = list(self._subscribers)
         for one in leaving:
             self._leave(one, "shutdown", wanted=True)

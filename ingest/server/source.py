@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.server.admission import AccountSettings
+from ingest.server.http import HttpError
 
 Ints = NDArray[np.int64]
 Modes = NDArray[np.uint8]
@@ -100,6 +101,14 @@ class RestCall:
     form: Mapping[str, Sequence[str]]
 
 
+class CallRefusedError(HttpError):
+    """A REST call is answered with this status and the broker's name for the error, such as `OrderException`."""
+
+    def __init__(self, status: int, error_type: str, message: str) -> None:
+        super().__init__(status, message)
+        self.error_type = error_type
+
+
 class AccountOrder(NamedTuple):
     """A change of an order of the account of that label. `data` has the keys of the broker's postbacks."""
 
@@ -170,6 +179,6 @@ class PacketSource(ABC):
     def route(self, method: str, path: str) -> Callable[[RestCall], Any] | None:
         """What answers a REST call that the server does not answer itself; None: there is no such call.
 
-        It returns what JSON holds under `data`, and raises `HttpError` for a refusal.
+        It returns what JSON holds under `data`, and raises `CallRefusedError` for a refusal.
         """
         return None

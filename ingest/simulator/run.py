@@ -43,7 +43,7 @@ async def _simulate(settings: SimulatorSettings, ready: Callable[[dict[str, str]
             threading.Thread(target=_await_eof, args=(loop, end), name="stdin", daemon=True).start()
         if ready is not None:
             ready(simulator.urls)
-        await end.wait()
+        await simulator.serve_until(end)
     finally:
         await simulator.stop()
     stats = simulator.stats(instruments=True)

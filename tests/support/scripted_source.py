@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from ingest.server.admission import AccountSettings, ServerSettings
-from ingest.server.http import HttpError
 from ingest.server.server import BrokerServer
-from ingest.server.source import WORDS, AccountOrder, Images, Ints, PacketSource, RestCall
+from ingest.server.source import WORDS, AccountOrder, CallRefusedError, Images, Ints, PacketSource, RestCall
 
 INDEX_TOKENS = 3
 """So many of the instruments, the first ones, are indices."""
@@ -20,7 +19,7 @@ INDEX_TOKENS = 3
 
 class ScriptedSource(PacketSource):
     """Instruments with the tokens 1000, 1001, …; `batches` a step (0: nothing ticks); `backwards`: with falling tokens.
-    `due` holds order updates to be given away.
+    `due` holds order updates to be given away; a `broken` one fails at its next step.
 
     `/echo` and below is a REST call of its own, which says what came; `/refused` refuses.
     """
@@ -35,6 +34,7 @@ class ScriptedSource(PacketSource):
         self.index = index
         self.batches = batches
         self.steps = 0
+        self.broken = False
         self.skipped = 0
         self.due: list[AccountOrder] = []
         self._everybody = np.random.default_rng(1).permutation(size)
@@ -55,6 +55,8 @@ class ScriptedSource(PacketSource):
 
     def step(self) -> Iterable[Ints]:
         self.steps += 1
+        if self.broken:
+            raise EOFError("the script is torn")
         for _ in range(self.batches):
             self._paint()
             yield self._everybody
@@ -83,7 +85,7 @@ class ScriptedSource(PacketSource):
 
     @staticmethod
     def _refuse(call: RestCall) -> dict[str, Any]:
-        raise HttpError(400, f"no {call.method} here")
+        raise CallRefusedError(400, "OrderException", f"no {call.method} here")
 
 
 class ScriptedServer(BrokerServer):

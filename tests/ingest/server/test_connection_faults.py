@@ -176,7 +176,7 @@ async def test_a_deaf_simulator_answers_no_ping() -> None:
     async with serving() as server, client(address(server)) as one:
         await until(lambda: one.texts)
         await fault(server, "silent", deaf=True)
-        pong = await one.socket.ping()
+        pong = asyncio.ensure_future(await one.socket.ping())
         later = server.script.steps + 4
         await until(lambda: server.script.steps >= later)
         assert not pong.done()

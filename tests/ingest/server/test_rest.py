@@ -225,7 +225,7 @@ async def test_calls_of_the_source_need_a_login_and_may_be_refused() -> None:
     async with rest(requests_per_second=2) as (server, http):
         assert error_of(await http.get("/echo"))[:2] == (400, "InputException")
         assert error_of(await http.get("/echo", headers=VERSION))[:2] == (403, "TokenException")
-        assert error_of(await http.get("/refused", headers=LOGIN)) == (400, "InputException", "no GET here")
+        assert error_of(await http.get("/refused", headers=LOGIN)) == (400, "OrderException", "no GET here")
         assert (await http.get("/echo", headers=LOGIN)).status_code == 200
         assert error_of(await http.get("/echo", headers=LOGIN))[0] == 429
         await fault(server, "rest", status=502, path="/echo")

@@ -310,3 +310,17 @@ async def test_an_instrument_may_tick_several_times_in_a_step() -> None:
             "each packet is the one of its time"
         )
         assert (len(volumes) - 1) % 3 == 0
+
+
+async def test_a_source_that_fails_ends_the_serving_and_not_silently() -> None:
+    async with serving() as server:
+        end = asyncio.Event()
+        served = asyncio.create_task(server.serve_until(end))
+        await until(lambda: server.script.steps > 1)
+        assert not served.done()
+        server.script.broken = True
+        with pytest.raises(EOFError, match="the script is torn"):
+            await asyncio.wait_for(served, PATIENCE_SECONDS)
+    async with serving() as server:
+        end.set()
+        await asyncio.wait_for(server.serve_until(end), PATIENCE_SECONDS)
