@@ -59,6 +59,10 @@ class SessionError(IngestError):
     """A connection was told to do what its state does not allow."""
 
 
+class ServerError(IngestError):
+    """A server of the broker's protocol cannot start, or was told what it cannot do. It holds no value that was given."""
+
+
 class WireValueError(WireError):
     """One value of a table does not fit into a packet. `row` counts from 0 in the table."""
 
