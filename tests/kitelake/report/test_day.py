@@ -708,7 +708,7 @@ class TestProcess:
         day.ltp(at("10:00:00"), INFY)
         finish(day, at("16:00:00"))
         write_record(tmp_path, record(listed("NSE", INFY)))
-        child = await Child.start("kitelake.report", settings(tmp_path), hide=())
+        child = await Child.start("kitelake.processes.report", settings(tmp_path), hide=())
         (line,) = [line async for line in child.lines()]
         assert await child.wait() == 0
         report = Report.model_validate(line)
@@ -724,7 +724,7 @@ class TestProcess:
             record_path(tmp_path, DAY).parent.mkdir()
             record_path(tmp_path, DAY).write_text(text)
         with subprocess.Popen(
-            [sys.executable, "-m", "kitelake.report"],
+            [sys.executable, "-m", "kitelake.processes.report"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -745,7 +745,7 @@ class TestProcess:
         finish(day, at("16:00:00"))
         record_path(tmp_path, DAY).parent.mkdir()
         os.mkfifo(record_path(tmp_path, DAY))  # to read the record takes forever
-        with subprocess.Popen([sys.executable, "-m", "kitelake.report"], stdin=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen([sys.executable, "-m", "kitelake.processes.report"], stdin=subprocess.PIPE, text=True) as process:
             assert process.stdin
             process.stdin.write(json.dumps(settings(tmp_path)) + "\n")
             process.stdin.flush()
