@@ -18,7 +18,7 @@ LOOK_BACK_DAYS: Final = 7
 """A day that was not reported for so long is not reported any more."""
 
 
-class DayBook:
+class DayRecorder:
     """The records of a data folder. A service that starts again in mid-day goes on with what is there."""
 
     def __init__(self, data: Path) -> None:

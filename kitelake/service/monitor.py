@@ -11,11 +11,11 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from ingest.connection import Health, Status
-from kitelake.accounts import Roster
+from kitelake.accounts import AccountSet
 from kitelake.config import About, FileWatch
-from kitelake.plan import Desk, ListPlan, files_of
+from kitelake.plan import ListPlan, TodaysPlan, files_of
 from kitelake.schedule import ClockWatch
-from kitelake.service.reconciler import Streamer
+from kitelake.service.reconciler import Reconciler
 from kitelake.service.recorder import Recorder
 from kitelake.telemetry import ServiceStatus, write_status
 from storage.layout import DataLayout
@@ -35,13 +35,13 @@ UNWELL_SECONDS: Final = 60.0
 class Watched(Protocol):
     """The service, as far as it is looked after."""
 
-    desk: Desk
-    roster: Roster
+    today: TodaysPlan
+    account_set: AccountSet
 
     @property
     def recorder(self) -> Recorder: ...
     @property
-    def streamer(self) -> Streamer: ...
+    def reconciler(self) -> Reconciler: ...
     def health(self) -> Health: ...
     def status(self) -> ServiceStatus: ...
     def add_jobs(self) -> None: ...
@@ -53,7 +53,7 @@ class Watched(Protocol):
     async def reload(self) -> None: ...
 
 
-class Lookout:
+class Monitor:
     """Looks every second. What fails is logged, told in the status, and looked at again."""
 
     def __init__(
@@ -99,7 +99,7 @@ class Lookout:
             try:
                 await look()
             except Exception as error:
-                text = self._service.roster.redact(f"{type(error).__name__}: {error}")
+                text = self._service.account_set.redact(f"{type(error).__name__}: {error}")
                 self._failures[look.__name__] = text
                 log.exception("a look at the service failed; it goes on", error=text)
             else:
@@ -121,16 +121,16 @@ class Lookout:
             await self._files_changed(changed)
 
     async def _look_at_tokens(self) -> None:
-        if await self._service.roster.has_news():
+        if await self._service.account_set.has_news():
             await self._service.check_tokens()
-            if self._service.desk.instruments is None:  # there may have been no token to fetch it with
+            if self._service.today.instruments is None:  # there may have been no token to fetch it with
                 await self._service.fetch_instruments()
 
     async def _keep_in_step(self) -> None:
         service = self._service
         await service.reconcile()
-        for name in [plan.name for plan in service.streamer.on]:  # the price that it waits for may have come
-            plan = service.desk.lists.get(name)
+        for name in [plan.name for plan in service.reconciler.on]:  # the price that it waits for may have come
+            plan = service.today.lists.get(name)
             if plan is not None and (plan.unpriced or (plan.references and not plan.tokens)) and self._is_due(plan):
                 await service.resolve_anew(plan.name)
         if self._unwell_since is not None and time.monotonic() - self._unwell_since >= UNWELL_SECONDS:
@@ -147,12 +147,12 @@ class Lookout:
         return True
 
     def _changed_files(self) -> list[Path]:
-        config = self._service.desk.config
+        config = self._service.today.config
         paths = [*files_of(config.subscriptions), self._config_path, config.calendar.file]
         return self._files.changed(path for path in paths if path is not None)
 
     async def _files_changed(self, changed: list[Path]) -> None:
-        specs = self._service.desk.config.subscriptions
+        specs = self._service.today.config.subscriptions
         of_lists = {spec.file: spec.name for spec in specs if spec.file is not None}
         if any(path not in of_lists for path in changed):
             await self._service.reload()

@@ -22,7 +22,7 @@ class Nothing(NamedTuple):
     status: int
 
 
-class Session:
+class OneDay:
     """The session of one IST day. `report` is there once it is over."""
 
     def __init__(self, date: dt.date) -> None:
@@ -68,8 +68,8 @@ class Session:
 
         As long as the service does not know what each list means, not before the end that was known beforehand.
         """
-        desk = service.desk
-        stops = [span.stop for each in desk.hours(self._date).values() for span in each.spans]
-        if any(spec.name not in desk.lists for spec in desk.config.subscriptions):
+        today = service.today
+        stops = [span.stop for each in today.hours(self._date).values() for span in each.spans]
+        if any(spec.name not in today.lists for spec in today.config.subscriptions):
             stops.append(self._known_end)
         return max(stops, default=dt.datetime.combine(self._date, dt.time(), IST))

@@ -23,16 +23,16 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from ingest.connection import Health
 from ingest.manager import TickerManager
-from kitelake.accounts import Roster, Verdict
+from kitelake.accounts import AccountSet, Verdict
 from kitelake.config import About, Config, reread
 from kitelake.errors import ConfigError, ReportError
-from kitelake.plan import Desk, calendar_of
-from kitelake.processes import Housekeeping, Source, make_report_apart
+from kitelake.plan import TodaysPlan, calendar_of
+from kitelake.processes import Source, UpkeepRunner, make_report_apart
 from kitelake.report import Report, as_text, summary
 from kitelake.schedule import entries, look_again, quietly, set_jobs
-from kitelake.service.day_record import DayBook
-from kitelake.service.monitor import Lookout
-from kitelake.service.reconciler import Streamer
+from kitelake.service.day_record import DayRecorder
+from kitelake.service.monitor import Monitor
+from kitelake.service.reconciler import Reconciler
 from kitelake.service.recorder import Recorder
 from kitelake.service.snapshot import Progress, health_of, progress_of, status_of
 from kitelake.telemetry import (
@@ -76,17 +76,17 @@ class Service:
         self.finished = asyncio.Event()
         self.reports: list[Report] = []
         """The reports of days that were made by this run."""
-        self.roster = Roster(config, source.api)
-        self.desk = Desk(config, layout, source.api, self.roster.accounts, until=until)
+        self.account_set = AccountSet(config, source.api)
+        self.today = TodaysPlan(config, layout, source.api, self.account_set.accounts, until=until)
         self._source = source
         self._layout = layout
         self._config_path = config_path
-        self._daybook = DayBook(layout.root)
+        self._day_recorder = DayRecorder(layout.root)
         self._scheduler = AsyncIOScheduler(timezone=IST)
-        self._jobs = JobBook(self.roster.redact)
+        self._jobs = JobBook(self.account_set.redact)
         self._jobs.attach(self._scheduler)
         self._notifier = Notifier(config.notifications)
-        self._housekeeping = Housekeeping(
+        self._upkeep_runner = UpkeepRunner(
             lambda: self.recorder.short_of_room, lambda done, data: self.recorder.event(done, None, **data)
         )
         self._reconciling, self._reporting, self._reloading = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
@@ -94,36 +94,36 @@ class Service:
         self.refused: ConfigError | None = None
         """Why config.yaml, as it is now, is not the one in force."""
         self._recorder: Recorder | None = None
-        self._streamer: Streamer | None = None
+        self._reconciler: Reconciler | None = None
         self._since = dt.datetime.now(IST)
         self._stopping = self._stopped = False
         self._told: set[asyncio.Task[None]] = set()
-        self._lookout = Lookout(self, self._scheduler, layout, config_path)
+        self._monitor = Monitor(self, self._scheduler, layout, config_path)
 
     @property
     def config(self) -> Config:
         """The configuration in force."""
-        return self.desk.config
+        return self.today.config
 
     def progress(self) -> Progress:
         """The counts of this moment; cheap enough to ask several times a second."""
-        if self._recorder is None or self._streamer is None:
+        if self._recorder is None or self._reconciler is None:
             return Progress()
-        return progress_of(self._recorder, self._streamer.manager)
+        return progress_of(self._recorder, self._reconciler.manager)
 
     def health(self) -> Health:
         """That of capture at this moment. To be called after `run` has begun."""
-        return health_of(self.desk, self.streamer, tokens=not self.roster.none_is_good)
+        return health_of(self.today, self.reconciler, tokens=not self.account_set.none_is_good)
 
     def status(self) -> ServiceStatus:
         """What `kitelake status` shows. To be called after `run` has begun."""
         return status_of(
-            self.desk,
-            self.streamer,
+            self.today,
+            self.reconciler,
             self.recorder,
             health=self.health(),
             jobs=self._jobs.jobs(self._scheduler),
-            tokens=self.roster.states,
+            tokens=self.account_set.states,
             problems=(*self._problems(), *self._old_list()),
             since=self._since,
             stopping=self._stopping,
@@ -136,9 +136,9 @@ class Service:
         return self._recorder
 
     @property
-    def streamer(self) -> Streamer:
-        assert self._streamer is not None
-        return self._streamer
+    def reconciler(self) -> Reconciler:
+        assert self._reconciler is not None
+        return self._reconciler
 
     async def run(self, stop: asyncio.Event) -> None:
         """Capture until `stop` is set; then close, seal and drain. Raises only what keeps capture from starting."""
@@ -151,9 +151,9 @@ class Service:
         self._recorder = Recorder(self.config, self._layout, self.stream, alarm=self._alarm)
         async with self._recorder as recorder:
             manager = TickerManager(
-                self.roster.accounts, self.config.capture, sink=recorder.sink, ws_url=self._source.ws
+                self.account_set.accounts, self.config.capture, sink=recorder.sink, ws_url=self._source.ws
             )
-            self._streamer = Streamer(manager)
+            self._reconciler = Reconciler(manager)
             recorder.event(
                 "started", "the service has started", lists=[spec.name for spec in self.config.subscriptions]
             )
@@ -168,8 +168,8 @@ class Service:
                     tasks = [
                         asyncio.create_task(work)
                         for work in (
-                            self._lookout.run(),
-                            watch_health(self.health, self._lookout.health_changed, stop),
+                            self._monitor.run(),
+                            watch_health(self.health, self._monitor.health_changed, stop),
                             *self._watchdog(),
                         )
                     ]
@@ -189,7 +189,7 @@ class Service:
                     await manager.stop()
                 if self._told:  # a slow mail server must not hold up the end
                     await asyncio.wait(self._told, timeout=LAST_WORDS_SECONDS)
-                self._daybook.keep()
+                self._day_recorder.keep()
                 recorder.event("stopped", None)
         self._stopped = True
         write_status(self._layout, self.status())
@@ -209,7 +209,7 @@ class Service:
         pulse = systemd.JournalPulse()
 
         def advancing() -> bool:
-            journal, connected = self.recorder.journal, self.streamer.manager.stats().total.connected
+            journal, connected = self.recorder.journal, self.reconciler.manager.stats().total.connected
             # A disk that takes nothing is known, said, and tried again; to be killed would cost what waits in memory.
             written = journal.records if self.recorder.failing else journal.written_records
             return pulse.look(journal.records, written, connected, time.monotonic())
@@ -217,21 +217,21 @@ class Service:
         return [systemd.Watchdog(seconds).run(advancing)]
 
     def _set_jobs(self) -> None:
-        set_jobs(self._scheduler, entries(self, self.config, self.desk.hours))
+        set_jobs(self._scheduler, entries(self, self.config, self.today.hours))
 
     def add_jobs(self) -> None:
         """Add the jobs that the scheduler has dropped, because their next time lay too far ahead."""
-        set_jobs(self._scheduler, entries(self, self.config, self.desk.hours), anew=False)
+        set_jobs(self._scheduler, entries(self, self.config, self.today.hours), anew=False)
 
     async def _begin(self) -> None:
         """What a start makes up for: whatever is due at this time of the day, with what is there at once."""
         checking = asyncio.create_task(self.check_tokens())
         now = dt.datetime.now(IST)
-        if await self.desk.load():
-            self.desk.remember(await asyncio.to_thread(self._daybook.today, now.date()))
+        if await self.today.load():
+            self.today.remember(await asyncio.to_thread(self._day_recorder.today, now.date()))
             await self.make_plan()
-        due = now.time() >= self.config.instruments.fetch_at and self.desk.has_hours(now.date())
-        if self.desk.instruments is None or due:  # one that is stored may be from before the broker made today's
+        due = now.time() >= self.config.instruments.fetch_at and self.today.has_hours(now.date())
+        if self.today.instruments is None or due:  # one that is stored may be from before the broker made today's
             await asyncio.wait((checking,), timeout=TOKEN_SECONDS)  # a fetch needs a token, but not every account's
             await self.fetch_instruments()
         await checking
@@ -240,7 +240,7 @@ class Service:
 
     async def check_tokens(self) -> None:
         """Take each account's newest token, ask the broker whether it is good, and tell of those that are not."""
-        checks = await self.roster.check()
+        checks = await self.account_set.check()
         bad = {name: check.text if check.verdict is Verdict.BAD else None for name, check in checks.items()}
         for name, check in checks.items():
             if check.verdict is Verdict.BAD:
@@ -248,32 +248,32 @@ class Service:
             elif check.verdict is Verdict.UNKNOWN:
                 self.tell("problems", f"Kitelake: the access token of account {name} is not checked", check.text)
         self.recorder.event("tokens checked", None, **{name: str(check.verdict) for name, check in checks.items()})
-        self._daybook.note_tokens(dt.datetime.now(IST).date(), bad)
+        self._day_recorder.note_tokens(dt.datetime.now(IST).date(), bad)
 
     async def fetch_instruments(self) -> None:
         """Fetch the day's instrument list, and plan by it; if it does not come, the one before goes on for now."""
-        if await self.desk.fetch():
+        if await self.today.fetch():
             await self.make_plan()
             if self._is_over(dt.datetime.now(IST)):  # by a late list, whose lists were open until midnight before
                 with contextlib.suppress(ReportError):  # it was told, and is tried again
                     await self.end_of_day()
             return
-        nothing = self.desk.instruments is None
+        nothing = self.today.instruments is None
         serves = "There is none at all, so nothing is captured" if nothing else "An older one serves"
         self.tell("problems", "Kitelake: the day's instrument list was not fetched", f"{serves}; see the log.")
         self._once(self.fetch_instruments, FETCH_SOON if nothing else AGAIN, "fetch again")
 
     async def make_plan(self) -> None:
         """Resolve the lists, say what does not fit, and stream what is due."""
-        if self.desk.instruments is None:
+        if self.today.instruments is None:
             return
         slow = [spec.name for spec in self.config.subscriptions if spec.url is not None]
         for names in ([spec.name for spec in self.config.subscriptions if spec.name not in slow], slow):
             if names:  # a slow server holds up its own list alone
-                await self.desk.resolve(self.streamer.manager, names)
+                await self.today.resolve(self.reconciler.manager, names)
                 await self.reconcile()
         look_again(self._scheduler)  # what the lists mean says when they are captured
-        for plan in self.desk.lists.values():
+        for plan in self.today.lists.values():
             log.info(
                 "subscription list",
                 list=plan.name,
@@ -283,7 +283,7 @@ class Service:
             )
             for problem in plan.problems:
                 log.warning("a list is not whole; the rest is captured", list=plan.name, problem=problem)
-        phases = await self.desk.phases(dt.datetime.now(IST).date())
+        phases = await self.today.phases(dt.datetime.now(IST).date())
         left_out = {f"{phase.span.start:%H:%M}": len(phase.left_out) for phase in phases if phase.left_out}
         trouble = list(self._problems())
         if left_out:
@@ -294,17 +294,17 @@ class Service:
             self.tell("problems", "Kitelake: not everything in the plan can be captured", "\n".join(trouble))
         self.recorder.event(
             "planned",
-            f"by the instrument list of {self.desk.instruments.date}",
-            lists={plan.name: len(plan.tokens) for plan in self.desk.lists.values()},
+            f"by the instrument list of {self.today.instruments.date}",
+            lists={plan.name: len(plan.tokens) for plan in self.today.lists.values()},
             left_out=left_out,
         )
 
     async def resolve_anew(self, name: str) -> None:
         """Resolve one list anew, as around a spot that has moved, or when its file has changed."""
-        if self.desk.instruments is None:
+        if self.today.instruments is None:
             return
-        before = self.desk.lists.get(name)
-        for plan in await self.desk.resolve(self.streamer.manager, [name]):
+        before = self.today.lists.get(name)
+        for plan in await self.today.resolve(self.reconciler.manager, [name]):
             if trouble := [problem for problem in plan.problems if before is None or problem not in before.problems]:
                 log.warning("a list is not whole; the rest is captured", list=name, problems=trouble)
                 self.tell("problems", f"Kitelake: the list {name} is not whole", "\n".join(trouble))
@@ -321,16 +321,18 @@ class Service:
             if self._stopping:
                 return
             now = dt.datetime.now(IST)
-            on = self.desk.on(now)
-            before = {plan.name for plan in self.streamer.on}
-            await self.streamer.bring_to(on)
+            on = self.today.on(now)
+            before = {plan.name for plan in self.reconciler.on}
+            await self.reconciler.bring_to(on)
             for name in sorted(before ^ {plan.name for plan in on}):
                 what = "list stopped" if name in before else "list started"
                 log.info(what, list=name)
                 self.recorder.event(what, name)
-            self._daybook.note_lists(now, self.desk.lists, on, self.desk.hours(now.date()), self.streamer.unserved)
-            self._daybook.note_sessions(now.date(), self.desk.calendar)
-            await asyncio.to_thread(self._daybook.keep)
+            self._day_recorder.note_lists(
+                now, self.today.lists, on, self.today.hours(now.date()), self.reconciler.unserved
+            )
+            self._day_recorder.note_sessions(now.date(), self.today.calendar)
+            await asyncio.to_thread(self._day_recorder.keep)
 
     async def end_of_day(self, after: dt.timedelta | None = None) -> None:
         """Report every day whose last list stopped so long ago (None: as config.yaml has it) and that was not reported.
@@ -343,7 +345,7 @@ class Service:
 
     async def _report_days(self, after: dt.timedelta) -> None:
         failure: ReportError | None = None
-        for record in await asyncio.to_thread(self._daybook.due, dt.datetime.now(IST), after):
+        for record in await asyncio.to_thread(self._day_recorder.due, dt.datetime.now(IST), after):
             try:
                 report = await make_report_apart(self._layout.root, record.date, self.config)
             except ReportError as error:
@@ -354,7 +356,7 @@ class Service:
             log.info("end of day", report=line)
             self.recorder.event("report", line, **report.model_dump(mode="json"))
             self.tell("report", f"Kitelake: {line}", as_text(report))
-            await asyncio.to_thread(self._daybook.mark_reported, record, dt.datetime.now(IST))
+            await asyncio.to_thread(self._day_recorder.mark_reported, record, dt.datetime.now(IST))
         if failure is not None:
             self.tell("problems", "Kitelake: a day could not be reported", str(failure))
             self._once(self.end_of_day, AGAIN, "end of day again")
@@ -376,15 +378,15 @@ class Service:
         """Seal the days that are over, if config.yaml wants that, and remove what is old."""
         now = dt.datetime.now(IST)
         before = now.date() + dt.timedelta(days=1) if self._is_over(now) else now.date()
-        await self._housekeeping.run(self.config, seal_before=before)
+        await self._upkeep_runner.run(self.config, seal_before=before)
 
     def _is_over(self, now: dt.datetime) -> bool:
         """Whether no list has hours left today."""
-        return all(span.stop <= now for each in self.desk.hours(now.date()).values() for span in each.spans)
+        return all(span.stop <= now for each in self.today.hours(now.date()).values() for span in each.spans)
 
     async def remove_old(self) -> None:
         """Archive segments that are in the tables, and remove what is old."""
-        await self._housekeeping.run(self.config, seal_before=None)
+        await self._upkeep_runner.run(self.config, seal_before=None)
 
     async def reload(self) -> None:
         """Read config.yaml again. A bad one changes nothing and is reported; a good one changes only the difference.
@@ -420,9 +422,11 @@ class Service:
         if late:
             log.warning("these sections take effect at the next start", sections=late)
         async with self._reconciling:
-            new_accounts = await self.roster.change(before, after, self.streamer.manager)
-            self.desk.configure(after, self.roster.accounts, calendar)
-        configure_logs(after.log.level, after.log.format, secrets=after.secrets(), redactors=self.roster.redactors())
+            new_accounts = await self.account_set.change(before, after, self.reconciler.manager)
+            self.today.configure(after, self.account_set.accounts, calendar)
+        configure_logs(
+            after.log.level, after.log.format, secrets=after.secrets(), redactors=self.account_set.redactors()
+        )
         self._notifier.retarget(after.notifications)
         self._set_jobs()
         if new_accounts:
@@ -433,27 +437,27 @@ class Service:
 
     def _problems(self) -> tuple[str, ...]:
         """What a person should know, in words."""
-        lists = [f"{plan.name}: {problem}" for plan in self.desk.lists.values() for problem in plan.problems]
-        left_out, lost = self.streamer.left_out, len(self.streamer.manager.unserved)
+        lists = [f"{plan.name}: {problem}" for plan in self.today.lists.values() for problem in plan.problems]
+        left_out, lost = self.reconciler.left_out, len(self.reconciler.manager.unserved)
         room = [f"{left_out:,} instruments are left out: there is no room on the connections"] if left_out else []
         if lost:
             room.append(f"{lost:,} instruments wait: their connections are not up, and no other has room")
         writer = self.recorder.writer_problem
         stuck = [f"what is journalled does not come into the tables: {writer}"] if writer else []
-        none = ["there is no instrument list, so nothing can be captured"] if self.desk.instruments is None else []
+        none = ["there is no instrument list, so nothing can be captured"] if self.today.instruments is None else []
         refused = (
             [f"config.yaml is not usable, what was read before is in force: {self.refused}"] if self.refused else []
         )
-        calendar = self.desk.calendar.warnings(dt.datetime.now(IST).date())
-        return (*refused, *stuck, *none, *self._lookout.failures, *lists, *room, *calendar)
+        calendar = self.today.calendar.warnings(dt.datetime.now(IST).date())
+        return (*refused, *stuck, *none, *self._monitor.failures, *lists, *room, *calendar)
 
     def _old_list(self) -> list[str]:
         """That the day's instrument list has not come yet: no problem of the plan, which is made anew when it comes."""
-        now, listed = dt.datetime.now(IST), self.desk.instruments
+        now, listed = dt.datetime.now(IST), self.today.instruments
         if listed is None or listed.date is None or now.time() < self.config.instruments.fetch_at:
             return []
         days = (now.date() - listed.date).days
-        if days < 1 or not self.desk.has_hours(now.date()):
+        if days < 1 or not self.today.has_hours(now.date()):
             return []
         return [f"the instrument list is {days} days old, of {listed.date}: contracts listed since are not in it"]
 

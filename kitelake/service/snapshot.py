@@ -9,8 +9,8 @@ from typing import Literal
 
 from ingest.connection import Health, Status
 from ingest.manager import TickerManager
-from kitelake.plan import Desk
-from kitelake.service.reconciler import Streamer
+from kitelake.plan import TodaysPlan
+from kitelake.service.reconciler import Reconciler
 from kitelake.service.recorder import Committed, Recorder
 from kitelake.telemetry import (
     STOPPED,
@@ -56,8 +56,8 @@ def progress_of(recorder: Recorder, manager: TickerManager) -> Progress:
 
 
 def status_of(
-    desk: Desk,
-    streamer: Streamer,
+    today: TodaysPlan,
+    reconciler: Reconciler,
     recorder: Recorder,
     *,
     health: Health,
@@ -70,13 +70,13 @@ def status_of(
 ) -> ServiceStatus:
     """The whole service at this moment. After a clean end nothing is wanted, and so nothing is amiss."""
     now = dt.datetime.now(IST)
-    hours = desk.hours(now.date())
-    on = {plan.name for plan in streamer.on}
-    without_room = set(streamer.unserved)
+    hours = today.hours(now.date())
+    on = {plan.name for plan in reconciler.on}
+    without_room = set(reconciler.unserved)
     committed = recorder.committed
     phase: Literal["capturing", "waiting", "stopping"] = "stopping"
     if not stopping:
-        phase = "capturing" if streamer.running else "waiting"
+        phase = "capturing" if reconciler.running else "waiting"
     return ServiceStatus(
         at=now,
         pid=os.getpid(),
@@ -84,12 +84,12 @@ def status_of(
         stream=recorder.journal.stream,
         since=since,
         phase=phase,
-        doing=STOPPED if stopped else _doing(desk, streamer, jobs, now, phase),
+        doing=STOPPED if stopped else _doing(today, reconciler, jobs, now, phase),
         health=Health(Status.HEALTHY, 100.0, ()) if stopped else health,
-        connections=() if stopped else connections_of(streamer.manager.stats()),
+        connections=() if stopped else connections_of(reconciler.manager.stats()),
         accounts=tuple(
             AccountStatus(name=account.name, token=tokens.get(account.name, "not checked yet"))
-            for account in desk.config.accounts
+            for account in today.config.accounts
         ),
         lists=tuple(
             ListStatus(
@@ -101,7 +101,7 @@ def status_of(
                 hours=tuple(span.hours for span in hours[plan.name].spans) if plan.name in hours else (),
                 problems=max(len(plan.missing), len(plan.problems)),
             )
-            for plan in desk.lists.values()
+            for plan in today.lists.values()
         ),
         journal=journal_of(recorder.journal),
         tables=TablesStatus(rows=committed.rows, lag_seconds=committed.lag_seconds),
@@ -110,35 +110,35 @@ def status_of(
     )
 
 
-def health_of(desk: Desk, streamer: Streamer, *, tokens: bool) -> Health:
+def health_of(today: TodaysPlan, reconciler: Reconciler, *, tokens: bool) -> Health:
     """The health of capture at this moment; `tokens`: see `health_of_capture`."""
     now = dt.datetime.now(IST)
     due: dict[str, int | None] = {}
-    for name, each in desk.hours(now.date()).items():
-        plan, open_now = desk.lists.get(name), each.at(now)
+    for name, each in today.hours(now.date()).items():
+        plan, open_now = today.lists.get(name), each.at(now)
         # Of a list whose instruments rest, names that are not in the instrument list yet may still be open.
         if open_now and not (plan is not None and plan.tokens and open_now.isdisjoint(plan.exchanges)):
             due[name] = None if plan is None else len(plan.tokens)
     return health_of_capture(
-        streamer.manager.health(),
+        reconciler.manager.health(),
         due,
-        listed=desk.instruments is not None,
+        listed=today.instruments is not None,
         tokens=tokens,
-        room=not streamer.all_left_out,
-        streaming=streamer.running,
+        room=not reconciler.all_left_out,
+        streaming=reconciler.running,
     )
 
 
-def _doing(desk: Desk, streamer: Streamer, jobs: tuple[Job, ...], now: dt.datetime, phase: str) -> str:
+def _doing(today: TodaysPlan, reconciler: Reconciler, jobs: tuple[Job, ...], now: dt.datetime, phase: str) -> str:
     if phase == "stopping":
         return "stopping"
-    if streamer.running:
-        hours = desk.hours(now.date())
-        on = [hours[plan.name] for plan in streamer.on if plan.name in hours]
+    if reconciler.running:
+        hours = today.hours(now.date())
+        on = [hours[plan.name] for plan in reconciler.on if plan.name in hours]
         stop = max((span.stop for each in on for span in each.spans), default=now)
-        many = f"{len(streamer.on)} of {len(desk.lists)} lists"
+        many = f"{len(reconciler.on)} of {len(today.lists)} lists"
         return f"capturing {many} until {stop:%H:%M}" if stop.date() == now.date() else f"capturing {many}"
-    if desk.instruments is None:
+    if today.instruments is None:
         return "waiting for an instrument list"
     starts = [job.next_at for job in jobs if job.name.startswith("start ") and job.next_at is not None]
     if not starts:

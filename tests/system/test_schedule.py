@@ -108,7 +108,7 @@ def test_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
         await trial.until("2026-11-08T17:45")
         assert await trial.streamed() == ["equities", "options", "metals"]
         await trial.until("2026-11-08T17:46")  # as soon as there is a price, there are strikes around it
-        await trial.wait_for(lambda: len(trial.service.desk.lists["options"].tokens) > 0)
+        await trial.wait_for(lambda: len(trial.service.today.lists["options"].tokens) > 0)
         await trial.until("2026-11-10T12:00")
         assert await trial.streamed() == []
         await trial.until("2026-11-10T20:00")
@@ -379,7 +379,7 @@ def test_a_clock_that_is_set_in_mid_session_changes_what_is_streamed_and_repeats
 
     async def scenario(trial: Trial) -> None:
         await trial.until("2026-11-09T10:01")
-        await trial.wait_for(lambda: len(trial.service.desk.lists["options"].tokens) > 0)
+        await trial.wait_for(lambda: len(trial.service.today.lists["options"].tokens) > 0)
         await trial.until("2026-11-09T11:30")
         await trial.jump_to("2026-11-09T12:30")
         assert await trial.streamed() == ["equities", "options"]
@@ -495,9 +495,9 @@ def test_each_exchange_of_a_list_is_streamed_in_its_own_hours_also_on_a_holiday_
     async def scenario(trial: Trial) -> None:
         async def exchanges() -> set[str]:
             await trial.streamed()
-            listed = trial.service.desk.instruments
+            listed = trial.service.today.instruments
             assert listed is not None
-            placed = {token for there in trial.service.streamer.manager.placement().values() for token in there}
+            placed = {token for there in trial.service.reconciler.manager.placement().values() for token in there}
             return {str(listed.symbol(token)).partition(":")[0] for token in placed}
 
         for time, expected in [

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from ingest.simulator.universe import build_universe, to_csv
-from kitelake.plan.instrument_store import InstrumentKeeper
+from kitelake.plan.instrument_store import InstrumentStore
 from storage.layout import DataLayout
 from storage.schema import IST
 from tests.kitelake.cli.test_plan import DAY, INDICES, OPTIONS, REST, Run, command, listed, write_config
@@ -82,8 +82,8 @@ def test_what_is_wrong_with_an_instrument_list_that_serves_is_a_note(
     assert f"- {text}\n" in command("plan", "--instruments", flawed).out
 
     broker.answer = plain(flawed.read_bytes())
-    keeper = InstrumentKeeper(DataLayout(tmp_path / "data"), broker.url, [ACCOUNT])
-    assert asyncio.run(keeper.fetch()) is not None
+    store = InstrumentStore(DataLayout(tmp_path / "data"), broker.url, [ACCOUNT])
+    assert asyncio.run(store.fetch()) is not None
     assert ("note", f"instrument list: {text}") in findings(command("check").out)
     assert f"- {text}\n" in command("plan").out
 

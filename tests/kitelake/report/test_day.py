@@ -39,7 +39,7 @@ from kitelake.report import (
     write_record,
 )
 from kitelake.report.gaps import Stretch, gaps_of, merged, within
-from kitelake.report.latency import Place, _Judge
+from kitelake.report.latency import StreamConnection, _Judge
 from kitelake.report.problems import problems_of
 from kitelake.report.text import as_text, clock, duration, summary
 from kitelake.views.report import render_report
@@ -745,7 +745,9 @@ class TestProcess:
         finish(day, at("16:00:00"))
         record_path(tmp_path, DAY).parent.mkdir()
         os.mkfifo(record_path(tmp_path, DAY))  # to read the record takes forever
-        with subprocess.Popen([sys.executable, "-m", "kitelake.processes.report"], stdin=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            [sys.executable, "-m", "kitelake.processes.report"], stdin=subprocess.PIPE, text=True
+        ) as process:
             assert process.stdin
             process.stdin.write(json.dumps(settings(tmp_path)) + "\n")
             process.stdin.flush()
@@ -779,7 +781,7 @@ def test_packets_are_live_as_one_by_one(
     """
     begin = int(at("00:00:00").timestamp())
     tokens = [256 * number + 257 for number in range(instruments)]
-    places = [Place("one", "asha", 1), Place("two", "asha", 1)]
+    places = [StreamConnection("one", "asha", 1), StreamConnection("two", "asha", 1)]
     columns = [[place, 0 if number is None else 256 * number + 257, (begin + s) * 10**6] for place, number, s in asks]
     judge = _Judge(DAY, places, np.array(tokens), *np.array(columns, np.int64).reshape(-1, 3).T)
     latest: dict[tuple[int, int], int] = {}

@@ -307,24 +307,24 @@ def test_an_instrument_list_that_cannot_be_leaves_the_one_before_in_force(
         async def act(service: Service) -> None:
             nonlocal served
             await until(lambda: service.progress().packets > 0)
-            in_force = service.desk.instruments
+            in_force = service.today.instruments
             assert in_force is not None
             assert len(in_force) == 600
             served = spoil(good)
             now = dt.datetime.now(IST)
             await service.fetch_instruments()
-            assert service.desk.instruments is in_force
+            assert service.today.instruments is in_force
             await service.reload()
             (again,) = [job for job in service.status().jobs if job.name == "fetch again"]
             assert again.next_at is not None
             assert dt.timedelta(minutes=5) <= again.next_at - now < dt.timedelta(minutes=5, seconds=20)
-            assert service.desk.instruments is in_force
+            assert service.today.instruments is in_force
             await until(lambda: bool(webhook.posts))
             assert [post["title"] for post in webhook.posts] == ["Kitelake: the day's instrument list was not fetched"]
             await grows(service)
             served = good
             await service.fetch_instruments()
-            assert service.desk.instruments is not in_force
+            assert service.today.instruments is not in_force
             await grows(service)
 
         broker.answer = answering
@@ -477,10 +477,10 @@ def test_a_calendar_file_that_is_out_of_date_is_a_problem_and_one_that_turns_bad
         await until(lambda: service.refused is not None)
         assert "special.csv: line 2: exchanges: expected one or several of NSE" in str(service.refused)
         assert CANARY not in service.status().model_dump_json()
-        assert service.desk.calendar.day("NSE", dt.date(year, 1, 2)).why == "special.csv: closed"
+        assert service.today.calendar.day("NSE", dt.date(year, 1, 2)).why == "special.csv: closed"
         special.write_text(header + f"{year}-01-02,NSE,open,\n")
         await until(lambda: service.refused is None)
-        assert service.desk.calendar.day("NSE", dt.date(year, 1, 2)).why == "special.csv: open"
+        assert service.today.calendar.day("NSE", dt.date(year, 1, 2)).why == "special.csv: open"
 
     nowhere = {"ws": "ws://127.0.0.1:1", "api": "http://127.0.0.1:1"}
     accounts = [{"name": "one", "api_key": "key-1", "access_token": "token-1"}]

@@ -72,16 +72,16 @@ def test_a_new_meaning_of_the_lists_changes_only_the_difference(tmp_path: Path) 
     write(path, KEPT, OLD)
 
     async def act(service: Service, market: Market) -> None:
-        await until(lambda: [plan.name for plan in service.streamer.on] == ["kept", "old"])  # they start one by one
+        await until(lambda: [plan.name for plan in service.reconciler.on] == ["kept", "old"])  # they start one by one
         before = await market.subscribed(service.progress().instruments)
-        kept = service.desk.lists["kept"]
+        kept = service.today.lists["kept"]
         write(path, KEPT, NEW)
         await service.reload()
         after = await market.subscribed(4)
         assert len(before) == len(after)
-        assert list(service.desk.lists) == ["kept", "new"]
-        assert service.desk.lists["kept"].tokens == kept.tokens
-        assert service.desk.lists["new"].missing == ("NSE:GONE",)
+        assert list(service.today.lists) == ["kept", "new"]
+        assert service.today.lists["kept"].tokens == kept.tokens
+        assert service.today.lists["new"].missing == ("NSE:GONE",)
         assert any("NSE:GONE" in problem for problem in service.status().problems)
 
     run(path, act)
@@ -111,7 +111,7 @@ def test_a_look_that_fails_is_in_the_status_until_it_succeeds(tmp_path: Path) ->
     text = "a look at the service fails and is tried again: RuntimeError: a fault of ours, with token=***"
 
     async def act(service: Service, _market: Market) -> None:
-        token = service.roster.accounts[0].access_token.get_secret_value()
+        token = service.account_set.accounts[0].access_token.get_secret_value()
         failure = RuntimeError(f"a fault of ours, with token={token}")
         with patch.object(service, "reload", side_effect=failure):
             path.touch()
@@ -129,10 +129,10 @@ def test_the_status_says_how_old_an_instrument_list_is_that_serves_for_want_of_t
 
     async def act(service: Service, _market: Market) -> None:
         assert service.status().problems == ()
-        assert service.desk.instruments is not None
-        table = service.desk.instruments.table
+        assert service.today.instruments is not None
+        table = service.today.instruments.table
         before = pc.subtract(table["date"], pa.scalar(3 * 86_400, pa.duration("s"))).cast(pa.date32())
-        service.desk.instruments = Instruments(table.set_column(table.schema.get_field_index("date"), "date", before))
+        service.today.instruments = Instruments(table.set_column(table.schema.get_field_index("date"), "date", before))
         (problem,) = service.status().problems
         assert problem.startswith("the instrument list is 3 days old, of ")
 

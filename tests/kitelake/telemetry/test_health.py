@@ -64,7 +64,7 @@ def test_without_an_instrument_list_it_is_critical_in_the_hours_and_healthy_outs
         def health() -> Health:
             return trial.service.status().health
 
-        assert trial.service.desk.instruments is None
+        assert trial.service.today.instruments is None
         assert health() == HEALTHY
         await trial.until("2026-11-09T09:00")
         assert health() == Health(Status.CRITICAL, 0.0, (NO_LIST,))
