@@ -16,4 +16,3 @@ from .plan import wanted as wanted
 from .resolver import CACHE as CACHE
 from .resolver import files_of as files_of
 from .today import TodaysPlan as TodaysPlan
-from .today import calendar_of as calendar_of

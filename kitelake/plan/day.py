@@ -16,8 +16,7 @@ from kitelake.plan.instrument_store import stored_instruments
 from kitelake.plan.list_hours import hours_of_lists
 from kitelake.plan.plan import ListPlan, PlanPhase, phases
 from kitelake.plan.resolver import Resolver
-from kitelake.plan.today import calendar_of
-from kitelake.schedule import Calendar, ListHours
+from kitelake.schedule import Calendar, ListHours, calendar_of
 from storage.errors import KitelakeError
 from storage.layout import DataLayout
 

@@ -15,7 +15,7 @@ from kitelake.plan.list_hours import hours_of_lists
 from kitelake.plan.plan import ListPlan, PlanPhase, exchanges_of, in_hours, phases, recentred
 from kitelake.plan.resolver import Resolver
 from kitelake.report import DayRecord
-from kitelake.schedule import Calendar, ListHours
+from kitelake.schedule import Calendar, ListHours, calendar_of
 from storage.layout import DataLayout
 from storage.schema import IST
 
@@ -134,9 +134,3 @@ class TodaysPlan:
         """The day's plan with the connections that there are, as if each phase began with nothing."""
         names = [account.name for account in self.config.accounts]
         return await asyncio.to_thread(phases, list(self.lists.values()), self.hours(date), names, self.config.capture)
-
-
-def calendar_of(config: Config) -> Calendar:
-    """The calendar of a configuration; the market of the embedded simulator never closes. Raises ConfigError."""
-    section = config.calendar
-    return Calendar(section.model_copy(update={"always_open": True}) if config.simulator else section)

@@ -1,5 +1,6 @@
 from .calendar import Calendar as Calendar
 from .calendar import Day as Day
+from .calendar import calendar_of as calendar_of
 from .jobs import ClockWatch as ClockWatch
 from .jobs import entries as entries
 from .jobs import look_again as look_again

@@ -16,7 +16,8 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from kitelake.config import Config
-from kitelake.schedule.windows import ListHours, Times, every
+from kitelake.schedule.trigger import Times
+from kitelake.schedule.windows import ListHours, every
 from storage.market import Span
 from storage.schema import IST
 

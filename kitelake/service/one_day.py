@@ -5,9 +5,10 @@ import datetime as dt
 from typing import NamedTuple
 
 from kitelake.config import Config
-from kitelake.plan import calendar_of, hours_of_lists, lists_known, why_not
+from kitelake.plan import hours_of_lists, lists_known, why_not
 from kitelake.processes import Source
 from kitelake.report import Report
+from kitelake.schedule import calendar_of
 from kitelake.service.service import Service
 from storage.market import clock
 from storage.schema import IST

@@ -26,17 +26,16 @@ from ingest.manager import TickerManager
 from kitelake.accounts import AccountSet, Verdict
 from kitelake.config import About, Config, reread
 from kitelake.errors import ConfigError, ReportError
-from kitelake.plan import TodaysPlan, calendar_of
+from kitelake.plan import TodaysPlan
 from kitelake.processes import Source, UpkeepRunner, make_report_apart
 from kitelake.report import Report, as_text, summary
-from kitelake.schedule import entries, look_again, quietly, set_jobs
+from kitelake.schedule import calendar_of, entries, look_again, quietly, set_jobs
 from kitelake.service.day_record import DayRecorder
 from kitelake.service.monitor import Monitor
 from kitelake.service.reconciler import Reconciler
 from kitelake.service.recorder import Recorder
-from kitelake.service.snapshot import Progress, health_of, progress_of, status_of
+from kitelake.service.snapshot import JobHistory, Progress, health_of, progress_of, status_of
 from kitelake.telemetry import (
-    JobBook,
     Notifier,
     ServiceStatus,
     configure_logs,
@@ -83,7 +82,7 @@ class Service:
         self._config_path = config_path
         self._day_recorder = DayRecorder(layout.root)
         self._scheduler = AsyncIOScheduler(timezone=IST)
-        self._jobs = JobBook(self.account_set.redact)
+        self._jobs = JobHistory(self.account_set.redact)
         self._jobs.attach(self._scheduler)
         self._notifier = Notifier(config.notifications)
         self._upkeep_runner = UpkeepRunner(

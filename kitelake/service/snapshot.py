@@ -3,9 +3,12 @@
 import datetime as dt
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
+
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, EVENT_JOB_MISSED, EVENT_JOB_SUBMITTED, JobEvent
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from ingest.connection import Health, Status
 from ingest.manager import TickerManager
@@ -144,3 +147,37 @@ def _doing(today: TodaysPlan, reconciler: Reconciler, jobs: tuple[Job, ...], now
     if not starts:
         return "waiting: no list is captured within the next 40 days"
     return f"waiting: the next list starts on {min(starts).astimezone(IST):%a %d %b at %H:%M}"
+
+
+MAX_OUTCOME: Final = 300
+
+_OUTCOMES: Final = {EVENT_JOB_SUBMITTED: "running", EVENT_JOB_EXECUTED: "done", EVENT_JOB_MISSED: "missed"}
+
+
+class JobHistory:
+    """Remembers how each job of a scheduler went the last time. Texts of exceptions pass through `redact`."""
+
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        self._redact = redact
+        self._last: dict[str, tuple[dt.datetime, str]] = {}
+
+    def attach(self, scheduler: AsyncIOScheduler) -> None:
+        """Listen from now on. The outcomes come in the event loop's thread, as those of an AsyncIOScheduler do."""
+        scheduler.add_listener(self._heard, EVENT_JOB_ERROR | sum(_OUTCOMES))
+
+    def jobs(self, scheduler: AsyncIOScheduler) -> tuple[Job, ...]:
+        """Every job that the scheduler has now, the next one first."""
+        jobs = []
+        for job in scheduler.get_jobs():
+            last_at, outcome = self._last.get(job.id, (None, None))
+            next_at = getattr(job, "next_run_time", None)  # a scheduler that has not started has not reckoned it
+            jobs.append(Job(name=job.id, next_at=next_at, last_at=last_at, outcome=outcome))
+        return tuple(sorted(jobs, key=lambda job: (job.next_at is None, job.next_at, job.name)))
+
+    def _heard(self, event: JobEvent) -> None:
+        outcome = _OUTCOMES.get(event.code)
+        if outcome is None:
+            text = " ".join(f"failed: {type(event.exception).__name__}: {event.exception}".split())
+            text = self._redact(text)[:MAX_OUTCOME]  # in this order: half a secret would pass
+            outcome = text.encode(errors="replace").decode()  # a file's name may hold what JSON cannot
+        self._last[event.job_id] = dt.datetime.now(IST), outcome

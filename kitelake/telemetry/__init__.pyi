@@ -7,7 +7,6 @@ from .status import STOPPED as STOPPED
 from .status import AccountStatus as AccountStatus
 from .status import ConnectionStatus as ConnectionStatus
 from .status import Job as Job
-from .status import JobBook as JobBook
 from .status import ListStatus as ListStatus
 from .status import ServiceStatus as ServiceStatus
 from .status import TablesStatus as TablesStatus

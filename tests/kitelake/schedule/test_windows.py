@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from kitelake.config.calendar import CalendarSection
 from kitelake.schedule.calendar import Calendar
-from kitelake.schedule.windows import ListHours, Times, active, every, windows_of
+from kitelake.schedule.trigger import Times
+from kitelake.schedule.windows import ListHours, active, every, windows_of
 from storage.market.exchanges import CURRENCIES, EQUITIES, EQUITY_DERIVATIVES, SCHEDULED
 from storage.market.hours import Hours, Span, hours_of, merged
 from storage.schema import IST
