@@ -17,7 +17,7 @@ class Times(BaseTrigger):  # type: ignore[misc]
 
     After a sleep, a coalescing job runs once however many of its moments have passed, and jobs run in the order of the
     first moments that they missed, which is not the order of the last ones. If the clock is set back, nothing fires a
-    second time. What a job does must therefore depend on the time of day (see `windows.active`), not on which job it is.
+    second time. What a job does must therefore depend on the time of day (`windows.active`), not on which job it is.
     """
 
     __slots__ = ("_moments_of",)

@@ -10,8 +10,8 @@ from kitelake.processes import Source
 from kitelake.report import Report
 from kitelake.schedule import calendar_of
 from kitelake.service.service import Service
+from storage.clock import IST
 from storage.market import clock
-from storage.schema import IST
 
 LOOK_SECONDS = 0.5
 
@@ -60,9 +60,9 @@ class OneDay:
                 self.stopped = True
                 return
             await asyncio.sleep(LOOK_SECONDS)
-        await service.reconcile()
-        await service.end_of_day(dt.timedelta())
-        self.report = next((made for made in service.reports if made.date == self._date), None)
+        await service.cycle.reconcile()
+        await service.cycle.end_of_day(dt.timedelta())
+        self.report = next((made for made in service.cycle.reports if made.date == self._date), None)
 
     def _end(self, service: Service) -> dt.datetime:
         """When the last list of the day ends; the configuration may change until then.

@@ -1,5 +1,6 @@
 from .health import health_of_capture as health_of_capture
 from .health import watch_health as watch_health
+from .liveness import JournalPulse as JournalPulse
 from .logs import configure_logs as configure_logs
 from .metrics import serve_metrics as serve_metrics
 from .notify import Notifier as Notifier

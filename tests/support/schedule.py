@@ -161,7 +161,7 @@ class Trial:
 
     async def streamed(self) -> list[str]:
         """The lists that are streamed, once the simulator has sockets that ask for just their instruments."""
-        placed = {token for there in self.service.reconciler.manager.placement().values() for token in there}
+        placed = {token for there in self.service.cycle.reconciler.manager.placement().values() for token in there}
         async with asyncio.timeout(PATIENCE_SECONDS):
             while await self._subscribed() != len(placed):
                 await asyncio.sleep(0.05)

@@ -497,7 +497,7 @@ def test_each_exchange_of_a_list_is_streamed_in_its_own_hours_also_on_a_holiday_
             await trial.streamed()
             listed = trial.service.today.instruments
             assert listed is not None
-            placed = {token for there in trial.service.reconciler.manager.placement().values() for token in there}
+            placed = {token for there in trial.service.cycle.reconciler.manager.placement().values() for token in there}
             return {str(listed.symbol(token)).partition(":")[0] for token in placed}
 
         for time, expected in [

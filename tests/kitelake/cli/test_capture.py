@@ -96,7 +96,8 @@ def test_the_session_is_not_over_before_the_service_knows_what_its_lists_mean(tm
     with time_machine.travel(dt.datetime.combine(sunday, dt.time(12), IST)):
         assert session.nothing_to_do(config, dt.datetime.now(IST), None) is None
         today = TodaysPlan(config, layout, "http://127.0.0.1:1", [])
-        service = SimpleNamespace(today=today, reconcile=nothing_more, end_of_day=nothing_more, reports=[])
+        cycle = SimpleNamespace(reconcile=nothing_more, end_of_day=nothing_more, reports=[])
+        service = SimpleNamespace(today=today, cycle=cycle)
         asyncio.run(session.watch(cast("Service", service), Source("", ""), stop))
     assert session.stopped
 

@@ -119,7 +119,7 @@ def test_what_the_stream_brings_within_its_time(tmp_path: Path, monkeypatch: pyt
     async def act(service: Service, market: Market) -> None:
         await market.subscribed(2)
         tokens = service.today.lists["kept"].tokens
-        manager = service.reconciler.manager
+        manager = service.cycle.reconciler.manager
         assert await live_prices(manager, []) == {}
         found = await live_prices(manager, tokens)
         assert found.keys() == set(tokens)

@@ -22,7 +22,7 @@ from kitelake.config.subscriptions import SubscriptionList
 from kitelake.plan.plan import ListPlan
 from kitelake.plan.resolver import Resolver
 from kitelake.processes.source import Source
-from kitelake.schedule.jobs import ClockWatch, Entry, set_jobs
+from kitelake.schedule.jobs import ClockWatch, TimedJob, set_jobs
 from kitelake.service.runner import capture
 from kitelake.service.service import Service
 from storage.layout import DataLayout
@@ -209,7 +209,7 @@ async def test_after_a_jump_back_the_next_run_of_each_job_is_right_again(monoton
         scheduler.start(paused=True)
         watch = ClockWatch(scheduler)
         clock.shift(3600)
-        set_jobs(scheduler, [Entry("daily", nothing_to_do, daily)])
+        set_jobs(scheduler, [TimedJob("daily", nothing_to_do, daily)])
         retry = dt.datetime(2026, 11, 23, 11, 5, tzinfo=IST)
         scheduler.add_job(nothing_to_do, "date", run_date=retry, id="retry")
         assert watch.look() == pytest.approx(3600)
@@ -227,9 +227,9 @@ async def test_jobs_that_are_set_anew_leave_a_retry_alone() -> None:
 
     scheduler = AsyncIOScheduler(timezone=IST)
     scheduler.start(paused=True)
-    set_jobs(scheduler, [Entry(name, nothing_to_do, daily) for name in ("old", "kept")])
+    set_jobs(scheduler, [TimedJob(name, nothing_to_do, daily) for name in ("old", "kept")])
     scheduler.add_job(nothing_to_do, "date", run_date=dt.datetime.now(IST) + dt.timedelta(minutes=5), id="retry")
-    set_jobs(scheduler, [Entry(name, nothing_to_do, daily) for name in ("kept", "new")])
+    set_jobs(scheduler, [TimedJob(name, nothing_to_do, daily) for name in ("kept", "new")])
     assert sorted(job.id for job in scheduler.get_jobs()) == ["kept", "new", "retry"]
     scheduler.shutdown()
 
@@ -312,7 +312,7 @@ def test_an_instrument_list_that_cannot_be_leaves_the_one_before_in_force(
             assert len(in_force) == 600
             served = spoil(good)
             now = dt.datetime.now(IST)
-            await service.fetch_instruments()
+            await service.cycle.fetch_instruments()
             assert service.today.instruments is in_force
             await service.reload()
             (again,) = [job for job in service.status().jobs if job.name == "fetch again"]
@@ -323,7 +323,7 @@ def test_an_instrument_list_that_cannot_be_leaves_the_one_before_in_force(
             assert [post["title"] for post in webhook.posts] == ["Kitelake: the day's instrument list was not fetched"]
             await grows(service)
             served = good
-            await service.fetch_instruments()
+            await service.cycle.fetch_instruments()
             assert service.today.instruments is not in_force
             await grows(service)
 
@@ -399,14 +399,14 @@ def test_a_config_that_turns_bad_is_refused_as_a_whole_whatever_is_wrong_with_it
         ):
             write(path, KEPT, **changes)
             await service.reload()
-            assert said in str(service.refused)
+            assert said in str(service.problems.refused)
             assert service.config is in_force
             assert any(said in problem for problem in service.status().problems)
         await market.subscribed(2)
         await grows(service)
         write(path, KEPT)
         await service.reload()
-        assert service.refused is None
+        assert service.problems.refused is None
 
     run(path, act)
 
@@ -423,11 +423,11 @@ def test_whoever_asks_for_a_reload_waits_until_it_is_done_and_many_are_one(tmp_p
         asked += [asyncio.create_task(service.reload()) for _ in range(3)]
         done, _ = await asyncio.wait(asked[2:], return_when=asyncio.FIRST_COMPLETED)
         assert done
-        assert "calendar.hours" in str(service.refused)  # whichever comes back first, what was written is read
+        assert "calendar.hours" in str(service.problems.refused)  # whichever comes back first, what was written is read
         await asyncio.gather(*asked)
         write(path, KEPT)
         await service.reload()
-        assert service.refused is None
+        assert service.problems.refused is None
 
     run(path, act)
 
@@ -472,14 +472,14 @@ def test_a_calendar_file_that_is_out_of_date_is_a_problem_and_one_that_turns_bad
         assert out_of_date()
         special.write_text(header + f"{year}-01-02,NSE,closed,\n")
         await until(lambda: not out_of_date())
-        assert service.refused is None
+        assert service.problems.refused is None
         special.write_text(header + f"{year}-01-02,{CANARY},closed,\n")
-        await until(lambda: service.refused is not None)
-        assert "special.csv: line 2: exchanges: expected one or several of NSE" in str(service.refused)
+        await until(lambda: service.problems.refused is not None)
+        assert "special.csv: line 2: exchanges: expected one or several of NSE" in str(service.problems.refused)
         assert CANARY not in service.status().model_dump_json()
         assert service.today.calendar.day("NSE", dt.date(year, 1, 2)).why == "special.csv: closed"
         special.write_text(header + f"{year}-01-02,NSE,open,\n")
-        await until(lambda: service.refused is None)
+        await until(lambda: service.problems.refused is None)
         assert service.today.calendar.day("NSE", dt.date(year, 1, 2)).why == "special.csv: open"
 
     nowhere = {"ws": "ws://127.0.0.1:1", "api": "http://127.0.0.1:1"}

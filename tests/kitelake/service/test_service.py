@@ -72,7 +72,9 @@ def test_a_new_meaning_of_the_lists_changes_only_the_difference(tmp_path: Path) 
     write(path, KEPT, OLD)
 
     async def act(service: Service, market: Market) -> None:
-        await until(lambda: [plan.name for plan in service.reconciler.on] == ["kept", "old"])  # they start one by one
+        await until(
+            lambda: [plan.name for plan in service.cycle.reconciler.on] == ["kept", "old"]
+        )  # they start one by one
         before = await market.subscribed(service.progress().instruments)
         kept = service.today.lists["kept"]
         write(path, KEPT, NEW)
@@ -95,12 +97,12 @@ def test_a_change_of_the_file_is_noticed_and_a_bad_one_refused(tmp_path: Path) -
         await market.subscribed(2)
         in_force = service.config
         path.write_text("accounts: nonsense")
-        await until(lambda: service.refused is not None)
+        await until(lambda: service.problems.refused is not None)
         assert service.config is in_force
-        assert "config.yaml" in str(service.refused)
+        assert "config.yaml" in str(service.problems.refused)
         write(path, KEPT, NEW)
         await market.subscribed(4)
-        assert service.refused is None
+        assert service.problems.refused is None
 
     run(path, act)
 
@@ -113,7 +115,7 @@ def test_a_look_that_fails_is_in_the_status_until_it_succeeds(tmp_path: Path) ->
     async def act(service: Service, _market: Market) -> None:
         token = service.account_set.accounts[0].access_token.get_secret_value()
         failure = RuntimeError(f"a fault of ours, with token={token}")
-        with patch.object(service, "reload", side_effect=failure):
+        with patch("kitelake.service.service.reread", side_effect=failure):
             path.touch()
             await until(lambda: len(service.status().problems) == 1)
             assert service.status().problems == (text,)
