@@ -4,11 +4,8 @@ import datetime as dt
 import gzip
 import re
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import time_machine
@@ -18,103 +15,27 @@ from ingest.accounts.account import Account
 from kitelake.plan.instrument_store import InstrumentStore
 from storage.layout import DataLayout
 from storage.schema import IST
-
-HEADER = (
-    "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,"
-    "segment,exchange\n"
+from tests.support.broker import (
+    HEADER,
+    Answer,
+    Broker,
+    Handler,
+    broker,
+    csv,
+    cut_off,
+    dripping,
+    failing,
+    hanging,
+    nothing,
+    packed,
+    plain,
 )
+
+__all__ = ["broker"]  # the fixture
+
 MONDAY, TUESDAY, THURSDAY = (dt.date(2026, 11, day) for day in (23, 24, 26))
 ACCOUNT = Account("one", "key1", "canaryToken")
 SHORT_SECONDS = 0.2
-
-Answer = Callable[["Handler"], None]
-
-
-class Broker(ThreadingHTTPServer):
-    """Answers every call as `answer` does, and counts the calls."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answer: Answer = nothing
-        self.calls = 0
-        self.closing = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Broker
-
-    def do_GET(self) -> None:
-        self.server.calls += 1
-        self.server.answer(self)
-
-    def send(self, data: bytes, *, status: int = 200, length: int | None = None, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(data) if length is None else length))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args: object) -> None:
-        """Keep still."""
-
-
-def csv(rows: int, first: int = 0) -> bytes:
-    lines = (f"{(n << 8) | 1},{n},S{n},S {n} LTD,0,,0,0.05,1,EQ,NSE,NSE\n" for n in range(first + 1, first + rows + 1))
-    return (HEADER + "".join(lines)).encode()
-
-
-def plain(data: bytes) -> Answer:
-    return lambda handler: handler.send(data)
-
-
-def packed(data: bytes) -> Answer:
-    """As the broker does it: gzip in the transfer."""
-    return lambda handler: handler.send(gzip.compress(data), Content_Encoding="gzip")
-
-
-def failing(handler: Handler) -> None:
-    handler.send(b'{"status":"error","message":"down","error_type":"GeneralException"}', status=500)
-
-
-def nothing(handler: Handler) -> None:
-    handler.close_connection = True
-
-
-def hanging(handler: Handler) -> None:
-    handler.server.closing.wait(30)
-
-
-def dripping(handler: Handler) -> None:
-    """A byte now and then, so that no single read takes long."""
-    handler.send(b"", length=1_000_000)
-    while not handler.server.closing.wait(0.02):
-        handler.wfile.write(b"i")
-
-
-def cut_off(handler: Handler) -> None:
-    whole = csv(100)
-    handler.send(whole[: len(whole) // 2], length=len(whole))
-
-
-@pytest.fixture
-def broker() -> Iterator[Broker]:
-    with Broker() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.closing.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -122,7 +43,7 @@ def layout(tmp_path: Path) -> DataLayout:
     return DataLayout(tmp_path)
 
 
-def keeper_of(layout: DataLayout, broker: Broker, **options: float) -> InstrumentStore:
+def store_of(layout: DataLayout, broker: Broker, **options: float) -> InstrumentStore:
     return InstrumentStore(layout, broker.url, [ACCOUNT], **options)
 
 
@@ -141,7 +62,7 @@ async def store_monday(store: InstrumentStore, broker: Broker) -> None:
 async def test_a_good_list_is_stored_as_that_day(
     layout: DataLayout, broker: Broker, served: Callable[[bytes], Answer]
 ) -> None:
-    store = keeper_of(layout, broker)
+    store = store_of(layout, broker)
     await store_monday(store, broker)
     broker.answer = served(csv(100, first=1))
     with at(THURSDAY):
@@ -184,8 +105,8 @@ async def test_a_good_list_is_stored_as_that_day(
 async def test_whatever_else_comes_the_older_list_serves(
     layout: DataLayout, broker: Broker, answer: Answer, reason: str
 ) -> None:
-    await store_monday(keeper_of(layout, broker), broker)
-    store = keeper_of(layout, broker, fetch_seconds=SHORT_SECONDS if answer in (hanging, dripping) else 30)
+    await store_monday(store_of(layout, broker), broker)
+    store = store_of(layout, broker, fetch_seconds=SHORT_SECONDS if answer in (hanging, dripping) else 30)
     broker.answer = answer
     with at(THURSDAY), capture_logs() as logs:
         assert await store.fetch() is None
@@ -208,7 +129,7 @@ async def test_whatever_else_comes_the_older_list_serves(
 async def test_what_is_wrong_with_a_list_that_serves_is_logged_and_kept_with_it(
     layout: DataLayout, broker: Broker
 ) -> None:
-    store = keeper_of(layout, broker)
+    store = store_of(layout, broker)
     again, against = (csv(rows).removeprefix(HEADER.encode()) for rows in (2, 1))
     broker.answer = plain(csv(100) + again + against.replace(b"LTD", b"SOCI\xc9T\xc9"))
     with at(MONDAY), capture_logs() as logs:
@@ -235,7 +156,7 @@ async def test_what_is_wrong_with_a_list_that_serves_is_logged_and_kept_with_it(
 
 
 async def test_no_server_at_all_leaves_the_older_list(layout: DataLayout, broker: Broker) -> None:
-    await store_monday(keeper_of(layout, broker), broker)
+    await store_monday(store_of(layout, broker), broker)
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     store = InstrumentStore(layout, f"http://127.0.0.1:{port}", [ACCOUNT])
@@ -250,7 +171,7 @@ async def test_no_server_at_all_leaves_the_older_list(layout: DataLayout, broker
 async def test_how_much_shorter_a_list_may_be_is_an_option(
     layout: DataLayout, broker: Broker, share: float, rows: int, taken: bool
 ) -> None:
-    store = keeper_of(layout, broker, least_share=share)
+    store = store_of(layout, broker, least_share=share)
     await store_monday(store, broker)
     broker.answer = plain(csv(rows))
     with at(THURSDAY):
@@ -261,7 +182,7 @@ async def test_how_much_shorter_a_list_may_be_is_an_option(
 
 
 async def test_a_list_of_the_same_day_is_compared_as_well(layout: DataLayout, broker: Broker) -> None:
-    store = keeper_of(layout, broker)
+    store = store_of(layout, broker)
     await store_monday(store, broker)
     broker.answer = plain(csv(10))
     with at(MONDAY, 10), capture_logs() as logs:
@@ -273,7 +194,7 @@ async def test_a_list_of_the_same_day_is_compared_as_well(layout: DataLayout, br
 
 
 async def test_a_list_of_a_later_day_is_not_compared(layout: DataLayout, broker: Broker) -> None:
-    store = keeper_of(layout, broker)
+    store = store_of(layout, broker)
     broker.answer = plain(csv(100))
     with at(THURSDAY):
         assert await store.fetch() is not None
@@ -286,8 +207,8 @@ async def test_a_list_of_a_later_day_is_not_compared(layout: DataLayout, broker:
 
 
 async def test_a_list_belongs_to_the_ist_day_of_its_fetch(layout: DataLayout, broker: Broker) -> None:
-    await store_monday(keeper_of(layout, broker), broker)
-    store = keeper_of(layout, broker)
+    await store_monday(store_of(layout, broker), broker)
+    store = store_of(layout, broker)
     broker.answer = plain(csv(120))
     for moment, expected in ((at(MONDAY, 23, 59), MONDAY), (at(MONDAY + dt.timedelta(days=1), 0, 1), TUESDAY)):
         with moment:  # the same day in UTC
@@ -298,7 +219,7 @@ async def test_a_list_belongs_to_the_ist_day_of_its_fetch(layout: DataLayout, br
 
 
 async def test_without_any_list_there_is_none(layout: DataLayout, broker: Broker) -> None:
-    store = keeper_of(layout, broker)
+    store = store_of(layout, broker)
     broker.answer = failing
     assert await store.stored() is None
     assert await store.fetch() is None
@@ -328,7 +249,7 @@ async def test_a_damaged_table_counts_as_no_list_and_todays_serves_all_the_same(
     log_folder = layout.table("instruments") / "_delta_log"
     log_folder.mkdir(parents=True)
     (log_folder / f"{0:020d}.json").write_text("damaged")
-    store = keeper_of(layout, broker)
+    store = store_of(layout, broker)
     assert await store.stored() is None
     broker.answer = plain(csv(100))
     fetched = await store.fetch()

@@ -16,7 +16,7 @@ from kitelake.schedule.calendar import Calendar
 from kitelake.schedule.windows import ListHours, windows_of
 from kitelake.service.day_record import DayRecorder
 from storage.market.sessions import Kind
-from tests.kitelake.report.test_day import INFY, TCS, Stream, at, finish
+from tests.support.reports import INFY, TCS, Stream, at, finish
 
 DAY = dt.date(2025, 11, 24)
 GOLD = 256 * 4000 + 7  # of MCX

@@ -27,10 +27,11 @@ from kitelake.service.runner import capture
 from kitelake.service.service import Service
 from storage.layout import DataLayout
 from storage.schema import IST
-from tests.kitelake.plan.test_instrument_store import Answer, Broker, Handler, broker, failing, nothing, plain
+from tests.kitelake.plan.test_instrument_store import broker
+from tests.support.broker import Answer, Broker, Handler, failing, nothing, plain
 from tests.kitelake.plan.test_plan import CSV, INFY, RELIANCE
 from tests.kitelake.service.test_service import KEPT, Market, run, until, write
-from tests.kitelake.telemetry.test_notify import Webhook
+from tests.support.webhook import Webhook
 from tests.support.simulation import simulation
 
 __all__ = ["broker"]  # the fixture
