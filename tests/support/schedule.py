@@ -59,6 +59,13 @@ _TOLD: Final[dict[str, Callable[[str, dict[str, Any]], str]]] = {
 }
 
 
+EQUITIES = {"name": "equities", "mode": "full", "instruments": ["NSE:INFY", "NSE:RELIANCE"]}
+
+# Trading hours around which is captured from 09:00 to 15:35, and to 23:55; and a holiday of NSE on Tuesday.
+USUAL = {"NSE": "09:20-14:50", "NFO": "09:20-14:50", "MCX": "09:20-23:10"}
+HOLIDAY = {"date": dt.date(2026, 11, 10), "exchanges": ["NSE", "NFO"], "hours": "closed"}
+
+
 def ist(text: str) -> dt.datetime:
     return dt.datetime.fromisoformat(text).replace(tzinfo=IST)
 
@@ -187,6 +194,23 @@ class Trial:
     async def _subscribed(self) -> int:
         stats = await asyncio.to_thread(self._simulator.stats)
         return sum(one["subscribed"] for one in stats["connections"] if one["closed_at_ns"] is None)
+
+
+def config_of(data: Path, simulator: Simulation, *lists: dict[str, Any], **changes: Any) -> Config:
+    """A configuration with one account of the simulator, USUAL hours, and NSE's HOLIDAY."""
+    account = simulator.account("one")
+    return Config(
+        **{
+            "data": data,
+            "accounts": [{"name": "one", "api_key": account.api_key, "access_token": account.access_token}],
+            "subscriptions": lists,
+            "kite": {"ws": simulator.ws, "api": simulator.api},
+            "capture": {"backoff_initial_seconds": 0.1, "slow_retry_seconds": 0.5},
+            "log": {"level": "warning"},
+            "calendar": {"hours": USUAL, "special_days": [HOLIDAY]},
+            **changes,
+        }
+    )
 
 
 Scenario = Callable[[Trial], Awaitable[None]]
