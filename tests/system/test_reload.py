@@ -161,7 +161,7 @@ async def test_a_change_of_the_file_is_noticed_and_a_bad_one_refused(shared: Sha
         in_force = shared.service.config
         shared.path.write_text("accounts: nonsense")
         await until(lambda: shared.refused)
-        assert shared.service.config is in_force
+        assert shared.service.config == in_force
         assert "config.yaml" in shared.refused
         await until(lambda: webhook.posts)
         assert [post["title"] for post in webhook.posts] == ["Kitelake: config.yaml is not usable"]
@@ -191,7 +191,7 @@ async def test_a_config_that_turns_bad_is_refused_as_a_whole_whatever_is_wrong_w
     shared.write(NEW, **changes)
     await shared.service.reload()
     assert said in shared.refused
-    assert shared.service.config is in_force
+    assert shared.service.config == in_force
     assert any(problem.startswith("config.yaml is not usable") and said in problem for problem in shared.problems)
     await shared.subscribed(2)
     await shared.grows()
