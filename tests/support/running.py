@@ -40,7 +40,7 @@ class Running:
         **changes: Any,
     ) -> None:
         """`changes` are sections of config.yaml. Its clock starts at `clock`, an ISO time, or is the machine's."""
-        self._main = ["-m", "kitelake"] if clock is None else ["-c", CLOCKED, clock]
+        self.clock = clock
         self.data = folder / "data"
         self.config = folder / "config.yaml"
         self._log = folder / "service.log"
@@ -75,9 +75,10 @@ class Running:
         self.config.write_text(yaml.safe_dump(self._sections))
 
     def start(self) -> subprocess.Popen[bytes]:
+        main = ["-m", "kitelake"] if self.clock is None else ["-c", CLOCKED, self.clock]
         with self._log.open("ab") as log, self._output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *self._main, *self._command, "--config", str(self.config)],
+                [sys.executable, *main, *self._command, "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=log,

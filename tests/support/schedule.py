@@ -250,21 +250,25 @@ def run(
     clock: Clock,
     scenario: Scenario,
     *,
-    config_path: Path | None = None,
     children: bool = False,
+    settled: bool = True,
 ) -> Diary:
-    """A service from its start to its end, with the scenario in between."""
+    """A service from its start to its end, with the scenario in between.
+
+    It begins once everything is done that a start does, or, not `settled`, at once.
+    """
     ran: list[tuple[dt.datetime, str]] = []
 
     async def main(layout: DataLayout) -> str:
         stop = asyncio.Event()
-        service = Service(config, Source(simulator.ws, simulator.api), layout, config_path=config_path)
+        service = Service(config, Source(simulator.ws, simulator.api), layout)
         trial = Trial(service, layout, simulator, clock)
         running = asyncio.create_task(service.run(stop))
         try:
             while not trial.ran:
                 await asyncio.sleep(QUIET_SECONDS)
-            await trial.settle()
+            if settled:
+                await trial.settle()
             await scenario(trial)
         finally:
             stop.set()
