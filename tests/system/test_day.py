@@ -254,15 +254,10 @@ class Command:
         self._monkeypatch.setattr(sys, "argv", ["kitelake", *arguments, "--config", str(self.path)])
         return cli._run()
 
-    def session(self, sent: Callable[[], int], act: Callable[[Clock], object], *arguments: str) -> int:
-        """Capture on DAY from 10:00 on; `act` once some packets were sent. The exit status."""
-        with clock_at(f"{DAY}T10:00") as clock, lively():
-
-            def drive() -> None:
-                until(lambda: sent() > 50)
-                act(clock)
-
-            driver = threading.Thread(target=drive)
+    def session(self, begin: str, drive: Callable[[Clock], object], *arguments: str) -> int:
+        """Capture on DAY from `begin` on, while `drive` is at the clock, in a thread. The exit status."""
+        with clock_at(f"{DAY}T{begin}") as clock, lively():
+            driver = threading.Thread(target=drive, args=(clock,))
             driver.start()
             try:
                 return self.run("capture", *arguments)
@@ -278,7 +273,14 @@ def test_a_session_captures_until_its_end_and_prints_its_report(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     command = Command(tmp_path, simulator, monkeypatch)
-    assert command.session(sent, lambda clock: clock.pass_until(ist(f"{DAY}T11:30")), "--until", "11:30") == 0
+
+    def drive(clock: Clock) -> None:
+        until(lambda: any(one.instruments for one in status(command.data).lists))
+        clock.pass_until(ist(f"{DAY}T09:19:59"))
+        until(lambda: sent() > 50)
+        clock.pass_until(ist(f"{DAY}T09:20:50"))  # less than a gap that the report would worry about
+
+    assert command.session("09:15", drive, "--until", "09:20:50") == 0
     assert committed_rows(command.data) == sent() > 0
     assert open_sockets(simulator) == {}
     (told,) = events(command.data, "report")
@@ -298,7 +300,12 @@ def test_a_session_with_a_bad_token_goes_on_with_the_other_account_and_says_so(
     accounts = accounts_of(simulator, "one", "two", two=f"lapsed-{CANARY}")
     command = Command(tmp_path, simulator, monkeypatch, accounts=accounts)
     known = len(simulator.stats()["connections"])
-    assert command.session(sent, lambda clock: clock.pass_until(ist(f"{DAY}T15:30"))) == 1
+
+    def drive(clock: Clock) -> None:
+        until(lambda: sent() > 50)
+        clock.pass_until(ist(f"{DAY}T15:30"))
+
+    assert command.session("10:00", drive) == 1
     assert committed_rows(command.data) == sent() > 0
     (told,) = events(command.data, "report")
     assert (told["ticked"], told["rows"]) == (told["wanted"], sent())
@@ -318,7 +325,12 @@ def test_a_session_that_a_signal_ends_is_no_success(
 ) -> None:
     """What was captured is in the tables, and a report can be had; but the day is not over."""
     command = Command(tmp_path, simulator, monkeypatch)
-    assert command.session(sent, lambda _: os.kill(os.getpid(), signal.SIGTERM)) == 1
+
+    def drive(_: Clock) -> None:
+        until(lambda: sent() > 50)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert command.session("10:00", drive) == 1
     assert committed_rows(command.data) == sent() > 0
     said = capsys.readouterr()
     assert "it was stopped before the end of the session" in said.err
