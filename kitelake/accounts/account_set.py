@@ -21,7 +21,7 @@ log = structlog.get_logger()
 UNKNOWN_SECONDS: Final = 60.0
 
 
-class Roster:
+class AccountSet:
     """The accounts, in the order of config.yaml. Belongs to one event loop."""
 
     def __init__(self, config: Config, api_url: str) -> None:

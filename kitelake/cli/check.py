@@ -15,7 +15,6 @@ from kitelake.errors import ConfigError, ListFileError
 from kitelake.plan import (
     CACHE,
     PRICED_LATER,
-    calendar_of,
     fetch_list,
     hours_of_lists,
     instruments_of,
@@ -23,6 +22,7 @@ from kitelake.plan import (
     plan_of,
     read_list_file,
 )
+from kitelake.schedule import calendar_of
 from kitelake.telemetry import Notifier
 from kitelake.views import hours_in_words
 from storage.clock import IST

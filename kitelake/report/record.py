@@ -25,11 +25,11 @@ Stretch = tuple[AwareDatetime, AwareDatetime]
 HoursOfDay = Annotated[Hours, PlainValidator(hours_of), PlainSerializer(str)]
 
 
-class _Part(BaseModel):
+class _RecordModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class PartRecord(_Part):
+class PartRecord(_RecordModel):
     """The instruments of one exchange in a list, and when they were to be captured."""
 
     exchange: str = Field(description='as the instrument list names it; "" of what is of none that is known')
@@ -37,7 +37,7 @@ class PartRecord(_Part):
     tokens: tuple[int, ...] = Field(description="all that were wanted at some time of the day")
 
 
-class ListRecord(_Part):
+class ListRecord(_RecordModel):
     """One subscription list on one day."""
 
     name: str
@@ -67,7 +67,7 @@ class ListRecord(_Part):
         return tuple(stretch for part in self.parts for stretch in part.hours)
 
 
-class ExchangeRecord(_Part):
+class ExchangeRecord(_RecordModel):
     """What the calendar said of an exchange on that day: the sessions by which it was captured.
 
     `sessions` has those of each kind of instrument, as a phase and hours in IST: `["continuous", "09:15-15:30"]`; none
@@ -84,7 +84,7 @@ class ExchangeRecord(_Part):
         return tuple(span_of(date, each) for each in sorted(hours))
 
 
-class DayRecord(_Part):
+class DayRecord(_RecordModel):
     """What the service meant to capture on one IST day."""
 
     date: dt.date

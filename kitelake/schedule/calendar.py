@@ -20,7 +20,8 @@ from typing import Final
 
 import structlog
 
-from kitelake.config import CalendarFile, CalendarSection, SpecialDay, by_exchange, read_calendar_file
+from kitelake.config import CalendarSection, Config, SpecialDay, by_exchange
+from kitelake.schedule.calendar_file import CalendarFile, read_calendar_file
 from storage.market import (
     BY_DAY,
     COMMODITIES,
@@ -208,3 +209,9 @@ def _at(date: dt.date, trading: Iterable[Hours], why: str, *, sure: bool) -> Day
 
 def _continuous(hours: Iterable[Hours]) -> Sessions:
     return dict.fromkeys(InstrumentKind, tuple(TradingSession(Phase.CONTINUOUS, each) for each in hours))
+
+
+def calendar_of(config: Config) -> Calendar:
+    """The calendar of a configuration; the market of the embedded simulator never closes. Raises ConfigError."""
+    section = config.calendar
+    return Calendar(section.model_copy(update={"always_open": True}) if config.simulator else section)

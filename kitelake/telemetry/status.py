@@ -7,24 +7,14 @@ nothing after the machine has gone down. It holds no secret: texts in it have pa
 import datetime as dt
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
-from apscheduler.events import (
-    EVENT_JOB_ERROR,
-    EVENT_JOB_EXECUTED,
-    EVENT_JOB_MISSED,
-    EVENT_JOB_SUBMITTED,
-    JobEvent,
-)
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from pydantic import AwareDatetime, Field, ValidationError
 
 from ingest.connection import Health, ManagerStats, State
 from ingest.wire import Mode
 from kitelake.config import Section
-from storage.clock import IST
 from storage.errors import DataFolderError
 from storage.files import write_whole
 from storage.journal import JournalWriter
@@ -36,10 +26,6 @@ STALE_SECONDS: Final = 10.0
 
 STOPPED: Final = "stopped"
 """What a service does, in words, after a clean end: its last status says so."""
-
-MAX_OUTCOME: Final = 300
-
-_OUTCOMES: Final = {EVENT_JOB_SUBMITTED: "running", EVENT_JOB_EXECUTED: "done", EVENT_JOB_MISSED: "missed"}
 
 
 class Job(Section):
@@ -140,35 +126,6 @@ def journal_of(journal: JournalWriter, unwritten_seconds: float | None = None) -
         segment=journal.segment,
         bytes=journal.written_bytes,
     )
-
-
-class JobBook:
-    """Remembers how each job of a scheduler went the last time. Texts of exceptions pass through `redact`."""
-
-    def __init__(self, redact: Callable[[str], str]) -> None:
-        self._redact = redact
-        self._last: dict[str, tuple[dt.datetime, str]] = {}
-
-    def attach(self, scheduler: AsyncIOScheduler) -> None:
-        """Listen from now on. The outcomes come in the event loop's thread, as those of an AsyncIOScheduler do."""
-        scheduler.add_listener(self._heard, EVENT_JOB_ERROR | sum(_OUTCOMES))
-
-    def jobs(self, scheduler: AsyncIOScheduler) -> tuple[Job, ...]:
-        """Every job that the scheduler has now, the next one first."""
-        jobs = []
-        for job in scheduler.get_jobs():
-            last_at, outcome = self._last.get(job.id, (None, None))
-            next_at = getattr(job, "next_run_time", None)  # a scheduler that has not started has not reckoned it
-            jobs.append(Job(name=job.id, next_at=next_at, last_at=last_at, outcome=outcome))
-        return tuple(sorted(jobs, key=lambda job: (job.next_at is None, job.next_at, job.name)))
-
-    def _heard(self, event: JobEvent) -> None:
-        outcome = _OUTCOMES.get(event.code)
-        if outcome is None:
-            text = " ".join(f"failed: {type(event.exception).__name__}: {event.exception}".split())
-            text = self._redact(text)[:MAX_OUTCOME]  # in this order: half a secret would pass
-            outcome = text.encode(errors="replace").decode()  # a file's name may hold what JSON cannot
-        self._last[event.job_id] = dt.datetime.now(IST), outcome
 
 
 def write_status(layout: DataLayout, status: ServiceStatus) -> bool:

@@ -27,10 +27,10 @@ from storage.journal.archive_format import read_archive
 from storage.layout import DataLayout, archive_of
 from storage.upkeep.archive import archive_committed
 from storage.upkeep.compact import compact_day
-from tests.kitelake.telemetry.test_notify import Webhook
 from tests.support.lake import DAY_NS, INFY, Feed, ToyDecoder
 from tests.support.running import Running, committed_rows, running
 from tests.support.simulation import Simulation, simulation
+from tests.support.webhook import Webhook
 from tests.system import test_end_to_end
 
 pytestmark = [

@@ -26,6 +26,7 @@ from ingest.instruments.listing import parse_instruments
 from ingest.manager.manager import ManagerSettings, TickerManager
 from ingest.manager.placement import Strategy
 from ingest.settings import StreamSettings
+from ingest.simulator.simulator import Simulator
 from ingest.wire import Mode
 from tests.support.simulation import start_simulation
 from tests.support.simulator_client import fault, running, until
