@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kitelake.cli.app import shipped_config
+from kitelake.cli.capture import shipped_config
 from tests.storage.test_datafolder import HOLDER
 
 pytestmark = pytest.mark.slow

@@ -67,7 +67,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
     def run(*arguments: str | Path) -> Result:
         monkeypatch.setattr(sys, "argv", ["kitelake", *map(str, arguments)])
-        status = cli._run()
+        status = cli.run_command()
         return Result(status, *capsys.readouterr())
 
     return run

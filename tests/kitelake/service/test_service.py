@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from ingest.instruments.listing import Instruments
-from kitelake.cli.app import shipped_config
+from kitelake.cli.capture import shipped_config
 from kitelake.config.config import load_config
 from kitelake.processes.source import Source
 from kitelake.service.runner import capture
