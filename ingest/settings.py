@@ -1,8 +1,18 @@
-"""The broker's limits, and how a connection behaves."""
+"""The broker's limits, and how connections, their consumers and a manager of many behave.
 
+It loads pydantic and nothing else: whoever reads a configuration needs no codec and no sockets.
+"""
+
+from enum import StrEnum
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from ingest.mode import Mode
+
+MAX_CONNECTIONS: Final = 3
+MAX_INSTRUMENTS: Final = 3000
+MAX_TOKEN: Final = 2**32 - 1  # a packet has four bytes for it
 
 
 class ConnectionSettings(BaseModel):
@@ -32,9 +42,61 @@ class ConnectionSettings(BaseModel):
     max_frame_bytes: int = Field(default=16 << 20, ge=1 << 16, description="a longer frame is a protocol error")
 
 
-MAX_CONNECTIONS: Final = 3
+class WatchSettings(ConnectionSettings):
+    """When a connection counts as not serving what it was asked for."""
 
-MAX_INSTRUMENTS: Final = 3000
+    answer_seconds: float = Field(
+        default=10.0, gt=0, description="an instrument that brings nothing for so long after it is asked for is silent"
+    )
+    stall_seconds: float = Field(
+        default=60.0, gt=0, description="a connection without a packet for so long is asked for one instrument anew"
+    )
+    raw_only: bool = Field(
+        default=False, description="hand out raw frames and look into none: no packet counts, no watch over instruments"
+    )
 
 
-MAX_TOKEN: Final = 2**32 - 1  # a packet has four bytes for it
+class BufferSettings(BaseModel):
+    """How much a consumer may fall behind before it loses the oldest. Each consumer has a buffer of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    buffer_frames: int = Field(default=100_000, ge=1, description="frames that may wait for a consumer")
+    buffer_bytes: int = Field(default=64 << 20, ge=1, description="bytes of frames that may wait for a consumer")
+    buffer_seconds: float = Field(default=30.0, gt=0, description="time that the waiting frames may span")
+
+
+class StreamSettings(WatchSettings, BufferSettings):
+    """How a connection behaves, and how far its consumers may fall behind. Checked when made."""
+
+
+class Strategy(StrEnum):
+    """How instruments are spread over connections."""
+
+    BALANCED = "balanced"
+    """The heaviest first, each to the connection with the least load."""
+    ROUND_ROBIN = "round_robin"
+    """In the given order, each to the connection with the fewest instruments: dealt in turn."""
+    MANUAL = "manual"
+    """On the account that is named with them; balanced over its connections."""
+    REDUNDANT = "redundant"
+    """Balanced, with copies of each instrument on different accounts."""
+
+
+class ManagerSettings(StreamSettings):
+    """How a manager and its connections behave. Checked when made; an unknown key is refused."""
+
+    connections: int = Field(
+        default=MAX_CONNECTIONS,
+        ge=1,
+        le=MAX_CONNECTIONS,
+        description="connections an account, at most (the broker allows 3)",
+    )
+    instruments_per_connection: int = Field(
+        default=MAX_INSTRUMENTS, ge=1, le=MAX_INSTRUMENTS, description="at most (the broker allows 3000)"
+    )
+    default_mode: Mode = Field(default=Mode.QUOTE, description="for instruments that are subscribed without a mode")
+    strategy: Strategy = Field(
+        default=Strategy.BALANCED, description="how instruments are placed: balanced, round_robin, manual or redundant"
+    )
+    copies: int = Field(default=2, ge=1, description="on how many accounts `redundant` streams each instrument")

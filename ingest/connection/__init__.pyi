@@ -1,6 +1,5 @@
 from .connection import Event as Event
 from .connection import KiteConnection as KiteConnection
-from .connection import StreamSettings as StreamSettings
 from .connection import check_room as check_room
 from .feeds import ConnectionEvent as ConnectionEvent
 from .feeds import Feeds as Feeds
@@ -11,7 +10,6 @@ from .feeds import Tick as Tick
 from .feeds import read_events as read_events
 from .handshake import WS_URL as WS_URL
 from .handshake import check_ws_url as check_ws_url
-from .hub import BufferSettings as BufferSettings
 from .hub import Feed as Feed
 from .hub import Gap as Gap
 from .hub import Hub as Hub

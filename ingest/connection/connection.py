@@ -29,7 +29,7 @@ from websockets.exceptions import ConnectionClosed
 from ingest.accounts import Account, Credentials, RedactingLogger
 from ingest.connection.feeds import Feeds
 from ingest.connection.handshake import WS_URL, check_ws_url, dial
-from ingest.connection.hub import BufferSettings, Hub
+from ingest.connection.hub import Hub
 from ingest.connection.receiver import Receiver, Sink, Traffic
 from ingest.connection.session import (
     Action,
@@ -44,9 +44,9 @@ from ingest.connection.session import (
     classify,
 )
 from ingest.connection.stats import ConnectionStats
-from ingest.connection.watchdog import Watch, WatchSettings
+from ingest.connection.watchdog import Watch
 from ingest.errors import CapacityError
-from ingest.settings import MAX_INSTRUMENTS
+from ingest.settings import MAX_INSTRUMENTS, StreamSettings
 from ingest.wire import Mode
 from storage.journal import Kind
 
@@ -86,10 +86,6 @@ _SENT: Final = {
     Action.UNSUBSCRIBE: Event.UNSUBSCRIBED,
     Action.MODE: Event.MODE,
 }
-
-
-class StreamSettings(WatchSettings, BufferSettings):
-    """How a connection behaves, and how far its consumers may fall behind. Checked when made."""
 
 
 def check_room(instruments: int) -> None:

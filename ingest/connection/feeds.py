@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ingest.connection.hub import BufferSettings, Feed, Hub, Record
+from ingest.connection.hub import Feed, Hub, Record
 from ingest.errors import WireError
+from ingest.settings import BufferSettings
 from ingest.wire import Mode, Order, batch_of, decode_columns, decode_packet, frame_views, read_text, split_frame
 from storage.clock import IST, ist_time
 from storage.journal import Kind

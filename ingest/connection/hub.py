@@ -19,9 +19,9 @@ from types import TracebackType
 from typing import Final, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from ingest.connection.receiver import Sink
+from ingest.settings import BufferSettings
 from storage.journal import Kind
 
 T = TypeVar("T")
@@ -34,16 +34,6 @@ LATENCIES: Final = 1024
 """Of how many frames, the last ones, the latencies are kept for each connection."""
 
 log = logging.getLogger(__name__)
-
-
-class BufferSettings(BaseModel):
-    """How much a consumer may fall behind before it loses the oldest. Each consumer has a buffer of its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    buffer_frames: int = Field(default=100_000, ge=1, description="frames that may wait for a consumer")
-    buffer_bytes: int = Field(default=64 << 20, ge=1, description="bytes of frames that may wait for a consumer")
-    buffer_seconds: float = Field(default=30.0, gt=0, description="time that the waiting frames may span")
 
 
 class Record(NamedTuple):

@@ -21,9 +21,8 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from ingest.settings import ConnectionSettings
+from ingest.settings import WatchSettings
 from ingest.wire import MODE_CODE, MODES, Mode, walk_frames
 
 LONGEST_SECONDS: Final = 960.0
@@ -31,20 +30,6 @@ SAMPLE_EVERY: Final = 16
 MAX_UNWANTED: Final = 3000
 _NEVER: Final = -1
 _CODE: Final = {mode: MODES.index(mode) for mode in Mode}
-
-
-class WatchSettings(ConnectionSettings):
-    """When a connection counts as not serving what it was asked for."""
-
-    answer_seconds: float = Field(
-        default=10.0, gt=0, description="an instrument that brings nothing for so long after it is asked for is silent"
-    )
-    stall_seconds: float = Field(
-        default=60.0, gt=0, description="a connection without a packet for so long is asked for one instrument anew"
-    )
-    raw_only: bool = Field(
-        default=False, description="hand out raw frames and look into none: no packet counts, no watch over instruments"
-    )
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,6 @@ from typing import Any, Final
 from ingest.accounts import Account, Token, TokenSource
 from ingest.connection import (
     WS_URL,
-    BufferSettings,
     ConnectionEvent,
     Event,
     Gap,
@@ -40,12 +39,12 @@ from ingest.connection import (
     KiteConnection,
     Record,
     State,
-    StreamSettings,
     check_room,
     check_ws_url,
     read_events,
 )
 from ingest.errors import SessionError
+from ingest.settings import BufferSettings, StreamSettings
 from ingest.wire import Mode, decode_packet, split_frame
 from storage.journal import Kind
 from storage.schema import DEPTH_LEVELS

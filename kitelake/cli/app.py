@@ -17,7 +17,7 @@ try:
     from kitelake.errors import ConfigError, OutputError, StartError
     from storage.errors import DataFolderError, KitelakeError
 except KeyboardInterrupt:
-    sys.exit(128 + signal.SIGINT)  # INTERRUPTED, which may be what was being imported
+    sys.exit(128 + signal.SIGINT)  # INTERRUPTED, whose import may have been interrupted
 
 app = typer.Typer(
     name="kitelake",

@@ -21,9 +21,10 @@ from websockets.server import ServerProtocol
 
 import ingest.connection.handshake
 from ingest.accounts.account import Account
-from ingest.connection.connection import KiteConnection, StreamSettings
+from ingest.connection.connection import KiteConnection
 from ingest.connection.session import State
 from ingest.errors import CapacityError, InstrumentError, SessionError
+from ingest.settings import StreamSettings
 from ingest.wire import Mode
 from storage.journal.writer import Kind
 

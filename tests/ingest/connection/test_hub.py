@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.connection.feeds import Feeds, Frame, Level, OrderUpdate, Tick
-from ingest.connection.hub import Buffer, BufferSettings, Gap, Hub, Record
+from ingest.connection.hub import Buffer, Gap, Hub, Record
+from ingest.settings import BufferSettings
 from ingest.wire import Mode, decode_frames, encode_frames
 from ingest.wire.plain import decode_packet
 from storage.journal.writer import Kind

@@ -5,7 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.connection.watchdog import LONGEST_SECONDS, Complaints, Watch, WatchSettings
+from ingest.connection.watchdog import LONGEST_SECONDS, Complaints, Watch
+from ingest.settings import WatchSettings
 from ingest.wire import Mode
 from tests.support.packets import damaged_frames, frame_of, frames
 

@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ingest.errors import CapacityError, InstrumentError
 from ingest.manager.allocation import Allocation, Moved
-from ingest.manager.placement import Slot, Strategy, fits, place, slots_of
+from ingest.manager.placement import Slot, fits, place, slots_of
+from ingest.settings import Strategy
 from ingest.wire import Mode
 
 LTP, QUOTE, FULL = Mode.LTP, Mode.QUOTE, Mode.FULL

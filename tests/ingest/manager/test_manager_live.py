@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 
 from ingest.accounts.account import Account
 from ingest.accounts.rest import KiteRest
-from ingest.connection.connection import KiteConnection, StreamSettings
+from ingest.connection.connection import KiteConnection
 from ingest.connection.feeds import ConnectionEvent, Frame, OrderUpdate, Tick
 from ingest.connection.hub import Gap
 from ingest.connection.session import State
 from ingest.connection.stats import Status
 from ingest.errors import InstrumentError
 from ingest.instruments.listing import parse_instruments
-from ingest.manager.manager import ManagerSettings, TickerManager
-from ingest.manager.placement import Strategy
+from ingest.manager.manager import TickerManager
 from ingest.server.server import Simulator
+from ingest.settings import ManagerSettings, Strategy, StreamSettings
 from ingest.wire import Mode
 from tests.support.simulation import start_simulation
 from tests.support.simulator_client import fault, running, until

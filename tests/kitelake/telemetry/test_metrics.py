@@ -17,7 +17,8 @@ from ingest.accounts.account import Account
 from ingest.accounts.rest import KiteRest
 from ingest.connection.stats import ConnectionStats, Health, Status
 from ingest.instruments.listing import parse_instruments
-from ingest.manager.manager import ManagerSettings, TickerManager
+from ingest.manager.manager import TickerManager
+from ingest.settings import ManagerSettings
 from ingest.wire import Mode
 from kitelake.errors import StartError
 from kitelake.telemetry.health import watch_health
