@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from ingest.instruments.listing import Share
 from kitelake.errors import ConfigError, ListFileError
-from kitelake.plan.name_lists import MAX_BYTES, MAX_NAMES, cached_list, fetch_list, read_list_file, read_names
+from kitelake.plan.fetched_lists import cached_list, fetch_list
+from kitelake.plan.name_lists import MAX_BYTES, MAX_NAMES, read_list_file, read_names
 from storage.schema import IST
 
 KEY = "canaryKey123"
