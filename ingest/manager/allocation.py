@@ -11,7 +11,6 @@ from ingest.manager.placement import (
     Fill,
     Further,
     Slot,
-    Strategy,
     all_fit,
     capacity_error,
     check_limits,
@@ -21,7 +20,7 @@ from ingest.manager.placement import (
     rooms_of,
 )
 from ingest.manager.replicas import Copies, Moved, Stream
-from ingest.settings import MAX_CONNECTIONS, MAX_INSTRUMENTS
+from ingest.settings import MAX_CONNECTIONS, MAX_INSTRUMENTS, Strategy
 from ingest.wire import Mode
 
 __all__ = ["Allocation", "Moved"]

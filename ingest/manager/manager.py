@@ -16,8 +16,6 @@ from operator import index
 from types import TracebackType
 from typing import Self
 
-from pydantic import Field
-
 from ingest.accounts import Account, Credentials, Token
 from ingest.connection import (
     WS_URL,
@@ -35,31 +33,13 @@ from ingest.connection import (
     health_of,
 )
 from ingest.errors import AuthError
-from ingest.manager.allocation import Allocation, Moved
-from ingest.manager.placement import Slot, Strategy
-from ingest.settings import MAX_CONNECTIONS, MAX_INSTRUMENTS, StreamSettings
+from ingest.manager.allocation import Allocation
+from ingest.manager.placement import Slot
+from ingest.manager.replicas import Moved
+from ingest.settings import ManagerSettings
 from ingest.wire import Mode
 
 log = logging.getLogger(__name__)
-
-
-class ManagerSettings(StreamSettings):
-    """How a manager and its connections behave. Checked when made; an unknown key is refused."""
-
-    connections: int = Field(
-        default=MAX_CONNECTIONS,
-        ge=1,
-        le=MAX_CONNECTIONS,
-        description="connections an account, at most (the broker allows 3)",
-    )
-    instruments_per_connection: int = Field(
-        default=MAX_INSTRUMENTS, ge=1, le=MAX_INSTRUMENTS, description="at most (the broker allows 3000)"
-    )
-    default_mode: Mode = Field(default=Mode.QUOTE, description="for instruments that are subscribed without a mode")
-    strategy: Strategy = Field(
-        default=Strategy.BALANCED, description="how instruments are placed: balanced, round_robin, manual or redundant"
-    )
-    copies: int = Field(default=2, ge=1, description="on how many accounts `redundant` streams each instrument")
 
 
 class TickerManager(Feeds):

@@ -13,28 +13,14 @@ import heapq
 from bisect import bisect_left
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, NamedTuple
 
 from ingest.errors import CapacityError
-from ingest.settings import MAX_CONNECTIONS, MAX_INSTRUMENTS
+from ingest.settings import MAX_CONNECTIONS, MAX_INSTRUMENTS, Strategy
 from ingest.wire import Mode
 
 LOAD: Final[Mapping[Mode, int]] = {Mode.LTP: 10, Mode.QUOTE: 46, Mode.FULL: 186}
 """What an instrument costs its connection: bytes of a packet in that mode, with its length prefix."""
-
-
-class Strategy(StrEnum):
-    """How instruments are spread over connections."""
-
-    BALANCED = "balanced"
-    """The heaviest first, each to the connection with the least load."""
-    ROUND_ROBIN = "round_robin"
-    """In the given order, each to the connection with the fewest instruments: dealt in turn."""
-    MANUAL = "manual"
-    """On the account that is named with them; balanced over its connections."""
-    REDUNDANT = "redundant"
-    """Balanced, with copies of each instrument on different accounts."""
 
 
 class Slot(NamedTuple):

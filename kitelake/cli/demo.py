@@ -158,7 +158,7 @@ def _facts(progress: Progress, rate: float) -> dict[str, str]:
         "ticks received": f"{progress.packets:,}",
         "rows committed": f"{progress.committed.rows:,}",
         "lag of the table": "-" if lag is None else f"{lag:.1f} s",
-        "journal": _bytes(progress.journal_bytes),
+        "journal": f"{progress.journal_bytes / 2**20:,.1f} MiB",
     }
 
 
@@ -232,10 +232,6 @@ def _say_what_next(console: Console, config_path: Path) -> None:
         ("README.md", "the first queries, and where to read on"),
     ):
         console.print(Text.assemble(step, (f"\n    {why}", "dim")), soft_wrap=True)
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 2**20:,.1f} MiB"
 
 
 def _short(path: Path) -> str:

@@ -15,7 +15,8 @@ from typing import Final
 
 from ingest.errors import InstrumentError
 from ingest.instruments import Instruments, PriceOf, Share, references, select
-from ingest.manager import Allocation, ManagerSettings
+from ingest.manager import Allocation
+from ingest.settings import ManagerSettings
 from ingest.wire import Mode, exchange_of
 from kitelake.config import SubscriptionList
 from kitelake.schedule import ListHours

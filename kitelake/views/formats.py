@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from kitelake.errors import OutputError
-from kitelake.views.values import Cell, plain_objects, times_text, value_text
+from kitelake.views.values import plain_objects, value_text, value_texts
 from queries.lake import Result
 
 ROW_GROUP_ROWS: Final = 1 << 18
@@ -44,13 +44,7 @@ def _plain_column(values: pa.Array) -> pa.Array:
     if pa.types.is_decimal(kind) and kind.scale == 0:  # what DuckDB makes of a sum of integers
         with contextlib.suppress(pa.ArrowInvalid):
             return values.cast(pa.int64())
-    return pa.array(_cells(values), pa.string())
-
-
-def _cells(values: pa.Array) -> list[Cell]:
-    if pa.types.is_timestamp(values.type):
-        return times_text(pa.chunked_array([values]), short=False)
-    return [None if value is None else value_text(value) for value in plain_objects(values)]
+    return pa.array(value_texts(values), pa.string())
 
 
 def write_json(result: Result, sink: IO[bytes]) -> None:
@@ -66,8 +60,6 @@ def write_json(result: Result, sink: IO[bytes]) -> None:
 
 def _json_values(values: pa.Array) -> list[Any]:
     kind = values.type
-    if pa.types.is_timestamp(kind):
-        return times_text(pa.chunked_array([values]), short=False)
     if pa.types.is_integer(kind) or pa.types.is_string(kind):
         return list(values.to_pylist())
     return [_jsonable(value) for value in plain_objects(values)]

@@ -27,8 +27,12 @@ def readable(values: pa.ChunkedArray) -> list[Cell]:
         return times_text(values, short=True)
     if pa.types.is_floating(kind):
         return _floats(values.to_pylist())
-    objects = [value for chunk in values.chunks for value in plain_objects(chunk)]
-    return [None if value is None else value_text(value).translate(CONTROL) for value in objects]
+    return [text and text.translate(CONTROL) for chunk in values.chunks for text in value_texts(chunk)]
+
+
+def value_texts(values: pa.Array) -> list[Cell]:
+    """The values as exact text, None for null."""
+    return [None if value is None else value_text(value) for value in plain_objects(values)]
 
 
 def plain_objects(values: pa.Array) -> list[Any]:

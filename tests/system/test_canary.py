@@ -15,7 +15,7 @@ from ingest.wire.journal import JournalDecoder
 from storage.journal import Kind, SegmentReader, segments, streams
 from storage.layout import DataLayout
 from storage.upkeep.archive import archive_committed
-from tests.kitelake.cli.test_plan import Run, command
+from tests.support.command import Run, command
 from tests.support.running import Running, running
 from tests.support.simulation import simulation
 from tests.support.webhook import Webhook

@@ -252,7 +252,7 @@ class Command:
 
     def run(self, *arguments: str) -> int:
         self._monkeypatch.setattr(sys, "argv", ["kitelake", *arguments, "--config", str(self.path)])
-        return cli._run()
+        return cli.run_command()
 
     def session(self, begin: str, drive: Callable[[Clock], object], *arguments: str) -> int:
         """Capture on DAY from `begin` on, while `drive` is at the clock, in a thread. The exit status."""

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ingest.errors import CapacityError, InstrumentError
-from ingest.manager.allocation import Allocation, Moved
-from ingest.manager.placement import Slot, Strategy, fits, place, slots_of
+from ingest.manager.allocation import Allocation
+from ingest.manager.placement import Slot, fits, place, slots_of
+from ingest.manager.replicas import Moved
+from ingest.settings import Strategy
 from ingest.wire import Mode
 
 LTP, QUOTE, FULL = Mode.LTP, Mode.QUOTE, Mode.FULL

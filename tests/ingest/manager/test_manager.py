@@ -22,9 +22,10 @@ from ingest.connection.session import State
 from ingest.connection.stats import ConnectionStats, Status
 from ingest.errors import AuthError, CapacityError, InstrumentError
 from ingest.instruments.listing import parse_instruments
-from ingest.manager.manager import ManagerSettings, TickerManager
+from ingest.manager.manager import TickerManager
 from ingest.manager.placement import Slot
 from ingest.server.record import RecordKind, read_record
+from ingest.settings import ManagerSettings
 from ingest.wire import Mode
 from storage.journal import JournalWriter, Kind, SegmentReader, segments
 from storage.layout import DataLayout

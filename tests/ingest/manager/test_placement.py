@@ -8,20 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.errors import CapacityError
-from ingest.manager.placement import (
-    LOAD,
-    Fill,
-    Further,
-    Slot,
-    Strategy,
-    all_fit,
-    fits,
-    place,
-    place_further,
-    rooms_of,
-    slots_of,
-)
-from ingest.settings import MAX_INSTRUMENTS
+from ingest.manager.placement import LOAD, Fill, Further, Slot, all_fit, fits, place, place_further, rooms_of, slots_of
+from ingest.settings import MAX_INSTRUMENTS, Strategy
 from ingest.wire import Mode
 
 MODES = st.sampled_from(list(Mode))

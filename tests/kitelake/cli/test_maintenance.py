@@ -24,7 +24,7 @@ from storage.layout import DataLayout
 from storage.schema import TICKS
 from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed
-from tests.kitelake.cli.test_plan import Result, Run, command
+from tests.support.command import Ended, Run, command
 from tests.support.lake import CRUDE, INFY
 from tests.support.running import committed_rows, running
 from tests.support.simulation import simulation
@@ -91,7 +91,7 @@ def damage(path: Path) -> None:
     path.write_bytes(data)
 
 
-def words(result: Result) -> str:
+def words(result: Ended) -> str:
     return " ".join(result.out.split())
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from ingest.accounts.credentials import Credentials
 from kitelake.accounts.logins import account_of
-from kitelake.cli.app import shipped_config
+from kitelake.cli.capture import shipped_config
 from kitelake.config.config import Config, data_folder, load_config
 from kitelake.errors import ConfigError
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ingest.instruments.listing import Instruments, parse_instruments
 from ingest.instruments.underlyings import Price
-from ingest.manager.manager import ManagerSettings
+from ingest.settings import ManagerSettings
 from ingest.wire import Mode
 from kitelake.config.calendar import CalendarSection
 from kitelake.config.subscriptions import SubscriptionList
