@@ -1,4 +1,4 @@
-"""The official client's `KiteTicker`, on this engine: `from ingest.manager.kiteticker import KiteTicker`, the rest stays.
+"""The official client's `KiteTicker`, on this engine: `from kitelake.compat import KiteTicker`; a script's rest stays.
 
 The socket is read in a thread of its own, and callbacks run in another: that of `connect()`, or, with `threaded=True`,
 "kitelake callbacks". A slow callback neither stops the reading nor loses the connection; what waits for it is bounded

@@ -10,8 +10,6 @@ from .name_lists import fetch_list as fetch_list
 from .name_lists import read_list_file as read_list_file
 from .plan import ListPlan as ListPlan
 from .plan import Phase as Phase
-from .plan import Want as Want
-from .plan import alike as alike
 from .plan import wanted as wanted
 from .resolver import CACHE as CACHE
 from .resolver import files_of as files_of
