@@ -195,6 +195,8 @@ def wanted(lists: Iterable[ListPlan]) -> dict[int, Want]:
                 there = together.setdefault(token, want)
                 if _RANK[mode] > _RANK[there.mode] or (spec.copies or 0) > (there.replicas or 0):
                     replicas = max(filter(None, (spec.copies, there.replicas)), default=None)
+                    if replicas is not None and there.accounts:  # one list says where, another one how many times
+                        replicas = min(replicas, len(there.accounts))
                     mode_of_both = max(mode, there.mode, key=_RANK.__getitem__)
                     together[token] = replace(there, mode=mode_of_both, replicas=replicas)
     return together

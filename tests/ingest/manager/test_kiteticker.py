@@ -1,4 +1,4 @@
-"""`ingest.manager.kiteticker` against the official client's parser, and against the simulator as a moved script would use it."""
+"""`KiteTicker` against the official client's parser, and against the simulator as a moved script would use it."""
 
 import inspect
 import logging

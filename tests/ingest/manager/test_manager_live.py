@@ -24,7 +24,7 @@ from ingest.connection.stats import Status
 from ingest.errors import InstrumentError
 from ingest.instruments.listing import parse_instruments
 from ingest.manager.manager import ManagerSettings, TickerManager
-from ingest.manager.placement import Strategy
+from ingest.manager.want import Strategy
 from ingest.server.server import Simulator
 from ingest.wire import Mode
 from tests.support.simulation import start_simulation
