@@ -16,7 +16,8 @@ import pytest
 from ingest.connection.hub import BufferSettings, Gap
 from ingest.errors import CapacityError, SessionError
 from ingest.manager import kiteticker as compat
-from ingest.manager.kiteticker import KiteTicker, ticks_of
+from ingest.manager.kiteticker import KiteTicker
+from ingest.manager.tick_dicts import ticks_of
 from tests.support.packets import frame_of, random_frame
 from tests.support.simulation import Simulation, simulation
 
