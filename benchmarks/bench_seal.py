@@ -36,12 +36,13 @@ import pyarrow as pa
 from ingest.server import StreamMode
 from ingest.simulator import Market
 from ingest.wire import JournalDecoder
+from storage.clock import IST
 from storage.commit import SegmentWriter
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
-from storage.schema import IST, TICKS
+from storage.schema import TICKS
 from storage.tables import LakeTable, parquet_writer
-from storage.upkeep import seal
+from storage.upkeep import compact_day
 
 DAY: Final = dt.date(2026, 11, 23)
 OPEN: Final = dt.datetime(2026, 11, 23, 9, 15, tzinfo=IST)
@@ -188,7 +189,7 @@ def main() -> None:
             report(str(order), day.write(order, stretches, path), stretches)
             path.unlink()
         start = time.process_time()
-        sealed = seal(layout, DAY)
+        sealed = compact_day(layout, DAY)
         taken = time.process_time() - start
         before, after = sum(one.bytes_before for one in sealed), sum(one.bytes for one in sealed)
         print(f"\nseal: {taken / rows * 1e6:.1f} µs a tick; {before / rows:.1f} -> {after / rows:.1f} bytes a tick")

@@ -14,7 +14,7 @@ from ingest.manager import TickerManager
 from kitelake.accounts.checks import TokenCheck, Verdict, check_tokens, token_problem
 from kitelake.accounts.logins import account_of
 from kitelake.config import Config, account_changes
-from storage.schema import IST
+from storage.clock import IST
 
 log = structlog.get_logger()
 

@@ -18,7 +18,7 @@ try:
     import typer
 
     from kitelake.cli.capture import COMMANDS, DEFAULT_CONFIG, ConfigOption
-    from kitelake.cli.maintenance import MAINTENANCE
+    from kitelake.cli.maintenance import MAINTENANCE, OLD_NAMES
     from kitelake.errors import ConfigError, OutputError, StartError
     from storage.errors import DataFolderError, KitelakeError
 except KeyboardInterrupt:
@@ -200,6 +200,8 @@ for command in COMMANDS:
     app.command()(command)
 for command_name, maintain in MAINTENANCE.items():
     app.command(command_name)(maintain)
+for command_name, maintain in OLD_NAMES.items():
+    app.command(command_name, hidden=True)(maintain)
 
 
 def _until_interrupted(work: Callable[[], None], interrupt: Callable[[], None]) -> None:

@@ -9,8 +9,8 @@ import structlog
 import typer
 
 from kitelake.errors import ConfigError
+from storage.clock import IST
 from storage.market import time_of_day
-from storage.schema import IST
 
 DEFAULT_CONFIG: Final = Path("config.yaml")
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="KITELAKE_CONFIG")]

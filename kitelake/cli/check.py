@@ -25,9 +25,9 @@ from kitelake.plan import (
 )
 from kitelake.telemetry import Notifier
 from kitelake.views import hours_in_words
+from storage.clock import IST
 from storage.errors import KitelakeError
 from storage.market import SCHEDULED, place_of_exchange
-from storage.schema import IST
 
 LOOK_AHEAD_DAYS: Final = 40
 

@@ -20,9 +20,9 @@ import structlog
 from ingest.accounts import Account, KiteRest
 from ingest.errors import IngestError, InstrumentError
 from ingest.instruments import Instruments, parse_instruments
+from storage.clock import IST
 from storage.errors import StorageError
 from storage.layout import DataLayout
-from storage.schema import IST
 from storage.tables import read_instruments, write_instruments
 
 LEAST_SHARE: Final = 0.7

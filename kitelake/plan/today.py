@@ -16,8 +16,8 @@ from kitelake.plan.plan import ListPlan, Phase, exchanges_of, in_hours, phases, 
 from kitelake.plan.resolver import Resolver
 from kitelake.report import DayRecord
 from kitelake.schedule import Calendar, ListHours
+from storage.clock import IST
 from storage.layout import DataLayout
-from storage.schema import IST
 
 log = structlog.get_logger()
 

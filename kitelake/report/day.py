@@ -22,10 +22,11 @@ from kitelake.report.latency import Place, latency_of
 from kitelake.report.model import ConnectionReport, Latency, ListReport, Report
 from kitelake.report.problems import problems_of
 from kitelake.report.record import DayRecord, ListRecord, PartRecord
+from storage.clock import IST
 from storage.errors import TableMissingError
 from storage.journal import is_alive
 from storage.layout import DataLayout
-from storage.schema import IST, TABLES
+from storage.schema import TABLES
 from storage.tables import LakeTable, SymbolBook
 
 if TYPE_CHECKING:

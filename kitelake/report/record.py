@@ -18,7 +18,8 @@ from pydantic import (
 from ingest.wire import Mode
 from kitelake.report.gaps import within
 from storage.errors import DataFolderError
-from storage.market import Hours, Kind, Phase, hours_of, span_of
+from storage.files import write_whole
+from storage.market import Hours, InstrumentKind, Phase, hours_of, span_of
 
 Stretch = tuple[AwareDatetime, AwareDatetime]
 HoursOfDay = Annotated[Hours, PlainValidator(hours_of), PlainSerializer(str)]
@@ -75,7 +76,7 @@ class ExchangeRecord(_Part):
 
     why: str
     sure: bool = Field(description="false where it counted as open because it was not certain that it is closed")
-    sessions: dict[Kind, tuple[tuple[Phase, HoursOfDay], ...]]
+    sessions: dict[InstrumentKind, tuple[tuple[Phase, HoursOfDay], ...]]
 
     def stretches(self, date: dt.date) -> tuple[Stretch, ...]:
         """When any kind of instrument trades, in whatever phase."""
@@ -124,11 +125,9 @@ def record_path(data: Path, date: dt.date) -> Path:
 def write_record(data: Path, record: DayRecord) -> None:
     """Write the record in the place of the one before, whole or not at all. Raises DataFolderError."""
     path = record_path(data, record.date)
-    new = path.with_suffix(".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(record.model_dump_json(), encoding="utf-8")
-        new.replace(path)
+        write_whole(path, record.model_dump_json(), durable=False)  # the service's loop does not wait for the disk
     except OSError as error:
         raise DataFolderError(f"{path}: the record of the day cannot be written: {error.strerror}") from None
 

@@ -27,10 +27,10 @@ from storage.market import (
     CURRENCIES,
     END_OF_DAY,
     Hours,
-    Kind,
+    InstrumentKind,
     Phase,
-    Session,
     Span,
+    TradingSession,
     around,
     capture_hours,
     is_scheduled,
@@ -41,7 +41,7 @@ from storage.market import (
 
 log = structlog.get_logger()
 
-Sessions = Mapping[Kind, tuple[Session, ...]]
+Sessions = Mapping[InstrumentKind, tuple[TradingSession, ...]]
 
 _MUHURAT: Final = re.compile("Laxmi|Lakshmi|Muhurat", re.IGNORECASE)
 _MUHURAT_HOURS: Final = Hours(dt.time(9), dt.time(20))  # 13:45-14:45 in 2025, an evening hour before
@@ -207,4 +207,4 @@ def _at(date: dt.date, trading: Iterable[Hours], why: str, *, sure: bool) -> Day
 
 
 def _continuous(hours: Iterable[Hours]) -> Sessions:
-    return dict.fromkeys(Kind, tuple(Session(Phase.CONTINUOUS, each) for each in hours))
+    return dict.fromkeys(InstrumentKind, tuple(TradingSession(Phase.CONTINUOUS, each) for each in hours))

@@ -17,8 +17,8 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from kitelake.config import Config
 from kitelake.schedule.windows import ListHours, Times, every
+from storage.clock import IST
 from storage.market import Span
-from storage.schema import IST
 
 log = structlog.get_logger()
 

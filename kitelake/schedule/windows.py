@@ -9,8 +9,8 @@ from typing import Final
 from apscheduler.triggers.base import BaseTrigger
 
 from kitelake.schedule.calendar import Calendar
+from storage.clock import IST
 from storage.market import Hours, Span, merged, span_of
-from storage.schema import IST
 
 _ONE_DAY: Final = dt.timedelta(days=1)
 _LOOK_AHEAD_DAYS: Final = 40

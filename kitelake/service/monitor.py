@@ -18,8 +18,8 @@ from kitelake.schedule import ClockWatch
 from kitelake.service.reconciler import Streamer
 from kitelake.service.recorder import Recorder
 from kitelake.telemetry import ServiceStatus, write_status
+from storage.clock import IST
 from storage.layout import DataLayout
-from storage.schema import IST
 
 log = structlog.get_logger()
 

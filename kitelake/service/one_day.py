@@ -9,8 +9,8 @@ from kitelake.plan import calendar_of, hours_of_lists, lists_known, why_not
 from kitelake.processes import Source
 from kitelake.report import Report
 from kitelake.service.service import Service
+from storage.clock import IST
 from storage.market import clock
-from storage.schema import IST
 
 LOOK_SECONDS = 0.5
 

@@ -45,8 +45,8 @@ from kitelake.telemetry import (
     watch_health,
     write_status,
 )
+from storage.clock import IST
 from storage.layout import DataLayout, stream_name
-from storage.schema import IST
 
 log = structlog.get_logger()
 

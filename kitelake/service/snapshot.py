@@ -23,7 +23,7 @@ from kitelake.telemetry import (
     health_of_capture,
     journal_of,
 )
-from storage.schema import IST
+from storage.clock import IST
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@
 nothing after the machine has gone down. It holds no secret: texts in it have passed a redactor.
 """
 
-import contextlib
 import datetime as dt
 import os
 import socket
@@ -25,11 +24,12 @@ from pydantic import AwareDatetime, Field, ValidationError
 from ingest.connection import Health, ManagerStats, State
 from ingest.wire import Mode
 from kitelake.config import Section
+from storage.clock import IST
 from storage.errors import DataFolderError
+from storage.files import write_whole
 from storage.journal import JournalWriter
 from storage.layout import DataLayout
 from storage.market import Hours
-from storage.schema import IST
 
 STALE_SECONDS: Final = 10.0
 """A status older than this is of a service that no longer runs, or hangs."""
@@ -173,15 +173,10 @@ class JobBook:
 
 def write_status(layout: DataLayout, status: ServiceStatus) -> bool:
     """Replace the file, with the folder's permissions. Returns False if the system did not take it, as a full disk."""
-    path = _path(layout)
-    new = path.with_suffix(".json.new")
     try:
-        new.write_text(status.model_dump_json(), encoding="utf-8")
-        new.chmod(layout.root.stat().st_mode & 0o666)
-        new.replace(path)
+        mode = layout.root.stat().st_mode & 0o666
+        write_whole(_path(layout), status.model_dump_json(), mode=mode, durable=False)
     except OSError:
-        with contextlib.suppress(OSError):
-            new.unlink(missing_ok=True)
         return False
     return True
 

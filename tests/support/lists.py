@@ -4,8 +4,12 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
+
+from ingest.instruments.criteria import Select
 from ingest.instruments.listing import Instruments, parse_instruments
-from ingest.instruments.selection import Price, Select, Selection, select
+from ingest.instruments.selection import Selection, select
+from ingest.instruments.underlyings import Price
 from ingest.simulator.universe import HEADER
 
 DAY = dt.date(2026, 11, 22)
@@ -18,6 +22,11 @@ BASE = """\
 265,1,SENSEX,SENSEX,0,,0,0,0,EQ,INDICES,BSE
 519937,2031,M&M,"Mahindra & Mahindra, Ltd",0,,0,0.05,1,EQ,NSE,NSE
 """
+
+
+def listed_on(date: dt.date) -> pa.Table:
+    """The rows of BASE as the list of a day."""
+    return parse_instruments(f"{HEADER}\n{BASE}".encode(), date=date)
 
 
 class Listing:

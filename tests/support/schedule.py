@@ -25,9 +25,9 @@ from kitelake.config.config import Config
 from kitelake.processes.source import Source
 from kitelake.service.service import Service
 from kitelake.telemetry.status import Job, read_status
+from storage.clock import IST
 from storage.datafolder import hold
 from storage.layout import DataLayout
-from storage.schema import IST
 from tests.support.simulation import Simulation
 
 PATIENCE_SECONDS: Final = 30.0

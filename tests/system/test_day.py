@@ -21,11 +21,12 @@ import pytest
 from kitelake.report import Report, read_record
 from kitelake.report.text import summary
 from kitelake.telemetry.status import ServiceStatus, read_status
+from storage.clock import IST
 from storage.files import DataFile
 from storage.layout import DataLayout
-from storage.schema import IST, TICKS
+from storage.schema import TICKS
 from storage.tables.table import LakeTable
-from storage.upkeep.compact import is_sealed
+from storage.upkeep.compact import is_compacted
 from tests.kitelake.telemetry.test_notify import Webhook
 from tests.support.running import Running, committed_rows, running
 from tests.support.simulation import Simulation, simulation
@@ -147,7 +148,7 @@ def sealed(service: Running, today: Today) -> bool:
     for file in LakeTable(service.data / "ticks", TICKS).open().snapshot().entries:
         if file.values["date"] == today.date.isoformat():
             partitions.setdefault(file.values["exchange"], []).append(file)
-    return bool(partitions) and all(map(is_sealed, partitions.values()))
+    return bool(partitions) and all(map(is_compacted, partitions.values()))
 
 
 def assert_accounted(service: Running, simulator: Simulation) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import kitelake
 from kitelake.config.config import Config
-from storage.schema import IST
+from storage.clock import IST
 from tests.support.schedule import Trial, clock_at, ist, run
 from tests.support.simulation import Simulation, simulation
 

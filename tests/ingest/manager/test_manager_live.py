@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ingest.accounts.account import Account
 from ingest.accounts.rest import KiteRest
-from ingest.connection.connection import KiteConnection, StreamSettings
+from ingest.connection.connection import KiteConnection
 from ingest.connection.feeds import ConnectionEvent, Frame, OrderUpdate, Tick
 from ingest.connection.hub import Gap
 from ingest.connection.session import State
@@ -25,7 +25,7 @@ from ingest.errors import InstrumentError
 from ingest.instruments.listing import parse_instruments
 from ingest.manager.manager import ManagerSettings, TickerManager
 from ingest.manager.placement import Strategy
-from ingest.simulator.simulator import Simulator
+from ingest.settings import StreamSettings
 from ingest.wire import Mode
 from tests.support.simulation import start_simulation
 from tests.support.simulator_client import fault, running, until

@@ -28,7 +28,7 @@ from kitelake.accounts.logins import Login, account_of, read_login, store_login
 from kitelake.accounts.redirect import RedirectServer, request_token_of
 from kitelake.config.accounts import AccountSection, LoginSection
 from kitelake.errors import ConfigError, StartError
-from storage.schema import IST
+from storage.clock import IST
 from tests.support.simulation import ROOT, Simulation, simulation
 
 ACCOUNTS = [

@@ -16,8 +16,8 @@ from kitelake.plan.today import Desk
 from kitelake.processes.source import Source
 from kitelake.service.one_day import Nothing, Session
 from kitelake.service.service import Service
+from storage.clock import IST
 from storage.layout import DataLayout
-from storage.schema import IST
 from storage.tables.symbols import write_instruments
 from tests.kitelake.cli.test_plan import DAY, INDICES, Run, command, write_config
 

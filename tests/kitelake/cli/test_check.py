@@ -11,8 +11,8 @@ import pytest
 
 from ingest.simulator.universe import build_universe, to_csv
 from kitelake.plan.instrument_store import InstrumentKeeper
+from storage.clock import IST
 from storage.layout import DataLayout
-from storage.schema import IST
 from tests.kitelake.cli.test_plan import DAY, INDICES, OPTIONS, REST, Run, command, listed, write_config
 from tests.kitelake.plan.test_instrument_store import ACCOUNT, Answer, Broker, Handler, broker, failing, nothing, plain
 

@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 
 from ingest.accounts.account import Account
 from kitelake.plan.instrument_store import InstrumentKeeper
+from storage.clock import IST
 from storage.layout import DataLayout
-from storage.schema import IST
 
 HEADER = (
     "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.instruments.listing import Instruments, parse_instruments
-from ingest.instruments.selection import Price
+from ingest.instruments.underlyings import Price
 from ingest.manager.manager import ManagerSettings
 from ingest.wire import Mode
 from kitelake.config.calendar import CalendarSection
@@ -18,7 +18,7 @@ from kitelake.plan.name_lists import read_names
 from kitelake.plan.plan import ListPlan, Want, alike, phases, recentred, resolve, wanted
 from kitelake.schedule.calendar import Calendar
 from kitelake.schedule.windows import ListHours
-from storage.schema import IST
+from storage.clock import IST
 
 CSV = b"""\
 instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,segment,exchange

@@ -11,15 +11,17 @@ import pytest
 import websockets
 
 from ingest.accounts.account import Account
+from ingest.instruments.criteria import Select
 from ingest.instruments.listing import Instruments, parse_instruments
-from ingest.instruments.selection import Price, Select, select
+from ingest.instruments.selection import select
+from ingest.instruments.underlyings import Price
 from ingest.manager.manager import TickerManager
 from ingest.wire import Mode
 from kitelake.plan.prices import LOOK_BACK_DAYS, captured_prices, first_known, live_prices
 from kitelake.service.service import Service
+from storage.clock import IST
 from storage.commit.writer import SegmentWriter
 from storage.layout import DataLayout
-from storage.schema import IST
 from tests.ingest.instruments.test_listing import DAY, HEADER, ROWS
 from tests.kitelake.service.test_service import KEPT, Market, run, write
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder

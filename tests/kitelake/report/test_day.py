@@ -44,16 +44,17 @@ from kitelake.report.problems import problems_of
 from kitelake.report.text import as_text, clock, duration, summary
 from kitelake.views.report import render_report
 from queries.errors import NoLakeError
+from storage.clock import IST
 from storage.commit.writer import SegmentWriter
 from storage.errors import DataFolderError
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout, stream_name
+from storage.market import InstrumentKind
 from storage.market.hours import Hours, hours_of
-from storage.market.sessions import Kind as InstrumentKind
 from storage.market.sessions import Phase
-from storage.schema import INSTRUMENTS, IST
+from storage.schema import INSTRUMENTS
 from storage.tables.symbols import write_instruments
-from storage.upkeep.compact import seal
+from storage.upkeep.compact import compact_day
 
 DAY = dt.date(2025, 11, 24)
 INFY, TCS, SBIN, ACC = 408065, 2953217, 779521, 5633  # their last byte is 1: NSE
@@ -455,7 +456,7 @@ class TestTotals:
         finish(day, at("16:00:00"))
         commit(tmp_path)
         if tidy:
-            seal(DataLayout(tmp_path), DAY)
+            compact_day(DataLayout(tmp_path), DAY)
         assert self.latency(tmp_path) == (20_000, [0.25, 0.25], 1)
 
     def test_no_latency_without_full_packets(self, tmp_path: Path, day: Stream) -> None:

@@ -15,7 +15,7 @@ from kitelake.report.text import as_text
 from kitelake.schedule.calendar import Calendar
 from kitelake.schedule.windows import ListHours, windows_of
 from kitelake.service.day_record import DayBook
-from storage.market.sessions import Kind
+from storage.market.sessions import InstrumentKind
 from tests.kitelake.report.test_day import INFY, TCS, Stream, at, finish
 
 DAY = dt.date(2025, 11, 24)
@@ -178,7 +178,7 @@ def test_the_record_has_the_sessions_by_which_it_was_captured(tmp_path: Path) ->
     record = read_record(tmp_path, date)
     assert record is not None
     assert {one.exchange: one.tokens for one in record.lists[0].parts} == {"NSE": (408065,), "MCX": (119553031,)}
-    assert set(record.exchanges["NSE"].sessions) == set(Kind)
+    assert set(record.exchanges["NSE"].sessions) == set(InstrumentKind)
 
 
 def test_a_record_from_before_exchanges_had_hours_of_their_own_is_gone_on_with(tmp_path: Path) -> None:

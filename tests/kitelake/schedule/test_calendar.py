@@ -18,10 +18,10 @@ from structlog.testing import capture_logs
 from kitelake.config.calendar import EXCHANGES, CalendarSection
 from kitelake.errors import ConfigError
 from kitelake.schedule.calendar import Calendar, Day
+from storage.clock import IST
 from storage.market.exchanges import SCHEDULED
 from storage.market.hours import Span
 from storage.market.sessions import Phase
-from storage.schema import IST
 
 HEADER = "date,exchanges,hours,note\n"
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from kitelake.config.calendar import CalendarSection
 from kitelake.schedule.calendar import Calendar
 from kitelake.schedule.windows import ListHours, Times, active, every, windows_of
+from storage.clock import IST
 from storage.market.exchanges import CURRENCIES, EQUITIES, EQUITY_DERIVATIVES, SCHEDULED
 from storage.market.hours import Hours, Span, hours_of, merged
-from storage.schema import IST
 from tests.kitelake.schedule.test_calendar import on as spans
 
 DAY = dt.timedelta(days=1)

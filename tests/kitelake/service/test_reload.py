@@ -25,8 +25,8 @@ from kitelake.processes.source import Source
 from kitelake.schedule.jobs import ClockWatch, Entry, set_jobs
 from kitelake.service.runner import capture
 from kitelake.service.service import Service
+from storage.clock import IST
 from storage.layout import DataLayout
-from storage.schema import IST
 from tests.kitelake.plan.test_instrument_store import Answer, Broker, Handler, broker, failing, nothing, plain
 from tests.kitelake.plan.test_plan import CSV, INFY, RELIANCE
 from tests.kitelake.service.test_service import KEPT, Market, run, until, write

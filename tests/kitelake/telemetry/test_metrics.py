@@ -22,7 +22,7 @@ from ingest.wire import Mode
 from kitelake.errors import StartError
 from kitelake.telemetry.health import watch_health
 from kitelake.telemetry.metrics import serve_metrics
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from tests.support.running import Running, running
 from tests.support.simulation import ACCOUNTS, Simulation, simulation

@@ -40,11 +40,11 @@ from kitelake.telemetry.status import (
     write_status,
 )
 from kitelake.views.status import SHOWN, render_status
+from storage.clock import IST
 from storage.errors import DataFolderError
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from storage.market.hours import Hours
-from storage.schema import IST
 
 NOW = dt.datetime(2026, 11, 23, 14, 3, 5, tzinfo=IST)
 STATUS = ServiceStatus(
