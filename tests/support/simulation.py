@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
-STOP_SECONDS: Final = 10.0
+STOP_SECONDS: Final = 30.0
 READY_SECONDS: Final = 60.0
 
 
@@ -80,7 +80,7 @@ class Simulation:
     def resume(self) -> None:
         self.fault("resume")
 
-    def wait_for(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 20.0) -> dict[str, Any]:
+    def wait_for(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 60.0) -> dict[str, Any]:
         """The first stats that meet the condition."""
         deadline = time.monotonic() + seconds
         while not condition(stats := self.stats()):
