@@ -34,6 +34,10 @@ class JournalWriteError(JournalError):
     """A block could not be written. Its records are still buffered, and the next flush tries again."""
 
 
+class DiskFullError(JournalWriteError):
+    """The same, because the disk, or its user's share of it (a quota), has no room left."""
+
+
 class JournalSyncError(JournalError):
     """The system could not say that written records are on disk. They may be, or may be lost with the machine."""
 

@@ -11,7 +11,7 @@ import typer.main
 from pydantic import BaseModel
 
 from docs.generate import PAGE, page
-from ingest.connection.connection import Event
+from ingest.connection.lifecycle import Event
 from kitelake.cli.app import app
 from kitelake.config.config import Config, load_config
 from kitelake.config.reload import AT_START

@@ -56,7 +56,7 @@ def seal(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     from kitelake.processes import days_before
-    from storage.schema import IST
+    from storage.clock import IST
     from storage.upkeep import CompactProgress, compact_day
 
     layout = _layout(config, data)

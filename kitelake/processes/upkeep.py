@@ -20,9 +20,10 @@ from pydantic import BaseModel, ConfigDict
 from ingest.wire import JournalDecoder
 from kitelake.processes.child import begin, end_at_once
 from kitelake.telemetry import configure_logs
+from storage.clock import IST
 from storage.errors import StorageError, TableMissingError
 from storage.layout import DataLayout
-from storage.schema import IST, TICKS
+from storage.schema import TICKS
 from storage.tables import LakeTable
 from storage.upkeep import archive_committed, compact_day, remove_committed, remove_days, vacuum_tables
 

@@ -32,12 +32,10 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-import pyarrow as pa
+from typing import Any, Final
 
 from storage.errors import JournalError, SegmentMissingError, SegmentReadError
-from storage.files import sync_file, sync_folder
+from storage.files import replacing
 from storage.journal.format import block_seed
 from storage.layout import parse_segment
 
@@ -75,15 +73,12 @@ def write_archive(path: Path, data: bytes, place: Place, *, mtime_ns: int) -> in
 
     Raises OSError.
     """
-    new = path.with_name(path.name + ".new")
-    compressed = pa.Codec("zstd", compression_level=LEVEL).compress(data)
-    with new.open("wb") as file:
+    compressed = _codec(LEVEL).compress(data)
+    with replacing(path) as file:
         file.write(compressed)
         file.write(_pack_footer(path, data, place))
-    os.utime(new, ns=(mtime_ns, mtime_ns))
-    sync_file(new)
-    new.replace(path)
-    sync_folder(path.parent)
+        file.flush()  # a later write would be the time of the file
+        os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
     return int(compressed.size) + _FOOTER.size
 
 
@@ -100,7 +95,7 @@ def read_archive(path: Path) -> bytes:
     size, crc, _place = _unpack_footer(path, data[-_FOOTER.size :])
     frame = memoryview(data)[: -_FOOTER.size]
     try:
-        segment: bytes = pa.Codec("zstd").decompress(frame, decompressed_size=size, asbytes=True)
+        segment: bytes = _codec().decompress(frame, decompressed_size=size, asbytes=True)
     except OSError as error:
         raise JournalError(f"archive {path}: cannot unpack {len(frame)} bytes: {error}") from None
     actual = zlib.crc32(segment)
@@ -118,6 +113,13 @@ def read_place(path: Path) -> Place:
     except OSError as error:
         raise _read_error(path, error) from error
     return _unpack_footer(path, footer)[2]
+
+
+def _codec(level: int | None = None) -> Any:
+    """Arrow's zstd: as quick as any, and here already. Loaded by who packs or unpacks, not by all who read segments."""
+    import pyarrow as pa
+
+    return pa.Codec("zstd", compression_level=level)
 
 
 def _read_error(path: Path, error: OSError) -> SegmentReadError:

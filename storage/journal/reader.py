@@ -108,7 +108,7 @@ class SegmentReader:
             problem = self._check(data, at)
             if problem:
                 found = self._search(data, at + ALIGNMENT)
-                if found is None:
+                if found is None:  # a block that is being written looks the same: not damage yet
                     break
                 self._damage.append(Damage(self._position + at, found - at, problem))
                 at = found
@@ -117,7 +117,7 @@ class SegmentReader:
             at += block.size
             self.sealed = bool(flags & SEALED)
             self.final = bool(flags & FINAL)
-            if flags & TABLE:
+            if flags & TABLE:  # it has no ordinal
                 continue
             self.next_record = block.first_record + len(block)
             if not self.sealed:

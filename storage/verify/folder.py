@@ -21,10 +21,11 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from storage.clock import IST
 from storage.commit import Decoder
 from storage.errors import DamagedLogError, TableError
 from storage.layout import DataLayout
-from storage.schema import INSTRUMENTS, IST, QUARANTINE, TABLES, TICKS, Table
+from storage.schema import INSTRUMENTS, QUARANTINE, TABLES, TICKS, Table
 from storage.tables import LakeTable
 from storage.verify.actions import LoggedFile
 from storage.verify.compare import compare_journal

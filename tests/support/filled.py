@@ -12,7 +12,7 @@ from ingest.wire.journal import JournalDecoder
 from queries.lake.lake import Lake
 from storage.clock import day_bounds_ns
 from storage.commit.writer import SegmentWriter
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from storage.tables.symbols import write_instruments
 from tests.support.lists import listed_on

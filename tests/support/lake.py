@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from storage import schema
 from storage.commit.decoder import Decoded, Part
-from storage.journal.writer import Block, JournalWriter, Kind, SegmentReader, segments, streams
+from storage.journal import Block, JournalWriter, Kind, SegmentReader, segments, streams
 from storage.layout import DataLayout, segment_stem
 from storage.tables.parquet import write_file
 from storage.tables.snapshot import Watermark

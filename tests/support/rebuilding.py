@@ -8,7 +8,7 @@ from typing import Any
 from storage import schema
 from storage.commit.decoder import Decoded, Decoder
 from storage.commit.writer import SegmentWriter
-from storage.journal.writer import Block
+from storage.journal import Block
 from storage.layout import DataLayout
 from storage.tables.symbols import SymbolLookup
 from storage.tables.table import LakeTable

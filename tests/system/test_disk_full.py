@@ -22,15 +22,15 @@ from filelock import FileLock
 from ingest.wire.journal import JournalDecoder
 from kitelake.processes.upkeep import UpkeepSettings, days_before, keep_up
 from storage.commit.writer import SegmentWriter
+from storage.journal import segments, streams
 from storage.journal.archive_format import read_archive
-from storage.journal.writer import segments, streams
 from storage.layout import DataLayout, archive_of
 from storage.upkeep.archive import archive_committed
 from storage.upkeep.compact import compact_day
-from tests.kitelake.telemetry.test_notify import Webhook
 from tests.support.lake import DAY_NS, INFY, Feed, ToyDecoder
 from tests.support.running import Running, committed_rows, running
 from tests.support.simulation import Simulation, simulation
+from tests.support.webhook import Webhook
 from tests.system import test_end_to_end
 
 pytestmark = [

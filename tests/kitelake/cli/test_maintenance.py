@@ -17,10 +17,11 @@ import pytest
 import kitelake
 from ingest.wire.journal import JournalDecoder
 from kitelake.processes.upkeep import UpkeepSettings
+from storage.clock import IST
 from storage.commit.writer import SegmentWriter
-from storage.journal.writer import JournalWriter, Kind, segments
+from storage.journal import JournalWriter, Kind, segments
 from storage.layout import DataLayout
-from storage.schema import IST, TICKS
+from storage.schema import TICKS
 from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed
 from tests.kitelake.cli.test_plan import Result, Run, command

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from queries.lake.lake import Lake
 from queries.lake.result import Result
 from queries.lake.tail import Tail
-from storage.journal.writer import segments
+from storage.journal import segments
 from storage.layout import DataLayout
 from storage.tables.snapshot import Snapshot
 from storage.tables.table import LakeTable

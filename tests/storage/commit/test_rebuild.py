@@ -13,7 +13,7 @@ from ingest.wire.journal import JournalDecoder
 from ingest.wire.layouts import FULL, LTP
 from storage import schema
 from storage.commit.rebuild import RebuildError, rebuild_day
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from storage.tables.symbols import write_instruments
 from storage.upkeep.archive import archive_committed

@@ -12,7 +12,7 @@ from storage.commit.decoder import Decoded, Decoder, Part
 from storage.commit.rebuild import RebuildError, rebuild_day
 from storage.commit.rebuild_plan import SegmentRun
 from storage.commit.rebuild_stage import is_replaceable
-from storage.journal.writer import Block
+from storage.journal import Block
 from storage.layout import DataLayout
 from storage.tables.symbols import SymbolLookup
 from tests.support.lake import Feed, ToyDecoder

@@ -17,7 +17,7 @@ from storage.clock import ist_time
 from storage.commit.decoder import Decoded, Part
 from storage.commit.writer import SegmentCommitted, SegmentWriter
 from storage.errors import TableError
-from storage.journal.writer import Block, SegmentReader, segments, streams
+from storage.journal import Block, SegmentReader, segments, streams
 from storage.layout import DataLayout
 from storage.tables.snapshot import Watermark
 from storage.tables.symbols import SymbolLookup, write_instruments

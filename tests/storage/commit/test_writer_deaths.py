@@ -85,9 +85,7 @@ def test_stale_staging_files_are_removed(layout: DataLayout) -> None:
 @pytest.mark.slow
 def test_the_journal_of_nobody(layout: DataLayout) -> None:
     """A service that died before its first frame."""
-    program = (
-        "import os, sys; from pathlib import Path; from storage.journal.writer import *; from storage.layout import *; "
-    )
+    program = "import os, sys; from pathlib import Path; from storage.journal import *; from storage.layout import *; "
     program += "w = JournalWriter(DataLayout(Path(sys.argv[1])), sys.argv[2]); os._exit(0)"
     subprocess.run([sys.executable, "-c", program, str(layout.root), OLD], check=True)
     assert [(each.segment, each.rows, each.last_received_at_ns) for each in commit_all(layout)] == [(0, 0, None)]

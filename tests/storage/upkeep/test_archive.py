@@ -20,8 +20,8 @@ from storage.commit.decoder import Decoded
 from storage.commit.writer import SegmentWriter
 from storage.errors import JournalError, SegmentMissingError
 from storage.files import DataFile
+from storage.journal import Block, SegmentReader, segments
 from storage.journal.archive_format import Place, read_archive, read_place, write_archive
-from storage.journal.writer import Block, SegmentReader, segments
 from storage.layout import DataLayout, parse_file, parse_segment, rebuilt_stem, segment_stem, table_file
 from storage.schema import QUARANTINE, TICKS
 from storage.tables.symbols import SymbolLookup

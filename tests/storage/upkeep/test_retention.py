@@ -15,7 +15,7 @@ from storage import schema
 from storage.clock import ist_time, nanoseconds
 from storage.commit.writer import SegmentWriter
 from storage.errors import DataFolderError
-from storage.journal.writer import segments, streams
+from storage.journal import segments, streams
 from storage.layout import DataLayout
 from storage.tables import lock
 from storage.tables.symbols import write_instruments

@@ -19,13 +19,14 @@ from deltalake import DeltaTable
 
 from ingest.wire.journal import JournalDecoder
 from queries.lake.lake import Lake
+from storage.clock import IST
 from storage.commit.writer import SegmentWriter
 from storage.errors import JournalError
+from storage.journal import JournalWriter, Kind, SegmentReader
 from storage.journal.archive_format import read_archive
 from storage.journal.format import BLOCK_HEADER, SEGMENT_HEADER
-from storage.journal.writer import JournalWriter, Kind, SegmentReader
 from storage.layout import DataLayout
-from storage.schema import IST, TABLES
+from storage.schema import TABLES
 from storage.tables.symbols import write_instruments
 from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed

@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from storage.journal.writer import segments
+from storage.journal import segments
 from storage.layout import DataLayout
 from storage.verify.folder import damaged_days, verify
 from storage.verify.journal import is_to_read
