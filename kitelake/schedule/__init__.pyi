@@ -2,6 +2,7 @@ from .calendar import Calendar as Calendar
 from .calendar import Day as Day
 from .jobs import ClockWatch as ClockWatch
 from .jobs import entries as entries
+from .jobs import jobs_ended as jobs_ended
 from .jobs import look_again as look_again
 from .jobs import quietly as quietly
 from .jobs import set_jobs as set_jobs

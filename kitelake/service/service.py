@@ -29,7 +29,7 @@ from kitelake.errors import ConfigError, ReportError
 from kitelake.plan import Desk, calendar_of
 from kitelake.processes import Housekeeping, Source, make_report_apart
 from kitelake.report import Report, as_text, summary
-from kitelake.schedule import entries, look_again, quietly, set_jobs
+from kitelake.schedule import entries, jobs_ended, look_again, quietly, set_jobs
 from kitelake.service.day_record import DayBook
 from kitelake.service.monitor import Lookout
 from kitelake.service.reconciler import Streamer
@@ -145,6 +145,7 @@ class Service:
         try:
             await self._run(stop)
         finally:
+            await jobs_ended()
             self.finished.set()
 
     async def _run(self, stop: asyncio.Event) -> None:
