@@ -19,7 +19,7 @@ from tests.kitelake.cli.test_plan import Run, command
 from tests.kitelake.telemetry.test_notify import Webhook
 from tests.support.running import Running, running
 from tests.support.simulation import simulation
-from tests.system.test_disk_full import PATIENCE, wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 __all__ = ["command"]  # the fixture
 
@@ -72,7 +72,7 @@ def test_no_secret_is_in_anything_that_is_left(
     }
     market = simulation(instruments=200, rate=10, accounts=ACCOUNTS, requests_per_second=1000)
     with market as simulator, running(tmp_path, simulator, **sections) as service:
-        simulator.wait_for(lambda stats: stats["packets"] > 300, PATIENCE)
+        simulator.wait_for(lambda stats: stats["packets"] > 300, PATIENCE_SECONDS)
         wait_until(lambda: webhook.posts)  # the stale token of two, the missing one of three
         token_file.write_text(f"{CANARY}-token-two\n")
         monkeypatch.setattr("sys.stdin", io.StringIO(f"http://127.0.0.1/?request_token={CANARY}-asked\n"))
@@ -99,7 +99,7 @@ def test_no_secret_is_in_anything_that_is_left(
         service.process.wait()
         service.start()
         before = simulator.stats()["packets"]
-        simulator.wait_for(lambda stats: stats["packets"] > before + 300, PATIENCE)
+        simulator.wait_for(lambda stats: stats["packets"] > before + 300, PATIENCE_SECONDS)
         service.stop()
         for arguments in (["report", "--json"], ["verify"], ["seal", "--date", "today"]):
             assert command(*arguments).out, arguments

@@ -7,12 +7,10 @@ import datetime as dt
 import json
 import os
 import shutil
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,31 +26,20 @@ from storage.layout import DataLayout, archive_of
 from storage.upkeep.archive import archive_committed
 from storage.upkeep.compact import seal
 from tests.kitelake.telemetry.test_notify import Webhook
+from tests.support.disks import mount, unmount
 from tests.support.lake import DAY_NS, INFY, Feed, ToyDecoder
 from tests.support.running import Running, committed_rows, running
-from tests.support.simulation import Simulation, simulation
-from tests.system import test_end_to_end
+from tests.support.simulation import Simulation, more_packets, simulation, sockets
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
     pytest.mark.skipif(sys.platform != "linux", reason="file systems are mounted as on Linux"),
 ]
 
 MIB = 1 << 20
-PATIENCE = 90.0  # seconds; several such tests may run on the same two cores
-wait_until = partial(test_end_to_end.wait_until, seconds=PATIENCE)
 DISK_BYTES = 48 * MIB
 JOURNAL: dict[str, Any] = {"segment_seconds": 1, "reserve_bytes": 4 * MIB}
-
-
-def mount(*arguments: str) -> bool:
-    """Whether the system let us."""
-    return subprocess.run(["mount", *arguments], check=False, capture_output=True).returncode == 0
-
-
-def unmount(folder: Path) -> None:
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 class Disk:
@@ -118,20 +105,9 @@ def webhook() -> Iterator[Webhook]:
     webhook.close()
 
 
-def sockets(simulator: Simulation) -> list[tuple[Any, ...]]:
-    """Every connection that there ever was, and whether it is open."""
-    return [(one["account"], one["connection"], one["open"]) for one in simulator.stats()["connections"]]
-
-
 def resident_bytes(pid: int) -> int:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def more_packets(simulator: Simulation, count: int, meanwhile: Callable[[], None] = lambda: None) -> None:
-    before = simulator.stats()["packets"]
-    simulator.wait_for(lambda stats: stats["packets"] > before + count, PATIENCE)
-    meanwhile()
 
 
 def test_a_full_disk_costs_nothing_as_long_as_memory_lasts(tmp_path: Path, disk: Disk, webhook: Webhook) -> None:
@@ -142,7 +118,7 @@ def test_a_full_disk_costs_nothing_as_long_as_memory_lasts(tmp_path: Path, disk:
         running(tmp_path, simulator, journal=JOURNAL, notifications=[target]) as service,
     ):
         reserve = DataLayout(service.data).reserve
-        simulator.wait_for(lambda stats: stats["packets"] > 2_000, PATIENCE)
+        simulator.wait_for(lambda stats: stats["packets"] > 2_000)
         wait_until(reserve.exists)
         before = sockets(simulator)
         disk.fill()
@@ -199,7 +175,7 @@ def test_what_is_lost_beyond_memory_is_known_to_the_packet(tmp_path: Path, disk:
         simulation(instruments=1_000, rate=200) as simulator,
         running(tmp_path, simulator, journal=journal, notifications=[target]) as service,
     ):
-        simulator.wait_for(lambda stats: stats["packets"] > 5_000, PATIENCE)
+        simulator.wait_for(lambda stats: stats["packets"] > 5_000)
         before = sockets(simulator)
         disk.fill()
         wait_until(lambda: "frames are lost until there is room" in service.log)
@@ -217,7 +193,7 @@ def test_what_is_lost_beyond_memory_is_known_to_the_packet(tmp_path: Path, disk:
         service.process.terminate()
         wait_until(lambda: "make room, or give up what is in memory by another signal" in service.log)
         disk.free()
-        assert service.process.wait(timeout=30) == 0, service.log
+        assert service.process.wait(timeout=PATIENCE_SECONDS) == 0, service.log
         losses = [
             json.loads(row["data"]) for row in service.rows("select data from events where event = 'frames lost'")
         ]

@@ -1,10 +1,6 @@
-"""From the simulator's sockets to the table, with the real service: every packet is a row, field for field.
-
-The oracle is the simulator's own record of what it sent, decoded by the plain twin of the codec.
-"""
+"""From the simulator's sockets to the table, with the real service: every packet is a row, field for field."""
 
 import datetime as dt
-import itertools
 import json
 import os
 import signal
@@ -12,59 +8,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import kitelake
-from ingest.server.record import Kind, read_record
-from ingest.wire.plain import decode_packet, split_frame
-from storage.schema import TICKS
-from tests.support.running import Running, committed_rows, running
-from tests.support.simulation import ROOT, Simulation, simulation
+from tests.support.accounting import assert_accounted
+from tests.support.running import committed_rows, running
+from tests.support.simulation import ROOT, resume_once_noticed, simulation
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
-
-Sequences = dict[tuple[str, int], list[dict[str, Any]]]
-NOT_ON_THE_WIRE = {"date", "received_at", "stream", "seq", "account", "connection", "symbol"}
-
-
-def sent(record: Path) -> Sequences:
-    """What the simulator sent of each instrument to each account, in order. An instrument is on one connection at a
-    time, so its packets are ordered even across reconnects."""
-    sequences: Sequences = defaultdict(list)
-    for entry in read_record(record):
-        if entry.kind in (Kind.PACKETS, Kind.DAMAGED):
-            for packet in split_frame(entry.payload)[0]:
-                row = {name: value for name, value in decode_packet(packet).items() if value is not None}
-                sequences[entry.connection.account, row["instrument_token"]].append(row)
-    return sequences
-
-
-def stored(data: Path) -> Sequences:
-    """What is in the table, likewise."""
-    sequences: Sequences = defaultdict(list)
-    with kitelake.open(data) as lake:
-        columns = ", ".join(f'"{c.name}"' for c in TICKS.columns if c.name not in NOT_ON_THE_WIRE)
-        table = lake.sql(f"select account, {columns} from ticks order by stream, seq").arrow()
-    for row in table.to_pylist():
-        sequences[row.pop("account"), row["instrument_token"]].append(
-            {name: value for name, value in row.items() if value is not None}
-        )
-    return sequences
-
-
-def assert_accounted(service: Running, simulator: Simulation) -> None:
-    """After the service has stopped: the table holds what was sent, and nothing else."""
-    packets = simulator.stats()["packets"]
-    simulator.stop()
-    assert committed_rows(service.data) == packets
-    expected, found = sent(Path(simulator.settings["record"])), stored(service.data)
-    assert found.keys() == expected.keys()
-    for key, rows in expected.items():
-        assert found[key] == rows, key
 
 
 def test_every_packet_is_a_row_whatever_happens_midway(tmp_path: Path) -> None:
@@ -121,7 +75,7 @@ def test_a_killed_service_loses_nothing_that_was_journalled(tmp_path: Path) -> N
         service.process.kill()
         service.process.wait()
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children.values()))
-        resume_once_it_noticed(simulator)
+        resume_once_noticed(simulator)
         service.start()
         before = simulator.stats()["packets"]
         simulator.wait_for(lambda stats: stats["packets"] > before + 1_000)
@@ -146,9 +100,9 @@ def test_a_second_signal_ends_it_at_once_and_loses_nothing(tmp_path: Path) -> No
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(timeout=10) == 128 + signal.SIGTERM
         assert time.monotonic() - began < 1.5, "it did not wait for the close"
-        resume_once_it_noticed(simulator)
+        resume_once_noticed(simulator)
         service.start()
-        wait_until(lambda: service.rows("select count(distinct stream) as n from ticks") == [{"n": 2}], seconds=20)
+        wait_until(lambda: service.rows("select count(distinct stream) as n from ticks") == [{"n": 2}])
         simulator.pause()
         service.stop()
         assert_accounted(service, simulator)
@@ -289,18 +243,3 @@ def test_no_secret_leaves_the_service(tmp_path: Path) -> None:
         assert canary not in json.dumps(service.rows("select * from events"), default=str)
         assert "your access_token=*** is fine" in json.dumps(service.rows("select * from events"), default=str)
         assert service.rows("select distinct tag from orders where tag like '*%'") == [{"tag": "***"}]
-
-
-def resume_once_it_noticed(simulator: Simulation) -> None:
-    """What is sent to a socket whose owner has died counts as sent."""
-    simulator.wait_for(lambda stats: all(one["closed_at_ns"] for one in stats["connections"]))
-    simulator.resume()
-
-
-def wait_until(condition: Any, seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    for _ in itertools.count():
-        if condition():
-            return
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)

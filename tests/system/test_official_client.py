@@ -13,6 +13,7 @@ from ingest.instruments.listing import parse_instruments
 from tests.support.official_client import official_client
 from tests.support.running import running
 from tests.support.simulation import simulation, split_frame
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +53,10 @@ def packets_and_ticks(received: Any) -> Iterator[tuple[bytes, dict[str, Any]]]:
         yield from zip(split_frame(one.frame), one.ticks, strict=True)
 
 
+def packets_to(account: str, stats: dict[str, Any]) -> int:
+    return sum(one["packets"] for one in stats["connections"] if one["account"] == account)
+
+
 def test_the_official_client_gets_what_is_stored(tmp_path: Path) -> None:
     with simulation(instruments=600, rate=20) as simulator:
         with urlopen(f"{simulator.api}/instruments", timeout=10) as answer:
@@ -64,9 +69,9 @@ def test_the_official_client_gets_what_is_stored(tmp_path: Path) -> None:
             simulator.wait_for(lambda stats: stats["packets"] > 3 * len(listed))
             official = official_client(simulator.ws, two.api_key, two.access_token, modes, tmp_path / "official.jsonl")
             with official as client:
-                before = simulator.stats()["packets"]
-                simulator.wait_for(lambda stats: stats["packets"] > before + 6_000)
+                simulator.wait_for(lambda stats: packets_to("two", stats) > 3_000)
                 simulator.pause()
+                wait_until(lambda: client.packets() == packets_to("two", simulator.stats()))
                 received = client.stop()
             service.stop()
         with kitelake.open(service.data) as lake:

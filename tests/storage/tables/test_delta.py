@@ -35,8 +35,8 @@ from storage.upkeep.vacuum import remove_superseded
 from storage.verify.folder import verify
 from tests.support.lake import INFY, Feed, ToyDecoder, ToyWriter
 from tests.support.running import Running, committed_rows, running
-from tests.support.simulation import simulation
-from tests.system.test_disk_full import more_packets, wait_until
+from tests.support.simulation import more_packets, simulation
+from tests.support.waiting import wait_until
 
 DAY = datetime.date(2026, 11, 23)
 NOW = datetime.datetime(2026, 12, 31, tzinfo=IST)

@@ -41,8 +41,8 @@ from storage.verify.log import LogState, read_log
 from storage.verify.sequence import Sequence
 from tests.ingest.instruments.test_listing import HEADER, ROWS
 from tests.storage.tables.test_parquet import sample
+from tests.support.disks import mount, unmount
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
-from tests.system.test_disk_full import mount, unmount
 
 STREAM = "20261123T034500-aaaaaa"
 DAY = datetime.timedelta(days=1)
