@@ -40,9 +40,10 @@ class OfficialClient:
         values = [json.loads(line) for line in lines]
         return [Received(base64.b64decode(value["frame"]), value["ticks"]) for value in values]
 
-    def packets(self) -> int:
-        """How many it got up to now."""
-        return sum(int.from_bytes(one.frame[:2], "big") for one in self.received())
+    def ticks(self, mode: str) -> int:
+        """How many of that mode it got up to now. Fails if the client has ended."""
+        assert self.process.poll() is None, "the official client has ended"
+        return self.output.read_text().count(f'"mode": "{mode}"')
 
     def stop(self) -> list[Received]:
         """Close its socket, wait for its end, and return all it got."""

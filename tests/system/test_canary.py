@@ -16,10 +16,10 @@ from storage.journal.writer import Kind, SegmentReader, segments, streams
 from storage.layout import DataLayout
 from storage.upkeep.archive import archive_committed
 from tests.kitelake.cli.test_plan import Run, command
-from tests.kitelake.telemetry.test_notify import Webhook
 from tests.support.running import Running, running
 from tests.support.simulation import simulation
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.webhook import Webhook
 
 __all__ = ["command"]  # the fixture
 

@@ -26,9 +26,9 @@ from storage.layout import DataLayout
 from storage.schema import IST, TICKS
 from storage.tables.table import LakeTable
 from storage.upkeep.compact import is_sealed
-from tests.kitelake.telemetry.test_notify import Webhook
 from tests.support.running import Running, committed_rows, running
 from tests.support.simulation import Simulation, simulation
+from tests.support.webhook import Webhook
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(660)]  # `Today` waits for up to 8 minutes around midnight
 

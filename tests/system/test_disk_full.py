@@ -25,12 +25,12 @@ from storage.journal.writer import segments, streams
 from storage.layout import DataLayout, archive_of
 from storage.upkeep.archive import archive_committed
 from storage.upkeep.compact import seal
-from tests.kitelake.telemetry.test_notify import Webhook
 from tests.support.disks import mount, unmount
 from tests.support.lake import DAY_NS, INFY, Feed, ToyDecoder
 from tests.support.running import Running, committed_rows, running
 from tests.support.simulation import Simulation, more_packets, simulation, sockets
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.webhook import Webhook
 
 pytestmark = [
     pytest.mark.slow,
@@ -198,7 +198,7 @@ def test_what_is_lost_beyond_memory_is_known_to_the_packet(tmp_path: Path, disk:
             json.loads(row["data"]) for row in service.rows("select data from events where event = 'frames lost'")
         ]
         lost = sum(loss["packets"] for loss in losses)
-        assert lost > 15_000
+        assert lost > 1_000
         assert committed_rows(service.data) + lost == simulator.stats()["packets"]
         check_by_connection(service, simulator, losses)
     assert "Traceback" not in service.log

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,12 @@ import pytest
 import kitelake
 from tests.support.accounting import assert_accounted
 from tests.support.running import committed_rows, running
-from tests.support.simulation import ROOT, resume_once_noticed, simulation
-from tests.support.waiting import wait_until
+from tests.support.simulation import ROOT, more_packets, resume_once_noticed, simulation
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
+
+WRITER = "kitelake.processes.writer"
 
 
 def test_every_packet_is_a_row_whatever_happens_midway(tmp_path: Path) -> None:
@@ -27,19 +28,19 @@ def test_every_packet_is_a_row_whatever_happens_midway(tmp_path: Path) -> None:
     with market as simulator, running(tmp_path, simulator) as service:
         simulator.wait_for(lambda stats: stats["packets"] > 2_000)
         simulator.fault("drop", how="rst", account="one", connection=1)
-        simulator.fault("refuse", status=502, seconds=1)
+        simulator.fault("refuse", status=502, times=1)
         simulator.fault("drop", how="close", account="two")
         simulator.fault("garbage", form="trailing", count=3)
         simulator.fault("truncated", count=3)
         simulator.fault("garbage", form="noise", account="one")
         simulator.fault("order", account="one")
-        os.kill(service.children()["kitelake.processes.writer"], signal.SIGKILL)
-        before = simulator.stats()["packets"]
-        simulator.wait_for(lambda stats: stats["packets"] > before + 5_000)
+        wait_until(lambda: WRITER in service.children())
+        os.kill(service.children()[WRITER], signal.SIGKILL)
+        more_packets(simulator, 5_000)
         simulator.fault("drop", how="rst")
-        before = simulator.stats()["packets"]
-        simulator.wait_for(lambda stats: stats["packets"] > before + 3_000)
-        assert service.stop() < 5
+        more_packets(simulator, 3_000)
+        wait_until(lambda: "starting another" in service.log)
+        service.stop()
         events = {row["event"] for row in service.rows("select distinct event from events")}
         orders = service.rows("select update_id, count(*) as n from orders group by 1")
         reasons = service.rows("select count(*) as n, sum(length) as bytes from quarantine")
@@ -77,29 +78,28 @@ def test_a_killed_service_loses_nothing_that_was_journalled(tmp_path: Path) -> N
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children.values()))
         resume_once_noticed(simulator)
         service.start()
-        before = simulator.stats()["packets"]
-        simulator.wait_for(lambda stats: stats["packets"] > before + 1_000)
+        more_packets(simulator, 1_000)
         service.stop()
         assert service.rows("select count(distinct stream) as n from ticks") == [{"n": 2}]
         assert_accounted(service, simulator)
 
 
 def test_a_second_signal_ends_it_at_once_and_loses_nothing(tmp_path: Path) -> None:
-    # A simulator that is slow to answer a close keeps the first signal's work from ending before the second comes.
+    """A simulator that answers no close keeps the first signal's work from ending before the second comes."""
+    capture = {"instruments_per_connection": 200, "close_timeout_seconds": 2 * PATIENCE_SECONDS}
     with (
         simulation(instruments=500, rate=10, record=tmp_path / "record") as simulator,
-        running(tmp_path, simulator) as service,
+        running(tmp_path, simulator, capture=capture) as service,
     ):
         simulator.wait_for(lambda stats: stats["packets"] > 2_000)
         simulator.pause()
         wait_until(lambda: service.rows() == [{"n": simulator.stats()["packets"]}])
-        simulator.fault("silent", deaf=True, seconds=2)
+        simulator.fault("silent", deaf=True)
         service.process.send_signal(signal.SIGTERM)
         wait_until(lambda: "stopping" in service.log)
-        began = time.monotonic()
         service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(timeout=10) == 128 + signal.SIGTERM
-        assert time.monotonic() - began < 1.5, "it did not wait for the close"
+        assert service.process.wait(PATIENCE_SECONDS) == 128 + signal.SIGTERM
+        simulator.fault("clear")
         resume_once_noticed(simulator)
         service.start()
         wait_until(lambda: service.rows("select count(distinct stream) as n from ticks") == [{"n": 2}])
@@ -152,11 +152,10 @@ def test_a_table_that_cannot_be_committed_to_stops_the_writer_and_not_the_captur
         newest = max((service.data / "ticks/_delta_log").glob("*.json"))
         whole = newest.read_bytes()
         newest.write_bytes(b"garbage!!" + whole)
-        before = simulator.stats()["packets"]
         service.start()
-        simulator.wait_for(lambda stats: stats["packets"] > before + 500)
+        more_packets(simulator, 500)
         service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(timeout=30) == 1
+        assert service.process.wait(PATIENCE_SECONDS) == 1
         assert "not everything is in the tables" in service.log
         assert "Traceback" not in service.log
         newest.write_bytes(whole)
@@ -172,9 +171,10 @@ def test_a_signal_ends_it_while_the_instrument_list_is_awaited(tmp_path: Path) -
     with simulation(instruments=300) as simulator, socket.create_server(("127.0.0.1", 0)) as deaf:
         kite = {"ws": simulator.ws, "api": f"http://127.0.0.1:{deaf.getsockname()[1]}"}
         with running(tmp_path, simulator, kite=kite) as service:
-            deaf.settimeout(20)
+            deaf.settimeout(PATIENCE_SECONDS)
             with deaf.accept()[0]:  # it has asked, and will not be answered
-                assert service.stop() < 5
+                service.stop()
+            assert "was not fetched" not in service.log, "it did not wait until it gave up"
 
 
 def test_names_that_are_unknown_cost_only_themselves(tmp_path: Path) -> None:
