@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import LOOK_SECONDS, PATIENCE_SECONDS
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -81,13 +81,13 @@ class Simulation:
         self.fault("resume")
 
     def wait_for(
-        self, condition: Callable[[dict[str, Any]], bool], seconds: float = PATIENCE_SECONDS
+        self, condition: Callable[[dict[str, Any]], object], seconds: float = PATIENCE_SECONDS
     ) -> dict[str, Any]:
         """The first stats that meet the condition."""
         deadline = time.monotonic() + seconds
         while not condition(stats := self.stats()):
             assert time.monotonic() < deadline, f"not within {seconds} s: {stats}"
-            time.sleep(0.02)
+            time.sleep(LOOK_SECONDS)
         return stats
 
     def stop(self) -> int:

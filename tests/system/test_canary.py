@@ -1,5 +1,6 @@
 """A canary in every secret of a real service at debug level: it is in nothing that the service or a command leaves."""
 
+import contextlib
 import io
 import json
 import re
@@ -83,6 +84,10 @@ def test_no_secret_is_in_anything_that_is_left(
         simulator.fault("refuse", status=403, times=2)
         simulator.fault("drop", how="rst")
         wait_until(lambda: "refused" in service.log)
+        for pid in service.children().values():
+            with contextlib.suppress(OSError):  # it has ended
+                assert CANARY.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+                assert CANARY.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
         good = service.config.read_text()
         service.configure(accounts=[{**accounts[0], "api_key": [f"{CANARY}-key"], "token": f"{CANARY}-key"}])
         wait_until(lambda: "config.yaml is not usable" in (service.data / "status.json").read_text())

@@ -180,7 +180,7 @@ def test_what_is_lost_beyond_memory_is_known_to_the_packet(tmp_path: Path, disk:
         disk.fill()
         wait_until(lambda: "frames are lost until there is room" in service.log)
         memory = resident_bytes(service.process.pid)
-        more_packets(simulator, 20_000)
+        more_packets(simulator, 8_000)
         assert resident_bytes(service.process.pid) < memory + 32 * MIB
         disk.free()
         wait_until(lambda: "frames were lost" in service.log)

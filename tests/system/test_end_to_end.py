@@ -28,7 +28,7 @@ def test_every_packet_is_a_row_whatever_happens_midway(tmp_path: Path) -> None:
     with market as simulator, running(tmp_path, simulator) as service:
         simulator.wait_for(lambda stats: stats["packets"] > 2_000)
         simulator.fault("drop", how="rst", account="one", connection=1)
-        simulator.fault("refuse", status=502, times=1)
+        simulator.fault("refuse", status=502, times=1_000)
         simulator.fault("drop", how="close", account="two")
         simulator.fault("garbage", form="trailing", count=3)
         simulator.fault("truncated", count=3)
@@ -36,6 +36,9 @@ def test_every_packet_is_a_row_whatever_happens_midway(tmp_path: Path) -> None:
         simulator.fault("order", account="one")
         wait_until(lambda: WRITER in service.children())
         os.kill(service.children()[WRITER], signal.SIGKILL)
+        wait_until(lambda: "refused" in service.log)
+        simulator.wait_for(lambda stats: stats["unsent"])
+        simulator.fault("clear")
         more_packets(simulator, 5_000)
         simulator.fault("drop", how="rst")
         more_packets(simulator, 3_000)
@@ -130,21 +133,6 @@ def test_rows_are_seen_before_they_are_committed(tmp_path: Path) -> None:
         assert committed_rows(service.data) == packets
 
 
-def test_tables_that_were_moved_away_are_made_again_from_the_journal(tmp_path: Path) -> None:
-    with simulation(instruments=300, rate=10) as simulator, running(tmp_path, simulator) as service:
-        wait_until(lambda: len(service.rows("select 1 as n from ticks limit 500")) == 500)
-        service.stop()
-        content = "select * exclude (symbol) from ticks order by stream, seq"
-        before = service.rows(content)
-        for name in ("ticks", "orders", "events", "quarantine"):
-            (service.data / name).rename(tmp_path / name)
-        service.start()
-        wait_until(lambda: "recovered a segment" in service.log)
-        simulator.pause()
-        service.stop()
-        assert service.rows(content)[: len(before)] == before
-
-
 def test_a_table_that_cannot_be_committed_to_stops_the_writer_and_not_the_capture(tmp_path: Path) -> None:
     with simulation(instruments=300, rate=10) as simulator, running(tmp_path, simulator) as service:
         wait_until(lambda: bool(service.rows("select 1 as n from ticks limit 1")))
@@ -177,69 +165,46 @@ def test_a_signal_ends_it_while_the_instrument_list_is_awaited(tmp_path: Path) -
             assert "was not fetched" not in service.log, "it did not wait until it gave up"
 
 
-def test_names_that_are_unknown_cost_only_themselves(tmp_path: Path) -> None:
-    lists = [
-        {"name": "good", "mode": "full", "instruments": ["NSE:INFY", 256265]},
-        {"name": "bad", "mode": "full", "instruments": ["NSE:INFYY"]},
-        {"name": "worse", "select": {"exchange": "NASDAQ"}},
-    ]
-    with (
-        simulation(instruments=500, rate=20) as simulator,
-        running(tmp_path, simulator, subscriptions=lists) as service,
-    ):
-        wait_until(lambda: len(service.rows("select distinct symbol from ticks")) == 2)
-        service.stop()
-        assert "did you mean NSE:INFY" in service.log
-        assert "NASDAQ" in service.log
-
-
-def test_what_has_no_room_is_left_out_and_said(tmp_path: Path) -> None:
-    """1,500 instruments on 6 connections of 200: those of the list that is named last are left out."""
-    with simulation(instruments=1500, rate=10) as simulator, running(tmp_path, simulator) as service:
-        simulator.wait_for(lambda stats: sum(one["subscribed"] for one in stats["connections"]) == 1200)
-        wait_until(lambda: "are left out" in service.log)
-        (planned,) = service.rows("select data from events where event = 'planned' limit 1")
-        assert json.loads(planned["data"])["left_out"] == {"00:00": 300}
-        service.stop()
-
-
-def test_an_instrument_list_that_cannot_be_fetched_is_replaced_by_the_newest(tmp_path: Path) -> None:
+def test_a_start_with_neither_tables_nor_the_days_list_captures_and_makes_them_again(tmp_path: Path) -> None:
+    """The tables come from the journal; the newest instrument list that is stored serves."""
     with (
         simulation(instruments=300, rate=10) as simulator,
         running(tmp_path, simulator, instruments={"fetch_at": "00:00"}) as service,
     ):
-        wait_until(lambda: bool(service.rows("select 1 as n from ticks limit 1")))
+        wait_until(lambda: len(service.rows("select 1 as n from ticks limit 500")) == 500)
         service.stop()
-        simulator.fault("rest", path="/instruments", status=503, seconds=60)
-        before = simulator.stats()["packets"]
+        content = "select * exclude (symbol) from ticks order by stream, seq"
+        before = service.rows(content)
+        for name in ("ticks", "orders", "events", "quarantine"):
+            (service.data / name).rename(tmp_path / name)
+        simulator.fault("rest", path="/instruments", status=503, times=1_000)
         service.start()
-        simulator.wait_for(lambda stats: stats["packets"] > before)
+        more_packets(simulator, 0)
+        wait_until(lambda: "recovered a segment" in service.log)
         wait_until(lambda: "the newest stored instrument list serves" in service.log)
+        simulator.pause()
         service.stop()
+        assert service.rows(content)[: len(before)] == before
 
 
-def test_no_secret_leaves_the_service(tmp_path: Path) -> None:
-    """A canary for a token, with the logs at debug level and refusals on the way: found nowhere."""
-    canary = "canary7f3a9c41"
-    accounts = [{"name": "one", "api_key": "key-one", "access_token": canary, "api_secret": canary + "s"}]
+def test_what_cannot_be_captured_is_said_and_costs_nothing_else(tmp_path: Path) -> None:
+    """Unknown names, and 1,500 instruments on 6 connections of 200: what the list named last has beyond is left out."""
+    lists = [
+        {"name": "bad", "mode": "full", "instruments": ["NSE:INFYY"]},
+        {"name": "worse", "select": {"exchange": "NASDAQ"}},
+        {"name": "good", "mode": "full", "instruments": ["NSE:INFY", 256265]},
+        {"name": "NSE", "mode": "ltp", "select": {"exchange": "NSE"}},
+        {"name": "all", "mode": "ltp", "select": {"types": ["EQ", "FUT", "CE", "PE"]}},
+    ]
     with (
-        simulation(instruments=300, rate=10, accounts=accounts) as simulator,
-        running(tmp_path, simulator, log={"level": "debug"}, secrets_in_environment=True) as service,
+        simulation(instruments=1500, rate=10) as simulator,
+        running(tmp_path, simulator, subscriptions=lists) as service,
     ):
-        simulator.wait_for(lambda stats: stats["packets"] > 500)
-        simulator.fault("text", data=f"your access_token={canary} is fine")
-        simulator.fault("order", data={"tag": canary})
-        simulator.fault("refuse", status=403, times=1)
-        simulator.fault("drop", how="rst")
-        wait_until(lambda: "refused" in service.log)
-        for pid in service.children().values():
-            assert canary.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
-            assert canary.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        simulator.wait_for(lambda stats: sum(one["subscribed"] for one in stats["connections"]) == 1200)
+        wait_until(lambda: "are left out" in service.log)
+        wait_until(lambda: len(service.rows("select distinct symbol from ticks where mode = 'full'")) == 2)
+        (planned,) = service.rows("select data from events where event = 'planned' limit 1")
+        assert json.loads(planned["data"])["left_out"] == {"00:00": 300}
         service.stop()
-        for path in service.data.rglob("*"):
-            if path.is_file():
-                assert canary.encode() not in path.read_bytes(), path
-        assert canary not in service.log
-        assert canary not in json.dumps(service.rows("select * from events"), default=str)
-        assert "your access_token=*** is fine" in json.dumps(service.rows("select * from events"), default=str)
-        assert service.rows("select distinct tag from orders where tag like '*%'") == [{"tag": "***"}]
+        assert "did you mean NSE:INFY" in service.log
+        assert "NASDAQ" in service.log
