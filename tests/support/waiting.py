@@ -6,8 +6,6 @@ from typing import Final
 
 PATIENCE_SECONDS: Final = 240.0
 """How long anything may take that comes in a moment on a machine that has nothing else to do."""
-
-
 LOOK_SECONDS: Final = 0.05
 
 

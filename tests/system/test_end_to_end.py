@@ -39,9 +39,9 @@ def test_every_packet_is_a_row_whatever_happens_midway(tmp_path: Path) -> None:
         wait_until(lambda: "refused" in service.log)
         simulator.wait_for(lambda stats: stats["unsent"])
         simulator.fault("clear")
-        more_packets(simulator, 5_000)
+        more_packets(simulator, 2_500)
         simulator.fault("drop", how="rst")
-        more_packets(simulator, 3_000)
+        more_packets(simulator, 1_500)
         wait_until(lambda: "starting another" in service.log)
         service.stop()
         events = {row["event"] for row in service.rows("select distinct event from events")}
