@@ -33,7 +33,8 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from ingest.accounts import Account
-from ingest.connection import KiteConnection, Sink, StreamSettings
+from ingest.connection import KiteConnection, Sink
+from ingest.settings import StreamSettings
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 

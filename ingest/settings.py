@@ -1,8 +1,15 @@
-"""The broker's limits, and how a connection behaves."""
+"""The broker's limits, how a connection behaves, and how far its consumers may fall behind."""
 
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
+
+MAX_CONNECTIONS: Final = 3
+"""Of one api_key, open at the same time (Kite Connect v3 streaming docs)."""
+MAX_INSTRUMENTS: Final = 3000
+"""On one connection (Kite Connect v3 streaming docs)."""
+MAX_TOKEN: Final = 2**32 - 1
+"""A packet has four bytes for the instrument token."""
 
 
 class ConnectionSettings(BaseModel):
@@ -32,9 +39,29 @@ class ConnectionSettings(BaseModel):
     max_frame_bytes: int = Field(default=16 << 20, ge=1 << 16, description="a longer frame is a protocol error")
 
 
-MAX_CONNECTIONS: Final = 3
+class WatchdogSettings(ConnectionSettings):
+    """When a connection counts as not serving what it was asked for."""
 
-MAX_INSTRUMENTS: Final = 3000
+    answer_seconds: float = Field(
+        default=10.0, gt=0, description="an instrument that brings nothing for so long after it is asked for is silent"
+    )
+    stall_seconds: float = Field(
+        default=60.0, gt=0, description="a connection without a packet for so long is asked for one instrument anew"
+    )
+    raw_only: bool = Field(
+        default=False, description="hand out raw frames and look into none: no packet counts, no watch over instruments"
+    )
 
 
-MAX_TOKEN: Final = 2**32 - 1  # a packet has four bytes for it
+class BufferSettings(BaseModel):
+    """How much a consumer may fall behind before it loses the oldest. Each consumer has a buffer of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    buffer_frames: int = Field(default=100_000, ge=1, description="frames that may wait for a consumer")
+    buffer_bytes: int = Field(default=64 << 20, ge=1, description="bytes of frames that may wait for a consumer")
+    buffer_seconds: float = Field(default=30.0, gt=0, description="time that the waiting frames may span")
+
+
+class StreamSettings(WatchdogSettings, BufferSettings):
+    """How a connection behaves, and how far its consumers may fall behind. Checked when made."""

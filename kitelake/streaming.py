@@ -12,7 +12,6 @@ from ingest.connection import Level as Level
 from ingest.connection import ManagerStats as ManagerStats
 from ingest.connection import OrderUpdate as OrderUpdate
 from ingest.connection import Status as Status
-from ingest.connection import StreamSettings as StreamSettings
 from ingest.connection import Tick as Tick
 from ingest.connection import TotalStats as TotalStats
 from ingest.manager import ManagerSettings as ManagerSettings
@@ -20,6 +19,7 @@ from ingest.manager import Moved as Moved
 from ingest.manager import Slot as Slot
 from ingest.manager import Strategy as Strategy
 from ingest.manager import TickerManager as TickerManager
+from ingest.settings import StreamSettings as StreamSettings
 from ingest.wire import Mode as Mode
 from ingest.wire import decode_frames as decode_frames
 from ingest.wire import decode_frames_with_report as decode_frames_with_report

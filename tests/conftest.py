@@ -17,9 +17,10 @@ import hypothesis
 import pytest
 import structlog
 
-# No deadlines: how long an example takes says how busy the machine is.
-hypothesis.settings.register_profile("default", deadline=None, max_examples=25)
-hypothesis.settings.register_profile("soak", deadline=None, max_examples=100)
+# How long an example takes, or drawing one, says how busy the machine is.
+PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("default", PATIENT, max_examples=25)
+hypothesis.settings.register_profile("soak", PATIENT, max_examples=100)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 ZONES = ("UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kiritimati")

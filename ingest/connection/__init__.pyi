@@ -1,6 +1,6 @@
-from .connection import Event as Event
 from .connection import KiteConnection as KiteConnection
-from .connection import StreamSettings as StreamSettings
+from .connection import as_mode as as_mode
+from .connection import as_token as as_token
 from .connection import check_room as check_room
 from .feeds import ConnectionEvent as ConnectionEvent
 from .feeds import Feeds as Feeds
@@ -11,16 +11,14 @@ from .feeds import Tick as Tick
 from .feeds import read_events as read_events
 from .handshake import WS_URL as WS_URL
 from .handshake import check_ws_url as check_ws_url
-from .hub import BufferSettings as BufferSettings
 from .hub import Feed as Feed
 from .hub import Gap as Gap
 from .hub import Hub as Hub
 from .hub import Record as Record
+from .lifecycle import Event as Event
 from .receiver import Sink as Sink
 from .session import Reason as Reason
 from .session import State as State
-from .session import as_mode as as_mode
-from .session import as_token as as_token
 from .stats import ConnectionStats as ConnectionStats
 from .stats import Health as Health
 from .stats import ManagerStats as ManagerStats

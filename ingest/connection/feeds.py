@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ingest.connection.hub import BufferSettings, Feed, Hub, Record
+from ingest.connection.hub import Feed, Hub, Record
 from ingest.errors import WireError
+from ingest.settings import BufferSettings
 from ingest.wire import Mode, Order, batch_of, decode_columns, decode_packet, frame_views, read_text, split_frame
 from storage.clock import IST, ist_time
 from storage.journal import Kind
@@ -37,6 +38,7 @@ class Frame:
 
     @property
     def is_heartbeat(self) -> bool:
+        """Whether it holds nothing, and says only that the server lives."""
         return len(self.data) == 1
 
     def views(self) -> list[NDArray[Any]]:
@@ -99,7 +101,7 @@ class OrderUpdate:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionEvent:
-    """Something happened to a connection: `event` is one of `ingest.connection.connection.Event`, `message` says it in words."""
+    """Something happened to a connection: `event` is one of `ingest.connection.Event`, `message` says it in words."""
 
     account: str
     connection: int

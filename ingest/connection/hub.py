@@ -19,9 +19,9 @@ from types import TracebackType
 from typing import Final, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from ingest.connection.receiver import Sink
+from ingest.settings import BufferSettings
 from storage.journal import Kind
 
 T = TypeVar("T")
@@ -34,16 +34,6 @@ LATENCIES: Final = 1024
 """Of how many frames, the last ones, the latencies are kept for each connection."""
 
 log = logging.getLogger(__name__)
-
-
-class BufferSettings(BaseModel):
-    """How much a consumer may fall behind before it loses the oldest. Each consumer has a buffer of its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    buffer_frames: int = Field(default=100_000, ge=1, description="frames that may wait for a consumer")
-    buffer_bytes: int = Field(default=64 << 20, ge=1, description="bytes of frames that may wait for a consumer")
-    buffer_seconds: float = Field(default=30.0, gt=0, description="time that the waiting frames may span")
 
 
 class Record(NamedTuple):
@@ -93,6 +83,7 @@ class Latencies:
         self._count = 0
 
     def add(self, seconds: float) -> None:
+        """One more frame has waited so long."""
         self._ring[self._count % LATENCIES] = seconds
         self._count += 1
 
@@ -122,6 +113,7 @@ class Buffer:
         self._gap: Gap | None = None
 
     def wants(self, kind: Kind, account: str, connection: int) -> bool:
+        """Whether a record of this kind and connection is for this consumer."""
         return kind in self._kinds and self._account in (None, account) and self._connection in (None, connection)
 
     def put(self, record: Record) -> None:
@@ -153,7 +145,7 @@ class Buffer:
         return taken
 
     def take_gap(self) -> Gap | None:
-        """What is missing before the oldest record; told once."""
+        """What is missing before the oldest record; reported once."""
         gap, self._gap = self._gap, None
         return gap
 

@@ -29,7 +29,6 @@ from ingest.connection import (
     Reason,
     Sink,
     State,
-    StreamSettings,
     as_mode,
     as_token,
     check_ws_url,
@@ -38,7 +37,7 @@ from ingest.connection import (
 from ingest.errors import AuthError
 from ingest.manager.allocation import Allocation, Moved
 from ingest.manager.placement import Slot, Strategy
-from ingest.settings import MAX_CONNECTIONS, MAX_INSTRUMENTS
+from ingest.settings import MAX_CONNECTIONS, MAX_INSTRUMENTS, StreamSettings
 from ingest.wire import Mode
 
 log = logging.getLogger(__name__)

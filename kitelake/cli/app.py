@@ -18,7 +18,7 @@ try:
     import typer
 
     from kitelake.cli.capture import COMMANDS, DEFAULT_CONFIG, ConfigOption
-    from kitelake.cli.maintenance import MAINTENANCE
+    from kitelake.cli.maintenance import MAINTENANCE, OLD_NAMES
     from kitelake.errors import ConfigError, OutputError, StartError
     from storage.errors import DataFolderError, KitelakeError
 except KeyboardInterrupt:
@@ -147,7 +147,8 @@ def simulate(
     For tests of any client: point its WebSocket and REST addresses here. A JSON file gives it more settings:
     `python -m ingest.simulator --config FILE`.
     """
-    from ingest.server import SimulatorError, parse_settings
+    from ingest.errors import ServerError
+    from ingest.simulator import SimulatorSettings
     from ingest.simulator import simulate as simulate_market
 
     known = [
@@ -166,8 +167,8 @@ def simulate(
         typer.echo("Ctrl-C ends it.")
 
     try:
-        stats = simulate_market(parse_settings({"accounts": known, **settings}), ready=ready)
-    except SimulatorError as error:
+        stats = simulate_market(SimulatorSettings.parse({"accounts": known, **settings}), ready=ready)
+    except ServerError as error:
         raise StartError(str(error)) from None
     typer.echo(f"{stats['packets']:,} packets sent")
 
@@ -199,6 +200,8 @@ for command in COMMANDS:
     app.command()(command)
 for command_name, maintain in MAINTENANCE.items():
     app.command(command_name)(maintain)
+for command_name, maintain in OLD_NAMES.items():
+    app.command(command_name, hidden=True)(maintain)
 
 
 def _until_interrupted(work: Callable[[], None], interrupt: Callable[[], None]) -> None:

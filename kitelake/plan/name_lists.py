@@ -21,7 +21,6 @@ import datetime as dt
 import hashlib
 import io
 import re
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -33,7 +32,7 @@ from ingest.accounts import LOOPBACK
 from ingest.instruments import Share
 from kitelake.errors import ListFileError
 from storage.clock import IST, ist_time
-from storage.files import open_regular
+from storage.files import open_regular, write_whole
 
 MAX_BYTES: Final = 10_000_000
 MAX_NAMES: Final = 100_000
@@ -223,14 +222,7 @@ def _copy(url: str, cache: Path) -> Path:
 def _keep(data: bytes, copy: Path) -> None:
     """Write it whole or not at all, whoever else does the same. Raises OSError."""
     copy.parent.mkdir(parents=True, exist_ok=True)
-    new = copy.with_suffix(f".{secrets.token_hex(4)}.new")
-    try:
-        new.write_bytes(data)
-        new.replace(copy)
-    except OSError:
-        with contextlib.suppress(OSError):
-            new.unlink(missing_ok=True)
-        raise
+    write_whole(copy, data, durable=False)
 
 
 def _age(copy: Path) -> str:

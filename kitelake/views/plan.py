@@ -7,10 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ingest.wire import Mode
-from kitelake.plan import PRICED_LATER, DayPlan, ListPlan, Phase, why_not
+from kitelake.plan import PRICED_LATER, DayPlan, ListPlan, PlanPhase, why_not
 from kitelake.schedule import Day, ListHours
-from storage.market import Phase as MarketPhase
-from storage.market import place_of_exchange
+from storage.market import Phase, place_of_exchange
 
 
 def render_plan(plan: DayPlan) -> RenderableType:
@@ -137,13 +136,13 @@ def hours_in_words(day: Day) -> str:
 def _sessions(day: Day) -> Iterator[str]:
     """Continuous trading, and each other phase by its name."""
     if day.sessions:
-        yield ", ".join(map(str, day.hours(MarketPhase.CONTINUOUS)))
-    for phase in (MarketPhase.PRE_OPEN, MarketPhase.AUCTION, MarketPhase.POST_CLOSE):
+        yield ", ".join(map(str, day.hours(Phase.CONTINUOUS)))
+    for phase in (Phase.PRE_OPEN, Phase.AUCTION, Phase.POST_CLOSE):
         if hours := day.hours(phase):
             yield f"{phase} {', '.join(map(str, hours))}"
 
 
-def _connections(phase: Phase) -> Table:
+def _connections(phase: PlanPhase) -> Table:
     table = _table(("connection", *(f">{mode}" for mode in Mode), ">in all", ">free"))
     capacity = phase.allocation.capacity // max(len(phase.allocation.slots), 1)
     placement = phase.allocation.placement()
@@ -154,7 +153,7 @@ def _connections(phase: Phase) -> Table:
     return table
 
 
-def _left_out(phase: Phase) -> Iterator[str]:
+def _left_out(phase: PlanPhase) -> Iterator[str]:
     if not phase.left_out:
         return
     left = set(phase.left_out)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ingest.connection import Status
 from kitelake.telemetry import STOPPED, ConnectionStatus, Job, ListStatus, ServiceStatus, is_running, process_is_there
-from storage.schema import IST
+from storage.clock import IST
 
 SHOWN: Final = 20
 """So many texts of what is amiss are shown."""

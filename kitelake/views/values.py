@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from storage.schema import IST
+from storage.clock import IST
 
 MAX_DECIMALS: Final = 6
 IST_SECONDS: Final = 19_800

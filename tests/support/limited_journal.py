@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from storage.errors import JournalWriteError
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 
 STREAM: Final = "20261123T034500-aaaaaa"

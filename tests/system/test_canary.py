@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingest.wire.journal import JournalDecoder
-from storage.journal.writer import Kind, SegmentReader, segments, streams
+from storage.journal import Kind, SegmentReader, segments, streams
 from storage.layout import DataLayout
 from storage.upkeep.archive import archive_committed
 from tests.kitelake.cli.test_plan import Run, command

@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ingest.connection.hub import BufferSettings, Gap
+from ingest.connection.hub import Gap
 from ingest.errors import CapacityError, SessionError
 from ingest.manager import kiteticker as compat
 from ingest.manager.kiteticker import KiteTicker, ticks_of
+from ingest.settings import BufferSettings
 from tests.support.packets import frame_of, random_frame
 from tests.support.simulation import Simulation, simulation
 

@@ -23,7 +23,7 @@ from kitelake.accounts.checks import Verdict, check_tokens, token_problem
 from kitelake.accounts.logins import Login, account_of, read_login, store_login
 from kitelake.config.accounts import AccountSection, LoginSection
 from kitelake.errors import ConfigError
-from storage.schema import IST
+from storage.clock import IST
 from tests.support.simulator_client import fault, running, until
 
 NOWHERE = Path("/nowhere")

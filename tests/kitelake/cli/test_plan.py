@@ -15,7 +15,7 @@ import yaml
 
 from ingest.simulator.universe import build_universe, to_csv
 from kitelake.cli import app as cli
-from storage.schema import IST
+from storage.clock import IST
 
 DAY: Final = dt.date(2026, 11, 25)
 SPOT: Final = 24_512.35

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ingest.instruments.listing import Share
 from kitelake.errors import ConfigError, ListFileError
 from kitelake.plan.name_lists import MAX_BYTES, MAX_NAMES, cached_list, fetch_list, read_list_file, read_names
-from storage.schema import IST
+from storage.clock import IST
 
 KEY = "canaryKey123"
 NSE_LIST = b"""Company Name,Industry,Symbol,Series,ISIN Code

@@ -11,7 +11,7 @@ import pytest
 
 from storage.errors import JournalSyncError
 from storage.files import sync_data
-from storage.journal.writer import JournalWriter, Kind, RecordReader, SegmentReader, segments
+from storage.journal import JournalWriter, Kind, RecordReader, SegmentReader, segments
 from storage.layout import DataLayout
 from tests.support.limited_journal import RECORDS, STREAM
 from tests.support.simulation import ROOT
