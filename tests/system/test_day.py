@@ -53,6 +53,8 @@ OPTIONS: Final = {
     "select": {"underlying": "NSE:NIFTY 50", "expiries": 1, "strikes": {"around": "spot", "count": 2}},
     "every": "1h",
 }
+PATIENT: Final = {"backoff_initial_seconds": 0.1, "slow_retry_seconds": 0.5, "liveness_seconds": 1e6}
+"""Settings of `capture` for a clock that passes hours at once: no connection counts as dead for that."""
 MORNING: Final = f"{DAY}T10:00:00+05:30"
 CANARY: Final = "canary-7f3a9c"
 
@@ -183,6 +185,7 @@ def test_a_whole_day(tmp_path: Path, simulator: Simulation, sent: Callable[[], i
             {**INDICES, "window": "09:20-15:30"},
             {**OPTIONS, "window": "10:00-15:00"},
             accounts=accounts_of(simulator, "one", "two"),
+            capture=PATIENT,
             schedule={"tokens_at": "08:30", "plan_at": "08:50", "end_of_day_after": "2m"},
             instruments={"fetch_at": "08:35"},
             notifications=[{"url": f"json://127.0.0.1:{webhook.server.server_port}/", "about": ["report"]}],
@@ -246,6 +249,7 @@ class Command:
             "kite": {"ws": simulator.ws, "api": simulator.api},
             "accounts": accounts_of(simulator, "one", "two"),
             "subscriptions": [{**INDICES, "window": "09:20-15:30"}],
+            "capture": PATIENT,
             "schedule": {"end_of_day_after": "2m"},
         }
         self.path.write_text(yaml.safe_dump(document | sections))
