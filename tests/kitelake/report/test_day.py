@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingest.wire import Mode
-from kitelake.report import (
-    Gaps,
-    make_report,
-)
+from kitelake.report import Gaps, make_report
 from kitelake.report.text import as_text
 from storage.journal.writer import Kind
 from storage.layout import DataLayout

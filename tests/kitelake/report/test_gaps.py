@@ -8,22 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitelake.report import (
-    make_report,
-)
+from kitelake.report import make_report
 from kitelake.report.gaps import Stretch, gaps_of, merged, within
 from kitelake.report.text import clock
-from tests.support.reports import (
-    DAY,
-    INFY,
-    Stream,
-    at,
-    commit,
-    day,
-    finish,
-    listed,
-    record,
-)
+from tests.support.reports import DAY, INFY, Stream, at, commit, day, finish, listed, record
 
 __all__ = ["day"]  # the fixture
 

@@ -5,24 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from kitelake.report import (
-    ConnectionReport,
-    make_report,
-)
+from kitelake.report import ConnectionReport, make_report
 from kitelake.report.gaps import gaps_of
 from kitelake.report.problems import problems_of
 from queries.errors import NoLakeError
-from tests.support.reports import (
-    INFY,
-    SBIN,
-    TCS,
-    Stream,
-    at,
-    day,
-    finish,
-    listed,
-    record,
-)
+from tests.support.reports import INFY, SBIN, TCS, Stream, at, day, finish, listed, record
 
 __all__ = ["day"]  # the fixture
 

@@ -10,22 +10,8 @@ from pathlib import Path
 import pytest
 
 from kitelake.processes.child import Child
-from kitelake.report import (
-    Report,
-    make_report,
-    record_path,
-    write_record,
-)
-from tests.support.reports import (
-    DAY,
-    INFY,
-    Stream,
-    at,
-    day,
-    finish,
-    listed,
-    record,
-)
+from kitelake.report import Report, make_report, record_path, write_record
+from tests.support.reports import DAY, INFY, Stream, at, day, finish, listed, record
 
 __all__ = ["day"]  # the fixture
 

@@ -9,15 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.wire import Mode
-from kitelake.report import (
-    DayRecord,
-    ExchangeRecord,
-    ListRecord,
-    PartRecord,
-    read_record,
-    record_path,
-    write_record,
-)
+from kitelake.report import DayRecord, ExchangeRecord, ListRecord, PartRecord, read_record, record_path, write_record
 from storage.errors import DataFolderError
 from storage.market.hours import Hours, hours_of
 from storage.market.sessions import Kind as InstrumentKind

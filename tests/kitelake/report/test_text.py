@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from kitelake.report import (
-    Report,
-    make_report,
-)
+from kitelake.report import Report, make_report
 from kitelake.report.text import as_text, duration, summary
 from kitelake.views.report import render_report
 from tests.support.reports import INFY, TCS, Stream, at, day, finish, listed, record
