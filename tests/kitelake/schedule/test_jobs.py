@@ -10,7 +10,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from kitelake.schedule.jobs import ClockWatch, Moments, MomentsOf, TimedJob, set_jobs
 from kitelake.schedule.windows import ListHours
 from storage.clock import IST
-from tests.support.spans import on as spans
+from tests.support.calendars import on as spans
 
 
 @pytest.fixture
