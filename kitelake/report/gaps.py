@@ -1,6 +1,6 @@
 """When connections were not connected, worked out from the day's events. Pure.
 
-What is known of a connection's life is in its events (see `ingest.connection.connection.Event`) and in those of the service,
+What is known of a connection's life is in its events (see `ingest.connection.Event`) and in those of the service,
 `started` and `stopped`. A process that is killed leaves no event: its run then ends with the last row of its stream.
 
 - A gap begins with `closed`, or with the last bytes before it if `silent` says that there were none; or with the end of

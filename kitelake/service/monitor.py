@@ -47,7 +47,7 @@ class Monitor:
         health: Callable[[], Health],
         reload: Callable[[], Awaitable[None]],
     ) -> None:
-        """`status` and `health` say how the service stands; `reload` is for a file of its configuration that changes."""
+        """`status` and `health` say how the service stands; `reload` is for files of its configuration that change."""
         self._cycle = cycle
         self._problems = problems
         self._notifier = notifier
