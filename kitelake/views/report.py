@@ -27,7 +27,7 @@ def render_report(report: Report) -> RenderableType:
     ]
     totals = [Text(line) for line in totals_of(report)]
     problems = [Text(f"• {problem}", "bold red") for problem in report.problems]
-    tables = [
+    tables: list[RenderableType] = [
         ruled_table(
             ("list", "mode", "wanted", "subscribed", "ticked", "silent", "rows"),
             [(each.name, each.mode.value, *(f"{n:,}" for n in counts_of(each))) for each in report.lists],
