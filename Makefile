@@ -6,6 +6,21 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 CODE := storage ingest queries kitelake tests benchmarks examples docs
 
+# The tests' bytecode is kept: without it every worker compiles all of them, and every child process of theirs the code.
+unexport PYTHONDONTWRITEBYTECODE
+PYTEST := $(BIN)/python -m pytest -q -n auto --dist worksteal --durations=10
+
+# The static checks run beside the tests, and say what they found below them. Either's failure is the target's.
+define tests_beside_static
+@began=$$(date +%s); log=$$(mktemp); trap 'kill $$checks 2>/dev/null; rm -f $$log' EXIT; trap 'exit 130' INT TERM; \
+	$(MAKE) --no-print-directory static >$$log 2>&1 & checks=$$!; \
+	$(PYTEST) $(1); tests=$$?; \
+	wait $$checks; static=$$?; checks=; cat $$log; \
+	echo "tests $$([ $$tests = 0 ] && echo passed || echo failed)," \
+		"static checks $$([ $$static = 0 ] && echo passed || echo failed), $$(($$(date +%s) - began)) s in all"; \
+	[ $$tests = 0 ] && [ $$static = 0 ]
+endef
+
 .PHONY: help demo run test check static soak engines bench docs lock clean
 
 help: ## show this list
@@ -17,19 +32,20 @@ demo: .venv/run.stamp ## capture a simulated market for 30 seconds, account for 
 run: .venv/run.stamp ## the service as config.yaml says, until Ctrl-C
 	@$(BIN)/kitelake run
 
-test: .venv/dev.stamp static ## every check and every test
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not soak"
+test: .venv/dev.stamp ## every check and every test
+	$(call tests_beside_static,-m "not soak")
 
-check: .venv/dev.stamp static ## the quick checks: format, lint, types, fast tests
-	$(BIN)/python -m pytest -q -n 3 -m "not slow and not soak"
+check: .venv/dev.stamp ## the quick checks: format, lint, types, fast tests
+	$(call tests_beside_static,-m "not slow and not soak")
 
 static: .venv/dev.stamp
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 
-soak: .venv/dev.stamp engines ## the long tests: kills, fuzz, load, other engines
-	$(BIN)/python -m pytest -m soak --timeout 3600
+soak: .venv/dev.stamp engines ## the long tests: kills, fuzz, load, other engines; and every other test at full scale
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m soak --timeout 3600
+	HYPOTHESIS_PROFILE=soak $(PYTEST) -m "not soak" --timeout 3600
 
 engines: .venv-engines/stamp ## Spark, Dask, Polars and pandas for the soak tests, in .venv-engines (Spark needs Java 17)
 

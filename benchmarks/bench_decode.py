@@ -6,7 +6,7 @@ Nanoseconds of CPU time a packet, the best of the rounds; the cases take turns, 
 
     walk      walk_frames: where the packets are
     decode    decode_packets: the packets to Arrow columns, from what the walk found
-    derive    JournalDecoder.decode: a block of the journal to sorted parts with account, symbol and all; walk included
+    journal   JournalDecoder.decode: a block of the journal to sorted parts with account, symbol and all; walk included
     encode    encode_payload: the columns to frames again
     plain     ingest.wire.plain.decode_frames: the twin, to dictionaries
     official  kiteconnect's KiteTicker._parse_binary: to dictionaries
@@ -34,7 +34,7 @@ from storage.tables import SymbolIndex
 
 PACKETS: Final = 40_000
 SLOW_PACKETS: Final = 2_000  # plain and official get so many
-COLUMNS: Final = ("walk", "decode", "derive", "encode", "plain", "official")
+COLUMNS: Final = ("walk", "decode", "journal", "encode", "plain", "official")
 INSTRUMENTS: Final = 3_000
 CASES: Final[tuple[tuple[str, tuple[int, ...], int], ...]] = (
     ("full", (184,), 1),
@@ -89,7 +89,7 @@ def tasks(lengths: tuple[int, ...], per_frame: int, official: Any) -> dict[str, 
     return {
         "walk": (lambda: walk_frames(payload, sizes), PACKETS),
         "decode": (lambda: decode_packets(packets_of(found)), PACKETS),
-        "derive": (lambda: decoder.decode("bench", 0, [block], first_seq=0, symbols=lambda _: index), PACKETS),
+        "journal": (lambda: decoder.decode("bench", 0, [block], first_seq=0, symbols=lambda _: index), PACKETS),
         "encode": (lambda: encode_payload(table, per_frame), PACKETS),
         "plain": (lambda: plain.decode_frames(few), len(few) * per_frame),
         "official": (lambda: [official._parse_binary(frame) for frame in few], len(few) * per_frame),

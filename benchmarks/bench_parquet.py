@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ingest.server import Mode
+from ingest.server import StreamMode
 from ingest.simulator import Market
 from ingest.wire import JournalDecoder
 from storage.journal import JournalWriter, Kind, SegmentReader
@@ -42,7 +42,7 @@ Writer = Callable[[pa.Table, io.BytesIO], None]
 def make_parts(seconds: float) -> list[pa.Table]:
     """Rows of ticks as the writer process gets them, one table an exchange."""
     market = Market(size=10_000, seed=1, start=dt.datetime(2026, 11, 23, 4, 30, tzinfo=dt.UTC))
-    full = np.full(len(market), Mode.FULL, np.uint8)
+    full = np.full(len(market), StreamMode.FULL, np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         layout = DataLayout(Path(folder))
         writer = JournalWriter(layout, "bench", segment_bytes=1 << 30, segment_seconds=1e9)

@@ -33,15 +33,16 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from ingest.server import Mode
+from ingest.server import StreamMode
 from ingest.simulator import Market
 from ingest.wire import JournalDecoder
+from storage.clock import IST
 from storage.commit import SegmentWriter
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
-from storage.schema import IST, TICKS
+from storage.schema import TICKS
 from storage.tables import LakeTable, parquet_writer
-from storage.upkeep import seal
+from storage.upkeep import compact_day
 
 DAY: Final = dt.date(2026, 11, 23)
 OPEN: Final = dt.datetime(2026, 11, 23, 9, 15, tzinfo=IST)
@@ -81,7 +82,7 @@ def make_day(layout: DataLayout, ticks: int) -> None:
     """The day as a capture leaves it: a file for each segment and exchange."""
     step_seconds = 2.5
     market = Market(size=3000, seed=1, start=OPEN, steps_per_second=1 / step_seconds)
-    full = np.full(len(market), Mode.FULL, np.uint8)
+    full = np.full(len(market), StreamMode.FULL, np.uint8)
     journal = JournalWriter(layout, STREAM, segment_bytes=20_000_000, segment_seconds=1e9)
     channel = journal.channel("asha", 1)
     random = np.random.default_rng(1)
@@ -188,7 +189,7 @@ def main() -> None:
             report(str(order), day.write(order, stretches, path), stretches)
             path.unlink()
         start = time.process_time()
-        sealed = seal(layout, DAY)
+        sealed = compact_day(layout, DAY)
         taken = time.process_time() - start
         before, after = sum(one.bytes_before for one in sealed), sum(one.bytes for one in sealed)
         print(f"\nseal: {taken / rows * 1e6:.1f} µs a tick; {before / rows:.1f} -> {after / rows:.1f} bytes a tick")

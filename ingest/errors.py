@@ -18,6 +18,17 @@ class AuthError(IngestError):
     """The broker refuses an account's credentials, or one of them is missing. Trying again with the same is useless."""
 
 
+class SecretFileError(IngestError, ValueError):
+    """A file that is to hold a secret cannot be read, can be read by others, or holds none.
+
+    A ValueError too, as the checks of a configuration raise it.
+    """
+
+
+class NoSecretFileError(SecretFileError):
+    """The file is not there."""
+
+
 class RestError(IngestError):
     """A REST call failed. `status` is the HTTP status (0: no answer), `error_type` the broker's name for the error.
 
@@ -46,6 +57,10 @@ class InstrumentError(IngestError):
 
 class SessionError(IngestError):
     """A connection was told to do what its state does not allow."""
+
+
+class ServerError(IngestError):
+    """A server of the broker's protocol cannot start, or was told what it cannot do. It holds no value that was given."""
 
 
 class WireValueError(WireError):

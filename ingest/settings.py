@@ -11,8 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from ingest.mode import Mode
 
 MAX_CONNECTIONS: Final = 3
+"""Of one api_key, open at the same time (Kite Connect v3 streaming docs)."""
 MAX_INSTRUMENTS: Final = 3000
-MAX_TOKEN: Final = 2**32 - 1  # a packet has four bytes for it
+"""On one connection (Kite Connect v3 streaming docs)."""
+MAX_TOKEN: Final = 2**32 - 1
+"""A packet has four bytes for the instrument token."""
 
 
 class ConnectionSettings(BaseModel):
@@ -42,7 +45,7 @@ class ConnectionSettings(BaseModel):
     max_frame_bytes: int = Field(default=16 << 20, ge=1 << 16, description="a longer frame is a protocol error")
 
 
-class WatchSettings(ConnectionSettings):
+class WatchdogSettings(ConnectionSettings):
     """When a connection counts as not serving what it was asked for."""
 
     answer_seconds: float = Field(
@@ -66,7 +69,7 @@ class BufferSettings(BaseModel):
     buffer_seconds: float = Field(default=30.0, gt=0, description="time that the waiting frames may span")
 
 
-class StreamSettings(WatchSettings, BufferSettings):
+class StreamSettings(WatchdogSettings, BufferSettings):
     """How a connection behaves, and how far its consumers may fall behind. Checked when made."""
 
 

@@ -10,6 +10,13 @@ class ConfigError(KitelakeError):
     """config.yaml is missing or says something that it may not. Nothing was started."""
 
 
+class NoLoginError(KitelakeError, ValueError):
+    """An account has no stored login that can be used: there is none, it has lapsed, or its file holds something else.
+
+    A ValueError too, as every source of a token raises it.
+    """
+
+
 class ListFileError(ConfigError):
     """A list of instrument names, in a file or on the web, cannot be fetched or is not one."""
 

@@ -16,21 +16,21 @@ from typing import Final, Literal
 
 from filelock import FileLock, Timeout
 
+from storage.clock import IST
 from storage.errors import DataFolderError
-from storage.files import is_full
+from storage.files import is_full, write_whole
 from storage.layout import DataLayout
-from storage.schema import IST, TABLES
 
-Source = Literal["kite", "simulator"]
+TickSource = Literal["kite", "simulator"]
 
 _LEAST_ROOM_BYTES: Final = 1 << 20
 """With less a service cannot begin: the room that the one before kept for the journal is given up."""
 
-_NAMES: Final[dict[Source, str]] = {"kite": "Kite", "simulator": "the simulator"}
+_NAMES: Final[dict[TickSource, str]] = {"kite": "Kite", "simulator": "the simulator"}
 
 
 @contextlib.contextmanager
-def hold(root: Path, source: Source) -> Iterator[DataLayout]:
+def hold(root: Path, source: TickSource) -> Iterator[DataLayout]:
     """Make the data folder if need be, and hold it for as long as the context lasts.
 
     Raises `DataFolderError` if it cannot be written to, if another process holds it (which it names), or if what it
@@ -68,7 +68,7 @@ def _has_room(root: Path) -> bool:
     return True
 
 
-def _agree(layout: DataLayout, source: Source) -> None:
+def _agree(layout: DataLayout, source: TickSource) -> None:
     """Refuse what comes from the other source, and write down where it comes from now."""
     marker = layout.root / "kitelake.json"
     before = _source_of(marker)
@@ -82,12 +82,10 @@ def _agree(layout: DataLayout, source: Source) -> None:
             f"{layout.root}: this folder holds ticks from {_NAMES[before]}, and config.yaml asks for {_NAMES[source]}: "
             "set `data` to another folder"
         )
-    written = marker.with_suffix(".new")
-    written.write_text(json.dumps({"source": source}), encoding="utf-8")
-    written.replace(marker)  # whole or not at all
+    write_whole(marker, json.dumps({"source": source}))
 
 
-def _source_of(marker: Path) -> Source | Literal["?"] | None:
+def _source_of(marker: Path) -> TickSource | Literal["?"] | None:
     """What the marker says: "?" if it cannot be understood, None if it is not there."""
     try:
         source = json.loads(marker.read_text(encoding="utf-8"))["source"]
@@ -99,6 +97,8 @@ def _source_of(marker: Path) -> Source | Literal["?"] | None:
 
 
 def _holds_something(layout: DataLayout) -> bool:
+    from storage.schema import TABLES  # it loads pyarrow, and only a marker of the other source asks for it
+
     return layout.journal.exists() or any(layout.table(name).exists() for name in TABLES)
 
 
@@ -108,7 +108,7 @@ def _write_holder(layout: DataLayout) -> None:
         "host": socket.gethostname(),
         "since": f"{dt.datetime.now(IST):%Y-%m-%d %H:%M:%S} IST",
     }
-    _holder_file(layout).write_text(json.dumps(me), encoding="utf-8")
+    write_whole(_holder_file(layout), json.dumps(me), durable=False)
 
 
 def _holder_file(layout: DataLayout) -> Path:

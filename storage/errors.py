@@ -18,12 +18,24 @@ class JournalError(StorageError):
     """A journal segment cannot be read or written as a segment."""
 
 
+class SegmentReadError(JournalError):
+    """The system does not let a segment be read. What it contains is not to blame."""
+
+
+class SegmentMissingError(SegmentReadError):
+    """A segment is in the journal in no form: it was removed meanwhile, or was never there."""
+
+
 class JournalVersionError(JournalError):
     """The segment is whole, but of a version that this code does not read."""
 
 
 class JournalWriteError(JournalError):
     """A block could not be written. Its records are still buffered, and the next flush tries again."""
+
+
+class DiskFullError(JournalWriteError):
+    """The same, because the disk, or its user's share of it (a quota), has no room left."""
 
 
 class JournalSyncError(JournalError):

@@ -1,9 +1,11 @@
-"""Data files, the calls that make bytes and names survive the end of the machine, and opening without waiting."""
+"""Data files, files that are replaced whole, and the calls that make bytes and names survive the end of the machine."""
 
+import contextlib
 import errno
 import os
+import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -52,6 +54,45 @@ def _irregular(path: Path) -> OSError:
     return OSError(errno.EINVAL, "it is a FIFO, a device or a socket, expected a regular file", str(path))
 
 
+def write_whole(path: Path, data: str | bytes, *, mode: int | None = None, durable: bool = True) -> None:
+    """Write a file in the place of the one before: whoever reads it has either, and never a part.
+
+    Text is written as UTF-8. `mode` and `durable` as `replacing` has them. Raises OSError.
+    """
+    with replacing(path, mode=mode, durable=durable) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, mode: int | None = None, durable: bool = True) -> Iterator[BinaryIO]:
+    """The same for a file that is written in pieces: it has its name when the context ends, and not if that raises.
+
+    Until then it lies beside, under a name that no other writer of the same file has. It has exactly the permissions
+    `mode` before its first byte; None: those of any new file. With `durable` it survives the end of the machine when
+    this returns; without, an old file may be lost as well as the new one then, but disks are not waited for.
+
+    Raises OSError, as of a full disk: then the file of before is there, or the new one whole, and nothing beside.
+    """
+    new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(new, flags, 0o666 if mode is None else mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if mode is not None:
+                os.fchmod(descriptor, mode)  # the umask may have taken some of it
+            yield file
+            file.flush()
+            if durable:
+                sync_data(descriptor)
+        new.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
 def sync_data(descriptor: int) -> None:
     """Wait until a file's bytes and size are on disk. Raises OSError."""
     getattr(os, "fdatasync", os.fsync)(descriptor)
@@ -89,7 +130,6 @@ def make_folders(folder: Path, root: Path) -> None:
     sync_folder(folder.parent)
 
 
-def is_full(error: BaseException) -> bool:
-    """Whether an error is, or comes from, that of a disk or of a user's share of it (a quota) that has no room left."""
-    cause = error if isinstance(error, OSError) else error.__cause__
-    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+def is_full(error: OSError) -> bool:
+    """Whether a disk, or a user's share of it (a quota), has no room left."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

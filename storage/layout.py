@@ -144,9 +144,9 @@ def segment_stem(stream: str, number: int) -> str:
     return f"{stream}-{number:0{SEGMENT_DIGITS}d}"
 
 
-def replayed_stem(stream: str, number: int, replay: str) -> str:
-    """The stem of files that a replay made of one segment: `<stream>-<number>-r<replay>`, `replay` in hex digits."""
-    return f"{segment_stem(stream, number)}-r{replay}"
+def rebuilt_stem(stream: str, number: int, rebuild: str) -> str:
+    """The stem of files that a rebuild made of one segment: `<stream>-<number>-r<rebuild>`, in hex digits."""
+    return f"{segment_stem(stream, number)}-r{rebuild}"
 
 
 def parse_file(relative: str) -> tuple[str, int] | None:
@@ -155,7 +155,7 @@ def parse_file(relative: str) -> tuple[str, int] | None:
     return None if found is None else (found[1], int(found[2]))
 
 
-def is_replayed(relative: str) -> bool:
-    """Whether the name of a table's file says that a replay made it of a segment."""
+def is_rebuilt(relative: str) -> bool:
+    """Whether the name of a table's file says that a rebuild made it of a segment."""
     found = _FILE_OF_SEGMENT.fullmatch(relative.rpartition("/")[2])
     return found is not None and found[3] is not None

@@ -10,22 +10,6 @@ from functools import cached_property
 
 import pyarrow as pa
 
-from storage.clock import IST
-
-__all__ = [
-    "DEPTH_LEVELS",
-    "EVENTS",
-    "INSTRUMENTS",
-    "IST",
-    "ORDERS",
-    "QUARANTINE",
-    "TABLES",
-    "TICKS",
-    "TIMESTAMP",
-    "Column",
-    "Table",
-]
-
 TIMESTAMP = pa.timestamp("us", "UTC")
 DEPTH_LEVELS = 5
 

@@ -1,6 +1,14 @@
-"""What several test files compare with: the official client, on hosts in several zones; and logs left as they were."""
+"""How much the tests do; what several test files compare with; and logs left as they were.
+
+There are two scales, profiles of hypothesis: "default", which `make test` and `make check` run, and "soak", which
+`make soak` runs and HYPOTHESIS_PROFILE=soak (or `--hypothesis-profile soak`) chooses. A property that says nothing has
+the profile's number of examples. A test that needs another number, of examples or of anything else, takes it from
+`tests.support.scaled`: `@settings(max_examples=scaled(10, 200))`, `fuzz(scaled(5_000, 50_000))`. What has no small
+scale is marked `soak`, and runs in `make soak` alone.
+"""
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +17,11 @@ import hypothesis
 import pytest
 import structlog
 
-# How long an example takes says how busy the machine is.
-hypothesis.settings.register_profile("default", deadline=None)
-hypothesis.settings.load_profile("default")
+# How long an example takes, or drawing one, says how busy the machine is.
+PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("default", PATIENT, max_examples=25)
+hypothesis.settings.register_profile("soak", PATIENT, max_examples=100)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 ZONES = ("UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kiritimati")
 

@@ -1,29 +1,11 @@
 """Who we are to the broker: an `Account`, which prints none of its secrets."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pydantic import SecretStr
 
 from ingest.accounts.redact import Redactor
-
-Token = str | SecretStr
-
-TokenSource = Path | Callable[[], Token | Awaitable[Token | None] | None]
-"""Where an access token comes from: a file that holds it, or a function, which may be a coroutine function or a
-`Polled` one. The function returns None as long as it has none."""
-
-
-class Polled(ABC):
-    """A function that is as cheap to ask as a file, and is asked as often. It is called in a thread.
-
-    It raises ValueError, without the secret, that says what is missing and what to do.
-    """
-
-    @abstractmethod
-    def __call__(self) -> Token | None: ...
+from ingest.accounts.sources import Token, TokenSource
 
 
 @dataclass(frozen=True, init=False)

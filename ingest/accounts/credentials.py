@@ -13,21 +13,17 @@ Connect v3 docs, user).
 
 import asyncio
 import contextlib
-import inspect
 import logging
-import os
-import stat
 import time
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 from pydantic import SecretStr
 
-from ingest.accounts.account import Account, Polled, Token, TokenSource
+from ingest.accounts.account import Account
+from ingest.accounts.sources import Polled, given_by
 from ingest.errors import AuthError
 from ingest.settings import ConnectionSettings
-from storage.files import open_regular
 
 FILE_POLL_SECONDS: Final = 1.0
 
@@ -67,7 +63,7 @@ class Credentials:
             why = self._complaint or ("its source has given none yet" if self.account.token_source else "log in first")
             raise AuthError(f"account {self.account.name} has no access token: {why}")
         if token.get_secret_value() == self._refused:
-            why = self._complaint or "log in anew"
+            why = self._complaint or "log in again"
             raise AuthError(f"the access token of account {self.account.name} was refused: {why}")
         return token
 
@@ -147,64 +143,3 @@ class Credentials:
         self._complaint = ""
         if given and self.account.access_token == before:  # else somebody was quicker
             self.account.replace_token(given)
-
-
-async def given_by(source: TokenSource) -> Token | None:
-    """What the source has at this moment.
-
-    Raises AuthError if a file or a `Polled` source has no token, whatever a function raises, and TypeError for what is
-    no token.
-    """
-    if isinstance(source, Path | Polled):
-        try:
-            return await asyncio.to_thread(partial(read_secret_file, source) if isinstance(source, Path) else source)
-        except ValueError as error:
-            raise AuthError(str(error)) from None
-    if inspect.iscoroutinefunction(source):
-        answer = await source()
-    else:  # it may block
-        answer = await asyncio.to_thread(source)
-        if inspect.isawaitable(answer):
-            answer = await answer
-    if not isinstance(answer, str | SecretStr | None):
-        raise TypeError(f"the function gave a {type(answer).__name__}, expected a str, a SecretStr or None")
-    return answer
-
-
-def read_secret_file(path: Path) -> str:
-    """The one secret in a file that only its owner can read.
-
-    Raises ValueError, without the secret, if the file is not there, can be read by others or holds no secret.
-    """
-    text = read_private_file(path)
-    try:
-        return checked_secret(text, "it is empty")
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def read_private_file(path: Path) -> str:
-    """The text of a file that only its owner can read.
-
-    Raises ValueError, without the text, if the file is not there or can be read by others.
-    """
-    try:
-        with open_regular(path) as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if os.name == "posix" and mode & 0o077:
-                raise ValueError(f"{path} can be read by other users (mode {mode:04o}): chmod 600 {path}")
-            return file.read().decode(errors="replace")
-    except IsADirectoryError:
-        raise ValueError(f"{path} is a folder; expected a file") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def checked_secret(secret: str, problem: str) -> str:
-    """The secret without white space around it. Raises ValueError: `problem` if nothing is left."""
-    secret = secret.strip()
-    if not secret:
-        raise ValueError(problem)
-    if not secret.isascii() or not secret.isprintable() or " " in secret:
-        raise ValueError("it holds spaces, control characters or letters beyond ASCII, which no key or token does")
-    return secret

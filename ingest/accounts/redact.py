@@ -1,8 +1,8 @@
-"""Secrets: who holds them, and how they stay out of every text.
+"""How secrets stay out of every text.
 
-An `Account` holds its secrets as `SecretStr` and prints none. A `Redactor` takes them out of texts that others write:
-the streaming URL carries the token in its query, so a library's log line, an exception or a server's answer may quote
-it. Whatever leaves capture as text (events, log records, exception texts) has passed through the account's redactor.
+A `Redactor` takes them out of texts that others write: the streaming URL carries the token in its query, so a library's
+log line, an exception or a server's answer may quote it. Whatever leaves capture as text (events, log records,
+exception texts) has passed through the redactor of its account.
 """
 
 import logging
@@ -55,6 +55,7 @@ class RedactingLogger(logging.LoggerAdapter[logging.Logger]):
         return level >= logging.INFO and super().isEnabledFor(level)
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """As of any logger, with secrets masked and an exception as a part of the line."""
         if not self.isEnabledFor(level):
             return
         text = str(msg) % args if args else str(msg)

@@ -19,8 +19,6 @@ from pydantic import SecretStr
 from ingest.accounts.account import Account
 from ingest.errors import AuthError, RestError
 
-__all__ = ["Account", "KiteRest", "login_url"]
-
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 TOKEN_ERROR: Final = "TokenException"  # noqa: S105 (the broker's name of an error)
 TIMEOUT_SECONDS: Final = 30.0

@@ -1,5 +1,6 @@
-from .connection import Event as Event
 from .connection import KiteConnection as KiteConnection
+from .connection import as_mode as as_mode
+from .connection import as_token as as_token
 from .connection import check_room as check_room
 from .feeds import ConnectionEvent as ConnectionEvent
 from .feeds import Feeds as Feeds
@@ -14,11 +15,10 @@ from .hub import Feed as Feed
 from .hub import Gap as Gap
 from .hub import Hub as Hub
 from .hub import Record as Record
+from .lifecycle import Event as Event
 from .receiver import Sink as Sink
 from .session import Reason as Reason
 from .session import State as State
-from .session import as_mode as as_mode
-from .session import as_token as as_token
 from .stats import ConnectionStats as ConnectionStats
 from .stats import Health as Health
 from .stats import ManagerStats as ManagerStats

@@ -38,6 +38,7 @@ class Frame:
 
     @property
     def is_heartbeat(self) -> bool:
+        """Whether it holds nothing, and says only that the server lives."""
         return len(self.data) == 1
 
     def views(self) -> list[NDArray[Any]]:
@@ -100,7 +101,7 @@ class OrderUpdate:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionEvent:
-    """Something happened to a connection: `event` is one of `ingest.connection.connection.Event`, `message` says it in words."""
+    """Something happened to a connection: `event` is one of `ingest.connection.Event`, `message` says it in words."""
 
     account: str
     connection: int

@@ -50,7 +50,7 @@ def check_ws_url(url: str) -> str:
     return url
 
 
-async def dial(
+async def shake_hands(
     ws_url: str,
     api_key: str,
     token: SecretStr,
@@ -58,7 +58,7 @@ async def dial(
     receiver: Callable[..., ClientConnection],
     logger: RedactingLogger,
 ) -> ClientConnection:
-    """Connect and shake hands. Raises what `websockets` and the system raise; see `ingest.connection.session.classify`."""
+    """Connect and shake hands. Raises what `websockets` and the system raise; see `session.classify`."""
     query = urlencode({"api_key": api_key, "access_token": token.get_secret_value()})
     parts = urlsplit(ws_url)
     return await _Connect(

@@ -83,6 +83,7 @@ class Latencies:
         self._count = 0
 
     def add(self, seconds: float) -> None:
+        """One more frame has waited so long."""
         self._ring[self._count % LATENCIES] = seconds
         self._count += 1
 
@@ -112,6 +113,7 @@ class Buffer:
         self._gap: Gap | None = None
 
     def wants(self, kind: Kind, account: str, connection: int) -> bool:
+        """Whether a record of this kind and connection is for this consumer."""
         return kind in self._kinds and self._account in (None, account) and self._connection in (None, connection)
 
     def put(self, record: Record) -> None:
@@ -143,7 +145,7 @@ class Buffer:
         return taken
 
     def take_gap(self) -> Gap | None:
-        """What is missing before the oldest record; told once."""
+        """What is missing before the oldest record; reported once."""
         gap, self._gap = self._gap, None
         return gap
 

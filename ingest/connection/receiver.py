@@ -10,7 +10,6 @@ server sent before its own close frame. The common frame (binary, whole, unmaske
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from websockets.asyncio.client import ClientConnection
@@ -18,6 +17,7 @@ from websockets.client import ClientProtocol
 from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import Event, State
 
+from ingest.connection.stats import Traffic
 from storage.journal import Kind
 
 HEAD_END: Final = b"\r\n\r\n"
@@ -36,15 +36,6 @@ class Sink(Protocol):
     def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
         """Take one record; `received_at_ns` is wall clock nanoseconds since the epoch."""
         ...
-
-
-@dataclass(slots=True)
-class Traffic:
-    """What came over all sockets of a connection. `last_bytes_at` is monotonic seconds."""
-
-    frames: int = 0
-    bytes: int = 0
-    last_bytes_at: float | None = None
 
 
 class Receiver(ClientConnection, asyncio.BufferedProtocol):
@@ -119,7 +110,11 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
         return 0
 
     def _cut(self, at: int) -> tuple[int, int]:
-        """Take the whole frames. Returns where the rest begins, and how many bytes make it a frame (0: unknown yet)."""
+        """Take the whole frames. Returns where the rest begins, and how many bytes make it a frame (0: unknown yet).
+
+        One loop without calls, since it runs for every frame: the common one is appended here, any other is handed to
+        the library whole, and the first that is not in order stops the cutting for good.
+        """
         append, channel, now_ns = self._append, self._channel, self._received_at_ns
         binary, largest = Kind.BINARY, self._max_frame_bytes
         data, view, end = self._buffer, self._view, self._filled
@@ -194,5 +189,6 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
             self.loop.call_later(self.close_timeout, self.transport.abort)
 
     def eof_received(self) -> None:
+        """The peer sends nothing more."""
         self._hand_over(0)  # the library says what was cut short
         super().eof_received()

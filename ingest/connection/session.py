@@ -2,7 +2,7 @@
 
 Rules of the game
 -----------------
-- What is wanted (token -> mode) outlives every socket. What the server was told ends with its socket, because the
+- What is wanted (token -> mode) outlives every socket. What was sent to the server ends with its socket, because the
   server remembers nothing (Kite Connect v3 streaming docs). The messages to send are always the difference of the
   two: a duplicate costs nothing, and a reconnect replays everything, modes included.
 - A bare subscribe streams `quote` (Kite Connect v3 streaming docs), so a mode message follows only for other modes.
@@ -11,7 +11,7 @@ Rules of the game
 - Every failure is sorted by `classify`, and `RETRY` alone says what follows: backoff, a slow retry, waiting for a new
   access token, or none.
 - Backoff doubles, is capped and fully jittered, and never ends. A connection that lived `settled_seconds` starts the
-  series anew; one that is accepted and dropped again at once does not, so that nobody is hammered.
+  series again; one that is accepted and dropped again at once does not, so that nobody is hammered.
 
 The state machine is the table `TRANSITIONS`; what it does not list is an error of the caller.
 """
@@ -24,12 +24,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import index
 from types import MappingProxyType
-from typing import Final, SupportsIndex
+from typing import Final
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from ingest.errors import AuthError, InstrumentError, SessionError
-from ingest.settings import MAX_TOKEN, ConnectionSettings
+from ingest.errors import AuthError, SessionError
+from ingest.settings import ConnectionSettings
 from ingest.wire import Mode
 
 SLOW_JITTER: Final = 0.25  # a slow retry takes up to this share longer, so that connections do not return in step
@@ -37,6 +37,8 @@ MAX_DOUBLINGS: Final = 30
 
 
 class State(StrEnum):
+    """Where a connection stands. `unauthorized` waits for another access token, `failed` for its owner."""
+
     IDLE = "idle"
     CONNECTING = "connecting"
     OPEN = "open"
@@ -48,6 +50,8 @@ class State(StrEnum):
 
 
 class Input(StrEnum):
+    """What may happen to it."""
+
     START = "start"
     OPENED = "opened"
     LOST = "lost"  # the attempt failed or the socket is gone, and trying again makes sense
@@ -101,6 +105,8 @@ class Reason(StrEnum):
 
 
 class Retry(StrEnum):
+    """What follows a failure."""
+
     BACKOFF = "backoff"
     SLOW = "slow"
     TOKEN = "token"  # noqa: S105 (when there is another one)
@@ -147,11 +153,16 @@ class Failure:
 
     @property
     def retry(self) -> Retry:
+        """What follows of it, by the table `RETRY`."""
         return RETRY[self.reason]
 
 
 def classify(error: BaseException) -> Failure:
-    """Sort what connecting, receiving or closing raised. The one place that knows what each error means."""
+    """Sort what connecting, receiving or closing raised. The one place that knows what each error means.
+
+    An answer of the server says more than any exception around it, so it comes first; a certificate that is not valid
+    is an OSError as well, so it comes before what a network does.
+    """
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
@@ -173,6 +184,7 @@ def classify(error: BaseException) -> Failure:
         code = error.rcvd.code if error.rcvd is not None else None
         cause = f" ({type(error.__cause__).__name__}: {error.__cause__})" if error.__cause__ is not None else ""
         return Failure(Reason.DROPPED, f"{error}{cause}", code)
+    # The library raises InvalidMessage for an answer that is none, and says by its cause alone that the socket ended.
     if isinstance(error, OSError | EOFError) or isinstance(error.__cause__, OSError | EOFError):
         return Failure(Reason.NETWORK, text)  # TimeoutError, name lookup and TLS errors among them
     if isinstance(error, InvalidHandshake):
@@ -204,33 +216,16 @@ class Backoff:
             self.attempts = 0
 
 
-def as_token(value: SupportsIndex) -> int:
-    """The value as an instrument token. Raises InstrumentError for what cannot be one."""
-    try:
-        number = 0 if isinstance(value, bool) else index(value)
-    except TypeError:
-        number = 0
-    if not 0 < number <= MAX_TOKEN:
-        raise InstrumentError(f"got {value!r} as an instrument token, expected a whole number from 1 to {MAX_TOKEN}")
-    return number
-
-
-def as_mode(value: str) -> Mode:
-    """The value as a mode. Raises InstrumentError for what is none."""
-    try:
-        return Mode(value)
-    except ValueError:
-        raise InstrumentError(f"got {value!r} as a mode, expected one of {', '.join(Mode)}") from None
-
-
 class Action(StrEnum):
+    """What a message to the server asks for, as the Kite Connect v3 streaming docs name it."""
+
     SUBSCRIBE = "subscribe"
     UNSUBSCRIBE = "unsubscribe"
     MODE = "mode"
 
 
 @dataclass(frozen=True)
-class Message:
+class SubscriptionMessage:
     """One text message to the server. `mode` is set for `Action.MODE` only."""
 
     action: Action
@@ -245,7 +240,7 @@ class Message:
 
 
 @dataclass
-class Session:
+class StreamSession:
     """The state of one connection. Times are monotonic seconds, given in by the caller."""
 
     settings: ConnectionSettings
@@ -255,8 +250,8 @@ class Session:
     opened_at: float = 0.0
     backoff: Backoff = field(init=False)
     _wanted: dict[int, Mode] = field(default_factory=dict)
-    _told: dict[int, Mode] = field(default_factory=dict)
-    _outbox: deque[Message] = field(default_factory=deque)
+    _sent: dict[int, Mode] = field(default_factory=dict)
+    _outbox: deque[SubscriptionMessage] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.backoff = Backoff(self.settings, self.random)
@@ -275,11 +270,11 @@ class Session:
         self.state = after
 
     def opened(self, now: float) -> None:
-        """The handshake is done: everything wanted is to be told."""
+        """The handshake is done: everything wanted is to be sent."""
         self.step(Input.OPENED)
         self.openings += 1
         self.opened_at = now
-        self._told.clear()
+        self._sent.clear()
         self._outbox.clear()
         self._plan()
 
@@ -288,7 +283,7 @@ class Session:
         (closed by the owner, given up, or waiting for a token)."""
         if self.state in (State.OPEN, State.CLOSING):
             self.backoff.settle(now - self.opened_at)
-        self._told.clear()
+        self._sent.clear()
         self._outbox.clear()
         if self.state is State.CLOSING:
             self.step(Input.LOST)
@@ -318,43 +313,43 @@ class Session:
         self._wanted = dict(instruments)
         self._plan()
 
-    def ask_anew(self, tokens: Iterable[int]) -> None:
+    def ask_again(self, tokens: Iterable[int]) -> None:
         """Unsubscribe wanted instruments and subscribe them again, which brings their last packets.
 
         (The first packet after a subscription is the cached last value: Kite Connect v3 streaming docs.)
         """
-        wanted = {token: self._wanted[token] for token in tokens if token in self._told and token in self._wanted}
+        wanted = {token: self._wanted[token] for token in tokens if token in self._sent and token in self._wanted}
         self._queue(Action.UNSUBSCRIBE, list(wanted))
         self._queue(Action.SUBSCRIBE, list(wanted))
         self._queue_modes({token: mode for token, mode in wanted.items() if mode is not Mode.QUOTE})
 
     def ask_mode(self, tokens: Iterable[int]) -> None:
         """Say once more in which mode these are wanted."""
-        self._queue_modes({token: self._wanted[token] for token in tokens if token in self._told})
+        self._queue_modes({token: self._wanted[token] for token in tokens if token in self._sent})
 
     def ask_to_stop(self, tokens: Iterable[int]) -> None:
         """Say once more that these are not wanted."""
         if self.state is State.OPEN:
-            self._queue(Action.UNSUBSCRIBE, [token for token in tokens if token not in self._told])
+            self._queue(Action.UNSUBSCRIBE, [token for token in tokens if token not in self._sent])
 
-    def messages_to_send(self) -> list[Message]:
+    def messages_to_send(self) -> list[SubscriptionMessage]:
         """What is to be sent now, in this order; each message is handed out once. Empty unless open."""
         messages = list(self._outbox)
         self._outbox.clear()
         return messages
 
     def _plan(self) -> None:
-        """Queue what brings the server from what it was told to what is wanted."""
+        """Queue what brings the server from what was sent to what is wanted."""
         if self.state is not State.OPEN:
             return
-        gone = [token for token in self._told if token not in self._wanted]
-        new = [token for token in self._wanted if token not in self._told]
+        gone = [token for token in self._sent if token not in self._wanted]
+        new = [token for token in self._wanted if token not in self._sent]
         self._queue(Action.UNSUBSCRIBE, gone)
         self._queue(Action.SUBSCRIBE, new)
         self._queue_modes(
-            {token: mode for token, mode in self._wanted.items() if self._told.get(token, Mode.QUOTE) is not mode}
+            {token: mode for token, mode in self._wanted.items() if self._sent.get(token, Mode.QUOTE) is not mode}
         )
-        self._told = dict(self._wanted)
+        self._sent = dict(self._wanted)
 
     def _queue_modes(self, modes: Mapping[int, Mode]) -> None:
         by_mode: dict[Mode, list[int]] = {}
@@ -366,4 +361,4 @@ class Session:
     def _queue(self, action: Action, tokens: list[int], mode: Mode | None = None) -> None:
         size = self.settings.tokens_per_message
         for at in range(0, len(tokens), size):
-            self._outbox.append(Message(action, tuple(tokens[at : at + size]), mode))
+            self._outbox.append(SubscriptionMessage(action, tuple(tokens[at : at + size]), mode))

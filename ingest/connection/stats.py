@@ -18,6 +18,15 @@ SILENT_SHARE: Final = 0.05
 """More of a connection's instruments without a packet than this is not well. A few never traded: that is usual."""
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What came over all sockets of a connection. `last_bytes_at` is monotonic seconds."""
+
+    frames: int = 0
+    bytes: int = 0
+    last_bytes_at: float | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConnectionStats:
     """One connection at one moment.
@@ -50,6 +59,7 @@ class ConnectionStats:
 
     @property
     def connected(self) -> bool:
+        """Whether its socket is open."""
         return self.state is State.OPEN
 
 
@@ -101,6 +111,8 @@ def _known(fold: Callable[[Iterable[N]], N], values: Iterable[N | None]) -> N | 
 
 
 class Status(StrEnum):
+    """Healthy: nothing is wrong. Degraded: some of it is. Critical: no instrument comes."""
+
     HEALTHY = "healthy"
     DEGRADED = "degraded"
     CRITICAL = "critical"
@@ -110,7 +122,7 @@ class Status(StrEnum):
 class Health:
     """How the connections stand. `percent` of the instruments are on an open connection and come as asked for.
 
-    `reasons` say in words what is amiss; a healthy manager has none. Critical: no instrument comes.
+    `reasons` say in words what is wrong; a healthy manager has none. Critical: no instrument comes.
     """
 
     status: Status
@@ -158,4 +170,5 @@ class ManagerStats:
 
     @cached_property
     def total(self) -> TotalStats:
+        """The sums over all connections."""
         return total_of(self.connections)

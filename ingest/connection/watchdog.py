@@ -1,40 +1,57 @@
-"""Does the server stream what it was asked for? Pure: frames and times in, complaints out.
+"""Does the server live, and does it stream what it was asked for? Frames and times in, complaints out: no I/O.
 
 A connection that is open and alive may still not serve: an instrument never comes, one comes in another mode than
-asked for (the length of its packets tells, since no acknowledgement does), one comes that was given up, or nothing
+asked for (the length of its packets says so, since no acknowledgement does), one comes that was given up, or nothing
 comes but heartbeats. What is noticed is counted, and asked for again where that helps:
 
 - Every instrument brings its cached last packet soon after it is subscribed (Kite Connect v3 streaming docs). One that
-  brought nothing for `answer_seconds` is silent. It is asked for anew, each time after twice the wait.
+  brought nothing for `answer_seconds` is silent. It is asked for again, each time after twice the wait.
 - A packet of another mode, `answer_seconds` after the mode was asked for, is wrong. The mode is asked for again.
-- A socket without a packet for `stall_seconds` is asked for one instrument anew, which is to bring a packet. If it
+- A socket without a packet for `stall_seconds` is asked for one instrument again, which is to bring a packet. If it
   brings none within `answer_seconds`, the socket is barren, and better replaced. As long as nothing but the answers
   comes (the market is closed), the waits double up to `LONGEST_SECONDS`.
 
-Frames are walked in batches. Which instruments they hold is looked at closely only while something is amiss or new,
+Frames are walked in batches. Which instruments they hold is looked at closely only while something is wrong or new,
 and else in one batch of `SAMPLE_EVERY`.
+
+`StreamWatchdog` knows what was asked for and what came; `Supervisor` is the clock around it and around the session's
+rule of silence, as long as a socket is open.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.settings import WatchSettings
+from ingest.connection.session import StreamSession
+from ingest.connection.stats import Traffic
+from ingest.settings import WatchdogSettings
 from ingest.wire import MODE_CODE, MODES, Mode, walk_frames
 
 LONGEST_SECONDS: Final = 960.0
 SAMPLE_EVERY: Final = 16
 MAX_UNWANTED: Final = 3000
+LOOK_FRAMES: Final = 256
+"""So many frames at most are looked into at once."""
+CHECK_SECONDS: Final = 0.5
+"""How often complaints are asked for, unless the settings have shorter waits."""
 _NEVER: Final = -1
 _CODE: Final = {mode: MODES.index(mode) for mode in Mode}
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Complaints:
-    """What is to be done: tokens to ask for anew, to set the mode of, to stop; and whether the socket is barren."""
+    """What is to be done: tokens to ask for again, to set the mode of, to stop; and whether the socket is barren.
+
+    `probe` is one more token to ask for again, of which nothing is known to be wrong.
+    """
 
     silent: tuple[int, ...] = ()
     wrong_mode: tuple[int, ...] = ()
@@ -43,10 +60,10 @@ class Complaints:
     barren: bool = False
 
 
-class Watch:
+class StreamWatchdog:
     """What one connection was asked for, and what came of it. Times are monotonic seconds."""
 
-    def __init__(self, settings: WatchSettings) -> None:
+    def __init__(self, settings: WatchdogSettings) -> None:
         self._settings = settings
         self.packets = 0
         """Good packets, over all sockets of the connection."""
@@ -92,7 +109,7 @@ class Watch:
         modes = np.fromiter(map(_CODE.__getitem__, instruments.values()), np.int8, len(instruments))
         order = np.argsort(tokens)
         tokens, modes = tokens[order], modes[order]
-        at, known = self._places(tokens)
+        at, known = self._find(tokens)
         known[known] = self._mode[at[known]] == modes[known]  # another mode counts as newly asked for
         old = at[known]
         self._asked_at = _carried(known, self._asked_at[old], now)
@@ -127,7 +144,7 @@ class Watch:
         return now - self._told_at < 2 * self._settings.answer_seconds
 
     def _note(self, tokens: NDArray[np.uint32], modes: NDArray[np.int8], now: float) -> None:
-        at, known = self._places(tokens)
+        at, known = self._find(tokens)
         if not known.all() and now - self._told_at >= self._settings.answer_seconds:
             for token in np.unique(tokens[~known])[: MAX_UNWANTED - len(self._unwanted)].tolist():
                 self._unwanted.setdefault(token)
@@ -138,7 +155,7 @@ class Watch:
         self._wrong[at] = wrong & settled  # of an instrument's packets the last one counts
 
     def complaints(self, now: float) -> Complaints:
-        """What is amiss at this moment, each told once until its next wait is over."""
+        """What is wrong at this moment, each reported once until its next wait is over."""
         wait = self._settings.answer_seconds
         due = now - self._asked_at >= np.minimum(wait * 2.0 ** np.minimum(self._tries, 30), LONGEST_SECONDS)
         silent, wrong = due & ~self._came, due & self._wrong
@@ -148,12 +165,13 @@ class Watch:
         unwanted = tuple(self._unwanted)
         if unwanted:
             self._unwanted.clear()
-            self._told_at = now
+            self._told_at = now  # what is on its way until the next answer is not unwanted again
         self.asked_again += int(np.count_nonzero(again)) + len(unwanted)
         probe, barren = self._quiet(now)
         return Complaints(_numbers(self._tokens[silent]), _numbers(self._tokens[wrong]), unwanted, probe, barren)
 
     def _quiet(self, now: float) -> tuple[int | None, bool]:
+        """The token to ask for because no packet came for long, if it is time; and whether that brought none."""
         if not len(self._tokens):
             return None, False
         if self._probed_at is not None:
@@ -169,7 +187,7 @@ class Watch:
         self._quiet_wait = min(2 * self._quiet_wait, max(LONGEST_SECONDS, self._settings.stall_seconds))
         return int(self._tokens[np.argmax(self._came)]), False  # one that came before, if any did
 
-    def _places(self, tokens: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def _find(self, tokens: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Where these stand among those asked for, and whether they do."""
         if not len(self._tokens):
             return np.zeros(len(tokens), np.int64), np.zeros(len(tokens), np.bool_)
@@ -186,3 +204,96 @@ def _carried(known: NDArray[np.bool_], old: NDArray[Any], new: float) -> NDArray
 
 def _numbers(tokens: NDArray[np.uint32]) -> tuple[int, ...]:
     return tuple(tokens.tolist())
+
+
+class Supervisor:
+    """Looks after the sockets of one connection, one after the other, by the timers of the event loop.
+
+    `silent` is called with the seconds of silence when a peer counts as dead, `barren` when a socket serves nothing,
+    and `complain` with what to ask for again, at every check that is not barren. `name` is for the log, `clock` gives
+    monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: WatchdogSettings,
+        session: StreamSession,
+        watchdog: StreamWatchdog,
+        traffic: Traffic,
+        *,
+        silent: Callable[[float], None],
+        barren: Callable[[], None],
+        complain: Callable[[Complaints], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._session = session
+        self._watchdog = watchdog
+        self._traffic = traffic
+        self._silent = silent
+        self._barren = barren
+        self._complain = complain
+        self._clock = clock
+        self._frames: list[bytes] = []
+        self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
+        self._call_later: Callable[[float, Callable[[], None]], asyncio.TimerHandle] | None = None
+
+    def opened(self, call_later: Callable[[float, Callable[[], None]], asyncio.TimerHandle]) -> None:
+        """A socket is open: look after it until `stop`."""
+        self._call_later = call_later
+        self.look()  # into the frames of the socket before
+        self._watchdog.opened(self._clock())
+        self._check_life()
+        if not self._settings.raw_only:
+            self._check_later()
+
+    def stop(self) -> None:
+        """The socket is gone. Safe to call twice."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def take(self, frame: bytes) -> None:
+        """A binary frame has come. It is looked into later, together with others."""
+        self._frames.append(frame)
+        if len(self._frames) >= LOOK_FRAMES:
+            self.look()
+
+    def look(self) -> None:
+        """Look into the frames that have come up to now."""
+        if self._frames:
+            frames, self._frames = self._frames, []
+            try:
+                self._watchdog.frames(frames, self._clock())
+            except Exception as error:  # called from inside of the read: what only looks must not end the socket
+                log.error("%s: frames were not looked into: %r", self._name, error)
+
+    def _later(self, seconds: float, check: Callable[[], None]) -> None:
+        assert self._call_later is not None
+        self._timers[check] = self._call_later(seconds, check)
+
+    def _check_life(self) -> None:
+        """Is the peer alive? Looks again at the earliest moment at which it may count as dead."""
+        last = self._traffic.last_bytes_at
+        assert last is not None, "the answer to the handshake has come"
+        now = self._clock()
+        silence = self._session.silent_for(now, last)
+        if silence is None:
+            self._later(max(last + self._settings.liveness_seconds - now, 0.001), self._check_life)
+        else:
+            self._silent(silence)
+
+    def _check_later(self) -> None:
+        settings = self._settings
+        self._later(min(CHECK_SECONDS, settings.answer_seconds / 4, settings.stall_seconds / 4), self._check)
+
+    def _check(self) -> None:
+        self.look()
+        complaints = self._watchdog.complaints(self._clock())
+        if complaints.barren:
+            self._barren()
+            return
+        self._complain(complaints)
+        self._check_later()

@@ -2,9 +2,9 @@ from .criteria import Select as Select
 from .listing import Instruments as Instruments
 from .listing import Share as Share
 from .listing import parse_instruments as parse_instruments
-from .selection import Price as Price
-from .selection import PriceOf as PriceOf
-from .selection import is_price as is_price
-from .selection import listed_price as listed_price
 from .selection import references as references
 from .selection import select as select
+from .underlyings import Price as Price
+from .underlyings import PriceOf as PriceOf
+from .underlyings import is_price as is_price
+from .underlyings import listed_price as listed_price

@@ -47,7 +47,7 @@ def expiring(series: Ints, days: Ints, of_kind: Mask, today: int, wanted: Expiri
         fitting &= day < day_number(wanted.before)
     if wanted.nearest is not None:
         place = np.cumsum(fitting)
-        starts, member = _groups(group)
+        starts, member = _runs(group)
         fitting &= place - (place - fitting)[starts][member] <= wanted.nearest
     fits[expires] = fitting[row]
     return fits
@@ -79,7 +79,7 @@ def around(chain: Ints, strikes: Floats, centres: Floats, wanted: Strikes) -> Ma
     if wanted.percent is not None:
         near = distances <= (wanted.percent / 100 + _ROUNDING) * centres
     else:
-        starts, member = _groups(chain)
+        starts, member = _runs(chain)
         place = np.cumsum(_begins(chain) | _begins(strikes))
         nearest = np.minimum.reduceat(distances, starts)[member]
         # The first of equally near ones is the lowest.
@@ -98,7 +98,7 @@ def _begins(values: npt.NDArray[Any]) -> Mask:
     return begins
 
 
-def _groups(values: Ints) -> tuple[Ints, Ints]:
+def _runs(values: Ints) -> tuple[Ints, Ints]:
     """Of a sorted array: where each run of equal values starts, and the number of the run that each value is in."""
     begins = _begins(values)
     return np.flatnonzero(begins), np.cumsum(begins) - 1

@@ -44,7 +44,7 @@ def _around(given: Any) -> str | float:
     raise ValueError("expected `spot` or a price in rupees")
 
 
-def _symbol(given: str) -> str:
+def _checked_symbol(given: str) -> str:
     exchange, _, tradingsymbol = given.partition(":")
     if not exchange or not tradingsymbol:
         raise ValueError("expected EXCHANGE:TRADINGSYMBOL, such as NSE:NIFTY 50")
@@ -53,7 +53,7 @@ def _symbol(given: str) -> str:
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, to_upper=True)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_list_of_one)]
-Symbol = Annotated[Text, AfterValidator(_symbol)]
+Symbol = Annotated[Text, AfterValidator(_checked_symbol)]
 Count = Annotated[int, Field(strict=True, le=2**31 - 1)]  # numpy counts with it
 Rupees = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 

@@ -19,35 +19,18 @@ import pyarrow.compute as pc
 
 from ingest.instruments.chains import NEVER, Floats, Ints, Mask, around, day_number, day_of, expiring
 from ingest.instruments.columns import between, chains_of, column, days_of, is_in, mask, options, series_of, upper
-from ingest.instruments.criteria import Expiries, LotSize, Select, Strikes
+from ingest.instruments.criteria import Expiries, Select, Strikes
 from ingest.instruments.cycles import cycles_of
 from ingest.instruments.listing import SHOWN, Instruments, with_near
 from ingest.instruments.underlyings import (
     Chain,
-    Price,
+    ChainUnderlying,
     PriceOf,
-    Underlying,
-    is_price,
-    listed_price,
     notes_on,
     underlyings,
     unpriced,
 )
 from storage.market import INDEX_DERIVATIVES, derivatives_of
-
-__all__ = [
-    "Expiries",
-    "LotSize",
-    "Price",
-    "PriceOf",
-    "Select",
-    "Selection",
-    "Strikes",
-    "is_price",
-    "listed_price",
-    "references",
-    "select",
-]
 
 _WILD: Final = re.compile(r"[*?]")
 
@@ -75,7 +58,7 @@ def select(instruments: Instruments, what: Select, price_of: PriceOf) -> Selecti
     one no instrument of that expiry is selected.
     """
     fits, problems, notes = _fitting(instruments, what)
-    priced: list[Underlying] = []
+    priced: list[ChainUnderlying] = []
     waiting: list[str] = []
     if what.strikes is not None and what.strikes.around is not None:
         chain, heads = _heads(instruments, fits)
@@ -130,6 +113,7 @@ def _fitting(instruments: Instruments, what: Select) -> tuple[Mask, list[str], l
         fits &= between(table, "lot_size", what.lot_size.min, what.lot_size.max)
     if what.strikes is not None:
         fits &= options(table) & between(table, "strike", what.strikes.min, what.strikes.max)
+    # Last, since what is guessed of an expiry is noted only if it decides over rows that fit all else.
     if what.expiries is not None and instruments.on is not None:
         fits &= _expiring(instruments, what.expiries, day_number(instruments.on), fits, notes)
     return fits, problems, notes

@@ -56,7 +56,7 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class Underlying:
+class ChainUnderlying:
     """What the price of a chain may be taken from: tokens of the index or share, and of a future; None: not listed.
 
     `token` is the one whose price it is.
@@ -82,10 +82,10 @@ class Underlying:
         return self
 
 
-def underlyings(instruments: Instruments, chains: Iterable[Chain]) -> list[Underlying]:
+def underlyings(instruments: Instruments, chains: Iterable[Chain]) -> list[ChainUnderlying]:
     """That of each chain, not yet priced."""
     futures = _futures(instruments)
-    found: list[Underlying] = []
+    found: list[ChainUnderlying] = []
     for chain in chains:
         tokens = (instruments.token(symbol) for symbol in spot_of(chain.exchange, chain.name))
         spot = next((token for token in tokens if token is not None), None)
@@ -93,7 +93,7 @@ def underlyings(instruments: Instruments, chains: Iterable[Chain]) -> list[Under
         place = bisect_left(expiries, (chain.expiry, 0))
         if place == len(expiries) and spot is not None:
             place -= 1  # a future of the same index or share, if not of the same time
-        found.append(Underlying(chain, spot, expiries[place][1] if 0 <= place < len(expiries) else None))
+        found.append(ChainUnderlying(chain, spot, expiries[place][1] if 0 <= place < len(expiries) else None))
     return found
 
 
@@ -108,9 +108,9 @@ def _futures(instruments: Instruments) -> Mapping[tuple[str, str], list[tuple[dt
     return found
 
 
-def notes_on(instruments: Instruments, priced: Sequence[Underlying]) -> Iterator[str]:
+def notes_on(instruments: Instruments, priced: Sequence[ChainUnderlying]) -> Iterator[str]:
     """In words around which prices: each, or of many how many have theirs from where."""
-    prices: dict[tuple[str, int], list[Underlying]] = {}
+    prices: dict[tuple[str, int], list[ChainUnderlying]] = {}
     for one in priced:
         prices.setdefault((one.chain.name, one.token), []).append(one)
     names = len({one.chain.name for one in priced})
@@ -139,12 +139,14 @@ def notes_on(instruments: Instruments, priced: Sequence[Underlying]) -> Iterator
         yield f"{label} around {price} of {_symbol(instruments, token)} ({first.price.source}){since}"
 
 
-def unpriced(instruments: Instruments, missing: Sequence[Underlying], priced: Sequence[Underlying]) -> list[str]:
+def unpriced(
+    instruments: Instruments, missing: Sequence[ChainUnderlying], priced: Sequence[ChainUnderlying]
+) -> list[str]:
     """A problem that names those without a price, if there are any. `priced` are the others."""
     if not missing:
         return []
     partly = {one.chain.name for one in priced}
-    groups: dict[str, list[Underlying]] = {}
+    groups: dict[str, list[ChainUnderlying]] = {}
     for one in missing:
         groups.setdefault(one.chain.name, []).append(one)
     texts = []
@@ -158,7 +160,7 @@ def unpriced(instruments: Instruments, missing: Sequence[Underlying], priced: Se
     return [f"no price to choose strikes around, so none are selected: {', '.join(texts)}"]
 
 
-def _of_expiries(group: Sequence[Underlying]) -> str:
+def _of_expiries(group: Sequence[ChainUnderlying]) -> str:
     days = sorted(one.chain.expiry for one in group)
     more = f" and {len(days) - SHOWN:,} more" if len(days) > SHOWN else ""
     return f" of {', '.join(map(str, days[:SHOWN]))}{more}"

@@ -12,7 +12,7 @@ Other differences:
 - An exception in a callback is logged, and everything goes on.
 - `reconnect=False` is heeded. `on_reconnect` is called before each new attempt, the first one included.
 - A refused access token is sent again after five minutes, not at once. `access_token` may also be a `Path` or a
-  function that is asked for another one then, see `ingest.accounts.redact.Account`.
+  function that is asked for another one then, see `ingest.accounts.Account`.
 - After `close` or `stop` no more ticks are delivered, only `on_close`. Both end `connect()`, which may be called again.
 - Ctrl-C in a blocking `connect()` closes the connection and is raised on, without `on_close`.
 - `disable_ssl_verification` and `proxy` are refused, and there is no `socket_url`, since it would hold the token.
@@ -156,7 +156,7 @@ class KiteTicker:
         if proxy is not None:
             raise ValueError("proxy is not supported: set the environment variable https_proxy (or http_proxy) instead")
         if self.debug:
-            logging.getLogger("ingest.connection.connection").setLevel(logging.DEBUG)
+            logging.getLogger("ingest.connection.lifecycle").setLevel(logging.DEBUG)
         before = self._run
         if before is not None and before.over and before.reader is not threading.current_thread():
             before.done.wait()

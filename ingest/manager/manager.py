@@ -35,7 +35,7 @@ from ingest.connection import (
 from ingest.errors import AuthError
 from ingest.manager.allocation import Allocation, Moved
 from ingest.manager.placement import Slot
-from ingest.settings import ManagerSettings, Strategy
+from ingest.settings import ManagerSettings
 from ingest.wire import Mode
 
 log = logging.getLogger(__name__)

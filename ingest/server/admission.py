@@ -1,25 +1,110 @@
-"""Who may connect: the accounts, their tokens of the hour, and their places.
+"""Who may connect, and within what limits: the settings, the access tokens of the hour, and the places of an account.
 
 Kite Connect v3 streaming docs: 403 for a wrong api_key or access_token; three connections an api_key, one more is
 refused with 429 and harms none of them. A place is free again when its socket has ended.
+
+Settings are frozen; an unknown key is an error; secrets are `SecretStr`. No error text holds a value that was given,
+since it might be a secret.
 """
 
 import asyncio
+import ipaddress
 import time
 from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
-from ingest.server.faults import Delay, FaultError, Refuse, Standing
-from ingest.server.settings import AccountSettings, SimulatorSettings
+from ingest.errors import ServerError
+from ingest.server.faults import Delay, FaultError, Refuse, StandingFaults, describe
+
+MAX_CONNECTIONS: Final = 3  # an api_key (Kite Connect v3 streaming docs)
+MAX_SUBSCRIPTIONS: Final = 3000  # instruments a connection (Kite Connect v3 streaming docs)
+HEARTBEAT_SECONDS: Final = 3.0
 
 
-class Gate:
+def _loopback(host: str) -> str:
+    try:
+        good = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        good = host == "localhost"
+    if not good:
+        raise ValueError("expected a loopback address: it serves this machine only")
+    return host
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class AccountSettings(_Settings):
+    """One Kite Connect app with its access token of the day."""
+
+    name: str = Field(
+        default="", max_length=64, description="how the record of what was sent calls it; empty: the api_key"
+    )
+    api_key: str = Field(min_length=1, max_length=256)
+    access_token: SecretStr = Field(min_length=1, max_length=256)
+    api_secret: SecretStr = Field(default=SecretStr("simulated-secret"), min_length=1, max_length=256)
+    request_token: SecretStr | None = Field(default=None, description="the only one that a login may bring; None: any")
+    user_id: str = Field("KL0001", min_length=1, max_length=32)
+    redirect_url: str = Field(
+        "http://127.0.0.1:8710/", min_length=1, description="of the app: where the login page sends the browser"
+    )
+
+    @property
+    def label(self) -> str:
+        """The name, or the api_key where none was given."""
+        return self.name or self.api_key
+
+
+class ServerSettings(_Settings):
+    """What a server can be told before it starts, whatever it streams; faults are ordered while it runs."""
+
+    whose: ClassVar[str] = "server"
+
+    accounts: tuple[AccountSettings, ...] = Field(min_length=1)
+    seed: int = Field(default=1, ge=0, description="the same seed gives the same, packet for packet")
+    steps_per_second: float = Field(default=4.0, gt=0, le=1000, description="an instrument ticks at most once a step")
+    host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65_535, description="WebSocket port; 0 takes a free one")
+    api_port: int = Field(default=0, ge=0, le=65_535, description="REST and control port; 0 takes a free one")
+    max_connections: int = Field(default=MAX_CONNECTIONS, ge=1, description="open sockets an api_key")
+    max_subscriptions: int = Field(default=MAX_SUBSCRIPTIONS, ge=1, description="instruments a connection")
+    max_packets_per_frame: int = Field(default=200, ge=1, le=65_535)
+    heartbeat_seconds: float = Field(default=HEARTBEAT_SECONDS, gt=0)
+    requests_per_second: int = Field(default=10, ge=1, description="REST calls an api_key, more are answered with 429")
+    send_buffer_bytes: int = Field(
+        default=4 * 2**20, ge=0, description="a client with more unread than this gets no packets"
+    )
+    stall_seconds: float = Field(default=60.0, gt=0, description="a client that stays so for this long is dropped")
+    record: Path | None = Field(default=None, description="a folder for every frame sent, for tests to read back")
+
+    @classmethod
+    def parse(cls, values: Any) -> Self:
+        """The settings in what came as JSON; raises `ServerError` that names every wrong key, and no value."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ServerError(f"the {cls.whose}'s settings are wrong: {describe(error)}") from None
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        for what in ("api_key", "label"):
+            values = [getattr(account, what) for account in self.accounts]
+            if len(set(values)) != len(values):
+                raise ValueError(f"accounts: each needs {'an api_key' if what == 'api_key' else 'a name'} of its own")
+        return self
+
+
+class Admission:
     """Checks handshakes. `tokens` are the access tokens in force by api_key, `refused` counts by HTTP status."""
 
-    def __init__(self, settings: SimulatorSettings, standing: Standing) -> None:
+    def __init__(self, settings: ServerSettings, standing: StandingFaults) -> None:
         self.tokens = {account.api_key: account.access_token.get_secret_value() for account in settings.accounts}
         self.refused: Counter[int] = Counter()
         self._accounts = {account.api_key: account for account in settings.accounts}

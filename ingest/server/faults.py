@@ -1,4 +1,4 @@
-"""What the simulator can be told to do wrong, and the orders that still stand.
+"""What a server can be told to do wrong, and what of it still stands.
 
 A fault is one JSON object with a `kind`, as posted to the control address. Some are done at once (drop, garbage), the
 others stand: for a number of `times`, for a number of `seconds`, or, with neither, once for refusals and until
@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
-from ingest.server.settings import SimulatorError, describe
+from ingest.errors import ServerError
 
 
-class FaultError(SimulatorError):
+class FaultError(ServerError):
     """What was posted is not a fault."""
 
 
@@ -75,7 +75,7 @@ class Refuse(_Standing):
     status: int = Field(default=403, ge=400, le=599)
 
 
-class Rest(_Standing):
+class RefuseRest(_Standing):
     """Answer REST calls with this HTTP status; `path` is how the paths concerned begin."""
 
     kind: Literal["rest"]
@@ -98,7 +98,7 @@ class Ignore(_Standing):
     every: int = Field(ge=1)
 
 
-class Token(_Fault):
+class ReplaceToken(_Fault):
     """Another login has replaced the account's access token; open sockets outlive it."""
 
     kind: Literal["token"]
@@ -106,14 +106,14 @@ class Token(_Fault):
     access_token: SecretStr
 
 
-class Order(_Targeted):
+class PushOrder(_Targeted):
     """Push an order update to the sockets of an account; `data` replaces fields of it."""
 
     kind: Literal["order"]
     data: dict[str, Any] = Field(default_factory=dict)
 
 
-class Text(_Targeted):
+class PushText(_Targeted):
     """Push a text message of this type, or `raw` text as it is."""
 
     kind: Literal["text"]
@@ -122,14 +122,18 @@ class Text(_Targeted):
     raw: str | None = None
 
 
-class Plain(_Fault):
+class Switch(_Fault):
     """pause: no new packets or orders until resume; heartbeats go on. clear: no fault stands any more."""
 
     kind: Literal["pause", "resume", "clear"]
 
 
+StandingFault = Refuse | RefuseRest | Delay | Ignore
+Disturbance = Drop | Silent | Garbage | Truncated | PushText
+"""What is done at once to open connections."""
+
 Fault = Annotated[
-    Drop | Silent | Garbage | Truncated | Refuse | Rest | Delay | Ignore | Token | Order | Text | Plain,
+    Disturbance | StandingFault | ReplaceToken | PushOrder | Switch,
     Field(discriminator="kind"),
 ]
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(Fault)
@@ -144,48 +148,57 @@ def parse_fault(values: Any) -> Fault:
     return fault
 
 
+def describe(error: ValidationError) -> str:
+    """All that pydantic complains of, without the values that it complains about."""
+    complaints = []
+    for one in error.errors(include_input=False, include_url=False, include_context=False):
+        where = ".".join(str(part) for part in one["loc"])
+        complaints.append(f"{where}: {one['msg']}" if where else one["msg"])
+    return "; ".join(complaints)
+
+
+T = TypeVar("T", Refuse, RefuseRest, Delay, Ignore)
+
+
 @dataclass
-class _Order:
-    fault: Refuse | Rest | Delay | Ignore
+class _InForce:
+    fault: StandingFault
     times_left: int | None
     until: float | None
 
 
-T = TypeVar("T", Refuse, Rest, Delay, Ignore)
-
-
-class Standing:
+class StandingFaults:
     """The faults in force, oldest first. `now` is `time.monotonic()`. Safe from several threads."""
 
     def __init__(self) -> None:
-        self._orders: list[_Order] = []
+        self._in_force: list[_InForce] = []
         self._lock = threading.Lock()
 
-    def add(self, fault: Refuse | Rest | Delay | Ignore, now: float) -> None:
+    def add(self, fault: StandingFault, now: float) -> None:
         times = fault.times
-        if times is None and fault.seconds is None and isinstance(fault, Refuse | Rest):
+        if times is None and fault.seconds is None and isinstance(fault, Refuse | RefuseRest):
             times = 1
         until = None if fault.seconds is None else now + fault.seconds
         with self._lock:
-            self._orders.append(_Order(fault, times, until))
+            self._in_force.append(_InForce(fault, times, until))
 
     def clear(self) -> None:
         with self._lock:
-            self._orders.clear()
+            self._in_force.clear()
 
     def take(
         self, kind: type[T], account: str | None, now: float, matches: Callable[[T], bool] = lambda _: True
     ) -> T | None:
         """The oldest such fault about the account that matches, counted as used once; None if none stands."""
         with self._lock:
-            self._orders = [one for one in self._orders if one.until is None or now < one.until]
-            for order in self._orders:
-                fault = order.fault
+            self._in_force = [one for one in self._in_force if one.until is None or now < one.until]
+            for one in self._in_force:
+                fault = one.fault
                 if not isinstance(fault, kind) or fault.account not in {None, account} or not matches(fault):
                     continue
-                if order.times_left is not None:
-                    order.times_left -= 1
-                    if order.times_left == 0:
-                        self._orders.remove(order)
+                if one.times_left is not None:
+                    one.times_left -= 1
+                    if one.times_left == 0:
+                        self._in_force.remove(one)
                 return fault
         return None

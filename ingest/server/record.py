@@ -18,18 +18,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ingest.server.settings import SimulatorError
-
-Ints = NDArray[np.int64]
+from ingest.errors import ServerError
+from ingest.server.source import Ints
 
 FILE_NAME: Final = "frames.bin"
 MAGIC: Final = b"KLSIMREC"
 _HEADER: Final = struct.Struct("<IBqII")
 
 
-class Kind(IntEnum):
+class RecordKind(IntEnum):
     """What a record is. DAMAGED: a frame that is wrong on purpose. UNSENT: a frame that would have been sent."""
 
     OPEN = 0
@@ -52,7 +50,7 @@ class Recorded(NamedTuple):
     """One record of the file."""
 
     connection: ConnectionId
-    kind: Kind
+    kind: RecordKind
     payload: bytes
     packets: int
     time_ns: int
@@ -138,7 +136,7 @@ class Ledger:
     """Books every frame. One `Sent` a connection, in order of opening; the file only if a folder was given."""
 
     def __init__(self, tokens: Ints, folder: Path | None) -> None:
-        """Raises `SimulatorError` if the record's file cannot be made."""
+        """Raises `ServerError` if the record's file cannot be made."""
         self.connections: list[Sent] = []
         self._tokens = tokens
         self._file: BinaryIO | None = None
@@ -148,7 +146,7 @@ class Ledger:
                 self._file = (folder / FILE_NAME).open("wb")
                 self._file.write(MAGIC)
             except OSError as error:
-                raise SimulatorError(f"cannot record into {folder}: {error.strerror}") from error
+                raise ServerError(f"cannot record into {folder}: {error.strerror}") from error
 
     @property
     def recording(self) -> bool:
@@ -159,13 +157,13 @@ class Ledger:
         number = 1 + sum(sent.id.account == account for sent in self.connections)
         sent = Sent(ConnectionId(account, number), len(self.connections), time_ns, Tally(len(self._tokens)))
         self.connections.append(sent)
-        self._write(sent, Kind.OPEN, json.dumps(sent.id._asdict()).encode(), 0, time_ns)
+        self._write(sent, RecordKind.OPEN, json.dumps(sent.id._asdict()).encode(), 0, time_ns)
         return sent
 
     def packets(self, sent: Sent, frame: bytes, rows: Ints, time_ns: int) -> None:
         """A frame of packets was sent; `rows` are its instruments, repeated as often as they are in it."""
         self._count(sent, frame, rows)
-        self._write(sent, Kind.PACKETS, frame, len(rows), time_ns)
+        self._write(sent, RecordKind.PACKETS, frame, len(rows), time_ns)
 
     def damaged(self, sent: Sent, frame: bytes, rows: Ints, time_ns: int) -> None:
         """A frame was sent that is wrong on purpose; `rows` are its whole packets."""
@@ -173,29 +171,29 @@ class Ledger:
         sent.damaged_frames += 1
         sent.damaged_bytes += len(frame)
         sent.damaged_packets += len(rows)
-        self._write(sent, Kind.DAMAGED, frame, len(rows), time_ns)
+        self._write(sent, RecordKind.DAMAGED, frame, len(rows), time_ns)
 
     def heartbeat(self, sent: Sent, frame: bytes, time_ns: int) -> None:
         sent.heartbeats += 1
-        self._write(sent, Kind.HEARTBEAT, frame, 0, time_ns)
+        self._write(sent, RecordKind.HEARTBEAT, frame, 0, time_ns)
 
     def text(self, sent: Sent, text: str, time_ns: int) -> None:
         sent.texts += 1
-        self._write(sent, Kind.TEXT, text.encode(), 0, time_ns)
+        self._write(sent, RecordKind.TEXT, text.encode(), 0, time_ns)
 
     def unsent(self, sent: Sent, reason: str, rows: Ints, frame: bytes, time_ns: int) -> None:
         """Packets that the subscription would have brought were not sent; `frame` is empty when nothing is recorded."""
         if reason not in sent.unsent:
             sent.unsent[reason] = Tally(len(self._tokens))
         sent.unsent[reason].add(rows)
-        self._write(sent, Kind.UNSENT, frame, len(rows), time_ns)
+        self._write(sent, RecordKind.UNSENT, frame, len(rows), time_ns)
 
     def closed(self, sent: Sent, reason: str, time_ns: int) -> None:
         sent.closed_at_ns = time_ns
         sent.close_reason = reason
         for tally in (sent.counts, *sent.unsent.values()):
             tally.pack()
-        self._write(sent, Kind.CLOSED, reason.encode(), 0, time_ns)
+        self._write(sent, RecordKind.CLOSED, reason.encode(), 0, time_ns)
 
     def totals(self) -> dict[str, Any]:
         """Sums over all connections, closed ones included."""
@@ -237,25 +235,25 @@ class Ledger:
         sent.bytes += len(frame)
         sent.counts.add(rows)
 
-    def _write(self, sent: Sent, kind: Kind, payload: bytes, packets: int, time_ns: int) -> None:
+    def _write(self, sent: Sent, kind: RecordKind, payload: bytes, packets: int, time_ns: int) -> None:
         if self._file is not None:
             self._file.write(_HEADER.pack(sent.ordinal, kind, time_ns, packets, len(payload)) + payload)
 
 
 def read_record(folder: Path) -> Iterator[Recorded]:
-    """Every record of the folder in order; raises `SimulatorError` if the file is none of ours or ends midway."""
+    """Every record of the folder in order; raises `ServerError` if the file is none of ours or ends midway."""
     path = folder / FILE_NAME
     connections: dict[int, ConnectionId] = {}
     with path.open("rb") as file:
         if (magic := file.read(len(MAGIC))) != MAGIC:
-            raise SimulatorError(f"{path} begins with {magic!r}, expected {MAGIC!r}")
+            raise ServerError(f"{path} begins with {magic!r}, expected {MAGIC!r}")
         while header := file.read(_HEADER.size):
             if len(header) < _HEADER.size:
-                raise SimulatorError(f"{path} ends within a record's header: {len(header)} bytes of {_HEADER.size}")
+                raise ServerError(f"{path} ends within a record's header: {len(header)} bytes of {_HEADER.size}")
             ordinal, kind, time_ns, packets, length = _HEADER.unpack(header)
             payload = file.read(length)
             if len(payload) < length:
-                raise SimulatorError(f"{path} ends within a record: {len(payload)} bytes of {length}")
-            if kind == Kind.OPEN:
+                raise ServerError(f"{path} ends within a record: {len(payload)} bytes of {length}")
+            if kind == RecordKind.OPEN:
                 connections[ordinal] = ConnectionId(**json.loads(payload))
-            yield Recorded(connections[ordinal], Kind(kind), payload, packets, time_ns)
+            yield Recorded(connections[ordinal], RecordKind(kind), payload, packets, time_ns)

@@ -1,10 +1,14 @@
-"""The REST calls that capture needs, and the control address, from the standard library's threading server.
+"""The broker's REST calls, and the control address.
 
 Kite Connect v3 docs: `GET /instruments[/{exchange}]` is CSV, gzipped for who accepts it, and needs no login;
 `POST /session/token` takes api_key, request_token and checksum = SHA-256(api_key + request_token + api_secret);
-`GET /user/profile` takes `Authorization: token api_key:access_token`; both take `X-Kite-Version: 3`. The login page,
-which the broker has at another host, is at `/connect/login`. Errors are
-`{"status": "error", "message": …, "error_type": …, "data": null}`.
+`GET /user/profile` takes `Authorization: token api_key:access_token`; both take `X-Kite-Version: 3`. What else there is
+to call the source says. Errors are `{"status": "error", "message": …, "error_type": …, "data": null}`.
+
+The login page, which the broker has at another host, is at `/connect/login`, as far as a browser that logs in without a
+word sees it. Kite Connect v3 docs, user, login flow: the page is opened with `v=3` and `api_key`; it sends the browser
+to the app's redirect URL with a `request_token`, and with what `redirect_params` held, a query string that was encoded
+once more.
 """
 
 import asyncio
@@ -13,281 +17,241 @@ import gzip
 import hashlib
 import hmac
 import json
-import sys
+import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from ingest.server.faults import FaultError, Rest, Standing
-from ingest.server.loginpage import LOGIN_PATH, way_back
-from ingest.server.settings import AccountSettings, SimulatorSettings
-from ingest.simulator import Market, to_csv
+from ingest.server.admission import AccountSettings, ServerSettings
+from ingest.server.faults import FaultError, RefuseRest, StandingFaults
+from ingest.server.http import HttpError, HttpRequest, HttpResponse, HttpServer
+from ingest.server.source import CallRefusedError, PacketSource, RestCall
 from storage.clock import IST
 
-CONTROL_PATH: Final = "/simulator"
-CONTROL_SECONDS: Final = 30.0
-MAX_BODY_BYTES: Final = 2**20
+LOGIN_PATH: Final = "/connect/login"
+ANSWER_SECONDS: Final = 30.0
+"""How long the event loop may take to answer."""
+
 EXCHANGES: Final = ("NSE", "NFO", "CDS", "BSE", "BFO", "BCD", "MCX")
 _ERROR_TYPES: Final = {400: "InputException", 403: "TokenException", 429: "NetworkException"}
+_STATUSES: Final = {status.value for status in HTTPStatus}
 
 Control = Callable[[str, Any], Coroutine[Any, Any, dict[str, Any]]]
-
-
-class _Refusal(Exception):  # noqa: N818 (an answer, not an error of ours)
-    """The answer is this HTTP status, with Kite's error JSON."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+Call = Callable[[Callable[[RestCall], Any], RestCall], Coroutine[Any, Any, Any]]
 
 
 class RestServer:
-    """Listens on loopback from construction on, answers from `start` to `stop`."""
+    """Listens from construction on, answers from `start` to `stop`."""
 
     def __init__(
         self,
-        settings: SimulatorSettings,
-        market: Market,
-        standing: Standing,
+        settings: ServerSettings,
+        source: PacketSource,
+        standing: StandingFaults,
         tokens: Mapping[str, str],
         control: Control,
+        call: Call,
     ) -> None:
-        """`tokens` are the access tokens in force by api_key. Raises OSError if the port is taken."""
-        self.settings = settings
-        self.standing = standing
-        self.tokens = tokens
-        self.control = control
-        self.market = market
+        """`tokens` are the access tokens in force by api_key. `control` obeys a command (see `BrokerServer.control`),
+        `call` has the source answer; both are run on the event loop. Raises `ListenError` if the port is taken."""
+        self._settings = settings
+        self._source = source
+        self._standing = standing
+        self._tokens = tokens
+        self._control = control
+        self._call = call
+        self._control_path = f"/{source.name}"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lists: dict[str, tuple[bytes, bytes]] = {}
         self._calls: dict[str, deque[float]] = {}
         self._lock = threading.Lock()
-        handler = type("_BoundHandler", (_Handler,), {"rest": self})
-        self._server = _HttpServer((settings.host, settings.api_port), handler)
-        self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="rest", daemon=True)
+        self._http = HttpServer(
+            self._answer,
+            name=source.name,
+            host=settings.host,
+            port=settings.api_port,
+            methods=("GET", "POST", "PUT", "DELETE"),
+            show_error=_error,
+            keep_alive=True,
+        )
+        self.port = self._http.port
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._thread.start()
+        self._http.start()
 
     def stop(self) -> None:
         """Answer no more; waits for the listening thread, not for clients."""
-        self._loop = None
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
+        self._http.stop()
 
-    def ask(self, command: str, values: Any) -> dict[str, Any]:
-        """Have the simulator's event loop do something, from a thread of this server."""
+    def _run(self, duty: Coroutine[Any, Any, Any]) -> Any:
+        """Have the event loop do something, from a thread of the HTTP server."""
         assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(self.control(command, values), self._loop).result(CONTROL_SECONDS)
-
-    def instruments(self, exchange: str) -> tuple[bytes, bytes]:
-        """The list of an exchange, or all ("") as CSV, plain and gzipped; made once."""
-        with self._lock:
-            if exchange not in self._lists:
-                listed = self.market.universe.instruments
-                plain = to_csv(one for one in listed if exchange in {"", one.exchange}).encode()
-                self._lists[exchange] = (plain, gzip.compress(plain, 5, mtime=0))
-            return self._lists[exchange]
-
-    def check_rate(self, api_key: str) -> None:
-        """Raises a refusal with 429 when the key has called too often within the last second."""
-        now = time.monotonic()
-        with self._lock:
-            calls = self._calls.setdefault(api_key, deque())
-            while calls and calls[0] < now - 1:
-                calls.popleft()
-            if len(calls) >= self.settings.requests_per_second:
-                raise _Refusal(429, "Too many requests")
-            calls.append(now)
-
-    def account(self, api_key: str) -> AccountSettings:
-        for account in self.settings.accounts:
-            if account.api_key == api_key:
-                return account
-        raise _Refusal(403, "Invalid `api_key`.")
-
-
-class _HttpServer(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    allow_reuse_address = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is none of our business; anything else is a bug to be seen."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """One request at a time of one HTTP connection."""
-
-    protocol_version = "HTTP/1.1"
-    server_version = "kitelake-simulator"
-    sys_version = ""
-    timeout = 30
-    disable_nagle_algorithm = True
-    rest: RestServer
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing: standard error is for what a user should act on."""
-
-    def do_GET(self) -> None:
-        self._answer(self._get)
-
-    def do_POST(self) -> None:
-        self._answer(self._post)
-
-    def _answer(self, act: Callable[[str, dict[str, list[str]], bytes], None]) -> None:
-        url = urlsplit(self.path)
-        try:
-            body = self._body()
-            if not url.path.startswith(CONTROL_PATH + "/"):
-                self._stand(url.path)
-            act(url.path, parse_qs(url.query), body)
-        except _Refusal as refusal:
-            kind = _ERROR_TYPES.get(refusal.status, "NetworkException" if refusal.status > 500 else "GeneralException")
-            error = {"status": "error", "message": str(refusal), "data": None, "error_type": kind}
-            self._json(refusal.status, error)
-        except FaultError as error:
-            self._json(400, {"error": str(error)})
-
-    def _stand(self, path: str) -> None:
-        """Refuse if a standing fault says so."""
-        api_key = self._authorization()[0]
-        name = next((one.label for one in self.rest.settings.accounts if one.api_key == api_key), None)
-        fault = self.rest.standing.take(Rest, name, time.monotonic(), lambda fault: path.startswith(fault.path))
-        if fault is not None:
-            raise _Refusal(fault.status, HTTPStatus(fault.status).phrase if fault.status in _STATUSES else "refused")
-
-    def _body(self) -> bytes:
-        length = self.headers.get("Content-Length", "0")
-        if not length.isdigit() or int(length) > MAX_BODY_BYTES:
-            self.close_connection = True
-            raise _Refusal(400, "Invalid Content-Length")
-        return self.rfile.read(int(length))
+        return asyncio.run_coroutine_threadsafe(duty, self._loop).result(ANSWER_SECONDS)
 
     # ── calls ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _get(self, path: str, query: dict[str, list[str]], _body: bytes) -> None:
-        parts = path.strip("/").split("/")
-        if parts[0] == "instruments" and len(parts) <= 2:
-            exchange = parts[1] if len(parts) == 2 else ""
-            if exchange and exchange not in EXCHANGES:
-                raise _Refusal(400, f"Invalid exchange `{exchange}`")
-            self._instruments(exchange)
-        elif path == "/user/profile":
-            self._profile()
-        elif path == LOGIN_PATH:
-            if query.get("v") != ["3"]:
-                raise _Refusal(400, "Invalid `v`: expected 3")
-            account = self.rest.account(query.get("api_key", [""])[0])
-            self._send(302, "text/html", b"", {"Location": way_back(account, query)})
-        elif path == f"{CONTROL_PATH}/stats":
-            self._json(200, self.rest.ask("stats", query.get("instruments", ["false"])[0].lower() in {"1", "true"}))
-        else:
-            raise _Refusal(404, "Route not found")
+    def _answer(self, request: HttpRequest) -> HttpResponse:
+        if request.path.startswith(f"{self._control_path}/"):
+            return self._obey(request)
+        self._check_standing(request)
+        parts = request.path.strip("/").split("/")
+        if request.method == "GET" and parts[0] == "instruments" and len(parts) <= 2:
+            return self._instruments(request, parts[1] if len(parts) == 2 else "")
+        match request.method, request.path:
+            case "GET", "/user/profile":
+                return _success(self._source.profile(self._login(request)))
+            case "POST", "/session/token":
+                return _success(self._session(request))
+            case "GET", path if path == LOGIN_PATH:
+                return self._login_page(request)
+        route = self._source.route(request.method, request.path)
+        if route is None:
+            raise HttpError(404, "Route not found")
+        account = self._login(request)
+        call = RestCall(account, request.method, request.path, request.query, request.form)
+        return _success(self._run(self._call(route, call)))
 
-    def _post(self, path: str, _query: dict[str, list[str]], body: bytes) -> None:
-        if path == "/session/token":
-            self._session(parse_qs(body.decode("utf-8", "replace")))
-        elif path == f"{CONTROL_PATH}/faults":
-            try:
-                values = json.loads(body)
-            except ValueError:
-                raise FaultError("not a fault: expected a JSON object") from None
-            self._json(200, self.rest.ask("faults", values))
-        else:
-            raise _Refusal(404, "Route not found")
+    def _obey(self, request: HttpRequest) -> HttpResponse:
+        try:
+            match request.method, request.path.removeprefix(self._control_path):
+                case "GET", "/stats":
+                    instruments = request.query.get("instruments", ["false"])[0].lower() in {"1", "true"}
+                    return _json(200, self._run(self._control("stats", instruments)))
+                case "POST", "/faults":
+                    try:
+                        values = json.loads(request.body)
+                    except ValueError:
+                        raise FaultError("not a fault: expected a JSON object") from None
+                    return _json(200, self._run(self._control("faults", values)))
+        except FaultError as error:
+            return _json(400, {"error": str(error)})
+        raise HttpError(404, "Route not found")
 
-    def _instruments(self, exchange: str) -> None:
-        plain, zipped = self.rest.instruments(exchange)
-        if "gzip" in self.headers.get("Accept-Encoding", ""):
-            self._send(200, "text/csv", zipped, {"Content-Encoding": "gzip"})
-        else:
-            self._send(200, "text/csv", plain, {})
+    def _instruments(self, request: HttpRequest, exchange: str) -> HttpResponse:
+        if exchange and exchange not in EXCHANGES:
+            raise HttpError(400, f"Invalid exchange `{exchange}`")
+        with self._lock:  # made once, plain and gzipped
+            if exchange not in self._lists:
+                text = self._source.instruments(exchange).encode()
+                self._lists[exchange] = (text, gzip.compress(text, 5, mtime=0))
+            plain, zipped = self._lists[exchange]
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            return HttpResponse(200, "text/csv", zipped, {"Content-Encoding": "gzip"})
+        return HttpResponse(200, "text/csv", plain)
 
-    def _session(self, form: dict[str, list[str]]) -> None:
-        self._check_version()
+    def _session(self, request: HttpRequest) -> dict[str, Any]:
+        _check_version(request)
+        form = request.form
         given = {}
         for name in ("api_key", "request_token", "checksum"):
             given[name] = form.get(name, [""])[0]
             if not given[name]:
-                raise _Refusal(400, f"Missing or empty field `{name}`")
-        account = self.rest.account(given["api_key"])
-        self.rest.check_rate(account.api_key)
+                raise HttpError(400, f"Missing or empty field `{name}`")
+        account = self._account(given["api_key"])
+        self._check_rate(account.api_key)
         secret = account.api_secret.get_secret_value()
         checksum = hashlib.sha256((account.api_key + given["request_token"] + secret).encode()).hexdigest()
         if not hmac.compare_digest(checksum.encode(), given["checksum"].encode()):
-            raise _Refusal(403, "Invalid `checksum`.")
+            raise HttpError(403, "Invalid `checksum`.")
         expected = account.request_token
         if expected is not None and expected.get_secret_value() != given["request_token"]:
-            raise _Refusal(403, "Token is invalid or has expired.")
+            raise HttpError(403, "Token is invalid or has expired.")
         login = dt.datetime.now(IST)
-        tokens = {
+        return {
+            **self._source.profile(account),
             "api_key": account.api_key,
-            "access_token": self.rest.tokens[account.api_key],
+            "access_token": self._tokens[account.api_key],
             "public_token": "simulated",
             "refresh_token": "",
             "enctoken": "",
             "login_time": f"{login:%Y-%m-%d %H:%M:%S}",
         }
-        self._json(200, {"status": "success", "data": {**_user(account), **tokens}})
 
-    def _profile(self) -> None:
-        self._check_version()
-        api_key, access_token = self._authorization()
-        if not api_key or self.rest.tokens.get(api_key) != access_token:
-            raise _Refusal(403, "Incorrect `api_key` or `access_token`.")
-        self.rest.check_rate(api_key)
-        self._json(200, {"status": "success", "data": _user(self.rest.account(api_key))})
+    def _login_page(self, request: HttpRequest) -> HttpResponse:
+        query = request.query
+        if query.get("v") != ["3"]:
+            raise HttpError(400, "Invalid `v`: expected 3")
+        account = self._account(query.get("api_key", [""])[0])
+        return HttpResponse(302, "text/html", b"", {"Location": _way_back(account, query)})
 
-    # ── pieces ───────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── checks ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _authorization(self) -> tuple[str, str]:
-        """api_key and access_token of the request, empty if it brings none."""
-        scheme, _, rest = self.headers.get("Authorization", "").partition(" ")
-        api_key, _, access_token = rest.partition(":")
-        return (api_key, access_token) if scheme == "token" else ("", "")
+    def _check_standing(self, request: HttpRequest) -> None:
+        """Refuse if a standing fault says so."""
+        api_key = _authorization(request)[0]
+        label = next((one.label for one in self._settings.accounts if one.api_key == api_key), None)
+        fault = self._standing.take(
+            RefuseRest, label, time.monotonic(), lambda fault: request.path.startswith(fault.path)
+        )
+        if fault is not None:
+            raise HttpError(fault.status, HTTPStatus(fault.status).phrase if fault.status in _STATUSES else "refused")
 
-    def _check_version(self) -> None:
-        version = self.headers.get("X-Kite-Version")
-        if version != "3":
-            raise _Refusal(400, f"Invalid `X-Kite-Version`: got {version!r}, expected '3'")
+    def _login(self, request: HttpRequest) -> AccountSettings:
+        """Whose call it is; refused without the token in force, and when there are too many."""
+        _check_version(request)
+        api_key, access_token = _authorization(request)
+        if not api_key or self._tokens.get(api_key) != access_token:
+            raise HttpError(403, "Incorrect `api_key` or `access_token`.")
+        self._check_rate(api_key)
+        return self._account(api_key)
 
-    def _json(self, status: int, values: Any) -> None:
-        self._send(status, "application/json", json.dumps(values).encode(), {})
+    def _check_rate(self, api_key: str) -> None:
+        """Refuse when the key has called too often within the last second."""
+        now = time.monotonic()
+        with self._lock:
+            calls = self._calls.setdefault(api_key, deque())
+            while calls and calls[0] < now - 1:
+                calls.popleft()
+            if len(calls) >= self._settings.requests_per_second:
+                raise HttpError(429, "Too many requests")
+            calls.append(now)
 
-    def _send(self, status: int, content_type: str, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Type": content_type, "Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+    def _account(self, api_key: str) -> AccountSettings:
+        for account in self._settings.accounts:
+            if account.api_key == api_key:
+                return account
+        raise HttpError(403, "Invalid `api_key`.")
 
 
-_STATUSES: Final = {status.value for status in HTTPStatus}
+def _authorization(request: HttpRequest) -> tuple[str, str]:
+    """api_key and access_token of the request, empty if it brings none."""
+    scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
+    api_key, _, access_token = rest.partition(":")
+    return (api_key, access_token) if scheme == "token" else ("", "")
 
 
-def _user(account: AccountSettings) -> dict[str, Any]:
-    return {
-        "user_id": account.user_id,
-        "user_type": "individual",
-        "email": "simulated@example.invalid",
-        "user_name": f"Simulated {account.label}",
-        "user_shortname": account.label,
-        "broker": "ZERODHA",
-        "exchanges": list(EXCHANGES),
-        "products": ["CNC", "NRML", "MIS", "BO", "CO"],
-        "order_types": ["MARKET", "LIMIT", "SL", "SL-M"],
-        "avatar_url": None,
-        "meta": {"demat_consent": "physical"},
-    }
+def _check_version(request: HttpRequest) -> None:
+    version = request.headers.get("X-Kite-Version")
+    if version != "3":
+        raise HttpError(400, f"Invalid `X-Kite-Version`: got {version!r}, expected '3'")
+
+
+def _way_back(account: AccountSettings, query: Mapping[str, Sequence[str]]) -> str:
+    """Where the login page sends the browser once the account's user has logged in. `query` is the page's own."""
+    expected = account.request_token
+    request_token = secrets.token_hex(16) if expected is None else expected.get_secret_value()
+    values = [("action", "login"), ("type", "login"), ("status", "success"), ("request_token", request_token)]
+    passed_on = parse_qsl(query.get("redirect_params", [""])[0], keep_blank_values=True)
+    url = account.redirect_url
+    return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(values + passed_on)}"
+
+
+def _json(status: int, values: Any) -> HttpResponse:
+    return HttpResponse(status, "application/json", json.dumps(values).encode())
+
+
+def _success(data: Any) -> HttpResponse:
+    return _json(200, {"status": "success", "data": data})
+
+
+def _error(error: HttpError) -> HttpResponse:
+    if isinstance(error, CallRefusedError):
+        kind = error.error_type
+    else:
+        kind = _ERROR_TYPES.get(error.status, "NetworkException" if error.status > 500 else "GeneralException")
+    return _json(error.status, {"status": "error", "message": str(error), "data": None, "error_type": kind})

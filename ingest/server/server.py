@@ -1,7 +1,7 @@
-"""The simulator itself: the WebSocket side, the market's clockwork, and the faults, on one event loop.
+"""The server itself: the WebSocket side, the source's clockwork, and the faults, on one event loop.
 
-Order of events on a connection: handshake checks, the meta texts, then whatever its requests bring. One task advances
-the market and hands every connection what it subscribed to; nothing in it waits for a client.
+Order of events on a connection: handshake checks, the meta texts, then whatever its requests bring. One task takes the
+source from step to step and hands every connection what it subscribed to; nothing in it waits for a client.
 
 A connection that ended without the client's wish leaves a ghost behind: its subscriptions, whose packets are booked as
 unsent ("down") until another connection of the account has taken over each of them.
@@ -12,66 +12,49 @@ import datetime as dt
 import json
 import logging
 import time
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Self
 
-import numpy as np
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from ingest.server import faults
-from ingest.server.admission import Gate
-from ingest.server.frames import Modes
-from ingest.server.record import Ledger, Sent
+from ingest.server.admission import Admission, ServerSettings
+from ingest.server.http import ListenError
+from ingest.server.record import Ledger
 from ingest.server.rest import RestServer
-from ingest.server.settings import AccountSettings, SimulatorError, SimulatorSettings
+from ingest.server.source import AccountOrder, Ints, PacketSource, RestCall
 from ingest.server.subscriber import Subscriber
-from ingest.server.subscriptions import Subscriptions, subscribed
-from ingest.simulator import Market, OrderBook
+from ingest.server.subscriptions import Ghosts, Subscriptions
 
 CLOSE_SECONDS: Final = 0.5
 END_FLUSH_SECONDS: Final = 0.25
-LATE_SECONDS: Final = 1.0  # a market further behind its clock skips steps
+LATE_SECONDS: Final = 1.0  # a source further behind its clock skips steps
 WATCH_SECONDS: Final = 0.25
 NO_LIMIT: Final = 2**62
 CLEAN_CODES: Final = (1000, 1001, 1005)  # 1005: a close frame without a code, as the official client sends
 
 
-@dataclass
-class _Ghost:
-    account: str
-    sent: Sent
-    modes: Modes
+class BrokerServer:
+    """The broker's protocol for what a source gives: `async with BrokerServer(settings, source) as server: …`."""
 
-
-class Simulator:
-    """A running simulator: `async with Simulator(settings) as simulator: …`."""
-
-    def __init__(self, settings: SimulatorSettings) -> None:
-        """Lists the market; raises `SimulatorError` if the record's folder cannot be written."""
-        start = settings.start or dt.datetime.now(dt.UTC)
+    def __init__(self, settings: ServerSettings, source: PacketSource) -> None:
+        """Raises `ServerError` if the record's folder cannot be written."""
         self.settings = settings
-        self.market = Market(
-            size=settings.instruments,
-            seed=settings.seed,
-            start=start,
-            rate=settings.rate,
-            steps_per_second=settings.steps_per_second,
-        )
-        self.ledger = Ledger(self.market.tokens, settings.record)
-        self.standing = faults.Standing()
+        self.source = source
+        self.ledger = Ledger(source.tokens, settings.record)
+        self.standing = faults.StandingFaults()
+        self.admission = Admission(settings, self.standing)
         self.paused = False
-        self._orders = OrderBook(self.market)
-        self.gate = Gate(settings, self.standing)
         self._subscribers: list[Subscriber] = []
-        self._ghosts: list[_Ghost] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._ghosts = Ghosts()
+        self._duties: list[asyncio.Task[None]] = []
         self._server: Server | None = None
         self._rest: RestServer | None = None
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def __aenter__(self) -> "Simulator":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -79,7 +62,7 @@ class Simulator:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen; raises `SimulatorError`, with nothing started, if a port is taken."""
+        """Listen; raises `ListenError`, with nothing started, if a port is taken."""
         settings = self.settings
         self._loop = asyncio.get_running_loop()
         try:
@@ -87,10 +70,10 @@ class Simulator:
                 self._handle,
                 settings.host,
                 settings.port,
-                process_request=self.gate.check,
+                process_request=self.admission.check,
                 compression=None,
                 open_timeout=120,
-                ping_interval=None,  # a silent simulator is silent
+                ping_interval=None,  # a silent server is silent
                 close_timeout=CLOSE_SECONDS,
                 max_size=2**20,
                 write_limit=NO_LIMIT,  # the subscriber keeps one: it never waits for a client
@@ -98,29 +81,39 @@ class Simulator:
             )
         except OSError as error:
             self.ledger.close()
-            raise _port_error(settings.host, settings.port, error) from None
+            raise ListenError(settings.host, settings.port, error) from None
         try:
-            self._rest = RestServer(settings, self.market, self.standing, self.gate.tokens, self.control)
-        except OSError as error:
+            self._rest = RestServer(
+                settings, self.source, self.standing, self.admission.tokens, self.control, self._call
+            )
+        except ListenError:
             self._server.close()
             await self._server.wait_closed()
             self.ledger.close()
-            raise _port_error(settings.host, settings.api_port, error) from None
+            raise
         self._rest.start(self._loop)
-        for duty in (self._run_market(), self._run_watch(), self._run_orders()):
-            self._spawn(duty)
+        self._duties = [self._loop.create_task(duty) for duty in (self._run_source(), self._run_watch())]
+
+    async def serve_until(self, end: asyncio.Event) -> None:
+        """Return once `end` is set. Raises what the source has failed of, if it does: nothing ticks then."""
+        ended = self._loop.create_task(end.wait())
+        await asyncio.wait([ended, *self._duties], return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        for duty in self._duties:
+            if duty.done():
+                duty.result()
 
     async def stop(self) -> None:
         """Close every socket with a close frame, then everything else. Takes less than a second."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for duty in self._duties:
+            duty.cancel()
+        await asyncio.gather(*self._duties, return_exceptions=True)
         leaving = list(self._subscribers)
         for one in leaving:
             self._leave(one, "shutdown", wanted=True)
         await asyncio.gather(*(one.flushed(END_FLUSH_SECONDS) for one in leaving))
         if self._server is not None:
-            self._server.close(code=1001, reason="simulator ends")
+            self._server.close(code=1001, reason=f"{self.source.name} ends")
             await self._server.wait_closed()
         if self._rest is not None:
             await asyncio.to_thread(self._rest.stop)
@@ -134,24 +127,19 @@ class Simulator:
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         ws_port = self._server.sockets[0].getsockname()[1]
         api = f"http://{host}:{self._rest.port}"
-        return {"ws": f"ws://{host}:{ws_port}", "api": api, "control": f"{api}/simulator"}
-
-    def _spawn(self, duty: Any) -> None:
-        task = self._loop.create_task(duty)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        return {"ws": f"ws://{host}:{ws_port}", "api": api, "control": f"{api}/{self.source.name}"}
 
     # ── connections ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _handle(self, connection: ServerConnection) -> None:
         assert connection.request is not None
-        account = self.gate.account_of(connection.request)
-        subscriptions = Subscriptions(self.market, self.settings.max_subscriptions)
+        account = self.admission.account_of(connection.request)
+        subscriptions = Subscriptions(self.source, self.settings.max_subscriptions)
         sent = self.ledger.open(account.label, time.time_ns())
-        one = Subscriber(connection, account, subscriptions, self.market.images, sent, self.ledger, self.settings)
+        one = Subscriber(connection, account, subscriptions, self.source.images, sent, self.ledger, self.settings)
         self._subscribers.append(one)
         try:
-            meta = {"count": len(self.market), "etag": f'W/"{self.settings.seed:x}-{len(self.market):x}"'}
+            meta = {"count": len(self.source), "etag": self.source.etag}
             one.text(json.dumps({"type": "instruments_meta", "data": meta}))
             one.text(json.dumps({"type": "app_code", "timestamp": dt.datetime.now(dt.UTC).isoformat()}))
             async for message in connection:
@@ -172,10 +160,7 @@ class Simulator:
         answer = one.subscriptions.request(message, ignore_every)
         if answer.error is not None:
             one.text(json.dumps({"type": "error", "data": answer.error}))
-        for ghost in self._ghosts:
-            if ghost.account == one.account.label:
-                ghost.modes[answer.taken] = 0
-        self._ghosts = [ghost for ghost in self._ghosts if ghost.modes.any()]
+        self._ghosts.take_over(one.account.label, answer.taken)
         one.due_first(answer.first)
         if not self.paused:
             one.send_first()
@@ -187,18 +172,14 @@ class Simulator:
         one.abandon()
         self._subscribers.remove(one)
         self.ledger.closed(one.sent, reason, time.time_ns())
-        if wanted:
-            return
-        modes = np.maximum(one.subscriptions.modes, one.subscriptions.ignored)
-        for other in self._subscribers:  # one that has already taken over
-            if other.account is one.account and other.sent.ordinal > one.sent.ordinal:
-                modes[(other.subscriptions.modes > 0) | (other.subscriptions.ignored > 0)] = 0
-        if modes.any():
-            self._ghosts.append(_Ghost(one.account.label, one.sent, modes))
+        if not wanted:
+            same_account = [other for other in self._subscribers if other.account is one.account]
+            newer = (other.subscriptions for other in same_account if other.sent.ordinal > one.sent.ordinal)
+            self._ghosts.leave(one.sent, one.subscriptions, newer)
 
     # ── duties ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _run_market(self) -> None:
+    async def _run_source(self) -> None:
         step = 1 / self.settings.steps_per_second
         due = self._loop.time() + step
         while True:
@@ -206,20 +187,22 @@ class Simulator:
             late = self._loop.time() - due
             if late > LATE_SECONDS:
                 skipped = int(late / step)
-                self.market.skip(skipped)
+                self.source.skip(skipped)
                 due += skipped * step
             due += step
             if self.paused:
-                self.market.skip(1)
+                self.source.skip(1)
                 continue
-            ticked = self.market.step()
-            for one in list(self._subscribers):
-                one.tick(ticked)
-            for ghost in self._ghosts:
-                rows = subscribed(ghost.modes, ticked)
-                if len(rows):
-                    frame = self.market.images.frame(rows, ghost.modes[rows]) if self.ledger.recording else b""
-                    self.ledger.unsent(ghost.sent, "down", rows, frame, time.time_ns())
+            for ticked in self.source.step():
+                self._send(ticked)
+            self._push(self.source.order_updates())
+
+    def _send(self, ticked: Ints) -> None:
+        for one in list(self._subscribers):
+            one.tick(ticked)
+        for sent, rows, modes in self._ghosts.missed(ticked):
+            frame = self.source.images.frame(rows, modes) if self.ledger.recording else b""
+            self.ledger.unsent(sent, "down", rows, frame, time.time_ns())
 
     async def _run_watch(self) -> None:
         every = min(WATCH_SECONDS, self.settings.heartbeat_seconds / 4)
@@ -231,15 +214,18 @@ class Simulator:
                     self._leave(one, "stalled", wanted=False)
                     one.socket.transport.abort()
 
-    async def _run_orders(self) -> None:
-        while self.settings.order_seconds:
-            await asyncio.sleep(self.settings.order_seconds)
-            for account in self.settings.accounts if not self.paused else ():
-                self._push_order(account, faults.Order(kind="order"))
+    def _push(self, updates: Iterable[AccountOrder], connection: int | None = None) -> int:
+        """Push order updates to the sockets of their accounts, or to one of these; returns how many texts went."""
+        pushed = 0
+        for update in updates:
+            text = json.dumps({"type": "order", "data": update.data})
+            pushed += sum(one.text(text) for one in self._targets(update.account, connection))
+        return pushed
 
-    def _push_order(self, account: AccountSettings, order: faults.Order) -> int:
-        text = json.dumps(self._orders.update(account, order.data))
-        return sum(one.text(text) for one in self._targets(order) if one.account is account)
+    async def _call(self, route: Callable[[RestCall], Any], call: RestCall) -> Any:
+        answer = route(call)
+        self._push(self.source.order_updates())
+        return answer
 
     # ── control ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -259,10 +245,10 @@ class Simulator:
         bring: `down`, `silent`, `slow`, `ignored`.
         """
         self.ledger.flush()
-        unread = {one.sent.ordinal: one for one in self._subscribers}
+        open_ones = {one.sent.ordinal: one for one in self._subscribers}
         connections = []
         for sent in self.ledger.connections:
-            one = unread.get(sent.ordinal)
+            one = open_ones.get(sent.ordinal)
             connections.append(
                 {
                     **sent.summary(),
@@ -274,12 +260,10 @@ class Simulator:
             )
         return {
             **self.ledger.totals(),
-            "steps": self.market.steps,
-            "market_seconds": self.market.seconds,
-            "instruments_listed": len(self.market),
-            "orders": self._orders.made,
+            **self.source.stats(),
+            "instruments_listed": len(self.source),
             "paused": self.paused,
-            "refused": {str(status): count for status, count in self.gate.refused.items()},
+            "refused": {str(status): count for status, count in self.admission.refused.items()},
             "connections": connections,
         }
 
@@ -287,66 +271,63 @@ class Simulator:
         """Do what a fault says; returns `{"applied": how many connections, frames or orders it concerned}`."""
         applied = 0
         match fault:
-            case faults.Plain():
-                self._plain(fault.kind)
-            case faults.Token():
-                account = self.gate.named(fault.account)
-                self.gate.tokens[account.api_key] = fault.access_token.get_secret_value()
-            case faults.Drop():
-                targets = self._targets(fault)
-                for one in targets:
-                    self._leave(one, f"close {fault.code}" if fault.how == "close" else fault.how, wanted=False)
-                await asyncio.gather(*(one.cut(fault.how, fault.code) for one in targets))
-                applied = len(targets)
-            case faults.Silent():
-                for one in (targets := self._targets(fault)):
-                    one.silence(fault.seconds, fault.deaf)
-                applied = len(targets)
-            case faults.Garbage():
-                applied = sum(one.damage(fault.form, fault.count) for one in self._targets(fault))
-            case faults.Truncated():
-                applied = sum(one.damage("truncated", fault.count) for one in self._targets(fault))
-            case faults.Order():
-                accounts = [self.gate.named(fault.account)] if fault.account else self.settings.accounts
-                applied = sum(self._push_order(account, fault) for account in accounts)
-            case faults.Text():
-                text = fault.raw if fault.raw is not None else json.dumps({"type": fault.type, "data": fault.data})
-                applied = sum(one.text(text) for one in self._targets(fault))
+            case faults.Switch(kind="clear"):
+                self.standing.clear()
+                for one in self._subscribers:
+                    one.speak()
+            case faults.Switch():
+                self.paused = fault.kind == "pause"
+            case faults.ReplaceToken():
+                account = self.admission.named(fault.account)
+                self.admission.tokens[account.api_key] = fault.access_token.get_secret_value()
+            case faults.PushOrder():
+                accounts = [self.admission.named(fault.account)] if fault.account else self.settings.accounts
+                made = [self.source.make_order(account, fault.data) for account in accounts]
+                applied = self._push(made, fault.connection)
             case faults.Delay(what="frames"):
-                for one in (targets := self._targets(faults.Silent(kind="silent", account=fault.account))):
+                targets = self._targets(fault.account, None)
+                for one in targets:
                     one.delay_seconds = fault.by_seconds
                     if fault.seconds is not None:
                         self._loop.call_later(fault.seconds, setattr, one, "delay_seconds", 0.0)
                 applied = len(targets)
-            case faults.Refuse() | faults.Rest() | faults.Delay() | faults.Ignore():
+            case faults.Refuse() | faults.RefuseRest() | faults.Delay() | faults.Ignore():
                 self.standing.add(fault, time.monotonic())
+            case _:
+                applied = await self._disturb(fault, self._targets(fault.account, fault.connection))
         return {"applied": applied}
 
-    def _plain(self, kind: str) -> None:
-        if kind == "clear":
-            self.standing.clear()
-            for one in self._subscribers:
-                one.speak()
-        else:
-            self.paused = kind == "pause"
+    async def _disturb(self, fault: faults.Disturbance, targets: list[Subscriber]) -> int:
+        """Do it to these connections now; returns how many of them, or of frames or texts, it concerned."""
+        match fault:
+            case faults.Drop():
+                for one in targets:
+                    self._leave(one, f"close {fault.code}" if fault.how == "close" else fault.how, wanted=False)
+                await asyncio.gather(*(one.cut(fault.how, fault.code) for one in targets))
+            case faults.Silent():
+                for one in targets:
+                    one.silence(fault.seconds, fault.deaf)
+            case faults.Garbage():
+                return sum(one.damage(fault.form, fault.count) for one in targets)
+            case faults.Truncated():
+                return sum(one.damage("truncated", fault.count) for one in targets)
+            case faults.PushText():
+                text = fault.raw if fault.raw is not None else json.dumps({"type": fault.type, "data": fault.data})
+                return sum(one.text(text) for one in targets)
+        return len(targets)
 
-    def _targets(self, fault: Any) -> list[Subscriber]:
+    def _targets(self, account: str | None, connection: int | None) -> list[Subscriber]:
+        """The open connections of an account (None: of all), or the one of that number of each."""
         return [
             one
             for one in self._subscribers
-            if one.open
-            and fault.account in {None, one.account.label}
-            and fault.connection in {None, one.sent.id.connection}
+            if one.open and account in {None, one.account.label} and connection in {None, one.sent.id.connection}
         ]
-
-
-def _port_error(host: str, port: int, error: OSError) -> SimulatorError:
-    return SimulatorError(f"cannot listen on {host} port {port}: {error.strerror or error}")
 
 
 def _silent_logger() -> logging.Logger:
     """The library's messages may contain request lines, and those the access token: they go nowhere."""
-    logger = logging.getLogger("ingest.simulator.websocket")
+    logger = logging.getLogger("ingest.server.websocket")
     logger.propagate = False
     logger.setLevel(logging.CRITICAL + 1)
     return logger

@@ -1,4 +1,4 @@
-"""One open connection as the market sees it: what it gets, what keeps it from getting it, and the booking of both.
+"""One open connection as the source sees it: what it gets, what keeps it from getting it, and the booking of both.
 
 A frame is handed to the transport synchronously, so that nothing comes between the check that the connection is open,
 the sending and the booking. A client that does not read is not waited for: while more than `send_buffer_bytes` of its
@@ -13,15 +13,16 @@ import struct
 import termios
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.protocol import State
 
-from ingest.server.frames import HEARTBEAT, Images, Ints, Mode, Modes, split
+from ingest.server.admission import AccountSettings, ServerSettings
 from ingest.server.record import Ledger, Sent
-from ingest.server.settings import AccountSettings, SimulatorSettings
+from ingest.server.source import HEARTBEAT, Images, Ints, Modes, StreamMode
 from ingest.server.subscriptions import NOTHING, Subscriptions, subscribed
 
 FLUSH_SECONDS: Final = 5.0
@@ -39,7 +40,7 @@ class Subscriber:
         images: Images,
         sent: Sent,
         ledger: Ledger,
-        settings: SimulatorSettings,
+        settings: ServerSettings,
     ) -> None:
         self.socket = connection
         self.account = account
@@ -131,7 +132,7 @@ class Subscriber:
                     self._send_rows(still)
 
     def _send_rows(self, rows: Ints) -> None:
-        for cut in split(len(rows), self._settings.max_packets_per_frame, self._random):
+        for cut in frame_cuts(len(rows), self._settings.max_packets_per_frame, self._random):
             part = rows[cut]
             modes = self.subscriptions.modes[part]
             obstacle = self._obstacle()
@@ -218,7 +219,9 @@ class Subscriber:
             return (len(rows) + 1).to_bytes(2, "big") + odd + frame[2:], rows
         if form == "trailing":
             return frame + draw.bytes(int(draw.integers(1, 8))), rows
-        last = len(self._images.packet(int(rows[-1]), Mode(self.subscriptions.modes[rows[-1]]))) if len(rows) else 0
+        last = (
+            len(self._images.packet(int(rows[-1]), StreamMode(self.subscriptions.modes[rows[-1]]))) if len(rows) else 0
+        )
         return frame[: len(frame) - int(draw.integers(1, last + 2))], rows[:-1]
 
     # ── leaving ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -260,3 +263,14 @@ class Subscriber:
         number = self.socket.transport.get_extra_info("socket").fileno()
         queued: int = struct.unpack("i", fcntl.ioctl(number, termios.TIOCOUTQ, b"\0\0\0\0"))[0]
         return queued > 0
+
+
+def frame_cuts(size: int, most: int, random: np.random.Generator) -> Iterator[slice]:
+    """Cut `size` packets into frames of at most `most`; about one time in four into more frames than needed."""
+    cuts = set(range(most, size, most))
+    if size > 1 and random.random() < 0.25:
+        cuts.update(random.integers(1, size, 2).tolist())
+    start = 0
+    for cut in [*sorted(cuts), size]:
+        yield slice(start, cut)
+        start = cut

@@ -1,23 +1,22 @@
-"""What one connection has subscribed to: requests in, consequences out. No I/O, no clock.
+"""What connections have subscribed to, open ones and lost ones: requests in, consequences out. No I/O, no clock.
 
 Rules (Kite Connect v3 streaming docs, and the vendor's forum for the surplus): requests are JSON objects
 `{"a": action, "v": value}`; a bare subscribe streams `quote`; a token subscribed twice is delivered once; of more than
 3000 the first are kept and the surplus is answered with an error text; nothing is acknowledged. The cached packet
-follows each new subscription and each change of mode. Tokens that the market does not list are taken and never tick.
+follows each new subscription and each change of mode. Tokens that the source does not list are taken and never tick.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ingest.server.frames import Ints, Mode, Modes
-from ingest.simulator import Market
+from ingest.server.record import Sent
+from ingest.server.source import Ints, Modes, PacketSource, StreamMode
 
-MODE_NAMES: Final = {"ltp": Mode.LTP, "quote": Mode.QUOTE, "full": Mode.FULL}
+MODE_NAMES: Final = {"ltp": StreamMode.LTP, "quote": StreamMode.QUOTE, "full": StreamMode.FULL}
 NOTHING: Final[Ints] = np.zeros(0, np.int64)
 UINT32_MAX: Final = 2**32 - 1
 
@@ -37,12 +36,12 @@ class Answer:
 class Subscriptions:
     """The modes in force. `modes` (instruments,) is what is streamed, `ignored` what was asked for and is not."""
 
-    def __init__(self, market: Market, limit: int) -> None:
-        self._market = market
+    def __init__(self, source: PacketSource, limit: int) -> None:
+        self._source = source
         self._limit = limit
         self._tokens: set[int] = set()
-        self.modes: Modes = np.zeros(len(market), np.uint8)
-        self.ignored: Modes = np.zeros(len(market), np.uint8)
+        self.modes: Modes = np.zeros(len(source), np.uint8)
+        self.ignored: Modes = np.zeros(len(source), np.uint8)
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -74,13 +73,13 @@ class Subscriptions:
         room = max(self._limit - len(self._tokens), 0)
         taken, surplus = new[:room], new[room:]
         self._tokens.update(taken)
-        rows = self._market.rows(np.array(taken, np.int64))
+        rows = self._source.rows(np.array(taken, np.int64))
         ignored = np.zeros(len(rows), np.bool_)
         if ignore_every:
             ignored[ignore_every - 1 :: ignore_every] = True
-        self.ignored[rows[ignored & (rows >= 0)]] = Mode.QUOTE
+        self.ignored[rows[ignored & (rows >= 0)]] = StreamMode.QUOTE
         streamed = rows[~ignored & (rows >= 0)]
-        self.modes[streamed] = Mode.QUOTE
+        self.modes[streamed] = StreamMode.QUOTE
         error = None
         if surplus:
             error = (
@@ -93,9 +92,9 @@ class Subscriptions:
         if tokens is None:
             return Answer(error=_NOT_TOKENS)
         self._tokens.difference_update(tokens)
-        rows = self._market.rows(np.array(tokens, np.int64))
-        self.modes[rows[rows >= 0]] = Mode.OFF
-        self.ignored[rows[rows >= 0]] = Mode.OFF
+        rows = self._source.rows(np.array(tokens, np.int64))
+        self.modes[rows[rows >= 0]] = StreamMode.OFF
+        self.ignored[rows[rows >= 0]] = StreamMode.OFF
         return Answer()
 
     def _mode(self, value: Any) -> Answer:
@@ -107,7 +106,7 @@ class Subscriptions:
         tokens = _tokens(value[1])
         if tokens is None:
             return Answer(error=_NOT_TOKENS)
-        rows = self._market.rows(np.array(list(dict.fromkeys(tokens)), np.int64))
+        rows = self._source.rows(np.array(list(dict.fromkeys(tokens)), np.int64))
         rows = rows[rows >= 0]
         self.ignored[rows[self.ignored[rows] > 0]] = mode
         changed = rows[(self.modes[rows] > 0) & (self.modes[rows] != mode)]
@@ -127,6 +126,43 @@ def _tokens(value: Any) -> list[int] | None:
     return value
 
 
-def subscribed(modes: NDArray[np.uint8], rows: Ints) -> Ints:
+def subscribed(modes: Modes, rows: Ints) -> Ints:
     """Those of `rows` that have a mode."""
     return rows[modes[rows] > 0]
+
+
+@dataclass
+class _Ghost:
+    account: str
+    sent: Sent
+    modes: Modes
+
+
+class Ghosts:
+    """What was subscribed on connections that ended without the client's wish, until another connection of the account
+    has taken over each instrument of it."""
+
+    def __init__(self) -> None:
+        self._ghosts: list[_Ghost] = []
+
+    def leave(self, sent: Sent, ended: Subscriptions, newer: Iterable[Subscriptions]) -> None:
+        """A connection has ended; `newer` are the account's open ones that may have taken over already."""
+        modes = np.maximum(ended.modes, ended.ignored)
+        for other in newer:
+            modes[(other.modes > 0) | (other.ignored > 0)] = 0
+        if modes.any():
+            self._ghosts.append(_Ghost(sent.id.account, sent, modes))
+
+    def take_over(self, account: str, rows: Ints) -> None:
+        """Another connection of the account has asked for these."""
+        for ghost in self._ghosts:
+            if ghost.account == account:
+                ghost.modes[rows] = 0
+        self._ghosts = [ghost for ghost in self._ghosts if ghost.modes.any()]
+
+    def missed(self, ticked: Ints) -> Iterator[tuple[Sent, Ints, Modes]]:
+        """By lost connection: which of `ticked` it would have brought, and in which modes."""
+        for ghost in self._ghosts:
+            rows = subscribed(ghost.modes, ticked)
+            if len(rows):
+                yield ghost.sent, rows, ghost.modes[rows]

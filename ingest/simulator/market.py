@@ -1,10 +1,9 @@
 """The market model: 10,000 prices that move together, advanced in steps of a fraction of a second.
 
-Theory. Log prices of the underlyings are random walks driven by one market factor, a factor for each group and noise
-of their own, kept within a circuit limit. Instruments follow their underlying: equities and indices are at it, futures
-carry interest, options are worth Black–Scholes with a smile. At each step a few instruments are active (independent
-draws; activity is heavy-tailed: the busiest 3% tick one to two times a second, the quietest every minute). Only those
-are priced, trade, and get a new book and a new packet; so a step costs what ticks, not what is listed.
+Theory. Instruments follow their underlying (`pricing`): equities and indices are at it, futures carry interest, options
+are worth what Black–Scholes says. At each step a few instruments are active (independent draws; activity is
+heavy-tailed: the busiest 3% tick one to two times a second, the quietest every minute). Only those are priced, trade,
+and get a new book and a new packet; so a step costs what ticks, not what is listed.
 
 Invariants: prices are whole ticks, at least one; best bid ≤ last price ≤ best ask, and bid < ask; volume never falls;
 low ≤ last, open ≤ high; the same seed, size and start give the same packets, whoever subscribes; an instrument ticks
@@ -19,16 +18,12 @@ from numpy.typing import NDArray
 
 from ingest.server import INDEX_WORDS, WORDS, Images
 from ingest.simulator.names import COMMODITIES, CURRENCIES
+from ingest.simulator.pricing import INTEREST, Floats, Ints, PriceWalk, black_scholes
 from ingest.simulator.universe import Instrument, Universe, build_universe
 from storage.clock import IST
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
 IST_OFFSET_SECONDS: Final = 19_800
 SECONDS_A_YEAR: Final = 252 * 6.25 * 3600  # of trading
-INTEREST: Final = 0.065
-CIRCUIT_LIMIT: Final = 0.18  # of the day's open, as a log return
 BUSY_SHARE: Final = 0.03
 BUSIEST_A_SECOND: Final = 2.0
 QUIETEST_A_SECOND: Final = 1 / 60
@@ -57,12 +52,11 @@ class Market:
         self._step_seconds = 1 / steps_per_second
         listed = self.universe.instruments
         self.tokens: Ints = np.array([one.instrument_token for one in listed], np.int64)
-        self._sorted = np.argsort(self.tokens)
-        self._sorted_tokens = self.tokens[self._sorted]
         self.index: NDArray[np.bool_] = np.array([one.segment == "INDICES" for one in listed])
         self.images = Images(self.index)
+        self.walk = PriceWalk(self.universe.underlyings, self._random)
+        self._step_scale = float(np.sqrt(self._step_seconds / SECONDS_A_YEAR))
         self._list(listed, start)
-        self._move_setup()
         self._activity_setup(listed, rate)
         self._open_day(listed)
 
@@ -73,12 +67,6 @@ class Market:
     def seconds(self) -> int:
         """The market's clock: UTC epoch seconds, as packets carry it."""
         return int(self._start_seconds + self._clock_steps * self._step_seconds)
-
-    def rows(self, tokens: Ints) -> Ints:
-        """(n,) places of the tokens in the market; -1 for those that it does not list."""
-        at = np.searchsorted(self._sorted_tokens, tokens).clip(0, len(self.tokens) - 1)
-        found: Ints = np.where(self._sorted_tokens[at] == tokens, self._sorted[at], -1)
-        return found
 
     def skip(self, steps: int) -> None:
         """Move the clock without trading: the steps that a late process does not make up for."""
@@ -91,7 +79,7 @@ class Market:
         if (today := self._today()) != self._day:
             self._day = today
             self._roll_day()
-        self._move()
+        self.walk.move(self._step_scale)
         active = self._random.random(len(self.tokens)) < self._chance
         rows = self._wire_order[active]
         if len(rows):
@@ -106,8 +94,7 @@ class Market:
 
     def _list(self, listed: tuple[Instrument, ...], start: dt.datetime) -> None:
         day = start.astimezone(IST).date()
-        self._names = {name: place for place, name in enumerate(self.universe.underlyings)}
-        self._follows: Ints = np.array([self._names[one.follows] for one in listed], np.int64)
+        self._follows: Ints = np.array([self.walk.names[one.follows] for one in listed], np.int64)
         self._divisor: Floats = np.array([one.divisor for one in listed], np.float64)
         ticks = [round(one.tick_size * one.divisor) or INDEX_TICK_UNITS for one in listed]
         self._tick_units: Ints = np.array(ticks, np.int64)
@@ -119,33 +106,18 @@ class Market:
         self._years: Floats = np.where(self._derivative, np.array(days) + 0.3, 0.0) / 365
         self._strike: Floats = np.array([one.strike or 1.0 for one in listed], np.float64)
 
-    def _move_setup(self) -> None:
-        underlyings = self.universe.underlyings.values()
-        groups = {name: place for place, name in enumerate(sorted({one.group for one in underlyings}))}
-        self._group: Ints = np.array([groups[one.group] for one in underlyings], np.int64)
-        self._groups = len(groups)
-        market: Floats = np.array([one.market for one in underlyings])
-        group: Floats = np.array([one.group_weight for one in underlyings])
-        own = np.sqrt(np.maximum(1 - market**2 - group**2, 0.0))
-        self._volatility: Floats = np.array([one.volatility for one in underlyings])
-        self._weights: Floats = np.stack([market, group, own]) * self._volatility
-        self._base: Floats = np.array([one.price for one in underlyings])
-        self._log: Floats = np.zeros(len(self._base))
-        self.spot: Floats = self._base.copy()
-        self._step_scale = float(np.sqrt(self._step_seconds / SECONDS_A_YEAR))
-
     def _activity_setup(self, listed: tuple[Instrument, ...], rate: float) -> None:
         """Rank by importance: how much its underlying is followed, how near the money, how near the expiry."""
         size = len(listed)
-        place = np.arange(len(self._base))
+        place = np.arange(len(self.walk.names))
         for contracts in (CURRENCIES, COMMODITIES):
             for near, one in enumerate(contracts):
-                if one.name in self._names:
-                    place[self._names[one.name]] = 3 + 3 * near
+                if one.name in self.walk.names:
+                    place[self.walk.names[one.name]] = 3 + 3 * near
         importance = 1 / np.sqrt(1.0 + place[self._follows])
         importance *= np.where(np.array([one.exchange in {"BSE", "BCD"} for one in listed]), 0.15, 1.0)
-        away = np.abs(np.log(self._strike / self.spot[self._follows])) / (
-            self._volatility[self._follows] * np.sqrt(np.maximum(self._years, 1 / 365))
+        away = np.abs(np.log(self._strike / self.walk.spot[self._follows])) / (
+            self.walk.volatility[self._follows] * np.sqrt(np.maximum(self._years, 1 / 365))
         )
         importance *= np.where(self._option, 0.6 * np.exp(-0.7 * away), 1.0)
         importance *= np.where(self._derivative, np.exp(-6 * self._years), 1.0)
@@ -166,14 +138,11 @@ class Market:
         size = len(self.tokens)
         everybody = np.arange(size)
         draw = self._random
-        self._log += self._returns(0.06)
-        self.spot = self._base * np.exp(self._log)
+        self.walk.move(0.06)
         close = self._fair_ticks(everybody)
-        self._log += self._returns(0.03)
-        self.spot = self._base * np.exp(self._log)
+        self.walk.move(0.03)
         self._open: Ints = self._fair_ticks(everybody)
-        self._log += self._returns(0.03)
-        self.spot = self._base * np.exp(self._log)
+        self.walk.move(0.03)
         self._last: Ints = self._fair_ticks(everybody)
         self._close: Ints = close
         reach = draw.exponential(0.004, (2, size))
@@ -213,23 +182,9 @@ class Market:
 
     # ── one step ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _returns(self, scale: float) -> Floats:
-        """One draw of correlated log returns of the underlyings; `scale` is the root of the time in years."""
-        market = self._random.standard_normal()
-        groups = self._random.standard_normal(self._groups)
-        own = self._random.standard_normal(len(self._group))
-        weights = self._weights
-        returns: Floats = (weights[0] * market + weights[1] * groups[self._group] + weights[2] * own) * scale
-        return returns
-
-    def _move(self) -> None:
-        self._log += self._returns(self._step_scale)
-        np.clip(self._log, -CIRCUIT_LIMIT, CIRCUIT_LIMIT, out=self._log)
-        self.spot = self._base * np.exp(self._log)
-
     def _fair_ticks(self, rows: Ints) -> Ints:
         """(n,) what each is worth, in whole ticks of its own, at least one."""
-        spot = self.spot[self._follows[rows]]
+        spot = self.walk.spot[self._follows[rows]]
         years = self._years[rows]
         worth = spot * np.exp(INTEREST * years)
         option = self._option[rows]
@@ -237,7 +192,7 @@ class Market:
             chosen = rows[option]
             worth[option] = black_scholes(
                 worth[option], self._strike[chosen], years[option],
-                self._volatility[self._follows[chosen]], self._put[chosen],
+                self.walk.volatility[self._follows[chosen]], self._put[chosen],
             )  # fmt: skip
         ticks = np.rint(worth * self._divisor[rows] / self._tick_units[rows])
         return np.maximum(ticks, 1).astype(np.int64)
@@ -333,23 +288,3 @@ class Market:
         more = np.rint(draw.lognormal(1.5, 0.4, (size, 2)) * 100) / 100
         words[:, 5] = np.minimum(np.rint(depth[:, :5].sum(axis=1) * (1 + more[:, 0])), UINT32_MAX)
         words[:, 6] = np.minimum(np.rint(depth[:, 5:].sum(axis=1) * (1 + more[:, 1])), UINT32_MAX)
-
-
-def black_scholes(forward: Floats, strike: Floats, years: Floats, volatility: Floats, put: NDArray[np.bool_]) -> Floats:
-    """(n,) worth of European options on forwards, in rupees (Black 1976), with a smile about the money."""
-    away = np.log(forward / strike)
-    deviation = volatility * (1 + 0.8 * away**2) * np.sqrt(years)
-    d1 = away / deviation + deviation / 2
-    discount = np.exp(-INTEREST * years)
-    call = discount * (forward * normal_cdf(d1) - strike * normal_cdf(d1 - deviation))
-    worth: Floats = np.where(put, call - discount * (forward - strike), call)
-    return np.maximum(worth, 0.0)
-
-
-def normal_cdf(x: Floats) -> Floats:
-    """(n,) the normal distribution function, to 1e-7 (Abramowitz and Stegun 26.2.17)."""
-    t = 1 / (1 + 0.2316419 * np.abs(x))
-    poly = t * (0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))))
-    tail = np.exp(-x * x / 2) * poly / np.sqrt(2 * np.pi)
-    result: Floats = np.where(x >= 0, 1 - tail, tail)
-    return result

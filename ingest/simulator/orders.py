@@ -1,11 +1,12 @@
 """Order updates (postbacks) as the broker pushes them, made up from the market and seeded like it."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
-from ingest.server import AccountSettings, Mode
+from ingest.server import AccountOrder, AccountSettings, StreamMode
 from ingest.simulator.market import Market
 from storage.clock import NS_PER_SECOND, ist_time
 
@@ -20,8 +21,8 @@ class OrderBook:
         self._random = np.random.Generator(np.random.PCG64([market.seed, 3]))
         self.made = 0
 
-    def update(self, account: AccountSettings, fields: dict[str, Any]) -> dict[str, Any]:
-        """The message `{"type": "order", "data": …}`; `fields` replace what the model makes up.
+    def make(self, account: AccountSettings, fields: Mapping[str, Any]) -> AccountOrder:
+        """The next one; `fields` replace what the model makes up.
 
         Keys as in the broker's postback documentation; times are IST, `YYYY-MM-DD HH:MM:SS`.
         """
@@ -36,7 +37,7 @@ class OrderBook:
         filled = quantity if status == "COMPLETE" else 0
         pending = quantity if status == "OPEN" else 0
         cancelled = quantity if status == "CANCELLED" else 0
-        price = int.from_bytes(self._market.images.packet(row, Mode.LTP)[4:8], "big") / one.divisor
+        price = int.from_bytes(self._market.images.packet(row, StreamMode.LTP)[4:8], "big") / one.divisor
         when = ist_time(self._market.seconds * NS_PER_SECOND)
         clock = f"{when:%Y-%m-%d %H:%M:%S}"
         order_id = f"{when:%y%m%d}{self.made:09d}"
@@ -77,4 +78,4 @@ class OrderBook:
             "tag": None,
             "guid": f"{self.made:06d}X{order_id}",
         }
-        return {"type": "order", "data": {**data, **fields}}
+        return AccountOrder(account.label, {**data, **fields})

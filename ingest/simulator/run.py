@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ingest.server import Simulator, SimulatorError, SimulatorSettings, parse_settings
+from ingest.errors import ServerError
+from ingest.simulator.simulator import Simulator, SimulatorSettings
 
 USAGE_STATUS = 2
 
@@ -20,7 +21,7 @@ def simulate(settings: SimulatorSettings, *, ready: Callable[[dict[str, str]], N
     """Run until SIGTERM, SIGINT or, if the settings say so, the end of standard input; returns what was sent.
 
     `ready` is called with the URLs (`ws`, `api`, `control`) once it listens. Must be called from the main thread.
-    Raises `SimulatorError`, with nothing started, if it cannot listen or record.
+    Raises `ServerError`, with nothing started, if it cannot listen or record.
     """
     return asyncio.run(_simulate(settings, ready))
 
@@ -32,7 +33,7 @@ async def _simulate(settings: SimulatorSettings, ready: Callable[[dict[str, str]
         try:
             settings.stats_file.touch()
         except OSError as error:
-            raise SimulatorError(f"cannot write {settings.stats_file}: {error.strerror}") from None
+            raise ServerError(f"cannot write {settings.stats_file}: {error.strerror}") from None
     simulator = Simulator(settings)
     await simulator.start()
     try:
@@ -42,7 +43,7 @@ async def _simulate(settings: SimulatorSettings, ready: Callable[[dict[str, str]
             threading.Thread(target=_await_eof, args=(loop, end), name="stdin", daemon=True).start()
         if ready is not None:
             ready(simulator.urls)
-        await end.wait()
+        await simulator.serve_until(end)
     finally:
         await simulator.stop()
     stats = simulator.stats(instruments=True)
@@ -61,17 +62,17 @@ def _await_eof(loop: asyncio.AbstractEventLoop, end: asyncio.Event) -> None:
 
 
 def read_settings(path: Path | None) -> SimulatorSettings:
-    """Settings from a file, or from standard input as soon as a whole JSON object has come; raises `SimulatorError`."""
+    """Settings from a file, or from standard input as soon as a whole JSON object has come; raises `ServerError`."""
     try:
         text = path.read_text(encoding="utf-8") if path else None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise SimulatorError(f"cannot read the simulator's settings from {path}: {reason}") from None
+        raise ServerError(f"cannot read the simulator's settings from {path}: {reason}") from None
     source = str(path) if path else "standard input"
     values = _from_stdin() if text is None else _parse(text, whole=True)
     if not isinstance(values, dict):
-        raise SimulatorError(f"{source}: expected one JSON object with the simulator's settings")
-    return parse_settings(values)
+        raise ServerError(f"{source}: expected one JSON object with the simulator's settings")
+    return SimulatorSettings.parse(values)
 
 
 def _from_stdin() -> Any:
@@ -95,7 +96,7 @@ def _parse(text: str, *, whole: bool) -> Any:
         if goes_on and not whole:
             return None
         place = f"line {error.lineno} column {error.colno}"
-        raise SimulatorError(f"the simulator's settings are not JSON: {error.msg} at {place}") from None
+        raise ServerError(f"the simulator's settings are not JSON: {error.msg} at {place}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         simulate(read_settings(options.config), ready=_say)
-    except SimulatorError as error:
+    except ServerError as error:
         sys.stderr.write(f"simulator: {error}\n")
         return USAGE_STATUS
     return 0

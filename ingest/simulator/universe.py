@@ -8,7 +8,6 @@ Form (Kite Connect v3 docs and the broker's instrument dump): `instrument_token 
 the symbols of derivatives as in `storage.market.contracts`.
 """
 
-import calendar
 import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from ingest.simulator.expiries import dated_expiries, future_symbol, monthly_expiries, option_symbol, weekly_expiries
 from ingest.simulator.names import (
     BSE_DERIVATIVES,
     COMMODITIES,
@@ -31,7 +31,7 @@ from ingest.simulator.names import (
     Derivative,
     Stock,
 )
-from storage.market import MONTHS, WEEKLY_MONTHS, number_text
+from storage.market import number_text
 
 SEGMENT_BYTES: Final = {"NSE": 1, "NFO": 2, "CDS": 3, "BSE": 4, "BFO": 5, "BCD": 6, "MCX": 7, "INDICES": 9}
 DIVISORS: Final = {"CDS": 10_000_000, "BCD": 10_000}  # every other: 100 (pykiteconnect, ticker.py)
@@ -53,8 +53,9 @@ _FIRST_TOKEN: Final = {
 
 
 @dataclass(frozen=True)
-class Underlying:
-    """What moves: rupees, annual volatility, and the weights of the market and of its group in its returns."""
+class ReturnModel:
+    """How an underlying moves: its price in rupees, its annual volatility, and the weights of the market and of its
+    group in its returns."""
 
     price: float
     volatility: float
@@ -65,7 +66,7 @@ class Underlying:
 
 @dataclass(frozen=True)
 class Instrument:
-    """One row of the list, and the name of the `Underlying` that it follows. `expiry` None: it does not expire."""
+    """One row of the list, and the name of the `ReturnModel` that it follows. `expiry` None: it does not expire."""
 
     instrument_token: int
     exchange_token: int
@@ -92,7 +93,7 @@ class Universe:
 
     day: dt.date
     instruments: tuple[Instrument, ...]
-    underlyings: dict[str, Underlying]
+    underlyings: dict[str, ReturnModel]
 
 
 def build_universe(size: int, seed: int, day: dt.date) -> Universe:
@@ -126,57 +127,6 @@ def to_csv(instruments: Iterable[Instrument]) -> str:
     return "".join([HEADER, "\n", *lines])
 
 
-def future_symbol(name: str, expiry: dt.date) -> str:
-    """`NIFTY26NOVFUT`."""
-    return f"{name}{expiry:%y}{MONTHS[expiry.month - 1]}FUT"
-
-
-def option_symbol(name: str, expiry: dt.date, weekly: bool, strike: float, kind: str) -> str:
-    """`NIFTY26NOV24500CE`, or `NIFTY26D0124500CE` if the expiry is a weekly one."""
-    code = f"{WEEKLY_MONTHS[expiry.month - 1]}{expiry:%d}" if weekly else MONTHS[expiry.month - 1]
-    return f"{name}{expiry:%y}{code}{number_text(strike)}{kind}"
-
-
-def monthly_expiries(day: dt.date, weekday: int) -> Iterator[dt.date]:
-    """The last such weekday of each month, from `day` on."""
-    for year, month in _months(day):
-        last = dt.date(year, month, calendar.monthrange(year, month)[1])
-        expiry = last - dt.timedelta(days=(last.weekday() - weekday) % 7)
-        if expiry >= day:
-            yield expiry
-
-
-def weekly_expiries(day: dt.date, weekday: int) -> Iterator[dt.date]:
-    """Every such weekday from `day` on, without the month's last."""
-    first = day + dt.timedelta(days=(weekday - day.weekday()) % 7)
-    for week in count():
-        expiry = first + dt.timedelta(weeks=week)
-        if (expiry + dt.timedelta(weeks=1)).month == expiry.month:
-            yield expiry
-
-
-def dated_expiries(day: dt.date, day_of_month: int) -> Iterator[dt.date]:
-    """A day of each month, or the working day before it; 0: two working days before the month's last working day."""
-    for year, month in _months(day):
-        if day_of_month:
-            expiry = _working_day(dt.date(year, month, day_of_month))
-        else:
-            expiry = _working_day(dt.date(year, month, calendar.monthrange(year, month)[1]))
-            for _ in range(2):
-                expiry = _working_day(expiry - dt.timedelta(days=1))
-        if expiry >= day:
-            yield expiry
-
-
-def _months(day: dt.date) -> Iterator[tuple[int, int]]:
-    for month in count(day.year * 12 + day.month - 1):
-        yield month // 12, month % 12 + 1
-
-
-def _working_day(day: dt.date) -> dt.date:
-    return day - dt.timedelta(days=max(day.weekday() - 4, 0))
-
-
 def equity_tick(price: float) -> float:
     """NSE's tick size by price band (NSE circular on tick sizes, 2025)."""
     return next(tick for limit, tick in _TICK_BANDS if price < limit)
@@ -200,7 +150,7 @@ class _Builder:
 
     def __init__(self, seed: int, day: dt.date) -> None:
         self.day = day
-        self.underlyings: dict[str, Underlying] = {}
+        self.underlyings: dict[str, ReturnModel] = {}
         self._random = np.random.Generator(np.random.PCG64([seed, 1]))
         self._companies = list(STOCKS)
         self._names = {stock.symbol for stock in STOCKS}
@@ -210,7 +160,7 @@ class _Builder:
         for index in INDICES:
             follows = f"{index.exchange}:{index.symbol}"
             weight = 0.95 if index.beta > 0 else -0.8
-            self.underlyings[follows] = Underlying(index.price, index.volatility, weight, "INDEX", 0.0)
+            self.underlyings[follows] = ReturnModel(index.price, index.volatility, weight, "INDEX", 0.0)
             token = index.token << 8 | SEGMENT_BYTES["INDICES"]
             yield Instrument(
                 token, index.token, index.symbol, index.symbol, None, 0, 0, 0, "EQ", "INDICES", index.exchange, follows
@@ -282,7 +232,7 @@ class _Builder:
         for one in contracts:
             group = "CURRENCY" if one.day == 0 else one.name[:3]
             market, weight = (-0.3, 0.6) if one.day == 0 else (0.1, 0.97)
-            self.underlyings[one.name] = Underlying(one.price, one.volatility, market, group, weight)
+            self.underlyings[one.name] = ReturnModel(one.price, one.volatility, market, group, weight)
         for month in range(3):
             for one in contracts:
                 expiry = next(islice(dated_expiries(self.day, one.day), month, None))
@@ -343,7 +293,7 @@ class _Builder:
         stock = self._companies[place]
         if stock.symbol not in self.underlyings:
             volatility = 0.2 + 0.25 * float(self._random.random())
-            self.underlyings[stock.symbol] = Underlying(stock.price, volatility, 0.5, stock.sector, 0.4)
+            self.underlyings[stock.symbol] = ReturnModel(stock.price, volatility, 0.5, stock.sector, 0.4)
         return stock
 
     def _made_up(self) -> Stock:

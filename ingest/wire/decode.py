@@ -30,9 +30,11 @@ from ingest.wire.layouts import (
     MODE_CODE,
     MODES,
     QUOTE,
+    US_PER_SECOND,
     WORD_BYTES,
+    WireReport,
 )
-from ingest.wire.walk import Ints, Walk, WireReport, walk_frames
+from ingest.wire.walk import Ints, Walk, walk_frames
 from storage.clock import ist_days, microseconds
 from storage.schema import DEPTH_LEVELS, TICKS, TIMESTAMP
 
@@ -41,7 +43,6 @@ BLOCK_BYTES: Final = 288 * 1024
 BLOCK_PACKETS: Final = 4096
 """The most packets of a block: more bring no speed, however small they are."""
 
-US_PER_SECOND: Final = 1_000_000
 
 _ALL: Final = frozenset(LAYOUTS)
 _QUOTED: Final = frozenset({QUOTE.length, FULL.length})
@@ -58,7 +59,7 @@ _INDEX_WORDS: Final = (0, 1, 8, 9, 7, 10, _CHANGE_WORD, 15)
 
 
 @dataclass(frozen=True)
-class _Group:
+class _ColumnGroup:
     """Columns that come from words `first`, `first + step`, … of a row, and stand or fall together."""
 
     columns: tuple[str, ...]
@@ -68,32 +69,33 @@ class _Group:
 
     @property
     def words(self) -> list[int]:
+        """The word that each column comes from."""
         return [self.first + self.step * i for i in range(len(self.columns))]
 
 
-def _levels(what: str) -> tuple[str, ...]:
+def _level_columns(what: str) -> tuple[str, ...]:
     return tuple(f"{side}_{what}_{level}" for side in ("bid", "ask") for level in range(1, DEPTH_LEVELS + 1))
 
 
 _PRICES: Final = (
-    _Group(("last_price",), 1, _ALL),
-    _Group(("average_traded_price",), 3, _QUOTED),
-    _Group(("open", "high", "low", "close"), 7, _QUOTED | _INDEX),
-    _Group(_levels("price"), 17, _FULL, 3),
-    _Group(("price_change",), _CHANGE_WORD, _INDEX),
+    _ColumnGroup(("last_price",), 1, _ALL),
+    _ColumnGroup(("average_traded_price",), 3, _QUOTED),
+    _ColumnGroup(("open", "high", "low", "close"), 7, _QUOTED | _INDEX),
+    _ColumnGroup(_level_columns("price"), 17, _FULL, 3),
+    _ColumnGroup(("price_change",), _CHANGE_WORD, _INDEX),
 )
 _TIMES: Final = (
-    _Group(("last_trade_time",), 11, _FULL),
-    _Group(("exchange_timestamp",), 15, _FULL | {INDEX_FULL.length}),
+    _ColumnGroup(("last_trade_time",), 11, _FULL),
+    _ColumnGroup(("exchange_timestamp",), 15, _FULL | {INDEX_FULL.length}),
 )
 _COUNTS: Final = (
-    _Group(("instrument_token",), 0, _ALL),
-    _Group(("last_traded_quantity",), 2, _QUOTED),
-    _Group(("volume_traded", "total_buy_quantity", "total_sell_quantity"), 4, _QUOTED),
-    _Group(("oi", "oi_day_high", "oi_day_low"), 12, _FULL),
-    _Group(_levels("quantity"), 16, _FULL, 3),
+    _ColumnGroup(("instrument_token",), 0, _ALL),
+    _ColumnGroup(("last_traded_quantity",), 2, _QUOTED),
+    _ColumnGroup(("volume_traded", "total_buy_quantity", "total_sell_quantity"), 4, _QUOTED),
+    _ColumnGroup(("oi", "oi_day_high", "oi_day_low"), 12, _FULL),
+    _ColumnGroup(_level_columns("quantity"), 16, _FULL, 3),
 )
-_ORDERS: Final = (_Group(_levels("orders"), 18, _FULL, 3),)
+_ORDERS: Final = (_ColumnGroup(_level_columns("orders"), 18, _FULL, 3),)
 PACKET_COLUMNS: Final = tuple(c for group in (*_PRICES, *_TIMES, *_COUNTS, *_ORDERS) for c in group.columns)
 """The columns of the ticks table that `decode_packets` fills."""
 
@@ -128,6 +130,7 @@ class Packets:
         return codes
 
     def take(self, order: Ints) -> "Packets":
+        """These of them, in this order."""
         return Packets(self.payload, self.offsets.take(order), self.lengths.take(order))
 
 
@@ -235,7 +238,7 @@ def _places(length: int, wanted: list[int]) -> list[int]:
 class _Output:
     """Columns of one type, for the groups that some layout present carries: slices of one Arrow buffer."""
 
-    def __init__(self, groups: Sequence[_Group], dtype: np.dtype[Any], present: frozenset[int], n: int) -> None:
+    def __init__(self, groups: Sequence[_ColumnGroup], dtype: np.dtype[Any], present: frozenset[int], n: int) -> None:
         self._groups = [group for group in groups if group.carried_by & present]
         self.words = [word for group in self._groups for word in group.words]
         self._n = n
@@ -245,6 +248,7 @@ class _Output:
         self.values: NDArray[Any] = np.frombuffer(self._buffer, dtype).reshape(len(self.words), self._stride)
 
     def arrays(self, bitmaps: "_Bitmaps") -> dict[str, pa.Array]:
+        """The filled columns by name, with the validity that their layouts or their values give."""
         columns = ((group, column) for group in self._groups for column in group.columns)
         arrays = {}
         for (group, column), values in zip(columns, self.values, strict=True):
@@ -267,6 +271,7 @@ class _Bitmaps:
         self._made: dict[frozenset[int], tuple[pa.Buffer | None, int]] = {}
 
     def carried_by(self, layouts: frozenset[int]) -> tuple[pa.Buffer | None, int]:
+        """Where there is a packet of one of these layouts."""
         carrying = layouts & self._present
         if carrying == self._present:
             return None, 0

@@ -26,12 +26,12 @@ from ingest.wire.layouts import (
     MODES,
     PREFIX_BYTES,
     QUOTE,
+    US_PER_SECOND,
     Layout,
 )
 from ingest.wire.walk import Ints
 from storage.schema import DEPTH_LEVELS, TICKS
 
-US_PER_SECOND: Final = 1_000_000
 INT32_MIN: Final = -(2**31)
 INT32_MAX: Final = 2**31 - 1
 UINT32_MAX: Final = 2**32 - 1

@@ -1,4 +1,4 @@
-"""What a Kite packet is: the five layouts, the segments, the price divisors.
+"""What a Kite packet is: the five layouts, the segments, the price divisors; and why bytes are none.
 
 A packet is a run of big-endian words of four bytes, told apart by its length alone:
 
@@ -18,6 +18,7 @@ pykiteconnect, gokiteconnect; NCO: pykiteconnect 5). That prices are signed is i
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, Final
 
 import numpy as np
@@ -46,6 +47,8 @@ DEFAULT_DIVISOR: Final = 100
 DIVISOR_BY_EXCHANGE: Final = {"CDS": 10_000_000, "BCD": 10_000, "NCO": 10_000}
 
 WORD_BYTES: Final = 4
+US_PER_SECOND: Final = 1_000_000
+"""Times in packets are whole seconds since the epoch, those of the ticks table microseconds."""
 PREFIX_BYTES: Final = 2
 """A big-endian uint16 stands before the packets (their number) and before each packet (its length)."""
 
@@ -86,6 +89,7 @@ class Layout:
 
     @property
     def length(self) -> int:
+        """Bytes of such a packet."""
         return self.dtype.itemsize
 
 
@@ -99,6 +103,57 @@ LAYOUTS: Final = {layout.length: layout for layout in (LTP, INDEX_QUOTE, INDEX_F
 """The layouts by length of packet."""
 
 
+class QuarantineReason(IntEnum):
+    """Why bytes are quarantined."""
+
+    EMPTY_FRAME = 0
+    MISSING_PACKETS = 1
+    TRUNCATED_PACKET = 2
+    UNKNOWN_LENGTH = 3
+    TRAILING_BYTES = 4
+
+    @property
+    def text(self) -> str:
+        """As in the `reason` column of the quarantine table: `truncated packet`."""
+        return self.name.lower().replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """`length` bytes from `offset` of frame number `frame` that are no good packet; `length` may be 0."""
+
+    frame: int
+    offset: int
+    length: int
+    reason: QuarantineReason
+
+
+@dataclass(frozen=True)
+class WireReport:
+    """Where every byte of some frames went. `accounted_bytes == total_bytes`, always."""
+
+    frames: int
+    total_bytes: int
+    heartbeats: int
+    header_bytes: int
+    prefix_bytes: int
+    packets: int
+    packet_bytes: int
+    quarantined: tuple[Quarantined, ...]
+    unknown_segments: int
+    """Good packets whose token names no exchange that we know; they are rows, of exchange `UNKNOWN`."""
+
+    @property
+    def quarantined_bytes(self) -> int:
+        """Bytes of all quarantined ranges together."""
+        return sum(q.length for q in self.quarantined)
+
+    @property
+    def accounted_bytes(self) -> int:
+        """Each heartbeat is one byte."""
+        return self.header_bytes + self.prefix_bytes + self.packet_bytes + self.quarantined_bytes + self.heartbeats
+
+
 def exchange_of(token: int) -> str:
     """`NSE`, …, or `UNKNOWN`: what the last byte of an instrument token says."""
     return EXCHANGE_BY_SEGMENT.get(token & 0xFF, UNKNOWN_EXCHANGE)
@@ -109,19 +164,19 @@ def divisor_of(token: int) -> int:
     return DIVISOR_BY_EXCHANGE.get(exchange_of(token), DEFAULT_DIVISOR)
 
 
-def _table(dtype: str, values: list[int]) -> NDArray[Any]:
+def _lookup(dtype: str, values: list[int]) -> NDArray[Any]:
     table = np.array(values, dtype)
     table.flags.writeable = False
     return table
 
 
-KNOWN_LENGTH: Final[NDArray[np.bool_]] = _table("bool", [int(length in LAYOUTS) for length in range(65536)])
+KNOWN_LENGTH: Final[NDArray[np.bool_]] = _lookup("bool", [int(length in LAYOUTS) for length in range(65536)])
 """By length, for every uint16: whether a packet of that length has a layout."""
-MODE_CODE: Final[NDArray[np.int8]] = _table(
+MODE_CODE: Final[NDArray[np.int8]] = _lookup(
     "int8", [MODES.index(LAYOUTS[length].mode) if length in LAYOUTS else -1 for length in range(FULL.length + 1)]
 )
 """By length, up to the longest packet: the place of the mode in `MODES`."""
-EXCHANGE_CODE: Final[NDArray[np.int8]] = _table("int8", [EXCHANGES.index(exchange_of(byte)) for byte in range(256)])
+EXCHANGE_CODE: Final[NDArray[np.int8]] = _lookup("int8", [EXCHANGES.index(exchange_of(byte)) for byte in range(256)])
 """By segment byte: the place of the exchange in `EXCHANGES`; 0 is `UNKNOWN`."""
-DIVISOR: Final[NDArray[np.float64]] = _table("float64", [divisor_of(byte) for byte in range(256)])
+DIVISOR: Final[NDArray[np.float64]] = _lookup("float64", [divisor_of(byte) for byte in range(256)])
 """By segment byte."""

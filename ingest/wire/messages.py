@@ -159,7 +159,7 @@ def _number(value: object) -> float | None:
         return None
 
 
-def _time(value: object) -> int | None:
+def _ist_micros(value: object) -> int | None:
     """Microseconds since the epoch of `2026-11-22 09:15:00`, which is IST. Years of no sense count as no time."""
     if not isinstance(value, str):
         return None
@@ -175,7 +175,7 @@ def _converter(kind: pa.DataType) -> Callable[[object], object]:
     if pa.types.is_string(kind):
         return _text
     if pa.types.is_timestamp(kind):
-        return _time
+        return _ist_micros
     return _whole if pa.types.is_integer(kind) else _number
 
 

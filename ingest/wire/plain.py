@@ -1,7 +1,7 @@
 """The codec once more, in plain Python: one packet after the other, `struct` and dictionaries.
 
 It is the specification that can be read, and the twin that the vectorised walk and decode are tested against. It
-shares nothing with them but the names and numbers of `layouts` and the types of the report.
+shares nothing with them but the names, numbers and types of `layouts`.
 """
 
 import struct
@@ -10,8 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from ingest.errors import WireError
-from ingest.wire.layouts import UNKNOWN_EXCHANGE, divisor_of, exchange_of
-from ingest.wire.walk import Quarantined, Reason, WireReport
+from ingest.wire.layouts import UNKNOWN_EXCHANGE, Quarantined, QuarantineReason, WireReport, divisor_of, exchange_of
 from storage.schema import TICKS
 
 Row = dict[str, Any]
@@ -22,33 +21,33 @@ _OHLC: Final = ("open", "high", "low", "close")
 _INDEX_PRICES: Final = ("high", "low", "open", "close", "price_change")
 
 
-def split_frame(frame: bytes) -> tuple[list[bytes], list[tuple[int, int, Reason]]]:
+def split_frame(frame: bytes) -> tuple[list[bytes], list[tuple[int, int, QuarantineReason]]]:
     """A frame's good packets, and what is no good packet: offset in the frame, length, reason."""
     if len(frame) == 0:
-        return [], [(0, 0, Reason.EMPTY_FRAME)]
+        return [], [(0, 0, QuarantineReason.EMPTY_FRAME)]
     if len(frame) == 1:
         return [], []
     (claimed,) = struct.unpack_from(">H", frame)
     packets: list[bytes] = []
-    ranges: list[tuple[int, int, Reason]] = []
+    ranges: list[tuple[int, int, QuarantineReason]] = []
     at = 2
     for _ in range(claimed):
         left = len(frame) - at
         if left == 0:
-            return packets, [*ranges, (at, 0, Reason.MISSING_PACKETS)]
+            return packets, [*ranges, (at, 0, QuarantineReason.MISSING_PACKETS)]
         if left == 1:
-            return packets, [*ranges, (at, 1, Reason.TRUNCATED_PACKET)]
+            return packets, [*ranges, (at, 1, QuarantineReason.TRUNCATED_PACKET)]
         (length,) = struct.unpack_from(">H", frame, at)
         packet = frame[at + 2 : at + 2 + length]
         if len(packet) < length:
-            return packets, [*ranges, (at, left, Reason.TRUNCATED_PACKET)]
+            return packets, [*ranges, (at, left, QuarantineReason.TRUNCATED_PACKET)]
         if length in (8, 28, 32, 44, 184):
             packets.append(packet)
         else:
-            ranges.append((at + 2, length, Reason.UNKNOWN_LENGTH))
+            ranges.append((at + 2, length, QuarantineReason.UNKNOWN_LENGTH))
         at += 2 + length
     if at < len(frame):
-        ranges.append((at, len(frame) - at, Reason.TRAILING_BYTES))
+        ranges.append((at, len(frame) - at, QuarantineReason.TRAILING_BYTES))
     return packets, ranges
 
 
@@ -66,7 +65,7 @@ def decode_packet(packet: bytes) -> Row:
         prices = struct.unpack_from(">5i", packet, 8)
         row |= {name: price / divisor for name, price in zip(_INDEX_PRICES, prices, strict=True)}
     if len(packet) == 32:
-        row["exchange_timestamp"] = _time(packet, 28)
+        row["exchange_timestamp"] = _wire_time(packet, 28)
     if len(packet) in (44, 184):
         quantity, average, volume, buy, sell, *ohlc = struct.unpack_from(">IiIII4i", packet, 8)
         row |= {
@@ -78,9 +77,9 @@ def decode_packet(packet: bytes) -> Row:
         }
         row |= {name: price / divisor for name, price in zip(_OHLC, ohlc, strict=True)}
     if len(packet) == 184:
-        row["last_trade_time"] = _time(packet, 44)
+        row["last_trade_time"] = _wire_time(packet, 44)
         row["oi"], row["oi_day_high"], row["oi_day_low"] = struct.unpack_from(">III", packet, 48)
-        row["exchange_timestamp"] = _time(packet, 60)
+        row["exchange_timestamp"] = _wire_time(packet, 60)
         for entry in range(10):
             quantity, price, orders = struct.unpack_from(">IiH", packet, 64 + 12 * entry)
             side, level = ("bid", entry + 1) if entry < 5 else ("ask", entry - 4)
@@ -105,7 +104,7 @@ def decode_frames(
     for number, frame in enumerate(frames):
         packets, ranges = split_frame(frame)
         quarantined += [Quarantined(number, *where) for where in ranges]
-        prefixes += len(packets) + sum(reason == Reason.UNKNOWN_LENGTH for _, _, reason in ranges)
+        prefixes += len(packets) + sum(reason == QuarantineReason.UNKNOWN_LENGTH for _, _, reason in ranges)
         packet_bytes += sum(map(len, packets))
         received = {} if received_at_ns is None else _received(received_at_ns[number])
         rows += [dict.fromkeys(TICKS.schema.names) | received | decode_packet(packet) for packet in packets]
@@ -122,7 +121,7 @@ def decode_frames(
     )
 
 
-def _time(packet: bytes, at: int) -> datetime | None:
+def _wire_time(packet: bytes, at: int) -> datetime | None:
     (seconds,) = struct.unpack_from(">I", packet, at)
     return _EPOCH + timedelta(seconds=seconds) if seconds else None
 

@@ -17,68 +17,24 @@ every frame that has one. When only a few frames are left, plain loops take them
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.wire.layouts import EXCHANGE_CODE, KNOWN_LENGTH, PREFIX_BYTES
+from ingest.wire.layouts import (
+    EXCHANGE_CODE,
+    KNOWN_LENGTH,
+    PREFIX_BYTES,
+    Quarantined,
+    QuarantineReason,
+    WireReport,
+)
 
 Ints = NDArray[np.int64]
 
 FEW_FRAMES: Final = 48
 """At fewer frames than this a plain loop over their packets is quicker than numpy steps over the frames."""
-
-
-class Reason(IntEnum):
-    """Why bytes are quarantined."""
-
-    EMPTY_FRAME = 0
-    MISSING_PACKETS = 1
-    TRUNCATED_PACKET = 2
-    UNKNOWN_LENGTH = 3
-    TRAILING_BYTES = 4
-
-    @property
-    def text(self) -> str:
-        """As in the `reason` column of the quarantine table: `truncated packet`."""
-        return self.name.lower().replace("_", " ")
-
-
-@dataclass(frozen=True)
-class Quarantined:
-    """`length` bytes from `offset` of frame number `frame` that are no good packet; `length` may be 0."""
-
-    frame: int
-    offset: int
-    length: int
-    reason: Reason
-
-
-@dataclass(frozen=True)
-class WireReport:
-    """Where every byte of some frames went. `accounted_bytes == total_bytes`, always."""
-
-    frames: int
-    total_bytes: int
-    heartbeats: int
-    header_bytes: int
-    prefix_bytes: int
-    packets: int
-    packet_bytes: int
-    quarantined: tuple[Quarantined, ...]
-    unknown_segments: int
-    """Good packets whose token names no exchange that we know; they are rows, of exchange `UNKNOWN`."""
-
-    @property
-    def quarantined_bytes(self) -> int:
-        return sum(q.length for q in self.quarantined)
-
-    @property
-    def accounted_bytes(self) -> int:
-        """Each heartbeat is one byte."""
-        return self.header_bytes + self.prefix_bytes + self.packet_bytes + self.quarantined_bytes + self.heartbeats
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +59,7 @@ class Walk:
 
     def report(self) -> WireReport:
         """The accounts, as plain values. It counts each range in Python: meant for callers, not for every block."""
-        unknown_packets = int(np.count_nonzero(self.range_reasons == Reason.UNKNOWN_LENGTH))
+        unknown_packets = int(np.count_nonzero(self.range_reasons == QuarantineReason.UNKNOWN_LENGTH))
         segments = self.payload.take(self.offsets + 3)
         columns = (self.range_frames, self.range_offsets, self.range_lengths, self.range_reasons)
         return WireReport(
@@ -115,7 +71,7 @@ class Walk:
             packets=len(self.offsets),
             packet_bytes=int(self.lengths.sum()),
             quarantined=tuple(
-                Quarantined(frame, offset, length, Reason(reason))
+                Quarantined(frame, offset, length, QuarantineReason(reason))
                 for frame, offset, length, reason in zip(*(c.tolist() for c in columns), strict=True)
             ),
             unknown_segments=int(np.count_nonzero(EXCHANGE_CODE.take(segments) == 0)),
@@ -134,7 +90,7 @@ def walk_frames(payload: NDArray[np.uint8], lengths: NDArray[np.integer], starts
     headed = np.flatnonzero(sizes >= PREFIX_BYTES)
     if len(headed) < len(sizes):
         empty = np.flatnonzero(sizes == 0)
-        ranges.add(empty, starts[empty], sizes[empty], Reason.EMPTY_FRAME)
+        ranges.add(empty, starts[empty], sizes[empty], QuarantineReason.EMPTY_FRAME)
         begin, size = starts[headed], sizes[headed]
     else:
         begin, size = starts, sizes
@@ -153,7 +109,9 @@ def walk_frames(payload: NDArray[np.uint8], lengths: NDArray[np.integer], starts
     good = KNOWN_LENGTH.take(records.lengths)
     if not good.all():
         bad = ~good
-        ranges.add(headed[records.members[bad]], records.offsets[bad], records.lengths[bad], Reason.UNKNOWN_LENGTH)
+        ranges.add(
+            headed[records.members[bad]], records.offsets[bad], records.lengths[bad], QuarantineReason.UNKNOWN_LENGTH
+        )
         records = records.where(good)
     range_frames, range_offsets, range_lengths, range_reasons = ranges.sorted()
     return Walk(
@@ -181,6 +139,7 @@ class _Records:
     lengths: Ints
 
     def where(self, mask: NDArray[np.bool_]) -> "_Records":
+        """Those that the mask picks."""
         return _Records(self.members[mask], self.offsets[mask], self.lengths[mask])
 
 
@@ -190,18 +149,20 @@ class _Ranges:
     def __init__(self) -> None:
         self.parts: list[tuple[Ints, Ints, Ints, Ints]] = []
 
-    def add(self, frames: Ints, offsets: Ints, lengths: Ints, reason: Reason | Ints) -> None:
+    def add(self, frames: Ints, offsets: Ints, lengths: Ints, reason: QuarantineReason | Ints) -> None:
+        """Some ranges, for one reason, or each for its own."""
         if len(frames):
-            reasons = np.full(len(frames), reason, np.int64) if isinstance(reason, Reason) else reason
+            reasons = np.full(len(frames), reason, np.int64) if isinstance(reason, QuarantineReason) else reason
             self.parts.append((frames, offsets, lengths, reasons))
 
     def sorted(self) -> tuple[Ints, Ints, Ints, Ints]:
+        """Frames, offsets, lengths and reasons of all ranges, in the order of their bytes."""
         if not self.parts:
             none = np.empty(0, np.int64)
             return none, none, none, none
         frames, offsets, lengths, reasons = (np.concatenate(column) for column in zip(*self.parts, strict=True))
         # A packet of length 0 and the frame's end may share an offset: what is wrong with the end comes last.
-        order = np.lexsort((reasons != Reason.UNKNOWN_LENGTH, offsets, frames))
+        order = np.lexsort((reasons != QuarantineReason.UNKNOWN_LENGTH, offsets, frames))
         return frames[order], offsets[order], lengths[order], reasons[order]
 
 
@@ -278,8 +239,8 @@ def _step(
         if not goes_on.all():
             wrong = ~goes_on
             wrong &= (claimed > step) | (left > 0)
-            why = np.where(left > 0, Reason.TRUNCATED_PACKET, Reason.MISSING_PACKETS)
-            why[claimed <= step] = Reason.TRAILING_BYTES
+            why = np.where(left > 0, QuarantineReason.TRUNCATED_PACKET, QuarantineReason.MISSING_PACKETS)
+            why[claimed <= step] = QuarantineReason.TRAILING_BYTES
             ranges.add(frames[members[wrong]], at[wrong], left[wrong], why[wrong])
             members, at, end, claimed = members[goes_on], at[goes_on], end[goes_on], claimed[goes_on]
         length = _uint16(payload, at)
@@ -287,7 +248,7 @@ def _step(
         behind += PREFIX_BYTES
         over = behind > end
         if over.any():
-            ranges.add(frames[members[over]], at[over], (end - at)[over], Reason.TRUNCATED_PACKET)
+            ranges.add(frames[members[over]], at[over], (end - at)[over], QuarantineReason.TRUNCATED_PACKET)
             whole = ~over
             members, at, end, claimed = members[whole], at[whole], end[whole], claimed[whole]
             length, behind = length[whole], behind[whole]
@@ -310,22 +271,27 @@ def _step(
     return _Records(all_members, all_offsets, all_lengths), np.concatenate(steps)
 
 
-def _step_alone(rest: bytes, wanted: int) -> tuple[list[int], list[int], int, Reason | None]:
+def _step_alone(rest: bytes, wanted: int) -> tuple[list[int], list[int], int, QuarantineReason | None]:
     """One frame's remaining packets: offsets and lengths, then where the walk ended, and why if that is wrong."""
     offsets: list[int] = []
     lengths: list[int] = []
     at, size = 0, len(rest)
     while len(offsets) < wanted:
         if size - at < PREFIX_BYTES:
-            return offsets, lengths, at, Reason.TRUNCATED_PACKET if at < size else Reason.MISSING_PACKETS
+            return (
+                offsets,
+                lengths,
+                at,
+                QuarantineReason.TRUNCATED_PACKET if at < size else QuarantineReason.MISSING_PACKETS,
+            )
         length = rest[at] << 8 | rest[at + 1]
         behind = at + PREFIX_BYTES + length
         if behind > size:
-            return offsets, lengths, at, Reason.TRUNCATED_PACKET
+            return offsets, lengths, at, QuarantineReason.TRUNCATED_PACKET
         offsets.append(at + PREFIX_BYTES)
         lengths.append(length)
         at = behind
-    return offsets, lengths, at, Reason.TRAILING_BYTES if at < size else None
+    return offsets, lengths, at, QuarantineReason.TRAILING_BYTES if at < size else None
 
 
 def _merge(even: _Records, odd: _Records, odd_ordinals: Ints, members: int) -> _Records:

@@ -1,4 +1,4 @@
-from .account_set import Roster as Roster
+from .account_set import AccountSet as AccountSet
 from .checks import Verdict as Verdict
 from .checks import check_tokens as check_tokens
 from .checks import token_problem as token_problem

@@ -14,14 +14,14 @@ from ingest.manager import TickerManager
 from kitelake.accounts.checks import TokenCheck, Verdict, check_tokens, token_problem
 from kitelake.accounts.logins import account_of
 from kitelake.config import Config, account_changes
-from storage.schema import IST
+from storage.clock import IST
 
 log = structlog.get_logger()
 
 UNKNOWN_SECONDS: Final = 60.0
 
 
-class Roster:
+class AccountSet:
     """The accounts, in the order of config.yaml. Belongs to one event loop."""
 
     def __init__(self, config: Config, api_url: str) -> None:

@@ -25,7 +25,7 @@ from kitelake.accounts.logins import Login, prepare_logins, read_login, store_lo
 from kitelake.accounts.redirect import NO_ANSWER, STATE, RedirectServer, brings_back, request_token_of
 from kitelake.config import AccountSection, LoginSection
 from kitelake.errors import ConfigError
-from storage.schema import IST
+from storage.clock import IST
 
 LOGIN_SECONDS: Final = 300.0
 PASTES: Final = 3

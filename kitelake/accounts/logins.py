@@ -11,7 +11,6 @@ import contextlib
 import datetime as dt
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,9 +18,11 @@ from typing import Final
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from ingest.accounts import Account, Polled, read_private_file, read_secret_file
+from ingest.errors import NoSecretFileError
 from kitelake.config import AccountSection, Variable
-from kitelake.errors import ConfigError
-from storage.schema import IST
+from kitelake.errors import ConfigError, NoLoginError
+from storage.clock import IST
+from storage.files import write_whole
 
 FLUSH_BEGINS: Final = dt.time(6, 0, tzinfo=IST)
 
@@ -65,32 +66,24 @@ def store_login(folder: Path, account: str, login: Login) -> Path:
         "made_at": login.made_at.astimezone(IST).isoformat(),
     }
     try:
-        descriptor, written = tempfile.mkstemp(prefix=f".{account}.", dir=folder)  # of mode 0600
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(values, file)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(written).replace(path)
-        except BaseException:
-            Path(written).unlink(missing_ok=True)
-            raise
+        write_whole(path, json.dumps(values), mode=0o600)
     except OSError as error:
         raise ConfigError(f"{path}: the login cannot be stored: {error.strerror}") from None
     return path
 
 
 def read_login(folder: Path, account: str) -> Login:
-    """The stored login of an account, lapsed or not. Raises ValueError, without the token, if there is none."""
+    """The stored login of an account, lapsed or not.
+
+    Raises, without the token, NoLoginError if there is none, and SecretFileError for a file that others can read.
+    """
     path = folder / f"{account}.json"
     try:
         return Login.model_validate_json(read_private_file(path))
     except ValidationError:
-        raise ValueError(f"{path} does not hold what a login stores: kitelake login {account}") from None
-    except ValueError as error:
-        if isinstance(error.__context__, FileNotFoundError):
-            raise ValueError(f"no stored login: kitelake login {account}") from None
-        raise
+        raise NoLoginError(f"{path} does not hold what a login stores: kitelake login {account}") from None
+    except NoSecretFileError:
+        raise NoLoginError(f"no stored login: kitelake login {account}") from None
 
 
 @dataclass(frozen=True)
@@ -101,11 +94,11 @@ class StoredLogin(Polled):
     account: str
 
     def __call__(self) -> SecretStr:
-        """Raises ValueError if there is none or it has lapsed."""
+        """Raises NoLoginError if there is none or it has lapsed, and what `read_login` raises."""
         login = read_login(self.folder, self.account)
         if login.lapsed(dt.datetime.now(IST)):
             day = login.made_at.astimezone(IST).date()
-            raise ValueError(f"the stored login is of {day}: kitelake login {self.account}")
+            raise NoLoginError(f"the stored login is of {day}: kitelake login {self.account}")
         return login.access_token
 
 

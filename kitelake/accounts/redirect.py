@@ -9,7 +9,6 @@ one. What is not taken is answered with the reason, and waiting goes on: only ti
 The line of a request holds the request_token: it is written nowhere.
 """
 
-import errno
 import html
 import queue
 import secrets
@@ -17,12 +16,12 @@ import threading
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from typing import Final
+from urllib.parse import parse_qs
 
 from ingest.accounts import checked_secret
 from ingest.errors import AuthError
+from ingest.server import HttpRequest, HttpResponse, HttpServer, ListenError
 from kitelake.accounts.logins import Login
 from kitelake.errors import StartError
 from storage.errors import KitelakeError
@@ -31,8 +30,10 @@ STATE: Final = "state"
 NO_ANSWER: Final = (
     "that is no request_token and no address with one, such as http://127.0.0.1/?request_token=…&status=success"
 )
-_SOCKET_SECONDS: Final = 10.0  # a browser opens connections that it does not use
+IDLE_SECONDS: Final = 10.0  # a browser opens connections that it does not use
 _PAUSE_SECONDS: Final = 0.2  # between answers that were refused: the broker takes 10 calls a second
+
+_OVER: Final = "This login is over. Start another one with `kitelake login`."
 
 
 def request_token_of(query: str) -> str:
@@ -67,11 +68,8 @@ def _declined(values: dict[str, str]) -> bool:
     return values.get("status", "success") != "success"
 
 
-class RedirectServer(ThreadingHTTPServer):
+class RedirectServer:
     """Waits on loopback for the browser's way back. The first good answer is completed, and no other."""
-
-    daemon_threads = True
-    block_on_close = False
 
     def __init__(
         self,
@@ -87,33 +85,32 @@ class RedirectServer(ThreadingHTTPServer):
         Raises StartError if the port is taken.
         """
         try:
-            super().__init__(("127.0.0.1", port), _Handler)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise StartError(f"port {port} of login.port cannot be listened on: {error.strerror}") from None
+            # Quiet: a traceback might show the request.
+            self._http = HttpServer(self._answer, name="login", port=port, idle_seconds=IDLE_SECONDS, quiet=True)
+        except ListenError as error:
+            if not error.in_use:
+                raise StartError(f"port {port} of login.port cannot be listened on: {error.reason}") from None
             raise StartError(
                 f"port {port} is in use, perhaps by another `kitelake login`. Else set login.port, and the redirect "
                 "URL of the Kite app, to another one; or use --paste"
             ) from None
-        self.hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
+        self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
         self._state = state
         self._exchange = exchange
         self._store = store
         self._refused = refused
         self._turn = threading.Lock()  # one answer after the other
         self._over = False
+        self._next_at = 0.0
         self._last_refusal = ""
         self._results: queue.SimpleQueue[Login | Exception] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> "RedirectServer":
-        self._thread.start()
+        self._http.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
+        self._http.stop()
 
     def result(self, timeout_seconds: float) -> Login:
         """What came of the good answer. Raises what its login failed of, or AuthError if there is none in time."""
@@ -121,82 +118,60 @@ class RedirectServer(ThreadingHTTPServer):
             result = self._results.get(timeout=timeout_seconds)
         except queue.Empty:
             with self._turn:  # one may have come at the last moment, and its REST calls have limits of their own
-                self._over = True
-            try:
-                result = self._results.get_nowait()
-            except queue.Empty:
+                came, self._over = self._over, True
+            if not came:
                 last = f" (the last answer was not taken: {self._last_refusal})" if self._last_refusal else ""
                 raise AuthError(f"nobody logged in within {timeout_seconds:g} s: try again{last}") from None
+            result = self._results.get()  # as soon as the browser has its answer, or has gone away
         if isinstance(result, Exception):
             raise result
         return result
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that went away is none of our business; a traceback might show the request."""
-
-    def take(self, query: str, answer: Callable[[HTTPStatus, str], None]) -> None:
-        """Complete the login with an answer that came, if it is a good one, and say to `answer` what came of it."""
+    def _answer(self, request: HttpRequest) -> HttpResponse:
+        values = _values(request.query_text)
+        other_site = request.headers.get("Host") not in self._hosts  # its name for this machine
+        # Browsers say what they load an address for (W3C, Fetch Metadata Request Headers): not a picture, nor a frame.
+        if other_site or request.headers.get("Sec-Fetch-Dest", "document") != "document":
+            return _page(HTTPStatus.BAD_REQUEST, "This address is for the redirect of a login only.")
+        if "request_token" not in values and not _declined(values):
+            return _page(HTTPStatus.NOT_FOUND, "Expected the redirect of a login, with a request_token.")
         if self._over:  # while the good one is being stored
-            answer(HTTPStatus.CONFLICT, "This login is over. Start another one with `kitelake login`.")
-            return
+            return _page(HTTPStatus.CONFLICT, _OVER)
         with self._turn:
-            if self._over:
-                answer(HTTPStatus.CONFLICT, "This login is over. Start another one with `kitelake login`.")
-                return
-            result: Login | Exception
-            try:
-                bound = brings_back(query, self._state)
-                self._over = bound and _declined(_values(query))  # by the user, and by no other page
-                result = self._exchange(request_token_of(query), bound)
-                self._over = True
-                self._store(result)
-                text = "You are logged in. This window can be closed."
-            except Exception as error:  # for the thread that waits for it
-                if isinstance(error, AuthError) and not self._over:
-                    self._refuse(error, answer)
-                    return
-                self._over = True
-                result = error
-                text = f"Not logged in: {error}" if isinstance(error, KitelakeError) else "Not logged in."
-            try:
-                answer(HTTPStatus.OK, text)
-            finally:
-                self._results.put(result)
+            return self._take(request.query_text)
 
-    def _refuse(self, error: AuthError, answer: Callable[[HTTPStatus, str], None]) -> None:
+    def _take(self, query: str) -> HttpResponse:
+        """Complete the login with an answer that came, if it is a good one."""
+        if self._over:
+            return _page(HTTPStatus.CONFLICT, _OVER)
+        time.sleep(max(self._next_at - time.monotonic(), 0))
+        result: Login | Exception
+        try:
+            bound = brings_back(query, self._state)
+            self._over = bound and _declined(_values(query))  # by the user, and by no other page
+            result = self._exchange(request_token_of(query), bound)
+            self._over = True
+            self._store(result)
+            text = "You are logged in. This window can be closed."
+        except Exception as error:  # for the thread that waits for it
+            if isinstance(error, AuthError) and not self._over:
+                return self._refuse(error)
+            self._over = True
+            result = error
+            text = f"Not logged in: {error}" if isinstance(error, KitelakeError) else "Not logged in."
+        return _page(HTTPStatus.OK, text, lambda: self._results.put(result))
+
+    def _refuse(self, error: AuthError) -> HttpResponse:
         self._last_refusal = str(error)
         self._refused(self._last_refusal)
-        answer(HTTPStatus.FORBIDDEN, f"Not logged in: {error}. `kitelake login` goes on waiting.")
-        time.sleep(_PAUSE_SECONDS)
+        self._next_at = time.monotonic() + _PAUSE_SECONDS
+        return _page(HTTPStatus.FORBIDDEN, f"Not logged in: {error}. `kitelake login` goes on waiting.")
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: RedirectServer
-    server_version = "kitelake"
-    sys_version = ""
-    timeout = _SOCKET_SECONDS
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing: the request line holds the request token."""
-
-    def do_GET(self) -> None:
-        query = urlsplit(self.path).query
-        values = _values(query)
-        other_site = self.headers.get("Host") not in self.server.hosts  # its name for this machine
-        # Browsers say what they load an address for (W3C, Fetch Metadata Request Headers): not a picture, nor a frame.
-        if other_site or self.headers.get("Sec-Fetch-Dest", "document") != "document":
-            self._answer(HTTPStatus.BAD_REQUEST, "This address is for the redirect of a login only.")
-        elif "request_token" not in values and not _declined(values):
-            self._answer(HTTPStatus.NOT_FOUND, "Expected the redirect of a login, with a request_token.")
-        else:
-            self.server.take(query, self._answer)
-
-    def _answer(self, status: HTTPStatus, text: str) -> None:
-        body = f"<!doctype html><title>Kitelake</title><p>{html.escape(text)}".encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Referrer-Policy", "no-referrer")  # the address holds the request token
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        self.wfile.write(body)
+def _page(status: HTTPStatus, text: str, sent: Callable[[], None] | None = None) -> HttpResponse:
+    body = f"<!doctype html><title>Kitelake</title><p>{html.escape(text)}".encode()
+    headers = {
+        "Referrer-Policy": "no-referrer",  # the address holds the request token
+        "Cache-Control": "no-store",
+    }
+    return HttpResponse(status, "text/html; charset=utf-8", body, headers, sent)

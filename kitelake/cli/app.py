@@ -10,7 +10,7 @@ try:
 
     from kitelake.cli.capture import capture, demo, init, login, run
     from kitelake.cli.inspect import check, plan, report, status
-    from kitelake.cli.maintenance import MAINTENANCE
+    from kitelake.cli.maintenance import MAINTENANCE, OLD_NAMES
     from kitelake.cli.options import INTERRUPTED
     from kitelake.cli.query import sql
     from kitelake.cli.simulate import simulate
@@ -73,3 +73,5 @@ for command in (init, run, demo, simulate, sql, capture, plan, check, status, re
     app.command()(command)
 for command_name, maintain in MAINTENANCE.items():
     app.command(command_name)(maintain)
+for command_name, maintain in OLD_NAMES.items():
+    app.command(command_name, hidden=True)(maintain)

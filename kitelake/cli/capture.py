@@ -79,14 +79,14 @@ def capture(
 
     from kitelake.config import load_config
     from kitelake.processes import keep_up, settings_of
-    from kitelake.service import Session
+    from kitelake.service import OneDay
     from kitelake.service import capture as run
     from kitelake.views import render_report
 
     now = dt.datetime.now(IST)
     stop_at = None if until is None else dt.datetime.combine(now.date(), until, IST)
     loaded = load_config(config)
-    session = Session(now.date())
+    session = OneDay(now.date())
     if (why := session.nothing_to_do(loaded, now, stop_at)) is not None:
         typer.echo(why.text, err=True)
         raise typer.Exit(why.status)

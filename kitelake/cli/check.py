@@ -15,7 +15,6 @@ from kitelake.errors import ConfigError, ListFileError
 from kitelake.plan import (
     CACHE,
     PRICED_LATER,
-    calendar_of,
     fetch_list,
     hours_of_lists,
     instruments_of,
@@ -23,11 +22,12 @@ from kitelake.plan import (
     plan_of,
     read_list_file,
 )
+from kitelake.schedule import calendar_of
 from kitelake.telemetry import Notifier
 from kitelake.views import hours_in_words
+from storage.clock import IST
 from storage.errors import KitelakeError
 from storage.market import SCHEDULED, place_of_exchange
-from storage.schema import IST
 
 LOOK_AHEAD_DAYS: Final = 40
 

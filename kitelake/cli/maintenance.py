@@ -1,4 +1,4 @@
-"""The commands that look after captured data: seal, verify, replay-journal."""
+"""The commands that look after captured data: seal, verify, rebuild."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from storage.layout import DataLayout
     from storage.verify import VerifyReport
 
+RebuildDateOption = Annotated[
+    dt.date, typer.Option("--date", parser=parse_date, metavar=DATE_METAVAR, help="YYYY-MM-DD or yesterday.")
+]
+PartialOption = Annotated[
+    bool, typer.Option("--partial", help="Leave rows as they are whose segments are gone, instead of refusing.")
+]
 DateOption = Annotated[
     dt.date | None, typer.Option(parser=parse_date, metavar=DATE_METAVAR, help="YYYY-MM-DD, today or yesterday.")
 ]
@@ -48,9 +54,8 @@ def seal(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     from kitelake.processes import days_before
-    from storage.schema import IST
-    from storage.upkeep import SealProgress
-    from storage.upkeep import seal as seal_day
+    from storage.clock import IST
+    from storage.upkeep import CompactProgress, compact_day
 
     layout = _layout(config, data)
     days = [date] if date is not None else days_before(layout, dt.datetime.now(IST).date())
@@ -61,7 +66,7 @@ def seal(
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task(str(day))
 
-            def show(at: SealProgress, bar: Progress = bar, task: TaskID = task) -> None:
+            def show(at: CompactProgress, bar: Progress = bar, task: TaskID = task) -> None:
                 partition = "/".join(at.partition.values())
                 bar.update(
                     task,
@@ -70,7 +75,7 @@ def seal(
                     total=at.total,
                 )
 
-            for one in seal_day(layout, day, memory_bytes=memory * 2**20, on_progress=show):
+            for one in compact_day(layout, day, memory_bytes=memory * 2**20, on_progress=show):
                 sealed += 1
                 console.print(
                     f"{one.table} {'/'.join(one.partition.values())}: {one.rows:,} rows, "
@@ -98,7 +103,7 @@ def verify(
     from rich.console import Console
 
     from ingest.wire import JournalDecoder
-    from storage.commit import ReplayError, replay_day
+    from storage.commit import RebuildError, rebuild_day
     from storage.verify import damaged_days
 
     layout = _layout(config, data)
@@ -119,8 +124,8 @@ def verify(
             console.print(f"{day}: not repaired, since the journal does not hold all of it", style="red")
             continue
         try:
-            replay_day(layout, JournalDecoder(), day)
-        except ReplayError as error:
+            rebuild_day(layout, JournalDecoder(), day)
+        except RebuildError as error:
             console.print(f"{day}: not repaired: {error}", style="red", soft_wrap=True)
         else:
             console.print(f"{day}: made anew from the journal", style="green")
@@ -133,14 +138,14 @@ def _verify(layout: "DataLayout", date: dt.date | None, console: "Console") -> "
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from ingest.wire import JournalDecoder
-    from storage.verify import Progress as At
+    from storage.verify import VerifyProgress
     from storage.verify import verify as verify_folder
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("verifying")
 
-        def show(at: At) -> None:
+        def show(at: VerifyProgress) -> None:
             bar.update(task, description=f"verifying {at.what}", completed=at.done, total=at.total)
 
         return verify_folder(layout, JournalDecoder(), date=date, on_progress=show)
@@ -165,13 +170,11 @@ def _show(report: "VerifyReport", console: "Console") -> None:
         console.print(f"and {len(report.findings) - SHOWN:,} more", style="red")
 
 
-def replay_journal(
-    date: Annotated[dt.date, typer.Option(parser=parse_date, metavar=DATE_METAVAR, help="YYYY-MM-DD or yesterday.")],
+def rebuild(
+    date: RebuildDateOption,
     config: ConfigOption = DEFAULT_CONFIG,
     data: DataOption = None,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="Leave rows as they are whose segments are gone, instead of refusing.")
-    ] = False,
+    partial: PartialOption = False,
 ) -> None:
     """Make the tables of a day anew from the journal, after a change of the decoder for instance.
 
@@ -180,12 +183,12 @@ def replay_journal(
     from rich.console import Console
 
     from ingest.wire import JournalDecoder
-    from storage.commit import replay_day
+    from storage.commit import rebuild_day
 
     console = Console()
     layout = _layout(config, data)
-    with console.status(f"replaying the journal of {date}"):
-        outcome = replay_day(layout, JournalDecoder(), date, partial=partial)
+    with console.status(f"rebuilding {date} from the journal"):
+        outcome = rebuild_day(layout, JournalDecoder(), date, partial=partial)
     rows = ", ".join(f"{count:,} rows of {name}" for name, count in outcome.rows.items() if count)
     console.print(f"{date}: {rows or 'no rows'} made anew from {outcome.segments:,} segments", highlight=False)
     for name, count in outcome.stayed.items():
@@ -193,8 +196,21 @@ def replay_journal(
             console.print(f"{count:,} rows of {name} stay as they were: their segments are gone", style="yellow")
 
 
+def replay_journal(
+    date: RebuildDateOption,
+    config: ConfigOption = DEFAULT_CONFIG,
+    data: DataOption = None,
+    partial: PartialOption = False,
+) -> None:
+    """The name that `kitelake rebuild` had before."""
+    typer.echo("kitelake: `replay-journal` is now `rebuild`; the old name goes with the next version", err=True)
+    rebuild(date, config, data, partial)
+
+
 MAINTENANCE: Final[Mapping[str, Callable[..., None]]] = {
     "seal": seal,
     "verify": verify,
-    "replay-journal": replay_journal,
+    "rebuild": rebuild,
 }
+OLD_NAMES: Final[Mapping[str, Callable[..., None]]] = {"replay-journal": replay_journal}
+"""Commands that still work by the name they had, and that no help shows."""

@@ -20,7 +20,8 @@ def simulate(
     For tests of any client: point its WebSocket and REST addresses here. A JSON file gives it more settings:
     `python -m ingest.simulator --config FILE`.
     """
-    from ingest.server import SimulatorError, parse_settings
+    from ingest.errors import ServerError
+    from ingest.simulator import SimulatorSettings
     from ingest.simulator import simulate as simulate_market
 
     known = [
@@ -39,7 +40,7 @@ def simulate(
         typer.echo("Ctrl-C ends it.")
 
     try:
-        stats = simulate_market(parse_settings({"accounts": known, **settings}), ready=ready)
-    except SimulatorError as error:
+        stats = simulate_market(SimulatorSettings.parse({"accounts": known, **settings}), ready=ready)
+    except ServerError as error:
         raise StartError(str(error)) from None
     typer.echo(f"{stats['packets']:,} packets sent")

@@ -3,11 +3,9 @@ from .accounts import LoginSection as LoginSection
 from .accounts import Name as Name
 from .accounts import Secret as Secret
 from .accounts import TokenSetting as TokenSetting
-from .calendar import CalendarFile as CalendarFile
 from .calendar import CalendarSection as CalendarSection
 from .calendar import SpecialDay as SpecialDay
 from .calendar import by_exchange as by_exchange
-from .calendar import read_calendar_file as read_calendar_file
 from .config import Config as Config
 from .config import data_folder as data_folder
 from .config import load_config as load_config

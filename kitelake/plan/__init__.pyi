@@ -9,11 +9,10 @@ from .list_hours import hours_of_lists as hours_of_lists
 from .list_hours import why_not as why_not
 from .name_lists import read_list_file as read_list_file
 from .plan import ListPlan as ListPlan
-from .plan import Phase as Phase
+from .plan import PlanPhase as PlanPhase
 from .plan import Want as Want
 from .plan import alike as alike
 from .plan import wanted as wanted
 from .resolver import CACHE as CACHE
 from .resolver import files_of as files_of
-from .today import Desk as Desk
-from .today import calendar_of as calendar_of
+from .today import TodaysPlan as TodaysPlan

@@ -14,10 +14,9 @@ from kitelake.errors import ConfigError
 from kitelake.plan.forecast import Forecast, forecast, last_rates
 from kitelake.plan.instrument_store import stored_instruments
 from kitelake.plan.list_hours import hours_of_lists
-from kitelake.plan.plan import ListPlan, Phase, phases
+from kitelake.plan.plan import ListPlan, PlanPhase, phases
 from kitelake.plan.resolver import Resolver
-from kitelake.plan.today import calendar_of
-from kitelake.schedule import Calendar, ListHours
+from kitelake.schedule import Calendar, ListHours, calendar_of
 from storage.errors import KitelakeError
 from storage.layout import DataLayout
 
@@ -32,7 +31,7 @@ class DayPlan:
     instruments: Instruments
     lists: Sequence[ListPlan]
     hours: Mapping[str, ListHours]
-    phases: Sequence[Phase]
+    phases: Sequence[PlanPhase]
     forecasts: Mapping[str, Forecast]
     calendar: Calendar
 

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import hashlib
-import secrets
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ from ingest.accounts import LOOPBACK
 from kitelake.errors import ListFileError
 from kitelake.plan.name_lists import MAX_BYTES, read_list_file, read_names
 from storage.clock import IST, ist_time
+from storage.files import write_whole
 
 TIMEOUT_SECONDS: Final = 30.0
 
@@ -114,14 +114,7 @@ def _copy(url: str, cache: Path) -> Path:
 def _keep(data: bytes, copy: Path) -> None:
     """Write it whole or not at all, whoever else does the same. Raises OSError."""
     copy.parent.mkdir(parents=True, exist_ok=True)
-    new = copy.with_suffix(f".{secrets.token_hex(4)}.new")
-    try:
-        new.write_bytes(data)
-        new.replace(copy)
-    except OSError:
-        with contextlib.suppress(OSError):
-            new.unlink(missing_ok=True)
-        raise
+    write_whole(copy, data, durable=False)
 
 
 def _age(copy: Path) -> str:

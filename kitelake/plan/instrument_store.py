@@ -20,9 +20,9 @@ import structlog
 from ingest.accounts import Account, KiteRest
 from ingest.errors import IngestError, InstrumentError
 from ingest.instruments import Instruments, parse_instruments
+from storage.clock import IST
 from storage.errors import StorageError
 from storage.layout import DataLayout
-from storage.schema import IST
 from storage.tables import read_instruments, write_instruments
 
 LEAST_SHARE: Final = 0.7
@@ -47,7 +47,7 @@ def stored_instruments(layout: DataLayout, date: dt.date) -> Instruments | None:
     return Instruments(table, notes=notes.splitlines())
 
 
-class InstrumentKeeper:
+class InstrumentStore:
     """Fetches, stores and falls back. `api_url` is the REST API that all `accounts` have in common.
 
     A list with fewer rows than `least_share` of the newest stored one is refused; 0 takes any. `fetch_seconds` is how

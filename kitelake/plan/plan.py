@@ -220,7 +220,7 @@ def alike(together: Mapping[int, Want]) -> list[tuple[Want, list[int]]]:
 
 
 @dataclass(frozen=True)
-class Phase:
+class PlanPhase:
     """A part of the day in which the same lists are in their hours."""
 
     span: Span
@@ -235,10 +235,10 @@ def phases(
     hours: Mapping[str, ListHours],
     accounts: Sequence[str],
     capture: ManagerSettings,
-) -> list[Phase]:
+) -> list[PlanPhase]:
     """The day's phases; each as if it began with nothing. `hours` has those of each list by its name."""
     edges = sorted({edge for each in hours.values() for side in (0, 1) for edge in each.edges(side)})
-    found: list[Phase] = []
+    found: list[PlanPhase] = []
     for start, stop in itertools.pairwise(edges):
         on = in_hours(lists, hours, start)
         if found and found[-1].lists == on and found[-1].span.stop == start:
@@ -254,7 +254,7 @@ def in_hours(lists: Iterable[ListPlan], hours: Mapping[str, ListHours], now: dt.
     return tuple(plan.of(exchanges) for plan, exchanges in open_now if exchanges)
 
 
-def _phase(span: Span, lists: tuple[ListPlan, ...], accounts: Sequence[str], capture: ManagerSettings) -> Phase:
+def _phase(span: Span, lists: tuple[ListPlan, ...], accounts: Sequence[str], capture: ManagerSettings) -> PlanPhase:
     together = wanted(lists)
     allocation = Allocation(
         accounts,
@@ -274,4 +274,4 @@ def _phase(span: Span, lists: tuple[ListPlan, ...], accounts: Sequence[str], cap
             leave_out=True,
         )
         left_out |= dict.fromkeys(left)
-    return Phase(span, lists, together, allocation, tuple(left_out))
+    return PlanPhase(span, lists, together, allocation, tuple(left_out))

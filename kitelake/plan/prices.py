@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from ingest.instruments import Instruments, Price, PriceOf, is_price, listed_price
 from ingest.manager import TickerManager
+from storage.clock import IST
 from storage.errors import KitelakeError
-from storage.schema import IST
 
 LISTEN_SECONDS: Final = 3.0
 """How long the stream is listened to: what moves the market ticks every second."""
@@ -75,7 +75,7 @@ def captured_prices(data: Path, tokens: Collection[int]) -> dict[int, Price]:
 _LAST: Final = """
 select instrument_token, arg_max(last_price, received_at) as price, max(received_at) as at
 from ticks where date = $date and list_contains($tokens, instrument_token)
-and last_price > 0 and isfinite(last_price) -- as ingest.instruments.selection.is_price has it
+and last_price > 0 and isfinite(last_price) -- as ingest.instruments.is_price has it
 group by instrument_token"""
 
 

@@ -10,19 +10,19 @@ from ingest.accounts import Account
 from ingest.instruments import Instruments
 from ingest.manager import TickerManager
 from kitelake.config import Config
-from kitelake.plan.instrument_store import InstrumentKeeper
+from kitelake.plan.instrument_store import InstrumentStore
 from kitelake.plan.list_hours import hours_of_lists
-from kitelake.plan.plan import ListPlan, Phase, exchanges_of, in_hours, phases, recentred
+from kitelake.plan.plan import ListPlan, PlanPhase, exchanges_of, in_hours, phases, recentred
 from kitelake.plan.resolver import Resolver
 from kitelake.report import DayRecord
-from kitelake.schedule import Calendar, ListHours
+from kitelake.schedule import Calendar, ListHours, calendar_of
+from storage.clock import IST
 from storage.layout import DataLayout
-from storage.schema import IST
 
 log = structlog.get_logger()
 
 
-class Desk:
+class TodaysPlan:
     """Holds the plan of the day, and makes it anew when it is asked to. Belongs to one event loop."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Desk:
         self._hours: dict[dt.date, dict[str, ListHours]] = {}
         # The embedded simulator has as many instruments as it is told to, other than the time before.
         least_share = 0.0 if config.simulator else config.instruments.least_share
-        self._keeper = InstrumentKeeper(self._layout, self._api_url, list(accounts), least_share=least_share)
+        self._store = InstrumentStore(self._layout, self._api_url, list(accounts), least_share=least_share)
         kept = {spec.name: spec for spec in config.subscriptions}
         self.lists = {name: plan for name, plan in self.lists.items() if kept.get(name) == plan.spec}
 
@@ -77,12 +77,12 @@ class Desk:
 
     async def load(self) -> bool:
         """Take the newest instrument list that is stored; whether there is one that can be read."""
-        self.instruments = await self._keeper.stored()
+        self.instruments = await self._store.stored()
         return self.instruments is not None
 
     async def fetch(self) -> bool:
         """Fetch today's instrument list; whether it came. If it did not, the one before goes on, if there is one."""
-        fetched = await self._keeper.fetch()
+        fetched = await self._store.fetch()
         if fetched is not None:
             self.instruments = fetched
         return fetched is not None
@@ -130,13 +130,7 @@ class Desk:
             self._hours.clear()
             return changed
 
-    async def phases(self, date: dt.date) -> list[Phase]:
+    async def phases(self, date: dt.date) -> list[PlanPhase]:
         """The day's plan with the connections that there are, as if each phase began with nothing."""
         names = [account.name for account in self.config.accounts]
         return await asyncio.to_thread(phases, list(self.lists.values()), self.hours(date), names, self.config.capture)
-
-
-def calendar_of(config: Config) -> Calendar:
-    """The calendar of a configuration; the market of the embedded simulator never closes. Raises ConfigError."""
-    section = config.calendar
-    return Calendar(section.model_copy(update={"always_open": True}) if config.simulator else section)

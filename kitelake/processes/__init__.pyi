@@ -4,5 +4,5 @@ from .source import Source as Source
 from .source import open_source as open_source
 from .upkeep import days_before as days_before
 from .upkeep import keep_up as keep_up
-from .upkeep_runner import Housekeeping as Housekeeping
+from .upkeep_runner import UpkeepRunner as UpkeepRunner
 from .upkeep_runner import settings_of as settings_of

@@ -12,7 +12,7 @@ from kitelake.report import Report
 async def make_report_apart(data: Path, date: dt.date, config: Config) -> Report:
     """The report of that day. Raises ReportError if the process fails; its own message is in the log above."""
     child = await Child.start(
-        "kitelake.report",
+        "kitelake.processes.report",
         {
             "data": str(data),
             "date": date.isoformat(),

@@ -20,11 +20,12 @@ from pydantic import BaseModel, ConfigDict
 from ingest.wire import JournalDecoder
 from kitelake.processes.child import begin, end_at_once
 from kitelake.telemetry import configure_logs
+from storage.clock import IST
 from storage.errors import StorageError, TableMissingError
 from storage.layout import DataLayout
-from storage.schema import IST, TICKS
+from storage.schema import TICKS
 from storage.tables import LakeTable
-from storage.upkeep import archive_committed, remove_committed, remove_days, remove_superseded, seal
+from storage.upkeep import archive_committed, compact_day, remove_committed, remove_days, vacuum_tables
 
 _NICENESS = 10  # the sockets come first, then the writer
 
@@ -63,8 +64,8 @@ def keep_up(settings: UpkeepSettings, tell: Tell) -> bool:
     """Do all of it, and `tell` of each thing that was done; whether all parts went well. The log says which did not."""
     good = True
     # On a full disk first what goes without a commit, which needs room itself.
-    only = (_remove_archived, _remove_superseded, _remove_days)
-    for part in only if settings.only_remove else (_seal, _archive, _remove_days, _remove_superseded):
+    only = (_remove_archived, _vacuum, _remove_days)
+    for part in only if settings.only_remove else (_seal, _archive, _remove_days, _vacuum):
         try:
             part(settings, DataLayout(settings.data), tell)
         except StorageError as error:
@@ -109,7 +110,7 @@ def _seal(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
     failures = []
     for day in days_before(layout, settings.seal_before):
         try:
-            for one in seal(layout, day, memory_bytes=settings.memory_bytes):
+            for one in compact_day(layout, day, memory_bytes=settings.memory_bytes):
                 tell("sealed", **asdict(one))
         except StorageError as error:  # another day may be sound
             failures.append(str(error))
@@ -123,8 +124,8 @@ def _remove_days(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> No
         tell("days removed", days=[str(day) for day in days])
 
 
-def _remove_superseded(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
-    if files := remove_superseded(layout, grace=settings.grace, now=dt.datetime.now(IST)):
+def _vacuum(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
+    if files := vacuum_tables(layout, grace=settings.grace, now=dt.datetime.now(IST)):
         tell("superseded files removed", files=files)
 
 

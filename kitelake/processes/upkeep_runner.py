@@ -33,7 +33,7 @@ def settings_of(config: Config, *, seal_before: dt.date | None, only_remove: boo
     )
 
 
-class Housekeeping:
+class UpkeepRunner:
     """The upkeep of the data folder. Belongs to one event loop.
 
     `short_of_room` says whether the disk has none left, `record` journals what was done: its name and its data.

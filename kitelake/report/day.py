@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ingest.connection import Event
-from kitelake.report.gaps import Connection, Happening, Run, Stretch, gaps_of, merged, outages, run_of, within
-from kitelake.report.latency import Place, latency_of
+from kitelake.report.gaps import Connection, Happening, ServiceRun, Stretch, gaps_of, merged, outages, run_of, within
+from kitelake.report.latency import StreamConnection, latency_of
 from kitelake.report.model import ConnectionReport, Latency, ListReport, Report
 from kitelake.report.problems import problems_of
 from kitelake.report.record import DayRecord, ListRecord, PartRecord
+from storage.clock import IST
 from storage.errors import TableMissingError
 from storage.journal import is_alive
 from storage.layout import DataLayout
-from storage.schema import IST, TABLES
+from storage.schema import TABLES
 from storage.tables import LakeTable, SymbolBook
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def make_report(data: Path, record: DayRecord) -> Report:
 
 
 @dataclass(frozen=True)
-class _Ticks:
+class _TickCounts:
     """What is known of an instrument: its rows in each of the sets of hours."""
 
     rows: Mapping[int, Sequence[int]]
@@ -132,14 +133,14 @@ class _Day:
         """  # noqa: S608 (our own names and times)
         self._lake.sql(query, {"date": self._record.date})
 
-    def _ticks(self) -> _Ticks:
+    def _ticks(self) -> _TickCounts:
         found = self._lake.sql(
             "SELECT * EXCLUDE (stream, account, connection, rows, last) FROM day WHERE instrument_token IS NOT NULL"
         )
         tokens, *rows = (column.to_pylist() for column in found.arrow().columns)
-        return _Ticks({token: counts for token, *counts in zip(tokens, *rows, strict=True)})
+        return _TickCounts({token: counts for token, *counts in zip(tokens, *rows, strict=True)})
 
-    def _list(self, each: ListRecord, parts: Sequence[_Part], ticks: _Ticks) -> ListReport:
+    def _list(self, each: ListRecord, parts: Sequence[_Part], ticks: _TickCounts) -> ListReport:
         left_out = set(each.left_out)
         subscribed = [token for token in each.tokens if token not in left_out]
         ticked: dict[int, int] = {}
@@ -182,7 +183,7 @@ class _Day:
             if alive.isdisjoint(token for part, _ in parts if part.exchange == name for token in part.tokens):
                 yield f"{name}: {unsure[name]}"
 
-    def _rows_of_lists(self, ticks: _Ticks) -> int:
+    def _rows_of_lists(self, ticks: _TickCounts) -> int:
         """Rows of instruments within the hours of one of their lists, each once."""
         number = {hours: place for place, hours in enumerate(self._hours)}
         return sum(ticks.rows[token][number[hours]] for token, hours in self._wanted.items() if token in ticks.rows)
@@ -211,7 +212,7 @@ class _Day:
         ]
         return reports, merged(gap for gaps in found.values() for gap in gaps)
 
-    def _runs(self) -> list[Run]:
+    def _runs(self) -> list[ServiceRun]:
         happenings: dict[str, list[Happening]] = {}
         for row in self._select(
             "SELECT stream, received_at, account, connection, event, "
@@ -237,9 +238,9 @@ class _Day:
             for stream in sorted(happenings.keys() | ticking.keys())
         ]
 
-    def _latency(self, ticks: _Ticks) -> tuple[Latency | None, int]:
+    def _latency(self, ticks: _TickCounts) -> tuple[Latency | None, int]:
         rows = self._select("SELECT stream, account, connection FROM day WHERE account IS NOT NULL ORDER BY ALL")
-        places = [Place(row["stream"], row["account"], row["connection"]) for row in rows]
+        places = [StreamConnection(row["stream"], row["account"], row["connection"]) for row in rows]
         return latency_of(self._lake, self._record.date, places, np.array(list(ticks.rows), np.int64))
 
     def _file_bytes(self) -> int:

@@ -1,6 +1,6 @@
 """When connections were not connected, worked out from the day's events. Pure.
 
-What is known of a connection's life is in its events (see `ingest.connection.connection.Event`) and in those of the service,
+What is known of a connection's life is in its events (see `ingest.connection.Event`) and in those of the service,
 `started` and `stopped`. A process that is killed leaves no event: its run then ends with the last row of its stream.
 
 - A gap begins with `closed`, or with the last bytes before it if `silent` says that there were none; or with the end of
@@ -38,7 +38,7 @@ class Happening:
 
 
 @dataclass(frozen=True)
-class Run:
+class ServiceRun:
     """One run of the service, as far as it lies in the day. `ticking` are connections with rows of ticks."""
 
     begin: dt.datetime
@@ -57,22 +57,22 @@ def run_of(
     last_row: dt.datetime | None,
     *,
     lives_on: bool,
-) -> Run:
+) -> ServiceRun:
     """A stream's run. `happenings` in their order; `last_row` of its ticks; `lives_on` if it outlasts the day."""
     times = {each.event: each.at for each in reversed(happenings) if each.connection is None}
     seen = [*(each.at for each in happenings), *([last_row] if last_row is not None else [])]
     end = times.get("stopped", day[1] if lives_on else max(seen))
-    return Run(times.get("started", day[0]), end, happenings, ticking)
+    return ServiceRun(times.get("started", day[0]), end, happenings, ticking)
 
 
-def outages(runs: Sequence[Run], day: Stretch) -> dict[Connection, list[Stretch]]:
+def outages(runs: Sequence[ServiceRun], day: Stretch) -> dict[Connection, list[Stretch]]:
     """When each connection that there was on that day was not connected, in order."""
     there = {each.connection for run in runs for each in run.happenings if each.connection is not None}
     there |= {connection for run in runs for connection in run.ticking}
     return {connection: _outages(connection, runs, day) for connection in sorted(there)}
 
 
-def _outages(connection: Connection, runs: Sequence[Run], day: Stretch) -> list[Stretch]:
+def _outages(connection: Connection, runs: Sequence[ServiceRun], day: Stretch) -> list[Stretch]:
     present = [number for number, run in enumerate(runs) if run.has(connection)]
     first, last = present[0], present[-1]
     found = [(day[0], runs[0].begin), (runs[-1].end, day[1])]
@@ -85,7 +85,7 @@ def _outages(connection: Connection, runs: Sequence[Run], day: Stretch) -> list[
     return within(found, [(since, until)])
 
 
-def _since(connection: Connection, run: Run, day: Stretch, *, is_first: bool) -> dt.datetime:
+def _since(connection: Connection, run: ServiceRun, day: Stretch, *, is_first: bool) -> dt.datetime:
     """When the connection began to exist, by the first run that has it."""
     event = _first_event(connection, run)
     if not _is_open_at_first(event, run, day):
@@ -95,16 +95,16 @@ def _since(connection: Connection, run: Run, day: Stretch, *, is_first: bool) ->
     return day[0] if is_first else run.begin
 
 
-def _first_event(connection: Connection, run: Run) -> Happening | None:
+def _first_event(connection: Connection, run: ServiceRun) -> Happening | None:
     return next((each for each in run.happenings if each.connection == connection), None)
 
 
-def _is_open_at_first(event: Happening | None, run: Run, day: Stretch) -> bool:
+def _is_open_at_first(event: Happening | None, run: ServiceRun, day: Stretch) -> bool:
     """Whether the connection whose first event this is, if any, was connected before, as runs from the day before."""
     return event is None or (run.begin == day[0] and event.event not in _UNCONNECTED)
 
 
-def _in_run(connection: Connection, run: Run, day: Stretch) -> list[Stretch]:
+def _in_run(connection: Connection, run: ServiceRun, day: Stretch) -> list[Stretch]:
     found: list[Stretch] = []
     lost = None if _is_open_at_first(_first_event(connection, run), run, day) else run.begin
     for each in run.happenings:

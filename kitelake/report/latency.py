@@ -55,7 +55,7 @@ _ASKS: Final = f"""
 """  # noqa: S608
 
 
-class Place(NamedTuple):
+class StreamConnection(NamedTuple):
     """A connection in one run of the service."""
 
     stream: str
@@ -63,7 +63,9 @@ class Place(NamedTuple):
     connection: int
 
 
-def latency_of(lake: "Lake", date: dt.date, places: Sequence[Place], tokens: Ints) -> tuple[Latency | None, int]:
+def latency_of(
+    lake: "Lake", date: dt.date, places: Sequence[StreamConnection], tokens: Ints
+) -> tuple[Latency | None, int]:
     """The latency of the day's live packets, None without one; and how many full packets were not live.
 
     `places` are those that have ticks of the day, `tokens` their instruments. What comes meanwhile is left out.
@@ -90,7 +92,7 @@ class _Judge:
     """Counts live packets by their latency. Instruments and places are numbers from here on."""
 
     def __init__(
-        self, date: dt.date, places: Sequence[Place], tokens: Ints, place: Ints, token: Ints, at_us: Ints
+        self, date: dt.date, places: Sequence[StreamConnection], tokens: Ints, place: Ints, token: Ints, at_us: Ints
     ) -> None:
         """The last three say when which connection was asked for an instrument, or opened, with 0 for the token."""
         self.not_live = 0

@@ -10,11 +10,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from ingest.wire import Mode
 
 
-class _Part(BaseModel):
+class _ReportModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class Gaps(_Part):
+class Gaps(_ReportModel):
     """Stretches without a connection, inside of the hours in which one was wanted."""
 
     number: int = 0
@@ -23,7 +23,7 @@ class Gaps(_Part):
     longest_from: AwareDatetime | None = None
 
 
-class ListReport(_Part):
+class ListReport(_ReportModel):
     """One subscription list. Rows and ticks are counted within its hours."""
 
     name: str
@@ -36,7 +36,7 @@ class ListReport(_Part):
     rows: int
 
 
-class ConnectionReport(_Part):
+class ConnectionReport(_ReportModel):
     """One connection of an account."""
 
     account: str
@@ -45,7 +45,7 @@ class ConnectionReport(_Part):
     reconnects: int = Field(description="sockets opened anew after one was lost, at any hour")
 
 
-class Latency(_Part):
+class Latency(_ReportModel):
     """From the exchange's time to the receipt of the packet, over live packets: see `kitelake.report.latency`.
 
     Exchange times are whole seconds, rounded down, so each value is too high by up to a second. Values are rounded down
@@ -58,7 +58,7 @@ class Latency(_Part):
     max_seconds: float
 
 
-class Report(_Part):
+class Report(_ReportModel):
     """An IST day of a data folder, up to `made_at`."""
 
     date: dt.date

@@ -18,17 +18,18 @@ from pydantic import (
 from ingest.wire import Mode
 from kitelake.report.gaps import within
 from storage.errors import DataFolderError
-from storage.market import Hours, Kind, Phase, hours_of, span_of
+from storage.files import write_whole
+from storage.market import Hours, InstrumentKind, Phase, hours_of, span_of
 
 Stretch = tuple[AwareDatetime, AwareDatetime]
 HoursOfDay = Annotated[Hours, PlainValidator(hours_of), PlainSerializer(str)]
 
 
-class _Part(BaseModel):
+class _RecordModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class PartRecord(_Part):
+class PartRecord(_RecordModel):
     """The instruments of one exchange in a list, and when they were to be captured."""
 
     exchange: str = Field(description='as the instrument list names it; "" of what is of none that is known')
@@ -36,7 +37,7 @@ class PartRecord(_Part):
     tokens: tuple[int, ...] = Field(description="all that were wanted at some time of the day")
 
 
-class ListRecord(_Part):
+class ListRecord(_RecordModel):
     """One subscription list on one day."""
 
     name: str
@@ -66,7 +67,7 @@ class ListRecord(_Part):
         return tuple(stretch for part in self.parts for stretch in part.hours)
 
 
-class ExchangeRecord(_Part):
+class ExchangeRecord(_RecordModel):
     """What the calendar said of an exchange on that day: the sessions by which it was captured.
 
     `sessions` has those of each kind of instrument, as a phase and hours in IST: `["continuous", "09:15-15:30"]`; none
@@ -75,7 +76,7 @@ class ExchangeRecord(_Part):
 
     why: str
     sure: bool = Field(description="false where it counted as open because it was not certain that it is closed")
-    sessions: dict[Kind, tuple[tuple[Phase, HoursOfDay], ...]]
+    sessions: dict[InstrumentKind, tuple[tuple[Phase, HoursOfDay], ...]]
 
     def stretches(self, date: dt.date) -> tuple[Stretch, ...]:
         """When any kind of instrument trades, in whatever phase."""
@@ -83,7 +84,7 @@ class ExchangeRecord(_Part):
         return tuple(span_of(date, each) for each in sorted(hours))
 
 
-class DayRecord(_Part):
+class DayRecord(_RecordModel):
     """What the service meant to capture on one IST day."""
 
     date: dt.date
@@ -124,11 +125,9 @@ def record_path(data: Path, date: dt.date) -> Path:
 def write_record(data: Path, record: DayRecord) -> None:
     """Write the record in the place of the one before, whole or not at all. Raises DataFolderError."""
     path = record_path(data, record.date)
-    new = path.with_suffix(".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(record.model_dump_json(), encoding="utf-8")
-        new.replace(path)
+        write_whole(path, record.model_dump_json(), durable=False)  # the service's loop does not wait for the disk
     except OSError as error:
         raise DataFolderError(f"{path}: the record of the day cannot be written: {error.strerror}") from None
 

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterator
 
 from kitelake.report.model import ConnectionReport, Gaps, ListReport, Report
-from storage.schema import IST
+from storage.clock import IST
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,9 @@
 from .calendar import Calendar as Calendar
 from .calendar import Day as Day
+from .calendar import calendar_of as calendar_of
 from .jobs import ClockWatch as ClockWatch
-from .jobs import entries as entries
+from .jobs import Moments as Moments
+from .jobs import TimedJob as TimedJob
 from .jobs import look_again as look_again
 from .jobs import quietly as quietly
 from .jobs import set_jobs as set_jobs

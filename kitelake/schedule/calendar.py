@@ -20,17 +20,18 @@ from typing import Final
 
 import structlog
 
-from kitelake.config import CalendarFile, CalendarSection, SpecialDay, by_exchange, read_calendar_file
+from kitelake.config import CalendarSection, Config, SpecialDay, by_exchange
+from kitelake.schedule.calendar_file import CalendarFile, read_calendar_file
 from storage.market import (
     BY_DAY,
     COMMODITIES,
     CURRENCIES,
     END_OF_DAY,
     Hours,
-    Kind,
+    InstrumentKind,
     Phase,
-    Session,
     Span,
+    TradingSession,
     around,
     capture_hours,
     is_scheduled,
@@ -41,7 +42,7 @@ from storage.market import (
 
 log = structlog.get_logger()
 
-Sessions = Mapping[Kind, tuple[Session, ...]]
+Sessions = Mapping[InstrumentKind, tuple[TradingSession, ...]]
 
 _MUHURAT: Final = re.compile("Laxmi|Lakshmi|Muhurat", re.IGNORECASE)
 _MUHURAT_HOURS: Final = Hours(dt.time(9), dt.time(20))  # 13:45-14:45 in 2025, an evening hour before
@@ -207,4 +208,10 @@ def _at(date: dt.date, trading: Iterable[Hours], why: str, *, sure: bool) -> Day
 
 
 def _continuous(hours: Iterable[Hours]) -> Sessions:
-    return dict.fromkeys(Kind, tuple(Session(Phase.CONTINUOUS, each) for each in hours))
+    return dict.fromkeys(InstrumentKind, tuple(TradingSession(Phase.CONTINUOUS, each) for each in hours))
+
+
+def calendar_of(config: Config) -> Calendar:
+    """The calendar of a configuration; the market of the embedded simulator never closes. Raises ConfigError."""
+    section = config.calendar
+    return Calendar(section.model_copy(update={"always_open": True}) if config.simulator else section)

@@ -1,4 +1,4 @@
-"""What the service does at set times, as APScheduler jobs: which job, at which moments of a day.
+"""Jobs at set times, by APScheduler: at which moments of a day, and what a jump of the clock does to them.
 
 A job that was missed, because the machine slept or the service was down, runs once and at once. Every job brings things
 to what they ought to be at the time it runs, so none does harm when it runs late or twice.
@@ -8,19 +8,22 @@ import asyncio
 import contextlib
 import datetime as dt
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from kitelake.config import Config
-from kitelake.schedule.windows import ListHours, Times, every
+from kitelake.schedule.trigger import Times
+from kitelake.schedule.windows import ListHours, every
+from storage.clock import IST
 from storage.market import Span
-from storage.schema import IST
 
 log = structlog.get_logger()
+
+MomentsOf = Callable[[dt.date], Iterable[dt.datetime]]
+"""The moments of an IST day, in any order."""
 
 JUMP_SECONDS: Final = 2.0
 """The wall clock was set, or the machine slept, if it moves by so much more or less than the monotonic clock."""
@@ -29,81 +32,72 @@ _SEAL_AFTER: Final = dt.timedelta(minutes=2)  # the last segment is in the table
 _DAY: Final = dt.timedelta(days=1)
 
 
-class Work(Protocol):
-    """What the jobs do; the service does it."""
-
-    async def check_tokens(self) -> None: ...
-    async def fetch_instruments(self) -> None: ...
-    async def make_plan(self) -> None: ...
-    async def reconcile(self) -> None: ...
-    async def resolve_anew(self, name: str) -> None: ...
-    async def end_of_day(self) -> None: ...
-    async def seal_days(self) -> None: ...
-    async def remove_old(self) -> None: ...
-
-
-class Entry(NamedTuple):
+class TimedJob(NamedTuple):
     """A job by its name, what it does, and its moments of an IST day."""
 
     name: str
     run: Callable[[], Awaitable[None]]
-    moments: Callable[[dt.date], Iterable[dt.datetime]]
+    moments: MomentsOf
 
 
-def entries(work: Work, config: Config, hours: Callable[[dt.date], Mapping[str, ListHours]]) -> Iterator[Entry]:
-    """The jobs of a configuration. `hours` says when each list is captured on a day, by its name."""
+class Moments:
+    """When what is done each day is due, by the hours of the lists: `hours` says them for a day, by a list's name.
 
-    def spans(date: dt.date) -> list[Span]:
-        return [span for each in hours(date).values() for span in each.spans]
+    On a day on which no list is captured nothing is due but what `six_times` has.
+    """
 
-    def daily(at: dt.time) -> Callable[[dt.date], list[dt.datetime]]:
-        return lambda date: [dt.datetime.combine(date, at, IST)] if spans(date) else []
+    def __init__(self, hours: Callable[[dt.date], Mapping[str, ListHours]]) -> None:
+        self._hours = hours
 
-    def checks(date: dt.date) -> set[dt.datetime]:
-        starts = {span.start - BEFORE_SESSION for span in spans(date)}
-        usual = daily(config.schedule.tokens_at)(date)
-        return {*usual, *(start for start in starts if start.date() == date)}
+    def daily(self, at: dt.time) -> MomentsOf:
+        """At that time."""
+        return lambda date: [dt.datetime.combine(date, at, IST)] if self._spans(date) else []
 
-    def ends(date: dt.date) -> list[dt.datetime]:
-        days = (date - _DAY, date)  # the last list may end at midnight
-        stops = [max((span.stop for span in spans(day)), default=None) for day in days]
-        due = [stop + config.schedule.end_of_day_after for stop in stops if stop is not None]
-        return [moment for moment in due if moment.date() == date]
+    def token_checks(self, at: dt.time) -> MomentsOf:
+        """At that time, and shortly before a list starts, as far as that is on the same day."""
 
-    yield Entry("check tokens", work.check_tokens, checks)
-    yield Entry("fetch instruments", work.fetch_instruments, daily(config.instruments.fetch_at))
-    yield Entry("make plan", work.make_plan, daily(config.schedule.plan_at))
-    for spec in config.subscriptions:
-        name = spec.name
-        yield Entry(f"start {name}", work.reconcile, partial(_edges, hours, name, 0))  # of each exchange's part
-        yield Entry(f"stop {name}", work.reconcile, partial(_edges, hours, name, 1))
-        if spec.every is not None:
-            yield Entry(
-                f"resolve {name} anew", partial(work.resolve_anew, name), partial(_steps, hours, name, spec.every)
-            )
-    yield Entry("end of day", work.end_of_day, ends)
-    yield Entry("seal", work.seal_days, lambda date: [moment + _SEAL_AFTER for moment in ends(date)])
-    yield Entry("retention", work.remove_old, _six_times)
+        def checks(date: dt.date) -> set[dt.datetime]:
+            starts = {span.start - BEFORE_SESSION for span in self._spans(date)}
+            return {*self.daily(at)(date), *(start for start in starts if start.date() == date)}
+
+        return checks
+
+    def starts(self, name: str) -> MomentsOf:
+        """When the list starts: each exchange's part of it."""
+        return lambda date: self._hours(date)[name].edges(0)
+
+    def stops(self, name: str) -> MomentsOf:
+        """When the list stops: each exchange's part of it."""
+        return lambda date: self._hours(date)[name].edges(1)
+
+    def steps(self, name: str, step: dt.timedelta) -> MomentsOf:
+        """One step after the other while the list is captured."""
+        return lambda date: every(self._hours(date)[name].spans, step)
+
+    def after_last(self, delay: dt.timedelta) -> MomentsOf:
+        """So long after the last list of a day has stopped, also of the day before: a list may end at 24:00."""
+
+        def ends(date: dt.date) -> list[dt.datetime]:
+            stops = [max((span.stop for span in self._spans(day)), default=None) for day in (date - _DAY, date)]
+            due = [stop + delay for stop in stops if stop is not None]
+            return [moment for moment in due if moment.date() == date]
+
+        return ends
+
+    def for_seal(self, delay: dt.timedelta) -> MomentsOf:
+        """Shortly `after_last`."""
+        return lambda date: [moment + _SEAL_AFTER for moment in self.after_last(delay)(date)]
+
+    @staticmethod
+    def six_times(date: dt.date) -> list[dt.datetime]:
+        """So often that a day's journal is not long twice as large as it need be; each time is a process of its own."""
+        return [dt.datetime.combine(date, dt.time(hour, 20), IST) for hour in range(0, 24, 4)]
+
+    def _spans(self, date: dt.date) -> list[Span]:
+        return [span for each in self._hours(date).values() for span in each.spans]
 
 
-def _edges(
-    hours: Callable[[dt.date], Mapping[str, ListHours]], name: str, side: int, date: dt.date
-) -> list[dt.datetime]:
-    return hours(date)[name].edges(side)
-
-
-def _steps(
-    hours: Callable[[dt.date], Mapping[str, ListHours]], name: str, step: dt.timedelta, date: dt.date
-) -> Iterator[dt.datetime]:
-    return every(hours(date)[name].spans, step)
-
-
-def _six_times(date: dt.date) -> list[dt.datetime]:
-    """Often enough that a day's journal is not long twice as large as it need be; each time is a process of its own."""
-    return [dt.datetime.combine(date, dt.time(hour, 20), IST) for hour in range(0, 24, 4)]
-
-
-def set_jobs(scheduler: AsyncIOScheduler, jobs: Iterable[Entry], *, anew: bool = True) -> None:
+def set_jobs(scheduler: AsyncIOScheduler, jobs: Iterable[TimedJob], *, anew: bool = True) -> None:
     """These jobs at set times, and no others; or, not `anew`, also those that are there: only what is missing is added.
 
     What waits for a single moment, such as a fetch that is tried again, stays.

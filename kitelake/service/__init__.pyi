@@ -1,4 +1,4 @@
-from .one_day import Session as Session
+from .one_day import OneDay as OneDay
 from .recorder import Recorder as Recorder
 from .runner import capture as capture
 from .service import Service as Service

@@ -18,11 +18,11 @@ LOOK_BACK_DAYS: Final = 7
 """A day that was not reported for so long is not reported any more."""
 
 
-class DayBook:
+class DayRecorder:
     """The records of a data folder. A service that starts again in mid-day goes on with what is there."""
 
     def __init__(self, data: Path) -> None:
-        self._data = data
+        self.data = data
         self._today: DayRecord | None = None
         self._kept: DayRecord | None = None
 
@@ -91,7 +91,7 @@ class DayBook:
         if record is None or record == self._kept or not record.lists:
             return
         try:
-            write_record(self._data, record)
+            write_record(self.data, record)
             self._kept = record
         except DataFolderError as error:
             log.error("the day's record cannot be kept", error=str(error))
@@ -115,7 +115,7 @@ class DayBook:
                 return
             done = self._today.model_copy(update={"reported_at": now})
             self._today = self._kept = done
-        write_record(self._data, done)
+        write_record(self.data, done)
 
     def _open(self, date: dt.date) -> DayRecord:
         if self._today is None or self._today.date != date:
@@ -127,7 +127,7 @@ class DayBook:
         if self._today is not None and self._today.date == date:
             return self._today
         try:
-            return read_record(self._data, date)
+            return read_record(self.data, date)
         except DataFolderError as error:
             log.warning("a day's record cannot be read; it is begun anew", error=str(error))
             return None

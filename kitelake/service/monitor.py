@@ -5,21 +5,20 @@ import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from ingest.connection import Health, Status
-from kitelake.accounts import Roster
-from kitelake.config import About, FileWatch
-from kitelake.plan import Desk, ListPlan, files_of
+from kitelake.config import FileWatch
+from kitelake.plan import ListPlan, files_of
 from kitelake.schedule import ClockWatch
-from kitelake.service.reconciler import Streamer
-from kitelake.service.recorder import Recorder
-from kitelake.telemetry import ServiceStatus, write_status
+from kitelake.service.day_cycle import DayCycle
+from kitelake.service.snapshot import Problems
+from kitelake.telemetry import Notifier, ServiceStatus, write_status
+from storage.clock import IST
 from storage.layout import DataLayout
-from storage.schema import IST
 
 log = structlog.get_logger()
 
@@ -29,52 +28,40 @@ TOKEN_LOOK_SECONDS: Final = 10.0
 PARTLY_PRICED_SECONDS: Final = 60.0
 """So often prices are looked for again of a list of which some expiry has one: each time strikes may be added."""
 UNWELL_SECONDS: Final = 60.0
-"""Health that is amiss for so long is told by a notification."""
+"""What is unhealthy for so long is told by a notification."""
 
 
-class Watched(Protocol):
-    """The service, as far as it is looked after."""
-
-    desk: Desk
-    roster: Roster
-
-    @property
-    def recorder(self) -> Recorder: ...
-    @property
-    def streamer(self) -> Streamer: ...
-    def health(self) -> Health: ...
-    def status(self) -> ServiceStatus: ...
-    def add_jobs(self) -> None: ...
-    def tell(self, about: About, title: str, body: str) -> None: ...
-    async def check_tokens(self) -> None: ...
-    async def fetch_instruments(self) -> None: ...
-    async def reconcile(self) -> None: ...
-    async def resolve_anew(self, name: str) -> None: ...
-    async def reload(self) -> None: ...
-
-
-class Lookout:
+class Monitor:
     """Looks every second. What fails is logged, told in the status, and looked at again."""
 
     def __init__(
-        self, service: Watched, scheduler: AsyncIOScheduler, layout: DataLayout, config_path: Path | None
+        self,
+        cycle: DayCycle,
+        problems: Problems,
+        notifier: Notifier,
+        scheduler: AsyncIOScheduler,
+        layout: DataLayout,
+        config_path: Path | None,
+        *,
+        status: Callable[[], ServiceStatus],
+        health: Callable[[], Health],
+        reload: Callable[[], Awaitable[None]],
     ) -> None:
-        self._service = service
-        self._scheduler = scheduler
+        """`status` and `health` say how the service stands; `reload` is for a file of its configuration that changes."""
+        self._cycle = cycle
+        self._problems = problems
+        self._notifier = notifier
         self._layout = layout
         self._config_path = config_path
+        self._status = status
+        self._health = health
+        self._reload = reload
         self._unwell_since: float | None = None
-        self._failures: dict[str, str] = {}  # by the name of the look
         self._priced_at: dict[str, float] = {}  # when prices of a list were looked for last
         self._clock = ClockWatch(scheduler)
         self._date = dt.datetime.now(IST).date()
         self._files = FileWatch()
         self._changed_files()  # as they are now
-
-    @property
-    def failures(self) -> list[str]:
-        """What failed at the last look, in words."""
-        return [f"a look at the service fails and is tried again: {text}" for text in self._failures.values()]
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -88,7 +75,7 @@ class Lookout:
 
     def health_changed(self, health: Health) -> None:
         """To be called when the health of capture changes."""
-        self._service.recorder.event("health", health.status, percent=health.percent, reasons=health.reasons)
+        self._cycle.recorder.event("health", health.status, percent=health.percent, reasons=health.reasons)
         well = health.status is Status.HEALTHY
         self._unwell_since = None if well else self._unwell_since or time.monotonic()
 
@@ -99,44 +86,44 @@ class Lookout:
             try:
                 await look()
             except Exception as error:
-                text = self._service.roster.redact(f"{type(error).__name__}: {error}")
-                self._failures[look.__name__] = text
+                text = self._cycle.account_set.redact(f"{type(error).__name__}: {error}")
+                self._problems.failures[look.__name__] = text
                 log.exception("a look at the service failed; it goes on", error=text)
             else:
-                self._failures.pop(look.__name__, None)
+                self._problems.failures.pop(look.__name__, None)
 
     async def _say_status(self) -> None:
-        await asyncio.to_thread(write_status, self._layout, self._service.status())
+        await asyncio.to_thread(write_status, self._layout, self._status())
 
     async def _look_at_clock(self) -> None:
         if jumped := self._clock.look():
-            self._service.recorder.event("clock jumped", f"by {jumped:.1f} seconds", seconds=round(jumped, 3))
+            self._cycle.recorder.event("clock jumped", f"by {jumped:.1f} seconds", seconds=round(jumped, 3))
             await self._keep_in_step()
         if self._date != (date := dt.datetime.now(IST).date()):
             self._date = date
-            self._service.add_jobs()  # those that lay too far ahead
+            self._cycle.set_jobs(anew=False)  # those that lay too far ahead
 
     async def _look_at_files(self) -> None:
         if changed := await asyncio.to_thread(self._changed_files):
             await self._files_changed(changed)
 
     async def _look_at_tokens(self) -> None:
-        if await self._service.roster.has_news():
-            await self._service.check_tokens()
-            if self._service.desk.instruments is None:  # there may have been no token to fetch it with
-                await self._service.fetch_instruments()
+        if await self._cycle.account_set.has_news():
+            await self._cycle.check_tokens()
+            if self._cycle.today.instruments is None:  # there may have been no token to fetch it with
+                await self._cycle.fetch_instruments()
 
     async def _keep_in_step(self) -> None:
-        service = self._service
-        await service.reconcile()
-        for name in [plan.name for plan in service.streamer.on]:  # the price that it waits for may have come
-            plan = service.desk.lists.get(name)
+        cycle = self._cycle
+        await cycle.reconcile()
+        for name in [plan.name for plan in cycle.reconciler.on]:  # the price that it waits for may have come
+            plan = cycle.today.lists.get(name)
             if plan is not None and (plan.unpriced or (plan.references and not plan.tokens)) and self._is_due(plan):
-                await service.resolve_anew(plan.name)
+                await cycle.resolve_anew(plan.name)
         if self._unwell_since is not None and time.monotonic() - self._unwell_since >= UNWELL_SECONDS:
             self._unwell_since = None
-            health = service.health()
-            service.tell("problems", f"Kitelake: capture is {health.status}", "\n".join(health.reasons))
+            health = self._health()
+            self._notifier.tell("problems", f"Kitelake: capture is {health.status}", "\n".join(health.reasons))
 
     def _is_due(self, plan: ListPlan) -> bool:
         """Whether to look for its prices again: at every look without instruments, else, for an expiry, less often."""
@@ -147,15 +134,15 @@ class Lookout:
         return True
 
     def _changed_files(self) -> list[Path]:
-        config = self._service.desk.config
+        config = self._cycle.today.config
         paths = [*files_of(config.subscriptions), self._config_path, config.calendar.file]
         return self._files.changed(path for path in paths if path is not None)
 
     async def _files_changed(self, changed: list[Path]) -> None:
-        specs = self._service.desk.config.subscriptions
+        specs = self._cycle.today.config.subscriptions
         of_lists = {spec.file: spec.name for spec in specs if spec.file is not None}
         if any(path not in of_lists for path in changed):
-            await self._service.reload()
+            await self._reload()
         for path in changed:
             if path in of_lists:
-                await self._service.resolve_anew(of_lists[path])
+                await self._cycle.resolve_anew(of_lists[path])

@@ -5,12 +5,13 @@ import datetime as dt
 from typing import NamedTuple
 
 from kitelake.config import Config
-from kitelake.plan import calendar_of, hours_of_lists, lists_known, why_not
+from kitelake.plan import hours_of_lists, lists_known, why_not
 from kitelake.processes import Source
 from kitelake.report import Report
+from kitelake.schedule import calendar_of
 from kitelake.service.service import Service
+from storage.clock import IST
 from storage.market import clock
-from storage.schema import IST
 
 LOOK_SECONDS = 0.5
 
@@ -22,7 +23,7 @@ class Nothing(NamedTuple):
     status: int
 
 
-class Session:
+class OneDay:
     """The session of one IST day. `report` is there once it is over."""
 
     def __init__(self, date: dt.date) -> None:
@@ -59,17 +60,17 @@ class Session:
                 self.stopped = True
                 return
             await asyncio.sleep(LOOK_SECONDS)
-        await service.reconcile()
-        await service.end_of_day(dt.timedelta())
-        self.report = next((made for made in service.reports if made.date == self._date), None)
+        await service.cycle.reconcile()
+        await service.cycle.end_of_day(dt.timedelta())
+        self.report = next((made for made in service.cycle.reports if made.date == self._date), None)
 
     def _end(self, service: Service) -> dt.datetime:
         """When the last list of the day ends; the configuration may change until then.
 
         As long as the service does not know what each list means, not before the end that was known beforehand.
         """
-        desk = service.desk
-        stops = [span.stop for each in desk.hours(self._date).values() for span in each.spans]
-        if any(spec.name not in desk.lists for spec in desk.config.subscriptions):
+        today = service.today
+        stops = [span.stop for each in today.hours(self._date).values() for span in each.spans]
+        if any(spec.name not in today.lists for spec in today.config.subscriptions):
             stops.append(self._known_end)
         return max(stops, default=dt.datetime.combine(self._date, dt.time(), IST))

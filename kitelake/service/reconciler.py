@@ -10,7 +10,7 @@ from kitelake.plan import ListPlan, Want, alike, wanted
 log = structlog.get_logger()
 
 
-class Streamer:
+class Reconciler:
     """What a manager streams of the lists that are in their hours. Sockets are open only while something is wanted."""
 
     def __init__(self, manager: TickerManager) -> None:

@@ -20,8 +20,7 @@ from kitelake.errors import WriterError
 from kitelake.processes import Child
 from storage.clock import NS_PER_SECOND, ist_time
 from storage.commit import SegmentCommitted
-from storage.errors import JournalError, JournalSyncError, JournalWriteError
-from storage.files import is_full
+from storage.errors import DiskFullError, JournalError, JournalSyncError, JournalWriteError
 from storage.journal import Backlog, JournalWriter, Kind, Reserve
 from storage.layout import DataLayout
 
@@ -126,7 +125,7 @@ class Recorder:
                 problem = "the disk does not say that it has what was written; frames are kept in memory meanwhile"
                 self.journal.mend()
         except JournalError as error:
-            if is_full(error) and self._reserve.give_up():
+            if isinstance(error, DiskFullError) and self._reserve.give_up():
                 self._say("the disk is full; the room that was kept for the journal is in use: make room", error)
                 return
             problem, cause = "the journal cannot be written; frames are kept in memory and tried again", error
@@ -178,7 +177,7 @@ class Recorder:
             except JournalSyncError as error:
                 log.error("the journal is written, but the disk did not confirm it", error=str(error))
             except JournalWriteError as error:
-                if is_full(error) and self._reserve.give_up():
+                if isinstance(error, DiskFullError) and self._reserve.give_up():
                     continue
                 log.error(
                     "the journal cannot be written: make room, or give up what is in memory by another signal",

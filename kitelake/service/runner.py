@@ -45,7 +45,10 @@ def capture(
             async with open_source(config) as source:
                 service = Service(config, source, layout, config_path=config_path, until=until)
                 configure_logs(
-                    config.log.level, config.log.format, secrets=config.secrets(), redactors=service.roster.redactors()
+                    config.log.level,
+                    config.log.format,
+                    secrets=config.secrets(),
+                    redactors=service.account_set.redactors(),
                 )
                 _reload_on_signal(service)
                 if seconds is not None:

@@ -1,5 +1,6 @@
 from .health import health_of_capture as health_of_capture
 from .health import watch_health as watch_health
+from .liveness import JournalPulse as JournalPulse
 from .logs import configure_logs as configure_logs
 from .metrics import serve_metrics as serve_metrics
 from .notify import Notifier as Notifier
@@ -7,7 +8,6 @@ from .status import STOPPED as STOPPED
 from .status import AccountStatus as AccountStatus
 from .status import ConnectionStatus as ConnectionStatus
 from .status import Job as Job
-from .status import JobBook as JobBook
 from .status import ListStatus as ListStatus
 from .status import ServiceStatus as ServiceStatus
 from .status import TablesStatus as TablesStatus

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from structlog.typing import EventDict, WrappedLogger
 
 from ingest.accounts import MASK, Redactor
-from storage.schema import IST
+from storage.clock import IST
 
 _IN_URLS = re.compile(
     r"((?:access_token|api_key|request_token|checksum|enctoken)=)[^&\s'\"]+|(Authorization:?\s*token\s+)\S+",

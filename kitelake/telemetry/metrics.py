@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final, NamedTuple
 
 import structlog
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ingest.connection import ConnectionStats, Health, ManagerStats, Status
 from ingest.manager import TickerManager
+from ingest.server import HttpRequest, HttpResponse, HttpServer, ListenError
 from kitelake.errors import StartError
 from storage.journal import JournalWriter
 
@@ -173,21 +174,41 @@ async def serve_metrics(
     registry.register(ManagerCollector(manager, journal, health or manager.health, asyncio.get_running_loop()))
     try:
         # In a thread: names are looked up for it.
-        server, thread = await asyncio.to_thread(start_http_server, port, host, registry)
-    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no host can have
-        reason = error.strerror if isinstance(error, OSError) else "no such host"
+        server = await asyncio.to_thread(_serve, registry, host, port)
+    except ListenError as error:
         raise StartError(
-            f"the metrics cannot be served at {host}, port {port}: {reason}; config.yaml sets both under `metrics`"
+            f"the metrics cannot be served at {host}, port {port}: {error.reason}; config.yaml sets both under "
+            "`metrics`"
         ) from None
-    log.info("metrics are served", host=host, port=server.server_port)
-
-    def close() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
+    log.info("metrics are served", host=host, port=server.port)
     try:
-        yield server.server_port
+        yield server.port
     finally:
-        # In a thread, too: it takes up to half a second, and frames and open requests must not wait for it.
-        await asyncio.to_thread(close)
+        # In a thread, too: frames and open requests must not wait for it.
+        await asyncio.to_thread(server.stop)
+
+
+def _serve(registry: CollectorRegistry, host: str, port: int) -> HttpServer:
+    """The library's page, which is a WSGI application, on our server."""
+    application = make_wsgi_app(registry)
+
+    def page(request: HttpRequest) -> HttpResponse:
+        answered: list[tuple[int, dict[str, str]]] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]]) -> None:
+            answered.append((int(status.partition(" ")[0]), dict(headers)))
+
+        environ = {
+            "REQUEST_METHOD": request.method,
+            "PATH_INFO": request.path,
+            "QUERY_STRING": request.query_text,
+            "HTTP_ACCEPT": request.headers.get("Accept"),
+            "HTTP_ACCEPT_ENCODING": request.headers.get("Accept-Encoding"),
+        }
+        body = b"".join(application(environ, start_response))
+        ((status, headers),) = answered
+        return HttpResponse(status, headers.pop("Content-Type", "text/plain"), body, headers)
+
+    server = HttpServer(page, name="metrics", host=host, port=port)
+    server.start()
+    return server

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 @dataclass
-class _Told:
+class _Sent:
     """When a title was sent last, in seconds of the clock, and how often it was held back since."""
 
     at: float = -math.inf
@@ -52,7 +52,8 @@ class Notifier:
         self._targets = tuple(targets)
         self._quiet_seconds = quiet_seconds
         self._clock = clock
-        self._told: dict[str, _Told] = {}
+        self._sent: dict[str, _Sent] = {}
+        self._sending: set[asyncio.Task[None]] = set()
 
     def retarget(self, targets: Sequence[NotificationTarget]) -> None:
         """Send to these from now on. What was told already stays told."""
@@ -70,28 +71,39 @@ class Notifier:
             if _service(target) is None
         ]
 
+    def tell(self, about: About, title: str, body: str) -> None:
+        """Send, without waiting for it."""
+        task = asyncio.create_task(self.send(about, title, body))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def settle(self, patience_seconds: float) -> None:
+        """Wait for what is being sent, but not longer: a slow mail server must not hold up the end."""
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=patience_seconds)
+
     async def send(self, about: About, title: str, body: str) -> None:
         """Send to every target that wants it, at once, and wait until that is done or `SEND_SECONDS` have passed.
 
         Does not raise: a delivery that fails is a warning in the log. If all fail, the title counts as not sent.
         """
         now = self._clock()
-        self._told = {each: old for each, old in self._told.items() if old.held_back or self._is_quiet(old, now)}
-        told = self._told.setdefault(title, _Told())
-        if self._is_quiet(told, now):
-            told.held_back += 1
+        self._sent = {each: old for each, old in self._sent.items() if old.held_back or self._is_quiet(old, now)}
+        sent = self._sent.setdefault(title, _Sent())
+        if self._is_quiet(sent, now):
+            sent.held_back += 1
             return
-        before, told.at = told.at, now
-        held_back, told.held_back = told.held_back, 0
+        before, sent.at = sent.at, now
+        held_back, sent.held_back = sent.held_back, 0
         if held_back:
             body += f"\n\nHeld back since the last notification with this title: {held_back:,} more."
         wanting = [index for index, target in enumerate(self._targets) if about in target.about]
         if not any(await asyncio.gather(*(self._deliver(index, title, body) for index in wanting))):
-            told.at = before
-            told.held_back += held_back
+            sent.at = before
+            sent.held_back += held_back
 
-    def _is_quiet(self, told: _Told, now: float) -> bool:
-        return now - told.at < self._quiet_seconds
+    def _is_quiet(self, sent: _Sent, now: float) -> bool:
+        return now - sent.at < self._quiet_seconds
 
     async def _deliver(self, index: int, title: str, body: str) -> bool:
         """Whether the target took it."""

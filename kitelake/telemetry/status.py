@@ -4,42 +4,28 @@
 nothing after the machine has gone down. It holds no secret: texts in it have passed a redactor.
 """
 
-import contextlib
 import datetime as dt
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
-from apscheduler.events import (
-    EVENT_JOB_ERROR,
-    EVENT_JOB_EXECUTED,
-    EVENT_JOB_MISSED,
-    EVENT_JOB_SUBMITTED,
-    JobEvent,
-)
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from pydantic import AwareDatetime, Field, ValidationError
 
 from ingest.connection import Health, ManagerStats, State
 from ingest.wire import Mode
 from kitelake.config import Section
 from storage.errors import DataFolderError
+from storage.files import write_whole
 from storage.journal import JournalWriter
 from storage.layout import DataLayout
 from storage.market import Hours
-from storage.schema import IST
 
 STALE_SECONDS: Final = 10.0
 """A status older than this is of a service that no longer runs, or hangs."""
 
 STOPPED: Final = "stopped"
 """What a service does, in words, after a clean end: its last status says so."""
-
-MAX_OUTCOME: Final = 300
-
-_OUTCOMES: Final = {EVENT_JOB_SUBMITTED: "running", EVENT_JOB_EXECUTED: "done", EVENT_JOB_MISSED: "missed"}
 
 
 class Job(Section):
@@ -142,46 +128,12 @@ def journal_of(journal: JournalWriter, unwritten_seconds: float | None = None) -
     )
 
 
-class JobBook:
-    """Remembers how each job of a scheduler went the last time. Texts of exceptions pass through `redact`."""
-
-    def __init__(self, redact: Callable[[str], str]) -> None:
-        self._redact = redact
-        self._last: dict[str, tuple[dt.datetime, str]] = {}
-
-    def attach(self, scheduler: AsyncIOScheduler) -> None:
-        """Listen from now on. The outcomes come in the event loop's thread, as those of an AsyncIOScheduler do."""
-        scheduler.add_listener(self._heard, EVENT_JOB_ERROR | sum(_OUTCOMES))
-
-    def jobs(self, scheduler: AsyncIOScheduler) -> tuple[Job, ...]:
-        """Every job that the scheduler has now, the next one first."""
-        jobs = []
-        for job in scheduler.get_jobs():
-            last_at, outcome = self._last.get(job.id, (None, None))
-            next_at = getattr(job, "next_run_time", None)  # a scheduler that has not started has not reckoned it
-            jobs.append(Job(name=job.id, next_at=next_at, last_at=last_at, outcome=outcome))
-        return tuple(sorted(jobs, key=lambda job: (job.next_at is None, job.next_at, job.name)))
-
-    def _heard(self, event: JobEvent) -> None:
-        outcome = _OUTCOMES.get(event.code)
-        if outcome is None:
-            text = " ".join(f"failed: {type(event.exception).__name__}: {event.exception}".split())
-            text = self._redact(text)[:MAX_OUTCOME]  # in this order: half a secret would pass
-            outcome = text.encode(errors="replace").decode()  # a file's name may hold what JSON cannot
-        self._last[event.job_id] = dt.datetime.now(IST), outcome
-
-
 def write_status(layout: DataLayout, status: ServiceStatus) -> bool:
     """Replace the file, with the folder's permissions. Returns False if the system did not take it, as a full disk."""
-    path = _path(layout)
-    new = path.with_suffix(".json.new")
     try:
-        new.write_text(status.model_dump_json(), encoding="utf-8")
-        new.chmod(layout.root.stat().st_mode & 0o666)
-        new.replace(path)
+        mode = layout.root.stat().st_mode & 0o666
+        write_whole(_path(layout), status.model_dump_json(), mode=mode, durable=False)
     except OSError:
-        with contextlib.suppress(OSError):
-            new.unlink(missing_ok=True)
         return False
     return True
 

@@ -22,6 +22,7 @@ from kitelake.views.formats import write_arrow, write_csv, write_json, write_par
 from kitelake.views.table import Grid, print_table, write_table, written
 from kitelake.views.values import to_ist
 from queries.lake import Result
+from storage.files import replacing
 
 __all__ = ["OutputError", "draw", "render", "write_result"]
 
@@ -90,20 +91,13 @@ def draw(times: Sequence[dt.datetime], prices: Sequence[float | None], *, width:
 
 
 def _to_file(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write beside the path and rename; or straight to it, if it is no regular file but a pipe or a device."""
-    part = path if path.exists() and not path.is_file() else path.with_name(path.name + ".part")
+    """Write it whole or not at all; but straight to the path, if it is no regular file but a pipe or a device."""
+    is_regular = path.is_file() or not path.exists()
     try:
-        with part.open("wb") as sink:
+        with replacing(path, durable=False) if is_regular else path.open("wb") as sink:
             write(sink)
-        if part != path:
-            part.replace(path)
-    except BaseException as error:
-        if part != path:
-            with contextlib.suppress(OSError):
-                part.unlink()
-        if isinstance(error, OSError):
-            raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
-        raise
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _to_stdout(write: Callable[[IO[bytes]], None]) -> None:

@@ -8,11 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ingest.mode import Mode
-from kitelake.plan import PRICED_LATER, DayPlan, ListPlan, Phase, why_not
+from kitelake.plan import PRICED_LATER, DayPlan, ListPlan, PlanPhase, why_not
 from kitelake.schedule import Day, ListHours
 from kitelake.views.columns import plain_table
-from storage.market import Phase as MarketPhase
-from storage.market import place_of_exchange
+from storage.market import Phase, place_of_exchange
 
 _WRAPPED: Final = ("list", "hours", "day")
 """These columns are broken where the terminal is narrow."""
@@ -142,13 +141,13 @@ def hours_in_words(day: Day) -> str:
 def _sessions(day: Day) -> Iterator[str]:
     """Continuous trading, and each other phase by its name."""
     if day.sessions:
-        yield ", ".join(map(str, day.hours(MarketPhase.CONTINUOUS)))
-    for phase in (MarketPhase.PRE_OPEN, MarketPhase.AUCTION, MarketPhase.POST_CLOSE):
+        yield ", ".join(map(str, day.hours(Phase.CONTINUOUS)))
+    for phase in (Phase.PRE_OPEN, Phase.AUCTION, Phase.POST_CLOSE):
         if hours := day.hours(phase):
             yield f"{phase} {', '.join(map(str, hours))}"
 
 
-def _connections(phase: Phase) -> Table:
+def _connections(phase: PlanPhase) -> Table:
     table = plain_table(("connection", *(f">{mode}" for mode in Mode), ">in all", ">free"), wrapped=_WRAPPED)
     capacity = phase.allocation.capacity // max(len(phase.allocation.slots), 1)
     placement = phase.allocation.placement()
@@ -159,7 +158,7 @@ def _connections(phase: Phase) -> Table:
     return table
 
 
-def _left_out(phase: Phase) -> Iterator[str]:
+def _left_out(phase: PlanPhase) -> Iterator[str]:
     if not phase.left_out:
         return
     left = set(phase.left_out)

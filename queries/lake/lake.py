@@ -16,7 +16,7 @@ import duckdb
 
 from queries.errors import NoLakeError, QueryError
 from queries.lake.result import Result, typed_errors
-from queries.lake.snapshot import Snapshots, Source
+from queries.lake.snapshot import Snapshots, TableSource
 from queries.lake.views import View, Views, create_view, open_duckdb, own_names, plain_root
 from storage import schema
 from storage.commit import Decoder
@@ -129,7 +129,7 @@ class Lake:
         """Bring the views up to date."""
         if self._closed:
             raise QueryError(f"{self!r}: it cannot be queried any more")
-        self._sources: list[Source] = self._snapshots.latest()
+        self._sources: list[TableSource] = self._snapshots.latest()
         return self._views.update(self._sources, altered=self._altered)
 
     def _again(self, text: str, values: object, views: Mapping[str, View]) -> duckdb.DuckDBPyRelation:

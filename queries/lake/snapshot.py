@@ -1,6 +1,6 @@
 """One consistent look at the lake: what is committed of every table, and the live tail behind it.
 
-The order of looking makes it consistent while a writer commits (see `storage.tables.table` for the order of its commits):
+The order of looking makes it consistent while a writer commits (`storage.tables.table` has the order of its commits):
 
 1. the journal's folder, so that what disappears from here on is noticed;
 2. `ticks`, whose watermark says which segments are committed to every table;
@@ -17,9 +17,9 @@ from typing import Final
 import pyarrow as pa
 
 from queries.errors import QueryError
-from queries.lake.tail import NOTHING, Listing, Segment, SegmentRows, Tail, Vanished, list_journal
+from queries.lake.tail import NOTHING, Listing, SegmentRows, Tail, Vanished, list_journal
 from storage import schema
-from storage.commit import Decoder
+from storage.commit import Decoder, SegmentId, first_of_each
 from storage.errors import TableMissingError
 from storage.layout import DataLayout
 from storage.tables import LakeTable, Snapshot, SymbolBook, Watermark
@@ -28,7 +28,7 @@ ATTEMPTS: Final = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class TableSource:
     """One state of one table: committed Parquet files, and the rows that are only in the journal."""
 
     spec: schema.Table
@@ -42,7 +42,7 @@ class _State:
 
     version: int | None
     live: tuple[pa.Table, ...]
-    source: Source
+    source: TableSource
 
 
 class Snapshots:
@@ -55,13 +55,13 @@ class Snapshots:
         self._tables: dict[str, LakeTable] = {}
         self._states: dict[str, _State] = {}
 
-    def latest(self) -> list[Source]:
+    def latest(self) -> list[TableSource]:
         """Every table as it is now. A table that did not change is the same object as before.
 
         Raises QueryError if the journal changes faster than it can be read; StorageError for a table or a journal
         that cannot be read.
         """
-        suspects: set[Segment] = set()
+        suspects: set[SegmentId] = set()
         for _ in range(ATTEMPTS):
             seen = list_journal(self._layout)
             # ticks first: see above.
@@ -96,7 +96,7 @@ class Snapshots:
         return table.snapshot()
 
     def _read_tail(
-        self, opened: Mapping[str, Snapshot | None], seen: Listing, *, holes: Set[Segment]
+        self, opened: Mapping[str, Snapshot | None], seen: Listing, *, holes: Set[SegmentId]
     ) -> list[SegmentRows]:
         ticks = opened[schema.TICKS.name]
 
@@ -111,7 +111,9 @@ class Snapshots:
             holes=holes,
         )
 
-    def _source(self, spec: schema.Table, opened: Mapping[str, Snapshot | None], tail: list[SegmentRows]) -> Source:
+    def _source(
+        self, spec: schema.Table, opened: Mapping[str, Snapshot | None], tail: list[SegmentRows]
+    ) -> TableSource:
         snapshot = opened[spec.name]
         version = None if snapshot is None else snapshot.version
         live = tuple(
@@ -129,7 +131,7 @@ class Snapshots:
         else:
             files = () if snapshot is None else tuple(sorted(snapshot.files))
         nothing = pa.Table.from_batches([], spec.schema)  # `empty_table` would load pandas
-        source = Source(spec, files, _once(spec, pa.concat_tables([nothing, *live])))
+        source = TableSource(spec, files, _once(spec, pa.concat_tables([nothing, *live])))
         self._states[spec.name] = _State(version, live, source)
         return source
 
@@ -144,7 +146,4 @@ def _once(spec: schema.Table, rows: pa.Table) -> pa.Table:
     """The rows without those that equal an earlier one of their partition in the table's `unique` column."""
     if spec.unique is None or not len(rows):
         return rows
-    keys = zip(*(rows.column(name).to_pylist() for name in (*spec.partition_by, spec.unique)), strict=True)
-    seen: set[tuple[object, ...]] = set()
-    first = [not (key in seen or seen.add(key)) for key in keys]  # type: ignore[func-returns-value]
-    return rows.filter(pa.array(first))
+    return first_of_each(rows, [*spec.partition_by, spec.unique], set())

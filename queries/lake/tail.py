@@ -21,18 +21,24 @@ and no lock is taken but a stream's for a moment, where records are missing.
 
 import datetime
 import logging
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
 
 from storage import schema
-from storage.commit import Decoder, Part, damage_parts
-from storage.errors import JournalError, JournalVersionError, KitelakeError
+from storage.commit import Decoder, Part, SegmentId, decode_segment, with_damage
+from storage.errors import (
+    JournalError,
+    JournalVersionError,
+    KitelakeError,
+    RowsError,
+    SegmentMissingError,
+    SegmentReadError,
+)
 from storage.journal import Damage, RecordReader, SegmentReader, segments, streams
 from storage.layout import DataLayout
-from storage.schema import QUARANTINE
 from storage.tables import SymbolLookup, Watermark
 
 MAX_CHUNKS: Final = 32
@@ -46,14 +52,10 @@ Listing = Mapping[str, list[int]]
 """The streams of a journal and the numbers of their segments, both ascending."""
 
 
-Segment = tuple[str, int]
-"""A stream and a number in it."""
-
-
 class Vanished(Exception):  # noqa: N818 - a signal to the caller, who tries again, and never an error of the user's
     """These segments are above the watermark and not in the journal."""
 
-    def __init__(self, missing: set[Segment]) -> None:
+    def __init__(self, missing: set[SegmentId]) -> None:
         super().__init__(f"not in the journal: {sorted(missing)}")
         self.missing = missing
 
@@ -78,7 +80,7 @@ class Tail:
     def __init__(self, layout: DataLayout, decoder: Decoder) -> None:
         self._layout = layout
         self._decoder = decoder
-        self._segments: dict[Segment, _Segment] = {}
+        self._segments: dict[SegmentId, _Segment] = {}
         self._symbols_version: object = None
 
     def read(
@@ -88,7 +90,7 @@ class Tail:
         *,
         symbols_version: object,
         seen: Listing,
-        holes: Set[Segment] = frozenset(),
+        holes: Set[SegmentId] = frozenset(),
     ) -> list[SegmentRows]:
         """The rows behind `covered`, by stream and segment.
 
@@ -136,11 +138,11 @@ class Tail:
     def _advance(self, segment: "_Segment", symbols: SymbolLookup, *, complete: bool) -> None:
         try:
             segment.advance(self._layout, self._decoder, symbols, complete=complete)
-        except JournalError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                raise Vanished({(segment.stream, segment.number)}) from error
-            if isinstance(error, JournalVersionError) or isinstance(error.__cause__, OSError):
-                raise
+        except SegmentMissingError as error:
+            raise Vanished({(segment.stream, segment.number)}) from error
+        except (JournalVersionError, SegmentReadError):
+            raise  # that says nothing about its rows
+        except (JournalError, RowsError) as error:
             segment.give_up(error)
         except (KitelakeError, MemoryError):
             self._forget([(segment.stream, segment.number)])  # that says nothing about it: it is read again
@@ -148,7 +150,7 @@ class Tail:
         except Exception as error:
             segment.give_up(error)
 
-    def _forget(self, keys: Iterable[Segment]) -> None:
+    def _forget(self, keys: Iterable[SegmentId]) -> None:
         for key in list(keys):
             self._segments.pop(key).close()
 
@@ -181,14 +183,15 @@ class _Segment:
             self._reader = RecordReader(layout, self.stream, self.number, self.first_record)
         blocks = self._reader.read()
         if blocks and not self._given_up:
-            decoded = decoder.decode(self.stream, self.number, blocks, first_seq=self.next_seq, symbols=symbols)
-            for name, parts in decoded.parts.items():
-                self._add(name, [whole_rows(schema.TABLES[name], part) for part in parts])
+            decoded = decode_segment(
+                decoder, self.stream, self.number, blocks, first_seq=self.next_seq, symbols=symbols
+            )
+            self._add(decoded.parts)
             self.next_seq += decoded.packets
         if (complete or self._reader.sealed) and not self._reader.waiting:
             self._exhausted = True
             if not self._given_up and (damage := self._reader.finish()):
-                self._add(QUARANTINE.name, self._damage_rows(layout, damage))
+                self._add(self._damage_parts(layout, damage))
             self.close()
 
     def rows(self) -> SegmentRows:
@@ -210,26 +213,21 @@ class _Segment:
         if self._reader is not None:
             self._reader.close()
 
-    def _damage_rows(self, layout: DataLayout, damage: list[Damage]) -> list[pa.Table]:
-        path = layout.segment(self.stream, self.number)
-        with SegmentReader(path) as reader:  # what was read before is not kept, and this is rare
-            parts = damage_parts(
-                self.stream,
-                [(self.number, item) for item in damage],
-                reader.read(),
-                fallback_ns=path.stat().st_mtime_ns,
-            )
-        return [whole_rows(QUARANTINE, part) for part in parts]
+    def _damage_parts(self, layout: DataLayout, damage: list[Damage]) -> Mapping[str, list[Part]]:
+        with SegmentReader(layout.segment(self.stream, self.number)) as reader:
+            blocks = reader.read()  # again: what was read before is not kept, and this is rare
+        found = [(self.number, item) for item in damage]
+        return with_damage({}, layout, self.stream, self.number, found, blocks)
 
-    def _add(self, name: str, tables: list[pa.Table]) -> None:
-        tables = [table for table in tables if len(table)]
-        if not tables:
-            return
-        chunks = [*self._chunks.get(name, []), *tables]
-        if len(chunks) > MAX_CHUNKS:  # who asks every few milliseconds gets a few rows each time
-            chunks = [pa.concat_tables(chunks).combine_chunks()]
-        self._chunks[name] = chunks
-        self._tables.pop(name, None)
+    def _add(self, found: Mapping[str, Sequence[Part]]) -> None:
+        for name, parts in found.items():
+            if not parts:
+                continue
+            chunks = [*self._chunks.get(name, []), *(whole_rows(schema.TABLES[name], part) for part in parts)]
+            if len(chunks) > MAX_CHUNKS:  # who asks every few milliseconds gets a few rows each time
+                chunks = [pa.concat_tables(chunks).combine_chunks()]
+            self._chunks[name] = chunks
+            self._tables.pop(name, None)
 
 
 def whole_rows(spec: schema.Table, part: Part) -> pa.Table:

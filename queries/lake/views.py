@@ -20,7 +20,7 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from queries.lake.snapshot import Source
+from queries.lake.snapshot import TableSource
 from storage import schema
 
 ZONE: Final = "Asia/Kolkata"
@@ -70,7 +70,7 @@ class View:
     """One state of a table. `name` is how SQL names it; it exists as long as this object does."""
 
     name: str
-    source: Source
+    source: TableSource
     files: Files | None
 
     def cte(self) -> str:
@@ -91,7 +91,7 @@ class Views:
         self._count = 0
         self._unused: deque[tuple[str, str | None]] = deque()
 
-    def update(self, sources: Iterable[Source], *, altered: bool = False) -> Mapping[str, View]:
+    def update(self, sources: Iterable[TableSource], *, altered: bool = False) -> Mapping[str, View]:
         """The views of these states, by the table's name. The plain names lead to them from now on.
 
         `altered`: the user may have put something else in the place of a plain name, which then stays.
@@ -107,7 +107,7 @@ class Views:
         """Close the connection that is not the user's. Idempotent."""
         self._own.close()
 
-    def _make(self, source: Source, *, altered: bool) -> View:
+    def _make(self, source: TableSource, *, altered: bool) -> View:
         name = self._next_name(source.spec.name)
         files = self._files(source)
         text = view_text(source, None if files is None else files.name)
@@ -122,7 +122,7 @@ class Views:
         with self._own.cursor() as elsewhere:  # a connection that uses memory.main, whatever the user's does
             return name in own_names(elsewhere)
 
-    def _files(self, source: Source) -> Files | None:
+    def _files(self, source: TableSource) -> Files | None:
         """A view of the committed files: the one there is, if nothing was committed since."""
         if not source.files:
             return None
@@ -155,7 +155,7 @@ class Views:
                     con.execute(f"RESET VARIABLE {variable}")
 
 
-def create_view(con: duckdb.DuckDBPyConnection, source: Source) -> None:
+def create_view(con: duckdb.DuckDBPyConnection, source: TableSource) -> None:
     """Create a table's view in a database where nothing comes after it: every connection to it can read it."""
     paths = ", ".join(literal(path) for path in source.files)
     files = _read_parquet(source.spec, f"[{paths}]") if source.files else None
@@ -167,7 +167,7 @@ def _relation(con: duckdb.DuckDBPyConnection, text: str, live: pa.Table) -> duck
     return con.sql(text)
 
 
-def view_text(source: Source, files: str | None) -> str:
+def view_text(source: TableSource, files: str | None) -> str:
     """A view's SQL, in which `live` is the live rows and `files` what the committed ones are selected from."""
     spec = source.spec
     columns = _columns(spec)

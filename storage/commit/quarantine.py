@@ -34,7 +34,7 @@ def damage_parts(
             "reason": item.reason,
         }
         days.setdefault(day, []).append(row)
-    return [Part({"date": day}, _table(rows)) for day, rows in sorted(days.items())]
+    return [Part({"date": day}, _quarantine_rows(rows)) for day, rows in sorted(days.items())]
 
 
 def _nearest_ns(offset: int, blocks: Sequence[Block], fallback_ns: int) -> int:
@@ -46,12 +46,12 @@ def _nearest_ns(offset: int, blocks: Sequence[Block], fallback_ns: int) -> int:
     return int(received[0].received_at_ns[0]) if received else fallback_ns
 
 
-def _table(rows: Sequence[dict[str, object]]) -> pa.Table:
+def _quarantine_rows(rows: Sequence[dict[str, object]]) -> pa.Table:
     schema = QUARANTINE.file_schema
-    arrays = [pa.array([row.get(field.name) for row in rows], _storable(field.type)) for field in schema]
+    arrays = [pa.array([row.get(field.name) for row in rows], _as_written(field.type)) for field in schema]
     return pa.table([array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema)
 
 
-def _storable(kind: pa.DataType) -> pa.DataType:
+def _as_written(kind: pa.DataType) -> pa.DataType:
     """Times come as whole microseconds."""
     return pa.int64() if pa.types.is_timestamp(kind) else kind

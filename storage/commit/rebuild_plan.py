@@ -1,7 +1,8 @@
-"""Which segments a day is replayed from, and which `seq` their packets have.
+"""Which segments a day is rebuilt from, and which `seq` their packets have.
 
-Of each stream those segments are replayed that lie between the first and the last with a record received on the day,
-both included, as far as they are committed and can be read. Where some are missing, the rest falls into several runs.
+Of each stream those segments are decoded again that lie between the first and the last with a record received on the
+day, both included, as far as they are committed and can be read. Where some are missing, the rest falls into several
+runs.
 
 The `seq` of a run's first packet follows from what is certain: a stream begins with 0, the footer of an archive says
 where its segment begins and ends, and the watermark where the next segment will begin. From the certain place before a
@@ -10,14 +11,13 @@ the two, the least `seq` in the files named after a segment serves as the other.
 """
 
 import datetime
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
 from storage.clock import day_bounds_ns
 from storage.commit.decoder import Decoder
-from storage.commit.segments import FilesOfTicks, Loaded, Segment, is_whole, load
+from storage.commit.segments import DamageRows, FilesOfTicks, Loaded, is_whole, load
 from storage.errors import JournalError, StorageError
 from storage.journal import Place, is_alive, read_place, segments, streams
 from storage.layout import DataLayout
@@ -27,13 +27,13 @@ NO_RECORDS: Final = (0, -1)
 """The times of a segment's records if it has none."""
 
 
-class ReplayError(StorageError):
+class RebuildError(StorageError):
     """A day cannot be rebuilt from the journal without a loss, or without changing which row is which."""
 
 
 @dataclass
-class Run:
-    """Segments of a stream that follow one another, and are replayed.
+class SegmentRun:
+    """Segments of a stream that follow one another, and are decoded again.
 
     Its packets have `seq` from `first_seq`; the tables go on with `next_seq` behind it. Its records that count begin
     with `first_record`, None if that is not known before it is read. `is_end`: no packet of the stream is behind it,
@@ -49,10 +49,10 @@ class Run:
 
 
 @dataclass
-class Plan:
-    """`runs` in the order of streams and segments; `missing` says which segments cannot be replayed, and why."""
+class RebuildPlan:
+    """`runs` in the order of streams and segments; `missing` says which segments cannot be decoded again, and why."""
 
-    runs: list[Run] = field(default_factory=list)
+    runs: list[SegmentRun] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
 
@@ -61,14 +61,14 @@ def plan_day(
     decoder: Decoder,
     snapshot: Snapshot,
     files: FilesOfTicks,
-    damaged: Mapping[Segment, Sequence[tuple[int, int]]],
+    damaged: DamageRows,
     date: datetime.date,
-) -> Plan:
-    """What of the journal a day is replayed from. `snapshot` and `files` are of ticks.
+) -> RebuildPlan:
+    """What of the journal a day is rebuilt from. `snapshot` and `files` are of ticks.
 
-    Raises ReplayError if it is not certain which `seq` a run's packets have; JournalError if the system refuses.
+    Raises RebuildError if it is not certain which `seq` a run's packets have; JournalError if the system refuses.
     """
-    plan = Plan()
+    plan = RebuildPlan()
     for stream in streams(layout):
         mark = snapshot.watermark(stream)
         if mark is not None:
@@ -84,10 +84,10 @@ class _Stream:
         layout: DataLayout,
         decoder: Decoder,
         files: FilesOfTicks,
-        damaged: Mapping[Segment, Sequence[tuple[int, int]]],
+        damaged: DamageRows,
         stream: str,
         mark: Watermark,
-        plan: Plan,
+        plan: RebuildPlan,
     ) -> None:
         self._layout = layout
         self._decoder = decoder
@@ -144,7 +144,7 @@ class _Stream:
             if behind > before + 1 and before + 1 not in self._behind_gap:
                 self._plan.missing.append(f"segments {before + 1} to {behind - 1} of stream {self._stream} are gone")
 
-    def _run(self, numbers: list[int]) -> Run:
+    def _run(self, numbers: list[int]) -> SegmentRun:
         first, behind = numbers[0], numbers[-1] + 1
         begin, first_record = self._begin(first)
         is_last = self._numbers[-1] == self._mark.segment and not self._alive
@@ -155,11 +155,11 @@ class _Stream:
         elif end is None and begin is not None:
             end = self._files.first_seq(self._stream, behind)
         if begin is None or end is None:
-            raise ReplayError(
+            raise RebuildError(
                 f"segments {first} to {behind - 1} of stream {self._stream}: it is not certain which seq their packets "
                 "have; expected all segments before or behind them, archived ones, or files named after them"
             )
-        return Run(self._stream, numbers, begin, end, first_record, is_end)
+        return SegmentRun(self._stream, numbers, begin, end, first_record, is_end)
 
     def _begin(self, number: int) -> tuple[int | None, int | None]:
         """The `seq` and the ordinal with which a segment begins, counted from the certain place before it."""
@@ -202,7 +202,7 @@ class _Stream:
         return None
 
     def _count(self, number: int, next_record: int | None) -> tuple[int, int | None]:
-        """The good packets of a segment that is not replayed, and the ordinal behind it."""
+        """The good packets of a segment that is in no run, and the ordinal behind it."""
         if place := self._archived.get(number):
             return place.packets, place.next_record
         if self._is_whole(number):
@@ -211,7 +211,7 @@ class _Stream:
         try:
             decoded = self._decoder.decode(self._stream, number, loaded.blocks, first_seq=0, symbols=lambda _day: None)
         except Exception as error:
-            raise ReplayError(
+            raise RebuildError(
                 f"segment {self._stream}/{number}: cannot be decoded, so it is not certain which seq comes behind it: "
                 f"{type(error).__name__}"
             ) from error

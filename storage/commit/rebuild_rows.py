@@ -1,11 +1,11 @@
-"""What the tables have of a day, sorted into what a replay replaces and what stays.
+"""What the tables have of a day, sorted into what a rebuild replaces and what stays.
 
 A file that is named after a segment has rows of that segment alone, so its name decides, and it need not be readable.
 Of other files, and of those of quarantine, every row is looked at: ticks by `seq`, orders and events by `record`,
 quarantine by `segment`. Rows of quarantine without a record are about the journal itself; those about segments that
-are not replayed stay.
+are not decoded again stay.
 
-Rows that were not yet committed when the replay was planned stay, too. Rows that are neither replayed nor of that kind
+Rows that were not yet committed when the rebuild was planned stay, too. Rows that are neither replaced nor of that kind
 came from segments that the journal does not have any more: they are counted as gone.
 """
 
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from storage.commit.segments import Segment
+from storage.commit.segments import SegmentId
 from storage.errors import TableError
 from storage.files import DataFile
 from storage.layout import parse_file
@@ -32,7 +32,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Replayed:
+class DecodedRun:
     """A run that was decoded: the half-open bounds of what the tables have, or had, of it."""
 
     stream: str
@@ -42,7 +42,7 @@ class Replayed:
 
 
 @dataclass
-class Sorted:
+class DayFiles:
     """The files of a day in one table: all rows go, some rows go, or none.
 
     `replaced` counts the rows that go by exchange ("" where the table has none), `gone` those that the journal does
@@ -57,26 +57,26 @@ class Sorted:
     gone: Counter[str] = field(default_factory=Counter)
 
 
-class Sorter:
+class DaySorter:
     """Sorts the rows of one table.
 
-    `committed` is the snapshot of ticks with which the replay was planned; `left_out` are segments of `replayed` that
+    `committed` is the snapshot of ticks with which the rebuild was planned; `left_out` are segments of `decoded` that
     the decoder does not take: what quarantine says of them stays.
     """
 
     def __init__(
-        self, table: LakeTable, committed: Snapshot, replayed: Sequence[Replayed], left_out: set[Segment]
+        self, table: LakeTable, committed: Snapshot, decoded: Sequence[DecodedRun], left_out: set[SegmentId]
     ) -> None:
         self._table = table
         self._committed = committed
-        self._replayed = replayed
-        self._segments = {(run.stream, number) for run in replayed for number in run.segments} - left_out
+        self._decoded = decoded
+        self._segments = {(run.stream, number) for run in decoded for number in run.segments} - left_out
         self._key = {TICKS.name: "seq", QUARANTINE.name: "segment"}.get(table.spec.name, "record")
         self._columns = ["stream", self._key, *(["record"] if self._key == "segment" else [])]
 
-    def sort(self, date: datetime.date) -> Sorted:
+    def sort(self, date: datetime.date) -> DayFiles:
         """Sort the files of the day in the newest version. Raises TableError if the log cannot be read."""
-        found = Sorted()
+        found = DayFiles()
         for entry in self._table.snapshot().entries:
             if entry.values["date"] == date.isoformat():
                 self._add(entry, found)
@@ -89,7 +89,7 @@ class Sorter:
             if kept.num_rows:
                 yield kept
 
-    def _add(self, entry: DataFile, found: Sorted) -> None:
+    def _add(self, entry: DataFile, found: DayFiles) -> None:
         exchange = entry.values.get("exchange", "")
         origin = parse_file(entry.relative)
         if origin is not None and self._table.spec is not QUARANTINE:
@@ -113,7 +113,7 @@ class Sorter:
         into = found.remove if replaced == entry.rows else found.partly if replaced else found.stay
         into.append(entry)
 
-    def _add_by_name(self, entry: DataFile, origin: Segment, found: Sorted) -> None:
+    def _add_by_name(self, entry: DataFile, origin: SegmentId, found: DayFiles) -> None:
         stream, number = origin
         if origin in self._segments:
             found.remove.append(entry)
@@ -133,7 +133,7 @@ class Sorter:
         later = np.zeros(len(key), np.bool_)
         for code, stream in enumerate(streams.dictionary.to_pylist()):
             of_stream = codes == code
-            for run in self._replayed:
+            for run in self._decoded:
                 if run.stream == stream:
                     replaced |= of_stream & self._in_run(key, run)
             least = self._not_committed(stream)
@@ -144,7 +144,7 @@ class Sorter:
             gone &= rows.column("record").is_valid().to_numpy()
         return replaced, gone
 
-    def _in_run(self, key: NDArray[np.int64], run: Replayed) -> Mask:
+    def _in_run(self, key: NDArray[np.int64], run: DecodedRun) -> Mask:
         if self._key == "segment":
             return np.isin(key, [number for number in run.segments if (run.stream, number) in self._segments])
         low, high = run.seqs if self._key == "seq" else run.records

@@ -1,29 +1,41 @@
-"""The new files of a replayed day, made in the staging folder, one segment at a time."""
+"""The new files of a rebuilt day, made in the staging folder, one segment at a time."""
 
 import datetime
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 
 from storage.commit.decoder import Decoder, Part
-from storage.commit.quarantine import damage_parts
-from storage.commit.rebuild_plan import ReplayError, Run, load_or_nothing
-from storage.commit.rebuild_rows import Replayed
-from storage.commit.segments import Loaded, Segment, is_whole, load
-from storage.errors import JournalError, TableError
+from storage.commit.rebuild_plan import RebuildError, SegmentRun, load_or_nothing
+from storage.commit.rebuild_rows import DecodedRun
+from storage.commit.segment_rows import JOURNAL_TABLES, decode_segment, first_of_each, with_damage
+from storage.commit.segments import DamageRows, Loaded, SegmentId, is_whole, load
+from storage.errors import RowsError, TableError
 from storage.files import DataFile, make_folders, sync_folder
-from storage.layout import DataLayout, replayed_stem
-from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
+from storage.layout import DataLayout, rebuilt_stem
+from storage.schema import ORDERS, TICKS, Table
 from storage.tables import SymbolLookup, write_file
 
-Damages = Mapping[Segment, Sequence[tuple[int, int]]]
-"""The damage of the journal that is in quarantine: offset and length."""
+ORDER_KEY: Final = ("update_id",)
+"""What tells orders apart: `ORDERS.unique`."""
 
 
-class Stage:
+def is_replaceable(run: SegmentRun, next_seq: int, *, has_other_days: bool) -> bool:
+    """Whether a run whose packets now end before `next_seq` may replace what the tables have of it.
+
+    Not if other rows would need another `seq` than they have. So it has as many packets as before, or more where
+    nothing comes behind them: at the end of a dead stream, all of whose rows are replaced.
+    """
+    if next_seq == run.next_seq:
+        return True
+    return next_seq > run.next_seq and run.is_end and not has_other_days
+
+
+class RebuildStage:
     """Decodes runs, and keeps what they give for one day in `folder`.
 
     `left_out` are segments that are in quarantine as a whole and that this decoder does not take either. `next_seqs`
@@ -36,11 +48,11 @@ class Stage:
         decoder: Decoder,
         symbols: SymbolLookup,
         date: datetime.date,
-        damaged: Damages,
+        damaged: DamageRows,
         after_step: Callable[[str], None],
     ) -> None:
-        self.folder = layout.staging / "replay"
-        self.left_out: set[Segment] = set()
+        self.folder = layout.staging / "replay"  # as older versions named it, so that what they left goes too
+        self.left_out: set[SegmentId] = set()
         self.next_seqs: dict[str, int] = {}
         self._layout = layout
         self._decoder = decoder
@@ -51,11 +63,11 @@ class Stage:
         self._name = uuid.uuid4().hex[:12]  # names are new each time: files that a commit has named are never changed
         self._files: dict[str, list[DataFile]] = defaultdict(list)
         self._rests = 0
-        self._orders: list[tuple[Segment, pa.Table]] = []
-        self._seen_orders: set[object] = set()
+        self._orders: list[tuple[SegmentId, pa.Table]] = []
+        self._seen_orders: set[tuple[object, ...]] = set()
 
-    def decode(self, run: Run) -> Replayed:
-        """Decode the run's segments in order, and write what is of the day. Raises ReplayError, JournalError."""
+    def decode(self, run: SegmentRun) -> DecodedRun:
+        """Decode the run's segments in order, and write what is of the day. Raises RebuildError, JournalError."""
         seq, next_record = run.first_seq, run.first_record
         first_record = next_record
         has_other_days = False
@@ -65,26 +77,26 @@ class Stage:
                 first_record = loaded.blocks[0].first_record
             parts, packets = self._parts(run.stream, number, loaded, seq, is_given_up=is_given_up)
             has_other_days |= any(part.values["date"] != self._day for part in parts[TICKS.name])
-            for spec in (EVENTS, ORDERS, QUARANTINE, TICKS):
+            for spec in JOURNAL_TABLES:
                 self._keep(spec, (run.stream, number), [p for p in parts[spec.name] if p.values["date"] == self._day])
             seq, next_record = seq + packets, loaded.next_record
             self._after_step("decoded")
+        if not is_replaceable(run, seq, has_other_days=has_other_days):
+            raise RebuildError(
+                f"segments {run.numbers[0]} to {run.numbers[-1]} of stream {run.stream}: got "
+                f"{seq - run.first_seq} packets, expected {run.next_seq - run.first_seq}: other rows of the stream "
+                "would need another seq"
+            )
         if seq != run.next_seq:
-            if seq < run.next_seq or not run.is_end or has_other_days:
-                raise ReplayError(
-                    f"segments {run.numbers[0]} to {run.numbers[-1]} of stream {run.stream}: got "
-                    f"{seq - run.first_seq} packets, expected {run.next_seq - run.first_seq}: other rows of the stream "
-                    "would need another seq"
-                )
             self.next_seqs[f"{run.stream}/seq"] = seq
         records = (first_record or 0, next_record or 0)
-        return Replayed(run.stream, frozenset(run.numbers), (run.first_seq, run.next_seq), records)
+        return DecodedRun(run.stream, frozenset(run.numbers), (run.first_seq, run.next_seq), records)
 
-    def keep_orders(self, stored: set[object]) -> None:
+    def keep_orders(self, stored: set[tuple[object, ...]]) -> None:
         """Write the orders that are not among `stored`, the `update_id` of rows that stay."""
         for segment, rows in self._orders:
-            fresh = pa.array([value not in stored for value in rows.column(ORDERS.unique).to_pylist()], pa.bool_())
-            self._write(ORDERS, rows.filter(fresh), {"date": self._day}, replayed_stem(*segment, self._name))
+            fresh = first_of_each(rows, ORDER_KEY, stored)
+            self._write(ORDERS, fresh, {"date": self._day}, rebuilt_stem(*segment, self._name))
 
     def keep_rest(self, spec: Table, rows: pa.Table, values: Mapping[str, str]) -> None:
         """Write rows that stay, of a file that goes."""
@@ -123,55 +135,30 @@ class Stage:
         self, stream: str, number: int, loaded: Loaded, seq: int, *, is_given_up: bool
     ) -> tuple[Mapping[str, list[Part]], int]:
         """The rows of a segment by table, those for its damage among them, and its number of packets."""
-        parts: dict[str, list[Part]] = defaultdict(list)
+        nothing: dict[str, list[Part]] = {spec.name: [] for spec in JOURNAL_TABLES}
         try:
-            decoded = self._decoder.decode(stream, number, loaded.blocks, first_seq=seq, symbols=self._symbols)
+            decoded = decode_segment(self._decoder, stream, number, loaded.blocks, first_seq=seq, symbols=self._symbols)
         except TableError:
             raise  # the instrument lists could not be read: that says nothing about the segment
         except Exception as error:
             if not is_given_up:
-                raise ReplayError(f"segment {stream}/{number}: cannot be decoded: {type(error).__name__}") from error
+                reason = error if isinstance(error, RowsError) else f"cannot be decoded: {type(error).__name__}"
+                raise RebuildError(f"segment {stream}/{number}: {reason}") from error
             self.left_out.add((stream, number))
-            return parts, 0
+            return nothing, 0
         if is_given_up and not loaded.blocks:
             self.left_out.add((stream, number))
-            return parts, 0
-        for name, found in decoded.parts.items():
-            parts[name] += found
-        rows = sum(part.rows.num_rows for part in parts[TICKS.name])
-        if rows != decoded.packets:
-            raise ReplayError(f"segment {stream}/{number}: got {rows} rows of ticks, expected {decoded.packets}")
+            return nothing, 0
         damage = [(number, item) for item in loaded.damage]
-        if damage:
-            parts[QUARANTINE.name] += damage_parts(
-                stream, damage, loaded.blocks, fallback_ns=self._last_written_ns(stream, number)
-            )
-        return parts, decoded.packets
+        return with_damage(decoded.parts, self._layout, stream, number, damage, loaded.blocks), decoded.packets
 
-    def _last_written_ns(self, stream: str, number: int) -> int:
-        try:
-            return self._layout.segment(stream, number).stat().st_mtime_ns  # what has damage is never archived
-        except OSError as error:
-            raise JournalError(f"segment {stream}/{number}: cannot look at it: {error.strerror}") from error
-
-    def _keep(self, spec: Table, segment: Segment, parts: Sequence[Part]) -> None:
+    def _keep(self, spec: Table, segment: SegmentId, parts: Sequence[Part]) -> None:
         """Write the rows of one segment; orders wait, since equal ones are stored once."""
-        by_partition: dict[tuple[str, ...], list[pa.Table]] = defaultdict(list)
         for part in parts:
-            by_partition[tuple(part.values[name] for name in spec.partition_by)].append(part.rows)
-        for values, tables in by_partition.items():
-            rows = tables[0]
-            if len(tables) > 1 or spec.unique is not None:
-                rows = pa.concat_tables([table.cast(spec.file_schema) for table in tables])
             if spec.unique is None:
-                stem = replayed_stem(*segment, self._name)
-                self._write(spec, rows, dict(zip(spec.partition_by, values, strict=True)), stem)
-                continue
-            fresh = []
-            for value in rows.column(spec.unique).to_pylist():
-                fresh.append(value not in self._seen_orders)
-                self._seen_orders.add(value)
-            self._orders.append((segment, rows.filter(pa.array(fresh, pa.bool_()))))
+                self._write(spec, part.rows, part.values, rebuilt_stem(*segment, self._name))
+            else:
+                self._orders.append((segment, first_of_each(part.rows, [spec.unique], self._seen_orders)))
 
     def _write(self, spec: Table, rows: pa.Table, values: Mapping[str, str], stem: str) -> None:
         if not rows.num_rows:

@@ -18,10 +18,13 @@ from storage.errors import JournalError, TableError
 from storage.files import DataFile
 from storage.journal import Block, Damage, Kind, RecordReader
 from storage.layout import DataLayout, parse_file
-from storage.tables import LakeTable, Snapshot
+from storage.tables import LakeTable, Snapshot, first_line
 
-Segment = tuple[str, int]
+SegmentId = tuple[str, int]
 """A stream and a number in it."""
+
+DamageRows = Mapping[SegmentId, Sequence[tuple[int, int]]]
+"""The damage of the journal that is in quarantine: offset and length of each, by segment."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +56,12 @@ def load(layout: DataLayout, stream: str, number: int, next_record: int | None) 
         return Loaded(blocks, reader.finish(), reader.next_record)
 
 
-def damage_rows(quarantine: LakeTable, *, unreadable_too: bool = False) -> dict[Segment, list[tuple[int, int]]]:
+def damage_rows(quarantine: LakeTable, *, unreadable_too: bool = False) -> dict[SegmentId, list[tuple[int, int]]]:
     """Offset and length of each damage of the journal that is in `quarantine`, by segment.
 
     Raises TableError if a file cannot be read; with `unreadable_too` what such a file says is left out.
     """
-    found: dict[Segment, list[tuple[int, int]]] = defaultdict(list)
+    found: dict[SegmentId, list[tuple[int, int]]] = defaultdict(list)
     columns = ["stream", "segment", "record", "offset", "length"]
     for entry in quarantine.snapshot().entries:
         path = quarantine.path / entry.relative
@@ -68,7 +71,7 @@ def damage_rows(quarantine: LakeTable, *, unreadable_too: bool = False) -> dict[
         except (OSError, pa.ArrowException) as error:
             if unreadable_too:
                 continue
-            raise TableError(f"file {path}: cannot read: {_first_line(error)}") from error
+            raise TableError(f"file {path}: cannot read: {first_line(error)}") from error
         for row in rows.filter(pc.is_null(rows.column("record"))).to_pylist():
             found[row["stream"], row["segment"]].append((row["offset"], row["length"]))
     return found
@@ -85,7 +88,7 @@ class FilesOfTicks:
 
     def __init__(self, table: LakeTable, snapshot: Snapshot) -> None:
         self._folder = table.path
-        self._named: dict[Segment, list[DataFile]] = defaultdict(list)
+        self._named: dict[SegmentId, list[DataFile]] = defaultdict(list)
         self._mixed: dict[str, list[DataFile]] = defaultdict(list)
         for entry in snapshot.entries:
             origin = parse_file(entry.relative)
@@ -132,7 +135,7 @@ class FilesOfTicks:
                     of_stream = pc.equal(rows.column("stream"), stream)
                     found.append(seq.filter(pc.and_(inside, of_stream)).to_numpy())
         except (OSError, pa.ArrowException) as error:
-            raise TableError(f"file {path}: cannot read: {_first_line(error)}") from error
+            raise TableError(f"file {path}: cannot read: {first_line(error)}") from error
         return np.concatenate([np.empty(0, np.int64), *found])
 
 
@@ -145,7 +148,3 @@ def _may_have(file: pq.ParquetFile, group: int, stream: str, first_seq: int, nex
         if statistics is not None and statistics.has_min_max and (statistics.max < low or statistics.min > high):
             return False
     return True
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -19,7 +19,6 @@ What fails on the side of the tables (a full disk, a damaged log) is raised: not
 
 import contextlib
 import datetime
-import os
 import shutil
 import threading
 import time
@@ -28,23 +27,29 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
 from storage.clock import NS_PER_SECOND
 from storage.commit.decoder import Decoder, Part
-from storage.commit.quarantine import damage_parts
-from storage.errors import DataFolderError, JournalError, RowsError, TableError
+from storage.commit.segment_rows import (
+    JOURNAL_TABLES,
+    count_rows,
+    decode_segment,
+    first_of_each,
+    segment_stat,
+    values_of,
+    with_damage,
+)
+from storage.errors import DataFolderError, JournalError, TableError
 from storage.files import DataFile
 from storage.journal import Block, Damage, Kind, RecordReader, is_alive, segments, streams
-from storage.layout import DataLayout, archive_of, segment_stem
-from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
-from storage.tables import LakeTable, SymbolBook, Watermark, canonical_rows, write_file
+from storage.layout import DataLayout, segment_stem
+from storage.schema import QUARANTINE, TICKS, Table
+from storage.tables import LakeTable, SymbolBook, Watermark, write_file
 
 DECODE_ATTEMPTS: Final = 3
 REASON_CHARACTERS: Final = 500
-_TABLES: Final = (EVENTS, ORDERS, QUARANTINE, TICKS)  # in the order of their commits
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,9 @@ class SegmentWriter:
     def _open(self) -> None:
         """What a writer that died may have left, and what has to be there."""
         shutil.rmtree(self._staging, ignore_errors=True)
-        self._tables = {spec.name: LakeTable(self._layout.table(spec.name), spec).open(create=True) for spec in _TABLES}
+        self._tables = {
+            spec.name: LakeTable(self._layout.table(spec.name), spec).open(create=True) for spec in JOURNAL_TABLES
+        }
 
     def _streams(self) -> list[str]:
         """Streams with something left to do: dead ones, oldest first, then the live one."""
@@ -250,19 +257,9 @@ class SegmentWriter:
 
     def _decode(self, loaded: _Loaded, mark: Watermark) -> dict[str, list[Part]]:
         """All rows of the segment, checked. Raises whatever the decoder raises, and RowsError."""
-        decoded = self._decoder.decode(
-            loaded.stream, loaded.number, loaded.blocks, first_seq=mark.next_seq, symbols=self._symbols
-        )
-        unknown = set(decoded.parts) - {spec.name for spec in _TABLES}
-        if unknown:
-            raise RowsError(f"decoder: got rows for {sorted(unknown)}, expected {[spec.name for spec in _TABLES]}")
-        parts = {spec.name: _merged(spec, decoded.parts.get(spec.name, [])) for spec in _TABLES}
-        rows = _count(parts[TICKS.name])
-        if rows != decoded.packets:
-            raise RowsError(f"decoder: got {rows} rows of ticks, expected as many as packets: {decoded.packets}")
-        damage = self._damage_parts(loaded)
-        parts[QUARANTINE.name] = _merged(QUARANTINE, [*parts[QUARANTINE.name], *damage])
-        return parts
+        stream, number, blocks = loaded.stream, loaded.number, loaded.blocks
+        decoded = decode_segment(self._decoder, stream, number, blocks, first_seq=mark.next_seq, symbols=self._symbols)
+        return with_damage(decoded.parts, self._layout, stream, number, loaded.damage, blocks)
 
     def _give_up(self, stream: str, number: int) -> bool:
         """Count a failure of the segment; whether it was the last that is granted."""
@@ -272,37 +269,25 @@ class SegmentWriter:
         return failures.count >= DECODE_ATTEMPTS
 
     def _whole_damage(self, loaded: _Loaded, error: Exception) -> dict[str, list[Part]]:
-        """Rows that say that a whole segment could not be decoded."""
+        """Rows that say that a whole segment could not be decoded. Raises JournalError if it has gone meanwhile."""
         reason = f"not decoded after {DECODE_ATTEMPTS} attempts: {type(error).__name__}: {error}"
-        size = self._stat(loaded).st_size
+        size, _ = segment_stat(self._layout, loaded.stream, loaded.number)
         gaps = [item for item in loaded.damage if item[0] != loaded.number]
         loaded.damage = [*gaps, (loaded.number, Damage(0, size, reason[:REASON_CHARACTERS]))]
-        return {QUARANTINE.name: self._damage_parts(loaded)}
-
-    def _damage_parts(self, loaded: _Loaded) -> list[Part]:
-        fallback_ns = self._stat(loaded).st_mtime_ns
-        return damage_parts(loaded.stream, loaded.damage, loaded.blocks, fallback_ns=fallback_ns)
-
-    def _stat(self, loaded: _Loaded) -> os.stat_result:
-        """Raises JournalError, which ends this run, if the segment has gone meanwhile."""
-        path = self._layout.segment(loaded.stream, loaded.number)
-        try:
-            return (path if path.exists() else archive_of(path)).stat()
-        except OSError as error:
-            raise JournalError(f"segment {loaded.stream}/{loaded.number}: cannot look at it: {error}") from error
+        return with_damage({}, self._layout, loaded.stream, loaded.number, loaded.damage, loaded.blocks)
 
     def _commit(self, loaded: _Loaded, parts: Mapping[str, list[Part]], mark: Watermark) -> None:
         """Write and commit table by table, ticks last, and report."""
         stream, number = loaded.stream, loaded.number
         files: list[DataFile] = []
-        for spec in _TABLES:
+        for spec in JOURNAL_TABLES:
             table = self._tables[spec.name]
             rows = parts.get(spec.name, [])
             transactions = {stream: number}
             if loaded.next_record is not None:
                 transactions[f"{stream}/record"] = loaded.next_record
             if spec is TICKS:
-                transactions[f"{stream}/seq"] = mark.next_seq + _count(rows)
+                transactions[f"{stream}/seq"] = mark.next_seq + count_rows(rows)
             elif not rows or _covers(table.transaction(stream), number):
                 continue
             else:
@@ -320,8 +305,8 @@ class SegmentWriter:
             SegmentCommitted(
                 stream=stream,
                 segment=number,
-                rows=_count(parts.get(TICKS.name, [])),
-                quarantined=_count(parts.get(QUARANTINE.name, [])),
+                rows=count_rows(parts.get(TICKS.name, [])),
+                quarantined=count_rows(parts.get(QUARANTINE.name, [])),
                 files=len(files),
                 file_bytes=sum(file.size for file in files),
                 wire_bytes=sum(_wire_bytes(block) for block in loaded.blocks),
@@ -344,16 +329,10 @@ class SegmentWriter:
         """The rows whose `unique` value is not in that day's partition yet, nor before them in the segment."""
         kept = []
         for part in parts:
-            day = part.values["date"]
+            day = datetime.date.fromisoformat(part.values["date"])
             # Read each time: a segment has no orders as a rule, and what was committed cannot be forgotten.
-            stored = self._tables[spec.name].read(date=datetime.date.fromisoformat(day), columns=[unique])
-            seen = set(stored.column(unique).to_pylist())
-            values = part.rows.column(unique).to_pylist()
-            fresh = []
-            for value in values:
-                fresh.append(value not in seen)
-                seen.add(value)
-            rows = part.rows.filter(pa.array(fresh))
+            stored = self._tables[spec.name].read(date=day, columns=[unique])
+            rows = first_of_each(part.rows, [unique], set(values_of(stored, [unique])))
             if rows.num_rows:
                 kept.append(Part(part.values, rows))
         return kept
@@ -362,26 +341,6 @@ class SegmentWriter:
         if self._loaded is not None:
             self._loaded.close()
         self._loaded = None
-
-
-def _merged(spec: Table, parts: Sequence[Part]) -> list[Part]:
-    """Parts with rows, one a partition, in the table's columns. Raises RowsError for other columns or partitions."""
-    rows: dict[tuple[str, ...], list[pa.Table]] = {}
-    for part in parts:
-        if tuple(part.values) != spec.partition_by:
-            raise RowsError(f"rows for {spec.name}: got partition {dict(part.values)}, expected {spec.partition_by}")
-        checked = canonical_rows(spec, part.rows)
-        if checked.num_rows:
-            rows.setdefault(tuple(part.values.values()), []).append(checked)
-    return [
-        Part(dict(zip(spec.partition_by, values, strict=True)), _joined(spec, tables))
-        for values, tables in rows.items()
-    ]
-
-
-def _joined(spec: Table, tables: Sequence[pa.Table]) -> pa.Table:
-    """One table. Several may differ in which strings are dictionary-encoded, so those are made plain."""
-    return tables[0] if len(tables) == 1 else pa.concat_tables([table.cast(spec.file_schema) for table in tables])
 
 
 def _from_record(parts: Sequence[Part], record: int | None) -> list[Part]:
@@ -398,10 +357,6 @@ def _from_record(parts: Sequence[Part], record: int | None) -> list[Part]:
 
 def _covers(done: int | None, number: int) -> bool:
     return done is not None and done >= number
-
-
-def _count(parts: Sequence[Part]) -> int:
-    return sum(part.rows.num_rows for part in parts)
 
 
 def _wire_bytes(block: Block) -> int:

@@ -32,12 +32,10 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import pyarrow as pa
-
-from storage.errors import JournalError
-from storage.files import sync_file, sync_folder
+from storage.errors import JournalError, SegmentMissingError, SegmentReadError
+from storage.files import replacing
 from storage.journal.format import block_seed
 from storage.layout import parse_segment
 
@@ -75,28 +73,29 @@ def write_archive(path: Path, data: bytes, place: Place, *, mtime_ns: int) -> in
 
     Raises OSError.
     """
-    new = path.with_name(path.name + ".new")
-    compressed = pa.Codec("zstd", compression_level=LEVEL).compress(data)
-    with new.open("wb") as file:
+    compressed = _codec(LEVEL).compress(data)
+    with replacing(path) as file:
         file.write(compressed)
         file.write(_pack_footer(path, data, place))
-    os.utime(new, ns=(mtime_ns, mtime_ns))
-    sync_file(new)
-    new.replace(path)
-    sync_folder(path.parent)
+        file.flush()  # a later write would be the time of the file
+        os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
     return int(compressed.size) + _FOOTER.size
 
 
 def read_archive(path: Path) -> bytes:
-    """The bytes of the segment. Raises JournalError if the archive is not whole, or the system cannot read it."""
+    """The bytes of the segment.
+
+    Raises JournalError if the archive is not whole, SegmentMissingError if it is not there, SegmentReadError if the
+    system does not let it be read.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise JournalError(f"archive {path}: cannot read: {error.strerror}") from error
+        raise _read_error(path, error) from error
     size, crc, _place = _unpack_footer(path, data[-_FOOTER.size :])
     frame = memoryview(data)[: -_FOOTER.size]
     try:
-        segment: bytes = pa.Codec("zstd").decompress(frame, decompressed_size=size, asbytes=True)
+        segment: bytes = _codec().decompress(frame, decompressed_size=size, asbytes=True)
     except OSError as error:
         raise JournalError(f"archive {path}: cannot unpack {len(frame)} bytes: {error}") from None
     actual = zlib.crc32(segment)
@@ -112,8 +111,20 @@ def read_place(path: Path) -> Place:
             file.seek(max(file.seek(0, os.SEEK_END) - _FOOTER.size, 0))
             footer = file.read()
     except OSError as error:
-        raise JournalError(f"archive {path}: cannot read: {error.strerror}") from error
+        raise _read_error(path, error) from error
     return _unpack_footer(path, footer)[2]
+
+
+def _codec(level: int | None = None) -> Any:
+    """Arrow's zstd: as quick as any, and here already. Loaded by who packs or unpacks, not by all who read segments."""
+    import pyarrow as pa
+
+    return pa.Codec("zstd", compression_level=level)
+
+
+def _read_error(path: Path, error: OSError) -> SegmentReadError:
+    missing = isinstance(error, FileNotFoundError)
+    return (SegmentMissingError if missing else SegmentReadError)(f"archive {path}: cannot read: {error.strerror}")
 
 
 def _pack_footer(path: Path, data: bytes, place: Place) -> bytes:

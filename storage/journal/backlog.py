@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal.format import Kind
+from storage.journal.writer import JournalWriter
 
 MEASURE_SECONDS: Final = 0.2
 

@@ -107,9 +107,9 @@ class RecordReader:
         counted: list[Block] = []
         for i, block in enumerate(blocks):
             expected = block.first_record if self.next_record is None else self.next_record
-            if block.first_record < expected:
+            if block.first_record < expected:  # had already
                 continue
-            if block.first_record > expected:
+            if block.first_record > expected:  # a gap: whether what is missing comes again decides
                 fate = _fate(self._layout, self._stream, self._number, expected)
                 if fate is _Fate.OPEN:
                     self._held = blocks[i:]
@@ -117,6 +117,7 @@ class RecordReader:
                     return counted
             counted.append(block)
             self.next_record = block.first_record + len(block)
+        # The seal is a record too, which the reader does not return.
         if self.sealed and self.next_record is not None and self._reader.next_record == self.next_record + 1:
             self.next_record += 1
         return counted

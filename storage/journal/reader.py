@@ -19,7 +19,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import JournalError, JournalVersionError
+from storage.errors import JournalError, JournalVersionError, SegmentMissingError, SegmentReadError
 from storage.journal.archive_format import read_archive
 from storage.journal.format import (
     ALIGNMENT,
@@ -56,9 +56,9 @@ class SegmentReader:
     segment's bytes or an error.
 
     A header that is damaged does not cost the blocks: the stream and number are then taken from the path, and the
-    header is reported as damage. Raises JournalError if the file cannot be opened, is shorter than a header, is neither
-    named like a segment nor has a header, or is an archive that is not whole; JournalVersionError if it is of another
-    version.
+    header is reported as damage. Raises SegmentMissingError if there is no such file, SegmentReadError if the system
+    does not let it be read; JournalError if it is shorter than a header, is neither named like a segment nor has a
+    header, or is an archive that is not whole; JournalVersionError if it is of another version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -99,7 +99,7 @@ class SegmentReader:
     def read(self) -> list[Block]:
         """All whole blocks behind those already returned, without the seal and tables that are no records.
 
-        Never raises for what the file contains; raises JournalError if the system cannot read it.
+        Never raises for what the file contains; raises SegmentReadError if the system cannot read it.
         """
         data = self._read_from(self._position)
         blocks: list[Block] = []
@@ -108,7 +108,7 @@ class SegmentReader:
             problem = self._check(data, at)
             if problem:
                 found = self._search(data, at + ALIGNMENT)
-                if found is None:
+                if found is None:  # a block that is being written looks the same: not damage yet
                     break
                 self._damage.append(Damage(self._position + at, found - at, problem))
                 at = found
@@ -117,7 +117,7 @@ class SegmentReader:
             at += block.size
             self.sealed = bool(flags & SEALED)
             self.final = bool(flags & FINAL)
-            if flags & TABLE:
+            if flags & TABLE:  # it has no ordinal
                 continue
             self.next_record = block.first_record + len(block)
             if not self.sealed:
@@ -156,7 +156,7 @@ class SegmentReader:
         try:
             size = self._file.seek(0, os.SEEK_END)
         except OSError as error:
-            raise JournalError(f"segment {self.path}: cannot read: {error.strerror}") from error
+            raise SegmentReadError(f"segment {self.path}: cannot read: {error.strerror}") from error
         return self._pread(position, max(size - position, 0))
 
     def _pread(self, position: int, size: int) -> NDArray[np.uint8]:
@@ -171,7 +171,8 @@ class SegmentReader:
                     break
                 filled += count
         except OSError as error:
-            raise JournalError(f"segment {self.path}: cannot read at {position + filled}: {error.strerror}") from error
+            reason = f"cannot read at {position + filled}: {error.strerror}"
+            raise SegmentReadError(f"segment {self.path}: {reason}") from error
         data.flags.writeable = False
         return data[:filled]
 
@@ -239,9 +240,11 @@ def _open(path: Path) -> io.FileIO | io.BytesIO:
     """The segment's file, or what its archive holds."""
     try:
         return io.FileIO(path)
-    except OSError as error:
+    except FileNotFoundError as error:
         archive = archive_of(path)
         # A segment is removed only after its archive has its name.
-        if isinstance(error, FileNotFoundError) and archive.exists():
+        if archive.exists():
             return io.BytesIO(read_archive(archive))
-        raise JournalError(f"segment {path}: cannot open: {error.strerror}") from error
+        raise SegmentMissingError(f"segment {path}: cannot open: {error.strerror}") from error
+    except OSError as error:
+        raise SegmentReadError(f"segment {path}: cannot open: {error.strerror}") from error

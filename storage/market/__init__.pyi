@@ -22,9 +22,9 @@ from .hours import time_of_day as time_of_day
 from .names import INDEX_DERIVATIVES as INDEX_DERIVATIVES
 from .names import derivatives_of as derivatives_of
 from .names import spot_of as spot_of
-from .sessions import Kind as Kind
+from .sessions import InstrumentKind as InstrumentKind
 from .sessions import Phase as Phase
-from .sessions import Session as Session
+from .sessions import TradingSession as TradingSession
 from .sessions import around as around
 from .sessions import capture_hours as capture_hours
 from .sessions import usual_sessions as usual_sessions

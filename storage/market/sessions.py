@@ -36,7 +36,7 @@ class Phase(StrEnum):
     POST_CLOSE = "post-close"
 
 
-class Kind(StrEnum):
+class InstrumentKind(StrEnum):
     """A kind of instrument, as far as sessions differ by it."""
 
     SHARE = "share"
@@ -46,7 +46,7 @@ class Kind(StrEnum):
     OPTION = "option"
 
 
-class Session(NamedTuple):
+class TradingSession(NamedTuple):
     """A stretch of a day, in IST."""
 
     phase: Phase
@@ -61,72 +61,72 @@ class _Row:
     """
 
     exchanges: tuple[str, ...]
-    kinds: tuple[Kind, ...]
+    kinds: tuple[InstrumentKind, ...]
     since: dt.date
-    sessions: tuple[Session, ...]
+    sessions: tuple[TradingSession, ...]
     source: str
-    summer: tuple[Session, ...] | None = None
+    summer: tuple[TradingSession, ...] | None = None
     doubtful_stop: dt.time | None = None
 
 
-def _session(phase: Phase, start: str, stop: str) -> Session:
-    return Session(phase, Hours(dt.time.fromisoformat(start), dt.time.fromisoformat(stop)))
+def _session(phase: Phase, start: str, stop: str) -> TradingSession:
+    return TradingSession(phase, Hours(dt.time.fromisoformat(start), dt.time.fromisoformat(stop)))
 
 
 _PRE_OPEN: Final = _session(Phase.PRE_OPEN, "09:00", "09:15")
 _POST_CLOSE: Final = _session(Phase.POST_CLOSE, "15:40", "16:00")
 
 
-def _continuous(start: str, stop: str) -> Session:
+def _continuous(start: str, stop: str) -> TradingSession:
     return _session(Phase.CONTINUOUS, start, stop)
 
 
 _ROWS: Final = (
     _Row(
         EQUITIES,
-        tuple(Kind),
+        tuple(InstrumentKind),
         dt.date(2010, 10, 18),
         (_PRE_OPEN, _continuous("09:15", "15:30"), _POST_CLOSE),
         "NSE and BSE, market timings; the pre-open session began on this day",
     ),
     _Row(
         EQUITIES,
-        (Kind.UNDERLYING,),
+        (InstrumentKind.UNDERLYING,),
         dt.date(2026, 8, 3),
         (_PRE_OPEN, _continuous("09:15", "15:15"), _session(Phase.AUCTION, "15:15", "15:35"), _POST_CLOSE),
         "NSE, circulars of May 2026: closing auction session for stocks that have derivatives",
     ),
     _Row(
         EQUITY_DERIVATIVES,
-        tuple(Kind),
+        tuple(InstrumentKind),
         dt.date(2010, 10, 18),
         (_continuous("09:15", "15:30"),),
         "NSE and BSE, market timings",
     ),
     _Row(
         EQUITY_DERIVATIVES,
-        (Kind.FUTURE,),
+        (InstrumentKind.FUTURE,),
         dt.date(2025, 12, 8),
         (_PRE_OPEN, _continuous("09:15", "15:30")),
         "NSE, NSE/FAOP/71092 of 2025-11-03; BSE, notice 20251110-40: pre-open session for futures",
     ),
     _Row(
         EQUITY_DERIVATIVES,
-        tuple(Kind),
+        tuple(InstrumentKind),
         dt.date(2026, 8, 3),
         (_continuous("09:15", "15:40"),),
         "NSE, circular of 2026-05-29: equity derivatives until 15:40; BSE likewise",
     ),
     _Row(
         EQUITY_DERIVATIVES,
-        (Kind.FUTURE,),
+        (InstrumentKind.FUTURE,),
         dt.date(2026, 8, 3),
         (_PRE_OPEN, _continuous("09:15", "15:40")),
         "the same: the pre-open session of futures stays as it was",
     ),
     _Row(
         CURRENCIES,
-        tuple(Kind),
+        tuple(InstrumentKind),
         _ALWAYS,
         (_continuous("09:00", "17:00"),),
         "NSE, NSE/CD/44122 of 2020-04-14, which took cross-currency pairs from 19:30 to 17:00 for the time being; "
@@ -135,7 +135,7 @@ _ROWS: Final = (
     ),
     _Row(
         COMMODITIES,
-        tuple(Kind),
+        tuple(InstrumentKind),
         _ALWAYS,
         (_continuous("09:00", "23:55"),),
         "MCX and NSE, market timings of commodity derivatives",
@@ -143,19 +143,19 @@ _ROWS: Final = (
     ),
 )
 
-_ROUND_THE_CLOCK: Final = (Session(Phase.CONTINUOUS, Hours(dt.time(), END_OF_DAY)),)
+_ROUND_THE_CLOCK: Final = (TradingSession(Phase.CONTINUOUS, Hours(dt.time(), END_OF_DAY)),)
 
 
 @lru_cache(maxsize=1024)
-def usual_sessions(exchange: str, date: dt.date) -> Mapping[Kind, tuple[Session, ...]]:
+def usual_sessions(exchange: str, date: dt.date) -> Mapping[InstrumentKind, tuple[TradingSession, ...]]:
     """The usual sessions of each kind of instrument, whether or not it trades on that day; sorted, without overlaps.
 
     An exchange without a row trades from 00:00 to 24:00.
     """
     if not is_scheduled(exchange):
-        return dict.fromkeys(Kind, _ROUND_THE_CLOCK)
-    found: dict[Kind, tuple[Session, ...]] = {}
-    for kind in Kind:
+        return dict.fromkeys(InstrumentKind, _ROUND_THE_CLOCK)
+    found: dict[InstrumentKind, tuple[TradingSession, ...]] = {}
+    for kind in InstrumentKind:
         row = _row(exchange, kind, date)
         found[kind] = row.summer if row.summer is not None and _is_summer_in_new_york(date) else row.sessions
     return found
@@ -177,7 +177,7 @@ def capture_hours(exchange: str, date: dt.date) -> Hours:
     hours = trading_hours(exchange, date)
     stop = hours.stop
     if is_scheduled(exchange):
-        stop = max(stop, _row(exchange, Kind.SHARE, date).doubtful_stop or stop)
+        stop = max(stop, _row(exchange, InstrumentKind.SHARE, date).doubtful_stop or stop)
     return around(Hours(hours.start, stop))
 
 
@@ -186,18 +186,18 @@ def around(trading: Hours) -> Hours:
     return Hours(shifted(trading.start, -BEFORE_TRADING), shifted(trading.stop, AFTER_TRADING))
 
 
-def kind_of(*, segment: str | None, instrument_type: str | None, has_derivatives: bool) -> Kind:
+def kind_of(*, segment: str | None, instrument_type: str | None, has_derivatives: bool) -> InstrumentKind:
     """The kind of an instrument by its row in the broker's instrument list."""
     if segment == "INDICES":
-        return Kind.INDEX
+        return InstrumentKind.INDEX
     if instrument_type == "FUT":
-        return Kind.FUTURE
+        return InstrumentKind.FUTURE
     if instrument_type in ("CE", "PE"):
-        return Kind.OPTION
-    return Kind.UNDERLYING if has_derivatives else Kind.SHARE
+        return InstrumentKind.OPTION
+    return InstrumentKind.UNDERLYING if has_derivatives else InstrumentKind.SHARE
 
 
-def _row(exchange: str, kind: Kind, date: dt.date) -> _Row:
+def _row(exchange: str, kind: InstrumentKind, date: dt.date) -> _Row:
     rows = [row for row in _ROWS if exchange in row.exchanges and kind in row.kinds]
     return next((row for row in reversed(rows) if row.since <= date), rows[0])
 

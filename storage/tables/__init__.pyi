@@ -5,6 +5,7 @@ from .content import sorter as sorter
 from .delta import CHECKPOINT_NAME as CHECKPOINT_NAME
 from .delta import HINT_NAME as HINT_NAME
 from .delta import VERSION_NAME as VERSION_NAME
+from .delta import first_line as first_line
 from .delta import log_of as log_of
 from .delta import numbered as numbered
 from .digest import is_as_stamped as is_as_stamped
@@ -15,13 +16,13 @@ from .parquet import column_stats as column_stats
 from .parquet import parquet_writer as parquet_writer
 from .parquet import write_file as write_file
 from .parquet import write_parquet as write_parquet
+from .snapshot import FIRST_DAY as FIRST_DAY
+from .snapshot import Snapshot as Snapshot
+from .snapshot import Watermark as Watermark
+from .snapshot import first_day as first_day
 from .symbols import SymbolBook as SymbolBook
 from .symbols import SymbolIndex as SymbolIndex
 from .symbols import SymbolLookup as SymbolLookup
 from .symbols import read_instruments as read_instruments
 from .symbols import write_instruments as write_instruments
-from .table import FIRST_DAY as FIRST_DAY
 from .table import LakeTable as LakeTable
-from .table import Snapshot as Snapshot
-from .table import Watermark as Watermark
-from .table import first_day as first_day

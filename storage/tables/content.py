@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from storage.errors import TableError
 from storage.schema import Table
+from storage.tables.delta import first_line
 from storage.tables.parquet import column_stats
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def sorter(spill: Path, *, memory_bytes: int, threads: int) -> Iterator["DuckDBP
             con.execute("SET preserve_insertion_order = false")  # needs memory, and each query says its order
             yield con
     except duckdb.Error as error:
-        raise TableError(f"cannot rewrite files: {str(error).partition(chr(10))[0]}") from error
+        raise TableError(f"cannot rewrite files: {first_line(error)}") from error
 
 
 def listed(columns: Iterable[str]) -> str:

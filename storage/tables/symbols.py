@@ -19,7 +19,8 @@ from storage.files import DataFile
 from storage.layout import DataLayout
 from storage.schema import INSTRUMENTS
 from storage.tables.parquet import write_file, write_parquet
-from storage.tables.table import LakeTable, Snapshot
+from storage.tables.snapshot import Snapshot
+from storage.tables.table import LakeTable
 
 __all__ = ["SymbolBook", "SymbolIndex", "read_instruments", "write_instruments"]
 

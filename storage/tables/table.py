@@ -5,7 +5,8 @@ Invariants
 1. A commit is one version: its files, its removals and its transactions are in the table together or not at all.
 2. A transaction (application, version) is committed once. `commit` looks first and skips what is covered, so a writer
    that died anywhere can do the same again.
-3. A snapshot is one version, whatever is committed meanwhile. Its files stay on disk: nothing here unlinks any.
+3. A snapshot is one version, whatever is committed meanwhile. Its files stay on disk for a while: nothing here unlinks
+   any, and `storage.upkeep.vacuum` does so only after a grace time.
 4. A commit that returned is on disk: the log does not sync itself, so it is done here.
 
 For ticks, three transactions say how far a stream is in the table: application `<stream>` has the last segment,
@@ -19,15 +20,11 @@ what looks like an encoded character (`%20`) cannot be used with Delta, and is r
 
 import contextlib
 import datetime
-import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,60 +48,10 @@ from storage.tables.delta import (
     remove_action,
     version_name,
 )
+from storage.tables.snapshot import Snapshot
 
 COMMIT_ATTEMPTS: Final = 5
-FIRST_DAY: Final = "retention/first_day"
 _ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
-
-
-@dataclass(frozen=True)
-class Watermark:
-    """How far a stream is in the ticks: segments up to `segment`, rows and records below the other two."""
-
-    segment: int
-    next_seq: int
-    next_record: int | None = None
-    """None if the table does not say."""
-
-
-class Snapshot:
-    """One version of a table. `files` are the absolute paths of its files, in no particular order."""
-
-    def __init__(self, table: "LakeTable", version: int, actions: pa.Table) -> None:
-        self.version = version
-        self._table = table
-        self._actions = actions
-        with reading_log(table.path):
-            self._relative = [unquote(path) for path in actions.column("path").to_pylist()]
-        self.files = [f"{table.path}{os.sep}{path}" for path in self._relative]
-        self._transactions: dict[str, int | None] = {}
-
-    @cached_property
-    def entries(self) -> list[DataFile]:
-        """The same files in the same order, with what the log says of them; without their statistics."""
-        names = self._table.spec.partition_by
-        with reading_log(self._table.path):
-            values = [self._actions.column(f"partition.{name}").cast(pa.string()).to_pylist() for name in names]
-            sizes = self._actions.column("size_bytes").to_pylist()
-            rows = self._actions.column("num_records").to_pylist()
-        partitions = [dict(zip(names, texts, strict=True)) for texts in zip(*values, strict=True)]
-        return [
-            DataFile(relative=relative, size=size, values=partition, rows=count, stats="")
-            for relative, size, partition, count in zip(self._relative, sizes, partitions, rows, strict=True)
-        ]
-
-    def transaction(self, application: str) -> int | None:
-        """The application's version in this snapshot, or None."""
-        if application not in self._transactions:
-            self._transactions[application] = self._table.transaction_at(self.version, application)
-        return self._transactions[application]
-
-    def watermark(self, stream: str) -> Watermark | None:
-        """How far the stream is in this snapshot; None if nothing of it is."""
-        segment = self.transaction(stream)
-        if segment is None:
-            return None
-        return Watermark(segment, self.transaction(f"{stream}/seq") or 0, self.transaction(f"{stream}/record"))
 
 
 class LakeTable:
@@ -187,8 +134,8 @@ class LakeTable:
         """Make `files` the only ones of the partition `values`, in one version.
 
         Files are compared by name, so give them names that follow from their content: False if the partition has
-        just these already. Files that were replaced stay on disk, for readers of older versions; nothing unlinks
-        them yet. Raises TableError.
+        just these already. Files that were replaced stay on disk, for readers of older versions, until
+        `storage.upkeep.vacuum` unlinks them. Raises TableError.
         """
         with self._lock:
             old = {e.relative: e for e in self.snapshot().entries if dict(e.values) == dict(values)}
@@ -205,7 +152,7 @@ class LakeTable:
             if self._snapshot is None or self._snapshot.version != version:
                 with reading_log(self.path):
                     actions = pa.table(delta.get_add_actions(flatten=True))
-                self._snapshot = Snapshot(self, version, actions)
+                self._snapshot = Snapshot(self.path, self.spec, version, actions, self.transaction_at)
             return self._snapshot
 
     def read(self, *, date: datetime.date | None = None, columns: Sequence[str] | None = None) -> pa.Table:
@@ -324,14 +271,3 @@ class LakeTable:
             else:
                 arrays.append(rows.column(field.name))
         return pa.table(arrays, schema=schema)
-
-
-def first_day(ordinal: int | None) -> datetime.date:
-    """The first IST day that retention has left in the tables, as FIRST_DAY of ticks has it. Raises TableError.
-
-    Rows of days before it may be there all the same: of segments that were committed later.
-    """
-    try:
-        return datetime.date.min if ordinal is None else datetime.date.fromordinal(ordinal)
-    except (ValueError, OverflowError):
-        raise TableError(f"transaction {FIRST_DAY}: got {ordinal}, expected the ordinal of a day") from None

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from storage.clock import ist_date
 from storage.commit import Decoded, Decoder, FilesOfTicks, Loaded, damage_rows, is_whole, load
-from storage.errors import JournalError, TableError, TableMissingError
+from storage.errors import JournalError, SegmentMissingError, TableError, TableMissingError
 from storage.journal import Place, is_alive, read_archive, read_place, segments, streams, write_archive
 from storage.layout import DataLayout
 from storage.schema import QUARANTINE, TICKS
@@ -113,7 +113,7 @@ class _Archiver:
                 self._archive(stream, number, place)
                 note.unlink(missing_ok=True)
         except (JournalError, _UnverifiedError) as error:
-            if kept or isinstance(error.__cause__, FileNotFoundError):  # in quarantine, or retention was faster
+            if kept or isinstance(error, SegmentMissingError):  # in quarantine, or retention was faster
                 return place
             if plain.exists():
                 if ist_date(plain.stat().st_mtime_ns) < self._first_day:

@@ -1,4 +1,4 @@
-"""Sealing: the many files of a day become few, in an order that serves one instrument's day and the market in time.
+"""Compaction: the many files of a day become few, in an order that serves one instrument's day and the market in time.
 
 A partition of `ticks` is cut into stretches of time, whole minutes of some 4 million rows. Stretches follow each other;
 inside one, rows lie by instrument, then stream and `seq`, in row groups of 131,072. An instrument's day is then a row
@@ -30,8 +30,9 @@ Invariants
 4. Memory is bounded: a stretch is sorted on disk if it does not fit, and files are written a row group at a time. A
    day of 200 million such ticks, 14.9 GB in 14,880 files, took 2.5 GiB at most, and 12 minutes of CPU time.
 
-A sealed file is called `sealed-<digest>-<number>-of-<count>.parquet`. A partition is sealed if it has all files of one
-digest and no other: then there is nothing to do. Equal rows give equal names, so what a dead run left is replaced.
+A compacted file is called `sealed-<digest>-<number>-of-<count>.parquet`. A partition is compacted if it has all files
+of one digest and no other: then there is nothing to do. Equal rows give equal names, so what a dead run left is
+replaced.
 """
 
 import datetime
@@ -46,8 +47,8 @@ from storage.files import DataFile, make_folders, sync_folder
 from storage.layout import DataLayout, table_file
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
 from storage.tables import Content, LakeTable, hold_tables, is_as_stamped, read_contents, sorter
-from storage.upkeep.sort import write_stretches
-from storage.upkeep.vacuum import SEALED_NAME
+from storage.upkeep.sort import write_sorted
+from storage.upkeep.vacuum import COMPACTED_NAME
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -60,8 +61,8 @@ Step = Literal["checking", "writing", "comparing"]
 
 
 @dataclass(frozen=True)
-class SealProgress:
-    """How far the sealing of one partition is: `rows` of it have passed the present step, of `total`."""
+class CompactProgress:
+    """How far the compaction of one partition is: `rows` of it have passed the present step, of `total`."""
 
     table: str
     partition: Mapping[str, str]
@@ -71,8 +72,8 @@ class SealProgress:
 
 
 @dataclass(frozen=True)
-class Sealed:
-    """A partition that was sealed. `digest` is that of its rows, in hex; bytes are those of the Parquet files."""
+class CompactedPartition:
+    """A partition that was compacted. `digest` is that of its rows, in hex; bytes are those of the Parquet files."""
 
     table: str
     partition: Mapping[str, str]
@@ -84,7 +85,7 @@ class Sealed:
     bytes: int
 
 
-def seal(
+def compact_day(
     layout: DataLayout,
     date: datetime.date,
     *,
@@ -92,20 +93,20 @@ def seal(
     memory_bytes: int = MEMORY_BYTES,
     threads: int = 1,
     file_bytes: int = FILE_BYTES,
-    on_progress: Callable[[SealProgress], None] = lambda _progress: None,
+    on_progress: Callable[[CompactProgress], None] = lambda _progress: None,
     after_step: Callable[[str], None] = lambda _step: None,
-) -> list[Sealed]:
-    """Seal the partitions of an IST day that are not sealed. Returns those that were.
+) -> list[CompactedPartition]:
+    """Compact the partitions of an IST day that are not compacted. Returns those that were.
 
     `memory_bytes` is what sorting may take; the process needs about half a GiB more, and the disk room for one more
     copy of the partition. `after_step` is called with the name of each step that is done; it is for tests that end the
     process there.
 
-    Safe beside a writer and readers. Raises SealError, after sealing the other partitions, if one cannot be: files of
-    it are damaged, or changed places meanwhile, or the new ones would not be the same rows. Raises TableError if the
+    Safe beside a writer and readers. Raises SealError, after compacting the other partitions, if one cannot be: files
+    of it are damaged, or changed places meanwhile, or the new ones would not be the same rows. Raises TableError if the
     disk or the log refuses, DataFolderError if another process swaps files for too long.
     """
-    done: list[Sealed] = []
+    done: list[CompactedPartition] = []
     failures: list[str] = []
     staging = layout.staging / "seal"
     with hold_tables(layout):
@@ -115,14 +116,14 @@ def seal(
             except TableMissingError:
                 continue
             for files in _partitions(table.snapshot().entries, date):
-                if is_sealed(files):
+                if is_compacted(files):
                     continue
                 shutil.rmtree(staging, ignore_errors=True)
                 try:
                     staging.mkdir(parents=True)
                     with sorter(staging / "spill", memory_bytes=memory_bytes, threads=threads) as con:
                         partition = _Partition(con, table, files, staging, file_bytes, on_progress, after_step)
-                        done.append(partition.seal())
+                        done.append(partition.compact())
                 except (SealError, TableChangedError) as error:
                     failures.append(str(error))
                 except OSError as error:
@@ -134,9 +135,9 @@ def seal(
     return done
 
 
-def is_sealed(files: Sequence[DataFile]) -> bool:
-    """Whether the files of a partition are all those of one sealing, and nothing else."""
-    names = [SEALED_NAME.fullmatch(file.relative.rpartition("/")[2]) for file in files]
+def is_compacted(files: Sequence[DataFile]) -> bool:
+    """Whether the files of a partition are all those of one compaction, and nothing else."""
+    names = [COMPACTED_NAME.fullmatch(file.relative.rpartition("/")[2]) for file in files]
     kinds = {(name[1], int(name[2])) if name else None for name in names}
     return len(kinds) == 1 and all(kind is not None and kind[1] == len(files) for kind in kinds)
 
@@ -159,7 +160,7 @@ class _Partition:
         files: Sequence[DataFile],
         staging: Path,
         file_bytes: int,
-        on_progress: Callable[[SealProgress], None],
+        on_progress: Callable[[CompactProgress], None],
         after_step: Callable[[str], None],
     ) -> None:
         self._con = con
@@ -174,7 +175,7 @@ class _Partition:
         self._after_step = after_step
         self._total = sum(file.rows for file in files)
 
-    def seal(self) -> Sealed:
+    def compact(self) -> CompactedPartition:
         for file in self._files:
             self._check(file)
         before = self._read(self._paths, "checking")
@@ -182,7 +183,7 @@ class _Partition:
             if content.rows != file.rows:
                 raise SealError(f"{self._name}: file {file.relative} has {content.rows} rows, {file.rows} expected")
         self._after_step("checked")
-        staged = write_stretches(
+        staged = write_sorted(
             self._con,
             self._table.spec,
             self._paths,
@@ -208,7 +209,7 @@ class _Partition:
             remove=[file for name, file in old.items() if name not in new],
         )
         self._after_step("committed")
-        return Sealed(
+        return CompactedPartition(
             table=self._table.spec.name,
             partition=self._values,
             rows=rows,
@@ -253,7 +254,7 @@ class _Partition:
         return files
 
     def _report(self, step: Step, rows: int) -> None:
-        self._on_progress(SealProgress(self._table.spec.name, self._values, step, rows, self._total))
+        self._on_progress(CompactProgress(self._table.spec.name, self._values, step, rows, self._total))
 
 
 def _sum(contents: Sequence[Content]) -> tuple[int, int]:

@@ -2,8 +2,8 @@
 
 Segments go once they are committed and old enough, in whichever form they are there, or when their day has gone from
 the tables. Until then those with damage are kept, because their bytes are in no table and somebody has to look at
-them; and those that did not verify (`storage.upkeep.archive`), because the tables do not have all their rows. A stream's
-segments go oldest first, so what is left of a stream is mostly its end.
+them; and those that did not verify (`storage.upkeep.archive`), because the tables do not have all their rows. A
+stream's segments go oldest first, so what is left of a stream is mostly its end.
 
 Days go from the tables only when asked for, by age or until the rest fits. A commit takes their files out of a table;
 the files stay for a while, for readers of older versions.
@@ -12,11 +12,13 @@ the files stay for a while, for readers of older versions.
 import contextlib
 import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
 from storage.clock import ist_date, nanoseconds
-from storage.commit import damage_rows
+from storage.commit import DamageRows, damage_rows
 from storage.errors import JournalError, TableMissingError
 from storage.files import DataFile
 from storage.journal import is_alive, segments, streams
@@ -25,6 +27,54 @@ from storage.schema import INSTRUMENTS, QUARANTINE, TABLES, TICKS
 from storage.tables import FIRST_DAY, LakeTable, first_day, hold_tables
 
 _DAY: Final = datetime.timedelta(days=1)
+
+
+class Decision(Enum):
+    """What becomes of a segment."""
+
+    REMOVE = auto()
+    KEEP = auto()
+    """It stays, and says nothing about those behind it."""
+    STOP = auto()
+    """It stays, and so do all behind it in its stream."""
+
+
+@dataclass(frozen=True)
+class SegmentState:
+    """What retention asks of a segment. `written_ns` is when it was last written, in whichever form that was later."""
+
+    written_ns: int
+    is_committed: bool
+    is_damaged: bool = False
+    is_unverified: bool = False
+    is_plain: bool = False
+
+
+@dataclass(frozen=True)
+class SegmentRule:
+    """Which segments may go: last written before `before_ns`, or on a day before the first that the tables have left.
+
+    With `archived_only` a plain one holds back those behind it, as it may not have been verified yet.
+    """
+
+    before_ns: int
+    first_day: datetime.date
+    archived_only: bool = False
+
+    def decide(self, segment: SegmentState) -> Decision:
+        """What becomes of a segment, when those before it in its stream have gone or were kept."""
+        if not segment.is_committed:
+            return Decision.STOP
+        if ist_date(segment.written_ns) < self.first_day:
+            return Decision.REMOVE  # whatever is wrong with it: the tables have lost its day, too
+        if segment.written_ns > self.before_ns:
+            return Decision.STOP
+        # These stay until somebody has looked at them, which may be never: nothing waits for them.
+        if segment.is_damaged or segment.is_unverified:
+            return Decision.KEEP
+        if self.archived_only and segment.is_plain:
+            return Decision.STOP
+        return Decision.REMOVE
 
 
 def remove_committed(
@@ -44,35 +94,45 @@ def remove_committed(
     # What is committed first: damage in a segment is in `quarantine` before its rows are in `ticks`.
     committed = {stream: ticks.transaction(stream) for stream in streams(layout)}
     damaged = damage_rows(quarantine)
-    first = first_day(ticks.transaction(FIRST_DAY))
+    rule = SegmentRule(nanoseconds(now - keep), first_day(ticks.transaction(FIRST_DAY)), archived_only)
     removed: list[Path] = []
-    now_ns, before_ns = nanoseconds(now), nanoseconds(now - keep)
     try:
         for stream, done in committed.items():
-            numbers = segments(layout, stream)
-            alive = is_alive(layout, stream)
-            for number in numbers[: -1 if alive else None]:
-                if done is None or number > done:
-                    break
-                forms = (layout.segment(stream, number), layout.archive(stream, number))
-                there = [path for path in forms if path.exists()]
-                written_ns = max((path.stat().st_mtime_ns for path in there), default=now_ns)
-                note = layout.unverified(stream, number)
-                if ist_date(written_ns) >= first:
-                    if written_ns > before_ns:
-                        break
-                    if (stream, number) in damaged or note.exists():
-                        continue
-                    if archived_only and forms[0].exists():
-                        break
-                for path in there:
-                    path.unlink()
-                removed += there
-                note.unlink(missing_ok=True)
-            if not alive and numbers and not segments(layout, stream):
-                _remove_folder(layout.stream(stream))
+            removed += _remove_of_stream(layout, stream, done, damaged, rule, nanoseconds(now))
     except OSError as error:
         raise JournalError(f"journal {layout.journal}: cannot remove old segments: {error}") from error
+    return removed
+
+
+def _remove_of_stream(
+    layout: DataLayout, stream: str, done: int | None, damaged: DamageRows, rule: SegmentRule, now_ns: int
+) -> list[Path]:
+    """Remove what may go of one stream, whose segments up to `done` are committed. Raises OSError, JournalError."""
+    removed: list[Path] = []
+    numbers = segments(layout, stream)
+    alive = is_alive(layout, stream)
+    for number in numbers[: -1 if alive else None]:
+        plain, note = layout.segment(stream, number), layout.unverified(stream, number)
+        there = [path for path in (plain, layout.archive(stream, number)) if path.exists()]
+        decision = rule.decide(
+            SegmentState(
+                written_ns=max((path.stat().st_mtime_ns for path in there), default=now_ns),
+                is_committed=done is not None and number <= done,
+                is_damaged=(stream, number) in damaged,
+                is_unverified=note.exists(),
+                is_plain=plain.exists(),
+            )
+        )
+        if decision is Decision.STOP:
+            break
+        if decision is Decision.KEEP:
+            continue
+        for path in there:
+            path.unlink()
+        removed += there
+        note.unlink(missing_ok=True)
+    if not alive and numbers and not segments(layout, stream):
+        _remove_folder(layout.stream(stream))
     return removed
 
 
@@ -96,7 +156,11 @@ def remove_days(
         days = sorted({_day(file) for name, found in files.items() if name != INSTRUMENTS.name for file in found})
         may_go = [day for day in days if day < today - _DAY]
         going = [day for day in may_go if keep_days is not None and day < today - keep_days * _DAY]
-        while most_bytes is not None and len(going) < len(may_go) and _bytes(_left(files, going, today)) > most_bytes:
+        while (
+            most_bytes is not None
+            and len(going) < len(may_go)
+            and _total_bytes(_left(files, going, today)) > most_bytes
+        ):
             going = may_go[: len(going) + 1]
         left = _left(files, going, today)
         for name, table in tables.items():  # ticks first: what is not in another is then known to be removed
@@ -126,7 +190,7 @@ def _left(
     return left | {INSTRUMENTS.name: [file for file in lists if _day(file) >= in_force]}
 
 
-def _bytes(files: Mapping[str, Sequence[DataFile]]) -> int:
+def _total_bytes(files: Mapping[str, Sequence[DataFile]]) -> int:
     return sum(file.size for found in files.values() for file in found)
 
 

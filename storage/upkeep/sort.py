@@ -1,4 +1,4 @@
-"""The rows of a partition in the order of sealed files, and those files: `storage.upkeep.compact` says which order, and why."""
+"""The rows of a partition, sorted into the files of a compacted day: `storage.upkeep.compact` says in which order."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ TICK_ORDER: Final = ("instrument_token", "stream", "seq")
 _MINUTE_US: Final = 60_000_000
 
 
-def write_stretches(
+def write_sorted(
     con: "DuckDBPyConnection",
     spec: Table,
     files: Sequence[str],

@@ -5,8 +5,8 @@ place before a commit names it.
 
 * A file that a commit removed goes once the grace time is over. Readers of an older version have that long to finish.
 * A file that no version names is left over from something that died: before its commit, or so long ago that the log of
-  its removal is gone. A sealed file goes at once, because whoever makes such files holds the lock that this holds. The
-  file of a segment goes when it is a day old and its segment is committed, for then nobody writes that name again.
+  its removal is gone. A compacted file goes at once, because whoever makes such files holds the lock that this holds.
+  The file of a segment goes when it is a day old and its segment is committed, for then nobody writes that name again.
   Anything else stays.
 """
 
@@ -25,11 +25,11 @@ from storage.tables import LakeTable, Snapshot, hold_tables
 
 GRACE: Final = datetime.timedelta(hours=1)
 ORPHAN_AGE: Final = datetime.timedelta(days=1)
-KEPT_NAME: Final = re.compile(r"kept-r[0-9a-f]+-[0-9]+\.parquet")  # what a replay leaves as it was
-SEALED_NAME: Final = re.compile(r"sealed-([0-9a-f]{16})-[0-9]{4}-of-([0-9]{4})\.parquet")
+KEPT_NAME: Final = re.compile(r"kept-r[0-9a-f]+-[0-9]+\.parquet")  # what a rebuild leaves as it was
+COMPACTED_NAME: Final = re.compile(r"sealed-([0-9a-f]{16})-[0-9]{4}-of-([0-9]{4})\.parquet")
 
 
-def remove_superseded(layout: DataLayout, *, grace: datetime.timedelta = GRACE, now: datetime.datetime) -> int:
+def vacuum_tables(layout: DataLayout, *, grace: datetime.timedelta = GRACE, now: datetime.datetime) -> int:
     """Unlink the files of all tables that were removed longer than `grace` before `now`, and what dead runs left.
 
     Returns how many files of tables went. May run beside a writer and readers. Raises DataFolderError if another
@@ -64,8 +64,8 @@ def _remove(table: LakeTable, committed: Snapshot, grace: datetime.timedelta, no
             at = removed_at.get(name)
             if at is not None and now - at <= grace:
                 continue
-            anew = at is None or written_at > at  # never removed, or written once more since
-            if anew and not _is_abandoned(path.name, now - written_at, committed):
+            is_new = at is None or written_at > at  # never removed, or written once more since
+            if is_new and not _is_abandoned(path.name, now - written_at, committed):
                 continue
             path.unlink()
             count += 1
@@ -92,7 +92,7 @@ def _removals(table: LakeTable) -> dict[str, datetime.datetime]:
 
 def _is_abandoned(name: str, age: datetime.timedelta, committed: Snapshot) -> bool:
     """Whether a file that no version names will never be named by one."""
-    if SEALED_NAME.fullmatch(name) or KEPT_NAME.fullmatch(name):
+    if COMPACTED_NAME.fullmatch(name) or KEPT_NAME.fullmatch(name):
         return True
     segment = parse_file(name)
     if segment is None or age <= ORPHAN_AGE:

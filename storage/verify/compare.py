@@ -1,4 +1,4 @@
-"""The rows of the tables against the journal: each segment whose rows are committed is decoded anew.
+"""The rows of the tables against the journal: each segment whose rows are committed is decoded again.
 
 Every column but `symbol` is compared: that depends on the instrument list that was there when the rows were written.
 The `seq` of a segment's first row is in its archive. Else the files that are named after the segment have it, as long
@@ -14,58 +14,94 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
-from storage.commit import Decoded, Decoder
+from storage.commit import Decoded, Decoder, SegmentId
 from storage.errors import JournalError
 from storage.journal import RecordReader, SegmentReader, read_place
 from storage.layout import DataLayout, parse_file
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS
 from storage.tables import canonical_rows
-from storage.verify.findings import Finding, Progress
+from storage.verify.actions import LoggedFile
+from storage.verify.findings import VerifyFinding, VerifyProgress
 from storage.verify.journal import JournalCheck, Scan, StreamInJournal
-from storage.verify.log import LoggedFile
 from storage.verify.rows import Stored
+
+
+def is_to_decode(number: int, *, is_asked: bool, has_anchor: bool, lowest: int) -> bool:
+    """Whether a segment is decoded: its rows are asked for, or those before it are counted back from its end.
+
+    It needs no count if it `has_anchor`: its archive says its first `seq`. `lowest` is the first segment that is asked
+    for and has none; what is before that nobody counts.
+    """
+    return is_asked or (not has_anchor and number >= lowest)
+
+
+def first_seq_of(packets: int, named: tuple[int, int] | None, end: int | None) -> int | None:
+    """The first `seq` of a segment without an archive; None if that is not certain.
+
+    `named` are the least `seq` and the rows of the files that are named after it: they are believed if those are all
+    its rows. `end` is the first `seq` behind it, None if that is not known.
+    """
+    if named is not None and named[1] == packets > 0:
+        return named[0]
+    return None if end is None else end - packets
 
 
 def compare_journal(
     check: JournalCheck, decoder: Decoder, held: Mapping[str, StreamInJournal], stored: Mapping[str, Stored]
 ) -> None:
     """Decode what is committed and still in the journal, and compare it with the rows in the tables."""
-    layout, known, ticks, report, date = check.layout, check.known, check.ticks, check.report, check.date
-    named = _named(ticks.files.values())
+    named = _named(check.ticks.files.values())
     for stream, journal in held.items():
-        end: int | None = ticks.transactions.get(f"{stream}/seq")
-        mark = ticks.transactions.get(stream, -1)
-        numbers = sorted((n for n in journal.scans if n <= mark), reverse=True)
-        anchors = {n: 0 if n == 0 else _archived_start(layout, stream, n) for n in numbers}
-        asked = [n for n in numbers if date is None or date in journal.scans[n].days]
-        lowest = min((n for n in asked if anchors[n] is None), default=mark + 1)  # counts from those behind it
-        expected = mark
-        for done, number in enumerate(numbers):
-            check.on_progress(Progress(f"rows of {stream}", done, len(numbers)))
-            if number != expected:
-                end = None
-            expected = number - 1
-            scan = journal.scans[number]
-            anchor = anchors[number]
-            if number not in asked and (anchor is not None or number < lowest):
-                end = anchor
-                continue
-            decoded = _decode(check, decoder, stream, scan, known.get((stream, number), set()))
-            if decoded is not None and anchor is None:
-                start, rows = named.get((stream, number), (0, 0))
-                anchor = start if rows == decoded.packets > 0 else None if end is None else end - decoded.packets
+        _compare_stream(check, decoder, stream, journal, named, stored)
+
+
+def _compare_stream(
+    check: JournalCheck,
+    decoder: Decoder,
+    stream: str,
+    journal: StreamInJournal,
+    named: Mapping[SegmentId, tuple[int, int]],
+    stored: Mapping[str, Stored],
+) -> None:
+    """The segments of one stream, the last one first: each one's first `seq` is the end of the one before it."""
+    mark = check.ticks.transactions.get(stream, -1)
+    numbers = sorted((n for n in journal.scans if n <= mark), reverse=True)
+    anchors = {n: 0 if n == 0 else _archived_start(check.layout, stream, n) for n in numbers}
+    asked = {n for n in numbers if check.date is None or check.date in journal.scans[n].days}
+    lowest = min((n for n in asked if anchors[n] is None), default=mark + 1)
+    end: int | None = check.ticks.transactions.get(f"{stream}/seq")
+    expected = mark
+    for done, number in enumerate(numbers):
+        check.on_progress(VerifyProgress(f"rows of {stream}", done, len(numbers)))
+        if number != expected:
+            end = None
+        expected = number - 1
+        anchor = anchors[number]
+        if not is_to_decode(number, is_asked=number in asked, has_anchor=anchor is not None, lowest=lowest):
             end = anchor
-            if decoded is None or anchor is None:
-                continue
-            days = {day for day in scan.days if day >= check.first_day and date in (None, day)}
-            try:
-                different = list(_differences(decoded, stream, scan, anchor, stored, days))
-            except (OSError, pa.ArrowException):
-                continue  # a file was good when it was checked: it has left the table since, and gone
-            report.compared += 1
-            for day, table, text, rows in different:
-                where = f"segment {number}: {text}"
-                report.findings.append(Finding("rows", where, table, stream=stream, date=day, rows=rows))
+            continue
+        scan = journal.scans[number]
+        decoded = _decode(check, decoder, stream, scan, check.known.get((stream, number), set()))
+        if decoded is not None and anchor is None:
+            anchor = first_seq_of(decoded.packets, named.get((stream, number)), end)
+        end = anchor
+        if decoded is not None and anchor is not None:
+            _compare(check, decoded, stream, scan, anchor, stored)
+
+
+def _compare(
+    check: JournalCheck, decoded: Decoded, stream: str, scan: Scan, first_seq: int, stored: Mapping[str, Stored]
+) -> None:
+    """Report in which rows of a segment the tables differ from it, on the days that are asked for."""
+    days = {day for day in scan.days if day >= check.first_day and check.date in (None, day)}
+    try:
+        different = list(_differences(decoded, stream, scan, first_seq, stored, days))
+    except (OSError, pa.ArrowException):
+        return  # a file was good when it was checked: it has left the table since, and gone
+    check.report.compared += 1
+    for day, table, text, rows in different:
+        where = f"segment {scan.number}: {text}"
+        check.report.findings.append(VerifyFinding("rows", where, table, stream=stream, date=day, rows=rows))
 
 
 def _decode(check: JournalCheck, decoder: Decoder, stream: str, scan: Scan, known: set[int]) -> Decoded | None:
@@ -85,7 +121,7 @@ def _decode(check: JournalCheck, decoder: Decoder, stream: str, scan: Scan, know
         if 0 not in known:
             text = f"cannot be decoded: {type(error).__name__}"
             check.report.findings.append(
-                Finding("journal", text, path=str(check.layout.segment(stream, scan.number)), stream=stream)
+                VerifyFinding("journal", text, path=str(check.layout.segment(stream, scan.number)), stream=stream)
             )
         return None
 
@@ -123,9 +159,9 @@ def _archived_start(layout: DataLayout, stream: str, number: int) -> int | None:
     return None
 
 
-def _named(files: Iterable[LoggedFile]) -> dict[tuple[str, int], tuple[int, int]]:
+def _named(files: Iterable[LoggedFile]) -> dict[SegmentId, tuple[int, int]]:
     """Of the files that are named after a segment: their least `seq`, and how many rows they have."""
-    found: dict[tuple[str, int], tuple[int, int]] = {}
+    found: dict[SegmentId, tuple[int, int]] = {}
     for file in files:
         segment, least = parse_file(file.relative), file.stats["minValues"].get("seq")
         if segment is not None and isinstance(least, int):

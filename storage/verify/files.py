@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from storage.clock import IST_OFFSET_NS, NS_PER_DAY, microseconds
 from storage.schema import Table
-from storage.tables import column_stats, is_as_stamped
-from storage.verify.log import LoggedFile
+from storage.tables import column_stats, first_line, is_as_stamped
+from storage.verify.actions import LoggedFile
 
 _IST_OFFSET_US: Final = microseconds(IST_OFFSET_NS)
 _DAY_US: Final = microseconds(NS_PER_DAY)
@@ -50,7 +50,7 @@ def check_file(spec: Table, folder: Path, file: LoggedFile, on_rows: Callable[[p
         try:
             yield from _check_rows(spec, path, file, on_rows)
         except (OSError, ValueError, pa.ArrowException) as error:
-            yield f"cannot read it: {str(error).partition(chr(10))[0]}"
+            yield f"cannot read it: {first_line(error)}"
 
 
 def key_columns(spec: Table) -> list[str]:

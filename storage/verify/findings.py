@@ -5,20 +5,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["log", "file", "rows", "sequence", "journal"]
+FindingKind = Literal["log", "file", "rows", "sequence", "journal"]
 """`log`: a table's Delta log. `file`: a Parquet file. `rows`: rows that contradict the log, one another or the journal.
 `sequence`: ticks that are missing or there twice. `journal`: a segment."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class VerifyFinding:
     """One thing that is not as it must be.
 
     `path` is of a file or a segment, `stream` and `date` are None where it is not about one. `rows` says how many rows
     it concerns, as far as that is known. `repairable`: the journal holds all that the rows of that day came from.
     """
 
-    kind: Kind
+    kind: FindingKind
     text: str
     table: str | None = None
     path: str | None = None
@@ -29,7 +29,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Progress:
+class VerifyProgress:
     """How far a check is: `done` of `total` files of a table, or segments of the `journal`."""
 
     what: str
@@ -50,7 +50,7 @@ class VerifyReport:
     segments: int = 0
     compared: int = 0
     seconds: float = 0.0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[VerifyFinding] = field(default_factory=list)
 
     @property
     def is_sound(self) -> bool:

@@ -21,21 +21,23 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from storage.clock import IST
 from storage.commit import Decoder
 from storage.errors import DamagedLogError, TableError
 from storage.layout import DataLayout
-from storage.schema import INSTRUMENTS, IST, QUARANTINE, TABLES, TICKS, Table
+from storage.schema import INSTRUMENTS, QUARANTINE, TABLES, TICKS, Table
 from storage.tables import LakeTable
+from storage.verify.actions import LoggedFile
 from storage.verify.compare import compare_journal
 from storage.verify.files import check_file, key_columns, open_parquet
-from storage.verify.findings import Finding, Kind, Progress, VerifyReport, damaged_days
+from storage.verify.findings import FindingKind, VerifyFinding, VerifyProgress, VerifyReport, damaged_days
 from storage.verify.journal import JournalCheck, StreamInJournal, scan_journal
-from storage.verify.log import LoggedFile, LogState, compare_with_library, newest_version, read_log
+from storage.verify.log import LogState, compare_with_library, newest_version, read_log
 from storage.verify.rows import Stored
-from storage.verify.sequence import Sequence
+from storage.verify.sequence import SeqSet
 from storage.verify.tables import compare_tables
 
-__all__ = ["Finding", "Kind", "Progress", "VerifyReport", "damaged_days", "verify"]
+__all__ = ["FindingKind", "VerifyFinding", "VerifyProgress", "VerifyReport", "damaged_days", "verify"]
 
 _DAY = datetime.timedelta(days=1)
 
@@ -45,7 +47,7 @@ def verify(
     decoder: Decoder,
     *,
     date: datetime.date | None = None,
-    on_progress: Callable[[Progress], None] = lambda _progress: None,
+    on_progress: Callable[[VerifyProgress], None] = lambda _progress: None,
 ) -> VerifyReport:
     """Check a data folder, or what concerns one IST day of it.
 
@@ -64,7 +66,7 @@ class _Check:
         layout: DataLayout,
         decoder: Decoder,
         date: datetime.date | None,
-        on_progress: Callable[[Progress], None],
+        on_progress: Callable[[VerifyProgress], None],
     ) -> None:
         self._layout = layout
         self._decoder = decoder
@@ -75,7 +77,7 @@ class _Check:
         self._missing: list[str] = []
         self._first_day = datetime.date.min
         self._damaged: dict[str, set[str]] = {name: set() for name in TABLES}
-        self._sequences: dict[str, Sequence] = {}
+        self._sequences: dict[str, SeqSet] = {}
 
     def run(self) -> VerifyReport:
         begun = time.monotonic()
@@ -104,8 +106,8 @@ class _Check:
         self._report.seconds = time.monotonic() - begun
         return self._report
 
-    def _find(self, kind: Kind, text: str, spec: Table, **where: object) -> None:
-        self._report.findings.append(Finding(kind, text, spec.name, **where))  # type: ignore[arg-type]
+    def _find(self, kind: FindingKind, text: str, spec: Table, **where: object) -> None:
+        self._report.findings.append(VerifyFinding(kind, text, spec.name, **where))  # type: ignore[arg-type]
 
     def _check_log(self, spec: Table) -> None:
         table = LakeTable(self._layout.table(spec.name), spec)
@@ -144,7 +146,7 @@ class _Check:
         keys: list[pa.Table] = []
         day = ""
         for done, file in enumerate(files):
-            self._on_progress(Progress(spec.name, done, len(files)))
+            self._on_progress(VerifyProgress(spec.name, done, len(files)))
             if file.values["date"] != day:
                 self._check_keys(spec, day, keys)
                 day, keys = file.values["date"], []
@@ -163,7 +165,7 @@ class _Check:
         problems = list(check_file(spec, folder, file, take))
         if problems:
             self._damaged[spec.name].add(file.relative)
-            if self._is_superseded(spec, file):
+            if self._has_left(spec, file):
                 return
         self._report.files += 1
         self._report.bytes += file.size
@@ -171,7 +173,7 @@ class _Check:
             date = datetime.date.fromisoformat(file.values["date"])
             self._find("file", text, spec, path=str(folder / file.relative), date=date, rows=file.rows)
 
-    def _is_superseded(self, spec: Table, file: LoggedFile) -> bool:
+    def _has_left(self, spec: Table, file: LoggedFile) -> bool:
         """Whether the file has left the table since: then it may go at any time."""
         try:
             table = LakeTable(self._layout.table(spec.name), spec).open()
@@ -183,7 +185,7 @@ class _Check:
         streams = rows.column("stream")
         for stream in pc.unique(streams).to_pylist():
             seq = rows.filter(pc.equal(streams, stream)).column("seq").to_numpy()
-            self._sequences.setdefault(stream, Sequence()).add(seq)
+            self._sequences.setdefault(stream, SeqSet()).add(seq)
 
     def _check_keys(self, spec: Table, day: str, keys: list[pa.Table]) -> None:
         """No two rows of a day with the same key, nor with the same value in a column where each is stored once."""
@@ -205,7 +207,7 @@ class _Check:
             self._take_neighbours(ticks)
         is_end = all(datetime.date.fromisoformat(file.values["date"]) <= last for file in ticks.files.values())
         for stream in sorted({*ticks.streams(), *self._sequences}):
-            there = self._sequences.get(stream, Sequence())
+            there = self._sequences.get(stream, SeqSet())
             stop = ticks.transactions.get(f"{stream}/seq", 0)
             if there.repeated:
                 self._find("rows", f"{there.repeated} seq are there twice", TICKS, stream=stream, rows=there.repeated)

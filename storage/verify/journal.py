@@ -16,17 +16,18 @@ from typing import Final
 import numpy as np
 
 from storage.clock import date_of_day, ist_date, ist_days
-from storage.errors import JournalError
+from storage.commit import SegmentId
+from storage.errors import JournalError, SegmentMissingError
 from storage.journal import Block, RecordReader, is_alive, segments, streams
 from storage.layout import DataLayout, archive_of
 from storage.schema import TICKS
-from storage.verify.findings import Finding, Progress, VerifyReport
+from storage.verify.findings import VerifyFinding, VerifyProgress, VerifyReport
 from storage.verify.log import LogState
 
 _EPOCH: Final = datetime.date(1970, 1, 1)
 
-Damages = Mapping[tuple[str, int], set[int]]
-"""(stream, segment) -> offsets of its damage that are in `quarantine`."""
+KnownDamage = Mapping[SegmentId, set[int]]
+"""The offsets of each segment's damage that are in `quarantine`."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ class JournalCheck:
     """
 
     layout: DataLayout
-    known: Damages
+    known: KnownDamage
     ticks: LogState
     first_day: datetime.date
     date: datetime.date | None
     report: VerifyReport
-    on_progress: Callable[[Progress], None]
+    on_progress: Callable[[VerifyProgress], None]
 
 
 @dataclass
@@ -76,50 +77,71 @@ class StreamInJournal:
         return whole and numbers == list(range(numbers[0], numbers[-1] + 1))
 
 
+def is_to_read(
+    number: int, mark: int, written: datetime.date, *, first_day: datetime.date, date: datetime.date | None
+) -> bool:
+    """Whether a segment is looked at that was last `written` on that IST day, in a stream committed up to `mark`.
+
+    Not if the tables have lost its day, since it only waits to be removed; nor if it was written before the `date` that
+    is asked for. One that was written later may have records of it.
+    """
+    is_lost = number <= mark and written < first_day
+    is_before = date is not None and written < date
+    return not is_lost and not is_before
+
+
 def scan_journal(check: JournalCheck) -> dict[str, StreamInJournal]:
     """Read every segment, or those last written on `date` or later. Raises JournalError if a folder cannot be read."""
-    layout, known, report = check.layout, check.known, check.report
-    names = streams(layout)
-    todo = {stream: segments(layout, stream) for stream in names}
+    todo = {stream: segments(check.layout, stream) for stream in streams(check.layout)}
     total, done = sum(map(len, todo.values())), 0
     found: dict[str, StreamInJournal] = {}
     for stream, numbers in todo.items():
-        alive = is_alive(layout, stream)
-        held = found[stream] = StreamInJournal()
-        mark = check.ticks.transactions.get(stream, -1)
-        for first, last in _gaps(sorted({mark, *(n for n in numbers if n > mark)})):
-            if 0 not in known.get((stream, first), ()):
-                text = f"segments {first} to {last} are not in the journal, and not committed"
-                report.findings.append(Finding("journal", text, stream=stream))
-        start: int | None = 0 if numbers[:1] == [0] else None
-        for number in numbers:
-            check.on_progress(Progress("journal", done, total))
-            done += 1
-            path = layout.segment(stream, number)
-            written = _last_written(path)
-            if (number <= mark and written < check.first_day) or (check.date is not None and written < check.date):
-                start, held.since = None, datetime.date.min  # what is left out was written before that day
-                continue
-            complete = number < numbers[-1] or not alive
-            scan = _scan(check, stream, number, start, complete=complete)
-            if scan is None:
-                start = None
-                continue
-            if held.since is None:
-                held.since = datetime.date.min if number == 0 else min(scan.days, default=None)
-            held.scans[number] = scan
-            record = check.ticks.transactions.get(f"{stream}/record")
-            if (
-                number == mark
-                and scan.whole
-                and not known.get((stream, number))
-                and record not in (None, scan.records[1])
-            ):
-                text = f"got {record} as the next record after segment {mark}, expected {scan.records[1]}"
-                report.findings.append(Finding("log", text, TICKS.name, stream=stream))
-            start = scan.records[1]
-    check.on_progress(Progress("journal", total, total))
+        found[stream] = _scan_stream(check, stream, numbers, done, total)
+        done += len(numbers)
+    check.on_progress(VerifyProgress("journal", total, total))
     return found
+
+
+def _scan_stream(check: JournalCheck, stream: str, numbers: Sequence[int], done: int, total: int) -> StreamInJournal:
+    """Read one stream; `done` of all `total` segments came before it."""
+    alive = is_alive(check.layout, stream)
+    held = StreamInJournal()
+    mark = check.ticks.transactions.get(stream, -1)
+    check.report.findings += _missing(check, stream, sorted({mark, *(n for n in numbers if n > mark)}))
+    start: int | None = 0 if numbers[:1] == [0] else None
+    for at, number in enumerate(numbers):
+        check.on_progress(VerifyProgress("journal", done + at, total))
+        written = _last_written(check.layout.segment(stream, number))
+        if not is_to_read(number, mark, written, first_day=check.first_day, date=check.date):
+            start, held.since = None, datetime.date.min  # what is left out was written before that day
+            continue
+        scan = _scan(check, stream, number, start, complete=number < numbers[-1] or not alive)
+        if scan is None:
+            start = None
+            continue
+        if held.since is None:
+            held.since = datetime.date.min if number == 0 else min(scan.days, default=None)
+        held.scans[number] = scan
+        start = scan.records[1]
+        if number == mark and not check.known.get((stream, number)):
+            check.report.findings += _wrong_record(stream, scan, check.ticks.transactions.get(f"{stream}/record"))
+    return held
+
+
+def _missing(check: JournalCheck, stream: str, numbers: Sequence[int]) -> Iterator[VerifyFinding]:
+    """Segments between these that are not there, unless `quarantine` says so."""
+    for before, behind in itertools.pairwise(numbers):
+        first, last = before + 1, behind - 1
+        if first <= last and 0 not in check.known.get((stream, first), ()):
+            text = f"segments {first} to {last} are not in the journal, and not committed"
+            yield VerifyFinding("journal", text, stream=stream)
+
+
+def _wrong_record(stream: str, scan: Scan, record: int | None) -> Iterator[VerifyFinding]:
+    """If ticks go on with another `record` than the one behind `scan`, the last segment that is committed."""
+    if scan.whole and record not in (None, scan.records[1]):
+        text = f"got {record} as the next record after segment {scan.number}, expected {scan.records[1]}"
+        yield VerifyFinding("log", text, TICKS.name, stream=stream)
 
 
 def _scan(check: JournalCheck, stream: str, number: int, start: int | None, *, complete: bool) -> Scan | None:
@@ -131,25 +153,19 @@ def _scan(check: JournalCheck, stream: str, number: int, start: int | None, *, c
             blocks = reader.read()
             damage = reader.finish() if complete or reader.sealed else []
             stop = reader.next_record or 0
+    except SegmentMissingError:
+        return None  # retention was faster
     except JournalError as error:
-        if not isinstance(error.__cause__, FileNotFoundError):  # else retention was faster
-            report.findings.append(Finding("journal", str(error), path=str(path), stream=stream))
+        report.findings.append(VerifyFinding("journal", str(error), path=str(path), stream=stream))
         return None
     report.segments += 1
     report.bytes += _size(path)
     new = [item for item in damage if item.offset not in known]
     for item in new:
         text = f"{item.length} bytes at {item.offset}: {item.reason}"
-        report.findings.append(Finding("journal", text, path=str(path), stream=stream))
+        report.findings.append(VerifyFinding("journal", text, path=str(path), stream=stream))
     first = blocks[0].first_record if blocks else stop
     return Scan(number, start, (first, stop), _days(blocks), whole=not damage)
-
-
-def _gaps(numbers: list[int]) -> Iterator[tuple[int, int]]:
-    """The ranges between ascending numbers that are left out."""
-    for before, after in itertools.pairwise(numbers):
-        if after > before + 1:
-            yield before + 1, after - 1
 
 
 def _days(blocks: Sequence[Block]) -> set[datetime.date]:

@@ -4,7 +4,7 @@ The log has no checksums. But what we write into it is redundant, so that a chan
 
 - Every version is there, from the first to the newest or from a checkpoint on; every line is an action that we write.
 - An added file is new; its folder says the same as its partition values. A removed file was there.
-- A version changes something. Files of a segment come with the transaction of that segment, unless a replay made them;
+- A version changes something. Files of a segment come with the transaction of that segment, unless a rebuild made them;
   those of no segment come in the place of others. Segments ascend, and those of ticks without gaps; the next `seq`
   grows by as many rows as were added.
 - A checkpoint holds what the versions before it say, and the library sees the same files and transactions as we do.
@@ -18,14 +18,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import TableError
-from storage.layout import is_replayed, parse_file, partition_folder
+from storage.layout import is_rebuilt, parse_file
 from storage.schema import TICKS, Table
 from storage.tables import (
     CHECKPOINT_NAME,
@@ -35,45 +35,11 @@ from storage.tables import (
     LakeTable,
     Snapshot,
     first_day,
+    first_line,
     log_of,
     numbered,
 )
-
-_KEYS: Final = {
-    "add": {"path", "partitionValues", "size", "modificationTime", "dataChange", "stats"},
-    "remove": {"path", "dataChange", "deletionTimestamp"},
-    "txn": {"appId", "version"},
-    "commitInfo": {"timestamp"},
-    "metaData": {"id", "format", "schemaString", "partitionColumns", "configuration"},
-    "protocol": {"minReaderVersion", "minWriterVersion"},
-}
-"""The actions that we write, and the fields that each must have."""
-_EMPTY: Final = {"tags", "baseRowId", "defaultRowCommitVersion", "clusteringProvider", "deletionVector", "lastUpdated"}
-"""Fields that no action of ours gives a value to."""
-_ALSO: Final = {
-    "add": _EMPTY,
-    "remove": _EMPTY | {"extendedFileMetadata", "partitionValues", "size", "stats"},
-    "txn": _EMPTY,
-    "commitInfo": {"operation", "operationParameters", "engineInfo", "clientVersion", "operationMetrics", "readVersion",
-                   "isBlindAppend", "inCommitTimestamp", "userId", "userName", "txnId", "isolationLevel"},
-    "metaData": {"name", "description", "createdTime"},
-    "protocol": {"readerFeatures", "writerFeatures"},
-}  # fmt: skip
-_STATS: Final = {"numRecords", "minValues", "maxValues", "nullCount"}
-
-
-@dataclass(frozen=True)
-class LoggedFile:
-    """A file as the log has it. `stats` is the parsed statistics."""
-
-    relative: str
-    size: int
-    values: dict[str, str]
-    stats: dict[str, Any]
-
-    @property
-    def rows(self) -> int:
-        return int(self.stats["numRecords"])
+from storage.verify.actions import BadLogError, LoggedFile, parse_action, parse_added
 
 
 @dataclass
@@ -100,10 +66,6 @@ class LogState:
     def streams(self) -> list[str]:
         """The streams of which ticks are committed."""
         return sorted(name for name in self.transactions if f"{name}/seq" in self.transactions)
-
-
-class _BadLogError(Exception):
-    """What is wrong with an action."""
 
 
 def newest_version(table: LakeTable) -> int | None:
@@ -151,8 +113,8 @@ def compare_with_library(state: LogState, snapshot: Snapshot) -> list[str]:
 def _apply(spec: Table, log: Path, state: LogState) -> Iterator[str]:
     """Take in one version. What cannot be taken in is said and left out."""
     try:
-        actions = [_action(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, _BadLogError) as error:
+        actions = [parse_action(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, BadLogError) as error:
         yield f"cannot read it: {error}"
         return
     if not {name for name, _ in actions} - {"commitInfo"}:
@@ -167,19 +129,19 @@ def _apply(spec: Table, log: Path, state: LogState) -> Iterator[str]:
                 path = unquote(values["path"])
                 state.removed.add(path)
                 if path not in state.files:
-                    raise _BadLogError(f"removes {path}, which the table does not have")
+                    raise BadLogError(f"removes {path}, which the table does not have")
                 removed.append(state.files.pop(path))
             elif name == "add":
-                file = _file(spec, values)
+                file = parse_added(spec, values)
                 if file.relative in state.files:
-                    raise _BadLogError(f"adds {file.relative}, which the table has")
+                    raise BadLogError(f"adds {file.relative}, which the table has")
                 state.files[file.relative] = file
                 added.append(file)
             elif name == "txn":
                 yield from _take_transaction(values, state)
             elif name in ("metaData", "protocol") and int(log.stem) > 0:
-                raise _BadLogError(f"has {name}, expected in version 0 only")
-        except _BadLogError as error:
+                raise BadLogError(f"has {name}, expected in version 0 only")
+        except BadLogError as error:
             yield str(error)
     new = {app: state.transactions[app] for app, _ in state.transactions.items() - before.items()}
     if "stream" in spec.schema.names:
@@ -196,7 +158,7 @@ def _origins(
         segment = parse_file(file.relative)
         if segment is None and not removed:
             yield f"adds {file.relative}, which comes from no segment, and removes nothing"
-        elif segment is not None and not is_replayed(file.relative) and transactions.get(segment[0]) != segment[1]:
+        elif segment is not None and not is_rebuilt(file.relative) and transactions.get(segment[0]) != segment[1]:
             yield f"adds {file.relative} with the transaction {transactions.get(segment[0])} of its stream"
 
 
@@ -212,7 +174,7 @@ def _take_ticks(
     grown = sum(new[app] - before.get(app, 0) for app in new if app.endswith("/seq"))
     rows = sum(file.rows for file in added)
     more = rows - sum(file.rows for file in removed)
-    # A replay may find more at a stream's end, and make anew what retention had removed.
+    # A rebuild may find more at a stream's end, and make again what retention had removed.
     if rows != grown if committed else 0 < grown > more:
         yield f"adds {rows} rows, and the next seq grows by {grown}"
     last = max((file.values["date"] for file in removed), default="")
@@ -225,43 +187,10 @@ def _take_ticks(
             state.skipped.append((stream, mark + 1, number - 1, day))
 
 
-def _action(line: str) -> tuple[str, dict[str, Any]]:
-    action = json.loads(line)
-    if not isinstance(action, dict) or len(action) != 1:
-        raise _BadLogError("got a line that is no action")
-    ((name, values),) = action.items()
-    if name not in _KEYS or not isinstance(values, dict):
-        raise _BadLogError("got an action of an unknown name")
-    unknown = values.keys() - _KEYS[name] - _ALSO[name]
-    missing = _KEYS[name] - values.keys()
-    if unknown or missing:
-        raise _BadLogError(f"{name}: got {len(unknown)} unknown fields, and {sorted(missing)} are missing")
-    if name != "commitInfo" and any(values.get(key) is not None for key in _EMPTY):
-        raise _BadLogError(f"{name}: got values in fields that we leave empty")
-    return name, values
-
-
-def _file(spec: Table, values: dict[str, Any]) -> LoggedFile:
-    try:
-        partition = dict(values["partitionValues"])
-        file = LoggedFile(unquote(values["path"]), int(values["size"]), partition, json.loads(values["stats"]))
-        complete = file.stats.keys() == _STATS and isinstance(file.stats["numRecords"], int)
-    except (ValueError, TypeError, AttributeError):
-        complete = False
-    if not complete:
-        raise _BadLogError("adds a file whose size or statistics cannot be read")
-    ordered = {name: partition.get(name) for name in spec.partition_by}
-    if partition.keys() != ordered.keys() or None in ordered.values():
-        raise _BadLogError(f"adds {file.relative} with other partition columns")
-    if unquote(partition_folder(ordered)) != file.relative.rpartition("/")[0]:  # type: ignore[arg-type]
-        raise _BadLogError(f"adds {file.relative} as of the partition {ordered}")
-    return file
-
-
 def _take_transaction(values: dict[str, Any], state: LogState) -> Iterator[str]:
     app, version = values["appId"], values["version"]
     if not isinstance(app, str) or not isinstance(version, int):
-        raise _BadLogError("txn: got something else than a name and a number")
+        raise BadLogError("txn: got something else than a name and a number")
     before = state.transactions.get(app, -1)
     counts = "/" in app  # stream names have none; such a count stays where a segment brought nothing
     if version < before or (version == before and not counts):
@@ -274,12 +203,12 @@ def _take_checkpoint(spec: Table, path: Path, state: LogState) -> list[str]:
         rows = pq.read_table(path, page_checksum_verification=True).to_pylist()
         for row in rows:
             if row["add"] is not None:
-                file = _file(spec, row["add"])
+                file = parse_added(spec, row["add"])
                 state.files[file.relative] = file
             if row["txn"] is not None:
                 state.transactions[row["txn"]["appId"]] = row["txn"]["version"]
-    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, _BadLogError) as error:
-        return [f"{path.name}: cannot read it: {str(error).partition(chr(10))[0]}"]
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, BadLogError) as error:
+        return [f"{path.name}: cannot read it: {first_line(error)}"]
     return []
 
 

@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from storage.commit import Part
+from storage.commit import Part, SegmentId
 from storage.schema import Table
+from storage.verify.actions import LoggedFile
 from storage.verify.files import open_parquet, read_together
-from storage.verify.log import LoggedFile, LogState
+from storage.verify.log import LogState
 
 _NOT_COMPARED = ("symbol", "seq")  # symbol depends on the instrument list that there was; seq is compared first
 
@@ -99,9 +100,9 @@ class Stored:
         text = f"{missing.total()} rows are missing, and {other.total()} are others than the journal gives"
         return text, max(missing.total(), other.total())
 
-    def known_damage(self) -> dict[tuple[str, int], set[int]]:
+    def known_damage(self) -> dict[SegmentId, set[int]]:
         """Of quarantine: the offsets of the journal's damage by stream and segment. What cannot be read is left out."""
-        found: dict[tuple[str, int], set[int]] = {}
+        found: dict[SegmentId, set[int]] = {}
         for file in itertools.chain(*self._partitions.values()):
             if file.relative not in self._damaged:
                 with (

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 CHUNK: Final = 1 << 20
 
 
-class Sequence:
+class SeqSet:
     """A set of ordinals, kept as a byte each in chunks; a chunk that is full is kept as its number only."""
 
     def __init__(self) -> None:

@@ -13,22 +13,22 @@ A log that is gone, or whose last versions are, contradicts nothing in itself. B
 from collections.abc import Collection, Iterator, Mapping
 
 from storage.journal import segments, streams
-from storage.layout import DataLayout, is_replayed, parse_file
+from storage.layout import DataLayout, is_rebuilt, parse_file
 from storage.schema import INSTRUMENTS, TABLES, TICKS, Table
-from storage.verify.findings import Finding
+from storage.verify.findings import VerifyFinding
 from storage.verify.log import LogState
 
 
 def compare_tables(
     layout: DataLayout, states: Mapping[str, LogState], missing: Collection[str], ticks_now: LogState
-) -> Iterator[Finding]:
+) -> Iterator[VerifyFinding]:
     """What is not there. `states` are of the tables whose logs can be read, ticks the oldest; `ticks_now` is newer.
 
     `missing` are the tables that have no log. Raises JournalError if the journal cannot be read.
     """
     for name in missing:
         if text := _why_expected(layout, TABLES[name], states):
-            yield Finding("log", text, name)
+            yield VerifyFinding("log", text, name)
     if TICKS.name not in states:
         return
     journal = {stream: set(segments(layout, stream)) for stream in streams(layout)}
@@ -50,12 +50,12 @@ def _why_expected(layout: DataLayout, spec: Table, states: Mapping[str, LogState
     return f"it is not there, and {', '.join(others)} have rows of the journal" if others else ""
 
 
-def _ahead(spec: Table, state: LogState, ticks: LogState, journal: Mapping[str, set[int]]) -> Iterator[Finding]:
+def _ahead(spec: Table, state: LogState, ticks: LogState, journal: Mapping[str, set[int]]) -> Iterator[VerifyFinding]:
     """Segments that are committed to a table, and neither to ticks nor in the journal."""
     for stream, number in state.transactions.items():
         if "/" not in stream and number > ticks.transactions.get(stream, -1) and number not in journal.get(stream, ()):
             text = f"segment {number} is committed to {spec.name}, and neither to ticks nor in the journal"
-            yield Finding("log", text, TICKS.name, stream=stream)
+            yield VerifyFinding("log", text, TICKS.name, stream=stream)
 
 
 def _not_named(
@@ -65,7 +65,7 @@ def _not_named(
     ticks: LogState,
     ticks_now: LogState,
     journal: Mapping[str, set[int]],
-) -> Iterator[Finding]:
+) -> Iterator[VerifyFinding]:
     """Files that a version named once, and none does any more."""
     folder = layout.table(spec.name)
     known = {parse_file(relative) for relative in (*state.files, *state.removed)}
@@ -73,7 +73,7 @@ def _not_named(
     for path in folder.glob("*=*/**/*.parquet"):
         relative = path.relative_to(folder).as_posix()
         segment = parse_file(relative)
-        if segment is None or is_replayed(relative) or segment in known:
+        if segment is None or is_rebuilt(relative) or segment in known:
             continue
         stream, number = segment
         is_lost = number > ticks_now.transactions.get(stream, -1) and number not in journal.get(stream, ())
@@ -81,4 +81,6 @@ def _not_named(
         if is_lost or is_unknown:
             found.append(relative)
     if found:
-        yield Finding("log", f"got {len(found)} files of segments that no version names, as {min(found)}", spec.name)
+        yield VerifyFinding(
+            "log", f"got {len(found)} files of segments that no version names, as {min(found)}", spec.name
+        )

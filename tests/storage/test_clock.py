@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingest.connection.feeds import read_batch, read_ticks
@@ -28,8 +28,9 @@ from storage.clock import (
 )
 from storage.commit.quarantine import damage_parts
 from storage.commit.writer import SegmentWriter
-from storage.journal.writer import Damage, JournalWriter, Kind
+from storage.journal import Damage, JournalWriter, Kind
 from storage.layout import DataLayout
+from tests.support.scaled import scaled
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MICROSECOND = datetime.timedelta(microseconds=1)
@@ -56,7 +57,6 @@ def us_of(moment: datetime.datetime) -> int:
     return (moment - EPOCH) // MICROSECOND
 
 
-@settings(deadline=None)
 @given(st.one_of(ANY_NS, NEAR_A_DAYS_END))
 @example(MIDNIGHT_NS - 1)
 @example(MIDNIGHT_NS - 500)
@@ -79,7 +79,7 @@ def times() -> list[int]:
     """Of two days, in order, many of them around the midnight between."""
     rng = random.Random(3)
     near = [MIDNIGHT_NS + ns for ns in (-1_001, -1_000, -999, -501, -500, -499, -1, 0, 1, 499, 500, 999, 1_000)]
-    return sorted([*near, *(MIDNIGHT_NS + rng.randrange(-(10**13), 10**13) for _ in range(2_000))])
+    return sorted([*near, *(MIDNIGHT_NS + rng.randrange(-(10**13), 10**13) for _ in range(scaled(500, 2_000)))])
 
 
 def write(layout: DataLayout, stream: str, received: list[int]) -> None:
@@ -115,7 +115,6 @@ def rows(lake: Lake, query: str) -> list[dict[str, Any]]:
     return found
 
 
-@settings(deadline=None)
 @given(ANY_NS)
 def test_there_and_back(ns: int) -> None:
     assert nanoseconds(ist_time(ns)) == microseconds(ns) * 1000 <= ns
@@ -135,5 +134,7 @@ def test_nothing_makes_a_time_of_a_float() -> None:
     names = {"fromtimestamp", "utcfromtimestamp", "st_mtime"}
     for package in ("storage", "ingest", "queries", "kitelake"):
         for path in (root / package).rglob("*.py"):
-            used = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
-            assert not used & names, path
+            text = path.read_text(encoding="utf-8")
+            if any(name in text for name in names):  # in a comment it may be
+                used = {node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)}
+                assert not used & names, path

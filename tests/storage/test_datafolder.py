@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 
-from storage.datafolder import Source, hold
+from storage.datafolder import TickSource, hold
 from storage.errors import DataFolderError
 
 HOLDER = """
@@ -68,7 +68,7 @@ HELD = ["journal", "ticks", "instruments"]
     ],
 )
 def test_simulated_and_real_ticks_never_share_a_folder(
-    tmp_path: Path, there: str, first: Source, second: Source, message: str
+    tmp_path: Path, there: str, first: TickSource, second: TickSource, message: str
 ) -> None:
     with hold(tmp_path, first):
         (tmp_path / there).mkdir()

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from kitelake.accounts.checks import token_problem
 from kitelake.accounts.logins import Login, account_of
 from kitelake.config.accounts import AccountSection
-from storage.schema import IST
+from storage.clock import IST
 
 NOWHERE = Path("/nowhere")
 

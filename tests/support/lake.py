@@ -18,11 +18,12 @@ import pyarrow as pa
 
 from storage import schema
 from storage.commit.decoder import Decoded, Part
-from storage.journal.writer import Block, JournalWriter, Kind, SegmentReader, segments, streams
+from storage.journal import Block, JournalWriter, Kind, SegmentReader, segments, streams
 from storage.layout import DataLayout, segment_stem
 from storage.tables.parquet import write_file
+from storage.tables.snapshot import Watermark
 from storage.tables.symbols import SymbolLookup
-from storage.tables.table import LakeTable, Watermark
+from storage.tables.table import LakeTable
 
 IST = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
 NINE_FIFTEEN_NS = int(datetime.datetime(2026, 11, 23, 9, 15, tzinfo=IST).timestamp()) * 1_000_000_000

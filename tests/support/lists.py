@@ -4,8 +4,12 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
+
+from ingest.instruments.criteria import Select
 from ingest.instruments.listing import Instruments, parse_instruments
-from ingest.instruments.selection import Price, Select, Selection, select
+from ingest.instruments.selection import Selection, select
+from ingest.instruments.underlyings import Price
 from ingest.simulator.universe import HEADER
 
 DAY = dt.date(2026, 11, 22)
@@ -18,6 +22,24 @@ BASE = """\
 265,1,SENSEX,SENSEX,0,,0,0,0,EQ,INDICES,BSE
 519937,2031,M&M,"Mahindra & Mahindra, Ltd",0,,0,0.05,1,EQ,NSE,NSE
 """
+
+OF_PLANS = b"""\
+instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,segment,exchange
+408065,1594,INFY,INFOSYS,0,,0,0.05,1,EQ,NSE,NSE
+738561,2885,RELIANCE,RELIANCE INDUSTRIES,0,,0,0.05,1,EQ,NSE,NSE
+256265,1001,NIFTY 50,NIFTY 50,0,,0,0,0,EQ,INDICES,NSE
+258,1,NIFTY26NOVFUT,NIFTY,0,2026-11-26,0,0.05,75,FUT,NFO-FUT,NFO
+514,2,NIFTY26DECFUT,NIFTY,0,2026-12-31,0,0.05,75,FUT,NFO-FUT,NFO
+770,3,NIFTY26NOV24400CE,NIFTY,0,2026-11-26,24400,0.05,75,CE,NFO-OPT,NFO
+1026,4,NIFTY26NOV24500CE,NIFTY,0,2026-11-26,24500,0.05,75,CE,NFO-OPT,NFO
+1282,5,NIFTY26NOV24600CE,NIFTY,0,2026-11-26,24600,0.05,75,CE,NFO-OPT,NFO
+"""
+"""Two shares, an index, and its futures and options."""
+
+
+def listed_on(date: dt.date) -> pa.Table:
+    """The rows of BASE as the list of a day."""
+    return parse_instruments(f"{HEADER}\n{BASE}".encode(), date=date)
 
 
 class Listing:

@@ -3,13 +3,9 @@
 import struct
 from random import Random
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from ingest.wire.layouts import LAYOUTS
-
-property_test = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""For @given: a busy machine is no failure."""
 
 LENGTHS = tuple(LAYOUTS)
 SEGMENTS = (*range(13), 200, 255)

@@ -17,6 +17,13 @@ from tests.support.simulation import Simulation
 
 STOP_SECONDS = 5.0  # what the service promises
 
+CLOCKED = """
+import datetime, sys, time_machine
+time_machine.travel(datetime.datetime.fromisoformat(sys.argv.pop(1)), tick=True).start()
+from kitelake.cli.app import main
+main()
+"""
+
 
 class Running:
     """A `kitelake run`, or another `command`, that captures from `simulator` into `folder/data`."""
@@ -29,9 +36,11 @@ class Running:
         command: Sequence[str] = ("run",),
         environment: Mapping[str, str] | None = None,
         secrets_in_environment: bool = False,
+        clock: str | None = None,
         **changes: Any,
     ) -> None:
-        """`changes` are sections of config.yaml."""
+        """`changes` are sections of config.yaml. Its clock starts at `clock`, an ISO time, or is the machine's."""
+        self.clock = clock
         self.data = folder / "data"
         self.config = folder / "config.yaml"
         self._log = folder / "service.log"
@@ -66,9 +75,10 @@ class Running:
         self.config.write_text(yaml.safe_dump(self._sections))
 
     def start(self) -> subprocess.Popen[bytes]:
+        main = ["-m", "kitelake"] if self.clock is None else ["-c", CLOCKED, self.clock]
         with self._log.open("ab") as log, self._output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "kitelake", *self._command, "--config", str(self.config)],
+                [sys.executable, *main, *self._command, "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=log,

@@ -1,9 +1,12 @@
-"""The real service under a clock of its own: scheduler, sockets, journal, tables and reports are real as well.
+"""The real service under a clock of its own: scheduler, sockets, journal, writer and tables are real as well.
 
     with clock_at("2026-11-09T08:00") as clock:
         diary = run(config, simulator, clock, scenario)
 
 A scenario lets time pass from job to job, has the machine sleep, or sets its clock. What came of it is in the diary.
+
+Reports and upkeep are made in this process, by its clock, since the start of a process each would take longer than all
+else; with `children` they are processes as ever, by the clock of the machine.
 """
 
 import asyncio
@@ -23,15 +26,25 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, EVENT_JOB_SU
 import kitelake
 from kitelake.config.config import Config
 from kitelake.processes.source import Source
+from kitelake.processes.upkeep import keep_up
+from kitelake.processes.upkeep_runner import UpkeepRunner, settings_of
+from kitelake.report import Report, make_report, read_record
 from kitelake.service.service import Service
 from kitelake.telemetry.status import Job, read_status
+from storage.clock import IST
 from storage.datafolder import hold
 from storage.layout import DataLayout
-from storage.schema import IST
 from tests.support.simulation import Simulation
 
-PATIENCE_SECONDS: Final = 30.0
+PATIENCE_SECONDS: Final = 120.0
 QUIET_SECONDS: Final = 0.005
+LOOKS: Final = {
+    "kitelake.service.monitor.LOOK_SECONDS": 0.1,
+    "kitelake.service.monitor.TOKEN_LOOK_SECONDS": 0.1,
+    "kitelake.service.monitor.RECONCILE_SECONDS": 3.0,  # jobs come before it
+    "kitelake.telemetry.health.LOOK_SECONDS": 0.1,
+}
+"""How many seconds pass between two looks of the service, so that none waits for them."""
 RETENTION: Final = "retention"
 
 _TOLD: Final[dict[str, Callable[[str, dict[str, Any]], str]]] = {
@@ -44,6 +57,13 @@ _TOLD: Final[dict[str, Callable[[str, dict[str, Any]], str]]] = {
     "report": lambda _, data: f"reported {data['date']}",
     "clock jumped": lambda _, data: f"clock jumped by {round(data['seconds'] / 60)} min",
 }
+
+
+EQUITIES = {"name": "equities", "mode": "full", "instruments": ["NSE:INFY", "NSE:RELIANCE"]}
+
+# Trading hours around which is captured from 09:00 to 15:35, and to 23:55; and a holiday of NSE on Tuesday.
+USUAL = {"NSE": "09:20-14:50", "NFO": "09:20-14:50", "MCX": "09:20-23:10"}
+HOLIDAY = {"date": dt.date(2026, 11, 10), "exchanges": ["NSE", "NFO"], "hours": "closed"}
 
 
 def ist(text: str) -> dt.datetime:
@@ -107,8 +127,9 @@ class Trial:
         self._layout = layout
         self._simulator = simulator
         self._running: set[str] = set()
+        self._scheduler = service._scheduler
         events = EVENT_JOB_SUBMITTED | EVENT_JOB_EXECUTED | EVENT_JOB_ERROR
-        service._scheduler.add_listener(self._heard, events)
+        self._scheduler.add_listener(self._heard, events)
 
     def _heard(self, event: JobEvent) -> None:
         if event.code == EVENT_JOB_SUBMITTED:
@@ -130,7 +151,7 @@ class Trial:
             while quiet < 2:
                 await asyncio.sleep(QUIET_SECONDS)
                 now = self.clock.now()
-                due = any(job.next_at is not None and job.next_at <= now for job in self.jobs().values())
+                due = any(moment <= now for moment in self._moments())
                 quiet = 0 if due or self._running else quiet + 1
 
     async def until(self, text: str) -> None:
@@ -140,8 +161,11 @@ class Trial:
             await self.settle()
             if self.clock.now() >= end:
                 return
-            moments = [job.next_at for job in self.jobs().values() if job.next_at is not None]
-            self.clock.pass_until(min([*moments, end]))
+            self.clock.pass_until(min([*self._moments(), end]))
+
+    def _moments(self) -> list[dt.datetime]:
+        """When jobs are due next."""
+        return [job.next_run_time for job in self._scheduler.get_jobs() if job.next_run_time is not None]
 
     async def jump_to(self, text: str) -> None:
         """The machine sleeps until then, or its clock is set; then the service has a look, and does what is due."""
@@ -161,7 +185,7 @@ class Trial:
 
     async def streamed(self) -> list[str]:
         """The lists that are streamed, once the simulator has sockets that ask for just their instruments."""
-        placed = {token for there in self.service.streamer.manager.placement().values() for token in there}
+        placed = {token for there in self.service.cycle.reconciler.manager.placement().values() for token in there}
         async with asyncio.timeout(PATIENCE_SECONDS):
             while await self._subscribed() != len(placed):
                 await asyncio.sleep(0.05)
@@ -172,11 +196,67 @@ class Trial:
         return sum(one["subscribed"] for one in stats["connections"] if one["closed_at_ns"] is None)
 
 
+def config_of(data: Path, simulator: Simulation, *lists: dict[str, Any], **changes: Any) -> Config:
+    """A configuration with one account of the simulator, USUAL hours, and NSE's HOLIDAY."""
+    account = simulator.account("one")
+    return Config(
+        **{
+            "data": data,
+            "accounts": [{"name": "one", "api_key": account.api_key, "access_token": account.access_token}],
+            "subscriptions": lists,
+            "kite": {"ws": simulator.ws, "api": simulator.api},
+            "capture": {"backoff_initial_seconds": 0.1, "slow_retry_seconds": 0.5},
+            "log": {"level": "warning"},
+            "calendar": {"hours": USUAL, "special_days": [HOLIDAY]},
+            **changes,
+        }
+    )
+
+
 Scenario = Callable[[Trial], Awaitable[None]]
 
 
-def run(config: Config, simulator: Simulation, clock: Clock, scenario: Scenario) -> Diary:
-    """A service from its start to its end, with the scenario in between."""
+async def _report_here(data: Path, date: dt.date, _: Config) -> Report:
+    """The report, without a process of its own."""
+    record = read_record(data, date)
+    assert record is not None
+    return await asyncio.to_thread(make_report, data, record)
+
+
+async def _keep_up_here(runner: UpkeepRunner, config: Config, *, seal_before: dt.date | None) -> None:
+    """The upkeep, without a process of its own."""
+    done: list[tuple[str, dict[str, Any]]] = []
+    settings = settings_of(config, seal_before=seal_before)
+    assert await asyncio.to_thread(keep_up, settings, lambda what, /, **data: done.append((what, data)))
+    for what, data in done:
+        runner._record(what, data)
+
+
+@contextlib.contextmanager
+def lively(*, children: bool = False) -> Iterator[None]:
+    """Services of this process look every moment, and have `children` only if that is said."""
+    with contextlib.ExitStack() as patches:
+        for name, seconds in LOOKS.items():
+            patches.enter_context(patch(name, seconds))
+        if not children:
+            patches.enter_context(patch("kitelake.service.day_cycle.make_report_apart", _report_here))
+            patches.enter_context(patch.object(UpkeepRunner, "run", _keep_up_here))
+        yield
+
+
+def run(
+    config: Config,
+    simulator: Simulation,
+    clock: Clock,
+    scenario: Scenario,
+    *,
+    children: bool = False,
+    settled: bool = True,
+) -> Diary:
+    """A service from its start to its end, with the scenario in between.
+
+    It begins once everything is done that a start does, or, not `settled`, at once.
+    """
     ran: list[tuple[dt.datetime, str]] = []
 
     async def main(layout: DataLayout) -> str:
@@ -187,7 +267,8 @@ def run(config: Config, simulator: Simulation, clock: Clock, scenario: Scenario)
         try:
             while not trial.ran:
                 await asyncio.sleep(QUIET_SECONDS)
-            await trial.settle()
+            if settled:
+                await trial.settle()
             await scenario(trial)
         finally:
             stop.set()
@@ -195,7 +276,7 @@ def run(config: Config, simulator: Simulation, clock: Clock, scenario: Scenario)
         ran.extend(trial.ran)
         return service.stream
 
-    with hold(config.data, "kite") as layout:
+    with hold(config.data, "kite") as layout, lively(children=children):
         stream = asyncio.run(main(layout))
     told = list(_told(config.data, stream))
     return Diary(

@@ -1,4 +1,4 @@
-"""A plain client of the simulator, and simulators inside the test's own process, for the simulator's own tests."""
+"""A plain client of the broker's protocol, and servers inside of the test's own process."""
 
 import asyncio
 import contextlib
@@ -11,9 +11,11 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from ingest.server.admission import ServerSettings
 from ingest.server.faults import parse_fault
-from ingest.server.server import Simulator
-from ingest.server.settings import parse_settings
+from ingest.server.server import BrokerServer
+from ingest.simulator.simulator import Simulator, SimulatorSettings
+from tests.support.scripted_source import ScriptedServer, ScriptedSource
 from tests.support.simulation import ACCOUNTS, settings_of, split_frame, values_of
 
 PATIENCE_SECONDS = 20.0
@@ -30,20 +32,29 @@ async def until(condition: Callable[[], object], seconds: float = PATIENCE_SECON
 @contextlib.asynccontextmanager
 async def running(**settings: Any) -> AsyncIterator[Simulator]:
     """A simulator on this event loop, of quick steps unless told otherwise."""
-    async with Simulator(parse_settings(settings_of(**{"steps_per_second": 20, **settings}))) as simulator:
+    async with Simulator(SimulatorSettings.parse(settings_of(**{"steps_per_second": 20, **settings}))) as simulator:
         yield simulator
 
 
-async def fault(simulator: Simulator, kind: str, **fields: Any) -> int:
-    applied = (await simulator.apply(parse_fault({"kind": kind, **fields})))["applied"]
+@contextlib.asynccontextmanager
+async def serving(script: ScriptedSource | None = None, **settings: Any) -> AsyncIterator[ScriptedServer]:
+    """A server of a script on this event loop, with two accounts, and quick steps unless told otherwise."""
+    accounts = [account._asdict() for account in ACCOUNTS]
+    parsed = ServerSettings.parse({"accounts": accounts, "steps_per_second": 20, **settings})
+    async with ScriptedServer(parsed, script or ScriptedSource()) as server:
+        yield server
+
+
+async def fault(server: BrokerServer, kind: str, **fields: Any) -> int:
+    applied = (await server.apply(parse_fault({"kind": kind, **fields})))["applied"]
     assert isinstance(applied, int)
     return applied
 
 
-def address(simulator: Simulator, name: str = "one", **changes: str) -> str:
+def address(server: BrokerServer, name: str = "one", **changes: str) -> str:
     account = next(one for one in ACCOUNTS if one.name == name)
     query = {"api_key": account.api_key, "access_token": account.access_token, **changes}
-    return simulator.urls["ws"] + "/?" + "&".join(f"{key}={value}" for key, value in query.items())
+    return server.urls["ws"] + "/?" + "&".join(f"{key}={value}" for key, value in query.items())
 
 
 class Client:

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingest.wire.journal import JournalDecoder
-from storage.journal.writer import Kind, SegmentReader, segments, streams
+from storage.journal import Kind, SegmentReader, segments, streams
 from storage.layout import DataLayout
 from storage.upkeep.archive import archive_committed
-from tests.kitelake.telemetry.test_notify import Webhook
 from tests.support.command import Run, command
 from tests.support.running import Running, running
 from tests.support.simulation import simulation
+from tests.support.webhook import Webhook
 from tests.system.test_disk_full import PATIENCE, wait_until
 
 __all__ = ["command"]  # the fixture

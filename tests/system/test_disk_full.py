@@ -22,15 +22,15 @@ from filelock import FileLock
 from ingest.wire.journal import JournalDecoder
 from kitelake.processes.upkeep import UpkeepSettings, days_before, keep_up
 from storage.commit.writer import SegmentWriter
+from storage.journal import segments, streams
 from storage.journal.archive_format import read_archive
-from storage.journal.writer import segments, streams
 from storage.layout import DataLayout, archive_of
 from storage.upkeep.archive import archive_committed
-from storage.upkeep.compact import seal
-from tests.kitelake.telemetry.test_notify import Webhook
+from storage.upkeep.compact import compact_day
 from tests.support.lake import DAY_NS, INFY, Feed, ToyDecoder
 from tests.support.running import Running, committed_rows, running
 from tests.support.simulation import Simulation, simulation
+from tests.support.webhook import Webhook
 from tests.system import test_end_to_end
 
 pytestmark = [
@@ -300,7 +300,7 @@ def test_what_needs_no_room_goes_first(disk: Disk) -> None:
             feed.roll()
     SegmentWriter(layout, ToyDecoder()).run(poll_seconds=0.01, stop=threading.Event())
     (day,) = days_before(layout, dt.date(2026, 11, 1))
-    seal(layout, day)
+    compact_day(layout, day)
     settings = UpkeepSettings(
         data=layout.root,
         seal_before=None,

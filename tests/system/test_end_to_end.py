@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import kitelake
-from ingest.server.record import Kind, read_record
+from ingest.server.record import RecordKind, read_record
 from ingest.wire.plain import decode_packet, split_frame
 from storage.schema import TICKS
 from tests.support.running import Running, committed_rows, running
@@ -36,7 +36,7 @@ def sent(record: Path) -> Sequences:
     time, so its packets are ordered even across reconnects."""
     sequences: Sequences = defaultdict(list)
     for entry in read_record(record):
-        if entry.kind in (Kind.PACKETS, Kind.DAMAGED):
+        if entry.kind in (RecordKind.PACKETS, RecordKind.DAMAGED):
             for packet in split_frame(entry.payload)[0]:
                 row = {name: value for name, value in decode_packet(packet).items() if value is not None}
                 sequences[entry.connection.account, row["instrument_token"]].append(row)

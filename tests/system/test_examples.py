@@ -11,7 +11,7 @@ import pytest
 from ingest.accounts.account import Account
 from ingest.accounts.rest import KiteRest
 from storage.layout import DataLayout
-from tests.support.sealing import put, tick
+from tests.support.compacting import put, tick
 from tests.support.simulation import Simulation, simulation
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ import pytest
 import kitelake
 from ingest.wire.journal import JournalDecoder
 from ingest.wire.plain import split_frame
-from storage.journal.writer import Kind, SegmentReader, segments, streams
+from storage.journal import Kind, SegmentReader, segments, streams
 from storage.layout import DataLayout
 from storage.verify.folder import verify
 from tests.support.running import Running, committed_rows, running

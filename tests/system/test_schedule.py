@@ -3,14 +3,12 @@
 import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import kitelake
-from kitelake.config.config import Config
-from storage.schema import IST
-from tests.support.schedule import Trial, clock_at, ist, run
+from storage.clock import IST
+from tests.support.schedule import EQUITIES, HOLIDAY, USUAL, Trial, clock_at, config_of, ist, run
 from tests.support.simulation import Simulation, simulation
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -22,7 +20,6 @@ def simulator() -> Iterator[Simulation]:
         yield running
 
 
-EQUITIES = {"name": "equities", "mode": "full", "instruments": ["NSE:INFY", "NSE:RELIANCE"]}
 OPTIONS = {
     "name": "options",
     "mode": "quote",
@@ -30,27 +27,6 @@ OPTIONS = {
     "every": "3h",
 }
 METALS = {"name": "metals", "mode": "ltp", "select": {"exchange": "MCX", "types": ["FUT"]}}
-
-
-# Trading hours around which is captured from 09:00 to 15:35, and to 23:55; and a holiday of NSE on Tuesday.
-USUAL = {"NSE": "09:20-14:50", "NFO": "09:20-14:50", "MCX": "09:20-23:10"}
-HOLIDAY = {"date": dt.date(2026, 11, 10), "exchanges": ["NSE", "NFO"], "hours": "closed"}
-
-
-def config(data: Path, simulator: Simulation, *lists: dict[str, Any], **changes: Any) -> Config:
-    account = simulator.account("one")
-    return Config(
-        **{
-            "data": data,
-            "accounts": [{"name": "one", "api_key": account.api_key, "access_token": account.access_token}],
-            "subscriptions": lists,
-            "kite": {"ws": simulator.ws, "api": simulator.api},
-            "capture": {"backoff_initial_seconds": 0.1, "slow_retry_seconds": 0.5},
-            "log": {"level": "warning"},
-            "calendar": {"hours": USUAL, "special_days": [HOLIDAY]},
-            **changes,
-        }
-    )
 
 
 NOVEMBER = {
@@ -108,7 +84,7 @@ def test_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
         await trial.until("2026-11-08T17:45")
         assert await trial.streamed() == ["equities", "options", "metals"]
         await trial.until("2026-11-08T17:46")  # as soon as there is a price, there are strikes around it
-        await trial.wait_for(lambda: len(trial.service.desk.lists["options"].tokens) > 0)
+        await trial.wait_for(lambda: len(trial.service.today.lists["options"].tokens) > 0)
         await trial.until("2026-11-10T12:00")
         assert await trial.streamed() == []
         await trial.until("2026-11-10T20:00")
@@ -128,7 +104,7 @@ def test_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
 
     with clock_at("2026-11-07T12:00") as clock:
         diary = run(
-            config(tmp_path, simulator, EQUITIES, OPTIONS, METALS, calendar=NOVEMBER), simulator, clock, scenario
+            config_of(tmp_path, simulator, EQUITIES, OPTIONS, METALS, calendar=NOVEMBER), simulator, clock, scenario
         )
     second_week = [
         *usual("Mon 16", "2026-11-16", "Tue 17"),
@@ -219,7 +195,7 @@ def test_a_day_of_equities_wherever_the_host_is(tmp_path: Path, simulator: Simul
         assert await trial.streamed() == []
 
     with clock_at("2026-11-10T22:00") as clock:
-        diary = run(config(tmp_path, simulator, EQUITIES), simulator, clock, scenario)
+        diary = run(config_of(tmp_path, simulator, EQUITIES), simulator, clock, scenario)
     assert diary.told == [
         "Tue 10 22:00 planned by 2026-11-10",
         "Tue 10 22:00 service started",
@@ -241,7 +217,7 @@ async def nothing(trial: Trial) -> None:
 
 def test_a_late_start_captures_at_once_and_then_does_once_what_was_due(tmp_path: Path, simulator: Simulation) -> None:
     """By the list of Friday, until today's is there. Friday, when it was stopped in mid-session, is reported, too."""
-    settings = config(tmp_path, simulator, EQUITIES)
+    settings = config_of(tmp_path, simulator, EQUITIES)
     with clock_at("2026-11-06T10:00") as clock:
         run(settings, simulator, clock, nothing)
 
@@ -277,7 +253,7 @@ def test_a_late_start_captures_at_once_and_then_does_once_what_was_due(tmp_path:
 
 def test_a_start_in_the_evening_captures_nothing_and_reports_the_day(tmp_path: Path, simulator: Simulation) -> None:
     """It was stopped in mid-session on Monday; Tuesday is a holiday."""
-    settings = config(tmp_path, simulator, EQUITIES)
+    settings = config_of(tmp_path, simulator, EQUITIES)
     with clock_at("2026-11-09T14:00") as clock:
         run(settings, simulator, clock, nothing)
 
@@ -311,7 +287,7 @@ def test_after_a_sleep_across_the_open_everything_is_done_once_and_at_once(
         assert await trial.streamed() == ["metals"]
 
     with clock_at("2026-11-09T08:00") as clock:
-        diary = run(config(tmp_path, simulator, EQUITIES, METALS), simulator, clock, scenario)
+        diary = run(config_of(tmp_path, simulator, EQUITIES, METALS), simulator, clock, scenario)
     assert diary.told == [
         "Mon 09 08:00 planned by 2026-11-09",
         "Mon 09 08:00 service started",
@@ -347,7 +323,7 @@ def test_after_a_sleep_over_the_weekend_friday_is_ended_and_monday_begun(tmp_pat
 
     with clock_at("2026-11-13T15:00") as clock:
         diary = run(
-            config(tmp_path, simulator, EQUITIES, METALS, calendar={"hours": NOVEMBER["hours"]}),
+            config_of(tmp_path, simulator, EQUITIES, METALS, calendar={"hours": NOVEMBER["hours"]}),
             simulator,
             clock,
             scenario,
@@ -379,7 +355,7 @@ def test_a_clock_that_is_set_in_mid_session_changes_what_is_streamed_and_repeats
 
     async def scenario(trial: Trial) -> None:
         await trial.until("2026-11-09T10:01")
-        await trial.wait_for(lambda: len(trial.service.desk.lists["options"].tokens) > 0)
+        await trial.wait_for(lambda: len(trial.service.today.lists["options"].tokens) > 0)
         await trial.until("2026-11-09T11:30")
         await trial.jump_to("2026-11-09T12:30")
         assert await trial.streamed() == ["equities", "options"]
@@ -395,7 +371,7 @@ def test_a_clock_that_is_set_in_mid_session_changes_what_is_streamed_and_repeats
         await trial.until("2026-11-09T23:00")
 
     with clock_at("2026-11-09T10:00") as clock:
-        settings = config(tmp_path, simulator, EQUITIES, OPTIONS)
+        settings = config_of(tmp_path, simulator, EQUITIES, OPTIONS)
         diary = run(settings, simulator, clock, scenario)
     assert diary.told == [
         "Mon 09 10:00 equities started",
@@ -443,7 +419,7 @@ def test_a_list_until_midnight_goes_on_and_its_day_is_reported_on_the_next(
         await trial.until("2026-11-11T01:00")
 
     with clock_at("2026-11-09T22:00") as clock:
-        settings = config(tmp_path, simulator, EQUITIES, calendar={"always_open": True})
+        settings = config_of(tmp_path, simulator, EQUITIES, calendar={"always_open": True})
         diary = run(settings, simulator, clock, scenario)
     assert diary.told == [
         "Mon 09 22:00 equities started",
@@ -483,7 +459,7 @@ def test_jobs_that_lie_too_far_ahead_are_added_when_they_come_nearer(tmp_path: P
 
     with clock_at("2026-11-09T12:00") as clock:
         far = EQUITIES | {"days": [dt.date(2026, 12, 28)]}
-        run(config(tmp_path, simulator, far), simulator, clock, scenario)
+        run(config_of(tmp_path, simulator, far), simulator, clock, scenario)
 
 
 def test_each_exchange_of_a_list_is_streamed_in_its_own_hours_also_on_a_holiday_of_the_other(
@@ -495,9 +471,9 @@ def test_each_exchange_of_a_list_is_streamed_in_its_own_hours_also_on_a_holiday_
     async def scenario(trial: Trial) -> None:
         async def exchanges() -> set[str]:
             await trial.streamed()
-            listed = trial.service.desk.instruments
+            listed = trial.service.today.instruments
             assert listed is not None
-            placed = {token for there in trial.service.streamer.manager.placement().values() for token in there}
+            placed = {token for there in trial.service.cycle.reconciler.manager.placement().values() for token in there}
             return {str(listed.symbol(token)).partition(":")[0] for token in placed}
 
         for time, expected in [
@@ -515,7 +491,7 @@ def test_each_exchange_of_a_list_is_streamed_in_its_own_hours_also_on_a_holiday_
             assert await exchanges() == expected, time
 
     with clock_at("2026-12-24T08:00") as clock:
-        diary = run(config(tmp_path, simulator, mixed, calendar={}), simulator, clock, scenario)
+        diary = run(config_of(tmp_path, simulator, mixed, calendar={}), simulator, clock, scenario)
     assert [line for line in diary.told if "mixed" in line] == [
         "Thu 24 08:40 mixed started",
         "Fri 25 00:00 mixed stopped",

@@ -17,7 +17,7 @@ import pytest
 from kitelake.telemetry.status import JournalStatus, read_status
 from storage.errors import JournalSyncError, JournalWriteError
 from storage.files import sync_data
-from storage.journal.writer import JournalWriter, Kind, RecordReader, SegmentReader, segments
+from storage.journal import JournalWriter, Kind, RecordReader, SegmentReader, segments
 from storage.layout import DataLayout
 from tests.support.running import Running, committed_rows, running
 from tests.support.simulation import simulation

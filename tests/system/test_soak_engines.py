@@ -17,9 +17,9 @@ from queries.lake.lake import Lake
 from storage.clock import IST
 from storage.layout import DataLayout
 from storage.schema import TABLES, TICKS
-from storage.upkeep.compact import seal
-from tests.storage.tables.test_engines import fill, lines_of, ours
+from storage.upkeep.compact import compact_day
 from tests.support.engines import ENGINES, UNITS, Columns
+from tests.support.filled import fill, lines_of, ours
 from tests.support.running import running
 from tests.support.simulation import simulation
 
@@ -49,13 +49,17 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[DataLayout]:
         made.append(DataLayout(root / f"{name}-sealed" / "data" / "kite"))
         shutil.copytree(layout.root, made[-1].root)
         days = {path.name.removeprefix("date=") for path in layout.table(TICKS.name).glob("date=*")}
-        assert [seal(made[-1], datetime.fromisoformat(day).replace(tzinfo=IST).date()) for day in days]
+        assert [compact_day(made[-1], datetime.fromisoformat(day).replace(tzinfo=IST).date()) for day in days]
     return made
 
 
 def told(*arguments: str, cwd: Path = ROOT) -> str:
     done = subprocess.run(
-        [PYTHON, ROOT / "tests" / "engines.py", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+        [PYTHON, ROOT / "tests" / "support" / "engines.py", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-5000:]
     return done.stdout

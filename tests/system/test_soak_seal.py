@@ -15,9 +15,21 @@ from storage.layout import DataLayout
 from storage.schema import TABLES, TICKS
 from storage.tables.parquet import write_file
 from storage.tables.table import LakeTable
-from storage.upkeep.compact import seal
-from storage.upkeep.vacuum import remove_superseded
-from tests.support.sealing import DAY, NSE, OPEN_US, STEPS, STREAM, Capture, check, kill_seal, names, start_seal
+from storage.upkeep.compact import compact_day
+from storage.upkeep.vacuum import vacuum_tables
+from tests.support import works
+from tests.support.compacting import (
+    DAY,
+    NSE,
+    OPEN_US,
+    STEPS,
+    STREAM,
+    Capture,
+    check,
+    kill_compact,
+    names,
+)
+from tests.support.lives import Life
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
@@ -29,8 +41,8 @@ SEAL = """
 import datetime, sys
 from pathlib import Path
 from storage.layout import DataLayout
-from storage.upkeep.compact import seal
-(sealed,) = seal(DataLayout(Path(sys.argv[1])), datetime.date(2026, 11, 23), memory_bytes=int(sys.argv[2]) << 20)
+from storage.upkeep.compact import compact_day
+(sealed,) = compact_day(DataLayout(Path(sys.argv[1])), datetime.date(2026, 11, 23), memory_bytes=int(sys.argv[2]) << 20)
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(sealed.rows, sealed.files, peak.split()[1])
 """
@@ -45,21 +57,18 @@ def test_killed_a_hundred_times_beside_a_capture_and_readers(tmp_path: Path) -> 
         while killed < KILLS and not capture.errors:
             if chance.random() < 0.1:
                 started = time.monotonic()
-                with start_seal(layout):
-                    pass
+                assert not Life(works.compact, layout.root).wait()
                 usual = time.monotonic() - started
                 finished += 1
-                remove_superseded(layout, grace=GRACE, now=datetime.datetime.now(datetime.UTC))
+                vacuum_tables(layout, grace=GRACE, now=datetime.datetime.now(datetime.UTC))
             elif chance.random() < 0.3:
-                with start_seal(layout, chance.choice(STEPS)) as process:
-                    pass
-                killed += process.returncode != 0
+                killed += Life(works.compact, layout.root, chance.choice(STEPS)).wait()
             else:
-                killed += kill_seal(layout, chance.uniform(0, usual))
+                killed += kill_compact(layout, chance.uniform(0, usual))
     assert finished
     check(layout, capture.feed)
-    seal(layout, DAY)
-    remove_superseded(layout, grace=datetime.timedelta(0), now=datetime.datetime.now(datetime.UTC))
+    compact_day(layout, DAY)
+    vacuum_tables(layout, grace=datetime.timedelta(0), now=datetime.datetime.now(datetime.UTC))
     check(layout, capture.feed)
     for name in ("ticks", "events", "orders", "quarantine"):
         found = names(layout, TABLES[name])

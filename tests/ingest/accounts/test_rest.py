@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from pydantic import SecretStr
 
-from ingest.accounts.redact import MASK, Redactor
-from ingest.accounts.rest import Account, KiteRest, login_url
+from ingest.accounts.account import Account
+from ingest.accounts.redact import MASK
+from ingest.accounts.rest import KiteRest, login_url
 from ingest.errors import AuthError, RestError
 
 TOKEN = "canaryToken+/=1234567890"
@@ -216,39 +216,6 @@ def test_login_url() -> None:
     assert login_url(ACCOUNT, page, {"some": "X", "more": "Y"}) == (
         "https://kite.zerodha.com/connect/login?v=3&api_key=key1&redirect_params=some%3DX%26more%3DY"
     )
-
-
-# Accounts and redaction
-
-
-def test_an_account_prints_no_secret_and_cannot_be_changed() -> None:
-    for text in (repr(ACCOUNT), str(ACCOUNT), f"{ACCOUNT}", repr(ACCOUNT.redactor()), repr([ACCOUNT])):
-        assert "canary" not in text
-        assert "key1" not in text
-    with pytest.raises(AttributeError):
-        ACCOUNT.name = "two"  # type: ignore[misc]
-    assert Account("one", "key1", SecretStr(TOKEN), SecretStr(SECRET)) == ACCOUNT
-
-
-def test_the_redactor_of_an_account_knows_past_and_present_tokens() -> None:
-    account = Account("one", "key1", "canaryYesterday")
-    redact = account.redactor()
-    account.replace_token(SecretStr("canaryToday"))
-    assert account.access_token.get_secret_value() == "canaryToday"
-    assert redact("canaryYesterday canaryToday") == f"{MASK} {MASK}"
-
-
-@pytest.mark.parametrize(("name", "key"), [("", "key"), ("one", "")])
-def test_an_account_needs_a_name_and_a_key(name: str, key: str) -> None:
-    with pytest.raises(ValueError, match="expected both"):
-        Account(name, key)
-
-
-def test_redactor_takes_out_every_form() -> None:
-    redact = Redactor([SecretStr("a+b/c d"), SecretStr("a+b"), SecretStr("")])
-    text = "a+b/c d a%2Bb/c%20d a%2Bb%2Fc%20d a%2Bb%2Fc+d a+b a%2Bb plain"
-    assert redact(text) == " ".join([MASK] * 6 + ["plain"])
-    assert Redactor([])("anything") == "anything"
 
 
 def assert_clean(error: BaseException) -> None:

@@ -14,8 +14,9 @@ from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
 import ingest.connection.receiver
-from ingest.connection.receiver import Receiver, Traffic
-from storage.journal.writer import Kind
+from ingest.connection.receiver import Receiver
+from ingest.connection.stats import Traffic
+from storage.journal import Kind
 
 Outcome = tuple[list[tuple[Kind, bytes]], Close | None, str]
 MAX_FRAME_BYTES = 70_000
@@ -146,9 +147,10 @@ async def with_receiver(stream: bytes, cuts: list[int]) -> Outcome:
         data = handshake_answer(protocol) + stream
         for chunk in cut(data, cuts):
             feed(receiver, chunk)
-        assert opened == [0], "the opening is told once, before the first frame"
+        assert opened == [0], "the opening is reported once, before the first frame"
         assert traffic.bytes == len(data)
         assert traffic.frames == len(sink.got)
+        assert traffic.last_bytes_at is not None
         assert sink.times == sorted(sink.times)
         receiver.eof_received()
         transport.abort()

@@ -23,7 +23,7 @@ from websockets.exceptions import (
 from websockets.frames import Close
 from websockets.http11 import Response
 
-from ingest.connection.session import RETRY, TRANSITIONS, Failure, Input, Reason, Retry, Session, State, classify
+from ingest.connection.session import RETRY, TRANSITIONS, Failure, Input, Reason, Retry, State, StreamSession, classify
 from ingest.errors import AuthError, SessionError
 from ingest.settings import ConnectionSettings
 from ingest.wire import Mode
@@ -32,11 +32,11 @@ SETTINGS = ConnectionSettings()
 DROPPED = Failure(Reason.DROPPED, "gone")
 
 
-def session(random: float = 0.5, **changes: float) -> Session:
-    return Session(ConnectionSettings.model_validate(changes), lambda: random)
+def session(random: float = 0.5, **changes: float) -> StreamSession:
+    return StreamSession(ConnectionSettings.model_validate(changes), lambda: random)
 
 
-def texts(of: Session) -> list[object]:
+def texts(of: StreamSession) -> list[object]:
     return [json.loads(message.text) for message in of.messages_to_send()]
 
 
@@ -55,7 +55,7 @@ def test_every_pair_is_in_the_table_or_refused(state: State, event: Input) -> No
             one.step(event)
 
 
-def test_from_every_state_it_can_be_closed_and_begun_anew() -> None:
+def test_from_every_state_it_can_be_closed_and_begun_again() -> None:
     for start in State:
         reached = {start}
         while True:
@@ -73,7 +73,7 @@ def test_closing_is_safe_in_every_state() -> None:
 # Messages
 
 
-def opened(**changes: float) -> Session:
+def opened(**changes: float) -> StreamSession:
     one = session(**changes)
     one.step(Input.START)
     one.opened(0.0)
@@ -205,7 +205,7 @@ class Conversation(RuleBasedStateMachine):
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=30, stateful_step_count=30)
+TestConversation.settings = settings(stateful_step_count=30)
 
 
 # Liveness
@@ -220,7 +220,7 @@ def test_silence_counts_from_the_last_bytes() -> None:
 # Backoff
 
 
-def waits(one: Session, failures: int, *, lived: float = 0.0) -> list[float | None]:
+def waits(one: StreamSession, failures: int, *, lived: float = 0.0) -> list[float | None]:
     """The waits after so many failures, each of an opening that lived so long (0: none)."""
     found = []
     now = 0.0
@@ -244,7 +244,7 @@ def test_backoff_is_fully_jittered() -> None:
     assert waits(session(random=0.5), 3) == [0.25, 0.5, 1]
 
 
-def test_a_connection_that_lived_starts_backoff_anew_and_one_that_did_not_goes_on() -> None:
+def test_a_connection_that_lived_starts_backoff_again_and_one_that_did_not_goes_on() -> None:
     assert waits(session(random=1.0), 4, lived=2.0) == [0.5, 0.5, 0.5, 0.5]
     assert waits(session(random=1.0), 4, lived=0.1) == [0.5, 1, 2, 4]
 
@@ -327,7 +327,7 @@ def test_classify_quotes_the_answer() -> None:
     assert "Token is invalid or has expired." in failure.message
 
 
-def test_classify_tells_why_an_open_socket_ended() -> None:
+def test_classify_says_why_an_open_socket_ended() -> None:
     assert classify(ConnectionClosedError(Close(1011, "oops"), None)).code == 1011
     reset = caused(ConnectionClosedError(None, None), ConnectionResetError(104, "Connection reset by peer"))
     assert "ConnectionResetError" in classify(reset).message
@@ -345,12 +345,12 @@ def test_without_a_token_it_waits_for_one() -> None:
 # Asking again
 
 
-def test_asking_anew_ends_the_subscription_and_begins_it() -> None:
+def test_asking_again_ends_the_subscription_and_begins_it() -> None:
     one = opened()
     one.subscribe([1, 2], Mode.FULL)
     one.subscribe([3], Mode.QUOTE)
     texts(one)
-    one.ask_anew([1, 3, 99])
+    one.ask_again([1, 3, 99])
     assert texts(one) == [
         {"a": "unsubscribe", "v": [1, 3]},
         {"a": "subscribe", "v": [1, 3]},
@@ -365,7 +365,7 @@ def test_asking_anew_ends_the_subscription_and_begins_it() -> None:
 def test_nothing_is_asked_again_unless_open() -> None:
     one = session()
     one.subscribe([1], Mode.FULL)
-    one.ask_anew([1])
+    one.ask_again([1])
     one.ask_mode([1])
     assert texts(one) == []
 

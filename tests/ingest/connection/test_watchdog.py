@@ -1,16 +1,22 @@
-"""The watch: what was asked for and does not come is noticed, asked for again, and forgiven when it comes."""
+"""The watchdog and its timers: what was asked for and does not come is noticed, asked for again, and forgiven."""
 
+import asyncio
 import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.connection.watchdog import LONGEST_SECONDS, Complaints, Watch
-from ingest.settings import WatchSettings
-from ingest.wire import Mode
+from ingest.connection.session import StreamSession
+from ingest.connection.stats import Traffic
+from ingest.connection.watchdog import LONGEST_SECONDS, LOOK_FRAMES, Complaints, StreamWatchdog, Supervisor
+from ingest.settings import WatchdogSettings
+from ingest.wire import Mode, decode_frames_with_report
 from tests.support.packets import damaged_frames, frame_of, frames
 
-SETTINGS = WatchSettings(answer_seconds=10, stall_seconds=60)
+SETTINGS = WatchdogSettings(answer_seconds=10, stall_seconds=60)
 NOTHING = Complaints()
 LENGTH = {Mode.LTP: 8, Mode.QUOTE: 44, Mode.FULL: 184}
 INFY, RELIANCE, NIFTY = 408065, 738561, 256265
@@ -21,118 +27,237 @@ def packet(token: int, mode: Mode) -> bytes:
     return token.to_bytes(4, "big") + bytes(length - 4)
 
 
-def told(instruments: dict[int, Mode], settings: WatchSettings = SETTINGS) -> Watch:
-    watch = Watch(settings)
-    watch.opened(0.0)
-    watch.told(instruments, 0.0)
-    return watch
+def watching(instruments: dict[int, Mode], settings: WatchdogSettings = SETTINGS) -> StreamWatchdog:
+    watchdog = StreamWatchdog(settings)
+    watchdog.opened(0.0)
+    watchdog.told(instruments, 0.0)
+    return watchdog
 
 
-def sees(watch: Watch, now: float, *packets: bytes) -> None:
-    watch.frames([frame_of(list(packets)), b"\x00"], now)
+def sees(watchdog: StreamWatchdog, now: float, *packets: bytes) -> None:
+    watchdog.frames([frame_of(list(packets)), b"\x00"], now)
 
 
 def test_all_is_well_when_everything_comes_as_asked_for() -> None:
-    watch = told({INFY: Mode.FULL, RELIANCE: Mode.LTP, NIFTY: Mode.QUOTE})
+    watchdog = watching({INFY: Mode.FULL, RELIANCE: Mode.LTP, NIFTY: Mode.QUOTE})
     for now in range(0, 200, 5):
-        sees(watch, now, packet(INFY, Mode.FULL), packet(RELIANCE, Mode.LTP), packet(NIFTY, Mode.QUOTE))
-        assert watch.complaints(float(now)) == NOTHING
-    assert (watch.packets, watch.decode_failures, watch.asked_again) == (120, 0, 0)
-    assert (watch.silent, watch.wrong_mode) == ((), ())
+        sees(watchdog, now, packet(INFY, Mode.FULL), packet(RELIANCE, Mode.LTP), packet(NIFTY, Mode.QUOTE))
+        assert watchdog.complaints(float(now)) == NOTHING
+    assert (watchdog.packets, watchdog.decode_failures, watchdog.asked_again) == (120, 0, 0)
+    assert (watchdog.silent, watchdog.wrong_mode) == ((), ())
 
 
-def test_a_silent_instrument_is_asked_for_anew_after_ever_longer_waits() -> None:
-    watch = told({INFY: Mode.FULL, RELIANCE: Mode.FULL})
+def test_a_silent_instrument_is_asked_for_again_after_ever_longer_waits() -> None:
+    watchdog = watching({INFY: Mode.FULL, RELIANCE: Mode.FULL})
     asked = []
-    for now in range(2230):
-        sees(watch, now, packet(INFY, Mode.FULL))
-        complaints = watch.complaints(float(now))
+    for now in range(0, 2230, 5):
+        sees(watchdog, now, packet(INFY, Mode.FULL))
+        complaints = watchdog.complaints(float(now))
         assert set(complaints.silent) <= {RELIANCE}
         if complaints.silent:
             asked.append(now)
     assert asked == [10, 30, 70, 150, 310, 630, 1270]
-    assert watch.silent == (RELIANCE,)
-    assert watch.asked_again == len(asked)
-    sees(watch, 2230.0, packet(RELIANCE, Mode.FULL))
-    assert not watch.silent
+    assert watchdog.silent == (RELIANCE,)
+    assert watchdog.asked_again == len(asked)
+    sees(watchdog, 2230.0, packet(RELIANCE, Mode.FULL))
+    assert not watchdog.silent
 
 
 def test_a_wrong_mode_is_noticed_after_a_while_and_forgiven_when_it_is_right() -> None:
-    watch = told({INFY: Mode.FULL, RELIANCE: Mode.LTP})
-    sees(watch, 0.1, packet(INFY, Mode.QUOTE), packet(RELIANCE, Mode.QUOTE))
-    sees(watch, 0.2, packet(RELIANCE, Mode.LTP))
-    assert watch.complaints(9.0) == NOTHING, "packets that were on their way do not count"
-    sees(watch, 10.0, packet(INFY, Mode.FULL), packet(INFY, Mode.QUOTE))
-    assert watch.wrong_mode == (INFY,)
-    assert watch.complaints(10.0) == Complaints(wrong_mode=(INFY,))
-    assert watch.complaints(11.0) == NOTHING, "told once until the next wait is over"
-    sees(watch, 12.0, packet(INFY, Mode.FULL))
-    assert not watch.wrong_mode
-    assert watch.complaints(100.0).wrong_mode == ()
+    watchdog = watching({INFY: Mode.FULL, RELIANCE: Mode.LTP})
+    sees(watchdog, 0.1, packet(INFY, Mode.QUOTE), packet(RELIANCE, Mode.QUOTE))
+    sees(watchdog, 0.2, packet(RELIANCE, Mode.LTP))
+    assert watchdog.complaints(9.0) == NOTHING, "packets that were on their way do not count"
+    sees(watchdog, 10.0, packet(INFY, Mode.FULL), packet(INFY, Mode.QUOTE))
+    assert watchdog.wrong_mode == (INFY,)
+    assert watchdog.complaints(10.0) == Complaints(wrong_mode=(INFY,))
+    assert watchdog.complaints(11.0) == NOTHING, "reported once until the next wait is over"
+    sees(watchdog, 12.0, packet(INFY, Mode.FULL))
+    assert not watchdog.wrong_mode
+    assert watchdog.complaints(100.0).wrong_mode == ()
 
 
 def test_what_was_given_up_and_still_comes_is_asked_to_stop() -> None:
-    watch = told({INFY: Mode.LTP, RELIANCE: Mode.LTP})
-    watch.told({INFY: Mode.LTP}, 1.0)
-    sees(watch, 2.0, packet(INFY, Mode.LTP), packet(RELIANCE, Mode.LTP))
-    assert watch.complaints(2.0) == NOTHING, "packets that were on their way do not count"
-    sees(watch, 11.0, packet(INFY, Mode.LTP), packet(RELIANCE, Mode.LTP), packet(RELIANCE, Mode.LTP))
-    assert watch.complaints(11.0) == Complaints(unwanted=(RELIANCE,))
-    assert watch.complaints(11.0) == NOTHING
+    watchdog = watching({INFY: Mode.LTP, RELIANCE: Mode.LTP})
+    watchdog.told({INFY: Mode.LTP}, 1.0)
+    sees(watchdog, 2.0, packet(INFY, Mode.LTP), packet(RELIANCE, Mode.LTP))
+    assert watchdog.complaints(2.0) == NOTHING, "packets that were on their way do not count"
+    sees(watchdog, 11.0, packet(INFY, Mode.LTP), packet(RELIANCE, Mode.LTP), packet(RELIANCE, Mode.LTP))
+    assert watchdog.complaints(11.0) == Complaints(unwanted=(RELIANCE,))
+    assert watchdog.complaints(11.0) == NOTHING
 
 
 def test_changes_leave_what_is_known_of_the_others() -> None:
-    watch = told({INFY: Mode.LTP, RELIANCE: Mode.LTP})
-    sees(watch, 1.0, packet(INFY, Mode.LTP), packet(RELIANCE, Mode.LTP))
-    watch.told({INFY: Mode.LTP, RELIANCE: Mode.FULL, NIFTY: Mode.LTP}, 5.0)
-    assert watch.complaints(14.0) == NOTHING
-    assert watch.complaints(15.0).silent == (NIFTY, RELIANCE)
+    watchdog = watching({INFY: Mode.LTP, RELIANCE: Mode.LTP})
+    sees(watchdog, 1.0, packet(INFY, Mode.LTP), packet(RELIANCE, Mode.LTP))
+    watchdog.told({INFY: Mode.LTP, RELIANCE: Mode.FULL, NIFTY: Mode.LTP}, 5.0)
+    assert watchdog.complaints(14.0) == NOTHING
+    assert watchdog.complaints(15.0).silent == (NIFTY, RELIANCE)
 
 
 def test_a_socket_with_heartbeats_only_is_tried_with_one_instrument_and_then_given_up() -> None:
-    watch = told({INFY: Mode.LTP, RELIANCE: Mode.LTP})
-    sees(watch, 1.0, packet(INFY, Mode.LTP), packet(RELIANCE, Mode.LTP))
-    watch.frames([b"\x00"], 60.0)
-    assert watch.complaints(60.9) == NOTHING
-    assert watch.complaints(61.0) == Complaints(probe=INFY)
-    assert watch.complaints(70.9) == NOTHING
-    assert watch.complaints(71.0) == Complaints(barren=True)
+    watchdog = watching({INFY: Mode.LTP, RELIANCE: Mode.LTP})
+    sees(watchdog, 1.0, packet(INFY, Mode.LTP), packet(RELIANCE, Mode.LTP))
+    watchdog.frames([b"\x00"], 60.0)
+    assert watchdog.complaints(60.9) == NOTHING
+    assert watchdog.complaints(61.0) == Complaints(probe=INFY)
+    assert watchdog.complaints(70.9) == NOTHING
+    assert watchdog.complaints(71.0) == Complaints(barren=True)
 
 
 def test_after_hours_the_answers_alone_make_the_waits_longer_and_ticks_make_them_short_again() -> None:
-    watch = told({INFY: Mode.LTP})
-    sees(watch, 0.0, packet(INFY, Mode.LTP))
+    watchdog = watching({INFY: Mode.LTP})
+    sees(watchdog, 0.0, packet(INFY, Mode.LTP))
     probes = []
     for now in range(4000):
-        complaints = watch.complaints(float(now))
+        complaints = watchdog.complaints(float(now))
         assert not complaints.barren
         if complaints.probe:
             probes.append(now)
-            sees(watch, now + 0.5, packet(INFY, Mode.LTP))
+            sees(watchdog, now + 0.5, packet(INFY, Mode.LTP))
     waits = [after - before for before, after in itertools.pairwise([0, *probes])]
     assert waits[:4] == [60, 121, 241, 481]
     assert max(waits) <= LONGEST_SECONDS + 1
-    sees(watch, 4000.0, packet(INFY, Mode.LTP), packet(INFY, Mode.LTP))
-    assert watch.complaints(4060.0).probe == INFY
+    sees(watchdog, 4000.0, packet(INFY, Mode.LTP), packet(INFY, Mode.LTP))
+    assert watchdog.complaints(4060.0).probe == INFY
 
 
 def test_a_new_socket_begins_with_nothing_and_one_without_instruments_is_left_alone() -> None:
-    watch = told({INFY: Mode.LTP})
-    assert watch.complaints(10.0).silent == (INFY,)
-    watch.opened(11.0)
-    assert not watch.silent
-    assert watch.complaints(1000.0) == NOTHING
-    watch.told({INFY: Mode.LTP}, 1000.0)
-    assert watch.complaints(1009.0) == NOTHING
+    watchdog = watching({INFY: Mode.LTP})
+    assert watchdog.complaints(10.0).silent == (INFY,)
+    watchdog.opened(11.0)
+    assert not watchdog.silent
+    assert watchdog.complaints(1000.0) == NOTHING
+    watchdog.told({INFY: Mode.LTP}, 1000.0)
+    assert watchdog.complaints(1009.0) == NOTHING
 
 
 @given(st.lists(st.one_of(frames(), damaged_frames(), st.binary(max_size=40)), max_size=20))
 def test_whatever_comes_is_counted_and_nothing_raises(some: list[bytes]) -> None:
-    from ingest.wire import decode_frames_with_report
-
-    watch = told({INFY: Mode.FULL})
+    watchdog = watching({INFY: Mode.FULL})
     for one in some:
-        watch.frames([one], 20.0)
-    watch.complaints(30.0)
+        watchdog.frames([one], 20.0)
+    watchdog.complaints(30.0)
     table, report = decode_frames_with_report(some)
-    assert (watch.packets, watch.decode_failures) == (table.num_rows, len(report.quarantined))
+    assert (watchdog.packets, watchdog.decode_failures) == (table.num_rows, len(report.quarantined))
+
+
+# The timers of a socket
+
+
+@dataclass(eq=False)
+class Timer:
+    at: float
+    call: Callable[[], None]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Timers:
+    """A clock and timers that a test drives."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._timers: list[Timer] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        timer = Timer(self.now + seconds, call)
+        self._timers.append(timer)
+        return cast("asyncio.TimerHandle", timer)
+
+    @property
+    def waiting(self) -> list[Timer]:
+        return sorted((timer for timer in self._timers if not timer.cancelled), key=lambda timer: timer.at)
+
+    def pass_to(self, moment: float) -> None:
+        """Run what is due until then, in its order."""
+        while self.waiting and self.waiting[0].at <= moment:
+            timer = self.waiting[0]
+            self._timers.remove(timer)
+            self.now = timer.at
+            timer.call()
+        self.now = moment
+
+
+class Supervised:
+    """A supervisor of a socket that was opened at 1000 s, and what it reported: (seconds since then, what)."""
+
+    def __init__(self, **changes: Any) -> None:
+        settings = WatchdogSettings(**changes)
+        self.timers = Timers()
+        self.session = StreamSession(settings, lambda: 0.5)
+        self.watchdog = StreamWatchdog(settings)
+        self.traffic = Traffic(last_bytes_at=self.timers.now)
+        self.reported: list[tuple[float, object]] = []
+        self.supervisor = Supervisor(
+            "one/1",
+            settings,
+            self.session,
+            self.watchdog,
+            self.traffic,
+            silent=lambda seconds: self.report(f"silent for {seconds:g}"),
+            barren=lambda: self.report("barren"),
+            complain=lambda complaints: self.report(complaints) if complaints != NOTHING else None,
+            clock=self.timers.clock,
+        )
+        self.supervisor.opened(self.timers.call_later)
+
+    def report(self, what: object) -> None:
+        self.reported.append((self.timers.now - 1000, what))
+
+    def until(self, second: float) -> None:
+        self.timers.pass_to(1000 + second)
+
+    def gets(self, *packets: bytes) -> None:
+        """A frame comes, of these packets or a heartbeat."""
+        self.traffic.last_bytes_at = self.timers.now
+        self.supervisor.take(frame_of(list(packets)) if packets else b"\x00")
+
+
+def test_a_peer_is_alive_as_long_as_bytes_come_and_dead_after_so_much_silence() -> None:
+    one = Supervised(raw_only=True, liveness_seconds=6)
+    for second in range(3, 100, 3):
+        one.until(second)
+        one.gets()
+    one.until(104.9)
+    assert one.reported == []
+    one.until(200)
+    assert one.reported == [(105, "silent for 6")], "at the earliest moment, and once"
+    assert not one.timers.waiting
+
+
+def test_a_mode_that_is_not_kept_is_complained_of_until_it_is() -> None:
+    one = Supervised(answer_seconds=10, liveness_seconds=1000)
+    one.watchdog.told({INFY: Mode.FULL}, one.timers.now)
+    for second in range(1, 40):
+        one.until(second)
+        one.gets(packet(INFY, Mode.QUOTE if second < 20 else Mode.FULL))
+    assert one.reported == [(10.5, Complaints(wrong_mode=(INFY,)))]
+    assert not one.watchdog.wrong_mode
+
+
+def test_a_socket_that_serves_nothing_is_barren_and_no_longer_checked() -> None:
+    one = Supervised(answer_seconds=10, stall_seconds=4, liveness_seconds=1000)
+    one.watchdog.told({INFY: Mode.FULL}, one.timers.now)
+    one.until(100)
+    assert one.reported == [(4, Complaints(probe=INFY)), (10, Complaints(silent=(INFY,))), (14, "barren")]
+
+
+def test_frames_wait_to_be_looked_into_together_and_a_closed_socket_leaves_no_timer() -> None:
+    one = Supervised()
+    one.gets(packet(INFY, Mode.LTP))
+    assert one.watchdog.packets == 0
+    one.supervisor.look()
+    assert one.watchdog.packets == 1
+    for _ in range(LOOK_FRAMES):
+        one.gets(packet(INFY, Mode.LTP))
+    assert one.watchdog.packets == 1 + LOOK_FRAMES
+    assert len(one.timers.waiting) == 2
+    one.supervisor.stop()
+    one.supervisor.stop()
+    assert not one.timers.waiting

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from ingest.instruments.criteria import Select
 from ingest.instruments.listing import Instruments
-from ingest.instruments.selection import Price, Select, is_price, references, select
-from tests.support.lists import BASE, DAY, NIFTY_50, Listing, picked, prices
+from ingest.instruments.selection import references, select
+from ingest.instruments.underlyings import Price, is_price, listed_price
+from tests.support.lists import BASE, DAY, INFY, NIFTY_50, Listing, picked, prices
 
 AROUND = {"around": "spot", "count": 0}
 EVE = dt.date(2026, 12, 24)
@@ -204,3 +206,13 @@ def test_many_expiries_are_summarised() -> None:
 def test_what_is_no_price(none: float | None) -> None:
     assert not is_price(none)
     assert is_price(0.0025)
+
+
+def test_the_listed_price_is_none_where_it_is_zero_or_missing() -> None:
+    price_of = listed_price(Listing().instruments())
+    assert price_of(INFY) == Price(1500.5, "the instrument list")
+    assert price_of(NIFTY_50) is None
+    assert price_of(1) is None
+    empty = "1,1,A,,,,0,0.05,1,EQ,NSE,NSE\n2,1,B,,-5,,0,0.05,1,EQ,NSE,NSE\n"
+    price_of = listed_price(Listing(empty).instruments())
+    assert (price_of(1), price_of(2)) == (None, None)

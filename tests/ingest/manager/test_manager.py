@@ -24,11 +24,10 @@ from ingest.errors import AuthError, CapacityError, InstrumentError
 from ingest.instruments.listing import parse_instruments
 from ingest.manager.manager import TickerManager
 from ingest.manager.placement import Slot
-from ingest.server.record import Kind as RecordKind
-from ingest.server.record import read_record
+from ingest.server.record import RecordKind, read_record
 from ingest.settings import ManagerSettings
 from ingest.wire import Mode
-from storage.journal.writer import JournalWriter, Kind, SegmentReader, segments
+from storage.journal import JournalWriter, Kind, SegmentReader, segments
 from storage.layout import DataLayout
 from tests.support.simulation import Simulation, simulation
 

@@ -24,8 +24,8 @@ from ingest.connection.stats import Status
 from ingest.errors import InstrumentError
 from ingest.instruments.listing import parse_instruments
 from ingest.manager.manager import TickerManager
-from ingest.server.server import Simulator
 from ingest.settings import ManagerSettings, Strategy, StreamSettings
+from ingest.simulator.simulator import Simulator
 from ingest.wire import Mode
 from tests.support.simulation import start_simulation
 from tests.support.simulator_client import fault, running, until
@@ -160,10 +160,10 @@ async def test_a_refused_account_waits_for_a_token_and_its_instruments_are_guest
         await fault(simulator, "token", account="one", access_token="of-today")
         await fault(simulator, "drop", account="one")
         await until(lambda: len(streamed(simulator)["two"]) == 120)
-        refused = simulator.gate.refused[403]
+        refused = simulator.admission.refused[403]
         assert manager.stats().accounts["one"].connected == 0
         await asyncio.sleep(0.5)
-        assert simulator.gate.refused[403] == refused <= 3, "a refused token is not sent again"
+        assert simulator.admission.refused[403] == refused <= 3, "a refused token is not sent again"
         assert manager.stats().accounts["two"].connected == 3
         with pytest.raises(ValueError, match="got account 'three', expected one of one, two"):
             manager.set_access_token("three", "x")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ingest.server.faults import Delay, FaultError, Ignore, Plain, Refuse, Rest, Standing, parse_fault
+from ingest.server.faults import Delay, FaultError, Ignore, Refuse, RefuseRest, StandingFaults, Switch, parse_fault
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def refuse(**fields: object) -> Refuse:
 
 
 def test_refusals_stand_once_unless_told_otherwise() -> None:
-    standing = Standing()
+    standing = StandingFaults()
     standing.add(refuse(), 0.0)
     assert standing.take(Refuse, "one", 1.0) == refuse()
     assert standing.take(Refuse, "one", 1.0) is None
 
 
 def test_faults_stand_for_so_many_times() -> None:
-    standing = Standing()
+    standing = StandingFaults()
     standing.add(refuse(status=429, times=2), 0.0)
     standing.add(refuse(status=502), 0.0)
     assert standing.take(Refuse, None, 0.0) == refuse(status=429, times=2)
@@ -81,7 +81,7 @@ def test_faults_stand_for_so_many_times() -> None:
 
 
 def test_faults_stand_for_so_long() -> None:
-    standing = Standing()
+    standing = StandingFaults()
     standing.add(refuse(seconds=5), 100.0)
     assert standing.take(Refuse, "one", 104.9) is not None
     assert standing.take(Refuse, "one", 104.9) is not None
@@ -89,20 +89,20 @@ def test_faults_stand_for_so_long() -> None:
 
 
 def test_faults_are_about_whom_they_say() -> None:
-    standing = Standing()
+    standing = StandingFaults()
     standing.add(refuse(account="one"), 0.0)
     rest = parse_fault({"kind": "rest", "path": "/instruments", "times": 5})
-    assert isinstance(rest, Rest)
+    assert isinstance(rest, RefuseRest)
     standing.add(rest, 0.0)
     assert standing.take(Refuse, "two", 0.0) is None
     assert standing.take(Refuse, None, 0.0) is None
     assert standing.take(Refuse, "one", 0.0) is not None
-    assert standing.take(Rest, None, 0.0, lambda fault: "/user".startswith(fault.path)) is None
-    assert standing.take(Rest, None, 0.0, lambda fault: "/instruments/NSE".startswith(fault.path)) == rest
+    assert standing.take(RefuseRest, None, 0.0, lambda fault: "/user".startswith(fault.path)) is None
+    assert standing.take(RefuseRest, None, 0.0, lambda fault: "/instruments/NSE".startswith(fault.path)) == rest
 
 
 def test_others_stand_until_cleared() -> None:
-    standing = Standing()
+    standing = StandingFaults()
     for values in ({"kind": "ignore", "every": 2}, {"kind": "delay", "by_seconds": 1}):
         fault = parse_fault(values)
         assert isinstance(fault, Ignore | Delay)
@@ -115,6 +115,6 @@ def test_others_stand_until_cleared() -> None:
 
 
 def test_plain_orders_take_no_particulars() -> None:
-    assert parse_fault({"kind": "pause"}) == Plain(kind="pause")
+    assert parse_fault({"kind": "pause"}) == Switch(kind="pause")
     with pytest.raises(FaultError, match=r"pause\.seconds"):
         parse_fault({"kind": "pause", "seconds": 3})

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.server.record import FILE_NAME, ConnectionId, Kind, Ledger, Recorded, Tally, read_record
-from ingest.server.settings import SimulatorError
+from ingest.errors import ServerError
+from ingest.server.record import FILE_NAME, ConnectionId, Ledger, Recorded, RecordKind, Tally, read_record
 
 TOKENS = np.array([256265, 408065, 738561], np.int64)
 
@@ -48,14 +48,14 @@ def test_everything_is_booked_once(tmp_path: Path) -> None:
     assert (summary["opened_at_ns"], summary["closed_at_ns"], summary["close_reason"]) == (10, 26, "rst")
     ledger.close()
     one, two = ConnectionId("one", 1), ConnectionId("one", 2)
-    assert [record for record in read_record(tmp_path) if record.kind is not Kind.OPEN] == [
-        Recorded(one, Kind.PACKETS, b"abc", 2, 20),
-        Recorded(one, Kind.PACKETS, b"de", 1, 21),
-        Recorded(one, Kind.DAMAGED, b"bad", 1, 22),
-        Recorded(two, Kind.HEARTBEAT, b"\0", 0, 23),
-        Recorded(ConnectionId("two", 1), Kind.TEXT, b"{}", 0, 24),
-        Recorded(one, Kind.UNSENT, b"never", 2, 25),
-        Recorded(one, Kind.CLOSED, b"rst", 0, 26),
+    assert [record for record in read_record(tmp_path) if record.kind is not RecordKind.OPEN] == [
+        Recorded(one, RecordKind.PACKETS, b"abc", 2, 20),
+        Recorded(one, RecordKind.PACKETS, b"de", 1, 21),
+        Recorded(one, RecordKind.DAMAGED, b"bad", 1, 22),
+        Recorded(two, RecordKind.HEARTBEAT, b"\0", 0, 23),
+        Recorded(ConnectionId("two", 1), RecordKind.TEXT, b"{}", 0, 24),
+        Recorded(one, RecordKind.UNSENT, b"never", 2, 25),
+        Recorded(one, RecordKind.CLOSED, b"rst", 0, 26),
     ]
 
 
@@ -87,7 +87,7 @@ def test_frames_read_back(tmp_path_factory: pytest.TempPathFactory, frames: list
     for frame in frames:
         ledger.packets(sent, frame, rows(0), 0)
     ledger.flush()
-    assert [record.payload for record in read_record(folder) if record.kind is Kind.PACKETS] == frames
+    assert [record.payload for record in read_record(folder) if record.kind is RecordKind.PACKETS] == frames
     ledger.close()
 
 
@@ -98,17 +98,17 @@ def test_a_file_that_ends_midway_is_told(tmp_path: Path, cut: int) -> None:
     ledger.close()
     path = tmp_path / FILE_NAME
     path.write_bytes(path.read_bytes()[:-cut])
-    with pytest.raises(SimulatorError, match="ends within a record"):
+    with pytest.raises(ServerError, match="ends within a record"):
         list(read_record(tmp_path))
 
 
 def test_another_file_is_told(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"PAR1....")
-    with pytest.raises(SimulatorError, match=r"begins with b'PAR1\.\.\.\.', expected b'KLSIMREC'"):
+    with pytest.raises(ServerError, match=r"begins with b'PAR1\.\.\.\.', expected b'KLSIMREC'"):
         list(read_record(tmp_path))
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SimulatorError, match="cannot record into"):
+    with pytest.raises(ServerError, match="cannot record into"):
         Ledger(TOKENS, tmp_path / "file" / "record")

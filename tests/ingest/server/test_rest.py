@@ -1,10 +1,8 @@
-"""The simulator's REST calls as Kite documents them, and its control address."""
+"""The server's REST calls as Kite documents them, and its control address."""
 
 import asyncio
 import contextlib
-import csv
 import hashlib
-import io
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,21 +10,20 @@ from typing import Any
 import httpx
 import pytest
 
-from ingest.server.server import Simulator
-from ingest.simulator.universe import HEADER
-from tests.support.simulator_client import address, client, fault, running, until
+from tests.support.scripted_source import ScriptedServer
+from tests.support.simulator_client import PATIENCE_SECONDS, address, client, fault, serving, until
 
 VERSION = {"X-Kite-Version": "3"}
 LOGIN = {**VERSION, "Authorization": "token key-one:token-one"}
 
 
 @contextlib.asynccontextmanager
-async def rest(**settings: Any) -> AsyncIterator[tuple[Simulator, httpx.AsyncClient]]:
+async def rest(**settings: Any) -> AsyncIterator[tuple[ScriptedServer, httpx.AsyncClient]]:
     async with (
-        running(**settings) as simulator,
-        httpx.AsyncClient(base_url=simulator.urls["api"], trust_env=False) as http,
+        serving(**settings) as server,
+        httpx.AsyncClient(base_url=server.urls["api"], trust_env=False) as http,
     ):
-        yield simulator, http
+        yield server, http
 
 
 def error_of(answer: httpx.Response) -> tuple[int, str, str]:
@@ -37,7 +34,7 @@ def error_of(answer: httpx.Response) -> tuple[int, str, str]:
 
 
 async def test_instruments_are_csv_and_gzipped_for_who_accepts_it() -> None:
-    async with rest() as (simulator, http):
+    async with rest() as (server, http):
         zipped = await http.get("/instruments")
         plain = await http.get("/instruments", headers={"Accept-Encoding": "identity"})
         assert zipped.headers["Content-Encoding"] == "gzip"
@@ -45,9 +42,7 @@ async def test_instruments_are_csv_and_gzipped_for_who_accepts_it() -> None:
         assert plain.headers["Content-Type"] == "text/csv"
         assert int(zipped.headers["Content-Length"]) < int(plain.headers["Content-Length"]) / 2
         assert zipped.text == plain.text
-        rows = list(csv.DictReader(io.StringIO(plain.text)))
-        assert list(rows[0]) == HEADER.split(",")
-        assert [int(row["instrument_token"]) for row in rows] == simulator.market.tokens.tolist()
+        assert plain.text == server.script.instruments("")
 
 
 async def test_the_login_page_sends_the_browser_back_with_what_redirect_params_held() -> None:
@@ -69,14 +64,9 @@ async def test_the_login_page_sends_the_browser_back_with_what_redirect_params_h
 
 
 async def test_instruments_of_an_exchange() -> None:
-    async with rest() as (simulator, http):
-        listed = simulator.market.universe.instruments
+    async with rest() as (server, http):
         for exchange in ("NSE", "BSE", "NFO", "BFO", "CDS", "BCD", "MCX"):
-            text = (await http.get(f"/instruments/{exchange}")).text
-            rows = list(csv.DictReader(io.StringIO(text)))
-            assert [row["tradingsymbol"] for row in rows] == [
-                one.tradingsymbol for one in listed if one.exchange == exchange
-            ]
+            assert (await http.get(f"/instruments/{exchange}")).text == server.script.instruments(exchange)
         assert error_of(await http.get("/instruments/NYSE")) == (400, "InputException", "Invalid exchange `NYSE`")
 
 
@@ -151,30 +141,30 @@ async def test_too_many_calls_are_refused_with_429() -> None:
 
 
 async def test_calls_are_refused_when_told() -> None:
-    async with rest() as (simulator, http):
-        await fault(simulator, "rest", status=502, times=2, path="/instruments")
+    async with rest() as (server, http):
+        await fault(server, "rest", status=502, times=2, path="/instruments")
         assert (await http.get("/user/profile", headers=LOGIN)).status_code == 200
         assert error_of(await http.get("/instruments"))[:2] == (502, "NetworkException")
         assert error_of(await http.get("/instruments/NSE"))[:2] == (502, "NetworkException")
         assert (await http.get("/instruments")).status_code == 200
-        await fault(simulator, "rest", status=403, account="one")
+        await fault(server, "rest", status=403, account="one")
         other = {**VERSION, "Authorization": "token key-two:token-two"}
         assert (await http.get("/user/profile", headers=other)).status_code == 200
         assert error_of(await http.get("/user/profile", headers=LOGIN))[:2] == (403, "TokenException")
 
 
 async def test_another_login_replaces_the_token() -> None:
-    async with rest() as (simulator, http):
-        await fault(simulator, "token", account="one", access_token="newer")
+    async with rest() as (server, http):
+        await fault(server, "token", account="one", access_token="newer")
         assert (await http.get("/user/profile", headers=LOGIN)).status_code == 403
         answer = await http.post("/session/token", data=session(), headers=VERSION)
         assert answer.json()["data"]["access_token"] == "newer"
 
 
 async def test_stats_and_faults_over_http() -> None:
-    async with rest(rate=1000) as (simulator, http), client(address(simulator)) as one:
-        control = simulator.urls["control"]
-        await one.ask("subscribe", [256265])
+    async with rest() as (server, http), client(address(server)) as one:
+        control = server.urls["control"]
+        await one.ask("subscribe", [1000])
         await until(one.packets)
         paused = await http.post(f"{control}/faults", json={"kind": "pause"})
         assert paused.json() == {"applied": 0}
@@ -182,7 +172,7 @@ async def test_stats_and_faults_over_http() -> None:
         whole = (await http.get(f"{control}/stats?instruments=1")).json()
         assert brief["paused"] is True
         assert "instruments" not in brief["connections"][0]
-        assert whole["connections"][0]["instruments"] == {"256265": whole["packets"]}
+        assert whole["connections"][0]["instruments"] == {"1000": whole["packets"]}
         assert (await http.post(f"{control}/faults", json={"kind": "drop"})).json() == {"applied": 1}
         await until(lambda: one.closed)
 
@@ -197,19 +187,46 @@ async def test_stats_and_faults_over_http() -> None:
     ],
 )
 async def test_what_is_no_fault_is_answered_with_400(body: bytes, complaint: str) -> None:
-    async with rest() as (simulator, http):
-        answer = await http.post(f"{simulator.urls['control']}/faults", content=body)
+    async with rest() as (server, http):
+        answer = await http.post(f"{server.urls['control']}/faults", content=body)
         assert answer.status_code == 400
         assert complaint in answer.json()["error"]
 
 
-@pytest.mark.parametrize("length", ["99999999999", "-1", "many"])
-async def test_a_body_without_bounds_is_refused(length: str) -> None:
-    async with running() as simulator:
-        host, _, port = simulator.urls["api"].removeprefix("http://").partition(":")
+async def test_a_body_without_bounds_is_refused_as_the_broker_refuses() -> None:
+    async with serving() as server:
+        host, _, port = server.urls["api"].removeprefix("http://").partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(f"POST /session/token HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n".encode())
-        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.write(f"POST /session/token HTTP/1.1\r\nHost: {host}\r\nContent-Length: 99999999999\r\n\r\n".encode())
+        answer = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert b"InputException" in answer
         writer.close()
+
+
+async def test_calls_of_the_source_are_answered_by_it_and_their_orders_are_pushed() -> None:
+    async with rest() as (server, http), client(address(server)) as one, client(address(server, "two")) as other:
+        await until(lambda: one.texts and other.texts)
+        await fault(server, "pause")  # so that no step gives the order away
+        answer = await http.post("/echo/1?a=b", data={"quantity": "5"}, headers=LOGIN)
+        assert answer.json() == {
+            "status": "success",
+            "data": {"of": "one", "to": "POST /echo/1", "query": {"a": ["b"]}, "form": {"quantity": ["5"]}},
+        }
+        await until(lambda: one.of_type("order"))
+        assert one.of_type("order") == [{"order_id": "called"}]
+        assert not other.of_type("order")
+        for method in ("GET", "PUT", "DELETE"):
+            called = await http.request(method, "/echo", headers=LOGIN)
+            assert called.json()["data"]["to"] == f"{method} /echo"
+
+
+async def test_calls_of_the_source_need_a_login_and_may_be_refused() -> None:
+    async with rest(requests_per_second=2) as (server, http):
+        assert error_of(await http.get("/echo"))[:2] == (400, "InputException")
+        assert error_of(await http.get("/echo", headers=VERSION))[:2] == (403, "TokenException")
+        assert error_of(await http.get("/refused", headers=LOGIN)) == (400, "OrderException", "no GET here")
+        assert (await http.get("/echo", headers=LOGIN)).status_code == 200
+        assert error_of(await http.get("/echo", headers=LOGIN))[0] == 429
+        await fault(server, "rest", status=502, path="/echo")
+        assert error_of(await http.get("/echo", headers=LOGIN))[0] == 502

@@ -1,48 +1,47 @@
 """What a connection has subscribed to, request by request."""
 
-import datetime as dt
 import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.server.frames import Mode
+from ingest.server.source import StreamMode
 from ingest.server.subscriptions import Answer, Subscriptions
-from ingest.simulator.market import Market
+from tests.support.scripted_source import ScriptedSource
 
-MARKET = Market(size=200, seed=1, start=dt.datetime(2026, 11, 23, 4, tzinfo=dt.UTC))
-TOKENS = MARKET.tokens.tolist()
+SOURCE = ScriptedSource(200)
+TOKENS = SOURCE.tokens.tolist()
 
 
 def ask(one: Subscriptions, action: str, value: object, every: int = 0) -> Answer:
     return one.request(json.dumps({"a": action, "v": value}), lambda: every)
 
 
-def modes(one: Subscriptions) -> dict[int, Mode]:
-    return {TOKENS[row]: Mode(one.modes[row]) for row in np.flatnonzero(one.modes)}
+def modes(one: Subscriptions) -> dict[int, StreamMode]:
+    return {TOKENS[row]: StreamMode(one.modes[row]) for row in np.flatnonzero(one.modes)}
 
 
 def test_a_bare_subscribe_is_quote_and_brings_the_cached_packet() -> None:
-    one = Subscriptions(MARKET, 3000)
+    one = Subscriptions(SOURCE, 3000)
     answer = ask(one, "subscribe", TOKENS[:3])
     assert answer.first.tolist() == [0, 1, 2]
     assert answer.error is None
-    assert modes(one) == dict.fromkeys(TOKENS[:3], Mode.QUOTE)
+    assert modes(one) == dict.fromkeys(TOKENS[:3], StreamMode.QUOTE)
 
 
 def test_a_token_subscribed_twice_is_taken_once() -> None:
-    one = Subscriptions(MARKET, 3000)
+    one = Subscriptions(SOURCE, 3000)
     assert ask(one, "subscribe", [TOKENS[0], TOKENS[0], TOKENS[1]]).first.tolist() == [0, 1]
     ask(one, "mode", ["full", [TOKENS[0]]])
     assert ask(one, "subscribe", [TOKENS[0], TOKENS[2]]).first.tolist() == [2]
     assert len(one) == 3
-    assert modes(one)[TOKENS[0]] is Mode.FULL, "and keeps its mode"
+    assert modes(one)[TOKENS[0]] is StreamMode.FULL, "and keeps its mode"
 
 
 def test_the_first_of_too_many_are_kept() -> None:
-    one = Subscriptions(MARKET, 5)
+    one = Subscriptions(SOURCE, 5)
     answer = ask(one, "subscribe", TOKENS[:7])
     assert answer.first.tolist() == [0, 1, 2, 3, 4]
     assert answer.error == "Maximum of 5 instruments a connection: 2 instrument(s) were not subscribed"
@@ -52,7 +51,7 @@ def test_the_first_of_too_many_are_kept() -> None:
 
 
 def test_unknown_tokens_are_taken_silently_and_count() -> None:
-    one = Subscriptions(MARKET, 2)
+    one = Subscriptions(SOURCE, 2)
     answer = ask(one, "subscribe", [4, TOKENS[0]])
     assert answer.first.tolist() == [0]
     assert answer.error is None
@@ -61,34 +60,34 @@ def test_unknown_tokens_are_taken_silently_and_count() -> None:
 
 
 def test_mode_changes_what_is_subscribed_only() -> None:
-    one = Subscriptions(MARKET, 3000)
+    one = Subscriptions(SOURCE, 3000)
     ask(one, "subscribe", TOKENS[:2])
     assert ask(one, "mode", ["full", TOKENS[:3]]).first.tolist() == [0, 1]
-    assert modes(one) == dict.fromkeys(TOKENS[:2], Mode.FULL)
+    assert modes(one) == dict.fromkeys(TOKENS[:2], StreamMode.FULL)
     assert ask(one, "mode", ["full", TOKENS[:2]]).first.tolist() == [], "nothing has changed"
     assert ask(one, "mode", ["ltp", TOKENS[:1]]).first.tolist() == [0]
-    assert modes(one) == {TOKENS[0]: Mode.LTP, TOKENS[1]: Mode.FULL}
+    assert modes(one) == {TOKENS[0]: StreamMode.LTP, TOKENS[1]: StreamMode.FULL}
 
 
 def test_unsubscribed_is_gone() -> None:
-    one = Subscriptions(MARKET, 3000)
+    one = Subscriptions(SOURCE, 3000)
     ask(one, "subscribe", TOKENS[:2])
     answer = ask(one, "unsubscribe", [TOKENS[0], 99])
     assert not len(answer.first)
     assert not len(answer.taken)
     assert answer.error is None
-    assert modes(one) == {TOKENS[1]: Mode.QUOTE}
+    assert modes(one) == {TOKENS[1]: StreamMode.QUOTE}
     assert len(one) == 1
 
 
 def test_ignored_tokens_are_taken_and_never_streamed() -> None:
-    one = Subscriptions(MARKET, 3000)
+    one = Subscriptions(SOURCE, 3000)
     answer = ask(one, "subscribe", TOKENS[:7], every=3)
     assert answer.first.tolist() == [0, 1, 3, 4, 6]
     assert answer.taken.tolist() == list(range(7))
     assert np.flatnonzero(one.ignored).tolist() == [2, 5]
     ask(one, "mode", ["full", TOKENS[:7]])
-    assert [Mode(one.ignored[row]) for row in (2, 5)] == [Mode.FULL, Mode.FULL]
+    assert [StreamMode(one.ignored[row]) for row in (2, 5)] == [StreamMode.FULL, StreamMode.FULL]
     ask(one, "unsubscribe", TOKENS[:7])
     assert not one.ignored.any()
 
@@ -118,7 +117,7 @@ def test_ignored_tokens_are_taken_and_never_streamed() -> None:
     ],
 )
 def test_bad_requests_get_an_error_text_and_change_nothing(message: str | bytes, complaint: str) -> None:
-    one = Subscriptions(MARKET, 3000)
+    one = Subscriptions(SOURCE, 3000)
     answer = one.request(message)
     assert answer.error is not None
     assert answer.error.startswith("Invalid request: ")
@@ -136,23 +135,22 @@ REQUESTS = st.lists(
 
 
 @given(REQUESTS)
-@settings(deadline=None)
 def test_agrees_with_a_plain_model(requests: list[tuple[str, list[int]]]) -> None:
-    one = Subscriptions(MARKET, 6)
-    model: dict[int, Mode] = {}
+    one = Subscriptions(SOURCE, 6)
+    model: dict[int, StreamMode] = {}
     for action, rows in requests:
         tokens = [TOKENS[row] for row in rows]
         if action == "subscribe":
             ask(one, action, tokens)
             for token in tokens:
                 if token not in model and len(model) < 6:
-                    model[token] = Mode.QUOTE
+                    model[token] = StreamMode.QUOTE
         elif action == "unsubscribe":
             ask(one, action, tokens)
             for token in tokens:
                 model.pop(token, None)
         else:
             ask(one, "mode", [action, tokens])
-            model |= {token: Mode[action.upper()] for token in tokens if token in model}
+            model |= {token: StreamMode[action.upper()] for token in tokens if token in model}
         assert modes(one) == model
         assert len(one) == len(model)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ingest.server.record import Kind, read_record
+from ingest.server.record import RecordKind, read_record
 from tests.support.official_client import official_client
 from tests.support.simulation import simulation, split_frame, values_of
 
@@ -59,14 +59,14 @@ def test_the_official_client_reads_what_the_simulator_recorded(tmp_path: Path) -
             received = client.stop()
         running.stop()
     records = list(read_record(tmp_path / "record"))
-    frames = [record.payload for record in records if record.kind is Kind.PACKETS]
+    frames = [record.payload for record in records if record.kind is RecordKind.PACKETS]
     assert [one.frame for one in received] == frames
     ticks = [tick for one in received for tick in one.ticks]
     packets = [packet for frame in frames for packet in split_frame(frame)]
     assert {len(packet) for packet in packets} == {8, 28, 32, 44, 184}
     assert {packet[3] for packet in packets} == {1, 2, 3, 4, 5, 6, 7, 9}, "every segment"
     assert ticks == [as_the_client_has_it(packet) for packet in packets]
-    assert [record.payload for record in records if record.kind is Kind.CLOSED] == [b"client 1005"]
+    assert [record.payload for record in records if record.kind is RecordKind.CLOSED] == [b"client 1005"]
 
 
 @pytest.mark.slow

@@ -8,17 +8,8 @@ import re
 
 import pytest
 
-from ingest.simulator.universe import (
-    HEADER,
-    SEGMENT_BYTES,
-    build_universe,
-    dated_expiries,
-    future_symbol,
-    monthly_expiries,
-    option_symbol,
-    to_csv,
-    weekly_expiries,
-)
+from ingest.simulator.expiries import dated_expiries, future_symbol, monthly_expiries, option_symbol, weekly_expiries
+from ingest.simulator.universe import HEADER, SEGMENT_BYTES, build_universe, to_csv
 from storage.market.contracts import number_text
 
 DAY = dt.date(2026, 11, 22)

@@ -17,7 +17,7 @@ from ingest.wire import decode_frames, decode_frames_with_report, plain, walk_fr
 from ingest.wire.decode import BLOCK_PACKETS, PACKET_COLUMNS, decode_packets, packets_of
 from ingest.wire.layouts import EXCHANGES
 from storage.schema import TICKS
-from tests.support.packets import damaged_frames, frame_of, frames, packets, property_test, random_frame
+from tests.support.packets import damaged_frames, frame_of, frames, packets, random_frame
 
 Decode = Callable[..., pa.Table]
 
@@ -200,7 +200,6 @@ def test_nothing_to_decode_is_an_empty_table(decode: Decode, nothing: list[bytes
 
 
 @given(batch=st.lists(frames() | damaged_frames(), max_size=10), timed=st.booleans())
-@property_test
 def test_rows_are_as_in_plain_python(batch: list[bytes], timed: bool) -> None:
     times = [10**18 + 3 * 10**13 * i for i in range(len(batch))] if timed else None
     table = vectorised(batch, times)
@@ -209,12 +208,21 @@ def test_rows_are_as_in_plain_python(batch: list[bytes], timed: bool) -> None:
 
 
 @pytest.mark.parametrize("lengths", [(8, 28, 32, 44, 184), (44, 184), (8, 32), (184,), (28,)], ids=str)
-def test_many_blocks_of_packets(lengths: tuple[int, ...]) -> None:
+def test_many_blocks_of_packets(lengths: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.wire.decode.BLOCK_PACKETS", 150)
     random = Random(1)
-    batch = [random_frame(random, 20, lengths) for _ in range(BLOCK_PACKETS // 20 + 30)]
+    batch = [random_frame(random, 20, lengths) for _ in range(40)]
     table = vectorised(batch)
     table.validate(full=True)
     assert table.equals(plainly(batch))
+
+
+def test_a_block_of_full_size_is_followed_by_another() -> None:
+    batch = [random_frame(Random(1), 20, (8, 44))] * (BLOCK_PACKETS // 20 + 1)
+    table = vectorised(batch)
+    assert table.num_rows > BLOCK_PACKETS
+    first = vectorised(batch[:1])
+    assert table.equals(pa.concat_tables([first] * len(batch)))
 
 
 def test_packets_in_any_order() -> None:
@@ -229,7 +237,6 @@ def test_packets_in_any_order() -> None:
 
 
 @given(price=st.integers(-(2**31), 2**31 - 1), divisor=st.sampled_from([100, 10_000, 10_000_000]))
-@property_test
 def test_prices_are_the_nearest_doubles(price: int, divisor: int) -> None:
     segment = {100: 1, 10_000: 6, 10_000_000: 3}[divisor]
     decoded = vectorised([frame_of([struct.pack(">Ii", 0xAA00 | segment, price)])])["last_price"][0].as_py()
@@ -238,7 +245,6 @@ def test_prices_are_the_nearest_doubles(price: int, divisor: int) -> None:
 
 
 @given(packet=packets())
-@property_test
 def test_what_is_null_follows_from_the_layout(packet: bytes) -> None:
     row = only_row(vectorised, packet)
     index, ltp = len(packet) in (28, 32), len(packet) == 8

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ingest.errors import WireError, WireValueError
 from ingest.wire import decode_frames, encode_frames, encode_packets, encode_payload
 from storage.schema import TICKS
-from tests.support.packets import LENGTHS, frame_of, packets, property_test, random_frame
+from tests.support.packets import LENGTHS, frame_of, packets, random_frame
 
 FULL = struct.pack(">Ii", 408065, 150000) + bytes(176)
 INDEX = struct.pack(">Ii", 256265, 150000) + bytes(24)
@@ -31,7 +31,6 @@ def with_value(packet: bytes, column: str, value: object) -> pa.Table:
 
 
 @given(split=st.lists(st.lists(packets(), max_size=6), max_size=6))
-@property_test
 def test_decode_then_encode_gives_the_bytes_again(split: list[list[bytes]]) -> None:
     frames = [frame_of(some) for some in split]
     table = decode_frames(frames)
@@ -40,7 +39,6 @@ def test_decode_then_encode_gives_the_bytes_again(split: list[list[bytes]]) -> N
 
 
 @given(some=st.lists(packets(), max_size=12), per_frame=st.integers(1, 5))
-@property_test
 def test_encode_then_decode_gives_the_rows_again(some: list[bytes], per_frame: int) -> None:
     table = decode_frames([frame_of(some)])
     frames = encode_frames(table, per_frame)

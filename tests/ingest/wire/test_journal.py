@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.wire import decode_frames, exchange_of
-from ingest.wire import journal as derive
+from ingest.wire import records as wire_records
 from ingest.wire.journal import JournalDecoder
 from storage.commit.decoder import Decoded
-from storage.journal.writer import Block, Channel, JournalWriter, Kind, SegmentReader
+from storage.journal import Block, Channel, JournalWriter, Kind, SegmentReader
 from storage.layout import DataLayout
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TABLES, TICKS
 from storage.tables.symbols import SymbolIndex
-from tests.support.packets import damaged_frames, frame_of, frames, property_test, random_frame
+from tests.support.packets import damaged_frames, frame_of, frames, random_frame
 
 STREAM = "20261122T033000-abcdef"
 NOON_NS = 1795327200 * 10**9  # 2026-11-22 06:00 UTC, 11:30 in India
@@ -112,12 +112,11 @@ def test_ticks_lie_in_parts_by_day_and_exchange_and_know_their_wire_order() -> N
     cuts=st.sets(st.integers(1, 9), max_size=4),
     group_bytes=st.sampled_from([1, 300, 2**26]),
 )
-@property_test
 def test_blocks_and_groups_make_no_difference(batch: list[bytes], cuts: set[int], group_bytes: int) -> None:
     records: list[Record] = [(Kind.BINARY, 1, NOON_NS + i, frame) for i, frame in enumerate(batch)]
     ends = [0, *sorted(cut for cut in cuts if cut < len(batch)), len(batch)]
     whole = decode(block(records))
-    with patch.object(derive, "GROUP_BYTES", group_bytes):
+    with patch.object(wire_records, "GROUP_BYTES", group_bytes):
         pieces = decode(*(block(records[a:b], a) for a, b in pairwise(ends)), one_group=False)
     assert pieces.packets == whole.packets == decode_frames(batch).num_rows
     for name, order in ((TICKS.name, "seq"), (QUARANTINE.name, "record")):
@@ -143,7 +142,7 @@ def test_symbols_are_those_of_the_day() -> None:
     days = [NOON_NS + day * 86_400 * 10**9 for day in range(4)]
     records: list[Record] = [(Kind.BINARY, 1, at, packets) for at in days]
     for group_bytes in (1, 2**26):
-        with patch.object(derive, "GROUP_BYTES", group_bytes):
+        with patch.object(wire_records, "GROUP_BYTES", group_bytes):
             decoded = JournalDecoder().decode(
                 STREAM, 0, [block([one], i) for i, one in enumerate(records * 2)], first_seq=0, symbols=indices.get
             )
@@ -227,7 +226,7 @@ def test_orders_events_and_quarantine_are_split_by_day() -> None:
 
 
 @pytest.mark.parametrize("blocks", [[], [block([])], [block([(Kind.BINARY, 1, NOON_NS, b"\0")])]])
-def test_nothing_to_derive(blocks: list[Block]) -> None:
+def test_nothing_to_decode(blocks: list[Block]) -> None:
     decoded = decode(*blocks)
     assert decoded.packets == 0
     assert decoded.parts == {"ticks": [], "orders": [], "events": [], "quarantine": []}

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from ingest.errors import WireError
 from ingest.wire.messages import MAX_DEPTH, ORDER_FIELDS, Message, Order, read_event, read_text
 from storage.schema import ORDERS
-from tests.support.packets import property_test
 
 UPDATE = {
     "order_id": "221122000000001",
@@ -179,7 +178,6 @@ json_values = st.recursive(
 
 
 @given(data=st.dictionaries(st.sampled_from(ORDER_FIELDS) | st.text(), json_values, max_size=6), kind=json_values)
-@property_test
 def test_no_json_object_is_refused(data: dict[str, Any], kind: Any) -> None:
     read = order(data)
     assert json.loads(read.data) == data
@@ -188,7 +186,6 @@ def test_no_json_object_is_refused(data: dict[str, Any], kind: Any) -> None:
 
 
 @given(payload=st.binary(max_size=40) | st.text(alphabet='{}[]":,0e.tfn', max_size=20).map(str.encode))
-@property_test
 def test_noise_is_read_or_refused(payload: bytes) -> None:
     for read in (read_text, read_event):
         with suppress(WireError):

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.wire import decode_frames_with_report, plain, walk_frames
-from ingest.wire.walk import Quarantined, Reason, WireReport
-from tests.support.packets import LENGTHS, damaged_frames, frame_of, frames, property_test, random_frame
+from ingest.wire.layouts import Quarantined, QuarantineReason, WireReport
+from tests.support.packets import LENGTHS, damaged_frames, frame_of, frames, random_frame
 
 walk_module = importlib.import_module("ingest.wire.walk")
 
@@ -46,30 +46,43 @@ def loops_below(few: int) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("frame", "packets", "quarantined"),
     [
-        pytest.param(b"", 0, [(0, 0, Reason.EMPTY_FRAME)], id="no bytes"),
+        pytest.param(b"", 0, [(0, 0, QuarantineReason.EMPTY_FRAME)], id="no bytes"),
         pytest.param(b"\0\0", 0, [], id="no packets"),
-        pytest.param(b"\0\1", 0, [(2, 0, Reason.MISSING_PACKETS)], id="a header alone"),
-        pytest.param(b"\0\1\0", 0, [(2, 1, Reason.TRUNCATED_PACKET)], id="half a length"),
-        pytest.param(b"\0\0\0", 0, [(2, 1, Reason.TRAILING_BYTES)], id="one byte behind no packets"),
-        pytest.param(frame_of([LTP, LTP])[:-3], 1, [(12, 7, Reason.TRUNCATED_PACKET)], id="truncated in a packet"),
-        pytest.param(frame_of([LTP, LTP])[:12], 1, [(12, 0, Reason.MISSING_PACKETS)], id="truncated between packets"),
-        pytest.param(frame_of([LTP, LTP], 3), 2, [(22, 0, Reason.MISSING_PACKETS)], id="claims too many"),
-        pytest.param(frame_of([LTP, LTP], 1), 1, [(12, 10, Reason.TRAILING_BYTES)], id="claims too few"),
-        pytest.param(frame_of([LTP, QUOTE]) + b"xy", 2, [(58, 2, Reason.TRAILING_BYTES)], id="trailing bytes"),
+        pytest.param(b"\0\1", 0, [(2, 0, QuarantineReason.MISSING_PACKETS)], id="a header alone"),
+        pytest.param(b"\0\1\0", 0, [(2, 1, QuarantineReason.TRUNCATED_PACKET)], id="half a length"),
+        pytest.param(b"\0\0\0", 0, [(2, 1, QuarantineReason.TRAILING_BYTES)], id="one byte behind no packets"),
         pytest.param(
-            frame_of([LTP, bytes(9), QUOTE]), 2, [(14, 9, Reason.UNKNOWN_LENGTH)], id="unknown length, the rest decoded"
+            frame_of([LTP, LTP])[:-3], 1, [(12, 7, QuarantineReason.TRUNCATED_PACKET)], id="truncated in a packet"
         ),
-        pytest.param(frame_of([b"", LTP]), 1, [(4, 0, Reason.UNKNOWN_LENGTH)], id="packet of no bytes"),
+        pytest.param(
+            frame_of([LTP, LTP])[:12], 1, [(12, 0, QuarantineReason.MISSING_PACKETS)], id="truncated between packets"
+        ),
+        pytest.param(frame_of([LTP, LTP], 3), 2, [(22, 0, QuarantineReason.MISSING_PACKETS)], id="claims too many"),
+        pytest.param(frame_of([LTP, LTP], 1), 1, [(12, 10, QuarantineReason.TRAILING_BYTES)], id="claims too few"),
+        pytest.param(
+            frame_of([LTP, QUOTE]) + b"xy", 2, [(58, 2, QuarantineReason.TRAILING_BYTES)], id="trailing bytes"
+        ),
+        pytest.param(
+            frame_of([LTP, bytes(9), QUOTE]),
+            2,
+            [(14, 9, QuarantineReason.UNKNOWN_LENGTH)],
+            id="unknown length, the rest decoded",
+        ),
+        pytest.param(frame_of([b"", LTP]), 1, [(4, 0, QuarantineReason.UNKNOWN_LENGTH)], id="packet of no bytes"),
         pytest.param(
             frame_of([LTP, b""], 3),
             1,
-            [(14, 0, Reason.UNKNOWN_LENGTH), (14, 0, Reason.MISSING_PACKETS)],
+            [(14, 0, QuarantineReason.UNKNOWN_LENGTH), (14, 0, QuarantineReason.MISSING_PACKETS)],
             id="two ranges at one place",
         ),
-        pytest.param(b"\xff\xff\xff\xff", 0, [(2, 2, Reason.TRUNCATED_PACKET)], id="a length beyond the frame"),
+        pytest.param(
+            b"\xff\xff\xff\xff", 0, [(2, 2, QuarantineReason.TRUNCATED_PACKET)], id="a length beyond the frame"
+        ),
     ],
 )
-def test_bad_frames(account: Account, frame: bytes, packets: int, quarantined: list[tuple[int, int, Reason]]) -> None:
+def test_bad_frames(
+    account: Account, frame: bytes, packets: int, quarantined: list[tuple[int, int, QuarantineReason]]
+) -> None:
     # Alone, and between good frames, where it must not disturb its neighbours.
     good = frame_of([LTP, LTP])
     for few in (1, 10**6):
@@ -101,7 +114,6 @@ def test_unknown_segments_are_packets_and_are_flagged(account: Account) -> None:
 
 
 @given(few=st.sampled_from([1, 3, 10**6]), batch=st.lists(frames() | damaged_frames(), max_size=12))
-@property_test
 def test_every_byte_is_accounted_for_as_in_plain_python(few: int, batch: list[bytes]) -> None:
     with loops_below(few):
         report = vectorised(batch)

@@ -29,7 +29,7 @@ from kitelake.accounts.logins import Login, account_of, read_login, store_login
 from kitelake.accounts.redirect import RedirectServer, request_token_of
 from kitelake.config.accounts import AccountSection, LoginSection
 from kitelake.errors import ConfigError, StartError
-from storage.schema import IST
+from storage.clock import IST
 from tests.support.simulation import ROOT, Simulation, simulation
 
 ACCOUNTS = [
@@ -185,7 +185,7 @@ def test_a_connection_that_says_nothing_does_not_hold_up_the_login(
     simulator: Simulation, settings: LoginSection, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Browsers open some ahead of their requests."""
-    monkeypatch.setattr("kitelake.accounts.redirect._Handler.timeout", 5.0)
+    monkeypatch.setattr("kitelake.accounts.redirect.IDLE_SECONDS", 5.0)
     browser.then(REDIRECT)
     opened: list[socket.socket] = []
     visit = browser._visit
@@ -509,7 +509,7 @@ def test_a_terminal_does_not_show_what_is_pasted(simulator: Simulation, settings
     code = """
 import sys
 from pathlib import Path
-from kitelake.accounts.checks import AccountSection, LoginSection
+from kitelake.config.accounts import AccountSection, LoginSection
 from kitelake.accounts.login import log_in
 api_url, folder, secret = sys.argv[1:]
 account = AccountSection.model_validate({"name": "one", "api_key": "key-one", "api_secret": secret})

@@ -16,7 +16,7 @@ from ingest.accounts.credentials import Credentials
 from ingest.settings import ConnectionSettings
 from kitelake.accounts.logins import Login, account_of, read_login, store_login
 from kitelake.errors import ConfigError
-from storage.schema import IST
+from storage.clock import IST
 from tests.support.accounts import CANARY, at, login, problem_of, python, secret_file, section
 
 

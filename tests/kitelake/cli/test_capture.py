@@ -12,12 +12,12 @@ import time_machine
 from ingest.instruments.listing import parse_instruments
 from ingest.simulator.universe import HEADER
 from kitelake.config.config import load_config
-from kitelake.plan.today import Desk
+from kitelake.plan.today import TodaysPlan
 from kitelake.processes.source import Source
-from kitelake.service.one_day import Nothing, Session
+from kitelake.service.one_day import Nothing, OneDay
 from kitelake.service.service import Service
+from storage.clock import IST
 from storage.layout import DataLayout
-from storage.schema import IST
 from storage.tables.symbols import write_instruments
 from tests.support.command import DAY, INDICES, Run, command, write_config
 
@@ -34,7 +34,7 @@ def at(clock: str) -> dt.datetime:
 
 def nothing(folder: Path, now: str, until: str | None, *lists: dict[str, Any], **changes: Any) -> Nothing | None:
     config = load_config(write_config(folder, *lists, **changes))
-    return Session(DAY).nothing_to_do(config, at(now), None if until is None else at(until))
+    return OneDay(DAY).nothing_to_do(config, at(now), None if until is None else at(until))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_session_is_not_over_before_the_service_knows_what_its_lists_mean(tm
     layout = DataLayout(config.data)
     saturday = sunday - dt.timedelta(days=1)
     write_instruments(layout, saturday, parse_instruments(csv.encode(), date=saturday))
-    session, stop = Session(sunday), asyncio.Event()
+    session, stop = OneDay(sunday), asyncio.Event()
     stop.set()
 
     async def nothing_more(*_: object) -> None:
@@ -95,8 +95,9 @@ def test_the_session_is_not_over_before_the_service_knows_what_its_lists_mean(tm
 
     with time_machine.travel(dt.datetime.combine(sunday, dt.time(12), IST)):
         assert session.nothing_to_do(config, dt.datetime.now(IST), None) is None
-        desk = Desk(config, layout, "http://127.0.0.1:1", [])
-        service = SimpleNamespace(desk=desk, reconcile=nothing_more, end_of_day=nothing_more, reports=[])
+        today = TodaysPlan(config, layout, "http://127.0.0.1:1", [])
+        cycle = SimpleNamespace(reconcile=nothing_more, end_of_day=nothing_more, reports=[])
+        service = SimpleNamespace(today=today, cycle=cycle)
         asyncio.run(session.watch(cast("Service", service), Source("", ""), stop))
     assert session.stopped
 

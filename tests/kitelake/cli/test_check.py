@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import pytest
 
+from ingest.accounts.account import Account
 from ingest.simulator.universe import build_universe, to_csv
-from kitelake.plan.instrument_store import InstrumentKeeper
+from kitelake.plan.instrument_store import InstrumentStore
+from storage.clock import IST
 from storage.layout import DataLayout
-from storage.schema import IST
-from tests.kitelake.plan.test_instrument_store import ACCOUNT, Answer, Broker, Handler, broker, failing, nothing, plain
+from tests.support.broker import Answer, Broker, Handler, broker, failing, nothing, plain
 from tests.support.command import DAY, INDICES, OPTIONS, REST, Run, command, listed, write_config
 
 __all__ = ["broker", "command", "listed"]  # the fixtures
@@ -82,8 +83,8 @@ def test_what_is_wrong_with_an_instrument_list_that_serves_is_a_note(
     assert f"- {text}\n" in command("plan", "--instruments", flawed).out
 
     broker.answer = plain(flawed.read_bytes())
-    keeper = InstrumentKeeper(DataLayout(tmp_path / "data"), broker.url, [ACCOUNT])
-    assert asyncio.run(keeper.fetch()) is not None
+    store = InstrumentStore(DataLayout(tmp_path / "data"), broker.url, [Account("one", "key1", "canaryToken")])
+    assert asyncio.run(store.fetch()) is not None
     assert ("note", f"instrument list: {text}") in findings(command("check").out)
     assert f"- {text}\n" in command("plan").out
 

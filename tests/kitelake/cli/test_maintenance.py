@@ -1,4 +1,4 @@
-"""seal, verify, replay-journal and the upkeep process: what they say, their exit statuses, and what is left."""
+"""seal, verify, rebuild and the upkeep process: what they say, their exit statuses, and what is left."""
 
 import datetime as dt
 import json
@@ -17,10 +17,11 @@ import pytest
 import kitelake
 from ingest.wire.journal import JournalDecoder
 from kitelake.processes.upkeep import UpkeepSettings
+from storage.clock import IST
 from storage.commit.writer import SegmentWriter
-from storage.journal.writer import JournalWriter, Kind, segments
+from storage.journal import JournalWriter, Kind, segments
 from storage.layout import DataLayout
-from storage.schema import IST, TICKS
+from storage.schema import TICKS
 from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed
 from tests.support.command import Ended, Run, command
@@ -114,7 +115,7 @@ def test_seal_says_what_became_of_each_partition_and_then_has_nothing_to_do(layo
     assert rows(layout) == before
 
 
-@pytest.mark.parametrize("arguments", [["seal"], ["verify"], ["replay-journal", "--date", "yesterday"]])
+@pytest.mark.parametrize("arguments", [["seal"], ["verify"], ["rebuild", "--date", "yesterday"]])
 def test_a_data_folder_that_is_not_there_is_said(tmp_path: Path, command: Run, arguments: list[str]) -> None:
     result = command(*arguments, "--data", tmp_path / "none")
     assert result.status == 2
@@ -161,22 +162,38 @@ def test_verify_does_not_repair_what_the_journal_does_not_hold(layout: DataLayou
     assert f"{DAYS[0]}: not repaired, since the journal does not hold all of it" in words(result)
 
 
-def test_replay_makes_a_day_anew_or_refuses_where_segments_are_gone(layout: DataLayout, command: Run) -> None:
+def test_rebuild_makes_a_day_anew_or_refuses_where_segments_are_gone(layout: DataLayout, command: Run) -> None:
     before = rows(layout)
     archive_committed(layout, JournalDecoder())
-    result = command("replay-journal", "--date", f"{DAYS[1]}", "--data", layout.root)
+    result = command("rebuild", "--date", f"{DAYS[1]}", "--data", layout.root)
     assert result.status == 0
     assert f"{DAYS[1]}: 3 rows of events, 120 rows of ticks made anew from 3 segments" in words(result)
     assert rows(layout) == before
     layout.archive(STREAM, 1).unlink()
-    refused = command("replay-journal", "--date", f"{DAYS[0]}", "--data", layout.root)
+    refused = command("rebuild", "--date", f"{DAYS[0]}", "--data", layout.root)
     assert refused.status == 1
     assert "the journal does not have all of it" in refused.err
-    partial = command("replay-journal", "--date", f"{DAYS[0]}", "--data", layout.root, "--partial")
+    partial = command("rebuild", "--date", f"{DAYS[0]}", "--data", layout.root, "--partial")
     assert partial.status == 0
     assert "80 rows of ticks made anew from 2 segments" in words(partial)
     assert "40 rows of ticks stay as they were: their segments are gone" in words(partial)
     assert rows(layout) == before
+
+
+def test_the_old_name_of_rebuild_works_says_so_and_is_not_shown(layout: DataLayout, command: Run) -> None:
+    before = rows(layout)
+    result = command("replay-journal", "--date", f"{DAYS[1]}", "--data", layout.root)
+    assert result.status == 0
+    assert result.err == "kitelake: `replay-journal` is now `rebuild`; the old name goes with the next version\n"
+    assert f"{DAYS[1]}: 3 rows of events, 120 rows of ticks made anew from 3 segments" in words(result)
+    assert rows(layout) == before
+    layout.segment(STREAM, 1).unlink()
+    refused = command("replay-journal", "--date", f"{DAYS[0]}", "--data", layout.root)
+    assert refused.status == 1
+    assert command("replay-journal", "--date", f"{DAYS[0]}", "--data", layout.root, "--partial").status == 0
+    shown = command("--help").out
+    assert "rebuild" in shown
+    assert "replay-journal" not in shown
 
 
 def upkeep(layout: DataLayout, **changes: Any) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -273,7 +290,7 @@ def test_a_running_service_tidies_up_and_commands_work_beside_it(layout: DataLay
         received, written, durable = (int(count.replace(",", "")) for count in counts)
         assert received >= written >= durable > 0
         assert "sound" in beside("verify")
-        assert f"{DAYS[2]}: " in beside("replay-journal", "--date", str(DAYS[2]))
+        assert f"{DAYS[2]}: " in beside("rebuild", "--date", str(DAYS[2]))
         simulator.pause()
         service.stop()
         assert committed_rows(service.data) == simulator.stats()["packets"] + 240

@@ -17,7 +17,7 @@ import time_machine
 from kitelake.errors import ListFileError
 from kitelake.plan.fetched_lists import cached_list, fetch_list
 from kitelake.plan.name_lists import MAX_BYTES
-from storage.schema import IST
+from storage.clock import IST
 
 KEY = "canaryKey123"
 LIST = b"symbol,series\nINFY,EQ\nM&M,EQ\nBAJAJ-AUTO,EQ\n"

@@ -1,120 +1,41 @@
-"""The keeper of instrument lists against a real server: whatever it serves, the newest good list stays in force."""
+"""The store of instrument lists against a real server: whatever it serves, the newest good list stays in force."""
 
 import datetime as dt
 import gzip
 import re
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import time_machine
 from structlog.testing import capture_logs
 
 from ingest.accounts.account import Account
-from kitelake.plan.instrument_store import InstrumentKeeper
+from kitelake.plan.instrument_store import InstrumentStore
+from storage.clock import IST
 from storage.layout import DataLayout
-from storage.schema import IST
-
-HEADER = (
-    "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,"
-    "segment,exchange\n"
+from tests.support.broker import (
+    HEADER,
+    Answer,
+    Broker,
+    Handler,
+    broker,
+    csv,
+    cut_off,
+    dripping,
+    failing,
+    hanging,
+    nothing,
+    packed,
+    plain,
 )
+
+__all__ = ["broker"]  # the fixture
+
 MONDAY, TUESDAY, THURSDAY = (dt.date(2026, 11, day) for day in (23, 24, 26))
 ACCOUNT = Account("one", "key1", "canaryToken")
 SHORT_SECONDS = 0.2
-
-Answer = Callable[["Handler"], None]
-
-
-class Broker(ThreadingHTTPServer):
-    """Answers every call as `answer` does, and counts the calls."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answer: Answer = nothing
-        self.calls = 0
-        self.closing = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Broker
-
-    def do_GET(self) -> None:
-        self.server.calls += 1
-        self.server.answer(self)
-
-    def send(self, data: bytes, *, status: int = 200, length: int | None = None, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(data) if length is None else length))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args: object) -> None:
-        """Keep still."""
-
-
-def csv(rows: int, first: int = 0) -> bytes:
-    lines = (f"{(n << 8) | 1},{n},S{n},S {n} LTD,0,,0,0.05,1,EQ,NSE,NSE\n" for n in range(first + 1, first + rows + 1))
-    return (HEADER + "".join(lines)).encode()
-
-
-def plain(data: bytes) -> Answer:
-    return lambda handler: handler.send(data)
-
-
-def packed(data: bytes) -> Answer:
-    """As the broker does it: gzip in the transfer."""
-    return lambda handler: handler.send(gzip.compress(data), Content_Encoding="gzip")
-
-
-def failing(handler: Handler) -> None:
-    handler.send(b'{"status":"error","message":"down","error_type":"GeneralException"}', status=500)
-
-
-def nothing(handler: Handler) -> None:
-    handler.close_connection = True
-
-
-def hanging(handler: Handler) -> None:
-    handler.server.closing.wait(30)
-
-
-def dripping(handler: Handler) -> None:
-    """A byte now and then, so that no single read takes long."""
-    handler.send(b"", length=1_000_000)
-    while not handler.server.closing.wait(0.02):
-        handler.wfile.write(b"i")
-
-
-def cut_off(handler: Handler) -> None:
-    whole = csv(100)
-    handler.send(whole[: len(whole) // 2], length=len(whole))
-
-
-@pytest.fixture
-def broker() -> Iterator[Broker]:
-    with Broker() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.closing.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -122,18 +43,18 @@ def layout(tmp_path: Path) -> DataLayout:
     return DataLayout(tmp_path)
 
 
-def keeper_of(layout: DataLayout, broker: Broker, **options: float) -> InstrumentKeeper:
-    return InstrumentKeeper(layout, broker.url, [ACCOUNT], **options)
+def store_of(layout: DataLayout, broker: Broker, **options: float) -> InstrumentStore:
+    return InstrumentStore(layout, broker.url, [ACCOUNT], **options)
 
 
 def at(date: dt.date, hour: int = 9, minute: int = 0) -> time_machine.travel:
     return time_machine.travel(dt.datetime.combine(date, dt.time(hour, minute), IST))
 
 
-async def store_monday(keeper: InstrumentKeeper, broker: Broker) -> None:
+async def store_monday(store: InstrumentStore, broker: Broker) -> None:
     broker.answer = plain(csv(100))
     with at(MONDAY):
-        assert await keeper.fetch() is not None
+        assert await store.fetch() is not None
     broker.calls = 0
 
 
@@ -141,13 +62,13 @@ async def store_monday(keeper: InstrumentKeeper, broker: Broker) -> None:
 async def test_a_good_list_is_stored_as_that_day(
     layout: DataLayout, broker: Broker, served: Callable[[bytes], Answer]
 ) -> None:
-    keeper = keeper_of(layout, broker)
-    await store_monday(keeper, broker)
+    store = store_of(layout, broker)
+    await store_monday(store, broker)
     broker.answer = served(csv(100, first=1))
     with at(THURSDAY):
-        fetched = await keeper.fetch()
+        fetched = await store.fetch()
     assert fetched is not None
-    for found in (fetched, keeper.newest(THURSDAY)):
+    for found in (fetched, store.newest(THURSDAY)):
         assert found is not None
         assert (found.date, len(found), found.symbol(257), found.symbol(101 << 8 | 1)) == (
             THURSDAY,
@@ -155,10 +76,10 @@ async def test_a_good_list_is_stored_as_that_day(
             None,
             "NSE:S101",
         )
-    monday = keeper.newest(THURSDAY - dt.timedelta(days=1))
+    monday = store.newest(THURSDAY - dt.timedelta(days=1))
     assert monday is not None
     assert (monday.date, monday.symbol(257)) == (MONDAY, "NSE:S1")
-    assert keeper.newest(MONDAY - dt.timedelta(days=1)) is None
+    assert store.newest(MONDAY - dt.timedelta(days=1)) is None
 
 
 @pytest.mark.parametrize(
@@ -184,11 +105,11 @@ async def test_a_good_list_is_stored_as_that_day(
 async def test_whatever_else_comes_the_older_list_serves(
     layout: DataLayout, broker: Broker, answer: Answer, reason: str
 ) -> None:
-    await store_monday(keeper_of(layout, broker), broker)
-    keeper = keeper_of(layout, broker, fetch_seconds=SHORT_SECONDS if answer in (hanging, dripping) else 30)
+    await store_monday(store_of(layout, broker), broker)
+    store = store_of(layout, broker, fetch_seconds=SHORT_SECONDS if answer in (hanging, dripping) else 30)
     broker.answer = answer
     with at(THURSDAY), capture_logs() as logs:
-        assert await keeper.fetch() is None
+        assert await store.fetch() is None
     failure, fallback = logs
     assert (failure["log_level"], failure["account"]) == ("warning", "one")
     assert re.search(reason, failure["error"]), failure["error"]
@@ -200,7 +121,7 @@ async def test_whatever_else_comes_the_older_list_serves(
         "age_days": 3,
     }
     with at(THURSDAY):
-        serving = await keeper.stored()
+        serving = await store.stored()
     assert serving is not None
     assert (serving.date, len(serving)) == (MONDAY, 100)
 
@@ -208,11 +129,11 @@ async def test_whatever_else_comes_the_older_list_serves(
 async def test_what_is_wrong_with_a_list_that_serves_is_logged_and_kept_with_it(
     layout: DataLayout, broker: Broker
 ) -> None:
-    keeper = keeper_of(layout, broker)
+    store = store_of(layout, broker)
     again, against = (csv(rows).removeprefix(HEADER.encode()) for rows in (2, 1))
     broker.answer = plain(csv(100) + again + against.replace(b"LTD", b"SOCI\xc9T\xc9"))
     with at(MONDAY), capture_logs() as logs:
-        fetched = await keeper.fetch()
+        fetched = await store.fetch()
     assert fetched is not None
     assert len(fetched) == 99
     said = [log["flaw"] for log in logs if log["event"] == "the instrument list has a flaw; the rest serves"]
@@ -223,25 +144,25 @@ async def test_what_is_wrong_with_a_list_that_serves_is_logged_and_kept_with_it(
         "2 of 103 rows of the instrument list repeat others, and coun",
         "1 of 100 tokens of the instrument list have rows that contra",
     ]
-    stored = keeper.newest(THURSDAY)
+    stored = store.newest(THURSDAY)
     assert stored is not None
     assert (stored.notes, stored.as_of(THURSDAY).notes) == (fetched.notes, fetched.notes)
     broker.answer = plain(csv(100))
     with at(MONDAY, 10):
-        await keeper.fetch()
-    stored = keeper.newest(THURSDAY)
+        await store.fetch()
+    stored = store.newest(THURSDAY)
     assert stored is not None
     assert stored.notes == (), "those of the list before are gone with it"
 
 
 async def test_no_server_at_all_leaves_the_older_list(layout: DataLayout, broker: Broker) -> None:
-    await store_monday(keeper_of(layout, broker), broker)
+    await store_monday(store_of(layout, broker), broker)
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
-    keeper = InstrumentKeeper(layout, f"http://127.0.0.1:{port}", [ACCOUNT])
+    store = InstrumentStore(layout, f"http://127.0.0.1:{port}", [ACCOUNT])
     with at(THURSDAY):
-        assert await keeper.fetch() is None
-        serving = await keeper.stored()
+        assert await store.fetch() is None
+        serving = await store.stored()
     assert serving is not None
     assert serving.date == MONDAY
 
@@ -250,60 +171,60 @@ async def test_no_server_at_all_leaves_the_older_list(layout: DataLayout, broker
 async def test_how_much_shorter_a_list_may_be_is_an_option(
     layout: DataLayout, broker: Broker, share: float, rows: int, taken: bool
 ) -> None:
-    keeper = keeper_of(layout, broker, least_share=share)
-    await store_monday(keeper, broker)
+    store = store_of(layout, broker, least_share=share)
+    await store_monday(store, broker)
     broker.answer = plain(csv(rows))
     with at(THURSDAY):
-        assert (await keeper.fetch() is not None) is taken
-        newest = keeper.newest()
+        assert (await store.fetch() is not None) is taken
+        newest = store.newest()
     assert newest is not None
     assert (newest.date, len(newest)) == ((THURSDAY, rows) if taken else (MONDAY, 100))
 
 
 async def test_a_list_of_the_same_day_is_compared_as_well(layout: DataLayout, broker: Broker) -> None:
-    keeper = keeper_of(layout, broker)
-    await store_monday(keeper, broker)
+    store = store_of(layout, broker)
+    await store_monday(store, broker)
     broker.answer = plain(csv(10))
     with at(MONDAY, 10), capture_logs() as logs:
-        assert await keeper.fetch() is None
-        newest = keeper.newest()
+        assert await store.fetch() is None
+        newest = store.newest()
     assert newest is not None
     assert len(newest) == 100
     assert logs[-1]["age_days"] == 0
 
 
 async def test_a_list_of_a_later_day_is_not_compared(layout: DataLayout, broker: Broker) -> None:
-    keeper = keeper_of(layout, broker)
+    store = store_of(layout, broker)
     broker.answer = plain(csv(100))
     with at(THURSDAY):
-        assert await keeper.fetch() is not None
+        assert await store.fetch() is not None
     broker.answer = plain(csv(10))
     with at(MONDAY):
-        fetched = await keeper.fetch()
-        assert keeper.newest() is not None
+        fetched = await store.fetch()
+        assert store.newest() is not None
     assert fetched is not None
     assert (fetched.date, len(fetched)) == (MONDAY, 10)
 
 
 async def test_a_list_belongs_to_the_ist_day_of_its_fetch(layout: DataLayout, broker: Broker) -> None:
-    await store_monday(keeper_of(layout, broker), broker)
-    keeper = keeper_of(layout, broker)
+    await store_monday(store_of(layout, broker), broker)
+    store = store_of(layout, broker)
     broker.answer = plain(csv(120))
     for moment, expected in ((at(MONDAY, 23, 59), MONDAY), (at(MONDAY + dt.timedelta(days=1), 0, 1), TUESDAY)):
         with moment:  # the same day in UTC
-            fetched, stored = await keeper.fetch(), await keeper.stored()
+            fetched, stored = await store.fetch(), await store.stored()
         assert fetched is not None
         assert stored is not None
         assert (fetched.date, stored.date, len(stored)) == (expected, expected, 120)
 
 
 async def test_without_any_list_there_is_none(layout: DataLayout, broker: Broker) -> None:
-    keeper = keeper_of(layout, broker)
+    store = store_of(layout, broker)
     broker.answer = failing
-    assert await keeper.stored() is None
-    assert await keeper.fetch() is None
+    assert await store.stored() is None
+    assert await store.fetch() is None
     broker.answer = plain(csv(3))
-    assert await keeper.fetch() is not None
+    assert await store.fetch() is not None
 
 
 async def test_another_account_gets_what_one_does_not(layout: DataLayout, broker: Broker) -> None:
@@ -313,13 +234,13 @@ async def test_another_account_gets_what_one_does_not(layout: DataLayout, broker
     broker.answer = for_two
     accounts = [Account("nobody", "key0"), ACCOUNT, Account("two", "key2", "token2")]
     with capture_logs() as logs:
-        assert await InstrumentKeeper(layout, broker.url, accounts).fetch() is not None
+        assert await InstrumentStore(layout, broker.url, accounts).fetch() is not None
     assert [log.get("account") for log in logs] == ["nobody", "one", None]
 
 
 async def test_an_account_without_a_token_gets_it_as_well(layout: DataLayout, broker: Broker) -> None:
     broker.answer = plain(csv(3))
-    assert await InstrumentKeeper(layout, broker.url, [Account("nobody", "key0")]).fetch() is not None
+    assert await InstrumentStore(layout, broker.url, [Account("nobody", "key0")]).fetch() is not None
 
 
 async def test_a_damaged_table_counts_as_no_list_and_todays_serves_all_the_same(
@@ -328,9 +249,9 @@ async def test_a_damaged_table_counts_as_no_list_and_todays_serves_all_the_same(
     log_folder = layout.table("instruments") / "_delta_log"
     log_folder.mkdir(parents=True)
     (log_folder / f"{0:020d}.json").write_text("damaged")
-    keeper = keeper_of(layout, broker)
-    assert await keeper.stored() is None
+    store = store_of(layout, broker)
+    assert await store.stored() is None
     broker.answer = plain(csv(100))
-    fetched = await keeper.fetch()
+    fetched = await store.fetch()
     assert fetched is not None
     assert len(fetched) == 100

@@ -16,7 +16,7 @@ from kitelake.config.subscriptions import SubscriptionList
 from kitelake.plan.list_hours import hours_of_list, why_not
 from kitelake.plan.name_lists import read_list_file
 from kitelake.plan.plan import ListPlan, resolve
-from kitelake.plan.today import Desk
+from kitelake.plan.today import TodaysPlan
 from kitelake.schedule.calendar import Calendar
 from storage.layout import DataLayout
 
@@ -151,18 +151,18 @@ def test_a_new_instrument_list_changes_no_hours_before_the_lists_are_resolved_by
     """Else `kitelake capture` would find its session over while it asks for prices: what the old list lacks is open."""
     names = spec(instruments=["NSE:INFY", "MCX:GOLD27FEBFUT"])
     made = Config.model_validate({"data": tmp_path, "accounts": [ACCOUNT], "subscriptions": [names.model_dump()]})
-    desk = Desk(made, DataLayout(tmp_path), "http://127.0.0.1:1", [])
-    desk.instruments = instruments
-    desk.lists = {"a": planned(names, instruments)}
-    before = desk.hours(CHRISTMAS)
+    today = TodaysPlan(made, DataLayout(tmp_path), "http://127.0.0.1:1", [])
+    today.instruments = instruments
+    today.lists = {"a": planned(names, instruments)}
+    before = today.hours(CHRISTMAS)
     assert list(map(str, (span.hours for span in before["a"].spans))) == [MCX]
 
     async def fetched() -> Instruments:
         return Instruments(parse_instruments(CSV, date=CHRISTMAS))
 
-    monkeypatch.setattr(desk._keeper, "fetch", fetched)
-    assert asyncio.run(desk.fetch())
-    assert desk.hours(CHRISTMAS) == before
+    monkeypatch.setattr(today._store, "fetch", fetched)
+    assert asyncio.run(today.fetch())
+    assert today.hours(CHRISTMAS) == before
 
 
 def test_strikes_that_wait_for_a_price_are_no_names_that_are_missing(instruments: Instruments) -> None:

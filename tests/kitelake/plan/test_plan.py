@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.instruments.listing import Instruments, parse_instruments
-from ingest.instruments.selection import Price
+from ingest.instruments.underlyings import Price
 from ingest.settings import ManagerSettings
 from ingest.wire import Mode
 from kitelake.config.calendar import CalendarSection
@@ -18,26 +18,16 @@ from kitelake.plan.name_lists import read_names
 from kitelake.plan.plan import ListPlan, Want, alike, phases, recentred, resolve, wanted
 from kitelake.schedule.calendar import Calendar
 from kitelake.schedule.windows import ListHours
-from storage.schema import IST
+from storage.clock import IST
+from tests.support.lists import OF_PLANS
 
-CSV = b"""\
-instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,segment,exchange
-408065,1594,INFY,INFOSYS,0,,0,0.05,1,EQ,NSE,NSE
-738561,2885,RELIANCE,RELIANCE INDUSTRIES,0,,0,0.05,1,EQ,NSE,NSE
-256265,1001,NIFTY 50,NIFTY 50,0,,0,0,0,EQ,INDICES,NSE
-258,1,NIFTY26NOVFUT,NIFTY,0,2026-11-26,0,0.05,75,FUT,NFO-FUT,NFO
-514,2,NIFTY26DECFUT,NIFTY,0,2026-12-31,0,0.05,75,FUT,NFO-FUT,NFO
-770,3,NIFTY26NOV24400CE,NIFTY,0,2026-11-26,24400,0.05,75,CE,NFO-OPT,NFO
-1026,4,NIFTY26NOV24500CE,NIFTY,0,2026-11-26,24500,0.05,75,CE,NFO-OPT,NFO
-1282,5,NIFTY26NOV24600CE,NIFTY,0,2026-11-26,24600,0.05,75,CE,NFO-OPT,NFO
-"""
 INFY, RELIANCE, NIFTY, NOV, DEC, LOW, MIDDLE, HIGH = 408065, 738561, 256265, 258, 514, 770, 1026, 1282
 AROUND_SPOT = {"underlying": "NSE:NIFTY 50", "types": ["CE"], "strikes": {"around": "spot", "count": 0}}
 
 
 @pytest.fixture(scope="module")
 def instruments() -> Instruments:
-    return Instruments(parse_instruments(CSV, date=dt.date(2026, 11, 23)))
+    return Instruments(parse_instruments(OF_PLANS, date=dt.date(2026, 11, 23)))
 
 
 def spec(name: str = "a", **options: Any) -> SubscriptionList:
@@ -87,7 +77,8 @@ class TestOneList:
     )
     def test_a_share_is_found_in_the_series_that_it_is_of_by_now(self, row: str, listed: str, note: str | None) -> None:
         today = (
-            CSV.decode() + f"1537,6,{listed},ABC,0,,0,0.05,1,EQ,NSE,NSE\n1793,7,ABCLTD-N1,ABC,0,,0,0.01,1,EQ,NSE,NSE\n"
+            OF_PLANS.decode()
+            + f"1537,6,{listed},ABC,0,,0,0.05,1,EQ,NSE,NSE\n1793,7,ABCLTD-N1,ABC,0,,0,0.01,1,EQ,NSE,NSE\n"
         )
         instruments = Instruments(parse_instruments(today.encode(), date=dt.date(2026, 11, 23)))
         names = read_names(f"Symbol,Series\n{row}\nINFY,EQ\n".encode(), "list")
@@ -98,7 +89,10 @@ class TestOneList:
     @pytest.mark.parametrize("name", ["NSE:ABCLTD", "ABCLTD,N2", "ABCLTD,E1", "OTHER,EQ"])
     def test_what_is_no_share_that_moved_is_not_in_the_list(self, name: str) -> None:
         """A name as such is taken at its word; debt and partly paid shares are other securities."""
-        today = CSV.decode() + "1537,6,ABCLTD-BE,ABC,0,,0,0.05,1,EQ,NSE,NSE\n1793,7,OTHER-N1,O,0,,0,0.01,1,EQ,NSE,NSE\n"
+        today = (
+            OF_PLANS.decode()
+            + "1537,6,ABCLTD-BE,ABC,0,,0,0.05,1,EQ,NSE,NSE\n1793,7,OTHER-N1,O,0,,0,0.01,1,EQ,NSE,NSE\n"
+        )
         instruments = Instruments(parse_instruments(today.encode(), date=dt.date(2026, 11, 23)))
         names = read_names(f"Symbol,Series\n{name}\n".encode() if "," in name else name.encode(), "list")
         plan = resolved(spec(file="some.csv"), instruments, names=names)
@@ -139,7 +133,9 @@ class TestResolvedAnew:
             "1287,5,GAS27JAN300CE,GAS,0,2027-01-22,300,0.1,1,CE,MCX-OPT,MCX",
             "1543,6,GAS27JAN340CE,GAS,0,2027-01-22,340,0.1,1,CE,MCX-OPT,MCX",
         ]
-        listed = Instruments(parse_instruments("\n".join([CSV.decode().splitlines()[0], *rows]).encode(), date=DAY))
+        listed = Instruments(
+            parse_instruments("\n".join([OF_PLANS.decode().splitlines()[0], *rows]).encode(), date=DAY)
+        )
         one = spec(select={"names": ["GAS"], "types": ["CE"], "strikes": {"around": "spot", "count": 0}})
         prices = {256007: Price(300.0, "the live stream")}
         plan = resolve(one, listed, price_of=prices.get, default_mode=Mode.QUOTE)

@@ -11,17 +11,15 @@ import pytest
 import websockets
 
 from ingest.accounts.account import Account
-from ingest.instruments.listing import Instruments, parse_instruments
-from ingest.instruments.selection import Price, Select, select
+from ingest.instruments.criteria import Select
+from ingest.instruments.selection import select
+from ingest.instruments.underlyings import Price
 from ingest.manager.manager import TickerManager
 from ingest.wire import Mode
 from kitelake.plan.prices import LOOK_BACK_DAYS, captured_prices, first_known, live_prices
-from kitelake.service.service import Service
+from storage.clock import IST
 from storage.commit.writer import SegmentWriter
 from storage.layout import DataLayout
-from storage.schema import IST
-from tests.ingest.instruments.test_listing import DAY, HEADER, ROWS
-from tests.kitelake.service.test_service import KEPT, Market, run, write
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
 from tests.support.lists import NIFTY_50, Listing
 
@@ -37,7 +35,7 @@ def captured(folder: Path, *ticks: tuple[int, int, int]) -> None:
 
 
 def test_the_stream_comes_before_what_was_captured_and_that_before_the_list() -> None:
-    listed = Instruments(parse_instruments((HEADER + ROWS).encode(), date=DAY))
+    listed = Listing().instruments()
     live, before = {1: Price(10, "the live stream")}, {1: Price(11, "captured"), 2: Price(12, "captured")}
     price_of = first_known(live, before, instruments=listed)
     assert [price_of(token) for token in (1, 2, INFY, NIFTY_FUT)] == [
@@ -51,7 +49,7 @@ def test_the_stream_comes_before_what_was_captured_and_that_before_the_list() ->
 
 @pytest.mark.parametrize("none", [0.0, -0.05, float("nan"), float("inf"), float("-inf")])
 def test_what_is_no_price_hides_none(none: float) -> None:
-    listed = Instruments(parse_instruments((HEADER + ROWS).encode(), date=DAY))
+    listed = Listing().instruments()
     live, before = {1: Price(none, "the live stream")}, {1: Price(24_510, "captured")}
     assert first_known(live, before, instruments=listed)(1) == Price(24_510, "captured")
     assert first_known(before, live, instruments=listed)(1) == Price(24_510, "captured")
@@ -112,24 +110,6 @@ def test_where_nothing_was_captured_there_is_none(tmp_path: Path, folder: str) -
     assert captured_prices(tmp_path / folder, [INFY]) == {}
 
 
-@pytest.mark.slow
-def test_what_the_stream_brings_within_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path / "config.yaml", KEPT)
-
-    async def act(service: Service, market: Market) -> None:
-        await market.subscribed(2)
-        tokens = service.desk.lists["kept"].tokens
-        manager = service.streamer.manager
-        assert await live_prices(manager, []) == {}
-        found = await live_prices(manager, tokens)
-        assert found.keys() == set(tokens)
-        assert all(price.value > 0 and price.source == "the live stream" for price in found.values())
-        monkeypatch.setattr("kitelake.plan.prices.LISTEN_SECONDS", 0.5)
-        assert await live_prices(manager, [99]) == {}, "it is not waited for"
-
-    run(tmp_path / "config.yaml", act)
-
-
 @pytest.mark.parametrize("none", [0, -5])
 async def test_the_stream_is_listened_to_until_it_brings_a_price(monkeypatch: pytest.MonkeyPatch, none: int) -> None:
     monkeypatch.setattr("kitelake.plan.prices.LISTEN_SECONDS", 60.0)
@@ -147,3 +127,7 @@ async def test_the_stream_is_listened_to_until_it_brings_a_price(monkeypatch: py
         async with TickerManager([Account("one", "key", "token")], ws_url=f"ws://127.0.0.1:{port}") as manager:
             await manager.subscribe([NIFTY_50], Mode.LTP)
             assert await live_prices(manager, [NIFTY_50]) == {NIFTY_50: Price(24_510, "the live stream")}
+            assert await live_prices(manager, []) == {}
+            monkeypatch.setattr("kitelake.plan.prices.LISTEN_SECONDS", 0.1)
+            found = await live_prices(manager, [NIFTY_50, 99])
+            assert 99 not in found, "it is not waited for"

@@ -4,16 +4,13 @@ import datetime as dt
 import io
 import json
 import os
-import struct
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +20,6 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from ingest.wire import Mode
-from ingest.wire.journal import JournalDecoder
 from kitelake.processes.child import Child
 from kitelake.report import (
     ConnectionReport,
@@ -39,73 +35,22 @@ from kitelake.report import (
     write_record,
 )
 from kitelake.report.gaps import Stretch, gaps_of, merged, within
-from kitelake.report.latency import Place, _Judge
+from kitelake.report.latency import StreamConnection, _Judge
 from kitelake.report.problems import problems_of
 from kitelake.report.text import as_text, clock, duration, summary
 from kitelake.views.report import render_report
 from queries.errors import NoLakeError
-from storage.commit.writer import SegmentWriter
+from storage.clock import IST
 from storage.errors import DataFolderError
-from storage.journal.writer import JournalWriter, Kind
-from storage.layout import DataLayout, stream_name
+from storage.journal import Kind
+from storage.layout import DataLayout
+from storage.market import InstrumentKind
 from storage.market.hours import Hours, hours_of
-from storage.market.sessions import Kind as InstrumentKind
 from storage.market.sessions import Phase
-from storage.schema import INSTRUMENTS, IST
+from storage.schema import INSTRUMENTS
 from storage.tables.symbols import write_instruments
-from storage.upkeep.compact import seal
-
-DAY = dt.date(2025, 11, 24)
-INFY, TCS, SBIN, ACC = 408065, 2953217, 779521, 5633  # their last byte is 1: NSE
-
-
-def at(clock: str, day: dt.date = DAY) -> dt.datetime:
-    return dt.datetime.combine(day, dt.time.fromisoformat(clock), IST)
-
-
-class Stream:
-    """One run of the service from `begin` on: its journal, written at the times that the test says."""
-
-    def __init__(self, data: Path, begin: dt.datetime) -> None:
-        name = stream_name(begin, "abcdef")
-        self.journal = JournalWriter(DataLayout(data), name, segment_bytes=1 << 20, segment_seconds=1e9)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.journal.close()
-
-    def _append(self, kind: Kind, time: dt.datetime, payload: bytes, connection: int) -> None:
-        channel = self.journal.channel("asha", connection) if connection else 0
-        self.journal.append(kind, channel, round(time.timestamp() * 1000) * 1_000_000, payload)
-
-    def event(self, time: dt.datetime, event: str, connection: int = 1, **data: Any) -> None:
-        self._append(Kind.EVENT, time, json.dumps({"event": event, "data": data}).encode(), connection)
-
-    def service(self, time: dt.datetime, event: str) -> None:
-        self.event(time, event, connection=0)
-
-    def ltp(self, time: dt.datetime, *tokens: int, connection: int = 1) -> None:
-        packets = [struct.pack(">II", token, 150_000) for token in tokens]
-        self._frame(time, packets, connection)
-
-    def full(self, time: dt.datetime, token: int, exchange_time: dt.datetime) -> None:
-        packet = bytearray(184)
-        struct.pack_into(">II", packet, 0, token, 150_000)
-        struct.pack_into(">I", packet, 60, int(exchange_time.timestamp()))
-        self._frame(time, [bytes(packet)], 1)
-
-    def _frame(self, time: dt.datetime, packets: list[bytes], connection: int) -> None:
-        parts = b"".join(struct.pack(">H", len(packet)) + packet for packet in packets)
-        self._append(Kind.BINARY, time, struct.pack(">H", len(packets)) + parts, connection)
-
-
-def commit(data: Path) -> None:
-    """Everything of dead streams into the tables."""
-    SegmentWriter(DataLayout(data), JournalDecoder()).run(poll_seconds=0.01, stop=threading.Event())
+from storage.upkeep.compact import compact_day
+from tests.support.reports import ACC, DAY, INFY, SBIN, TCS, Stream, at, commit, finish
 
 
 def listed(name: str = "NSE", *tokens: int, hours: str = "09:00-15:30", **more: Any) -> ListRecord:
@@ -135,13 +80,6 @@ def day(tmp_path: Path) -> Iterator[Stream]:
         stream.service(at("08:30:00"), "started")
         stream.event(at("08:30:01"), "connected", opening=1)
         yield stream
-
-
-def finish(stream: Stream, time: dt.datetime, connection: int = 1) -> None:
-    """Stopped as it should be."""
-    stream.event(time, "closed", connection, by="us", clean=True)
-    stream.service(time, "stopped")
-    stream.journal.close()
 
 
 class TestLists:
@@ -455,7 +393,7 @@ class TestTotals:
         finish(day, at("16:00:00"))
         commit(tmp_path)
         if tidy:
-            seal(DataLayout(tmp_path), DAY)
+            compact_day(DataLayout(tmp_path), DAY)
         assert self.latency(tmp_path) == (20_000, [0.25, 0.25], 1)
 
     def test_no_latency_without_full_packets(self, tmp_path: Path, day: Stream) -> None:
@@ -708,7 +646,7 @@ class TestProcess:
         day.ltp(at("10:00:00"), INFY)
         finish(day, at("16:00:00"))
         write_record(tmp_path, record(listed("NSE", INFY)))
-        child = await Child.start("kitelake.report", settings(tmp_path), hide=())
+        child = await Child.start("kitelake.processes.report", settings(tmp_path), hide=())
         (line,) = [line async for line in child.lines()]
         assert await child.wait() == 0
         report = Report.model_validate(line)
@@ -724,7 +662,7 @@ class TestProcess:
             record_path(tmp_path, DAY).parent.mkdir()
             record_path(tmp_path, DAY).write_text(text)
         with subprocess.Popen(
-            [sys.executable, "-m", "kitelake.report"],
+            [sys.executable, "-m", "kitelake.processes.report"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -745,7 +683,9 @@ class TestProcess:
         finish(day, at("16:00:00"))
         record_path(tmp_path, DAY).parent.mkdir()
         os.mkfifo(record_path(tmp_path, DAY))  # to read the record takes forever
-        with subprocess.Popen([sys.executable, "-m", "kitelake.report"], stdin=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            [sys.executable, "-m", "kitelake.processes.report"], stdin=subprocess.PIPE, text=True
+        ) as process:
             assert process.stdin
             process.stdin.write(json.dumps(settings(tmp_path)) + "\n")
             process.stdin.flush()
@@ -779,7 +719,7 @@ def test_packets_are_live_as_one_by_one(
     """
     begin = int(at("00:00:00").timestamp())
     tokens = [256 * number + 257 for number in range(instruments)]
-    places = [Place("one", "asha", 1), Place("two", "asha", 1)]
+    places = [StreamConnection("one", "asha", 1), StreamConnection("two", "asha", 1)]
     columns = [[place, 0 if number is None else 256 * number + 257, (begin + s) * 10**6] for place, number, s in asks]
     judge = _Judge(DAY, places, np.array(tokens), *np.array(columns, np.int64).reshape(-1, 3).T)
     latest: dict[tuple[int, int], int] = {}

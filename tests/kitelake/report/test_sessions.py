@@ -14,9 +14,9 @@ from kitelake.report import DayRecord, ExchangeRecord, ListRecord, make_report, 
 from kitelake.report.text import as_text
 from kitelake.schedule.calendar import Calendar
 from kitelake.schedule.windows import ListHours, windows_of
-from kitelake.service.day_record import DayBook
-from storage.market.sessions import Kind
-from tests.kitelake.report.test_day import INFY, TCS, Stream, at, finish
+from kitelake.service.day_record import DayRecorder
+from storage.market.sessions import InstrumentKind
+from tests.support.reports import INFY, TCS, Stream, at, finish
 
 DAY = dt.date(2025, 11, 24)
 GOLD = 256 * 4000 + 7  # of MCX
@@ -162,11 +162,11 @@ def test_the_record_has_the_sessions_by_which_it_was_captured(tmp_path: Path) ->
     calendar = Calendar(CalendarSection())
     date = dt.date(2026, 8, 3)
     now = at("10:00:00", date)
-    book, plan = DayBook(tmp_path), plan_of(t408065="NSE", t119553031="MCX")
+    day_recorder, plan = DayRecorder(tmp_path), plan_of(t408065="NSE", t119553031="MCX")
     hours = ListHours(windows_of("trading", None, ["NSE", "MCX"], calendar, date))
-    book.note_lists(now, {"mine": plan}, [plan], {"mine": hours}, ())
-    book.note_sessions(date, calendar)
-    book.keep()
+    day_recorder.note_lists(now, {"mine": plan}, [plan], {"mine": hours}, ())
+    day_recorder.note_sessions(date, calendar)
+    day_recorder.keep()
     document = json.loads(record_path(tmp_path, date).read_text())
     assert document["exchanges"]["NSE"]["sessions"]["share with derivatives"] == [
         ["pre-open", "09:00-09:15"],
@@ -178,7 +178,7 @@ def test_the_record_has_the_sessions_by_which_it_was_captured(tmp_path: Path) ->
     record = read_record(tmp_path, date)
     assert record is not None
     assert {one.exchange: one.tokens for one in record.lists[0].parts} == {"NSE": (408065,), "MCX": (119553031,)}
-    assert set(record.exchanges["NSE"].sessions) == set(Kind)
+    assert set(record.exchanges["NSE"].sessions) == set(InstrumentKind)
 
 
 def test_a_record_from_before_exchanges_had_hours_of_their_own_is_gone_on_with(tmp_path: Path) -> None:
@@ -190,59 +190,59 @@ def test_a_record_from_before_exchanges_had_hours_of_their_own_is_gone_on_with(t
     )
     record_path(tmp_path, DAY).parent.mkdir()
     record_path(tmp_path, DAY).write_text(text)
-    book, plan = DayBook(tmp_path), plan_of(t408065="NSE", t119553031="MCX")
+    day_recorder, plan = DayRecorder(tmp_path), plan_of(t408065="NSE", t119553031="MCX")
     hours = {"mine": ListHours(windows_of("trading", None, ["NSE", "MCX"], Calendar(CalendarSection()), DAY))}
-    book.note_lists(at("12:00:00"), {}, [], {}, ())
-    book.note_lists(at("12:01:00"), {"mine": plan}, [plan], hours, ())
-    (one,) = book.today(DAY).lists
+    day_recorder.note_lists(at("12:00:00"), {}, [], {}, ())
+    day_recorder.note_lists(at("12:01:00"), {"mine": plan}, [plan], hours, ())
+    (one,) = day_recorder.today(DAY).lists
     assert [(part.exchange, part.tokens, [f"{a:%H:%M}-{b:%H:%M}" for a, b in part.hours]) for part in one.parts] == [
         ("", (TCS,), ["09:00-12:00"]),
         ("NSE", (408065,), ["08:55-16:15"]),
         ("MCX", (119553031,), ["08:40-00:00"]),
     ]
     later = plan_of(t408065="NSE", t2953217="NSE", t119553031="MCX")
-    book.note_lists(at("12:02:00"), {"mine": later}, [later], hours, ())
-    assert [part.exchange for part in book.today(DAY).lists[0].parts] == ["NSE", "MCX"]
+    day_recorder.note_lists(at("12:02:00"), {"mine": later}, [later], hours, ())
+    assert [part.exchange for part in day_recorder.today(DAY).lists[0].parts] == ["NSE", "MCX"]
 
 
 def test_a_day_of_which_no_instrument_is_known_is_reported_all_the_same(tmp_path: Path) -> None:
     """By the hours of the list, as long as it has none."""
-    book, nothing, plan = DayBook(tmp_path), plan_of(), plan_of(t408065="NSE")
+    day_recorder, nothing, plan = DayRecorder(tmp_path), plan_of(), plan_of(t408065="NSE")
     hours = {"mine": ListHours(windows_of("trading", None, ["NSE"], Calendar(CalendarSection()), DAY))}
-    book.note_lists(at("12:00:00"), {"mine": nothing}, [nothing], hours, ())
-    assert book.due(at("16:14:00"), dt.timedelta()) == []
-    assert [record.date for record in book.due(at("16:15:00"), dt.timedelta())] == [DAY]
-    book.note_lists(at("12:01:00"), {"mine": plan}, [plan], hours, ())
-    (part,) = book.today(DAY).lists[0].parts
+    day_recorder.note_lists(at("12:00:00"), {"mine": nothing}, [nothing], hours, ())
+    assert day_recorder.due(at("16:14:00"), dt.timedelta()) == []
+    assert [record.date for record in day_recorder.due(at("16:15:00"), dt.timedelta())] == [DAY]
+    day_recorder.note_lists(at("12:01:00"), {"mine": plan}, [plan], hours, ())
+    (part,) = day_recorder.today(DAY).lists[0].parts
     assert (part.exchange, part.tokens) == ("NSE", (408065,))
-    book = DayBook(tmp_path / "other")
-    book.note_lists(at("12:00:00"), {"mine": nothing}, [nothing], hours, ())
-    book.note_lists(at("13:00:00"), {}, [], {}, ())  # it is taken out of config.yaml
-    assert [record.date for record in book.due(at("13:00:00"), dt.timedelta())] == [DAY]
+    day_recorder = DayRecorder(tmp_path / "other")
+    day_recorder.note_lists(at("12:00:00"), {"mine": nothing}, [nothing], hours, ())
+    day_recorder.note_lists(at("13:00:00"), {}, [], {}, ())  # it is taken out of config.yaml
+    assert [record.date for record in day_recorder.due(at("13:00:00"), dt.timedelta())] == [DAY]
 
 
 def test_what_had_no_room_is_not_forgotten_when_its_exchange_closes(tmp_path: Path) -> None:
     """The list goes on with MCX, and there is room then."""
-    book, plan = DayBook(tmp_path), plan_of(t408065="NSE", t2953217="NSE", t119553031="MCX")
+    day_recorder, plan = DayRecorder(tmp_path), plan_of(t408065="NSE", t2953217="NSE", t119553031="MCX")
     hours = {"mine": ListHours(windows_of("trading", None, ["NSE", "MCX"], Calendar(CalendarSection()), DAY))}
-    book.note_lists(at("12:00:00"), {"mine": plan}, [plan], hours, (INFY, TCS, 119553031))
-    book.note_lists(at("13:00:00"), {"mine": plan}, [plan], hours, (TCS, 119553031))  # there is room for one
-    book.note_lists(at("20:00:00"), {"mine": plan}, [plan.of({"MCX"})], hours, ())
-    (one,) = book.today(DAY).lists
+    day_recorder.note_lists(at("12:00:00"), {"mine": plan}, [plan], hours, (INFY, TCS, 119553031))
+    day_recorder.note_lists(at("13:00:00"), {"mine": plan}, [plan], hours, (TCS, 119553031))  # there is room for one
+    day_recorder.note_lists(at("20:00:00"), {"mine": plan}, [plan.of({"MCX"})], hours, ())
+    (one,) = day_recorder.today(DAY).lists
     assert one.left_out == (TCS,)
 
 
 def test_a_part_that_is_over_stays_in_the_record_with_its_hours(tmp_path: Path) -> None:
     calendar = Calendar(CalendarSection())
-    book, plan = DayBook(tmp_path), plan_of(t408065="NSE", t119553031="MCX")
+    day_recorder, plan = DayRecorder(tmp_path), plan_of(t408065="NSE", t119553031="MCX")
     hours = {"mine": ListHours(windows_of("trading", None, ["NSE", "MCX"], calendar, DAY))}
-    book.note_lists(at("12:00:00"), {"mine": plan}, [plan], hours, ())
-    book.note_lists(at("20:00:00"), {"mine": plan}, [plan.of({"MCX"})], hours, ())
-    (one,) = book.today(DAY).lists
+    day_recorder.note_lists(at("12:00:00"), {"mine": plan}, [plan], hours, ())
+    day_recorder.note_lists(at("20:00:00"), {"mine": plan}, [plan.of({"MCX"})], hours, ())
+    (one,) = day_recorder.today(DAY).lists
     assert [(part.exchange, part.tokens, [f"{a:%H:%M}-{b:%H:%M}" for a, b in part.hours]) for part in one.parts] == [
         ("NSE", (408065,), ["08:55-16:15"]),
         ("MCX", (119553031,), ["08:40-00:00"]),
     ]
-    book.note_lists(at("21:00:00"), {}, [], {}, ())  # the list is taken out of config.yaml
-    (one,) = book.today(DAY).lists
+    day_recorder.note_lists(at("21:00:00"), {}, [], {}, ())  # the list is taken out of config.yaml
+    (one,) = day_recorder.today(DAY).lists
     assert [part.hours[0][1] for part in one.parts] == [at("16:15:00"), at("21:00:00")]

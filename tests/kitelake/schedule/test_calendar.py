@@ -18,27 +18,17 @@ from structlog.testing import capture_logs
 from kitelake.config.calendar import EXCHANGES, CalendarSection
 from kitelake.errors import ConfigError
 from kitelake.schedule.calendar import Calendar, Day
+from storage.clock import IST
 from storage.market.exchanges import SCHEDULED
 from storage.market.hours import Span
 from storage.market.sessions import Phase
-from storage.schema import IST
+from tests.support.spans import on
 
 HEADER = "date,exchanges,hours,note\n"
 
 
 def calendar(*special_days: dict[str, Any], **options: Any) -> Calendar:
     return Calendar(CalendarSection.model_validate({"special_days": list(special_days), **options}))
-
-
-def on(date: str, *hours: str) -> tuple[Span, ...]:
-    """Spans of that day, each as HH:MM[:SS]-HH:MM[:SS]."""
-    midnight = dt.datetime.fromisoformat(date).replace(tzinfo=IST)
-    return tuple(Span(*(midnight + _since_midnight(time) for time in each.split("-"))) for each in hours)
-
-
-def _since_midnight(time: str) -> dt.timedelta:
-    hours, minutes, *seconds = map(int, time.split(":"))
-    return dt.timedelta(hours=hours, minutes=minutes, seconds=sum(seconds))
 
 
 def day(made: Calendar, exchange: str, date: str) -> Day:

@@ -15,8 +15,8 @@ import pytest
 
 from kitelake.config.calendar import CalendarSection
 from kitelake.schedule.calendar import Calendar
+from storage.clock import IST
 from storage.market.sessions import Phase
-from storage.schema import IST
 
 HOLIDAYS = {  # weekdays on which NSE and BSE did not trade in continuous trading hours
     "2024": "01-22 01-26 03-08 03-25 03-29 04-11 04-17 05-01 05-20 06-17 07-17 08-15 10-02 11-01 11-15 11-20 12-25",

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from kitelake.config.calendar import CalendarSection
 from kitelake.schedule.calendar import Calendar
-from kitelake.schedule.windows import ListHours, Times, active, every, windows_of
+from kitelake.schedule.trigger import Times
+from kitelake.schedule.windows import ListHours, active, every, windows_of
+from storage.clock import IST
 from storage.market.exchanges import CURRENCIES, EQUITIES, EQUITY_DERIVATIVES, SCHEDULED
 from storage.market.hours import Hours, Span, hours_of, merged
-from storage.schema import IST
-from tests.kitelake.schedule.test_calendar import on as spans
+from tests.support.spans import on as spans
 
 DAY = dt.timedelta(days=1)
 MINUTE = dt.timedelta(minutes=1)

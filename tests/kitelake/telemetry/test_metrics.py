@@ -1,51 +1,27 @@
-"""The page for Prometheus says what the manager says, and the service tells when its health changes."""
+"""The page for Prometheus says what the manager says."""
 
 import asyncio
 import datetime as dt
-import json
-import re
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from ingest.accounts.account import Account
 from ingest.accounts.rest import KiteRest
-from ingest.connection.stats import ConnectionStats, Health, Status
+from ingest.connection.stats import ConnectionStats, Status
 from ingest.instruments.listing import parse_instruments
 from ingest.manager.manager import TickerManager
 from ingest.settings import ManagerSettings
 from ingest.wire import Mode
 from kitelake.errors import StartError
-from kitelake.telemetry.health import watch_health
 from kitelake.telemetry.metrics import serve_metrics
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
-from tests.support.running import Running, running
+from tests.support.metrics import Key, samples, scrape
 from tests.support.simulation import ACCOUNTS, Simulation, simulation
 
-Key = tuple[str, ...]
 ACCOUNT_OBJECTS = [Account(one.name, one.api_key, one.access_token) for one in ACCOUNTS]
-
-
-def scrape(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        assert answer.headers["Content-Type"].startswith("text/plain")
-        text: str = answer.read().decode()
-        return text
-
-
-def samples(page: str) -> dict[Key, float]:
-    """(name, values of the labels in the order of their names …) → value."""
-    return {
-        (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value
-        for family in text_string_to_metric_families(page)
-        for sample in family.samples
-    }
 
 
 def expected_of(one: ConnectionStats) -> dict[Key, float | None]:
@@ -176,80 +152,3 @@ async def test_a_host_that_cannot_be_is_said() -> None:
     with pytest.raises(StartError, match=r"at a\.\.b, port 0: no such host"):
         async with serve_metrics(TickerManager(ACCOUNT_OBJECTS), port=0, host="a..b"):
             pass
-
-
-async def test_each_change_of_health_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kitelake.telemetry.health.LOOK_SECONDS", 0.001)
-    healthy = Health(Status.HEALTHY, 100.0, ())
-    down = Health(Status.DEGRADED, 50.0, ("one/1 is closed",))
-    lower = Health(Status.DEGRADED, 25.0, ("one/1 is closed",))
-    both = Health(Status.CRITICAL, 0.0, ("one/1 is closed", "two/1 is closed"))
-    looks = iter([healthy, down, down, lower, both, healthy, healthy])
-    told: list[Health] = []
-    stop = asyncio.Event()
-
-    def look() -> Health:
-        try:
-            return next(looks)
-        except StopIteration:
-            stop.set()
-            return told[-1]
-
-    async with asyncio.timeout(10):
-        await watch_health(look, told.append, stop)
-    assert told == [down, both, healthy]
-
-
-@pytest.mark.slow
-def test_the_service_serves_the_page_and_journals_its_health(tmp_path: Path) -> None:
-    """One account, refused and cut: critical; then let in again: healthy. A second service finds the port in use."""
-    with (
-        simulation(accounts=[ACCOUNTS[0]._asdict()], instruments=200, rate=20) as simulator,
-        running(
-            tmp_path,
-            simulator,
-            metrics={"port": 0},
-            capture={"token_retry_seconds": 0.1, "slow_retry_seconds": 0.1, "backoff_initial_seconds": 0.1},
-        ) as service,
-    ):
-        simulator.wait_for(lambda stats: sum(one["subscribed"] for one in stats["connections"]) > 0)
-        simulator.fault("refuse", status=403, seconds=60)
-        assert simulator.fault("drop") > 0
-        port = int(re.findall(r"metrics are served.*port=(\d+)", service.log)[0])
-        (tmp_path / "second").mkdir()
-        with running(tmp_path / "second", simulator, metrics={"port": port}) as second:
-            assert second.process.wait(timeout=15) == 2
-            assert f"kitelake: the metrics cannot be served at 127.0.0.1, port {port}: Address already" in second.log
-        wait_for(service, "critical")
-        page = scrape(port)
-        assert samples(page)["kitelake_health", "critical"] == 1
-        assert ACCOUNTS[0].access_token not in page
-        simulator.fault("clear")
-        wait_for(service, "healthy")
-        found = samples(scrape(port))
-        assert found["kitelake_health_ratio",] > 0.9
-        received, written, durable = (
-            found["kitelake_journal_records", state] for state in ("received", "written", "durable")
-        )
-        assert received >= written >= durable > 0
-        service.stop()
-        events = health_events(service)
-    assert events[0]["message"] == "critical"
-    assert events[0]["data"]["percent"] == 0
-    assert "one/1 is " in events[0]["data"]["reasons"][0]
-    assert events[-1]["message"] == "healthy"
-    assert events[-1]["data"]["reasons"] == []
-    assert "capture is critical" in service.log
-    assert "capture is healthy again" in service.log
-
-
-def health_events(service: Running) -> list[dict[str, Any]]:
-    rows = service.rows("select message, data from events where event = 'health' order by received_at")
-    return [{**row, "data": json.loads(row["data"])} for row in rows]
-
-
-def wait_for(service: Running, status: str) -> None:
-    deadline = time.monotonic() + 15
-    while not any(row["message"] == status for row in health_events(service)):
-        assert time.monotonic() < deadline, service.log
-        time.sleep(0.1)

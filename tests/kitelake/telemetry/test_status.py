@@ -23,12 +23,11 @@ from rich.console import Console
 from ingest.connection.session import State
 from ingest.connection.stats import ConnectionStats, Health, ManagerStats, Status
 from ingest.wire import Mode
+from kitelake.service.snapshot import MAX_OUTCOME, JobHistory
 from kitelake.telemetry.status import (
-    MAX_OUTCOME,
     AccountStatus,
     ConnectionStatus,
     Job,
-    JobBook,
     JournalStatus,
     ListStatus,
     ServiceStatus,
@@ -40,11 +39,11 @@ from kitelake.telemetry.status import (
     write_status,
 )
 from kitelake.views.status import SHOWN, render_status
+from storage.clock import IST
 from storage.errors import DataFolderError
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from storage.market.hours import Hours
-from storage.schema import IST
 
 NOW = dt.datetime(2026, 11, 23, 14, 3, 5, tzinfo=IST)
 STATUS = ServiceStatus(
@@ -132,7 +131,7 @@ def changed(**values: object) -> ServiceStatus:
     return STATUS.model_copy(update=values)
 
 
-def jobs_of(book: JobBook, scheduler: AsyncIOScheduler) -> dict[str, Job]:
+def jobs_of(book: JobHistory, scheduler: AsyncIOScheduler) -> dict[str, Job]:
     return {job.name: job for job in book.jobs(scheduler)}
 
 
@@ -334,7 +333,7 @@ async def test_a_job_book_knows_when_and_how_each_job_went(caplog: pytest.LogCap
         raise OSError(f"no\n room for canarySecret \udcff {'x' * MAX_OUTCOME}")
 
     scheduler = AsyncIOScheduler(timezone=IST)
-    book = JobBook(lambda text: text.replace("canarySecret", "***"))
+    book = JobHistory(lambda text: text.replace("canarySecret", "***"))
     book.attach(scheduler)
     now = dt.datetime.now(IST)
     for number, (name, job) in enumerate({"waits": waits, "fails": fails, "never": waits}.items(), start=1):

@@ -12,7 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from kitelake.telemetry import systemd
-from kitelake.telemetry.systemd import JournalPulse, Watchdog, notify, watchdog_seconds
+from kitelake.telemetry.liveness import JournalPulse
+from kitelake.telemetry.systemd import Watchdog, notify, watchdog_seconds
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -21,10 +21,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from queries.lake.lake import Lake
 from queries.lake.result import Result
 from queries.lake.tail import Tail
-from storage.journal.writer import segments
+from storage.journal import segments
 from storage.layout import DataLayout
-from storage.tables.table import LakeTable, Snapshot
+from storage.tables.snapshot import Snapshot
+from storage.tables.table import LakeTable
 from tests.support.lake import CRUDE, INFY, NIFTY_FUT, Feed, ToyDecoder, ToyWriter
+from tests.support.scaled import scaled
 
 STREAM = "20261123T034500-aaaaaa"
 EVERYTHING = """
@@ -169,7 +171,7 @@ class LakeMachine(RuleBasedStateMachine):
 
 
 LakeMachine.TestCase.settings = settings(
-    max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=scaled(4, 12), stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestInterleavings = pytest.mark.slow(LakeMachine.TestCase)
 
@@ -294,6 +296,7 @@ from pathlib import Path
 from storage.layout import DataLayout
 from storage.upkeep.retention import remove_committed
 from storage.commit.writer import SegmentWriter
+from tests.support.scaled import scaled
 from tests.support.lake import ToyDecoder
 layout = DataLayout(Path(sys.argv[1]))
 writer = SegmentWriter(layout, ToyDecoder(), sys.argv[2])

@@ -17,10 +17,11 @@ from storage import schema
 from storage.commit.writer import SegmentWriter
 from storage.errors import JournalSyncError
 from storage.files import sync_data
-from storage.journal.writer import JournalWriter, SegmentReader, segments
+from storage.journal import JournalWriter, SegmentReader, segments
 from storage.layout import DataLayout
 from storage.tables.table import LakeTable
 from tests.support.lake import INFY, Feed, ToyDecoder
+from tests.support.scaled import scaled
 
 STREAM = "20261123T034500-aaaaaa"
 Row = tuple[int, float]  # seq, price
@@ -85,18 +86,23 @@ class Lake:
 
     def lose(self, rng: random.Random) -> None:
         """Some of what a failed sync was for is lost before the journal writes it again."""
-        if not self.journal._failed:
+        if not self.journal._unsynced.failed:
             self.fail()
-        if self.journal._failed:
+        if self.journal._unsynced.failed:
             # Not the channel tables: the toy decoder cannot do without.
-            blocks = [(each.path, block) for each in self.journal._unsynced for block in each.unsynced if block.records]
+            blocks = [
+                (each.path, block)
+                for each in self.journal._unsynced._segments
+                for block in each.unsynced
+                if block.records
+            ]
             for path, block in rng.sample(blocks, k=rng.randrange(len(blocks) + 1)):
                 ruin(path, block.first_record)
                 self.damaged = True
 
     def crash(self) -> None:
         """The process ends: nothing more is written, and the stream is dead."""
-        for segment in self.journal._unsynced:
+        for segment in self.journal._unsynced._segments:
             segment.close()
         self.journal._closed = True
         self.journal._alive.release()
@@ -308,7 +314,7 @@ COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.function_scope
 
 
 @pytest.mark.slow
-@settings(max_examples=40, **COMMON)  # type: ignore[arg-type]
+@settings(max_examples=scaled(12, 40), **COMMON)  # type: ignore[arg-type]
 @given(story=stories, end=st.sampled_from(["close", "crash"]), seed=st.integers(0, 2**32))
 def test_whatever_fails_each_written_record_is_a_row_once(
     tmp_path_factory: pytest.TempPathFactory, story: list[str], end: str, seed: int

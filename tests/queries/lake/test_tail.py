@@ -10,14 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from queries.lake.tail import NOTHING, Segment, SegmentRows, Tail, Vanished, list_journal, whole_rows
+from queries.lake.tail import NOTHING, SegmentRows, Tail, Vanished, list_journal, whole_rows
 from storage import schema
-from storage.commit.decoder import Part
+from storage.commit.decoder import Decoded, Part
+from storage.commit.segments import SegmentId
 from storage.errors import JournalVersionError
 from storage.journal.format import CRC_END, SegmentHeader, pack_segment_header
 from storage.layout import DataLayout
+from storage.tables.snapshot import Watermark
 from storage.tables.symbols import SymbolIndex, SymbolLookup
-from storage.tables.table import Watermark
 from tests.support.lake import CRUDE, INFY, NIFTY_FUT, Feed, ToyDecoder
 
 STREAM = "20261123T034500-aaaaaa"
@@ -34,7 +35,9 @@ class Looker:
         self.symbols: SymbolLookup = lambda _: None
         self.symbols_version = 0
 
-    def read(self, *, holes: Set[Segment] = frozenset(), seen: dict[str, list[int]] | None = None) -> list[SegmentRows]:
+    def read(
+        self, *, holes: Set[SegmentId] = frozenset(), seen: dict[str, list[int]] | None = None
+    ) -> list[SegmentRows]:
         return self.tail.read(
             lambda stream: self.watermarks.get(stream, NOTHING),
             self.symbols,
@@ -273,3 +276,13 @@ def test_closing_lets_go_of_files(looker: Looker, feed: Feed) -> None:
     looker.tail.close()
     looker.tail.close()
     assert looker.ticks() == [(0, INFY, 0.01)]
+
+
+@pytest.mark.parametrize("parts", [{"candles": []}, {"ticks": []}], ids=["another table", "too few ticks"])
+def test_rows_that_the_writer_would_refuse_are_left_out(
+    looker: Looker, feed: Feed, monkeypatch: pytest.MonkeyPatch, parts: dict[str, list[Part]]
+) -> None:
+    feed.tick((INFY, 1))
+    feed.roll()
+    monkeypatch.setattr(looker.decoder, "decode", lambda *_, **__: Decoded(parts, 1))
+    assert looker.ticks() == []

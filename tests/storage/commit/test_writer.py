@@ -3,13 +3,8 @@
 import datetime
 import json
 import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,67 +17,17 @@ from storage.clock import ist_time
 from storage.commit.decoder import Decoded, Part
 from storage.commit.writer import SegmentCommitted, SegmentWriter
 from storage.errors import TableError
-from storage.journal.writer import Block, SegmentReader, segments, streams
+from storage.journal import Block, SegmentReader, segments, streams
 from storage.layout import DataLayout
+from storage.tables.snapshot import Watermark
 from storage.tables.symbols import SymbolLookup, write_instruments
-from storage.tables.table import LakeTable, Watermark
+from storage.tables.table import LakeTable
 from storage.upkeep.retention import remove_committed
-from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
+from tests.support.committing import NEW, OLD, check, column, commit_all, fill, table, ticks
+from tests.support.lake import CRUDE, DAY_NS, INFY, Feed, ToyDecoder
 
-OLD, NEW = "20261122T034500-aaaaaa", "20261123T034500-bbbbbb"
 FAR = datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC)
 HOUR = datetime.timedelta(hours=1)
-
-
-def commit_all(layout: DataLayout, **options: object) -> list[SegmentCommitted]:
-    """Commit what is complete of all dead streams."""
-    done: list[SegmentCommitted] = []
-    writer = SegmentWriter(layout, ToyDecoder(), on_commit=done.append, retry_seconds=0, **options)  # type: ignore[arg-type]
-    writer.run(poll_seconds=0.01, stop=threading.Event())
-    return done
-
-
-def table(layout: DataLayout, name: str) -> pa.Table:
-    return LakeTable(layout.table(name), schema.TABLES[name]).open().read()
-
-
-def ticks(layout: DataLayout) -> list[tuple[str, int, int, float]]:
-    rows = table(layout, "ticks").sort_by([("stream", "ascending"), ("seq", "ascending")])
-    names = ("stream", "seq", "instrument_token", "last_price")
-    return list(zip(*(rows.column(name).to_pylist() for name in names), strict=True))
-
-
-def column(layout: DataLayout, name: str, of: str) -> list[object]:
-    return sorted(table(layout, name).column(of).to_pylist(), key=str)
-
-
-def committed_files(layout: DataLayout) -> dict[str, int]:
-    """The files that are in the tables, with what tells a file from one that was written in its place."""
-    found = [
-        LakeTable(layout.table(name), schema.TABLES[name]).open()
-        for name in ("events", "orders", "quarantine", "ticks")
-    ]
-    return {path: Path(path).stat().st_ino for each in found for path in each.snapshot().files}
-
-
-def fill(feed: Feed, segments_count: int, *, offset: int = 0) -> None:
-    """A few segments, each with rows of every table and of several partitions."""
-    for i in range(segments_count):
-        feed.event(f"event {offset + i}")
-        feed.tick((INFY, 100 * i), (CRUDE, i))
-        feed.flush()
-        feed.order(f"order {i // 2}")  # each twice
-        feed.junk(b"junk %d" % (offset + i))
-        feed.tick((NIFTY_FUT, 7 * i))
-        feed.roll()
-
-
-def check(layout: DataLayout, *feeds: Feed) -> None:
-    """The tables hold what was journalled, each row once."""
-    assert ticks(layout) == sorted(row for feed in feeds for row in feed.ticks)
-    assert column(layout, "events", "event") == sorted(name for feed in feeds for _, name in feed.events)
-    assert column(layout, "orders", "order_id") == sorted({name for feed in feeds for name in feed.orders})
-    assert column(layout, "quarantine", "data") == sorted(bad for feed in feeds for bad in feed.bad)
 
 
 @pytest.fixture
@@ -420,104 +365,6 @@ class TestRetention:
         assert commit_all(layout) == []
 
 
-# A writer that dies after a given number of steps, or is killed from outside.
-PROCESS = """
-import os, sys, threading
-from pathlib import Path
-from storage.layout import DataLayout
-from storage.commit.writer import SegmentWriter
-from tests.support.lake import ToyDecoder
-
-left = int(sys.argv[2])
-
-def step(name):
-    global left
-    left -= 1
-    if left == 0:
-        os._exit(77)
-
-print("started", flush=True)
-writer = SegmentWriter(DataLayout(Path(sys.argv[1])), ToyDecoder(), after_step=step)
-writer.run(poll_seconds=0.01, stop=threading.Event())
-"""
-
-
-def start_writer(layout: DataLayout, steps: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", PROCESS, str(layout.root), str(steps)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.mark.slow
-class TestDeath:
-    def test_between_any_two_steps(self, layout: DataLayout) -> None:
-        """Dies, is started again by another that dies, and so on to the end."""
-        with Feed(layout.root, OLD) as feed:
-            fill(feed, 1)
-        deaths = 0
-        # A segment of nine steps and one of three; each life repeats what its predecessor did not commit.
-        for steps in (1, 2, 3, 1, 2, 3, 2, 3, 9):
-            process = start_writer(layout, steps)
-            _, errors = process.communicate()
-            assert process.returncode in (0, 77), errors
-            deaths += process.returncode == 77
-            if process.returncode == 0:
-                break
-            assert ticks(layout) == feed.ticks[: len(ticks(layout))]
-        assert deaths >= 7
-        commit_all(layout)
-        check(layout, feed)
-
-    @pytest.mark.parametrize("steps", range(1, 13))
-    def test_after_each_step(self, layout: DataLayout, steps: int) -> None:
-        with Feed(layout.root, OLD) as feed:
-            fill(feed, 1)
-        process = start_writer(layout, steps)
-        _, errors = process.communicate()
-        assert process.returncode == 77, errors
-        committed = committed_files(layout)
-        commit_all(layout)
-        check(layout, feed)
-        assert not list(layout.staging.rglob("*.parquet"))
-        # What a commit has named is never written again, not even with equal bytes.
-        assert {path: inode for path, inode in committed_files(layout).items() if path in committed} == committed
-
-    def test_killed_at_any_moment(self, layout: DataLayout) -> None:
-        with Feed(layout.root, OLD) as feed:
-            fill(feed, 10)
-        rng = random.Random(5)
-        for _ in range(3):
-            process = start_writer(layout, -1)
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(rng.uniform(0, 0.5))  # the moment is the point: any will do
-            os.kill(process.pid, signal.SIGKILL)
-            process.communicate()
-        commit_all(layout)
-        check(layout, feed)
-
-    def test_two_at_a_time(self, layout: DataLayout) -> None:
-        """The second waits for the first, and finds everything done."""
-        with Feed(layout.root, OLD) as feed:
-            fill(feed, 5)
-        processes = [start_writer(layout, -1) for _ in range(3)]
-        for process in processes:
-            _, errors = process.communicate()
-            assert process.returncode == 0, errors
-        check(layout, feed)
-
-
-def test_stale_staging_files_are_removed(layout: DataLayout) -> None:
-    stale = layout.staging / "writer" / "ticks-stale.parquet"
-    stale.parent.mkdir(parents=True)
-    stale.write_bytes(b"half a file")
-    others = layout.staging / "instruments" / "in use"
-    others.parent.mkdir()
-    others.write_bytes(b"")
-    commit_all(layout)
-    assert not stale.exists()
-    assert others.exists()
-
-
 def test_a_folder_that_was_moved_is_committed_from_where_it_is(layout: DataLayout) -> None:
     with Feed(layout.root, OLD) as feed:
         fill(feed, 2)
@@ -528,14 +375,3 @@ def test_a_folder_that_was_moved_is_committed_from_where_it_is(layout: DataLayou
         fill(more, 1, offset=9)
     commit_all(moved)
     check(moved, feed, more)
-
-
-@pytest.mark.slow
-def test_the_journal_of_nobody(layout: DataLayout) -> None:
-    """A service that died before its first frame."""
-    program = (
-        "import os, sys; from pathlib import Path; from storage.journal.writer import *; from storage.layout import *; "
-    )
-    program += "w = JournalWriter(DataLayout(Path(sys.argv[1])), sys.argv[2]); os._exit(0)"
-    subprocess.run([sys.executable, "-c", program, str(layout.root), OLD], check=True)
-    assert [(each.segment, each.rows, each.last_received_at_ns) for each in commit_all(layout)] == [(0, 0, None)]

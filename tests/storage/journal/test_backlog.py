@@ -1,9 +1,8 @@
-"""What waits in memory is bounded and accounted for, and room on the disk is kept for the journal."""
+"""What waits in memory is bounded, and what is lost is accounted for."""
 
 import contextlib
 import errno
 import random
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +10,13 @@ from unittest.mock import patch
 
 import pytest
 
-from storage.errors import JournalSyncError, JournalWriteError
-from storage.files import is_full
+from storage.errors import JournalWriteError
+from storage.journal import JournalWriter, Kind, SegmentReader, segments
 from storage.journal.backlog import Backlog, Loss
-from storage.journal.reserve import LEAST_FACTOR, Reserve
-from storage.journal.writer import JournalWriter, Kind, SegmentReader, segments
 from storage.layout import DataLayout
 
 STREAM = "20261123T034500-aaaaaa"
 MOST = 10_000
-MIB = 1 << 20
 
 
 class Disk:
@@ -135,78 +131,3 @@ def test_heartbeats_are_no_loss(journal: JournalWriter, disk: Disk) -> None:
     sink.append(Kind.BINARY, channel, 3, frame(7))
     assert sink.settle() == [Loss("asha", 1, frames=1, packets=7, bytes=100, first_ns=3, last_ns=3)]
     assert not sink.settle(), "each loss is told once"
-
-
-def test_what_waits_for_the_disk_to_confirm_is_rewritten_without_taking_more(
-    layout: DataLayout, journal: JournalWriter
-) -> None:
-    """`mend` after a failed sync: nothing that waits is written, and what was written is on the disk."""
-    channel = journal.channel("asha", 1)
-    journal.append(Kind.BINARY, channel, 1, frame(1))
-    journal.flush()
-    with (
-        patch("storage.journal.segment.sync_data", side_effect=OSError(errno.EIO, "Input/output error")),
-        pytest.raises(JournalSyncError),
-    ):
-        journal.sync()
-    journal.append(Kind.BINARY, channel, 2, frame(2))
-    journal.mend()
-    assert (journal.records, journal.written_records, journal.durable_records) == (2, 1, 0)
-    journal.sync()
-    assert journal.durable_records == 1
-    assert segments(layout, STREAM) == [0, 1]
-    journal.mend()
-    assert segments(layout, STREAM) == [0, 1], "there is nothing to mend any more"
-
-
-def test_the_reserve_takes_up_room_and_gives_it_back(tmp_path: Path) -> None:
-    reserve = Reserve(tmp_path / "reserve", 8 * MIB)
-    assert not reserve.is_kept
-    assert not reserve.give_up()
-    assert reserve.keep()
-    assert reserve.is_kept
-    assert (tmp_path / "reserve").stat().st_blocks * 512 >= 8 * MIB, "its blocks are allocated"
-    before = (tmp_path / "reserve").stat().st_mtime_ns
-    assert reserve.keep()
-    assert (tmp_path / "reserve").stat().st_mtime_ns == before, "it is made once"
-    assert reserve.give_up()
-    assert not reserve.is_kept
-    assert not list(tmp_path.iterdir())
-
-
-def test_no_reserve_is_kept_where_it_would_fill_the_disk(tmp_path: Path) -> None:
-    size = shutil.disk_usage(tmp_path).free // LEAST_FACTOR + 64 * MIB
-    reserve = Reserve(tmp_path / "reserve", size)
-    assert not reserve.keep()
-    assert not list(tmp_path.iterdir())
-
-
-def test_no_reserve_is_asked_for(tmp_path: Path) -> None:
-    reserve = Reserve(tmp_path / "reserve", 0)
-    assert reserve.is_kept
-    assert reserve.keep()
-    assert not reserve.give_up()
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("call", ["posix_fallocate", "rename"])
-def test_a_reserve_that_cannot_be_made_leaves_nothing(tmp_path: Path, call: str) -> None:
-    where = "os.posix_fallocate" if call == "posix_fallocate" else "pathlib.Path.rename"
-    with patch(where, side_effect=OSError(errno.ENOSPC, "No space left on device")):
-        assert not Reserve(tmp_path / "reserve", MIB).keep()
-    assert not list(tmp_path.iterdir())
-
-
-def test_only_a_lack_of_room_is_a_full_disk() -> None:
-    def error(number: int) -> JournalWriteError:
-        error = JournalWriteError("segment: cannot write")
-        error.__cause__ = OSError(number, "")
-        return error
-
-    assert is_full(error(errno.ENOSPC))
-    assert is_full(error(errno.EDQUOT))
-    assert is_full(OSError(errno.ENOSPC, ""))
-    assert is_full(OSError(errno.EDQUOT, ""))
-    assert not is_full(error(errno.EIO))
-    assert not is_full(OSError(errno.EIO, ""))
-    assert not is_full(JournalWriteError("segment: cannot write"))

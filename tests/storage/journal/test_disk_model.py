@@ -21,10 +21,10 @@ from typing import Any, Literal
 import pytest
 
 import storage.journal.segment
-import storage.journal.writer
 from storage.errors import JournalError
-from storage.journal.writer import JournalWriter, Kind, RecordReader, segments
+from storage.journal import JournalWriter, Kind, RecordReader, segments
 from storage.layout import DataLayout
+from tests.support.scaled import scaled
 
 STREAM = "20261122T091500-1f3a9c"
 What = Literal["write", "truncate", "name", "unname", "sync", "failed sync", "sync folder"]
@@ -55,7 +55,8 @@ class Machine:
         self._writer: JournalWriter | None = None
         self._files: dict[Path, int] = {}
         self._count = 0
-        self._patch(monkeypatch)
+        self._patch_files(monkeypatch)
+        self._patch_names(monkeypatch)
 
     def note(self, what: What, **more: Any) -> None:
         durable = 0 if self._writer is None else self._writer.durable_records
@@ -64,10 +65,10 @@ class Machine:
     def fails(self) -> bool:
         return self.rng.random() < self.failures
 
-    def _patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _patch_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the writer does to a file is noted, or refused."""
         machine = self
         opened: dict[int, int] = {}
-        plain_rename, plain_unlink, plain_mkdir = Path.rename, Path.unlink, Path.mkdir
 
         class File(FileIO):
             def __init__(self, path: Path, mode: str) -> None:
@@ -94,6 +95,20 @@ class Machine:
                 machine.note("truncate", file=self.number, offset=size)
                 return super().truncate(size)
 
+        def sync_data(descriptor: int) -> None:
+            failed = machine.fails()
+            machine.note("failed sync" if failed else "sync", file=opened[descriptor])
+            if failed:
+                raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(storage.journal.segment, "FileIO", File)
+        monkeypatch.setattr(storage.journal.segment, "sync_data", sync_data)
+
+    def _patch_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the writer does to the names in a folder is noted, or refused."""
+        machine = self
+        plain_rename, plain_unlink = Path.rename, Path.unlink
+
         def rename(path: Path, target: Path) -> Path:
             if machine.fails():
                 raise OSError(5, "Input/output error")
@@ -106,26 +121,14 @@ class Machine:
             machine.note("unname", path=path)
             plain_unlink(path, missing_ok)
 
-        def mkdir(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-            plain_mkdir(path, mode, parents, exist_ok)
-
-        def sync_data(descriptor: int) -> None:
-            failed = machine.fails()
-            machine.note("failed sync" if failed else "sync", file=opened[descriptor])
-            if failed:
-                raise OSError(5, "Input/output error")
-
         def sync_folder(folder: Path) -> None:
             if machine.fails():
                 raise OSError(5, "Input/output error")
             machine.note("sync folder", path=folder)
 
-        monkeypatch.setattr(storage.journal.segment, "FileIO", File)
-        monkeypatch.setattr(storage.journal.segment, "sync_data", sync_data)
-        monkeypatch.setattr(storage.journal.writer, "sync_folder", sync_folder)
         monkeypatch.setattr(Path, "rename", rename)
         monkeypatch.setattr(Path, "unlink", unlink)
-        monkeypatch.setattr(Path, "mkdir", mkdir)
+        monkeypatch.setattr(storage.journal.segment, "sync_folder", sync_folder)
 
     def run(self, steps: int) -> None:
         """A life of the writer: everything in any order, and mostly an end."""
@@ -295,8 +298,9 @@ def cut_power(folder: Path, rounds: int, states: int, seed: int) -> tuple[int, i
 
 @pytest.mark.slow
 def test_no_durable_record_is_lost_whenever_the_power_is_cut(tmp_path: Path) -> None:
-    states, promised = cut_power(tmp_path, rounds=40, states=3000, seed=1)
-    assert states >= 3000
+    number = scaled(1_000, 3_000)
+    states, promised = cut_power(tmp_path, rounds=scaled(20, 40), states=number, seed=1)
+    assert states >= number
     assert promised > states  # else the model would promise nothing
 
 

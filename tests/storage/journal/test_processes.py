@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.journal.writer import JournalWriter, Kind, SegmentReader, is_alive, segments
+from storage.journal import Kind, SegmentReader, is_alive, segments
 from storage.layout import DataLayout
 
 STREAM = "20261122T091500-1f3a9c"
@@ -18,7 +18,7 @@ BATCHES = 400
 WRITER = """
 import sys, threading
 from pathlib import Path
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 
 writer = JournalWriter(DataLayout(Path(sys.argv[1])), sys.argv[2], segment_bytes=20_000)
@@ -108,13 +108,3 @@ def test_a_killed_writer_leaves_whole_records_and_a_dead_stream(tmp_path: Path) 
     expected = [f"{i}.{j}" * 30 for i in range(len(payloads)) for j in range(i % 7)]
     assert len(payloads) > 100
     assert payloads == expected[: len(payloads)]
-
-
-def test_the_lock_is_not_inherited(tmp_path: Path) -> None:
-    """A child that outlives the writer must not keep the stream alive."""
-    layout = DataLayout(tmp_path)
-    writer = JournalWriter(layout, STREAM)
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        writer.close()
-        assert not is_alive(layout, STREAM)
-        child.communicate(b"\n")

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage.errors import JournalError, JournalVersionError
+from storage.journal import Block, Channel, Damage, JournalWriter, Kind, SegmentReader
 from storage.journal.format import SEGMENT_HEADER, SEGMENT_MAGIC, SegmentHeader, pack_segment_header
-from storage.journal.writer import Block, Channel, Damage, JournalWriter, Kind, SegmentReader
 from storage.layout import DataLayout
+from tests.support.scaled import scaled
 
 STREAM = "20261122T091500-1f3a9c"
 Content = tuple[int, bytes, bytes]  # first record, kinds, payload
@@ -101,7 +102,7 @@ def test_a_cut_at_every_byte_costs_what_is_behind_it(sample: Sample, tmp_path: P
         assert not sealed
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=scaled(50, 150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_happens_to_the_bytes(sample: Sample, tmp_path: Path, data: st.DataObject) -> None:
     """Overwritten, cut out, put in, repeated: what comes back was written, in order, and all the rest is reported."""

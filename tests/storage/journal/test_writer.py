@@ -1,22 +1,26 @@
 """The journal as its writer and its reader see it, with nothing going wrong but writes and syncs."""
 
+import errno
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import storage.journal.buffer
 import storage.journal.segment
-import storage.journal.writer
-from storage.errors import JournalError, JournalWriteError
-from storage.journal.writer import Block, Channel, JournalWriter, Kind, SegmentReader, is_alive, segments, streams
+from storage.errors import DiskFullError, JournalError, JournalWriteError
+from storage.journal import Block, Channel, JournalWriter, Kind, SegmentReader, segments
 from storage.layout import DataLayout
+from tests.support.scaled import scaled
 
 STREAM = "20261122T091500-1f3a9c"
 Record = tuple[int, int, int, bytes]  # kind, channel, receive time, payload
@@ -82,7 +86,7 @@ record = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=scaled(20, 60))
 @given(batches=st.lists(st.lists(record, max_size=6), max_size=8), segment_bytes=st.sampled_from([1, 600, 1 << 20]))
 def test_what_is_appended_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[Record]], segment_bytes: int
@@ -102,7 +106,7 @@ def test_what_is_appended_is_read_back(
 
 
 def test_a_large_batch_becomes_several_blocks(layout: DataLayout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage.journal.writer, "MAX_BLOCK_BYTES", 100)
+    monkeypatch.setattr(storage.journal.buffer, "MAX_BLOCK_BYTES", 100)
     writer = writer_of(layout)
     payloads = [bytes([i]) * size for i, size in enumerate((60, 60, 10, 250, 0, 99, 1))]
     for payload in payloads:
@@ -226,24 +230,6 @@ class TestLife:
         with pytest.raises(JournalError, match="got 1 records after it was closed"):
             writer.flush()
 
-    def test_alive_until_closed(self, layout: DataLayout) -> None:
-        writer = writer_of(layout)
-        assert is_alive(layout, STREAM)
-        writer.close()
-        assert not is_alive(layout, STREAM)
-        assert not is_alive(layout, "never-was")
-
-    def test_listing(self, layout: DataLayout) -> None:
-        assert streams(layout) == []
-        assert segments(layout, STREAM) == []
-        writer = writer_of(layout)
-        (layout.journal / "a file").write_text("")
-        (layout.stream(STREAM) / "0000000001.journal.new").write_text("")
-        (layout.stream(STREAM) / "notes.txt").write_text("")
-        assert streams(layout) == [STREAM]
-        assert segments(layout, STREAM) == [0]
-        writer.close()
-
     def test_packets_as_the_frames_claim(self, layout: DataLayout) -> None:
         writer = writer_of(layout)
         for payload in (b"\x00\x03rest", b"\x01\x00", b"\x00", b"", b"\x00\x00more"):
@@ -264,8 +250,9 @@ class TestFailingDisk:
 import resource, sys
 from pathlib import Path
 from storage.errors import JournalWriteError
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
+from tests.support.scaled import scaled
 
 writer = JournalWriter(DataLayout(Path(sys.argv[1])), sys.argv[2])
 path = DataLayout(Path(sys.argv[1])).segment(sys.argv[2], 0)
@@ -334,6 +321,39 @@ writer.close()
                 damage.append([item.reason for item in reader.finish()])
         assert [payload for *_, payload in found] == [b"one", b"two" * 100, b"three"]
         assert [len(reasons) for reasons in damage] == [1, 0]
+
+    @pytest.mark.parametrize(
+        ("number", "expected"),
+        [(errno.ENOSPC, DiskFullError), (errno.EDQUOT, DiskFullError), (errno.EIO, JournalWriteError)],
+    )
+    def test_a_lack_of_room_has_an_error_of_its_own(
+        self, layout: DataLayout, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[JournalWriteError]
+    ) -> None:
+        """Of a disk or of a quota; where a block is written, and where a segment is created."""
+
+        class Refusing(FileIO):
+            refuses = False
+
+            def write(self, data: Any, /) -> int:
+                if Refusing.refuses:
+                    raise OSError(number, os.strerror(number))
+                return super().write(data)
+
+        monkeypatch.setattr(storage.journal.segment, "FileIO", Refusing)
+        clock = Clock()
+        writer = writer_of(layout, clock=clock)
+        writer.append(Kind.TEXT, 0, 1, b"one")
+        writer.flush()
+        writer.append(Kind.TEXT, 0, 1, b"two")
+        Refusing.refuses = True
+        for what in (r"0000000000.journal: cannot write \d+ bytes at \d+", r"0000000001.journal: cannot create"):
+            with pytest.raises(JournalWriteError, match=f"{what}: {os.strerror(number)}") as caught:
+                writer.flush()
+            assert type(caught.value) is expected
+            clock.now += 10
+        Refusing.refuses = False
+        writer.close()
+        assert [payload for *_, payload in read_all(layout)] == [b"one", b"two"]
 
     def test_an_unusable_folder_shows_at_once(self, tmp_path: Path) -> None:
         (tmp_path / "journal").write_text("in the way")

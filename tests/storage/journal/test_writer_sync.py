@@ -12,7 +12,7 @@ import pytest
 import storage.journal.segment
 from storage.errors import JournalSyncError, JournalWriteError
 from storage.files import sync_data
-from storage.journal.writer import JournalWriter, Kind, RecordReader, SegmentReader, is_alive, segments
+from storage.journal import JournalWriter, Kind, RecordReader, SegmentReader, is_alive, segments
 from storage.layout import DataLayout
 
 STREAM = "20261122T091500-1f3a9c"
@@ -258,13 +258,28 @@ def test_a_rewriting_that_fails_leaves_nothing_and_is_tried_again(
     assert once(layout) == [b"a", b"b", b"c"]
 
 
+def test_mending_rewrites_without_taking_more(disk: Disk, layout: DataLayout, writer: JournalWriter) -> None:
+    """`mend` after a failed sync: nothing that waits is written, and what was written is on the disk."""
+    write(writer, b"a")
+    fail_once(disk, writer, 0)
+    writer.append(Kind.TEXT, 0, 7, b"b")
+    writer.mend()
+    assert (writer.records, writer.written_records, writer.durable_records) == (2, 1, 0)
+    writer.sync()
+    assert writer.durable_records == 1
+    assert segments(layout, STREAM) == [0, 1]
+    writer.mend()
+    assert segments(layout, STREAM) == [0, 1], "there is nothing to mend any more"
+    writer.close()
+
+
 # Ends itself at one step of the rewriting: 0 and 1 before the two writes, 2 before the rename, 3 after it.
 DIES = """
 import os, sys
 from pathlib import Path
 import storage.journal.segment
 from storage.errors import JournalSyncError
-from storage.journal.writer import JournalWriter, Kind
+from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 
 writer = JournalWriter(DataLayout(Path(sys.argv[1])), sys.argv[2])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.simulator.universe import future_symbol, option_symbol
+from ingest.simulator.expiries import future_symbol, option_symbol
 from storage.market.contracts import Cycle, cycle_of, number_text
 from storage.market.names import INDEX_DERIVATIVES, derivatives_of, spot_of
 

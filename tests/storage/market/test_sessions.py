@@ -10,7 +10,7 @@ from storage.market.hours import END_OF_DAY, Hours, clock, shifted
 from storage.market.sessions import (
     AFTER_TRADING,
     BEFORE_TRADING,
-    Kind,
+    InstrumentKind,
     Phase,
     capture_hours,
     kind_of,
@@ -23,45 +23,52 @@ BEFORE, AFTER = dt.date(2026, 7, 31), dt.date(2026, 8, 3)
 YEARS = [dt.date(2024, 1, 1) + dt.timedelta(days=number) for number in range(3 * 365 + 1)]
 
 
-def told(exchange: str, kind: Kind, date: dt.date) -> str:
+def told(exchange: str, kind: InstrumentKind, date: dt.date) -> str:
     return ", ".join(f"{session.phase} {session.hours}" for session in usual_sessions(exchange, date)[kind])
 
 
 @pytest.mark.parametrize(
     ("exchange", "kind", "date", "expected"),
     [
-        ("NSE", Kind.SHARE, BEFORE, "pre-open 09:00-09:15, continuous 09:15-15:30, post-close 15:40-16:00"),
-        ("NSE", Kind.SHARE, AFTER, "pre-open 09:00-09:15, continuous 09:15-15:30, post-close 15:40-16:00"),
-        ("NSE", Kind.INDEX, AFTER, "pre-open 09:00-09:15, continuous 09:15-15:30, post-close 15:40-16:00"),
-        ("NSE", Kind.UNDERLYING, BEFORE, "pre-open 09:00-09:15, continuous 09:15-15:30, post-close 15:40-16:00"),
+        ("NSE", InstrumentKind.SHARE, BEFORE, "pre-open 09:00-09:15, continuous 09:15-15:30, post-close 15:40-16:00"),
+        ("NSE", InstrumentKind.SHARE, AFTER, "pre-open 09:00-09:15, continuous 09:15-15:30, post-close 15:40-16:00"),
+        ("NSE", InstrumentKind.INDEX, AFTER, "pre-open 09:00-09:15, continuous 09:15-15:30, post-close 15:40-16:00"),
         (
             "NSE",
-            Kind.UNDERLYING,
+            InstrumentKind.UNDERLYING,
+            BEFORE,
+            "pre-open 09:00-09:15, continuous 09:15-15:30, post-close 15:40-16:00",
+        ),
+        (
+            "NSE",
+            InstrumentKind.UNDERLYING,
             AFTER,
             "pre-open 09:00-09:15, continuous 09:15-15:15, auction 15:15-15:35, post-close 15:40-16:00",
         ),
-        ("NFO", Kind.FUTURE, dt.date(2025, 12, 5), "continuous 09:15-15:30"),
-        ("NFO", Kind.FUTURE, dt.date(2025, 12, 8), "pre-open 09:00-09:15, continuous 09:15-15:30"),
-        ("NFO", Kind.OPTION, dt.date(2025, 12, 8), "continuous 09:15-15:30"),
-        ("NFO", Kind.OPTION, AFTER, "continuous 09:15-15:40"),
-        ("BFO", Kind.FUTURE, AFTER, "pre-open 09:00-09:15, continuous 09:15-15:40"),
-        ("CDS", Kind.FUTURE, AFTER, "continuous 09:00-17:00"),
-        ("NSEIX", Kind.FUTURE, AFTER, "continuous 00:00-24:00"),
-        ("GLOBAL", Kind.INDEX, AFTER, "continuous 00:00-24:00"),
+        ("NFO", InstrumentKind.FUTURE, dt.date(2025, 12, 5), "continuous 09:15-15:30"),
+        ("NFO", InstrumentKind.FUTURE, dt.date(2025, 12, 8), "pre-open 09:00-09:15, continuous 09:15-15:30"),
+        ("NFO", InstrumentKind.OPTION, dt.date(2025, 12, 8), "continuous 09:15-15:30"),
+        ("NFO", InstrumentKind.OPTION, AFTER, "continuous 09:15-15:40"),
+        ("BFO", InstrumentKind.FUTURE, AFTER, "pre-open 09:00-09:15, continuous 09:15-15:40"),
+        ("CDS", InstrumentKind.FUTURE, AFTER, "continuous 09:00-17:00"),
+        ("NSEIX", InstrumentKind.FUTURE, AFTER, "continuous 00:00-24:00"),
+        ("GLOBAL", InstrumentKind.INDEX, AFTER, "continuous 00:00-24:00"),
         # New York's clock: 2026-03-08 to 2026-11-01, each a Sunday
-        ("MCX", Kind.FUTURE, dt.date(2026, 3, 6), "continuous 09:00-23:55"),
-        ("MCX", Kind.FUTURE, dt.date(2026, 3, 9), "continuous 09:00-23:30"),
-        ("MCX", Kind.OPTION, dt.date(2026, 10, 30), "continuous 09:00-23:30"),
-        ("NCO", Kind.OPTION, dt.date(2026, 11, 2), "continuous 09:00-23:55"),
+        ("MCX", InstrumentKind.FUTURE, dt.date(2026, 3, 6), "continuous 09:00-23:55"),
+        ("MCX", InstrumentKind.FUTURE, dt.date(2026, 3, 9), "continuous 09:00-23:30"),
+        ("MCX", InstrumentKind.OPTION, dt.date(2026, 10, 30), "continuous 09:00-23:30"),
+        ("NCO", InstrumentKind.OPTION, dt.date(2026, 11, 2), "continuous 09:00-23:55"),
         (
             "NSE",
-            Kind.SHARE,
+            InstrumentKind.SHARE,
             dt.date(2001, 1, 1),
             "pre-open 09:00-09:15, continuous 09:15-15:30, post-close 15:40-16:00",
         ),
     ],
 )
-def test_sessions_have_dates_and_depend_on_the_kind(exchange: str, kind: Kind, date: dt.date, expected: str) -> None:
+def test_sessions_have_dates_and_depend_on_the_kind(
+    exchange: str, kind: InstrumentKind, date: dt.date, expected: str
+) -> None:
     assert told(exchange, kind, date) == expected
 
 
@@ -105,17 +112,17 @@ def test_what_has_no_sessions_is_captured_all_day(exchange: str) -> None:
 @pytest.mark.parametrize(
     ("segment", "instrument_type", "has_derivatives", "kind"),
     [
-        ("NSE", "EQ", True, Kind.UNDERLYING),
-        ("NSE", "EQ", False, Kind.SHARE),
-        ("INDICES", "EQ", True, Kind.INDEX),
-        ("NFO-FUT", "FUT", False, Kind.FUTURE),
-        ("MCX-OPT", "PE", False, Kind.OPTION),
-        ("NFO-OPT", "CE", False, Kind.OPTION),
-        (None, None, False, Kind.SHARE),
+        ("NSE", "EQ", True, InstrumentKind.UNDERLYING),
+        ("NSE", "EQ", False, InstrumentKind.SHARE),
+        ("INDICES", "EQ", True, InstrumentKind.INDEX),
+        ("NFO-FUT", "FUT", False, InstrumentKind.FUTURE),
+        ("MCX-OPT", "PE", False, InstrumentKind.OPTION),
+        ("NFO-OPT", "CE", False, InstrumentKind.OPTION),
+        (None, None, False, InstrumentKind.SHARE),
     ],
 )
 def test_the_kind_follows_from_the_instrument_list(
-    segment: str | None, instrument_type: str | None, has_derivatives: bool, kind: Kind
+    segment: str | None, instrument_type: str | None, has_derivatives: bool, kind: InstrumentKind
 ) -> None:
     assert kind_of(segment=segment, instrument_type=instrument_type, has_derivatives=has_derivatives) is kind
 
@@ -141,4 +148,4 @@ def test_a_time_is_moved_within_its_day() -> None:
 
 def test_phases_are_what_the_day_record_calls_them() -> None:
     assert [phase.value for phase in Phase] == ["pre-open", "continuous", "auction", "post-close"]
-    assert [kind.value for kind in Kind] == ["share", "share with derivatives", "index", "future", "option"]
+    assert [kind.value for kind in InstrumentKind] == ["share", "share with derivatives", "index", "future", "option"]

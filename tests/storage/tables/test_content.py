@@ -12,7 +12,7 @@ import pytest
 from storage.schema import TICKS
 from storage.tables.content import read_contents, sorter
 from storage.tables.parquet import write_parquet
-from tests.support.sealing import SMALL, tick
+from tests.support.compacting import SMALL, tick
 
 
 class TestDigest:

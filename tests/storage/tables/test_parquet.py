@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,28 +16,9 @@ from storage.errors import RowsError, TableError
 from storage.schema import EVENTS, INSTRUMENTS, ORDERS, QUARANTINE, TABLES, TICKS, Table
 from storage.tables.digest import DIGEST_KEY
 from storage.tables.parquet import BOUND_CHARACTERS, REPEATED, column_stats, write_file
+from tests.support.tables import sample_rows
 
 VALUES = {"date": "2026-11-22", "exchange": "NSE"}
-
-
-def sample(spec: Table, rows: int, seed: int = 1) -> pa.Table:
-    """Rows of all types with nulls in them."""
-    rng = np.random.default_rng(seed)
-    arrays = []
-    for field in spec.file_schema:
-        mask = rng.random(rows) < 0.2
-        numbers = rng.integers(0, 1 << 20, rows)
-        if pa.types.is_string(field.type):
-            arrays.append(pa.array([f"name {n % 7}" for n in numbers], mask=mask))
-        elif pa.types.is_binary(field.type):
-            arrays.append(pa.array([bytes([n % 256]) * 3 for n in numbers], pa.binary(), mask=mask))
-        elif pa.types.is_floating(field.type):
-            arrays.append(pa.array(numbers / 20, mask=mask))
-        elif pa.types.is_date(field.type):
-            arrays.append(pa.array(numbers.astype(np.int32), mask=mask).cast(pa.date32()))
-        else:
-            arrays.append(pa.array(numbers, mask=mask).cast(field.type))
-    return pa.Table.from_arrays(arrays, schema=spec.file_schema)
 
 
 def with_dictionaries(rows: pa.Table) -> pa.Table:
@@ -61,7 +41,7 @@ def write(root: Path, spec: Table, rows: pa.Table, stem: str = "s-0000000001") -
 @pytest.mark.parametrize("spec", TABLES.values(), ids=TABLES)
 @pytest.mark.parametrize("dictionaries", [False, True])
 def test_plain_types_come_back(tmp_path: Path, spec: Table, dictionaries: bool) -> None:
-    rows = sample(spec, 500)
+    rows = sample_rows(spec, 500)
     path = write(tmp_path, spec, with_dictionaries(rows) if dictionaries else rows)
     back = pq.ParquetFile(path).read()
     assert back.schema.equals(spec.file_schema)
@@ -76,12 +56,12 @@ def test_a_column_of_nulls_and_no_rows(tmp_path: Path) -> None:
 
 
 def test_where_it_lies(tmp_path: Path) -> None:
-    path = write(tmp_path, TICKS, sample(TICKS, 3))
+    path = write(tmp_path, TICKS, sample_rows(TICKS, 3))
     assert path == tmp_path / "ticks/date=2026-11-22/exchange=NSE/s-0000000001.parquet"
 
 
 def test_duckdb_reads_the_same(tmp_path: Path) -> None:
-    rows = sample(TICKS, 300)
+    rows = sample_rows(TICKS, 300)
     path = write(tmp_path, TICKS, rows)
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -91,7 +71,7 @@ def test_duckdb_reads_the_same(tmp_path: Path) -> None:
 
 
 def test_encodings_codec_and_no_arrow_schema(tmp_path: Path) -> None:
-    metadata = pq.ParquetFile(write(tmp_path, TICKS, sample(TICKS, 5000))).metadata
+    metadata = pq.ParquetFile(write(tmp_path, TICKS, sample_rows(TICKS, 5000))).metadata
     assert set(metadata.metadata) == {DIGEST_KEY}
     group = metadata.row_group(0)
     for i in range(group.num_columns):
@@ -112,7 +92,7 @@ def test_repeated_columns_exist() -> None:
 
 
 def test_a_flipped_byte_of_a_page_is_noticed(tmp_path: Path) -> None:
-    path = write(tmp_path, TICKS, sample(TICKS, 5000))
+    path = write(tmp_path, TICKS, sample_rows(TICKS, 5000))
     chunk = pq.ParquetFile(path).metadata.row_group(0).column(TICKS.file_schema.get_field_index("last_price"))
     data = bytearray(path.read_bytes())
     data[chunk.data_page_offset + chunk.total_compressed_size - 3] ^= 1
@@ -123,7 +103,7 @@ def test_a_flipped_byte_of_a_page_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spec", [TICKS, ORDERS, QUARANTINE, INSTRUMENTS], ids=lambda spec: spec.name)
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path, spec: Table) -> None:
-    rows = with_dictionaries(sample(spec, 4000))
+    rows = with_dictionaries(sample_rows(spec, 4000))
     first = write(tmp_path / "a", spec, rows).read_bytes()
     # However they lie in memory: other chunks, other column order, read twice.
     pieces = pa.concat_tables([rows.slice(0, 1), rows.slice(1, 2500), rows.slice(2501)])
@@ -133,14 +113,14 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path, spec: Table) -> None:
 
 
 def test_a_file_of_the_same_name_is_replaced(tmp_path: Path) -> None:
-    write(tmp_path, EVENTS, sample(EVENTS, 5))
-    path = write(tmp_path, EVENTS, sample(EVENTS, 7))
+    write(tmp_path, EVENTS, sample_rows(EVENTS, 5))
+    path = write(tmp_path, EVENTS, sample_rows(EVENTS, 7))
     assert pq.ParquetFile(path).read().num_rows == 7
     assert len(list((tmp_path / "events").rglob("*.parquet"))) == 1
 
 
 def test_rows_of_another_table(tmp_path: Path) -> None:
-    rows = sample(EVENTS, 3)
+    rows = sample_rows(EVENTS, 3)
     with pytest.raises(RowsError, match="rows for events: got record as None, expected int64"):
         write(tmp_path, EVENTS, rows.drop_columns(["record"]))
     with pytest.raises(RowsError, match=r"got columns \['more'\] that the table does not have"):
@@ -153,7 +133,7 @@ def test_rows_of_another_table(tmp_path: Path) -> None:
 def test_a_folder_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "staging").write_text("")
     with pytest.raises(TableError, match=r"s-0000000001.parquet: cannot write: File exists"):
-        write(tmp_path, EVENTS, sample(EVENTS, 3))
+        write(tmp_path, EVENTS, sample_rows(EVENTS, 3))
 
 
 class TestStatistics:

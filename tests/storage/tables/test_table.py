@@ -1,5 +1,6 @@
 """Tables: a commit happens once or not at all, a snapshot is one version, and odd paths are just paths."""
 
+import contextlib
 import datetime
 import subprocess
 import sys
@@ -11,25 +12,15 @@ import pytest
 from deltalake import DeltaTable
 
 from storage.errors import TableError, TableMissingError
-from storage.files import DataFile
 from storage.schema import EVENTS, ORDERS, TABLES, TICKS, Table
 from storage.tables.delta import CHECKPOINT_INTERVAL
 from storage.tables.parquet import write_file
-from storage.tables.table import LakeTable, Watermark
+from storage.tables.snapshot import Watermark
+from storage.tables.table import LakeTable
+from tests.support.tables import stage_events
 
 DAY = {"date": "2026-11-22"}
 STREAM = "20261122T034500-aaaaaa"
-
-
-def rows(*events: str) -> pa.Table:
-    values = {"stream": [STREAM] * len(events), "record": list(range(len(events))), "event": list(events)}
-    columns = {f.name: pa.array(values.get(f.name, [None] * len(events)), f.type) for f in EVENTS.file_schema}
-    return pa.table(columns)
-
-
-def stage(table: LakeTable, stem: str, *events: str, day: str = "2026-11-22") -> DataFile:
-    staging = table.path.parent / "staging"
-    return write_file(EVENTS, rows(*events), values={"date": day}, stem=stem, table_folder=table.path, staging=staging)
 
 
 def events_of(table: LakeTable) -> list[str]:
@@ -67,7 +58,7 @@ class TestOpen:
 
     @pytest.mark.parametrize("content", [b"", b"garbage\n", b'{"add":'])
     def test_a_damaged_log(self, table: LakeTable, content: bytes) -> None:
-        table.commit([stage(table, "a", "x")])
+        table.commit([stage_events(table, "a", "x")])
         (table.path / "_delta_log" / f"{1:020d}.json").write_bytes(content)
         if content:
             with pytest.raises(TableError, match=r"events: cannot read its log: ") as caught:
@@ -78,7 +69,7 @@ class TestOpen:
             LakeTable(table.path, EVENTS).open()
 
     def test_a_log_that_is_damaged_later(self, table: LakeTable) -> None:
-        table.commit([stage(table, "a", "x")])
+        table.commit([stage_events(table, "a", "x")])
         reader = LakeTable(table.path, EVENTS).open()
         assert reader.snapshot().version == 1
         log = table.path / "_delta_log" / f"{2:020d}.json"
@@ -130,11 +121,11 @@ class TestOpen:
 @pytest.mark.parametrize("name", ["with space", "a=b", "données ₹", "100%", "a#b?c", "a+b&c", "'quoted\"", "%2"])
 def test_paths(tmp_path: Path, name: str) -> None:
     table = LakeTable(tmp_path / name / "events", EVENTS).open(create=True)
-    table.commit([stage(table, "a b=c é %", "x")], transactions={STREAM: 1})
+    table.commit([stage_events(table, "a b=c é %", "x")], transactions={STREAM: 1})
     again = LakeTable(tmp_path / name / "events", EVENTS).open()
     assert again.snapshot().files == [str(tmp_path / name / "events" / "date=2026-11-22" / "a b=c é %.parquet")]
     assert events_of(again) == ["x"]
-    assert again.replace(DAY, [stage(again, "b", "y")])
+    assert again.replace(DAY, [stage_events(again, "b", "y")])
     assert events_of(again) == ["y"]
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -147,7 +138,7 @@ def test_a_path_that_delta_would_decode(tmp_path: Path) -> None:
 def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     table = LakeTable(Path("data/events"), EVENTS).open(create=True)
-    table.commit([stage(table, "a", "x")])
+    table.commit([stage_events(table, "a", "x")])
     assert table.snapshot().files == [str(tmp_path / "data/events/date=2026-11-22/a.parquet")]
 
 
@@ -155,7 +146,8 @@ class TestCommit:
     def test_files_rows_and_transactions_together(self, table: LakeTable) -> None:
         before = table.snapshot()
         assert table.commit(
-            [stage(table, "a", "x", "y"), stage(table, "b", "z", day="2026-11-23")], transactions={STREAM: 0}
+            [stage_events(table, "a", "x", "y"), stage_events(table, "b", "z", day="2026-11-23")],
+            transactions={STREAM: 0},
         )
         after = table.snapshot()
         assert (before.version, before.files, before.transaction(STREAM)) == (0, [], None)
@@ -169,7 +161,7 @@ class TestCommit:
         ]
 
     def test_once(self, table: LakeTable) -> None:
-        file = stage(table, "a", "x")
+        file = stage_events(table, "a", "x")
         transactions = {STREAM: 3, f"{STREAM}/seq": 10}
         assert table.commit([file], transactions=transactions)
         other = LakeTable(table.path, EVENTS).open()
@@ -186,7 +178,7 @@ class TestCommit:
         assert table.snapshot().version == 0
 
     def test_a_snapshot_stays_what_it_was(self, table: LakeTable) -> None:
-        table.commit([stage(table, "a", "x")], transactions={STREAM: 0, f"{STREAM}/seq": 1})
+        table.commit([stage_events(table, "a", "x")], transactions={STREAM: 0, f"{STREAM}/seq": 1})
         old = table.snapshot()
         for i in range(1, 4):
             table.commit([], transactions={STREAM: i, f"{STREAM}/seq": 1})
@@ -200,8 +192,8 @@ class TestCommit:
         """Neither knows of the other's commits before it makes its own."""
         other = LakeTable(table.path, EVENTS).open()
         for i in range(5):
-            assert table.commit([stage(table, f"a{i}", f"a{i}")], transactions={"a": i})
-            assert other.commit([stage(other, f"b{i}", f"b{i}")], transactions={"b": i})
+            assert table.commit([stage_events(table, f"a{i}", f"a{i}")], transactions={"a": i})
+            assert other.commit([stage_events(other, f"b{i}", f"b{i}")], transactions={"b": i})
         assert events_of(table) == [f"{name}{i}" for name in "ab" for i in range(5)]
 
     def test_two_writers_of_the_same_segment_at_once(self, table: LakeTable) -> None:
@@ -214,7 +206,7 @@ class TestCommit:
                 barrier.wait()
                 outcomes.append(mine.commit([file_of[i]], transactions={STREAM: i}))
 
-        file_of = [stage(table, f"s{i}", f"e{i}") for i in range(4)]
+        file_of = [stage_events(table, f"s{i}", f"e{i}") for i in range(4)]
         threads = [threading.Thread(target=commit) for _ in range(3)]
         for thread in threads:
             thread.start()
@@ -226,7 +218,7 @@ class TestCommit:
 
     @pytest.mark.slow
     def test_transactions_outlive_checkpoints_and_logs(self, table: LakeTable) -> None:
-        table.commit([stage(table, "a", "x")], transactions={"old": 7})
+        table.commit([stage_events(table, "a", "x")], transactions={"old": 7})
         for i in range(CHECKPOINT_INTERVAL + 3):
             table.commit([], transactions={STREAM: i})
         logs = sorted((table.path / "_delta_log").glob("*.json"))
@@ -264,21 +256,27 @@ class TestCommit:
 
 class TestReplace:
     def test_one_version_old_files_stay(self, table: LakeTable) -> None:
-        table.commit([stage(table, "a", "x"), stage(table, "b", "y"), stage(table, "c", "other", day="2026-11-23")])
+        table.commit(
+            [
+                stage_events(table, "a", "x"),
+                stage_events(table, "b", "y"),
+                stage_events(table, "c", "other", day="2026-11-23"),
+            ]
+        )
         old = table.snapshot()
-        assert table.replace(DAY, [stage(table, "d", "new")])
+        assert table.replace(DAY, [stage_events(table, "d", "new")])
         assert table.snapshot().version == old.version + 1
         assert events_of(table) == ["new", "other"]
         assert all(Path(path).exists() for path in old.files)
 
     def test_the_same_again_changes_nothing(self, table: LakeTable) -> None:
-        file = stage(table, "a", "x")
+        file = stage_events(table, "a", "x")
         assert table.replace(DAY, [file])
         assert not table.replace(DAY, [file])
         assert table.snapshot().version == 1
 
     def test_what_stays_is_neither_removed_nor_added(self, table: LakeTable) -> None:
-        first, second = stage(table, "a", "x"), stage(table, "b", "y")
+        first, second = stage_events(table, "a", "x"), stage_events(table, "b", "y")
         table.replace(DAY, [first])
         assert table.replace(DAY, [first, second])
         assert events_of(table) == ["x", "y"]
@@ -287,7 +285,7 @@ class TestReplace:
 
 
 def test_a_missing_file_is_said(table: LakeTable) -> None:
-    table.commit([stage(table, "a", "x")])
+    table.commit([stage_events(table, "a", "x")])
     Path(table.snapshot().files[0]).unlink()
     with pytest.raises(TableError, match=r"a.parquet: cannot read: "):
         table.read()
@@ -298,27 +296,35 @@ import sys
 from pathlib import Path
 from storage.schema import EVENTS
 from storage.tables.table import LakeTable
-from tests.storage.tables.test_table import stage
+from tests.support.tables import stage_events
 
 table = LakeTable(Path(sys.argv[1]), EVENTS).open()
 for i in range(int(sys.argv[2])):
-    files = [stage(table, f"{i}-{j}", f"{i}", day=f"2026-11-{1 + j}") for j in range(3)]
+    files = [stage_events(table, f"{i}-{j}", f"{i}", day=f"2026-11-{1 + j}") for j in range(3)]
     table.commit(files, transactions={"s": i, "s/seq": 3 * (i + 1)})
+    if i % 5 == 2:
+        sys.stdin.readline()  # the reader has seen one more version: it is never far behind
     if i % 5 == 4:
-        table.replace({"date": "2026-12-01"}, [stage(table, f"daily-{i}", str(i), day="2026-12-01")])
+        table.replace({"date": "2026-12-01"}, [stage_events(table, f"daily-{i}", str(i), day="2026-12-01")])
 """
 
 
 @pytest.mark.slow
 def test_a_reader_beside_a_committing_writer(table: LakeTable) -> None:
     """Each snapshot has as many rows as its own watermark says, and exactly one daily file."""
-    process = subprocess.Popen([sys.executable, "-c", WRITER, str(table.path), "60"], stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", WRITER, str(table.path), "60"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdin is not None
     seen = set()
     try:
         ended = False
         while not ended:
             ended = process.poll() is not None
             snapshot = table.snapshot()
+            if snapshot.version not in seen and not ended:
+                with contextlib.suppress(BrokenPipeError):  # it has ended meanwhile
+                    process.stdin.write("\n")
+                    process.stdin.flush()
             seen.add(snapshot.version)
             daily = [e for e in snapshot.entries if e.values["date"] == "2026-12-01"]
             mark = snapshot.watermark("s")

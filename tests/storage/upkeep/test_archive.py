@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 
 from storage.commit.decoder import Decoded
 from storage.commit.writer import SegmentWriter
-from storage.errors import JournalError
+from storage.errors import JournalError, SegmentMissingError
 from storage.files import DataFile
+from storage.journal import Block, SegmentReader, segments
 from storage.journal.archive_format import Place, read_archive, read_place, write_archive
-from storage.journal.writer import Block, SegmentReader, segments
-from storage.layout import DataLayout, parse_file, parse_segment, replayed_stem, segment_stem, table_file
+from storage.layout import DataLayout, parse_file, parse_segment, rebuilt_stem, segment_stem, table_file
 from storage.schema import QUARANTINE, TICKS
 from storage.tables.symbols import SymbolLookup
 from storage.tables.table import LakeTable
 from storage.upkeep.archive import ArchiveOutcome, archive_committed
-from storage.upkeep.compact import seal
+from storage.upkeep.compact import compact_day
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, NINE_FIFTEEN_NS, Feed, ToyDecoder
 
 OLD, NEW = "20261122T034500-aaaaaa", "20261123T034500-bbbbbb"
@@ -185,14 +185,14 @@ def test_files_that_are_not_as_the_log_says_keep_a_segment(layout: DataLayout, w
 
 
 @pytest.mark.slow
-def test_sealed_days_verify(layout: DataLayout) -> None:
+def test_compacted_days_verify(layout: DataLayout) -> None:
     with Feed(layout.root, OLD) as feed:
         fill(feed, 5)
         feed.now_ns += DAY_NS
         fill(feed, 2)
     commit(layout)
     for day in (23, 24):
-        assert seal(layout, datetime.date(2026, 11, day))
+        assert compact_day(layout, datetime.date(2026, 11, day))
     outcome = archive(layout)
     assert (outcome.segments, outcome.unverified) == (8, [])
 
@@ -246,7 +246,7 @@ def test_without_a_segment_before_it_is_counted_back(layout: DataLayout) -> None
     whole = {number: layout.segment(OLD, number).read_bytes() for number in segments(layout, OLD)}
     archive(layout)
     places = {number: read_place(layout.archive(OLD, number)) for number in whole}
-    seal(layout, datetime.date(2026, 11, 23))
+    compact_day(layout, datetime.date(2026, 11, 23))
     for plain in ([1, 2, 3], [1, 2], [1]):
         for number in plain:
             layout.segment(OLD, number).write_bytes(whole[number])
@@ -316,9 +316,11 @@ def test_a_damaged_archive_is_reported_and_left_alone(layout: DataLayout) -> Non
 
 def test_a_segment_that_is_nowhere_is_told_from_one_that_is_damaged(layout: DataLayout) -> None:
     layout.stream(OLD).mkdir(parents=True)
-    with pytest.raises(JournalError) as caught:
+    with pytest.raises(SegmentMissingError, match="cannot open: No such file"):
         SegmentReader(layout.segment(OLD, 0))
-    assert isinstance(caught.value.__cause__, FileNotFoundError)
+    for read in (read_archive, read_place):
+        with pytest.raises(SegmentMissingError, match="cannot read: No such file"):
+            read(layout.archive(OLD, 0))
 
 
 @given(data=st.binary(max_size=5000), numbers=st.lists(st.integers(0, 2**63 - 1), min_size=6, max_size=6))
@@ -339,7 +341,7 @@ def test_names_in_the_journal_and_of_files_say_which_segment_it_is() -> None:
     for path in (folder.unverified(OLD, 7), Path("s/0000000007.zst"), Path("s/0000000007.journal.zst.new")):
         with pytest.raises(ValueError, match="is not a segment"):
             parse_segment(path)
-    for stem in (segment_stem(OLD, 12), replayed_stem(OLD, 12, "0123456789ab")):
+    for stem in (segment_stem(OLD, 12), rebuilt_stem(OLD, 12, "0123456789ab")):
         assert parse_file(table_file({"date": "2026-11-22", "exchange": "NSE"}, stem)) == (OLD, 12)
     for name in ("sealed-0123456789abcdef-0001-of-0002", "kept-r0123456789ab-1", "instruments-0123456789abcdef"):
         assert parse_file(f"date=2026-11-22/{name}.parquet") is None

@@ -27,9 +27,10 @@ from storage.tables.digest import is_as_stamped
 from storage.tables.parquet import column_stats
 from storage.tables.table import LakeTable
 from storage.upkeep import sort
-from storage.upkeep.compact import SealProgress, is_sealed, seal
+from storage.upkeep.compact import CompactProgress, compact_day, is_compacted
+from tests.support.compacting import DAY, NSE, SMALL, STREAM, check, minutes_of_ticks, names, put, stored, tick
 from tests.support.lake import CRUDE, INFY, Feed, ToyDecoder
-from tests.support.sealing import DAY, NSE, SMALL, STREAM, check, minutes_of_ticks, names, put, stored, tick
+from tests.support.scaled import scaled
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ class TestOrder:
     def test_stretches_follow_each_other_and_instruments_inside_of_them(self, layout: DataLayout) -> None:
         minutes_of_ticks(layout)
         before = stored(layout)
-        (sealed,) = seal(layout, DAY, memory_bytes=SMALL)
+        (sealed,) = compact_day(layout, DAY, memory_bytes=SMALL)
         assert stored(layout).equals(before)
         assert (sealed.table, sealed.partition, sealed.rows) == ("ticks", NSE, 480)
         assert (sealed.files_before, sealed.files) == (8, 1)
@@ -69,7 +70,7 @@ class TestOrder:
         rows = [tick(seq) | {"received_at": tick(at)["received_at"]} for seq, at in enumerate(times)]
         put(layout, "a", rows[:3])
         put(layout, "b", rows[3:])
-        seal(layout, DAY, memory_bytes=SMALL)
+        compact_day(layout, DAY, memory_bytes=SMALL)
         (path,) = table(layout).snapshot().files
         assert pq.ParquetFile(path).read().column("seq").to_pylist() == [0, 1, 2, 3, 4]
 
@@ -77,13 +78,13 @@ class TestOrder:
     def test_several_files_of_bounded_size(self, layout: DataLayout) -> None:
         minutes_of_ticks(layout)
         before = stored(layout)
-        (sealed,) = seal(layout, DAY, memory_bytes=SMALL, file_bytes=10_000)
+        (sealed,) = compact_day(layout, DAY, memory_bytes=SMALL, file_bytes=10_000)
         assert sealed.files > 2
         assert stored(layout).equals(before)
         assert sealed.bytes == sum(Path(path).stat().st_size for path in table(layout).snapshot().files)
         stems = {name.rpartition("-of-")[2] for name in names(layout)}
         assert stems == {f"{sealed.files:04d}.parquet"}
-        assert seal(layout, DAY, memory_bytes=SMALL, file_bytes=10_000) == []
+        assert compact_day(layout, DAY, memory_bytes=SMALL, file_bytes=10_000) == []
 
     def test_the_other_tables_in_the_order_of_their_keys(self, layout: DataLayout) -> None:
         with Feed(layout.root, STREAM) as feed:
@@ -94,7 +95,7 @@ class TestOrder:
                 feed.tick((INFY, number + 1), (CRUDE, number + 1))
                 feed.roll()
         SegmentWriter(layout, ToyDecoder()).run(poll_seconds=0.01, stop=threading.Event())
-        sealed = seal(layout, DAY, memory_bytes=SMALL)
+        sealed = compact_day(layout, DAY, memory_bytes=SMALL)
         assert [
             (each.table, *each.partition.values(), each.rows, each.files_before, each.files) for each in sealed
         ] == [
@@ -113,7 +114,7 @@ class TestOrder:
     def test_files_are_stamped_and_the_log_has_their_bounds(self, layout: DataLayout) -> None:
         put(layout, "a", [tick(0, symbol="NSE:INFY"), tick(1, exchange_timestamp=tick(7)["received_at"])])
         put(layout, "b", [tick(2, symbol="NSE:" + "Z" * 100)])
-        seal(layout, DAY, memory_bytes=SMALL)
+        compact_day(layout, DAY, memory_bytes=SMALL)
         log = max((table(layout).path / "_delta_log").glob("*.json"))
         (add,) = (line["add"] for line in map(json.loads, log.read_text().splitlines()) if "add" in line)
         (path,) = map(Path, table(layout).snapshot().files)
@@ -123,26 +124,26 @@ class TestOrder:
 
 
 class TestOnce:
-    def test_what_is_sealed_is_left_alone(self, layout: DataLayout) -> None:
+    def test_what_is_compacted_is_left_alone(self, layout: DataLayout) -> None:
         minutes_of_ticks(layout)
-        assert len(seal(layout, DAY, memory_bytes=SMALL)) == 1
+        assert len(compact_day(layout, DAY, memory_bytes=SMALL)) == 1
         version, (name,) = table(layout).snapshot().version, names(layout)
-        assert seal(layout, DAY, memory_bytes=SMALL) == []
+        assert compact_day(layout, DAY, memory_bytes=SMALL) == []
         assert (table(layout).snapshot().version, names(layout)) == (version, [name])
         assert not (layout.staging / "seal").exists()
 
-    def test_what_came_after_is_sealed_with_the_rest(self, layout: DataLayout) -> None:
+    def test_what_came_after_is_compacted_with_the_rest(self, layout: DataLayout) -> None:
         minutes_of_ticks(layout, files=2)
-        seal(layout, DAY, memory_bytes=SMALL)
+        compact_day(layout, DAY, memory_bytes=SMALL)
         put(layout, "late", [tick(1000)])
-        (sealed,) = seal(layout, DAY, memory_bytes=SMALL)
+        (sealed,) = compact_day(layout, DAY, memory_bytes=SMALL)
         assert (sealed.rows, sealed.files_before, sealed.files) == (121, 2, 1)
         assert stored(layout).column("seq").to_pylist() == [*range(120), 1000]
 
     def test_other_days_and_an_empty_folder_are_left_alone(self, layout: DataLayout) -> None:
-        assert seal(layout, DAY, memory_bytes=SMALL) == []
+        assert compact_day(layout, DAY, memory_bytes=SMALL) == []
         minutes_of_ticks(layout, files=2)
-        assert seal(layout, DAY + datetime.timedelta(days=1), memory_bytes=SMALL) == []
+        assert compact_day(layout, DAY + datetime.timedelta(days=1), memory_bytes=SMALL) == []
         assert len(names(layout)) == 2
 
     @pytest.mark.parametrize(
@@ -156,18 +157,18 @@ class TestOnce:
             ([f"{STREAM}-0000000001"], False),
         ],
     )
-    def test_names_say_what_is_sealed(self, found: list[str], expected: bool) -> None:
+    def test_names_say_what_is_compacted(self, found: list[str], expected: bool) -> None:
         files = [DataFile(f"date=2026-11-23/exchange=NSE/{name}.parquet", 1, NSE, 1, "") for name in found]
-        assert is_sealed(files) is expected
+        assert is_compacted(files) is expected
 
     def test_a_file_without_rows_goes(self, layout: DataLayout) -> None:
         put(layout, "empty", [])
         put(layout, "full", [tick(0)])
-        (sealed,) = seal(layout, DAY, memory_bytes=SMALL)
+        (sealed,) = compact_day(layout, DAY, memory_bytes=SMALL)
         before = names(layout)
         assert (sealed.rows, sealed.files_before, sealed.files) == (1, 2, 1)
         put(layout, "empty", [])  # beside a sealed file: the rows are the same, and so is the name of their file
-        (sealed,) = seal(layout, DAY, memory_bytes=SMALL)
+        (sealed,) = compact_day(layout, DAY, memory_bytes=SMALL)
         assert (sealed.files, names(layout)) == (1, before)
         assert stored(layout).num_rows == 1
 
@@ -191,7 +192,7 @@ class TestRefused:
             (None, "cannot read date=2026-11-23/exchange=NSE/b.parquet: No such file or directory"),
         ],
     )
-    def test_a_damaged_file_is_not_sealed_and_the_others_are(
+    def test_a_damaged_file_is_not_compacted_and_the_others_are(
         self, layout: DataLayout, change: bytes | None, text: str
     ) -> None:
         for name in ("a", "b"):
@@ -199,20 +200,20 @@ class TestRefused:
             put(layout, name, [tick(ord(name))], values=NSE | {"exchange": "ZZZ"})
         self.damage(layout, "b", change)
         with pytest.raises(SealError) as raised:
-            seal(layout, DAY, memory_bytes=SMALL)
+            compact_day(layout, DAY, memory_bytes=SMALL)
         assert str(raised.value).startswith("ticks/2026-11-23/NSE: ")
         assert text in str(raised.value)
         found = sorted(Path(path).parent.name + "/" + Path(path).name[:6] for path in table(layout).snapshot().files)
         assert found == ["exchange=NSE/a.parq", "exchange=NSE/b.parq", "exchange=ZZZ/sealed"]
 
-    def test_rows_that_the_log_does_not_count_are_not_sealed(self, layout: DataLayout) -> None:
+    def test_rows_that_the_log_does_not_count_are_not_compacted(self, layout: DataLayout) -> None:
         file = put(layout, "a", [tick(0)])
         wrong = DataFile(
             file.relative, file.size, file.values, 2, file.stats.replace('"numRecords":1', '"numRecords":2')
         )
         table(layout).commit([wrong])
         with pytest.raises(SealError, match=r"ticks/2026-11-23/NSE: file .*a.parquet has 1 rows, 2 expected"):
-            seal(layout, DAY, memory_bytes=SMALL)
+            compact_day(layout, DAY, memory_bytes=SMALL)
 
     @pytest.mark.parametrize("wrong", ["lost", "doubled", "changed"])
     def test_other_rows_than_before_are_not_swapped_in(
@@ -234,7 +235,7 @@ class TestRefused:
 
         monkeypatch.setattr(sort, "_groups", bad)
         with pytest.raises(SealError) as raised:
-            seal(layout, DAY, memory_bytes=SMALL)
+            compact_day(layout, DAY, memory_bytes=SMALL)
         count = 119 if wrong == "lost" else 120
         assert str(raised.value).startswith(
             f"ticks/2026-11-23/NSE: nothing was swapped: the new files have {count} rows with the digest "
@@ -253,23 +254,23 @@ class TestRefused:
                 table(layout).commit([], remove=[table(layout).snapshot().entries[0]])
 
         with pytest.raises(SealError, match="1 of 3 files to remove are not in it any more"):
-            seal(layout, DAY, memory_bytes=SMALL, after_step=remove)
+            compact_day(layout, DAY, memory_bytes=SMALL, after_step=remove)
         assert len(names(layout)) == 2
         assert stored(layout).num_rows == 120
-        (sealed,) = seal(layout, DAY, memory_bytes=SMALL)
+        (sealed,) = compact_day(layout, DAY, memory_bytes=SMALL)
         assert sealed.rows == 120
 
     def test_while_another_process_holds_the_tables(self, layout: DataLayout, monkeypatch: pytest.MonkeyPatch) -> None:
         minutes_of_ticks(layout, files=2)
         monkeypatch.setattr(lock, "LOCK_SECONDS", 0.05)
         with FileLock(layout.seal_lock), pytest.raises(DataFolderError, match=r"seal\.lock: another process"):
-            seal(layout, DAY, memory_bytes=SMALL)
-        assert len(seal(layout, DAY, memory_bytes=SMALL)) == 1
+            compact_day(layout, DAY, memory_bytes=SMALL)
+        assert len(compact_day(layout, DAY, memory_bytes=SMALL)) == 1
 
     def test_memory_that_does_not_do_leaves_all_as_it_was(self, layout: DataLayout) -> None:
         minutes_of_ticks(layout, files=2)
         with pytest.raises(Exception, match="cannot rewrite files: Out of Memory") as raised:
-            seal(layout, DAY, memory_bytes=1 << 20)
+            compact_day(layout, DAY, memory_bytes=1 << 20)
         assert raised.typename == "TableError"
         assert len(names(layout)) == 2
 
@@ -287,8 +288,8 @@ def test_a_file_that_is_not_in_the_table_cannot_be_removed(layout: DataLayout) -
 
 def test_progress_goes_through_the_steps(layout: DataLayout) -> None:
     minutes_of_ticks(layout, files=20)
-    seen: list[SealProgress] = []
-    seal(layout, DAY, memory_bytes=SMALL, on_progress=seen.append)
+    seen: list[CompactProgress] = []
+    compact_day(layout, DAY, memory_bytes=SMALL, on_progress=seen.append)
     assert [(each.step, each.rows) for each in seen] == [
         ("checking", 960),
         ("checking", 1200),
@@ -325,9 +326,9 @@ def multiset(rows: pa.Table) -> Counter[tuple[Any, ...]]:
     )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=scaled(4, 12), deadline=None)
 @given(files=st.lists(st.lists(TICK, max_size=20), min_size=1, max_size=4), file_bytes=st.sampled_from([1, 1 << 30]))
-def test_every_bit_of_every_row_is_there_after_sealing(files: list[list[dict[str, Any]]], file_bytes: int) -> None:
+def test_every_bit_of_every_row_is_there_after_compaction(files: list[list[dict[str, Any]]], file_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sort, "STRETCH_ROWS", 10)
         patch.setattr(sort, "ROW_GROUP_ROWS", 4)
@@ -335,6 +336,6 @@ def test_every_bit_of_every_row_is_there_after_sealing(files: list[list[dict[str
         for number, rows in enumerate(files):
             put(layout, f"{STREAM}-{number:010d}", [dict.fromkeys(TICKS.file_schema.names) | row for row in rows])
         before = multiset(table(layout).read())
-        seal(layout, DAY, memory_bytes=SMALL, file_bytes=file_bytes)
+        compact_day(layout, DAY, memory_bytes=SMALL, file_bytes=file_bytes)
         assert multiset(table(layout).read()) == before
         assert all(name.startswith("sealed-") for name in names(layout))

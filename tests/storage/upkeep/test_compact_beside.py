@@ -10,28 +10,29 @@ from typing import Any, Self
 import pytest
 
 from queries.lake.lake import Lake
-from storage.commit.rebuild import replay_day
+from storage.commit.rebuild import rebuild_day
 from storage.commit.writer import SegmentWriter
 from storage.layout import DataLayout
-from storage.upkeep.compact import seal
-from storage.upkeep.vacuum import remove_superseded
+from storage.upkeep.compact import compact_day
+from storage.upkeep.vacuum import vacuum_tables
 from storage.verify.folder import verify
-from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
-from tests.support.sealing import (
+from tests.support import works
+from tests.support.compacting import (
     DAY,
     SMALL,
     STEPS,
     STREAM,
     Capture,
     check,
-    kill_seal,
+    kill_compact,
     minutes_of_ticks,
     names,
     put,
-    start_seal,
     stored,
     tick,
 )
+from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
+from tests.support.lives import Life
 
 
 @pytest.fixture
@@ -69,10 +70,10 @@ class TestBesideAWriter:
         with Beside(layout) as beside:
             for _ in range(3):
                 beside.segment()
-            sealed = seal(layout, DAY, memory_bytes=SMALL, after_step=lambda _: beside.segment())
+            sealed = compact_day(layout, DAY, memory_bytes=SMALL, after_step=lambda _: beside.segment())
             assert [each.table for each in sealed] == ["ticks", "ticks", "events"]
             check(layout, beside.feed)
-            seal(layout, DAY, memory_bytes=SMALL)
+            compact_day(layout, DAY, memory_bytes=SMALL)
             check(layout, beside.feed)
             assert len(names(layout)) == 2
             beside.segment()
@@ -87,7 +88,7 @@ class TestBesideAWriter:
             beside.segment()
             beside.feed.tick((NIFTY_FUT, 1))
             beside.feed.flush()
-            seal(layout, DAY, memory_bytes=SMALL)
+            compact_day(layout, DAY, memory_bytes=SMALL)
             assert [name.startswith("sealed-") for name in names(layout)] == [False, False, True, True]
             with Lake(layout.root, ToyDecoder()) as lake:
                 assert lake.sql("select count(*) as n from ticks").arrow().to_pylist() == [{"n": 7}]
@@ -95,19 +96,17 @@ class TestBesideAWriter:
     @pytest.mark.slow
     def test_a_capture_and_readers_that_go_on(self, layout: DataLayout) -> None:
         with Capture(layout, segments=30, pause_seconds=0.2) as capture:
-            while not seal(layout, DAY, memory_bytes=SMALL) and not capture.errors:
+            while not compact_day(layout, DAY, memory_bytes=SMALL) and not capture.errors:
                 time.sleep(0.1)
             for _ in range(2):
-                seal(layout, DAY, memory_bytes=SMALL)
-                with start_seal(layout) as process:
-                    pass
-                assert process.returncode == 0
+                compact_day(layout, DAY, memory_bytes=SMALL)
+                assert not Life(works.compact, layout.root).wait()
         assert capture.looks > 5
         check(layout, capture.feed)
 
 
 @pytest.mark.slow
-def test_a_sealed_day_is_sound_and_can_be_replayed_and_sealed_again(layout: DataLayout) -> None:
+def test_a_compacted_day_is_sound_and_can_be_rebuilt_and_compacted_again(layout: DataLayout) -> None:
     with Feed(layout.root, STREAM) as feed:
         for number in range(4):
             feed.tick((INFY, number + 1), (CRUDE, number + 1))
@@ -117,14 +116,14 @@ def test_a_sealed_day_is_sound_and_can_be_replayed_and_sealed_again(layout: Data
             feed.roll()
     SegmentWriter(layout, ToyDecoder()).run(poll_seconds=0.01, stop=threading.Event())
     for again in range(2):
-        assert len(seal(layout, DAY, memory_bytes=SMALL)) == 5
+        assert len(compact_day(layout, DAY, memory_bytes=SMALL)) == 5
         assert len(names(layout)) == 2
         assert verify(layout, ToyDecoder(), date=DAY).findings == []
         check(layout, feed)
         if not again:
-            replay_day(layout, ToyDecoder(), DAY)
+            rebuild_day(layout, ToyDecoder(), DAY)
             assert len(names(layout)) > 2
-    assert remove_superseded(layout, now=datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)) > 0
+    assert vacuum_tables(layout, now=datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)) > 0
     check(layout, feed)
 
 
@@ -134,19 +133,16 @@ class TestKilled:
         minutes_of_ticks(layout, files=20)
         before = stored(layout)
         for step in STEPS[:-1]:
-            with start_seal(layout, step) as process:
-                pass
-            assert process.returncode == -9
+            assert Life(works.compact, layout.root, step).wait()
             assert stored(layout).equals(before)
             assert len(names(layout)) == 20
         chance = random.Random(3)
-        died = [kill_seal(layout, chance.uniform(0, 0.3)) for _ in range(4)]
+        died = [kill_compact(layout, chance.uniform(0, 0.3)) for _ in range(3)] + [kill_compact(layout, 0)]
         assert any(died)
         assert stored(layout).equals(before)
-        with start_seal(layout, STEPS[-1]) as process:
-            pass
+        assert Life(works.compact, layout.root, STEPS[-1]).wait()
         put(layout, "late", [tick(5000)])
-        assert len(seal(layout, DAY, memory_bytes=SMALL)) == 1
+        assert len(compact_day(layout, DAY, memory_bytes=SMALL)) == 1
         assert len(names(layout)) == 1
         assert stored(layout).slice(0, 1200).equals(before)
         assert stored(layout).num_rows == 1201

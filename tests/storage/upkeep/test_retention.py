@@ -5,23 +5,24 @@ import os
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from filelock import FileLock
 
 from storage import schema
-from storage.clock import ist_time
+from storage.clock import ist_time, nanoseconds
 from storage.commit.writer import SegmentWriter
 from storage.errors import DataFolderError
-from storage.journal.writer import segments, streams
+from storage.journal import segments, streams
 from storage.layout import DataLayout
 from storage.tables import lock
 from storage.tables.symbols import write_instruments
 from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed
-from storage.upkeep.compact import seal
-from storage.upkeep.retention import remove_committed, remove_days
+from storage.upkeep.compact import compact_day
+from storage.upkeep.retention import Decision, SegmentRule, SegmentState, remove_committed, remove_days
 from tests.support.lake import CRUDE, DAY_NS, INFY, NINE_FIFTEEN_NS, Feed, ToyDecoder
 
 OLD, NEW = "20261122T034500-aaaaaa", "20261123T034500-bbbbbb"
@@ -73,6 +74,50 @@ def days_of(layout: DataLayout, name: str) -> list[int]:
 
 def tables(layout: DataLayout) -> list[list[int]]:
     return [days_of(layout, name) for name in ("ticks", "orders", "events", "quarantine")]
+
+
+class TestDecision:
+    """One segment, and a rule by which it may go if it was written before noon of the first day."""
+
+    AT = nanoseconds(NOON)
+    OLD_ENOUGH = SegmentState(AT - 1, is_committed=True)
+
+    @pytest.mark.parametrize(
+        ("changed", "decision"),
+        [
+            ({}, Decision.REMOVE),
+            ({"written_ns": AT}, Decision.REMOVE),
+            ({"written_ns": AT + 1}, Decision.STOP),
+            ({"is_committed": False}, Decision.STOP),
+            ({"is_committed": False, "is_damaged": True}, Decision.STOP),
+            ({"is_damaged": True}, Decision.KEEP),
+            ({"is_unverified": True}, Decision.KEEP),
+            ({"is_plain": True}, Decision.REMOVE),
+        ],
+    )
+    def test_by_age(self, changed: dict[str, Any], decision: Decision) -> None:
+        assert SegmentRule(self.AT, datetime.date.min).decide(replace(self.OLD_ENOUGH, **changed)) is decision
+
+    @pytest.mark.parametrize(
+        ("changed", "decision"),
+        [
+            ({}, Decision.REMOVE),
+            ({"is_plain": True}, Decision.STOP),
+            ({"is_plain": True, "is_unverified": True}, Decision.KEEP),
+            ({"is_plain": True, "is_damaged": True}, Decision.KEEP),
+        ],
+    )
+    def test_only_archived_ones(self, changed: dict[str, Any], decision: Decision) -> None:
+        rule = SegmentRule(self.AT, datetime.date.min, archived_only=True)
+        assert rule.decide(replace(self.OLD_ENOUGH, **changed)) is decision
+
+    @pytest.mark.parametrize("changed", [{}, {"is_damaged": True}, {"is_unverified": True}, {"is_plain": True}])
+    def test_what_the_tables_have_lost_goes_whatever_is_wrong_with_it(self, changed: dict[str, Any]) -> None:
+        rule = SegmentRule(self.AT - 10**18, FIRST + DAY, archived_only=True)
+        assert rule.decide(replace(self.OLD_ENOUGH, **changed)) is Decision.REMOVE
+        later = replace(self.OLD_ENOUGH, written_ns=nanoseconds(NOON + DAY), **changed)
+        assert rule.decide(later) is Decision.STOP
+        assert rule.decide(replace(self.OLD_ENOUGH, is_committed=False)) is Decision.STOP
 
 
 class TestSegments:
@@ -133,7 +178,7 @@ class TestSegments:
         archive(layout)
         remove_committed(layout, keep=HOUR, now=FAR)
         commit(layout)
-        seal(layout, FIRST)
+        compact_day(layout, FIRST)
         archive(layout)
         remove_committed(layout, keep=HOUR, now=FAR)
         assert streams(layout) == []

@@ -14,10 +14,10 @@ from storage.layout import DataLayout
 from storage.schema import INSTRUMENTS, TICKS
 from storage.tables.symbols import write_instruments
 from storage.tables.table import LakeTable
-from storage.upkeep.compact import seal
-from storage.upkeep.vacuum import remove_superseded
+from storage.upkeep.compact import compact_day
+from storage.upkeep.vacuum import vacuum_tables
+from tests.support.compacting import DAY, SMALL, STREAM, names, put, stored, tick
 from tests.support.lake import INFY, Feed, ToyDecoder
-from tests.support.sealing import DAY, SMALL, STREAM, names, put, stored, tick
 
 FOLDER = "date=2026-11-23/exchange=NSE"
 DEAD = "20261122T034500-bbbbbb"
@@ -50,27 +50,27 @@ class TestRemovedFiles:
     def test_they_go_when_the_grace_time_is_over(self, layout: DataLayout) -> None:
         for name in "abc":
             put(layout, name, [tick(ord(name))])
-        seal(layout, DAY, memory_bytes=SMALL)
+        compact_day(layout, DAY, memory_bytes=SMALL)
         before, rows = lying(layout), stored(layout)
-        assert remove_superseded(layout, now=after(minutes=59)) == 0
+        assert vacuum_tables(layout, now=after(minutes=59)) == 0
         assert lying(layout) == before
-        assert remove_superseded(layout, now=after(minutes=61)) == 3
+        assert vacuum_tables(layout, now=after(minutes=61)) == 3
         assert lying(layout) == names(layout)
         assert stored(layout).equals(rows)
-        assert remove_superseded(layout, now=after(days=100)) == 0
+        assert vacuum_tables(layout, now=after(days=100)) == 0
 
     def test_the_grace_time_is_the_callers(self, layout: DataLayout) -> None:
         put(layout, "a", [tick(0)])
-        seal(layout, DAY, memory_bytes=SMALL)
-        assert remove_superseded(layout, grace=datetime.timedelta(hours=3), now=after(hours=2)) == 0
-        assert remove_superseded(layout, grace=datetime.timedelta(0), now=after(seconds=1)) == 1
+        compact_day(layout, DAY, memory_bytes=SMALL)
+        assert vacuum_tables(layout, grace=datetime.timedelta(hours=3), now=after(hours=2)) == 0
+        assert vacuum_tables(layout, grace=datetime.timedelta(0), now=after(seconds=1)) == 1
 
     def test_a_reader_of_the_version_before_finishes(self, layout: DataLayout) -> None:
         put(layout, "a", [tick(0)])
         put(layout, "b", [tick(1)])
         old = LakeTable(layout.table("ticks"), TICKS).open().snapshot()
-        seal(layout, DAY, memory_bytes=SMALL)
-        remove_superseded(layout, now=after(minutes=50))
+        compact_day(layout, DAY, memory_bytes=SMALL)
+        vacuum_tables(layout, now=after(minutes=50))
         assert all(Path(path).exists() for path in old.files)
 
     def test_a_file_that_is_in_the_table_again_stays(self, layout: DataLayout) -> None:
@@ -78,14 +78,14 @@ class TestRemovedFiles:
         put(layout, "b", [tick(1)])
         LakeTable(layout.table("ticks"), TICKS).open().commit([], remove=[file])
         put(layout, "a", [tick(0)])
-        assert remove_superseded(layout, now=after(days=100)) == 0
+        assert vacuum_tables(layout, now=after(days=100)) == 0
         assert stored(layout).num_rows == 2
 
     def test_a_file_that_was_written_again_and_is_not_committed_yet_stays(self, layout: DataLayout) -> None:
         file = put(layout, "a", [tick(0)])
         LakeTable(layout.table("ticks"), TICKS).open().commit([], remove=[file])
         leave(layout, "a.parquet", age=-datetime.timedelta(minutes=1))
-        assert remove_superseded(layout, now=after(hours=2)) == 0
+        assert vacuum_tables(layout, now=after(hours=2)) == 0
         assert lying(layout) == ["a.parquet"]
 
     def test_replaced_instrument_lists_go_too(self, layout: DataLayout) -> None:
@@ -95,18 +95,18 @@ class TestRemovedFiles:
             content = pa.Table.from_pylist([row | {"last_price": price}], schema=INSTRUMENTS.file_schema)
             write_instruments(layout, DAY, content)
         table = LakeTable(layout.table("instruments"), INSTRUMENTS).open()
-        assert remove_superseded(layout, now=after(hours=2)) == 1
+        assert vacuum_tables(layout, now=after(hours=2)) == 1
         assert [str(path) for path in table.path.glob("date*/*")] == table.snapshot().files
         assert table.read().column("last_price").to_pylist() == [2.0]
 
     def test_a_log_that_cannot_be_read_removes_nothing(self, layout: DataLayout) -> None:
         put(layout, "a", [tick(0)])
-        seal(layout, DAY, memory_bytes=SMALL)
+        compact_day(layout, DAY, memory_bytes=SMALL)
         before = lying(layout)
         log = layout.table("ticks") / "_delta_log/00000000000000000001.json"
         log.write_text(log.read_text() + "{")
         with pytest.raises(TableError):
-            remove_superseded(layout, now=after(days=1))
+            vacuum_tables(layout, now=after(days=1))
         assert lying(layout) == before
 
 
@@ -136,7 +136,7 @@ class TestAbandonedFiles:
         before = set(names(layout))
         if name not in before:
             leave(layout, name, age=datetime.timedelta(hours=hours))
-        assert remove_superseded(layout, now=after()) == int(goes)
+        assert vacuum_tables(layout, now=after()) == int(goes)
         assert set(lying(layout)) == before | (set() if goes else {name})
 
     def test_the_file_of_a_segment_that_was_committed_without_it(self, layout: DataLayout) -> None:
@@ -145,7 +145,7 @@ class TestAbandonedFiles:
         other = path.parent.with_name("exchange=BSE") / path.name
         other.parent.mkdir()
         path.replace(other)
-        assert remove_superseded(layout, now=after()) == 1
+        assert vacuum_tables(layout, now=after()) == 1
         assert not other.exists()
 
     def test_what_a_dead_run_staged_goes(self, layout: DataLayout) -> None:
@@ -155,6 +155,6 @@ class TestAbandonedFiles:
         writers = layout.staging / "writer/file"
         writers.parent.mkdir()
         writers.write_bytes(b"x")
-        assert remove_superseded(layout, now=after()) == 0
+        assert vacuum_tables(layout, now=after()) == 0
         assert not (layout.staging / "seal").exists()
         assert writers.exists()

@@ -1,44 +1,49 @@
 """Every byte of each kind of file, changed one at a time: `verify` says so, or a reader gets the very same rows.
 
 A change that neither shows may not exist. Where the file by itself shows a change, `verify` as a whole is not run for
-it: that it passes on what each of these checks finds is in test_verify.py and in the samples here.
+it: that it passes on what each of these checks finds is in the tests beside this and in the samples here.
 """
 
 import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from ingest.instruments.listing import parse_instruments
 from ingest.wire.journal import JournalDecoder
 from queries.lake.lake import Lake
+from storage.clock import IST
 from storage.commit.writer import SegmentWriter
 from storage.errors import JournalError
+from storage.journal import JournalWriter, Kind, SegmentReader
 from storage.journal.archive_format import read_archive
-from storage.journal.writer import JournalWriter, Kind, SegmentReader
+from storage.journal.format import BLOCK_HEADER, SEGMENT_HEADER
 from storage.layout import DataLayout
-from storage.schema import IST, TABLES
+from storage.schema import TABLES
 from storage.tables.symbols import write_instruments
 from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed
+from storage.verify.actions import LoggedFile
 from storage.verify.files import check_file
 from storage.verify.folder import verify
-from storage.verify.log import LoggedFile, compare_with_library, newest_version, read_log
-from tests.ingest.instruments.test_listing import HEADER, ROWS
+from storage.verify.log import compare_with_library, newest_version, read_log
+from tests.support.lists import listed_on
 from tests.support.packets import random_frame
+from tests.support.scaled import scaled
 
 pytestmark = pytest.mark.slow
 
 DAY = date(2026, 11, 23)
 OPEN_NS = int(datetime(2026, 11, 23, 9, 15, tzinfo=IST).timestamp()) * 10**9
 COMMITTED, LIVE = "20261123T034500-aaaaaa", "20261123T060000-bbbbbb"
+PLACES = 12
 TABLES_WITH_FILES = ["ticks", "orders", "events", "quarantine", "instruments"]
 
 
@@ -73,7 +78,7 @@ def fill(root: Path) -> DataLayout:
     The first stream is in the tables, and one segment of it is archived; the second is in the journal only.
     """
     layout = DataLayout(root)
-    write_instruments(layout, DAY, parse_instruments((HEADER + ROWS).encode(), date=DAY))
+    write_instruments(layout, DAY, listed_on(DAY))
     record(layout, COMMITTED, 6)
     commit(layout)
     whole = layout.segment(COMMITTED, 1).read_bytes()
@@ -101,20 +106,74 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
 
 
 @pytest.fixture(scope="module")
-def truth(layout: DataLayout) -> dict[str, pa.Table]:
+def truth(layout: DataLayout) -> Iterator[dict[str, pa.Table]]:
     truth = rows(layout)
     assert all(len(table) for table in truth.values())
     assert verify(layout, JournalDecoder()).is_sound
-    return truth
+    yield truth
+    assert verify(layout, JournalDecoder()).is_sound, "each test has left every file as it was"
 
 
-def flips(path: Path, sample: int | None) -> Iterator[int]:
-    """Change each byte of a file, or a seeded sample of them, one at a time; the file is whole again afterwards."""
+Kinds = Mapping[str, Sequence[int]]
+"""Places in a file by what stands there."""
+
+
+def of_parquet(path: Path) -> Kinds:
+    """The kinds of places of a Parquet file with one row group."""
+    whole = path.read_bytes()
+    size = len(whole)
+    footer = size - 8 - int.from_bytes(whole[-8:-4], "little")
+    found: dict[str, list[int]] = {
+        "magic": [*range(4), *range(size - 4, size)],
+        "size of the footer": list(range(size - 8, size - 4)),
+        "footer": list(range(footer, size - 8)),
+        "statistics": [],
+        "page headers": [],
+        "page bodies": [],
+    }
+    with pq.ParquetFile(path) as file:
+        group = file.metadata.row_group(0)
+        for column in map(group.column, range(group.num_columns)):
+            begins = [at for at in (column.dictionary_page_offset, column.data_page_offset) if at is not None]
+            end = min(begins) + column.total_compressed_size
+            found["page headers"] += [at + i for at in begins for i in range(12)]  # no header is shorter
+            found["page bodies"].append(end - 1)
+            if column.statistics is not None and isinstance(least := column.statistics.min, str):
+                at = whole.index(least.encode(), footer)
+                found["statistics"] += range(at, at + len(least.encode()))
+    return found
+
+
+def of_segment(path: Path) -> Kinds:
+    """The kinds of places of a plain segment."""
+    found: dict[str, list[int]] = {"header": list(range(SEGMENT_HEADER.size)), "block headers": [], "block ends": []}
+    with SegmentReader(path) as reader:
+        for block in reader.read():
+            found["block headers"] += range(block.offset, block.offset + BLOCK_HEADER.size)
+            found["block ends"] += range(block.offset + block.size - 8, block.offset + block.size)
+    return found
+
+
+def of_archive(path: Path) -> Kinds:
+    """The kinds of places of an archived segment."""
+    size = path.stat().st_size
+    return {"frame": range(16), "footer": range(size - 84, size)}
+
+
+def flips(path: Path, sample: int | None, kinds: Kinds | None = None) -> Iterator[int]:
+    """Change each byte of a file, or a seeded sample of them, one at a time; the file is whole again afterwards.
+
+    A sample has places of each of the `kinds`, PLACES at most.
+    """
     whole = path.read_bytes()
     rng = random.Random(path.name)
     places: Iterable[int] = range(len(whole))
     if sample is not None and sample < len(whole):
-        places = sorted(rng.sample(range(len(whole)), sample))
+        chosen = set(rng.sample(range(len(whole)), sample))
+        for kind, there in (kinds or {}).items():
+            assert there, f"{path.name}: no place of the kind {kind}"
+            chosen.update(rng.sample(there, min(PLACES, len(there))))
+        places = sorted(chosen)
     try:
         for at in places:
             # All bits of it, or another digit where a digit was: what is most like something that is right.
@@ -135,14 +194,13 @@ def check_flips(
     truth: dict[str, pa.Table],
     shows: Callable[[], bool],
     same: Callable[[], bool] = lambda: False,
+    kinds: Kinds | None = None,
 ) -> Counter[str]:
     """Of each change: the file itself `shows` it, or `verify` as a whole finds it, or readers get the same rows.
 
     `same` says that readers will get the same, where that can be told without reading.
     """
-    outcomes = Counter(outcome_of(layout, path, at, truth, shows, same) for at in flips(path, sample))
-    assert verify(layout, JournalDecoder()).is_sound
-    return outcomes
+    return Counter(outcome_of(layout, path, at, truth, shows, same) for at in flips(path, sample, kinds))
 
 
 def outcome_of(
@@ -223,9 +281,10 @@ def test_a_parquet_file(layout: DataLayout, truth: dict[str, pa.Table], name: st
     outcomes = check_flips(
         layout,
         path,
-        1500,
+        scaled(100, 1500),
         truth,
         shows=lambda: bool(list(check_file(spec, layout.table(name), file, lambda _rows: None))),
+        kinds=of_parquet(path),
     )
     assert outcomes.keys() == {"file"}
 
@@ -233,17 +292,17 @@ def test_a_parquet_file(layout: DataLayout, truth: dict[str, pa.Table], name: st
 @pytest.mark.parametrize("name", TABLES_WITH_FILES)
 def test_verify_tells_of_it(layout: DataLayout, truth: dict[str, pa.Table], name: str) -> None:
     path, _ = logged(layout, name)
-    assert check_flips(layout, path, 3, truth, shows=lambda: False).keys() == {"verify"}
+    assert check_flips(layout, path, scaled(1, 3), truth, shows=lambda: False).keys() == {"verify"}
 
 
-@pytest.mark.parametrize("sample", [25, pytest.param(None, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("sample", [scaled(5, 25), pytest.param(None, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("name", TABLES_WITH_FILES)
 def test_the_log_of_a_table(layout: DataLayout, truth: dict[str, pa.Table], name: str, sample: int | None) -> None:
     for path in sorted((layout.table(name) / "_delta_log").glob("*.json")):
         check_log_flips(layout, path, name, sample, truth)
 
 
-@pytest.mark.parametrize("sample", [80, pytest.param(None, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("sample", [scaled(15, 80), pytest.param(None, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("name", ["ticks", "orders"])
 def test_a_checkpoint(layout: DataLayout, truth: dict[str, pa.Table], name: str, sample: int | None) -> None:
     log = layout.table(name) / "_delta_log"
@@ -252,24 +311,28 @@ def test_a_checkpoint(layout: DataLayout, truth: dict[str, pa.Table], name: str,
         check_log_flips(layout, each, name, sample, truth)
 
 
+@pytest.mark.parametrize("sample", [200, pytest.param(None, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(
     ("stream", "number", "archived"), [(COMMITTED, 0, True), (COMMITTED, 1, False), (LIVE, 0, False)]
 )
-def test_a_segment(layout: DataLayout, truth: dict[str, pa.Table], stream: str, number: int, archived: bool) -> None:
+def test_a_segment(
+    layout: DataLayout, truth: dict[str, pa.Table], stream: str, number: int, archived: bool, sample: int | None
+) -> None:
     segment = layout.segment(stream, number)
     path = layout.archive(stream, number) if archived else segment
     whole = read_archive(path) if archived else b""
     outcomes = check_flips(
         layout,
         path,
-        None,
+        sample,
         truth,
         shows=lambda: segment_shows(segment),
         same=lambda: archived and read_archive(path) == whole,  # a few bits of zstd's frames mean nothing
+        kinds=of_archive(path) if archived else of_segment(path),
     )
     assert outcomes["file"] > 0.99 * outcomes.total()
     assert outcomes.keys() <= ({"file", "harmless"} if archived else {"file"})
-    assert check_flips(layout, path, 3, truth, shows=lambda: False).keys() <= {"verify", "harmless"}
+    assert check_flips(layout, path, scaled(1, 3), truth, shows=lambda: False).keys() <= {"verify", "harmless"}
 
 
 @pytest.mark.parametrize("name", ["kitelake.json", f"days/{DAY}.json"])

@@ -1,16 +1,6 @@
-"""Sealing in a process of its own that is killed, beside a capture; and small partitions to seal.
+"""Small partitions to compact, and a capture to do it beside."""
 
-    python -m tests.support.sealing <data folder> <IST day> [<step>]
-
-says `ready`, seals, and kills itself once the step is done.
-"""
-
-import datetime
-import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -26,10 +16,11 @@ from storage.layout import DataLayout
 from storage.schema import TABLES, TICKS, Table
 from storage.tables.parquet import write_file
 from storage.tables.table import LakeTable
-from storage.upkeep.compact import seal
+from tests.support import works
 from tests.support.lake import CRUDE, INFY, NIFTY_FUT, Feed, ToyDecoder
+from tests.support.lives import Life
 
-DAY = datetime.date(2026, 11, 23)
+DAY = works.DAY
 NSE = {"date": "2026-11-23", "exchange": "NSE"}
 OPEN_US = 1_795_405_500_000_000  # 09:15 IST of that day
 STREAM = "20261123T034500-aaaaaa"
@@ -74,22 +65,12 @@ def names(layout: DataLayout, spec: Table = TICKS) -> list[str]:
     return sorted(Path(path).name for path in LakeTable(layout.table(spec.name), spec).open().snapshot().files)
 
 
-def start_seal(layout: DataLayout, *step: str) -> subprocess.Popen[str]:
-    """A process that is about to seal DAY."""
-    command = [sys.executable, "-m", "tests.support.sealing", str(layout.root), DAY.isoformat(), *step]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def kill_seal(layout: DataLayout, after_seconds: float) -> bool:
-    """Start a seal and kill it; whether it was still at work."""
-    with start_seal(layout) as process:
-        time.sleep(after_seconds)
-        process.kill()
-    assert process.returncode in {0, -signal.SIGKILL}
-    return process.returncode != 0
+def kill_compact(layout: DataLayout, after_seconds: float) -> bool:
+    """Begin to compact DAY, and kill it; whether it was still at work."""
+    life = Life(works.compact, layout.root)
+    time.sleep(after_seconds)  # the moment is the point: any will do
+    life.kill()
+    return life.wait()
 
 
 class Capture:
@@ -171,18 +152,3 @@ def check(layout: DataLayout, feed: Feed) -> None:
         ("quarantine", "data", feed.bad),
     ):
         assert stored(layout, TABLES[name]).column(column).to_pylist() == expected
-
-
-def main() -> None:
-    root, day, *step = sys.argv[1:]
-
-    def die(done: str) -> None:
-        if done in step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    print("ready", flush=True)
-    seal(DataLayout(Path(root)), datetime.date.fromisoformat(day), after_step=die)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,146 @@
+"""Records of the journal's blocks, many at once: where each lies, when it came, and over which connection.
+
+Work goes by groups of blocks, so that thousands of small blocks cost little more than one large one.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ingest.wire.walk import Ints
+from storage.clock import ist_days, microseconds
+from storage.journal import Block, Channel
+from storage.schema import TIMESTAMP
+
+GROUP_BYTES: Final = 128 * 2**20
+"""Payload that is decoded at once: more than a segment of the usual size, so that its columns come in one piece."""
+_CHANNELS: Final = 2**16
+
+
+@dataclass(frozen=True, eq=False)
+class RecordGroup:
+    """The records of some blocks, as if they were one block. All arrays but `payload` have one element a record."""
+
+    payload: NDArray[np.uint8]
+    starts: Ints
+    lengths: Ints
+    kinds: NDArray[np.uint8]
+    channels: NDArray[np.uint16]
+    received_at_ns: Ints
+    records: Ints
+
+    def bytes_of(self, record: int) -> bytes:
+        """The payload of one record; `record` is its place in the group."""
+        start = int(self.starts[record])
+        return self.payload[start : start + int(self.lengths[record])].tobytes()
+
+
+def group_records(blocks: Sequence[Block]) -> Iterator[RecordGroup]:
+    """The records of all blocks, in groups of whole blocks of about `GROUP_BYTES`."""
+    first = size = 0
+    for i, block in enumerate(blocks):
+        if size and size + len(block.payload) > GROUP_BYTES:
+            yield _group_of(blocks[first:i])
+            first, size = i, 0
+        size += len(block.payload)
+    if first < len(blocks):
+        yield _group_of(blocks[first:])
+
+
+def _group_of(blocks: Sequence[Block]) -> RecordGroup:
+    lengths = _end_to_end([block.lengths for block in blocks]).astype(np.int64)
+    counts = np.array([len(block.lengths) for block in blocks], np.int64)
+    firsts = np.array([block.first_record for block in blocks], np.int64)
+    before = np.cumsum(counts) - counts
+    payload, payload_starts = _payload([block.payload for block in blocks])
+    first_starts = np.cumsum(lengths) - lengths  # as if the payloads lay end to end
+    sizes = np.array([len(block.payload) for block in blocks], np.int64)
+    gaps = payload_starts - (np.cumsum(sizes) - sizes)
+    return RecordGroup(
+        payload=payload,
+        starts=first_starts + gaps.repeat(counts),
+        lengths=lengths,
+        kinds=_end_to_end([block.kinds for block in blocks]),
+        channels=_end_to_end([block.channels for block in blocks]),
+        received_at_ns=_end_to_end([block.received_at_ns for block in blocks]),
+        records=np.arange(len(lengths)) + (firsts - before).repeat(counts),
+    )
+
+
+def _payload(payloads: list[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], Ints]:
+    """One array that holds all payloads, and where each begins in it.
+
+    Blocks read from a file are mostly slices of one array: that array does, and nothing need be copied.
+    """
+    base = payloads[0].base
+    if isinstance(base, np.ndarray) and base.dtype == np.uint8 and base.ndim == 1 and base.flags.c_contiguous:
+        starts = np.array([_address(payload) if payload.base is base else -1 for payload in payloads])
+        if bool(np.all(np.diff(starts, prepend=0) > 0)):
+            return base, starts - _address(base)
+    sizes = np.array([len(payload) for payload in payloads], np.int64)
+    return _end_to_end(payloads), np.cumsum(sizes) - sizes
+
+
+def _address(array: NDArray[np.uint8]) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _end_to_end(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+class ChannelNames:
+    """What a channel number means, as arrays over all numbers. The service itself has no account and no connection."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        known: dict[int, Channel] = {}
+        for table in {id(block.channel_table): block.channel_table for block in blocks}.values():
+            known.update(table)
+        names = sorted({channel.account for channel in known.values() if channel.account})
+        self.accounts = pa.array(names, pa.string())
+        self.account = np.full(_CHANNELS, -1, np.int16)
+        self.connection = np.full(_CHANNELS, -1, np.int64)
+        for number, channel in known.items():
+            if channel.account:
+                self.account[number] = names.index(channel.account)
+                self.connection[number] = channel.connection
+
+
+class Origin:
+    """Where rows come from: the columns that all tables have, for any records of a group."""
+
+    def __init__(self, stream: str, group: RecordGroup, channels: ChannelNames) -> None:
+        self.group = group
+        self.days: Ints = ist_days(group.received_at_ns)
+        """Of each record: days since 1970 in India."""
+        self._stream = stream
+        self._names = channels.accounts
+        # Worked out for each record once, so that each of its packets costs only a look-up.
+        self._received_at = microseconds(group.received_at_ns)
+        self._accounts = channels.account.take(group.channels)
+        self._connections = channels.connection.take(group.channels)
+
+    def columns(self, records: Ints) -> dict[str, pa.Array]:
+        """`received_at`, `stream`, `account`, `connection`: one row for each of `records`."""
+        accounts = self._accounts.take(records)
+        unknown = accounts < 0
+        mask = unknown if unknown.any() else None
+        return {
+            "received_at": pa.array(self._received_at.take(records)).view(TIMESTAMP),
+            "stream": _constant(self._stream, len(records)),
+            "account": pa.DictionaryArray.from_arrays(pa.array(accounts, mask=mask), self._names),
+            "connection": pa.array(self._connections.take(records), mask=mask),
+        }
+
+    def account(self, record: int) -> str:
+        """The name, or "" for the service itself."""
+        code = int(self._accounts[record])
+        return "" if code < 0 else str(self._names[code])
+
+
+def _constant(text: str, rows: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([text]))

@@ -1,0 +1,35 @@
+"""Where secrets come from: files that only their owner can read."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ingest.accounts.sources import read_private_file, read_secret_file
+from ingest.errors import NoSecretFileError, SecretFileError
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "problem"), [("", 0o600, "is empty"), ("x", 0o640, "chmod 600"), ("a b", 0o600, "spaces")]
+)
+def test_a_file_that_holds_no_secret_is_refused(tmp_path: Path, text: str, mode: int, problem: str) -> None:
+    path = tmp_path / "token"
+    path.write_text(text)
+    path.chmod(mode)
+    with pytest.raises(SecretFileError, match=problem):
+        read_secret_file(path)
+
+
+def test_a_secret_is_in_a_regular_file(tmp_path: Path) -> None:
+    with pytest.raises(SecretFileError, match="is a folder; expected a file"):
+        read_secret_file(tmp_path)
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    with pytest.raises(SecretFileError, match="fifo cannot be read: it is a FIFO, a device or a socket"):
+        read_secret_file(tmp_path / "fifo")
+
+
+def test_a_file_that_is_not_there_has_an_error_of_its_own(tmp_path: Path) -> None:
+    for read in (read_secret_file, read_private_file):
+        with pytest.raises(NoSecretFileError, match="token cannot be read: No such file or directory"):
+            read(tmp_path / "token")
+    assert issubclass(NoSecretFileError, ValueError), "as the checks of a configuration raise it"

@@ -1,0 +1,88 @@
+"""Jobs at set times: a clock that jumps is noticed, and the next run of each job is right again."""
+
+import datetime as dt
+import time
+
+import pytest
+import time_machine
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from kitelake.schedule.jobs import ClockWatch, TimedJob, set_jobs
+from storage.clock import IST
+
+
+@pytest.fixture
+def monotonic(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The monotonic clock, set by hand: its first number."""
+    seconds = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
+    return seconds
+
+
+async def nothing_to_do() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("wall", "elapsed", "jump"),
+    [
+        (1, 1, 0.0),
+        (2.5, 1, 0.0),  # a step of NTP
+        (0.2, 1, 0.0),
+        (3601, 1, 3600.0),
+        (-3599, 1, -3600.0),
+        (60, 60, 0.0),  # a look that came late
+        (61.5, 60, 0.0),
+    ],
+)
+async def test_a_clock_that_jumps_is_noticed_once(
+    monotonic: list[float], wall: float, elapsed: float, jump: float
+) -> None:
+    scheduler = AsyncIOScheduler(timezone=IST)
+    scheduler.start(paused=True)
+    with time_machine.travel(dt.datetime(2026, 11, 23, 10, tzinfo=IST), tick=False) as clock:
+        watch = ClockWatch(scheduler)
+        clock.shift(wall)
+        monotonic[0] += elapsed
+        assert watch.look() == pytest.approx(jump, abs=1e-6)
+        assert watch.look() == 0.0
+    scheduler.shutdown()
+
+
+async def test_after_a_jump_back_the_next_run_of_each_job_is_right_again(monotonic: list[float]) -> None:
+    """Else a daily job that was reckoned after the jump forward would leave out a day."""
+
+    def daily(date: dt.date) -> list[dt.datetime]:
+        return [dt.datetime.combine(date, dt.time(10, 30), IST)]
+
+    scheduler = AsyncIOScheduler(timezone=IST)
+
+    def next_run() -> str:
+        return f"{scheduler.get_job('daily').next_run_time.astimezone(IST):%a %H:%M}"
+
+    with time_machine.travel(dt.datetime(2026, 11, 23, 10, tzinfo=IST), tick=False) as clock:
+        scheduler.start(paused=True)
+        watch = ClockWatch(scheduler)
+        clock.shift(3600)
+        set_jobs(scheduler, [TimedJob("daily", nothing_to_do, daily)])
+        retry = dt.datetime(2026, 11, 23, 11, 5, tzinfo=IST)
+        scheduler.add_job(nothing_to_do, "date", run_date=retry, id="retry")
+        assert watch.look() == pytest.approx(3600)
+        assert next_run() == "Tue 10:30"
+        clock.shift(-3600)
+        assert watch.look() == pytest.approx(-3600)
+        assert next_run() == "Mon 10:30"
+        assert scheduler.get_job("retry").next_run_time == retry
+    scheduler.shutdown()
+
+
+async def test_jobs_that_are_set_anew_leave_a_retry_alone() -> None:
+    def daily(date: dt.date) -> list[dt.datetime]:
+        return [dt.datetime.combine(date, dt.time(10, 30), IST)]
+
+    scheduler = AsyncIOScheduler(timezone=IST)
+    scheduler.start(paused=True)
+    set_jobs(scheduler, [TimedJob(name, nothing_to_do, daily) for name in ("old", "kept")])
+    scheduler.add_job(nothing_to_do, "date", run_date=dt.datetime.now(IST) + dt.timedelta(minutes=5), id="retry")
+    set_jobs(scheduler, [TimedJob(name, nothing_to_do, daily) for name in ("kept", "new")])
+    assert sorted(job.id for job in scheduler.get_jobs()) == ["kept", "new", "retry"]
+    scheduler.shutdown()

@@ -1,0 +1,45 @@
+"""Data folders to verify: committed once, copied for each test."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from storage.layout import DataLayout
+from tests.support.lake import Feed
+from tests.support.verifying import STREAM, commit, fill
+
+
+def make(root: Path, days: int) -> DataLayout:
+    layout = DataLayout(root / "data %")
+    with Feed(layout.root, STREAM) as feed:
+        fill(feed, days=days)
+    commit(layout)
+    return layout
+
+
+def copy_of(layout: DataLayout, root: Path) -> DataLayout:
+    shutil.copytree(layout.root, root / "data %")
+    return DataLayout(root / "data %")
+
+
+@pytest.fixture(scope="session")
+def _one_day(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
+    return make(tmp_path_factory.mktemp("verify"), 1)
+
+
+@pytest.fixture(scope="session")
+def _three_days(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
+    return make(tmp_path_factory.mktemp("verify"), 3)
+
+
+@pytest.fixture
+def layout(tmp_path: Path, _one_day: DataLayout) -> DataLayout:
+    """A day of one stream, committed."""
+    return copy_of(_one_day, tmp_path)
+
+
+@pytest.fixture
+def three_days(tmp_path: Path, _three_days: DataLayout) -> DataLayout:
+    """Three days of one stream, committed."""
+    return copy_of(_three_days, tmp_path)
