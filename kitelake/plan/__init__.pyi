@@ -10,8 +10,6 @@ from .list_hours import why_not as why_not
 from .name_lists import read_list_file as read_list_file
 from .plan import ListPlan as ListPlan
 from .plan import PlanPhase as PlanPhase
-from .plan import Want as Want
-from .plan import alike as alike
 from .plan import wanted as wanted
 from .resolver import CACHE as CACHE
 from .resolver import files_of as files_of

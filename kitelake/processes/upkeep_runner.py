@@ -57,7 +57,8 @@ class UpkeepRunner:
             child = await Child.start(
                 "kitelake.processes.upkeep", settings.model_dump(mode="json"), hide=config.secrets()
             )
-            guard = None if short else asyncio.create_task(self._stop_when_short(child))
+            stopped = asyncio.Event()
+            guard = None if short else asyncio.create_task(self._stop_when_short(child, stopped))
             try:
                 async for line in child.lines():
                     self._take_in(line)
@@ -66,15 +67,17 @@ class UpkeepRunner:
                 if guard is not None:
                     guard.cancel()
                 await child.stop()
-            if status != 0 and (short or not self._short_of_room()):  # else it was stopped for lack of room
+            lacked_room = not short and (stopped.is_set() or self._short_of_room())  # so it was stopped, or failed
+            if status != 0 and not lacked_room:
                 raise UpkeepError(f"the upkeep ended with status {status}; its own messages are in the log above")
 
     def _take_in(self, line: dict[str, Any]) -> None:
         log.info(line["done"], **line["data"])
         self._record(line["done"], line["data"])
 
-    async def _stop_when_short(self, child: Child) -> None:
+    async def _stop_when_short(self, child: Child, stopped: asyncio.Event) -> None:
         while not self._short_of_room():  # noqa: ASYNC110 (nobody says it)
             await asyncio.sleep(LOOK_SECONDS)
         log.warning("sealing and archiving are stopped: the disk has no room; the journal comes first")
+        stopped.set()
         await child.stop(patience_seconds=1.0)

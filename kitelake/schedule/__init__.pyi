@@ -4,6 +4,7 @@ from .calendar import calendar_of as calendar_of
 from .jobs import ClockWatch as ClockWatch
 from .jobs import Moments as Moments
 from .jobs import TimedJob as TimedJob
+from .jobs import jobs_ended as jobs_ended
 from .jobs import look_again as look_again
 from .jobs import quietly as quietly
 from .jobs import set_jobs as set_jobs

@@ -30,6 +30,7 @@ JUMP_SECONDS: Final = 2.0
 BEFORE_SESSION: Final = dt.timedelta(minutes=10)
 _SEAL_AFTER: Final = dt.timedelta(minutes=2)  # the last segment is in the tables by then
 _DAY: Final = dt.timedelta(days=1)
+_JOB: Final = "a job of the scheduler"
 
 
 class TimedJob(NamedTuple):
@@ -134,8 +135,18 @@ def look_again(scheduler: AsyncIOScheduler) -> None:
 
 async def quietly(run: Callable[[], Awaitable[None]]) -> None:
     """Do it; to be cancelled, as running jobs are when the scheduler shuts down, is no failure."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.set_name(_JOB)
     with contextlib.suppress(asyncio.CancelledError):
         await run()
+
+
+async def jobs_ended() -> None:
+    """Wait for the jobs that the scheduler's shutdown has cancelled: they stop the processes that they have started."""
+    jobs = [task for task in asyncio.all_tasks() if task.get_name() == _JOB]
+    if jobs:
+        await asyncio.wait(jobs)
 
 
 class ClockWatch:

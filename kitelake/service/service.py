@@ -28,7 +28,7 @@ from kitelake.config import Config, reread
 from kitelake.errors import ConfigError
 from kitelake.plan import TodaysPlan
 from kitelake.processes import Source
-from kitelake.schedule import calendar_of
+from kitelake.schedule import calendar_of, jobs_ended
 from kitelake.service.day_cycle import DayCycle
 from kitelake.service.day_record import DayRecorder
 from kitelake.service.monitor import Monitor
@@ -134,6 +134,7 @@ class Service:
         try:
             await self._run(stop)
         finally:
+            await jobs_ended()
             self.finished.set()
 
     async def _run(self, stop: asyncio.Event) -> None:

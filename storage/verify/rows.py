@@ -104,15 +104,19 @@ class Stored:
         """Of quarantine: the offsets of the journal's damage by stream and segment. What cannot be read is left out."""
         found: dict[SegmentId, set[int]] = {}
         for file in itertools.chain(*self._partitions.values()):
-            if file.relative not in self._damaged:
-                with (
-                    contextlib.suppress(OSError, pa.ArrowException),
-                    open_parquet(self._folder / file.relative) as rows,
-                ):
-                    for row in rows.read(["stream", "segment", "offset", "record"]).to_pylist():
-                        if row["record"] is None:
-                            found.setdefault((row["stream"], row["segment"]), set()).add(row["offset"])
+            for row in self._damage_in(file):
+                found.setdefault((row["stream"], row["segment"]), set()).add(row["offset"])
         return found
+
+    def _damage_in(self, file: LoggedFile) -> list[dict[str, Any]]:
+        """The rows of quarantine in one file that are about the journal itself; none if it cannot be read."""
+        if file.relative in self._damaged:
+            return []
+        with contextlib.suppress(OSError, pa.ArrowException), open_parquet(self._folder / file.relative) as parquet:
+            rows = parquet.read(["stream", "segment", "offset", "record"])
+            damage: list[dict[str, Any]] = rows.filter(pc.is_null(rows["record"])).to_pylist()
+            return damage
+        return []
 
     def _rows_of(self, date: datetime.date) -> pa.Table:
         if self._day is None or self._day[0] != date:

@@ -1,4 +1,4 @@
-"""What other engines read in a table; the Python of .venv-engines runs `python tests/support/engines.py ENGINE TABLE…`.
+"""What other engines read in a table; .venv-engines runs `python tests/support/engines.py ENGINE TABLE…`.
 
 Prints JSON: of each table the number of rows, and of each column how many values it has and a sum of them as a whole
 number: of prices in units of 1e-7, of times in µs and of days since the epoch, of texts and bytes their bytes.

@@ -14,9 +14,10 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-END_SECONDS: Final = 10.0
+from tests.support.simulation import ROOT
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 class Received(NamedTuple):
@@ -39,12 +40,17 @@ class OfficialClient:
         values = [json.loads(line) for line in lines]
         return [Received(base64.b64decode(value["frame"]), value["ticks"]) for value in values]
 
+    def ticks(self, mode: str) -> int:
+        """How many of that mode it got up to now. Fails if the client has ended."""
+        assert self.process.poll() is None, "the official client has ended"
+        return self.output.read_text().count(f'"mode": "{mode}"')
+
     def stop(self) -> list[Received]:
         """Close its socket, wait for its end, and return all it got."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
-        status = self.process.wait(END_SECONDS)
+        status = self.process.wait(PATIENCE_SECONDS)
         assert status == 0, f"the official client ended with status {status}"
         return self.received()
 
@@ -56,7 +62,9 @@ def official_client(
     """Connect to `ws` and subscribe to the tokens of each mode (`ltp`, `quote`, `full`)."""
     settings = {"ws": ws, "api_key": api_key, "access_token": access_token, "modes": modes, "output": str(output)}
     output.touch()
-    process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.official_client"], cwd=ROOT, stdin=subprocess.PIPE, text=True
+    )
     assert process.stdin is not None
     process.stdin.write(json.dumps(settings) + "\n")
     process.stdin.flush()
@@ -68,7 +76,7 @@ def official_client(
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
             try:
-                process.wait(END_SECONDS)
+                process.wait(PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -115,9 +123,9 @@ def _main() -> None:
         sys.stdin.read()
         loop: Any = reactor
         loop.callFromThread(ticker.close)
-        closed.wait(END_SECONDS / 2)
+        closed.wait(PATIENCE_SECONDS / 2)
         loop.callFromThread(loop.stop)
-        ticker.websocket_thread.join(END_SECONDS / 2)
+        ticker.websocket_thread.join(PATIENCE_SECONDS / 2)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ import yaml
 
 import kitelake
 from tests.support.simulation import Simulation
-
-STOP_SECONDS = 5.0  # what the service promises
+from tests.support.waiting import PATIENCE_SECONDS
 
 CLOCKED = """
 import datetime, sys, time_machine
@@ -100,7 +99,7 @@ class Running:
         """Signal it, wait for its clean end, and say how long that took."""
         began = time.monotonic()
         self.process.send_signal(number)
-        assert self.process.wait(timeout=30) == 0, self.log
+        assert self.process.wait(timeout=PATIENCE_SECONDS) == 0, self.log
         return time.monotonic() - began
 
     def rows(self, query: str = "select count(*) as n from ticks") -> list[dict[str, Any]]:

@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from tests.support.waiting import LOOK_SECONDS, PATIENCE_SECONDS
+
 ROOT: Final = Path(__file__).parents[2]
-STOP_SECONDS: Final = 10.0
-READY_SECONDS: Final = 60.0
 
 
 class Account(NamedTuple):
@@ -80,12 +80,14 @@ class Simulation:
     def resume(self) -> None:
         self.fault("resume")
 
-    def wait_for(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 20.0) -> dict[str, Any]:
+    def wait_for(
+        self, condition: Callable[[dict[str, Any]], object], seconds: float = PATIENCE_SECONDS
+    ) -> dict[str, Any]:
         """The first stats that meet the condition."""
         deadline = time.monotonic() + seconds
         while not condition(stats := self.stats()):
             assert time.monotonic() < deadline, f"not within {seconds} s: {stats}"
-            time.sleep(0.02)
+            time.sleep(LOOK_SECONDS)
         return stats
 
     def stop(self) -> int:
@@ -93,13 +95,13 @@ class Simulation:
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
-        return self.process.wait(STOP_SECONDS)
+        return self.process.wait(PATIENCE_SECONDS)
 
     @staticmethod
     def _call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, data), timeout=30) as answer:
+            with urllib.request.urlopen(urllib.request.Request(url, data), timeout=PATIENCE_SECONDS) as answer:
                 values: dict[str, Any] = json.load(answer)
                 return values
         except urllib.error.HTTPError as error:
@@ -131,7 +133,7 @@ def start_simulation(**settings: Any) -> Simulation:
         line = answers.readline()
     if not line:
         process.stdin.close()
-        raise AssertionError(f"the simulator did not start: exit status {process.wait(READY_SECONDS)}")
+        raise AssertionError(f"the simulator did not start: exit status {process.wait(PATIENCE_SECONDS)}")
     return Simulation(process, json.loads(line), whole)
 
 
@@ -148,6 +150,23 @@ def simulation(**settings: Any) -> Iterator[Simulation]:
             running.process.kill()
             running.process.wait()
             raise
+
+
+def more_packets(simulator: Simulation, count: int) -> None:
+    """Wait until it has sent so many more."""
+    before = simulator.stats()["packets"]
+    simulator.wait_for(lambda stats: stats["packets"] > before + count)
+
+
+def sockets(simulator: Simulation) -> list[tuple[Any, ...]]:
+    """Every connection that there ever was, and whether it is open."""
+    return [(one["account"], one["connection"], one["open"]) for one in simulator.stats()["connections"]]
+
+
+def resume_once_noticed(simulator: Simulation) -> None:
+    """What is sent to a socket whose owner has died counts as sent, so first all of them are closed."""
+    simulator.wait_for(lambda stats: all(one["closed_at_ns"] for one in stats["connections"]))
+    simulator.resume()
 
 
 # ── reading packets back, with nothing but struct ────────────────────────────────────────────────────────────────────

@@ -6,11 +6,19 @@ from typing import Final
 
 PATIENCE_SECONDS: Final = 240.0
 """How long anything may take that comes in a moment on a machine that has nothing else to do."""
+LOOK_SECONDS: Final = 0.05
 
 
 def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
-    """Return as soon as the condition holds."""
+    """Return as soon as the condition holds.
+
+    A condition that takes long is looked at less often: it takes the processor from what it waits for.
+    """
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"it did not come true within {seconds:.0f} s"
-        time.sleep(0.05)
+    while True:
+        began = time.monotonic()
+        if condition():
+            return
+        took = time.monotonic() - began
+        assert began < deadline, f"it did not come true within {seconds:.0f} s"
+        time.sleep(max(LOOK_SECONDS, min(4 * took, 20 * LOOK_SECONDS)))

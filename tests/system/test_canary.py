@@ -1,5 +1,6 @@
 """A canary in every secret of a real service at debug level: it is in nothing that the service or a command leaves."""
 
+import contextlib
 import io
 import json
 import re
@@ -18,8 +19,8 @@ from storage.upkeep.archive import archive_committed
 from tests.support.command import Run, command
 from tests.support.running import Running, running
 from tests.support.simulation import simulation
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 from tests.support.webhook import Webhook
-from tests.system.test_disk_full import PATIENCE, wait_until
 
 __all__ = ["command"]  # the fixture
 
@@ -72,7 +73,7 @@ def test_no_secret_is_in_anything_that_is_left(
     }
     market = simulation(instruments=200, rate=10, accounts=ACCOUNTS, requests_per_second=1000)
     with market as simulator, running(tmp_path, simulator, **sections) as service:
-        simulator.wait_for(lambda stats: stats["packets"] > 300, PATIENCE)
+        simulator.wait_for(lambda stats: stats["packets"] > 300, PATIENCE_SECONDS)
         wait_until(lambda: webhook.posts)  # the stale token of two, the missing one of three
         token_file.write_text(f"{CANARY}-token-two\n")
         monkeypatch.setattr("sys.stdin", io.StringIO(f"http://127.0.0.1/?request_token={CANARY}-asked\n"))
@@ -83,6 +84,10 @@ def test_no_secret_is_in_anything_that_is_left(
         simulator.fault("refuse", status=403, times=2)
         simulator.fault("drop", how="rst")
         wait_until(lambda: "refused" in service.log)
+        for pid in service.children().values():
+            with contextlib.suppress(OSError):  # it has ended
+                assert CANARY.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+                assert CANARY.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
         good = service.config.read_text()
         service.configure(accounts=[{**accounts[0], "api_key": [f"{CANARY}-key"], "token": f"{CANARY}-key"}])
         wait_until(lambda: "config.yaml is not usable" in (service.data / "status.json").read_text())
@@ -99,7 +104,7 @@ def test_no_secret_is_in_anything_that_is_left(
         service.process.wait()
         service.start()
         before = simulator.stats()["packets"]
-        simulator.wait_for(lambda stats: stats["packets"] > before + 300, PATIENCE)
+        simulator.wait_for(lambda stats: stats["packets"] > before + 300, PATIENCE_SECONDS)
         service.stop()
         for arguments in (["report", "--json"], ["verify"], ["seal", "--date", "today"]):
             assert command(*arguments).out, arguments

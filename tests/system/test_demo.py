@@ -21,7 +21,7 @@ from kitelake.processes.source import Source
 from kitelake.service.runner import capture
 from kitelake.service.service import Service
 from kitelake.service.snapshot import Progress
-from tests.system.test_end_to_end import sent, stored
+from tests.support.accounting import sent, stored
 
 pytestmark = pytest.mark.slow
 

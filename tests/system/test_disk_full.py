@@ -7,11 +7,10 @@ import datetime as dt
 import json
 import os
 import shutil
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,32 +26,21 @@ from storage.journal.archive_format import read_archive
 from storage.layout import DataLayout, archive_of
 from storage.upkeep.archive import archive_committed
 from storage.upkeep.compact import compact_day
+from tests.support.disks import mount, unmount
 from tests.support.lake import DAY_NS, INFY, Feed, ToyDecoder
 from tests.support.running import Running, committed_rows, running
-from tests.support.simulation import Simulation, simulation
+from tests.support.simulation import Simulation, more_packets, simulation, sockets
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 from tests.support.webhook import Webhook
-from tests.system import test_end_to_end
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
     pytest.mark.skipif(sys.platform != "linux", reason="file systems are mounted as on Linux"),
 ]
 
 MIB = 1 << 20
-PATIENCE = 90.0  # seconds; several such tests may run on the same two cores
-wait_until = partial(test_end_to_end.wait_until, seconds=PATIENCE)
 DISK_BYTES = 48 * MIB
 JOURNAL: dict[str, Any] = {"segment_seconds": 1, "reserve_bytes": 4 * MIB}
-
-
-def mount(*arguments: str) -> bool:
-    """Whether the system let us."""
-    return subprocess.run(["mount", *arguments], check=False, capture_output=True).returncode == 0
-
-
-def unmount(folder: Path) -> None:
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 class Disk:
@@ -118,20 +106,13 @@ def webhook() -> Iterator[Webhook]:
     webhook.close()
 
 
-def sockets(simulator: Simulation) -> list[tuple[Any, ...]]:
-    """Every connection that there ever was, and whether it is open."""
-    return [(one["account"], one["connection"], one["open"]) for one in simulator.stats()["connections"]]
+def is_told(webhook: Webhook, problem: str) -> bool:
+    return any(problem in post["title"] for post in webhook.posts)
 
 
 def resident_bytes(pid: int) -> int:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def more_packets(simulator: Simulation, count: int, meanwhile: Callable[[], None] = lambda: None) -> None:
-    before = simulator.stats()["packets"]
-    simulator.wait_for(lambda stats: stats["packets"] > before + count, PATIENCE)
-    meanwhile()
 
 
 def test_a_full_disk_costs_nothing_as_long_as_memory_lasts(tmp_path: Path, disk: Disk, webhook: Webhook) -> None:
@@ -142,7 +123,7 @@ def test_a_full_disk_costs_nothing_as_long_as_memory_lasts(tmp_path: Path, disk:
         running(tmp_path, simulator, journal=JOURNAL, notifications=[target]) as service,
     ):
         reserve = DataLayout(service.data).reserve
-        simulator.wait_for(lambda stats: stats["packets"] > 2_000, PATIENCE)
+        simulator.wait_for(lambda stats: stats["packets"] > 2_000)
         wait_until(reserve.exists)
         before = sockets(simulator)
         disk.fill()
@@ -150,21 +131,20 @@ def test_a_full_disk_costs_nothing_as_long_as_memory_lasts(tmp_path: Path, disk:
         assert not reserve.exists()
         wait_until(lambda: "the journal cannot be written" in service.log)
         memory = resident_bytes(service.process.pid)
-        more_packets(simulator, 5_000)
+        more_packets(simulator, 3_000)
         assert sockets(simulator) == before
         assert resident_bytes(service.process.pid) < memory + 64 * MIB
         disk.free()
         wait_until(lambda: "the journal is written again" in service.log)
         assert sockets(simulator) == before
         wait_until(reserve.exists)
+        for problem in ("the disk is full", "the journal cannot be written"):
+            wait_until(partial(is_told, webhook, problem))
         simulator.pause()
         service.stop()
         assert committed_rows(service.data) == simulator.stats()["packets"]
         assert service.rows("select * from events where event = 'frames lost'") == []
     assert "Traceback" not in service.log
-    titles = [post["title"] for post in webhook.posts]
-    for problem in ("the disk is full", "the journal cannot be written"):
-        assert any(problem in title for title in titles), titles
 
 
 def test_a_start_on_a_full_disk_uses_the_reserve(tmp_path: Path, disk: Disk, webhook: Webhook) -> None:
@@ -182,13 +162,13 @@ def test_a_start_on_a_full_disk_uses_the_reserve(tmp_path: Path, disk: Disk, web
         service.start()
         wait_until(lambda: "too little room to keep some for the journal" in service.log)
         assert not reserve.exists()
+        wait_until(lambda: is_told(webhook, "too little room"))
         more_packets(simulator, 2_000)
         disk.free()
         more_packets(simulator, 100)
         simulator.pause()
         service.stop()
         assert committed_rows(service.data) == simulator.stats()["packets"]
-    assert any("too little room" in post["title"] for post in webhook.posts)
 
 
 def test_what_is_lost_beyond_memory_is_known_to_the_packet(tmp_path: Path, disk: Disk, webhook: Webhook) -> None:
@@ -199,15 +179,16 @@ def test_what_is_lost_beyond_memory_is_known_to_the_packet(tmp_path: Path, disk:
         simulation(instruments=1_000, rate=200) as simulator,
         running(tmp_path, simulator, journal=journal, notifications=[target]) as service,
     ):
-        simulator.wait_for(lambda stats: stats["packets"] > 5_000, PATIENCE)
+        simulator.wait_for(lambda stats: stats["packets"] > 5_000)
         before = sockets(simulator)
         disk.fill()
         wait_until(lambda: "frames are lost until there is room" in service.log)
         memory = resident_bytes(service.process.pid)
-        more_packets(simulator, 20_000)
+        more_packets(simulator, 8_000)
         assert resident_bytes(service.process.pid) < memory + 32 * MIB
         disk.free()
         wait_until(lambda: "frames were lost" in service.log)
+        wait_until(lambda: is_told(webhook, "frames are lost"))
         assert sockets(simulator) == before
         more_packets(simulator, 2_000)
         disk.fill()
@@ -217,16 +198,15 @@ def test_what_is_lost_beyond_memory_is_known_to_the_packet(tmp_path: Path, disk:
         service.process.terminate()
         wait_until(lambda: "make room, or give up what is in memory by another signal" in service.log)
         disk.free()
-        assert service.process.wait(timeout=30) == 0, service.log
+        assert service.process.wait(timeout=PATIENCE_SECONDS) == 0, service.log
         losses = [
             json.loads(row["data"]) for row in service.rows("select data from events where event = 'frames lost'")
         ]
         lost = sum(loss["packets"] for loss in losses)
-        assert lost > 15_000
+        assert lost > 1_000
         assert committed_rows(service.data) + lost == simulator.stats()["packets"]
         check_by_connection(service, simulator, losses)
     assert "Traceback" not in service.log
-    assert any("frames are lost" in post["title"] for post in webhook.posts)
 
 
 def check_by_connection(service: Running, simulator: Simulation, losses: list[dict[str, Any]]) -> None:

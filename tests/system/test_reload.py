@@ -252,7 +252,7 @@ async def test_the_status_says_how_old_an_instrument_list_is_that_serves_for_wan
     before = pc.subtract(listed.table["date"], pa.scalar(3 * 86_400, pa.duration("s"))).cast(pa.date32())
     older = listed.table.set_column(listed.table.schema.get_field_index("date"), "date", before)
     with patch.object(shared.service.today, "instruments", Instruments(older)):
-        [problem] = list(shared.problems)
+        problem = "".join(shared.problems)
         assert problem.startswith("the instrument list is 3 days old, of ")
     assert shared.problems == ()
 

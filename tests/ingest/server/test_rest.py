@@ -21,7 +21,7 @@ LOGIN = {**VERSION, "Authorization": "token key-one:token-one"}
 async def rest(**settings: Any) -> AsyncIterator[tuple[ScriptedServer, httpx.AsyncClient]]:
     async with (
         serving(**settings) as server,
-        httpx.AsyncClient(base_url=server.urls["api"], trust_env=False) as http,
+        httpx.AsyncClient(base_url=server.urls["api"], trust_env=False, verify=False) as http,
     ):
         yield server, http
 

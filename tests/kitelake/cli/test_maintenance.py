@@ -28,7 +28,7 @@ from tests.support.command import Ended, Run, command
 from tests.support.lake import CRUDE, INFY
 from tests.support.running import committed_rows, running
 from tests.support.simulation import simulation
-from tests.system.test_disk_full import PATIENCE, wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 __all__ = ["command"]  # the fixture
 
@@ -285,7 +285,7 @@ def test_a_running_service_tidies_up_and_commands_work_beside_it(layout: DataLay
             return done.stdout
 
         assert f"ticks {TODAY}/NSE: " in beside("seal", "--date", "today")
-        simulator.wait_for(lambda stats: stats["packets"] > 3_000, PATIENCE)
+        simulator.wait_for(lambda stats: stats["packets"] > 3_000, PATIENCE_SECONDS)
         (counts,) = re.findall(r"received ([\d,]+), written ([\d,]+), durable ([\d,]+) records", beside("status"))
         received, written, durable = (int(count.replace(",", "")) for count in counts)
         assert received >= written >= durable > 0

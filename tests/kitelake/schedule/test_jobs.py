@@ -1,13 +1,15 @@
-"""Jobs at set times: a clock that jumps is noticed, and the next run of each job is right again."""
+"""Jobs at set times: a clock that jumps is noticed, the next run of each job is right again, and how jobs end."""
 
+import asyncio
 import datetime as dt
 import time
+from functools import partial
 
 import pytest
 import time_machine
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from kitelake.schedule.jobs import ClockWatch, TimedJob, set_jobs
+from kitelake.schedule.jobs import ClockWatch, TimedJob, jobs_ended, quietly, set_jobs
 from storage.clock import IST
 
 
@@ -86,3 +88,27 @@ async def test_jobs_that_are_set_anew_leave_a_retry_alone() -> None:
     set_jobs(scheduler, [TimedJob(name, nothing_to_do, daily) for name in ("kept", "new")])
     assert sorted(job.id for job in scheduler.get_jobs()) == ["kept", "new", "retry"]
     scheduler.shutdown()
+
+
+async def test_jobs_that_are_cancelled_are_waited_for() -> None:
+    """A job that stops a process needs a while for it; what it leaves behind fails once the event loop has gone."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def run() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            ended.set()
+
+    scheduler = AsyncIOScheduler()
+    scheduler.add_job(partial(quietly, run))
+    scheduler.start()
+    await begun.wait()
+    scheduler.shutdown(wait=False)
+    assert not ended.is_set()
+    await jobs_ended()
+    assert ended.is_set()
+    await jobs_ended()

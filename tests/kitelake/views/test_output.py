@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from kitelake.views.output import OutputError, draw, render, write_result
+from kitelake.errors import OutputError
+from kitelake.views.output import draw, render, write_result
 from queries.errors import QueryError
 from queries.lake.result import Result
 

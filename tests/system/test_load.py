@@ -1,4 +1,4 @@
-"""The long ones: kill -9 again and again under load, and capture at a rate that no account reaches."""
+"""Capture at a rate that no account reaches."""
 
 import time
 from pathlib import Path
@@ -7,18 +7,10 @@ import pytest
 
 from tests.support.running import committed_rows, running
 from tests.support.simulation import simulation
-from tests.system.test_kills import survive
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 
-KILLS = 200
 LOAD_SECONDS = 60
-
-
-def test_nothing_is_lost_or_doubled_over_many_kills(tmp_path: Path) -> None:
-    """The service, its writer, the upkeep or a seal dies at a random moment; what the journal holds is there once."""
-    died = survive(tmp_path, kills=KILLS, seed=7, rate=10)
-    print(died)
 
 
 def test_a_load_that_no_account_reaches(tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""How the tests lie: a folder a package, what they share in tests/support, and what starts services in tests/system."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TESTS = ROOT / "tests"
+TOPS = ("storage", "ingest", "queries", "kitelake")
+APART = {"support", "system"}
+SERVICE = {"tests.support.running.Running", "tests.support.running.running"}
+MODULES = sorted(str(path.relative_to(ROOT)) for path in TESTS.rglob("test_*.py"))
+
+
+def packages(folder: Path) -> set[str]:
+    """The packages in a folder, by their names."""
+    return {path.parent.name for path in folder.glob("*/__init__.py")}
+
+
+def imported(module: str) -> Iterator[str]:
+    """Dotted names of what a test module imports, also inside functions."""
+    for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_test_module(name: str) -> bool:
+    """Whether an imported name is a test module, or lies in one."""
+    first, *inside = name.split(".")
+    return first == "tests" and any(part.startswith("test_") for part in inside)
+
+
+def test_the_folders_are_the_packages() -> None:
+    assert packages(TESTS) == {*TOPS, *APART}
+    for top in TOPS:
+        assert packages(TESTS / top) == packages(ROOT / top), top
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_test_module_imports_another(module: str) -> None:
+    """What two of them need is in tests/support."""
+    assert not [name for name in imported(module) if is_test_module(name)]
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if not module.startswith("tests/system/")])
+def test_no_service_is_started_elsewhere_than_in_tests_of_the_system(module: str) -> None:
+    assert not SERVICE & set(imported(module))
