@@ -209,10 +209,10 @@ def _show_queries(console: Console, lake: Lake, stream: str) -> None:
         console.print(Rule(f"[bold]{title}", align="left"))
         console.print(Syntax(query, "sql", theme="ansi_dark", background_color="default", word_wrap=True))
         used = {name: value for name, value in parameters.items() if f"${name}" in query}
-        result = lake.sql(query, used).arrow()
+        result = lake.sql(query, used)
         console.print(render(result))
         if "symbol" not in parameters:
-            parameters["symbol"] = result["symbol"][0].as_py()
+            parameters["symbol"] = result.head(1)["symbol"][0].as_py()
     prices = lake.sql(PRICES, parameters).arrow()
     console.print()
     console.print(Rule(f"[bold]{parameters['symbol']}", align="left"))

@@ -44,9 +44,9 @@ def printed(capfdbinary: pytest.CaptureFixture[bytes]) -> str:
     return capfdbinary.readouterr().out.decode()
 
 
-def on_terminal(table: pa.Table, width: int, note: str = "") -> str:
+def on_terminal(result: Result, width: int, note: str = "") -> str:
     console = Console(width=width, force_terminal=True, file=io.StringIO(), color_system="standard")
-    console.print(render(table, note=note))
+    console.print(render(result, note=note))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -97,6 +97,13 @@ class TestTable:
             ("{'a': timestamp 'infinity'}", ['{"a": "infinity"}']),
             ("map {'a': date 'infinity'}", ['[["a", "infinity"]]']),
             ("interval '1 year 2 days -3.5 seconds'", ["1 year 2 days -00:00:03.5"]),
+            ("340282366920938463463374607431768211455::uhugeint", ["340282366920938463463374607431768211455"]),
+            ("time '09:15:00.5'", ["09:15:00.500000"]),
+            ("time '24:00:00'", ["24:00:00"]),
+            ("timetz '09:15:00+05:30'", ["09:15:00+05:30"]),
+            ("'10101'::bit", ["10101"]),
+            ("{'price': 1.25::decimal(9, 2), 'sizes': [1, null]}", ['{"price": "1.25", "sizes": [1, null]}']),
+            ("union_value(age := 5)", ["5"]),
         ],
     )
     def test_writes_every_kind_of_value_readably(
@@ -140,16 +147,16 @@ class TestTable:
         assert printed(capfdbinary) == "one\n───\n(0 rows)\n"
 
     def test_on_a_terminal_shows_the_columns_that_fit(self, query: Query) -> None:
-        table = query("select 'a' as first, 'b' as second, repeat('c', 100) as third, 4 as fourth").arrow()
-        wide = on_terminal(table, 200)
+        result = query("select 'a' as first, 'b' as second, repeat('c', 100) as third, 4 as fourth")
+        wide = on_terminal(result, 200)
         assert "c" * 39 + "…" in wide
         assert "fit" not in wide
-        narrow = on_terminal(table, 30, note="1 row")
+        narrow = on_terminal(result, 30, note="1 row")
         assert "third" not in narrow
         assert "1 row; 2 of 4 columns fit" in narrow
 
     def test_dims_nulls_and_nothing_else(self, query: Query) -> None:
-        text = on_terminal(query("select null as x, 'NULL' as y").arrow(), 80)
+        text = on_terminal(query("select null as x, 'NULL' as y"), 80)
         assert "\x1b[2mNULL\x1b[0m  NULL" in text
 
     def test_on_a_terminal_says_how_much_it_leaves_out(self, terminal: Terminal) -> None:
@@ -219,6 +226,26 @@ class TestForms:
             "list": [1.5, None],
             "price": 1.25,
         }
+
+    def test_json_has_decimals_as_they_are(self, query: Query, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+        """No float lies between; zeros behind the point are left out."""
+        numbers = "12.50, 12.00, -0.05, 9999999999999999999999999999.9999999999"
+        write_result(query(f"select unnest([{numbers}]::decimal(38, 10)[]) as d, [1.50::decimal(9, 2)] as l"), "json")
+        assert printed(capfdbinary).splitlines() == [
+            f'{{"d":{number},"l":[1.5]}}'
+            for number in ("12.5", "12", "-0.05", "9999999999999999999999999999.9999999999")
+        ]
+
+    @pytest.mark.parametrize("zone", ["America/New_York", "UTC"])
+    def test_whatever_zone_the_session_is_in_times_are_in_ist(
+        self, query: Query, capfdbinary: pytest.CaptureFixture[bytes], zone: str
+    ) -> None:
+        query(f"set timezone = '{zone}'")
+        for output_format in ("csv", "json", "table"):
+            write_result(query(f"select {WHEN} as t, [{WHEN}] as l"), output_format)
+        assert printed(capfdbinary).count("2026-11-22T09:15:00.123000+05:30") == 5
+        write_result(query(f"select {WHEN} as t"), "table")
+        assert "\n2026-11-22 09:15:00.123\n" in printed(capfdbinary)
 
     def test_days_and_times_that_python_has_not(self, query: Query, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
         expressions = (
