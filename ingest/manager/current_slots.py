@@ -89,10 +89,16 @@ class _Turn:
             self._give_way(group)
             self._find_slots(group)
         replicas = dict(self._placement.replicas)
-        for (token, index), slot in self._now.items():
+        alone: dict[tuple[Slot, Slot | None], tuple[Replica]] = {}  # one value for all that moved alike
+        for (token, index), now in self._now.items():
             before = replicas[token]
-            replica = Replica(before[index].home_slot, slot)
-            replicas[token] = (*before[:index], replica, *before[index + 1 :])
+            home = before[index].home_slot
+            if len(before) > 1:
+                replicas[token] = (*before[:index], Replica(home, now), *before[index + 1 :])
+            elif (moved := alone.get((home, now))) is not None:
+                replicas[token] = moved
+            else:
+                replicas[token] = alone[home, now] = (Replica(home, now),)
         return Placement(self._placement.wants, replicas)
 
     def _sort_into_classes(self) -> None:

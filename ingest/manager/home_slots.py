@@ -77,7 +77,7 @@ class HomeSlots:
     def are_as(self, token: int, want: Want) -> bool:
         """Whether the instrument has the homes that are wanted."""
         replicas = self.replicas.get(token, ())
-        return len(replicas) == want.replicas and all(want.allows(home) for home, _ in replicas)
+        return len(replicas) == want.replicas and (not want.accounts or all(want.allows(home) for home, _ in replicas))
 
     def give(self, tokens: Sequence[int], want: Want, *, leave_out: bool) -> list[int]:
         """Give homes to these, which lack some. Returns those that found no room: they keep what they have.
