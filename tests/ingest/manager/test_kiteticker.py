@@ -21,7 +21,7 @@ from ingest.manager.tick_dicts import ticks_of
 from tests.support.packets import frame_of, random_frame
 from tests.support.simulation import Simulation, simulation
 
-SECONDS = 20.0
+SECONDS = 90.0
 
 
 # ── the dictionaries ─────────────────────────────────────────────────────────────────────────────────────────────────
