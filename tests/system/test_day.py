@@ -142,6 +142,10 @@ def test_a_whole_day(tmp_path: Path, simulator: Simulation, sent: Callable[[], i
     seen: list[ServiceStatus] = []
 
     async def scenario(trial: Trial) -> None:
+        def in_tables() -> bool:
+            progress = trial.service.progress()
+            return progress.committed.rows >= progress.packets == committed_rows(tmp_path)
+
         first = trial.service.status()
         assert first.phase == "waiting"
         due = {job.name: f"{job.next_at:%H:%M}" for job in first.jobs if job.next_at and job.next_at.date() == DAY}
@@ -178,7 +182,7 @@ def test_a_whole_day(tmp_path: Path, simulator: Simulation, sent: Callable[[], i
                 many = trial.service.progress().packets + 500
                 await trial.wait_for(lambda many=many: trial.service.progress().packets > many)  # type: ignore[misc]
             if moment == "15:32":  # the seal comes when the last segment is in the tables
-                await trial.wait_for(lambda: committed_rows(tmp_path) == trial.service.progress().packets)
+                await trial.wait_for(in_tables)
         await trial.wait_for(lambda: bool(webhook.posts))
 
     with contextlib.closing(Webhook()) as webhook, clock_at(f"{DAY}T08:00") as clock:
