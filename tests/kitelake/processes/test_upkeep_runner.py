@@ -43,7 +43,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Runs an upkeep that ends with `status`; `short` says, look after look, whether the disk lacks room."""
     monkeypatch.setattr(upkeep_runner, "LOOK_SECONDS", 0)
     account = {"name": "one", "api_key": "key", "access_token": "token"}
-    config = Config(data=tmp_path, accounts=[account], subscriptions=[{"name": "a", "instruments": ["NSE:INFY"]}])
+    lists = [{"name": "a", "instruments": ["NSE:INFY"]}]
+    config = Config.model_validate({"data": tmp_path, "accounts": [account], "subscriptions": lists})
 
     async def run(status: int | None, *short: bool) -> None:
         async def start(*_: object, **__: object) -> Child:
