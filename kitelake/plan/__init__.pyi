@@ -1,10 +1,10 @@
 from .day import PRICED_LATER as PRICED_LATER
 from .day import DayPlan as DayPlan
+from .day import Forecast as Forecast
 from .day import instruments_of as instruments_of
 from .day import lists_known as lists_known
 from .day import plan_of as plan_of
 from .fetched_lists import fetch_list as fetch_list
-from .forecast import Forecast as Forecast
 from .list_hours import hours_of_lists as hours_of_lists
 from .list_hours import why_not as why_not
 from .name_lists import read_list_file as read_list_file

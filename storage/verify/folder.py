@@ -33,8 +33,7 @@ from storage.verify.files import check_file, key_columns, open_parquet
 from storage.verify.findings import FindingKind, VerifyFinding, VerifyProgress, VerifyReport, damaged_days
 from storage.verify.journal import JournalCheck, StreamInJournal, scan_journal
 from storage.verify.log import LogState, compare_with_library, newest_version, read_log
-from storage.verify.rows import Stored
-from storage.verify.sequence import SeqSet
+from storage.verify.rows import SeqSet, Stored
 from storage.verify.tables import compare_tables
 
 __all__ = ["FindingKind", "VerifyFinding", "VerifyProgress", "VerifyReport", "damaged_days", "verify"]

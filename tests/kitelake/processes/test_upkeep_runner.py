@@ -26,7 +26,8 @@ class Working(Child):
 
     async def lines(self) -> AsyncIterator[dict[str, Any]]:
         await self._ended.wait()
-        for line in ():
+        nothing: tuple[dict[str, Any], ...] = ()
+        for line in nothing:
             yield line
 
     async def wait(self) -> int:
