@@ -44,7 +44,7 @@ def place(
                 found_none += homes.give(lacking, want, leave_out=leave_out)
         given_up |= dict.fromkeys(homes.given_up)
         after = settle(Placement(homes.wants, homes.replicas), connections)
-        # What gave way, and guests that moved since, may have left places: the same call again must not find any.
+        # What gave way, or moved since, may have left places: the same call again must not find any.
         if found_none in ([], left):
             break
         left = found_none
@@ -123,11 +123,11 @@ class Allocation:
 
     @property
     def free(self) -> int:
-        """Places that neither a home nor a guest takes."""
+        """Places that are not taken, by a home or by what is away from its own."""
         return HomeSlots(self._placement, self._connections).free
 
     def at(self, slot: Slot) -> Mapping[int, Mode]:
-        """What this slot streams now, or will as soon as it works: guests included, away ones not."""
+        """What this slot streams now, or will as soon as it works, wherever its home is."""
         return MappingProxyType(self._placement.by_slot.get(slot, _NOTHING))
 
     def home_slots(self, token: int) -> tuple[Slot, ...]:
@@ -208,7 +208,7 @@ class Allocation:
         self._placement = settle(self._placement.without(tokens), self._connections)
 
     def lose(self, slots: Iterable[Slot]) -> Moved:
-        """These slots serve nothing now: what they stream becomes a guest elsewhere, the important and heavy first.
+        """These slots serve nothing now: others stream what they had, the important and heavy first.
 
         What is less important gives way to it where there is no room. Slots that are lost already, or are not there,
         change nothing.
@@ -230,7 +230,7 @@ class Allocation:
         return self._use([*self._accounts, name])
 
     def remove_account(self, name: str) -> Moved:
-        """Use this account no more: its instruments become guests elsewhere. Raises ValueError when it is not there."""
+        """Use this account no more: others stream its instruments. Raises ValueError when it is not there."""
         check_account(name, self._accounts)
         return self._use([other for other in self._accounts if other != name])
 

@@ -3,8 +3,9 @@
 Pure: from the placement as it is, and the slots that work, to the placement as it should be. What holds then:
 
 - A slot streams no more than its capacity.
-- A replica is at its home where that works, unless the home is full of what is more important, or of guests that are as
-  important and may not be moved. When every slot works, each is at home: homes are within the capacity.
+- A replica is at its home where that works, unless the home is full of what is more important, or of what is as
+  important, away from its own home and settled there. When every slot works, each is at home: no slot is the home of
+  more than its capacity.
 - A replica waits only if every slot that works, on an account that is free of the instrument's other replicas, is full
   of what is as important or more so.
 - Nothing moves that need not: what streams from a slot that works leaves it to go home, or for what is more important.
@@ -31,7 +32,7 @@ class _Class:
     """The replicas of one priority, in the order of subscribing."""
 
     staying: dict[Slot, list[_Copy]] = field(default_factory=dict)
-    """By the slot that streams them: those that are at home, and guests whose home does not work."""
+    """By the slot that streams them: those that are at home, and those whose home does not work."""
     homing: list[tuple[_Copy, Slot, Slot | None]] = field(default_factory=list)
     """Those that are away though their home works, with that home and the slot that streams them, if any."""
     searching: list[_Copy] = field(default_factory=list)
@@ -48,8 +49,8 @@ def settle(placement: Placement, connections: Connections) -> Placement:
     while not _all_at_home(placement, working):
         turn = _Turn(placement, connections)
         after = turn.settled()
-        # Such guests may be able to go home together from where they are now. Each turn brings home, or serves, more of
-        # the first class that it changes, so there is a last one. What waits cannot go home alone: its home is full.
+        # They may be able to go home together from where they are now. Each turn brings home, or serves, more of the
+        # first class that it changes, so there is a last one. What waits cannot go home alone: its home is full.
         if not turn.some_could_swap or after == placement:
             return after
         placement = after
@@ -66,7 +67,7 @@ class _Turn:
 
     def __init__(self, placement: Placement, connections: Connections) -> None:
         self.some_could_swap = False
-        """Whether a replica is a guest though its home works."""
+        """Whether a replica streams from elsewhere though its home works."""
         self._placement = placement
         self._connections = connections
         self._capacity = connections.capacity
@@ -89,10 +90,16 @@ class _Turn:
             self._give_way(group)
             self._find_slots(group)
         replicas = dict(self._placement.replicas)
-        for (token, index), current in self._now.items():
+        alone: dict[tuple[Slot, Slot | None], tuple[Replica]] = {}  # one value for all that moved alike
+        for (token, index), now in self._now.items():
             before = replicas[token]
-            replica = Replica(before[index].home_slot, current)
-            replicas[token] = (*before[:index], replica, *before[index + 1 :])
+            home = before[index].home_slot
+            if len(before) > 1:
+                replicas[token] = (*before[:index], Replica(home, now), *before[index + 1 :])
+            elif (moved := alone.get((home, now))) is not None:
+                replicas[token] = moved
+            else:
+                replicas[token] = alone[home, now] = (Replica(home, now),)
         return Placement(self._placement.wants, replicas)
 
     def _sort_into_classes(self) -> None:
@@ -117,7 +124,7 @@ class _Turn:
                     group.searching.append(copy)
 
     def _go_home(self, group: _Class) -> None:
-        """Let all go home that fit there at once: two that are guests on each other's full home can do so together.
+        """Let all go home that fit there at once: two that are on each other's full home can do so together.
 
         At first all of them set out. Where too many arrive, the latest go back, and so take the places of some that
         arrive where they came from. What goes back once does not set out again, so this ends.

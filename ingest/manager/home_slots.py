@@ -1,7 +1,8 @@
 """Which slots instruments get as their homes. Pure: the same input gives the same homes.
 
-A replica takes a place of its home, also while it is away, and of the slot that it is a guest on. What has its homes
-keeps them. What lacks some gets them where places are free, or, with `leave_out`, instead of what is less important:
+A replica takes a place of its home, also while it is away, and of the slot that streams it meanwhile. What has its
+homes keeps them. What lacks some gets them where places are free, or, with `leave_out`, instead of what is less
+important:
 
 - One replica goes to the slot with the least load, so that whatever fits in total is placed.
 - Replicas go to different accounts: those with the most room left. n instruments of k replicas fit if and only if the
@@ -28,7 +29,7 @@ class Space:
     works: bool
     capacity: int
     held: int = 0
-    """Places that homes and guests take: more than the capacity where guests took those of some homes."""
+    """Places that are taken: more than the capacity where it streams others instead of some whose home it is."""
     load: int = 0
     """The sum of the `LOAD` of what it streams."""
 
@@ -72,13 +73,13 @@ class HomeSlots:
 
     @property
     def free(self) -> int:
-        """Places that neither a home nor a guest takes."""
+        """Places that are not taken, by a home or by what is away from its own."""
         return sum(space.room for space in self._counted().values())
 
     def are_as(self, token: int, want: Want) -> bool:
         """Whether the instrument has the homes that are wanted."""
         replicas = self.replicas.get(token, ())
-        return len(replicas) == want.replicas and all(want.allows(home) for home, _ in replicas)
+        return len(replicas) == want.replicas and (not want.accounts or all(want.allows(home) for home, _ in replicas))
 
     def give(self, tokens: Sequence[int], want: Want, *, leave_out: bool) -> list[int]:
         """Give homes to these, which lack some. Returns those that found no room: they keep what they have.
@@ -128,8 +129,8 @@ class HomeSlots:
     def _kept(self, token: int, want: Want) -> tuple[Replica, ...]:
         """The replicas that may stay, no more than are wanted: those that are served before others, the oldest first.
 
-        A guest on a slot where it is wanted by hand is at home there from now on, if there is a place for a home: it
-        need not move.
+        What is away, on a slot where it is wanted by hand, is at home there from now on if there is a place for a home:
+        it need not move.
         """
         found = []
         for replica in self.replicas.get(token, ()):

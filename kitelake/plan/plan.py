@@ -94,7 +94,7 @@ def resolve(
     default_mode: Mode,
     names: Sequence[str | int] | None = None,
 ) -> ListPlan:
-    """What the list means. `names` are those that its file or URL holds; `price_of` see `ingest.instruments.select`."""
+    """What the list means. `names` are those that its file or URL holds; `price_of` see `ingest.instruments`."""
     plan = ListPlan(spec, spec.mode or default_mode, listed=instruments.date)
     if spec.select is not None:
         found = select(instruments, spec.select, price_of)

@@ -76,7 +76,9 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         before = 0
-        while not self._end.wait(0.5):
+        took = 0.0
+        while not self._end.wait(max(0.5, 4 * took)):
+            began = time.monotonic()
             try:
                 with kitelake.open(self._data) as lake:
                     query = "select count(*) as n, count(distinct (stream, seq)) as seqs from ticks"
@@ -88,6 +90,7 @@ class Reader(threading.Thread):
                 self.problems.append(f"{row} after {before}")
             before = row["n"]
             self.looks += 1
+            took = time.monotonic() - began
 
     def __enter__(self) -> "Reader":
         self.start()
@@ -219,7 +222,7 @@ def die_at_each(
 ) -> Iterator[tuple[str, str, int]]:
     """Those at which a process did die. Everything is compared at the end."""
     with (
-        simulation(instruments=400, rate=4, record=folder / "record") as simulator,
+        simulation(instruments=400, rate=2, record=folder / "record") as simulator,
         running(folder, simulator) as service,
     ):
         wait_until(lambda: any(service.data.glob("ticks/date=*/**/*.parquet")))

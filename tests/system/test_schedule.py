@@ -11,7 +11,7 @@ from storage.clock import IST
 from tests.support.schedule import EQUITIES, HOLIDAY, USUAL, Trial, clock_at, config_of, ist, run
 from tests.support.simulation import Simulation, simulation
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

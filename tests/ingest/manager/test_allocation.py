@@ -179,7 +179,7 @@ def test_redundant_has_its_number_of_copies_on_some_of_the_accounts() -> None:
     assert set(allocation.home_slots(1)) == {THREE, Slot("four", 1)}, "no more than there are names"
 
 
-def test_a_guest_on_one_of_the_accounts_is_at_home_there() -> None:
+def test_what_streams_from_one_of_the_accounts_meanwhile_is_at_home_there() -> None:
     allocation = Allocation(["one", "two", "three"], connections=1)
     subscribe(allocation, [1], LTP, accounts=("one",))
     subscribe(allocation, [2], FULL, accounts=("three",))

@@ -322,8 +322,8 @@ class Machine(RuleBasedStateMachine):
             at = seen.where(token)
             assert len({home.account for home in homes}) == len(homes) == self.replicas[token]
             assert len({slot.account for slot in at}) == len(at) <= len(homes)
-            assert at - seen.working <= set(homes), "lost slots have no guests"
-            assert not (at - set(homes) and at >= set(homes)), "a guest has a home that it is away from"
+            assert at - seen.working <= set(homes), "a lost slot streams what it is the home of"
+            assert not (at - set(homes) and at >= set(homes)), "what is away has a home that it is away from"
             assert not self.by_hand[token] or {home.account for home in homes} <= self.by_hand[token]
         served = {token: len(seen.serving(token)) for token in seen.wants}
         waiting = [token for token, homes in seen.homes.items() if served[token] < len(homes)]
@@ -333,7 +333,7 @@ class Machine(RuleBasedStateMachine):
     def check_what_waits_has_no_slot_that_is_open_to_it(self, seen: Seen) -> None:
         for token in seen.waiting:
             homes, at = set(seen.homes[token]), seen.where(token)
-            # Which of the replicas waits is not seen from outside when some are guests.
+            # Which of the replicas waits is not seen from outside when some are away.
             if at & seen.working <= homes:
                 for home in homes - (at & seen.working):
                     others = {slot.account for slot in (*homes, *at) if slot != home}

@@ -15,7 +15,7 @@ NOTHING = Moved((), ())
 # Slots that are lost, accounts that come and go.
 
 
-def test_instruments_of_a_lost_slot_are_guests_until_it_is_back() -> None:
+def test_others_stream_the_instruments_of_a_lost_slot_until_it_is_back() -> None:
     allocation = Allocation(["one", "two", "three"], connections=1, capacity=4)
     subscribe(allocation, [1, 2, 3, 4, 5, 6], FULL)
     before = state(allocation)
@@ -59,7 +59,7 @@ def test_a_mode_or_priority_that_changes_while_waiting_counts() -> None:
     assert waiting == [(1, 2), (1,), ()]
 
 
-def test_guests_move_on_when_their_slot_is_lost_too() -> None:
+def test_what_is_away_moves_on_when_that_slot_is_lost_too() -> None:
     allocation = Allocation(["one", "two", "three"], connections=1, capacity=2)
     subscribe(allocation, [1], FULL, accounts=("one",))
     subscribe(allocation, [3, 4], FULL, accounts=("three",))
@@ -74,7 +74,7 @@ def test_guests_move_on_when_their_slot_is_lost_too() -> None:
     assert where(allocation, 1) == [ONE]
 
 
-def test_a_copy_is_no_guest_beside_another() -> None:
+def test_a_replica_does_not_move_to_the_account_of_another() -> None:
     allocation = Allocation(["one", "two"], connections=2, capacity=2, strategy=Strategy.REDUNDANT)
     subscribe(allocation, [1], FULL)
     assert allocation.lose(slots_of(["one"], 2)) == Moved((), (1,))
@@ -102,7 +102,7 @@ def test_what_was_placed_by_hand_stays_on_its_account_if_it_can() -> None:
     subscribe(allocation, [1], FULL, accounts=("one",))
     assert (where(allocation, 1), allocation.home_slots(1)) == ([TWO], (home,)), "its home is there already"
     subscribe(allocation, [1], FULL, accounts=("two",))
-    assert (where(allocation, 1), allocation.home_slots(1)) == ([TWO], (TWO,)), "a guest does not move to be at home"
+    assert (where(allocation, 1), allocation.home_slots(1)) == ([TWO], (TWO,)), "it does not move to be at home"
     allocation.regain([home])
     assert where(allocation, 1) == [TWO]
 
@@ -262,7 +262,7 @@ def test_sixteen_indices_stream_while_one_of_three_accounts_is_left() -> None:
     assert len(allocation.waiting) == len(allocation.unserved) == 18_000
     left = subscribe(allocation, range(30_001, 30_101), QUOTE, leave_out=True)
     assert left == list(range(27_084, 27_084 - len(left), -1))
-    assert 100 <= len(left) <= 100 + 16, "the places that guests hold are not free"
+    assert 100 <= len(left) <= 100 + 16, "the places of what is away are not free"
     assert not set(allocation.unserved) & set(range(30_001, 30_101))
     for slot in slots_of(["two", "one"]):
         allocation.regain([slot])
@@ -273,7 +273,7 @@ def test_sixteen_indices_stream_while_one_of_three_accounts_is_left() -> None:
     }
 
 
-def test_what_gave_way_is_a_guest_where_there_is_room_and_goes_home() -> None:
+def test_what_gave_way_streams_where_there_is_room_and_goes_home() -> None:
     """The important one has a copy on account two and can go to account three only."""
     allocation = Allocation(["one", "two", "three"], connections=1, capacity=2)
     subscribe(allocation, [1], LTP, accounts=("one", "two"), replicas=2)
@@ -299,7 +299,7 @@ def test_both_copies_of_an_important_one_take_places_and_give_them_back() -> Non
     assert placed(allocation) == before
 
 
-def test_a_guest_has_no_home_where_all_places_are_taken() -> None:
+def test_what_is_away_has_no_home_where_all_places_are_taken() -> None:
     allocation = Allocation(["one", "two"], connections=1, capacity=1)
     subscribe(allocation, [1], LTP, accounts=("one",))
     subscribe(allocation, [2], LTP, accounts=("two",), priority=5)

@@ -22,7 +22,7 @@ from ingest.settings import BufferSettings
 from tests.support.packets import frame_of, random_frame
 from tests.support.simulation import Simulation, simulation
 
-SECONDS = 20.0
+SECONDS = 90.0
 
 
 # ── the dictionaries ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from ingest.accounts.credentials import Credentials
+from ingest.errors import SecretFileError
 from ingest.settings import ConnectionSettings
 from kitelake.accounts.logins import Login, account_of, read_login, store_login
-from kitelake.errors import ConfigError
+from kitelake.errors import ConfigError, NoLoginError
 from storage.clock import IST
 from tests.support.accounts import CANARY, at, login, problem_of, python, secret_file, section
 
@@ -85,6 +86,17 @@ def test_a_folder_that_cannot_hold_logins(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"mine\.json: the login cannot be stored: Is a directory"):
         store_login(tmp_path / "logins", "mine", login(CANARY))
     assert [path.name for path in (tmp_path / "logins").iterdir()] == ["mine.json"]
+
+
+def test_that_there_is_no_login_is_an_error_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(NoLoginError, match="no stored login: kitelake login mine"):
+        read_login(tmp_path, "mine")
+    path = secret_file(tmp_path / "mine.json", "{}")
+    with pytest.raises(NoLoginError, match="does not hold what a login stores: kitelake login mine"):
+        read_login(tmp_path, "mine")
+    path.chmod(0o644)
+    with pytest.raises(SecretFileError, match="can be read by other users"):
+        read_login(tmp_path, "mine")
 
 
 async def test_a_stored_login_that_does_not_serve_says_what_to_do(tmp_path: Path) -> None:
