@@ -34,7 +34,8 @@ def place(
     """
     wanted = {token: want for want, tokens in asked.items() for token in tokens}
     groups = sorted(asked.items(), key=lambda group: group[0].priority)
-    after = Placement({token: wanted.get(token, want) for token, want in before.wants.items()}, before.replicas)
+    there = {token: want for token, want in wanted.items() if token in before.wants}
+    after = Placement({**before.wants, **there}, before.replicas)
     left: list[int] = []
     given_up: dict[int, None] = {}
     while True:
@@ -243,12 +244,14 @@ class Allocation:
         before = self._placement.replicas
         self._connections = connections
         self._placement = settle(self._placement, connections)
-        moved = []
+        have_moved: dict[tuple[int, int], bool] = {}  # by identity: many share what they were and are
         for token, replicas in self._placement.replicas.items():
-            if replicas != before[token]:
+            if (change := (id(before[token]), id(replicas))) not in have_moved:
                 were = {current for _, current in before[token]}
-                if any(current not in were and self._works(current) for _, current in replicas):
-                    moved.append(token)
+                have_moved[change] = any(current not in were and self._works(current) for _, current in replicas)
+        moved = [
+            token for token, replicas in self._placement.replicas.items() if have_moved[id(before[token]), id(replicas)]
+        ]
         return Moved(tuple(sorted(moved)), self.waiting)
 
     def _short_of(self, enough: Callable[[Iterable[bool]], bool]) -> tuple[int, ...]:

@@ -93,7 +93,7 @@ class HomeSlots:
         entering: list[int] = []
         growing: dict[int, tuple[Replica, ...]] = {}
         for token in tokens:
-            kept = self._kept(token, want)
+            kept = self._kept(token, want) if token in self.replicas else ()
             if not kept:
                 entering.append(token)
             elif len(kept) < each:
@@ -133,7 +133,7 @@ class HomeSlots:
         it need not move.
         """
         found = []
-        for replica in self.replicas.get(token, ()):
+        for replica in self.replicas[token]:
             current = replica.current_slot
             if want.allows(replica.home_slot):
                 found.append(replica)

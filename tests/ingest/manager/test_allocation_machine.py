@@ -358,4 +358,4 @@ class Machine(RuleBasedStateMachine):
         assert all(seen.where(token) == set(homes) for token, homes in seen.homes.items())
 
 
-TestMachine = Machine.TestCase
+TestMachine = pytest.mark.timeout(1200)(Machine.TestCase)  # as many examples as the profile says
