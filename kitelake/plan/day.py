@@ -1,4 +1,4 @@
-"""The plan of any day, made without connecting: for `kitelake plan` and `kitelake check`."""
+"""The plan of any day, made without connecting: for `kitelake plan` and `kitelake check`; and what that day may bring."""
 
 import asyncio
 import datetime as dt
@@ -25,6 +25,25 @@ from storage.layout import DataLayout
 from storage.market import Span
 
 PRICED_LATER: Final = "the service streams what is named, and selects them when a price has come"
+
+
+TICKS_A_SECOND: Final = 0.3
+"""Of an instrument, on the average of a mixed list and of a day: the stream is conflated to one or two a second."""
+
+
+TABLE_BYTES: Final[Mapping[Mode, float]] = {Mode.FULL: 70.0, Mode.QUOTE: 36.0, Mode.LTP: 16.0}
+"""A row in the tables, with its share of whatever else lies in the files."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Of one list, in its hours. `measured` says whether it is from a reported day or by rules of thumb."""
+
+    ticks_a_second: float
+    ticks: float
+    table_bytes: float
+    journal_bytes: float
+    measured: bool
 
 
 @dataclass(frozen=True)
@@ -95,24 +114,6 @@ def _resolved(config: Config, instruments: Instruments) -> list[ListPlan]:
     """By names that are known without a network, and by prices that were captured or are in the list."""
     resolver = Resolver(DataLayout(config.data), online=False)
     return asyncio.run(resolver.resolve(config.subscriptions, instruments, default_mode=config.capture.default_mode))
-
-
-TICKS_A_SECOND: Final = 0.3
-"""Of an instrument, on the average of a mixed list and of a day: the stream is conflated to one or two a second."""
-
-TABLE_BYTES: Final[Mapping[Mode, float]] = {Mode.FULL: 70.0, Mode.QUOTE: 36.0, Mode.LTP: 16.0}
-"""A row in the tables, with its share of whatever else lies in the files."""
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """Of one list, in its hours. `measured` says whether it is from a reported day or by rules of thumb."""
-
-    ticks_a_second: float
-    ticks: float
-    table_bytes: float
-    journal_bytes: float
-    measured: bool
 
 
 def forecast(plan: ListPlan, hours: ListHours, rates: Mapping[tuple[str, Mode], float]) -> Forecast:

@@ -2,7 +2,9 @@
 
 from ingest.errors import CapacityError
 from ingest.manager.allocation import Allocation, Moved
-from ingest.manager.want import Slot, slots_of
+from ingest.manager.current_slots import settle
+from ingest.manager.replicas import Placement, Replica
+from ingest.manager.want import Connections, Slot, Want, slots_of
 from ingest.settings import Strategy
 from ingest.wire import Mode
 from tests.support.placement import placed, refused, state, subscribe, where
@@ -314,6 +316,27 @@ def test_what_is_away_has_no_home_where_all_places_are_taken() -> None:
     allocation.unsubscribe([2])
     subscribe(allocation, [1], LTP, accounts=("two",))
     assert allocation.home_slots(1) == (TWO,)
+
+
+# As values.
+
+
+def test_two_on_each_others_full_home_go_home_together() -> None:
+    wants = dict.fromkeys([1, 2, 3], Want(LTP, replicas=1))
+    crossed = {1: (Replica(ONE, TWO),), 2: (Replica(TWO, THREE),), 3: (Replica(THREE, ONE),)}
+    after = settle(Placement(wants, crossed), Connections((ONE, TWO, THREE), capacity=1))
+    assert after.by_slot == {ONE: {1: LTP}, TWO: {2: LTP}, THREE: {3: LTP}}
+
+
+def test_one_that_cannot_go_home_keeps_its_place_from_those_that_would_take_it() -> None:
+    """The second waits for the place of the first, whose home is full of what has to stay there."""
+    four = Slot("four", 1)
+    wants = dict.fromkeys([9, 1, 2], Want(LTP, replicas=1))
+    before = Placement(wants, {9: (Replica(four, ONE),), 1: (Replica(ONE, TWO),), 2: (Replica(TWO, None),)})
+    without_four = Connections((ONE, TWO, four), frozenset({four}), capacity=1)
+    assert settle(before, without_four) == before
+    after = settle(before, Connections((ONE, TWO, four), capacity=1))
+    assert after.by_slot == {four: {9: LTP}, ONE: {1: LTP}, TWO: {2: LTP}}
 
 
 # At full size.
