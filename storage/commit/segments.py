@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -61,6 +60,8 @@ def damage_rows(quarantine: LakeTable, *, unreadable_too: bool = False) -> dict[
 
     Raises TableError if a file cannot be read; with `unreadable_too` what such a file says is left out.
     """
+    import pyarrow.compute as pc  # see storage.tables.parquet
+
     found: dict[SegmentId, list[tuple[int, int]]] = defaultdict(list)
     columns = ["stream", "segment", "record", "offset", "length"]
     for entry in quarantine.snapshot().entries:
@@ -119,6 +120,8 @@ class FilesOfTicks:
         return min((int(seqs.min()) for seqs in found if len(seqs)), default=None)
 
     def _read(self, entry: DataFile, stream: str, first_seq: int, next_seq: int) -> NDArray[np.int64]:
+        import pyarrow.compute as pc  # see storage.tables.parquet
+
         path = self._folder / entry.relative
         try:
             size = path.stat().st_size

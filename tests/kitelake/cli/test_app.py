@@ -12,6 +12,7 @@ import pytest
 from kitelake.cli.capture import shipped_config
 from storage.datafolder import hold
 from tests.support.command import Ended, Run, command
+from tests.support.waiting import PATIENCE_SECONDS
 
 __all__ = ["command"]  # the fixture
 
@@ -44,7 +45,7 @@ sys.exit(status)
 def test_what_only_says_something_loads_little(option: str, heavy: set[str]) -> None:
     """In a process of its own: these modules cost what the command costs."""
     done = subprocess.run(
-        [sys.executable, "-c", LOADED, option], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", LOADED, option], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
     )
     assert "kitelake" in done.stdout.lower()
     assert not heavy & set(done.stderr.split())
@@ -134,7 +135,7 @@ def test_simulate_says_where_it_is_and_ends_on_a_signal() -> None:
         said = [simulator.stdout.readline() for _ in range(7)]
         assert said[0].startswith("WebSocket  ws://127.0.0.1:")
         api = said[1].split()[1]
-        with urllib.request.urlopen(f"{api}/instruments", timeout=10) as answer:
+        with urllib.request.urlopen(f"{api}/instruments", timeout=PATIENCE_SECONDS) as answer:
             assert answer.read().count(b"\n") == 101
         assert "Ctrl-C ends it" in said[-1]
         simulator.send_signal(signal.SIGINT)

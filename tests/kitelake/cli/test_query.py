@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.command import Run, command
 from tests.support.lake import CRUDE, INFY, Feed, ToyWriter
+from tests.support.waiting import PATIENCE_SECONDS
 
 __all__ = ["command"]  # the fixture
 
@@ -114,7 +115,12 @@ def test_an_error_is_one_line(
 def test_a_full_disk_is_one_line(data: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            process(data, "from ticks"), cwd=ROOT, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False
+            process(data, "from ticks"),
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE_SECONDS,
+            check=False,
         )
     message = "kitelake: the standard output cannot be written: No space left on device\n"
     assert (done.returncode, done.stderr.decode()) == (2, message)
@@ -123,7 +129,7 @@ def test_a_full_disk_is_one_line(data: Path) -> None:
 @pytest.mark.slow
 def test_a_closed_standard_output_is_one_line(data: Path) -> None:
     arguments = ["sh", "-c", 'exec "$@" >&-', "sh", *process(data, "from ticks")]
-    done = subprocess.run(arguments, cwd=ROOT, stderr=subprocess.PIPE, timeout=60, check=False)
+    done = subprocess.run(arguments, cwd=ROOT, stderr=subprocess.PIPE, timeout=PATIENCE_SECONDS, check=False)
     message = "kitelake: the standard output is closed; to write to a file: --output FILE\n"
     assert (done.returncode, done.stderr.decode()) == (2, message)
 
@@ -137,7 +143,7 @@ def test_a_reader_that_goes_away_is_no_error(data: Path) -> None:
         assert running.stdout.read(100)
         running.stdout.close()
         assert running.stderr.read() == b""
-        assert running.wait(60) == 0
+        assert running.wait(PATIENCE_SECONDS) == 0
 
 
 @pytest.mark.slow
@@ -157,7 +163,7 @@ def test_a_terminal_that_knows_few_characters(data: Path, environment: dict[str,
             env={**os.environ, **environment},
             stdout=theirs,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
         os.close(theirs)
@@ -184,7 +190,7 @@ def test_ctrl_c_is_quiet(data: Path, tmp_path: Path, query: str, more: list[str]
         while not (begun.exists() and begun.stat().st_size) and running.poll() is None:
             time.sleep(0.01)
         running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=PATIENCE_SECONDS)
     assert (running.returncode, out, err) == (130, b"", b"")
     begun.unlink(missing_ok=True)  # DuckDB takes it back if it was about to close it
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
