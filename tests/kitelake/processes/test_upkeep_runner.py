@@ -26,7 +26,8 @@ class Working(Child):
 
     async def lines(self) -> AsyncIterator[dict[str, Any]]:
         await self._ended.wait()
-        for line in ():
+        nothing: list[dict[str, Any]] = []
+        for line in nothing:
             yield line
 
     async def wait(self) -> int:
@@ -42,8 +43,11 @@ class Working(Child):
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Runs an upkeep that ends with `status`; `short` says, look after look, whether the disk lacks room."""
     monkeypatch.setattr(upkeep_runner, "LOOK_SECONDS", 0)
-    account = {"name": "one", "api_key": "key", "access_token": "token"}
-    config = Config(data=tmp_path, accounts=[account], subscriptions=[{"name": "a", "instruments": ["NSE:INFY"]}])
+    sections: dict[str, Any] = {
+        "accounts": [{"name": "one", "api_key": "key", "access_token": "token"}],
+        "subscriptions": [{"name": "mine", "instruments": ["NSE:INFY"]}],
+    }
+    config = Config(data=tmp_path, **sections)
 
     async def run(status: int | None, *short: bool) -> None:
         async def start(*_: object, **__: object) -> Child:
