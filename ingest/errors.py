@@ -60,7 +60,7 @@ class SessionError(IngestError):
 
 
 class ServerError(IngestError):
-    """A server of the broker's protocol cannot start, or was told what it cannot do. It holds no value that was given."""
+    """A server of the broker's protocol cannot start, or was told to do what it cannot. It holds no value that was given."""
 
 
 class WireValueError(WireError):

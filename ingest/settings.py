@@ -1,8 +1,14 @@
-"""The broker's limits, how a connection behaves, and how far its consumers may fall behind."""
+"""The broker's limits, and how connections, their consumers and a manager of many behave.
 
+It loads pydantic and nothing else: whoever reads a configuration needs no codec and no sockets.
+"""
+
+from enum import StrEnum
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from ingest.mode import Mode
 
 MAX_CONNECTIONS: Final = 3
 """Of one api_key, open at the same time (Kite Connect v3 streaming docs)."""
@@ -65,3 +71,35 @@ class BufferSettings(BaseModel):
 
 class StreamSettings(WatchdogSettings, BufferSettings):
     """How a connection behaves, and how far its consumers may fall behind. Checked when made."""
+
+
+class Strategy(StrEnum):
+    """How instruments are spread over connections."""
+
+    BALANCED = "balanced"
+    """The heaviest first, each to the connection with the least load."""
+    ROUND_ROBIN = "round_robin"
+    """In the given order, each to the connection with the fewest instruments: dealt in turn."""
+    MANUAL = "manual"
+    """On the account that is named with them; balanced over its connections."""
+    REDUNDANT = "redundant"
+    """Balanced, with copies of each instrument on different accounts."""
+
+
+class ManagerSettings(StreamSettings):
+    """How a manager and its connections behave. Checked when made; an unknown key is refused."""
+
+    connections: int = Field(
+        default=MAX_CONNECTIONS,
+        ge=1,
+        le=MAX_CONNECTIONS,
+        description="connections an account, at most (the broker allows 3)",
+    )
+    instruments_per_connection: int = Field(
+        default=MAX_INSTRUMENTS, ge=1, le=MAX_INSTRUMENTS, description="at most (the broker allows 3000)"
+    )
+    default_mode: Mode = Field(default=Mode.QUOTE, description="for instruments that are subscribed without a mode")
+    strategy: Strategy = Field(
+        default=Strategy.BALANCED, description="how instruments are placed: balanced, round_robin, manual or redundant"
+    )
+    copies: int = Field(default=2, ge=1, description="on how many accounts `redundant` streams each instrument")

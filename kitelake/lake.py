@@ -1,11 +1,34 @@
 """Opening a data folder for queries, and what a query gives."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ingest.wire import JournalDecoder
 from queries.lake import Lake as Lake
 from queries.lake import Result as Result
 from storage.schema import TABLES as TABLES
+
+if TYPE_CHECKING:
+    from storage.commit import Decoded
+    from storage.journal import Block
+    from storage.tables import SymbolLookup
+
+
+class _JournalDecoder:
+    """`ingest.wire.JournalDecoder`, loaded when there is something to decode: most queries meet no such thing."""
+
+    def decode(
+        self,
+        stream: str,
+        segment: int,
+        blocks: "Sequence[Block]",
+        *,
+        first_seq: int,
+        symbols: "SymbolLookup",
+    ) -> "Decoded":
+        from ingest.wire import JournalDecoder
+
+        return JournalDecoder().decode(stream, segment, blocks, first_seq=first_seq, symbols=symbols)
 
 
 def open(path: str | Path) -> Lake:  # noqa: A001 (the name that users expect: kitelake.open)
@@ -13,4 +36,4 @@ def open(path: str | Path) -> Lake:  # noqa: A001 (the name that users expect: k
 
     Raises `DataFolderError` if the folder is not there or holds no lake.
     """
-    return Lake(Path(path), JournalDecoder())
+    return Lake(Path(path), _JournalDecoder())

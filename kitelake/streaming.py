@@ -14,11 +14,11 @@ from ingest.connection import OrderUpdate as OrderUpdate
 from ingest.connection import Status as Status
 from ingest.connection import Tick as Tick
 from ingest.connection import TotalStats as TotalStats
-from ingest.manager import ManagerSettings as ManagerSettings
 from ingest.manager import Moved as Moved
 from ingest.manager import Slot as Slot
-from ingest.manager import Strategy as Strategy
 from ingest.manager import TickerManager as TickerManager
+from ingest.settings import ManagerSettings as ManagerSettings
+from ingest.settings import Strategy as Strategy
 from ingest.settings import StreamSettings as StreamSettings
 from ingest.wire import Mode as Mode
 from ingest.wire import decode_frames as decode_frames

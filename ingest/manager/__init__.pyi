@@ -1,8 +1,7 @@
 from .allocation import Allocation as Allocation
 from .allocation import Moved as Moved
 from .kiteticker import KiteTicker as KiteTicker
-from .manager import ManagerSettings as ManagerSettings
 from .manager import TickerManager as TickerManager
-from .placement import LOAD as LOAD
-from .placement import Slot as Slot
-from .placement import Strategy as Strategy
+from .want import LOAD as LOAD
+from .want import Slot as Slot
+from .want import Want as Want

@@ -1,34 +1,77 @@
-"""Who streams what: the instruments of a manager are placed on the slots of its accounts. It sends nothing.
+"""Who streams what: what is wanted, and its placement on the slots of accounts. It sends nothing.
 
-How the copies of an instrument live, move and wait from then on is told in `ingest.manager.replicas`. A call is planned on
-`fills`, a copy of what the slots hold; what raises does so before anything changes.
+`place` is the whole of it: from what is asked for, the slots that work and the placement as it is to the placement as
+it should be, which moves as little as it can. An account that is lost, works again, comes or goes, and a list that
+grows, are the same call. `Allocation` remembers what is asked for; who calls it sends the difference of two placements.
+
+Each replica of an instrument has a home slot (see `ingest.manager.home_slots`) and a current slot (see
+`ingest.manager.current_slots`).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
 
-from ingest.manager.placement import (
-    LOAD,
-    Fill,
-    Further,
-    Slot,
-    Strategy,
-    all_fit,
-    capacity_error,
-    check_limits,
-    fits,
-    place,
-    place_further,
-    rooms_of,
-)
-from ingest.manager.replicas import Copies, Moved, Stream
-from ingest.settings import MAX_CONNECTIONS, MAX_INSTRUMENTS
+from ingest.errors import InstrumentError
+from ingest.manager.current_slots import settle
+from ingest.manager.home_slots import HomeSlots
+from ingest.manager.replicas import Placement
+from ingest.manager.want import Connections, Slot, Want, check_account, check_limits, check_want, slots_of
+from ingest.settings import MAX_CONNECTIONS, MAX_INSTRUMENTS, Strategy
 from ingest.wire import Mode
 
-__all__ = ["Allocation", "Moved"]
+_NOTHING: Final[Mapping[int, Mode]] = MappingProxyType({})
 
 
-class Allocation(Copies):
-    """Gives instruments to slots: all of them, or those of accounts that are named."""
+def place(
+    asked: Mapping[Want, Sequence[int]], before: Placement, connections: Connections, *, leave_out: bool = True
+) -> tuple[Placement, list[int]]:
+    """The placement with what is asked for, and which of its tokens have no room.
+
+    One that is there already and finds no room where it is wanted now stays where it is, in its new mode and with its
+    new priority. Without `leave_out` raises CapacityError when anything finds no room.
+    """
+    wanted = {token: want for want, tokens in asked.items() for token in tokens}
+    groups = sorted(asked.items(), key=lambda group: group[0].priority)
+    there = {token: want for token, want in wanted.items() if token in before.wants}
+    after = Placement({**before.wants, **there}, before.replicas)
+    left: list[int] = []
+    given_up: dict[int, None] = {}
+    while True:
+        homes, found_none = HomeSlots(after, connections), []
+        for want, tokens in groups:
+            if lacking := [token for token in tokens if not homes.are_as(token, want)]:
+                found_none += homes.give(lacking, want, leave_out=leave_out)
+        given_up |= dict.fromkeys(homes.given_up)
+        after = settle(Placement(homes.wants, homes.replicas), connections)
+        # What gave way, or moved since, may have left places: the same call again must not find any.
+        if found_none in ([], left):
+            break
+        left = found_none
+    unchanged = {
+        token: replace(before.wants[token], mode=wanted[token].mode, priority=wanted[token].priority)
+        for token in found_none
+        if token in after.wants
+    }
+    after = Placement({**after.wants, **unchanged}, after.replicas)
+    gone = [token for token in given_up if token not in wanted]
+    none = set(found_none)
+    return after, [*gone, *(token for token in wanted if token in none)]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a change of slots did. Tokens in ascending order."""
+
+    moved: tuple[int, ...]
+    """Those that stream from another slot than before."""
+    waiting: tuple[int, ...]
+    """Those that stream from fewer slots than wanted now: a home is lost, removed or full, without room elsewhere."""
+
+
+class Allocation:
+    """What is wanted of the accounts, and the placement that follows from it. What raises changes nothing."""
 
     def __init__(
         self,
@@ -37,255 +80,202 @@ class Allocation(Copies):
         connections: int = MAX_CONNECTIONS,
         capacity: int = MAX_INSTRUMENTS,
         strategy: Strategy = Strategy.BALANCED,
-        copies: int = 2,
+        replicas: int = 2,
     ) -> None:
-        """`capacity` is what a connection holds; `copies` is for REDUNDANT, where a call does not say another number.
+        """`connections` is the number an account, `capacity` what each of them holds; `replicas` is for REDUNDANT,
+        where a want does not say another number.
 
         Raises ValueError for numbers beyond the broker's limits and for accounts of the same name.
         """
-        check_limits(capacity, copies)
-        super().__init__(accounts, connections, capacity)
-        self._strategy = strategy
-        self._copies = copies if strategy is Strategy.REDUNDANT else 1
+        check_limits(capacity, replicas)
+        self._accounts = list(accounts)
+        self._each = connections
+        self._connections = Connections(slots_of(self._accounts, connections), capacity=capacity, strategy=strategy)
+        self._replicas = replicas if strategy is Strategy.REDUNDANT else 1
+        self._placement = Placement()
 
-    def subscribe(
-        self,
-        tokens: Iterable[int],
-        mode: Mode,
-        *,
-        account: str | Collection[str] | None = None,
-        connection: int | None = None,
-        copies: int | None = None,
-        priority: int = 0,
-        leave_out: bool = False,
-    ) -> list[int]:
-        """Stream these. One that is there already gets its new mode and priority where it is.
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return self._connections.slots
 
-        `copies` is on how many accounts each is streamed. It brings also those that are there to that number. Without
-        it new ones get one copy, or with REDUNDANT the strategy's number, and those that are there keep what they have.
+    @property
+    def lost(self) -> frozenset[Slot]:
+        return self._connections.lost
 
-        `account`, a name or several, places by hand: each on so many of the named accounts, on any of their connections
-        or, with one account, on `connection`. Copies that are on a named account stay where they are; they become more
-        or fewer there, and those elsewhere are given up. Without `copies` there is one of each, or with REDUNDANT the
-        strategy's number, but no more than accounts are named.
+    @property
+    def waiting(self) -> tuple[int, ...]:
+        """Tokens that stream from fewer slots than wanted, in ascending order. See `Moved.waiting`."""
+        return self._short_of(all)
+
+    @property
+    def unserved(self) -> tuple[int, ...]:
+        """Those of `waiting` that stream from no slot at all."""
+        return self._short_of(any)
+
+    @property
+    def wants(self) -> Mapping[int, Want]:
+        """Everything that is subscribed, in that order."""
+        return MappingProxyType(self._placement.wants)
+
+    @property
+    def capacity(self) -> int:
+        """Places in total, those of lost slots included."""
+        return self._connections.capacity * len(self.slots)
+
+    @property
+    def free(self) -> int:
+        """Places that are not taken, by a home or by what is away from its own."""
+        return HomeSlots(self._placement, self._connections).free
+
+    def at(self, slot: Slot) -> Mapping[int, Mode]:
+        """What this slot streams now, or will as soon as it works, wherever its home is."""
+        return MappingProxyType(self._placement.by_slot.get(slot, _NOTHING))
+
+    def home_slots(self, token: int) -> tuple[Slot, ...]:
+        """Where an instrument belongs, one slot a replica, in the order of placing; none when it is not subscribed."""
+        return tuple(home for home, _ in self._placement.replicas.get(token, ()))
+
+    def placement(self) -> dict[Slot, dict[int, Mode]]:
+        """What each slot streams now: token -> mode, for slots that stream any."""
+        return {slot: dict(there) for slot, there in self._placement.by_slot.items()}
+
+    def subscribe(self, tokens: Iterable[int], want: Want, *, leave_out: bool = False) -> list[int]:
+        """Stream these, too. One that is there already gets its new mode and priority where it is.
+
+        Without a number of replicas and accounts, what is there keeps those that it has. With a number, it gets so
+        many. With accounts, those of its replicas that are on one of them stay where they are; they become more or
+        fewer there, and those elsewhere are given up. What is new gets one replica, or with REDUNDANT the strategy's
+        number, but no more than accounts are named; so does what is there and is placed by hand.
 
         What does not fit raises CapacityError. With `leave_out` it is left out and returned. Then new and moving
         instruments take the places of those of a larger `priority` number: of the largest first, and the latest
-        subscribed first. These are unsubscribed and returned too. After that the last of `tokens` are left out; one
-        that is there already stays where it is. Further copies of what is there take nobody's place. The same call
-        again changes nothing.
+        subscribed first. These are unsubscribed and returned, before the others. After that the last of `tokens` are
+        left out; one that is there already stays where it is. Further replicas of what is there take nobody's place.
+        The same call again changes nothing.
 
         A lost slot has places, too. What gets one there streams elsewhere meanwhile if there is room, or something less
-        important that gives way: see `ingest.manager.replicas`. That stays subscribed, and is not returned: it waits.
+        important that gives way. That stays subscribed, and is not returned: it waits.
 
-        Raises ValueError for arguments that contradict each other or name what is not there, or no account at all.
+        Raises ValueError for a want that contradicts itself or names what is not there.
         """
-        names = self._named(account)
-        allowed = self._allowed(names, connection)
-        each = self._each(names, copies)
-        # For those that are there. None leaves them their number, or their slots.
-        wanted = each if names is not None or copies is not None else None
-        within = frozenset(allowed) if names is not None else None
-        # Those that are as asked already take no part, so that a call that repeats another costs little.
-        tokens = [
-            token
-            for token in dict.fromkeys(tokens)
-            if token not in self._streams or not self._is_as_asked(token, mode, priority, wanted, within)
+        check_want(want, self._accounts, self._each)
+        anew, keeps = self._counted(want), want.replicas is None and not want.accounts
+        there = self._placement.wants
+        asked: dict[Want, list[int]] = {}
+        kept: dict[int, list[int]] = {}  # by the identity of what was wanted, which many share
+        for token in dict.fromkeys(tokens):
+            if keeps and token in there:
+                kept.setdefault(id(there[token]), []).append(token)
+            else:
+                asked.setdefault(anew, []).append(token)
+        self._check_by_hand(asked)
+        for some in kept.values():
+            before = there[some[0]]
+            asked.setdefault(replace(before, mode=want.mode, priority=want.priority), []).extend(some)
+        self._placement, left = place(asked, self._placement, self._connections, leave_out=leave_out)
+        return left
+
+    def bring_to(self, wants: Mapping[int, Want]) -> list[int]:
+        """Stream these and nothing else, the important first. Returns those that have no room: they are left out, or
+        stay where they are.
+
+        Otherwise as `subscribe` with `leave_out`. Raises ValueError for a want that contradicts itself or names what is
+        not there.
+        """
+        same: dict[Want, list[int]] = {}
+        for token, want in wants.items():
+            same.setdefault(want, []).append(token)
+        asked: dict[Want, list[int]] = {}
+        for want, tokens in same.items():
+            check_want(want, self._accounts, self._each)
+            asked.setdefault(self._counted(want), []).extend(tokens)
+        self._check_by_hand(asked)
+        before = self._placement.without(token for token in self._placement.wants if token not in wants)
+        self._placement, left = place(asked, before, self._connections)
+        return left
+
+    def set_mode(self, tokens: Iterable[int], mode: Mode) -> None:
+        """Change the mode of instruments that are subscribed. Raises InstrumentError when one of them is not."""
+        tokens, wants = list(tokens), self._placement.wants
+        if unknown := [token for token in tokens if token not in wants]:
+            raise InstrumentError(
+                f"{len(unknown):,} of {len(tokens):,} instruments are not subscribed, as {unknown[0]!r}"
+            )
+        changed = {token: replace(wants[token], mode=mode) for token in tokens}
+        self._placement = Placement({**wants, **changed}, self._placement.replicas)
+
+    def unsubscribe(self, tokens: Iterable[int]) -> None:
+        """Stream these no more; their places are free, for those that wait first. Unknown ones are ignored."""
+        self._placement = settle(self._placement.without(tokens), self._connections)
+
+    def lose(self, slots: Iterable[Slot]) -> Moved:
+        """These slots serve nothing now: others stream what they had, the important and heavy first.
+
+        What is less important gives way to it where there is no room. Slots that are lost already, or are not there,
+        change nothing.
+        """
+        losing = self.lost.union(slots).intersection(self.slots)
+        return self._settle(replace(self._connections, lost=losing))
+
+    def regain(self, slots: Iterable[Slot]) -> Moved:
+        """These slots work again: their instruments come home, and so does what gave way to them.
+
+        Slots that are not lost change nothing.
+        """
+        return self._settle(replace(self._connections, lost=self.lost.difference(slots)))
+
+    def add_account(self, name: str) -> Moved:
+        """Use this account too. Instruments that had a home on it come home. Raises ValueError when it is there."""
+        if name in self._accounts:
+            raise ValueError(f"got account {name!r}, which is there already; expected another name")
+        return self._use([*self._accounts, name])
+
+    def remove_account(self, name: str) -> Moved:
+        """Use this account no more: others stream its instruments. Raises ValueError when it is not there."""
+        check_account(name, self._accounts)
+        return self._use([other for other in self._accounts if other != name])
+
+    def _use(self, accounts: list[str]) -> Moved:
+        slots = slots_of(accounts, self._each)
+        self._accounts = accounts
+        return self._settle(replace(self._connections, slots=slots, lost=self.lost.intersection(slots)))
+
+    def _settle(self, connections: Connections) -> Moved:
+        before = self._placement.replicas
+        self._connections = connections
+        self._placement = settle(self._placement, connections)
+        have_moved: dict[tuple[int, int], bool] = {}  # by identity: many share what they were and are
+        for token, replicas in self._placement.replicas.items():
+            if (change := (id(before[token]), id(replicas))) not in have_moved:
+                were = {current for _, current in before[token]}
+                have_moved[change] = any(current not in were and self._works(current) for _, current in replicas)
+        moved = [
+            token for token, replicas in self._placement.replicas.items() if have_moved[id(before[token]), id(replicas)]
         ]
-        there = [token for token in tokens if token in self._streams]
-        new = len(tokens) - len(there)
-        if new and names is None and self._strategy is Strategy.MANUAL:
+        return Moved(tuple(sorted(moved)), self.waiting)
+
+    def _short_of(self, enough: Callable[[Iterable[bool]], bool]) -> tuple[int, ...]:
+        """Tokens of whose replicas not all, or not any, stream."""
+        working = set(self._connections.working)
+        served = {
+            key: enough(current in working for _, current in replicas)
+            for key, replicas in {id(one): one for one in self._placement.replicas.values()}.items()
+        }
+        return tuple(sorted(token for token, replicas in self._placement.replicas.items() if not served[id(replicas)]))
+
+    def _works(self, slot: Slot | None) -> bool:
+        return slot is not None and slot not in self.lost
+
+    def _counted(self, want: Want) -> Want:
+        """The same with the number of replicas that it stands for."""
+        if want.replicas is not None:
+            return want
+        return replace(want, replicas=min(self._replicas, len(set(want.accounts))) if want.accounts else self._replicas)
+
+    def _check_by_hand(self, asked: Mapping[Want, Sequence[int]]) -> None:
+        if self._connections.strategy is not Strategy.MANUAL:
+            return
+        wants = self._placement.wants
+        new = sum(token not in wants for want, tokens in asked.items() if not want.accounts for token in tokens)
+        if new:
             raise ValueError(f"got {new:,} new instruments without an account, expected account=: placement is manual")
-
-        fills = {slot: Fill(self._held(slot), self._load[slot]) for slot in allowed}
-        entering, growing, surplus = self._sort_out(tokens, wanted, within)
-        for token, homes in surplus.items():
-            if token not in growing:  # else it keeps them, should it find no room
-                self._discount(fills, token, homes)
-        for token in there:
-            for home, now in self._streams[token].homes.items():
-                if now is not None and now in fills and home not in surplus.get(token, ()):
-                    change = LOAD[mode] - LOAD[self._modes[token]]
-                    fills[now] = Fill(fills[now].instruments, fills[now].load + change)
-
-        added, left = place_further(growing, mode, fills, capacity=self._capacity, last=self._lost)
-        if left and not leave_out:
-            raise capacity_error(
-                len(growing),
-                len(growing) - len(left),
-                fills,
-                capacity=self._capacity,
-                copies=each,
-                places=sum(growing[token].copies for token in left),
-            )
-        out: list[int] = []
-        if leave_out:
-            out = self._make_room(len(entering), each, priority, fills, keep=set(there))
-            fitting = fits(len(entering), rooms_of(fills, self._capacity).values(), each)
-            left = {*left, *entering[fitting:]}
-            entering = entering[:fitting]
-        placed = place(
-            dict.fromkeys(entering, mode),
-            allowed,
-            capacity=self._capacity,
-            placed=fills,
-            strategy=self._strategy,
-            copies=each,
-            last=self._lost,
-        )
-        # What gave way may have had more copies than the new ones need: the same call again must find nothing to do.
-        for slot, new_ones in placed.items():
-            more = len(new_ones)
-            fills[slot] = Fill(fills[slot].instruments + more, fills[slot].load + LOAD[mode] * more)
-        growing = {token: further for token, further in growing.items() if token in left}
-        late, short = place_further(growing, mode, fills, capacity=self._capacity, last=self._lost)
-        left -= growing.keys() - short
-
-        # All of it fits: from here on nothing raises.
-        for token in out:
-            self._forget(token)
-        for token, homes in surplus.items():
-            if token not in left:
-                self._leave(token, homes)
-        for token in entering:
-            if token in self._streams:
-                self._leave(token, self.homes(token))
-            else:
-                self._add(token, mode, priority)
-        for additions in (added, placed, late):
-            for slot, added_there in additions.items():
-                for token in added_there:
-                    self._house(token, slot)
-        touched = dict.fromkeys((*there, *entering))
-        for token in touched:
-            self._set_priority(token, priority)
-            self._set_mode(token, mode)
-            if within is not None and token not in left:
-                self._streams[token].by_hand = True
-                self._move_in(token, within)
-        self._find_room(touched)
-        return [*out, *(token for token in tokens if token in left)]
-
-    # What a call asks for.
-
-    def _named(self, account: str | Collection[str] | None) -> list[str] | None:
-        """The accounts that a call names, each once; None when it names none, which stands for all."""
-        if account is None:
-            return None
-        names = {account} if isinstance(account, str) else set(account)
-        if not names:
-            raise ValueError("got no name in account=, expected one or more, or None for all accounts")
-        for name in sorted(names):
-            self._check_account(name)
-        return [name for name in self._accounts if name in names]
-
-    def _allowed(self, names: Collection[str] | None, connection: int | None) -> list[Slot]:
-        if connection is not None and names is None:
-            raise ValueError(f"got connection {connection} without an account, expected account= with it")
-        if connection is not None and names is not None and len(names) > 1:
-            raise ValueError(f"got connection {connection} of {len(names)} accounts, expected one account with it")
-        if connection is not None and not 1 <= connection <= self._connections:
-            raise ValueError(f"got connection {connection}, expected 1 to {self._connections}")
-        return [
-            slot
-            for slot in self._slots
-            if (names is None or slot.account in names) and connection in (None, slot.connection)
-        ]
-
-    def _each(self, names: Collection[str] | None, copies: int | None) -> int:
-        """How many copies of those that are new."""
-        if copies is None:
-            return self._copies if names is None else min(self._copies, len(names))
-        check_limits(self._capacity, copies)
-        if names is not None and copies > len(names):
-            raise ValueError(
-                f"got {copies} copies on {len(names)} accounts ({', '.join(names)}), expected at most one an account"
-            )
-        return copies
-
-    def _is_as_asked(
-        self, token: int, mode: Mode, priority: int, wanted: int | None, within: frozenset[Slot] | None
-    ) -> bool:
-        """Whether nothing is to do for a token that is there. The arguments are as in `subscribe` and `_sort_out`."""
-        stream = self._streams[token]
-        return (
-            self._modes[token] is mode
-            and stream.priority == priority
-            and (wanted is None or len(stream.homes) == wanted)
-            and (within is None or (stream.by_hand and stream.homes.keys() <= within))
-        )
-
-    # Planning: on `fills`, a copy of what the slots hold.
-
-    def _sort_out(
-        self, tokens: Iterable[int], wanted: int | None, within: Collection[Slot] | None
-    ) -> tuple[list[int], dict[int, Further], dict[int, list[Slot]]]:
-        """Tokens to be placed anew, those that get further copies, and homes to give up.
-
-        `wanted` is the number of copies, `within` are the slots for them; None leaves what is there as it is.
-        """
-        entering = []
-        growing: dict[int, Further] = {}
-        surplus: dict[int, list[Slot]] = {}
-        for token in tokens:
-            stream = self._streams.get(token)
-            on = [] if stream is None else list(stream.homes) if within is None else self._living_on(stream, within)
-            if stream is None or not on:
-                entering.append(token)
-            elif wanted is not None:
-                kept = self._best(stream, on, wanted)
-                surplus[token] = [home for home in stream.homes if home not in kept]
-                if len(kept) < wanted:
-                    growing[token] = Further(wanted - len(kept), stream.accounts(kept))
-        return entering, growing, surplus
-
-    def _living_on(self, stream: Stream, slots: Collection[Slot]) -> list[Slot]:
-        """The homes of the copies that live on these slots, or are guests there and can live there from now on."""
-        return [
-            home
-            for home in stream.homes_on(slots)
-            if home in slots or ((now := stream.homes[home]) is not None and self._held(now) <= self._capacity)
-        ]
-
-    def _best(self, stream: Stream, homes: Iterable[Slot], count: int) -> list[Slot]:
-        """So many of these homes, or all: those whose copies are served first, then the oldest."""
-        return sorted(homes, key=lambda home: not self._serves(stream.homes[home]))[:count]
-
-    def _discount(self, fills: dict[Slot, Fill], token: int, homes: Iterable[Slot], sign: int = 1) -> None:
-        """Take the copies of these homes out of `fills`; with a `sign` of -1, put them back."""
-        load = LOAD[self._modes[token]]
-        for home in homes:
-            now = self._streams[token].homes[home]
-            for slot in {home, now or home}:
-                if (fill := fills.get(slot)) is not None:
-                    fills[slot] = Fill(fill.instruments - sign, fill.load - sign * load * (slot == now))
-
-    def _make_room(
-        self, count: int, copies: int, priority: int, fills: dict[Slot, Fill], *, keep: Collection[int]
-    ) -> list[int]:
-        """Take out of `fills` no more than it needs of what is less important than `priority`, so that `count` fit."""
-
-        def enough(wanted: int) -> bool:
-            return all_fit(wanted, rooms_of(fills, self._capacity).values(), copies)
-
-        if enough(count):
-            return []
-        less = [token for token, stream in self._streams.items() if stream.priority > priority and token not in keep]
-        less.sort(key=lambda token: (-self._streams[token].priority, -self._streams[token].order))
-        out = []
-        for token in less:
-            if enough(count):
-                break
-            if self._streams[token].homes_on(fills):
-                self._discount(fills, token, self.homes(token))
-                out.append(token)
-        # Copies need room on different accounts, so some may have gone in vain: they stay, the important first.
-        most = fits(count, rooms_of(fills, self._capacity).values(), copies)
-        spared = set()
-        for token in reversed(out):
-            self._discount(fills, token, self.homes(token), -1)
-            if enough(most):
-                spared.add(token)
-            else:
-                self._discount(fills, token, self.homes(token))
-        return [token for token in out if token not in spared]

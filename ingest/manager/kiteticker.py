@@ -1,4 +1,4 @@
-"""The official client's `KiteTicker`, on this engine: `from ingest.manager.kiteticker import KiteTicker`, the rest stays.
+"""The official client's `KiteTicker`, on this engine: `from kitelake.compat import KiteTicker`; a script's rest stays.
 
 The socket is read in a thread of its own, and callbacks run in another: that of `connect()`, or, with `threaded=True`,
 "kitelake callbacks". A slow callback neither stops the reading nor loses the connection; what waits for it is bounded
@@ -18,14 +18,11 @@ Other differences:
 - `disable_ssl_verification` and `proxy` are refused, and there is no `socket_url`, since it would hold the token.
 """
 
-import asyncio
-import contextlib
 import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from operator import index
 from typing import Any, Final
 
@@ -35,19 +32,17 @@ from ingest.connection import (
     ConnectionEvent,
     Event,
     Gap,
-    Hub,
-    KiteConnection,
-    Record,
     State,
     check_room,
     check_ws_url,
     read_events,
 )
 from ingest.errors import SessionError
+from ingest.manager.connection_run import ConnectionRun
+from ingest.manager.tick_dicts import ticks_of
 from ingest.settings import BufferSettings, StreamSettings
-from ingest.wire import Mode, decode_packet, split_frame
+from ingest.wire import Mode
 from storage.journal import Kind
-from storage.schema import DEPTH_LEVELS
 
 BUFFER: Final = BufferSettings(buffer_frames=1_000_000, buffer_bytes=256 << 20, buffer_seconds=3600)
 """How far the callbacks may fall behind."""
@@ -55,7 +50,6 @@ NORMAL_CLOSURE: Final = 1000
 ABNORMAL_CLOSURE: Final = 1006  # RFC 6455: no close frame came
 
 Callback = Callable[..., object]
-Tick = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +133,7 @@ class KiteTicker:
             **BUFFER.model_dump(),
         )
         self._lock = threading.RLock()
-        self._run: _Run | None = None
+        self._run: ConnectionRun | None = None
 
     def connect(
         self, threaded: bool = False, disable_ssl_verification: bool = False, proxy: Mapping[str, Any] | None = None
@@ -164,7 +158,9 @@ class KiteTicker:
             if self._run is not None:
                 raise SessionError("got connect() while connected, expected close() before it")
             tries = self.reconnect_max_tries if self.reconnect else None
-            run = self._run = _Run(self._account, self._settings, self.root, _modes(self.subscribed_tokens), tries)
+            run = self._run = ConnectionRun(
+                self._account, self._settings, self.root, _modes(self.subscribed_tokens), tries
+            )
             if threaded:
                 run.reader = threading.Thread(
                     target=self._call_back, args=(run,), name="kitelake callbacks", daemon=True
@@ -227,7 +223,7 @@ class KiteTicker:
             if self._run is not None:
                 self._run.want(_modes(self.subscribed_tokens))
 
-    def _call_back(self, run: "_Run") -> None:
+    def _call_back(self, run: ConnectionRun) -> None:
         """Call for everything that comes, until the connection has ended."""
         try:
             while (taken := run.take()) is not None:
@@ -275,7 +271,7 @@ class KiteTicker:
             log.error("the server says: %s", self._account.redactor()(str(data)))
             self._call("on_error", 0, data)
 
-    def _happened(self, run: "_Run", event: ConnectionEvent) -> None:
+    def _happened(self, run: ConnectionRun, event: ConnectionEvent) -> None:
         match event.event:
             case Event.CONNECTED:
                 run.told_open, run.told_losses = True, 0
@@ -296,12 +292,12 @@ class KiteTicker:
                 run.told_losses = run.most_tries
                 self._lost(run, ABNORMAL_CLOSURE, event.message)
 
-    def _lost(self, run: "_Run", code: int, reason: str) -> None:
+    def _lost(self, run: ConnectionRun, code: int, reason: str) -> None:
         self._call("on_error", code, reason)
         self._call("on_close", code, reason)
         self._next(run)
 
-    def _next(self, run: "_Run") -> None:
+    def _next(self, run: ConnectionRun) -> None:
         """Tell whether another attempt follows."""
         run.told_losses += 1
         if run.closed or not run.retrying:
@@ -310,143 +306,6 @@ class KiteTicker:
             self._call("on_noreconnect")
         else:
             self._call("on_reconnect", run.told_losses)
-
-
-class _Run:
-    """A connection from `connect()` to its end, with the network thread, and what the two threads know of it.
-
-    The network thread alone decides whether another attempt follows: the callbacks may be far behind.
-    """
-
-    def __init__(
-        self, account: Account, settings: StreamSettings, root: str, modes: dict[int, Mode], tries: int | None
-    ) -> None:
-        """Starts it. `tries` is None for no second attempt at all."""
-        self.reader = threading.current_thread()
-        self.done = threading.Event()
-        self.closed = False
-        self.close_code: int | None = None
-        self.close_reason: str | None = None
-        self.over = False  # it is about to end, or has ended
-        self.retrying = tries is not None
-        self.most_tries = tries or 0
-        self.told_open = False
-        self.told_losses = 0
-        self._losses = 0
-        self._wanted = modes
-        self._news = asyncio.Event()
-        self._read = asyncio.Event()
-        self._hub = Hub()
-        kinds = frozenset({Kind.BINARY, Kind.TEXT, Kind.EVENT})
-        self._feed = self._hub.feed(settings, kinds, lambda records: [records])
-        self.connection = KiteConnection(account, 1, settings, self._hub, ws_url=root, changed=self._changed)
-        self.connection.session.want(modes)
-        self._loop: asyncio.AbstractEventLoop
-        started = threading.Event()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(started)), name="kitelake network", daemon=True
-        )
-        self._thread.start()
-        started.wait()
-
-    def take(self) -> list[Record] | Gap | None:
-        """What has come, as soon as there is something; None after the end. For the callbacks' thread."""
-        return asyncio.run_coroutine_threadsafe(self._take(), self._loop).result()
-
-    def want(self, modes: dict[int, Mode]) -> None:
-        """Stream these and no others."""
-        self._wanted = modes
-        self._soon(self._news.set)
-
-    def end(self) -> None:
-        """Close the connection; what has come may still be taken."""
-        self._soon(self._end)
-
-    def stop_retry(self) -> None:
-        """Let the connection end with its socket."""
-        self.retrying = False
-        self._soon(self._stop_waiting)
-
-    def finish(self) -> None:
-        """Close it, take nothing more, and wait for the network thread."""
-        self.end()
-        self._soon(self._read.set)
-        self._thread.join()
-
-    def _soon(self, call: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: everything has ended already
-            self._loop.call_soon_threadsafe(call)
-
-    async def _serve(self, started: threading.Event) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.connection.start()
-        started.set()
-        while not self.over:
-            await self._news.wait()
-            self._news.clear()
-            await self.connection.want(self._wanted)
-        await self.connection.close()
-        self._hub.close()
-        await self._read.wait()
-
-    async def _take(self) -> list[Record] | Gap | None:
-        return await anext(self._feed, None)
-
-    def _changed(self, connection: KiteConnection) -> None:
-        if connection.session.state is State.OPEN:
-            self._losses = 0
-            return
-        self._losses += 1
-        if not self.retrying or self._losses > self.most_tries or connection.session.state is State.FAILED:
-            self._end()
-
-    def _stop_waiting(self) -> None:
-        if self.connection.session.state in (State.WAITING, State.UNAUTHORIZED):
-            self._end()
-
-    def _end(self) -> None:
-        self.over = True
-        self._news.set()
-
-
-def ticks_of(frame: bytes) -> list[Tick]:
-    """A frame's packets as the official client's dictionaries."""
-    return [_tick(decode_packet(packet)) for packet in split_frame(frame)[0]]
-
-
-def _tick(row: dict[str, Any]) -> Tick:
-    tick: Tick = {
-        "tradable": row["instrument_token"] & 0xFF != KiteTicker.EXCHANGE_MAP["indices"],
-        "mode": row["mode"],
-        "instrument_token": row["instrument_token"],
-        "last_price": row["last_price"],
-    }
-    totals = ("last_traded_quantity", "average_traded_price", "volume_traded", "total_buy_quantity")
-    for name in (*totals, "total_sell_quantity", "oi", "oi_day_high", "oi_day_low"):
-        if name in row:
-            tick[name] = row[name]
-    if "close" in row:
-        close = row["close"]
-        tick["ohlc"] = {name: row[name] for name in ("open", "high", "low", "close")}
-        tick["change"] = (row["last_price"] - close) * 100 / close if close else 0
-    for name in ("last_trade_time", "exchange_timestamp"):
-        if name in row:
-            tick[name] = _naive(row[name])
-    if "bid_price_1" in row:
-        tick["depth"] = {"buy": _levels(row, "bid"), "sell": _levels(row, "ask")}
-    return tick
-
-
-def _naive(moment: datetime | None) -> datetime | None:
-    """The time on the host's clock, as the official client has it."""
-    return None if moment is None else moment.astimezone().replace(tzinfo=None)
-
-
-def _levels(row: dict[str, Any], side: str) -> list[dict[str, Any]]:
-    return [
-        {what: row[f"{side}_{what}_{level}"] for what in ("quantity", "price", "orders")}
-        for level in range(1, DEPTH_LEVELS + 1)
-    ]
 
 
 def _modes(tokens: Mapping[int, str]) -> dict[int, Mode]:

@@ -3,9 +3,9 @@
 A connection exists once an instrument is placed on it. Each runs in a task of its own and looks after itself, so what
 befalls one never stops another. Nothing is sent before the whole of a call is known to fit.
 
-Who streams what is decided in `ingest.manager.allocation`, without sockets. A connection that the broker will not have (a
-refused token, a place that another program takes) is lost until it opens: its instruments move to where there is room,
-or something less important gives way, and return when it is back.
+Who streams what is decided in `ingest.manager.allocation`, without sockets. A connection that the broker will not have
+(a refused token, a place that another program takes) is lost until it opens: its instruments move to where there is
+room, or something less important gives way, and return when it is back.
 """
 
 import asyncio
@@ -15,8 +15,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from operator import index
 from types import TracebackType
 from typing import Self
-
-from pydantic import Field
 
 from ingest.accounts import Account, Credentials, Token
 from ingest.connection import (
@@ -36,30 +34,11 @@ from ingest.connection import (
 )
 from ingest.errors import AuthError
 from ingest.manager.allocation import Allocation, Moved
-from ingest.manager.placement import Slot, Strategy
-from ingest.settings import MAX_CONNECTIONS, MAX_INSTRUMENTS, StreamSettings
+from ingest.manager.want import Slot, Want
+from ingest.settings import ManagerSettings
 from ingest.wire import Mode
 
 log = logging.getLogger(__name__)
-
-
-class ManagerSettings(StreamSettings):
-    """How a manager and its connections behave. Checked when made; an unknown key is refused."""
-
-    connections: int = Field(
-        default=MAX_CONNECTIONS,
-        ge=1,
-        le=MAX_CONNECTIONS,
-        description="connections an account, at most (the broker allows 3)",
-    )
-    instruments_per_connection: int = Field(
-        default=MAX_INSTRUMENTS, ge=1, le=MAX_INSTRUMENTS, description="at most (the broker allows 3000)"
-    )
-    default_mode: Mode = Field(default=Mode.QUOTE, description="for instruments that are subscribed without a mode")
-    strategy: Strategy = Field(
-        default=Strategy.BALANCED, description="how instruments are placed: balanced, round_robin, manual or redundant"
-    )
-    copies: int = Field(default=2, ge=1, description="on how many accounts `redundant` streams each instrument")
 
 
 class TickerManager(Feeds):
@@ -102,7 +81,7 @@ class TickerManager(Feeds):
             connections=self.settings.connections,
             capacity=self.settings.instruments_per_connection,
             strategy=self.settings.strategy,
-            copies=self.settings.copies,
+            replicas=self.settings.copies,
         )
 
     @property
@@ -159,15 +138,21 @@ class TickerManager(Feeds):
         Raises InstrumentError for what cannot be a token, ValueError for an account or connection that there is not, no
         account at all, or more copies than accounts that are named; then nothing changes.
         """
-        left_out = self._allocation.subscribe(
-            map(as_token, tokens),
-            as_mode(mode) if mode is not None else self.settings.default_mode,
-            account=account,
-            connection=connection,
-            copies=copies,
+        want = Want(
+            mode=as_mode(mode) if mode is not None else self.settings.default_mode,
             priority=index(priority),
-            leave_out=leave_out,
+            replicas=copies,
+            accounts=_names(account),
+            connection=connection,
         )
+        left_out = self._allocation.subscribe(map(as_token, tokens), want, leave_out=leave_out)
+        await self._apply()
+        return left_out
+
+    async def bring_to(self, wants: Mapping[int, Want]) -> list[int]:
+        """Stream these instruments (by token) and nothing else, the most important first. Returns those that have no
+        room. Raises as `subscribe` does, but for CapacityError."""
+        left_out = self._allocation.bring_to({as_token(token): want for token, want in wants.items()})
         await self._apply()
         return left_out
 
@@ -295,3 +280,12 @@ class TickerManager(Feeds):
             update = asyncio.ensure_future(self._apply())
             self._updates.add(update)
             update.add_done_callback(self._updates.discard)
+
+
+def _names(account: str | Collection[str] | None) -> tuple[str, ...]:
+    if account is None:
+        return ()
+    names = (account,) if isinstance(account, str) else tuple(dict.fromkeys(account))
+    if not names:
+        raise ValueError("got no name in account=, expected one or more, or None for all accounts")
+    return names

@@ -67,8 +67,9 @@ class RestServer:
         self._control_path = f"/{source.name}"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lists: dict[str, tuple[bytes, bytes]] = {}
+        self._lists_lock = threading.Lock()
         self._calls: dict[str, deque[float]] = {}
-        self._lock = threading.Lock()
+        self._calls_lock = threading.Lock()
         self._http = HttpServer(
             self._answer,
             name=source.name,
@@ -113,7 +114,7 @@ class RestServer:
         if route is None:
             raise HttpError(404, "Route not found")
         account = self._login(request)
-        call = RestCall(account, request.method, request.path, request.query, request.form)
+        call = RestCall(account, request.method, request.path, request.query, request.form, request.body)
         return _success(self._run(self._call(route, call)))
 
     def _obey(self, request: HttpRequest) -> HttpResponse:
@@ -135,7 +136,7 @@ class RestServer:
     def _instruments(self, request: HttpRequest, exchange: str) -> HttpResponse:
         if exchange and exchange not in EXCHANGES:
             raise HttpError(400, f"Invalid exchange `{exchange}`")
-        with self._lock:  # made once, plain and gzipped
+        with self._lists_lock:  # made once, plain and gzipped
             if exchange not in self._lists:
                 text = self._source.instruments(exchange).encode()
                 self._lists[exchange] = (text, gzip.compress(text, 5, mtime=0))
@@ -203,7 +204,7 @@ class RestServer:
     def _check_rate(self, api_key: str) -> None:
         """Refuse when the key has called too often within the last second."""
         now = time.monotonic()
-        with self._lock:
+        with self._calls_lock:
             calls = self._calls.setdefault(api_key, deque())
             while calls and calls[0] < now - 1:
                 calls.popleft()

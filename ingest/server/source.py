@@ -92,13 +92,14 @@ class Images:
 
 @dataclass(frozen=True)
 class RestCall:
-    """A REST call of an account whose token was checked. `query` and `form` as their names and values came."""
+    """A REST call of an account whose token was checked. `query`, and `form` (the body as one), as they came."""
 
     account: AccountSettings
     method: str
     path: str
     query: Mapping[str, Sequence[str]]
     form: Mapping[str, Sequence[str]]
+    body: bytes
 
 
 class CallRefusedError(HttpError):
@@ -149,7 +150,7 @@ class PacketSource(ABC):
 
     @abstractmethod
     def instruments(self, exchange: str) -> str:
-        """The list of an exchange, or of all (""), as the broker's CSV."""
+        """The list of an exchange, or of all (""), as the broker's CSV. Asked for once for each."""
 
     @abstractmethod
     def profile(self, account: AccountSettings) -> dict[str, Any]:

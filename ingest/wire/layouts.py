@@ -18,20 +18,13 @@ pykiteconnect, gokiteconnect; NCO: pykiteconnect 5). That prices are signed is i
 """
 
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-class Mode(StrEnum):
-    """How much of an instrument is streamed."""
-
-    LTP = "ltp"
-    QUOTE = "quote"
-    FULL = "full"
-
+from ingest.mode import Mode as Mode
 
 MODES: Final = tuple(mode.value for mode in Mode)
 

@@ -158,7 +158,7 @@ def _facts(progress: Progress, rate: float) -> dict[str, str]:
         "ticks received": f"{progress.packets:,}",
         "rows committed": f"{progress.committed.rows:,}",
         "lag of the table": "-" if lag is None else f"{lag:.1f} s",
-        "journal": _bytes(progress.journal_bytes),
+        "journal": f"{progress.journal_bytes / 2**20:,.1f} MiB",
     }
 
 
@@ -209,10 +209,10 @@ def _show_queries(console: Console, lake: Lake, stream: str) -> None:
         console.print(Rule(f"[bold]{title}", align="left"))
         console.print(Syntax(query, "sql", theme="ansi_dark", background_color="default", word_wrap=True))
         used = {name: value for name, value in parameters.items() if f"${name}" in query}
-        result = lake.sql(query, used).arrow()
+        result = lake.sql(query, used)
         console.print(render(result))
         if "symbol" not in parameters:
-            parameters["symbol"] = result["symbol"][0].as_py()
+            parameters["symbol"] = result.head(1)["symbol"][0].as_py()
     prices = lake.sql(PRICES, parameters).arrow()
     console.print()
     console.print(Rule(f"[bold]{parameters['symbol']}", align="left"))
@@ -232,10 +232,6 @@ def _say_what_next(console: Console, config_path: Path) -> None:
         ("README.md", "the first queries, and where to read on"),
     ):
         console.print(Text.assemble(step, (f"\n    {why}", "dim")), soft_wrap=True)
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 2**20:,.1f} MiB"
 
 
 def _short(path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from kitelake.cli.capture import DATE_METAVAR, DEFAULT_CONFIG, ConfigOption, parse_date
+from kitelake.cli.options import DATE_METAVAR, DEFAULT_CONFIG, ConfigOption, DataOption, data_of, parse_date
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +21,6 @@ RebuildDateOption = Annotated[
 PartialOption = Annotated[
     bool, typer.Option("--partial", help="Leave rows as they are whose segments are gone, instead of refusing.")
 ]
-DataOption = Annotated[Path | None, typer.Option(help="The data folder; else the one that config.yaml names.")]
 DateOption = Annotated[
     dt.date | None, typer.Option(parser=parse_date, metavar=DATE_METAVAR, help="YYYY-MM-DD, today or yesterday.")
 ]
@@ -29,11 +28,10 @@ SHOWN: Final = 20
 
 
 def _layout(config: Path, data: Path | None) -> "DataLayout":
-    from kitelake.config import data_folder
     from storage.errors import DataFolderError
     from storage.layout import DataLayout
 
-    folder = data or data_folder(config)
+    folder = data_of(config, data)
     try:
         if folder.is_dir():
             return DataLayout(folder)

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from ingest.manager import ManagerSettings, Strategy
+from ingest.settings import ManagerSettings, Strategy
 from kitelake.config.accounts import AccountSection, LoginSection
 from kitelake.config.calendar import CalendarSection
 from kitelake.config.document import (
@@ -159,6 +159,7 @@ class DataOption(BaseSettings):
         extra="forbid",
         hide_input_in_errors=True,
         validate_default=False,
+        defer_build=True,
         env_prefix=ENV_PREFIX,
         env_nested_delimiter=ENV_DELIMITER,
     )

@@ -1,7 +1,7 @@
 """Reading config.yaml, and explaining what is wrong with it in its own terms.
 
-Nothing here knows which options there are: that is `kitelake.config.config`, which passes its model. No text holds a value of
-the file or of the environment, since the value might be a secret; keys, places and allowed values are named.
+Nothing here knows which options there are: that is `kitelake.config.config`, which passes its model. No text holds a
+value of the file or of the environment, since the value might be a secret; keys, places and allowed values are named.
 """
 
 import os
@@ -75,7 +75,8 @@ class _Unusable(yaml.MarkedYAMLError):
 class _Loader(yaml.SafeLoader):
     """The safe loader, made stricter: every key is text and stands once, and a bad scalar has a place.
 
-    YAML itself lets the last of two equal keys win in silence.
+    YAML itself lets the last of two equal keys win in silence. (ruamel.yaml does not, but quotes their values, which
+    may be secrets, and would need as much of a loader for the rest; it also reads 0755, yes and no otherwise.)
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -11,10 +11,9 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from pydantic import SecretStr
 
@@ -67,35 +66,35 @@ class Command:
         Raises AuthError, without its output, if it fails or prints no secret.
         """
         try:
-            process = subprocess.Popen(  # noqa: ASYNC220 (asyncio starts one just so; the pipe is read without blocking)
-                [word.get_secret_value() for word in self.words],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+            process = await asyncio.create_subprocess_exec(
+                *(word.get_secret_value() for word in self.words),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
             )
         except OSError as error:
             raise AuthError(f"{self.title} cannot be started: {error.strerror}") from None
         assert process.stdout is not None
-        ended = False
+        output, ended = b"", False
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
-                output = await _read(process.stdout)
-                status = await asyncio.to_thread(process.wait)
+                while chunk := await process.stdout.read(MAX_OUTPUT_BYTES):
+                    output += chunk
+                    if len(output) > MAX_OUTPUT_BYTES:
+                        raise AuthError(
+                            f"{self.title} printed more than {MAX_OUTPUT_BYTES:,} bytes, expected the token alone"
+                        )
+                status = await process.wait()
             ended = True
         except TimeoutError:
             raise AuthError(f"{self.title} did not end within {COMMAND_SECONDS:g} s") from None
         finally:
-            if not ended:  # the whole group: what it has started may still run when it does not
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    await asyncio.to_thread(process.wait, _KILL_SECONDS)
+            if not ended:
+                await _kill(process)
         return self._token(output, status)
 
     def _token(self, output: bytes, status: int) -> str:
-        if len(output) > MAX_OUTPUT_BYTES:
-            raise AuthError(f"{self.title} printed more than {MAX_OUTPUT_BYTES:,} bytes, expected the token alone")
         if status:
             raise AuthError(f"{self.title} ended with status {status}; run it by hand to see why")
         text = output.decode("utf-8", "replace").strip()
@@ -108,18 +107,13 @@ class Command:
             raise AuthError(f"{self.title} printed no token: {error}") from None
 
 
-async def _read(pipe: IO[bytes]) -> bytes:
-    """What comes through the pipe, up to a little over MAX_OUTPUT_BYTES. The pipe is closed then."""
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-    output = b""
-    try:
-        while len(output) <= MAX_OUTPUT_BYTES and (chunk := await reader.read(MAX_OUTPUT_BYTES)):
-            output += chunk
-    finally:
-        transport.close()
-    return output
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """End the process and its whole group: what it has started may still run when it does not."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):  # somebody outside of the group may hold its standard output
+        async with asyncio.timeout(_KILL_SECONDS):
+            await process.communicate()
 
 
 def resolve_secret(given: Any) -> str:

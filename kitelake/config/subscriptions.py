@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
 from ingest.instruments import Select
-from ingest.wire import Mode
+from ingest.mode import Mode
 from kitelake.config.calendar import EXCHANGES, date_of
 from kitelake.config.values import Section, address_of, one_line, path_of, stretch_of_time
 from storage.market import Hours, hours_of

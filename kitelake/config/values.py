@@ -19,9 +19,12 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class Section(BaseModel):
-    """A part of config.yaml: frozen, an unknown key is an error, and no error shows a value."""
+    """A part of config.yaml: frozen, an unknown key is an error, and no error shows a value.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    What checks a section is put together when it is first needed: a query needs one option of all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 def one_line(given: str) -> str:

@@ -1,4 +1,4 @@
-"""Instrument names from outside of config.yaml: a file, or an address on the web, of whose answer a copy is kept.
+"""Lists of instrument names from outside of config.yaml, as a file has them or an address on the web answers with.
 
 Such a list is UTF-8 text in one of two forms. Lines that are blank or begin with `#` or `sep=` are skipped in both:
 
@@ -10,33 +10,23 @@ Such a list is UTF-8 text in one of two forms. Lines that are blank or begin wit
 A name without an exchange gets that of its row, or else NSE. A number alone is an instrument token. A row that says a
 series of NSE, such as EQ or BE, names a share of that series: see `ingest.instruments.listing.Share`.
 
-The address may hold a key, and what it answers with may be anything: texts name scheme, host and line only.
+What is read may be anything, and hold a key: texts name the line only.
 """
 
-import asyncio
 import codecs
-import contextlib
 import csv
-import datetime as dt
-import hashlib
 import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
-import httpx
-
-from ingest.accounts import LOOPBACK
 from ingest.instruments import Share
 from kitelake.errors import ListFileError
-from storage.clock import IST, ist_time
-from storage.files import open_regular, write_whole
+from storage.files import open_regular
 
 MAX_BYTES: Final = 10_000_000
 MAX_NAMES: Final = 100_000
-TIMEOUT_SECONDS: Final = 30.0
 SYMBOL_COLUMNS: Final = ("tradingsymbol", "symbol")
 DEFAULT_EXCHANGE: Final = "NSE"
 
@@ -44,11 +34,6 @@ _EXPECTED: Final = "expected UTF-8 text: CSV with a column symbol or tradingsymb
 _NAME: Final = re.compile(r"""([A-Za-z]+:)?[^\s:;,<>{}\[\]"#][^:;,<>{}\[\]"#]{0,63}""")
 _SERIES: Final = re.compile("[A-Z0-9]{2}")
 _UNDECODED: Final = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8
-_HEADERS: Final = {  # some sites of exchanges leave whoever sends none of these without an answer
-    "Accept": "text/csv,text/plain,text/html;q=0.9,*/*;q=0.8",
-    "Accept-Language": "en-IN,en;q=0.9",
-    "User-Agent": "Mozilla/5.0 (compatible; Kitelake)",
-}
 
 
 def read_names(data: bytes, what: str) -> list[str]:
@@ -103,40 +88,6 @@ def read_list_file(path: Path) -> list[str]:
     return read_names(data, str(path))
 
 
-async def fetch_list(
-    url: str, cache: Path, *, timeout_seconds: float = TIMEOUT_SECONDS
-) -> tuple[list[str], str | None]:
-    """The names that `url` answers with, of which a copy is kept in the folder `cache`; and None.
-
-    If they cannot be had, those of the copy, and a sentence that says why and how old it is. Raises ListFileError if
-    there is no copy either; ValueError if `url` is not http or https.
-    """
-    what = _place(url)
-    try:
-        data = await _get(url, what, timeout_seconds)
-        names = await asyncio.to_thread(read_names, data, what)
-    except ListFileError as error:
-        problem = str(error)
-    else:
-        try:
-            await asyncio.to_thread(_keep, data, _copy(url, cache))
-        except OSError as error:
-            return names, f"{what}: the list serves, but no copy could be kept: {error.strerror}"
-        return names, None
-    kept = await asyncio.to_thread(cached_list, url, cache)
-    if kept is None:
-        raise ListFileError(f"{problem}; there is no copy from before that could serve")
-    return kept, f"{problem}; the copy of {_age(_copy(url, cache))} serves"
-
-
-def cached_list(url: str, cache: Path) -> list[str] | None:
-    """The names of the copy that `fetch_list` has kept. None if there is none that can be read."""
-    try:
-        return read_list_file(_copy(url, cache))
-    except ListFileError:
-        return None
-
-
 def _csv_rows(lines: Sequence[str], what: str) -> Iterator[tuple[int, str, str, str]]:
     """Number of the line, exchange, name and series of each row; empty where the list has no such column."""
     # strict: a quote that is never closed would swallow what follows it without a word
@@ -168,66 +119,3 @@ def _plain_rows(lines: Sequence[str], what: str) -> Iterator[tuple[int, str, str
             raise ListFileError(f"{what}, line {line}: expected one name, without commas, as in the lines before")
         if name:
             yield line, "", name, ""
-
-
-async def _get(url: str, what: str, timeout_seconds: float) -> bytes:
-    """What the address answers with, up to a little over MAX_BYTES. Raises ListFileError."""
-    data = bytearray()
-    failure = ""
-    try:
-        tls = await asyncio.to_thread(httpx.create_ssl_context)  # it takes a while to read all the certificates
-        async with (
-            asyncio.timeout(timeout_seconds),
-            httpx.AsyncClient(
-                verify=tls,
-                headers=_HEADERS,
-                follow_redirects=True,
-                timeout=timeout_seconds,
-                trust_env=urlsplit(url).hostname not in LOOPBACK,  # no proxy lies between us and this machine
-            ) as client,
-            client.stream("GET", url) as response,
-        ):
-            if not response.is_success:
-                failure = f"it answered {response.status_code}, expected 200"
-            else:
-                async for chunk in response.aiter_bytes():
-                    data += chunk
-                    if len(data) > MAX_BYTES:
-                        break
-    except (TimeoutError, httpx.TimeoutException):
-        failure = f"no whole answer came within {timeout_seconds:g} s"
-    except httpx.ConnectError as error:
-        failure = f"cannot connect: {error}"
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:  # some of their texts hold the address
-        failure = f"the call failed: {type(error).__name__}"
-    # Raised out here, so that the library's exception, and the request in it, is not the context of ours.
-    if failure:
-        raise ListFileError(f"{what}: {failure}")
-    return bytes(data)
-
-
-def _place(url: str) -> str:
-    """`https://HOST`"""
-    with contextlib.suppress(ValueError):  # its own text quotes the address
-        parts = urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.hostname:
-            return f"{parts.scheme}://{parts.hostname}"
-    raise ValueError("expected http://HOST/PATH or https://HOST/PATH as the address of a list")
-
-
-def _copy(url: str, cache: Path) -> Path:
-    return cache / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.list"
-
-
-def _keep(data: bytes, copy: Path) -> None:
-    """Write it whole or not at all, whoever else does the same. Raises OSError."""
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(copy, data, durable=False)
-
-
-def _age(copy: Path) -> str:
-    """`Mon 23 Nov 2026, 08:30 (3 days old)`"""
-    kept_at = ist_time(copy.stat().st_mtime_ns)
-    age = dt.datetime.now(IST) - kept_at
-    old = f"{age.days} days" if age.days > 1 else f"{age // dt.timedelta(hours=1)} hours"
-    return f"{kept_at:%a %d %b %Y, %H:%M} ({old} old)"

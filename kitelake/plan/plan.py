@@ -15,7 +15,8 @@ from typing import Final
 
 from ingest.errors import InstrumentError
 from ingest.instruments import Instruments, PriceOf, Share, references, select
-from ingest.manager import Allocation, ManagerSettings
+from ingest.manager import Allocation, Want
+from ingest.settings import ManagerSettings
 from ingest.wire import Mode, exchange_of
 from kitelake.config import SubscriptionList
 from kitelake.schedule import ListHours
@@ -85,16 +86,6 @@ class ListPlan:
         )
 
 
-@dataclass(frozen=True)
-class Want:
-    """How an instrument is to be streamed: see `TickerManager.subscribe`."""
-
-    mode: Mode
-    priority: int
-    accounts: tuple[str, ...] = ()
-    copies: int | None = None
-
-
 def resolve(
     spec: SubscriptionList,
     instruments: Instruments,
@@ -103,7 +94,7 @@ def resolve(
     default_mode: Mode,
     names: Sequence[str | int] | None = None,
 ) -> ListPlan:
-    """What the list means. `names` are those that its file or URL holds; `price_of` see `ingest.instruments.selection`."""
+    """What the list means. `names` are those that its file or URL holds; `price_of` see `ingest.instruments`."""
     plan = ListPlan(spec, spec.mode or default_mode, listed=instruments.date)
     if spec.select is not None:
         found = select(instruments, spec.select, price_of)
@@ -200,22 +191,16 @@ def wanted(lists: Iterable[ListPlan]) -> dict[int, Want]:
     for plan in sorted(lists, key=lambda plan: plan.spec.priority):
         spec = plan.spec
         for tokens, mode in ((plan.tokens, plan.mode), (plan.references, Mode.LTP)):
+            want = Want(mode, spec.priority, spec.copies, tuple(dict.fromkeys(spec.accounts)))
             for token in tokens:
-                there = together.get(token)
-                if there is None:
-                    together[token] = Want(mode, spec.priority, tuple(dict.fromkeys(spec.accounts)), spec.copies)
-                elif _RANK[mode] > _RANK[there.mode] or (spec.copies or 0) > (there.copies or 0):
-                    copies = max(filter(None, (spec.copies, there.copies)), default=None)
-                    together[token] = replace(there, mode=max(mode, there.mode, key=_RANK.__getitem__), copies=copies)
+                there = together.setdefault(token, want)
+                if _RANK[mode] > _RANK[there.mode] or (spec.copies or 0) > (there.replicas or 0):
+                    replicas = max(filter(None, (spec.copies, there.replicas)), default=None)
+                    if replicas is not None and there.accounts:  # one list says where, another one how many times
+                        replicas = min(replicas, len(there.accounts))
+                    mode_of_both = max(mode, there.mode, key=_RANK.__getitem__)
+                    together[token] = replace(there, mode=mode_of_both, replicas=replicas)
     return together
-
-
-def alike(together: Mapping[int, Want]) -> list[tuple[Want, list[int]]]:
-    """The same as groups to subscribe one after the other, the most important first."""
-    groups: dict[Want, list[int]] = {}
-    for token, want in together.items():
-        groups.setdefault(want, []).append(token)
-    return sorted(groups.items(), key=lambda group: group[0].priority)
 
 
 @dataclass(frozen=True)
@@ -260,17 +245,6 @@ def _phase(span: Span, lists: tuple[ListPlan, ...], accounts: Sequence[str], cap
         connections=capture.connections,
         capacity=capture.instruments_per_connection,
         strategy=capture.strategy,
-        copies=capture.copies,
+        replicas=capture.copies,
     )
-    left_out: dict[int, None] = {}
-    for want, tokens in alike(together):
-        left = allocation.subscribe(
-            tokens,
-            want.mode,
-            account=want.accounts or None,
-            copies=want.copies,
-            priority=want.priority,
-            leave_out=True,
-        )
-        left_out |= dict.fromkeys(left)
-    return PlanPhase(span, lists, together, allocation, tuple(left_out))
+    return PlanPhase(span, lists, together, allocation, tuple(allocation.bring_to(together)))

@@ -15,7 +15,8 @@ from ingest.manager import TickerManager
 from ingest.wire import Mode
 from kitelake.config import SubscriptionList
 from kitelake.errors import ListFileError
-from kitelake.plan.name_lists import cached_list, fetch_list, read_list_file
+from kitelake.plan.fetched_lists import cached_list, fetch_list
+from kitelake.plan.name_lists import read_list_file
 from kitelake.plan.plan import ListPlan, resolve
 from kitelake.plan.prices import captured_prices, first_known, live_prices
 from storage.layout import DataLayout

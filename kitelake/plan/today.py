@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 class TodaysPlan:
-    """Holds the plan of the day, and makes it anew when it is asked to. Belongs to one event loop."""
+    """Holds the plan of the day, and makes it again when it is asked to. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class TodaysPlan:
         return fetched is not None
 
     def remember(self, record: DayRecord) -> None:
-        """Go on with what lists that are resolved anew meant earlier on this day, before the service was started."""
+        """Go on with what lists that are resolved again meant earlier on this day, before the service was started."""
         assert self.instruments is not None
         known = {one.name: one for one in record.lists}
         for spec in self.config.subscriptions:

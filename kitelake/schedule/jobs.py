@@ -98,12 +98,12 @@ class Moments:
         return [span for each in self._hours(date).values() for span in each.spans]
 
 
-def set_jobs(scheduler: AsyncIOScheduler, jobs: Iterable[TimedJob], *, anew: bool = True) -> None:
-    """These jobs at set times, and no others; or, not `anew`, also those that are there: only what is missing is added.
+def set_jobs(scheduler: AsyncIOScheduler, jobs: Iterable[TimedJob], *, only_missing: bool = False) -> None:
+    """These jobs at set times, and no others; with `only_missing` those that are there stay as they are.
 
     What waits for a single moment, such as a fetch that is tried again, stays.
     """
-    for job in scheduler.get_jobs() if anew else ():
+    for job in () if only_missing else scheduler.get_jobs():
         if isinstance(job.trigger, Times):
             job.remove()
     for entry in jobs:

@@ -72,9 +72,9 @@ class DayCycle:
         """The configuration in force."""
         return self.today.config
 
-    def set_jobs(self, *, anew: bool = True) -> None:
-        """Set the jobs of the configuration in force; not `anew`: only add those that the scheduler has dropped."""
-        set_jobs(self._scheduler, self._jobs(), anew=anew)
+    def set_jobs(self, *, only_missing: bool = False) -> None:
+        """Set the jobs of the configuration in force; `only_missing`: those alone that the scheduler has dropped."""
+        set_jobs(self._scheduler, self._jobs(), only_missing=only_missing)
 
     def _jobs(self) -> Iterator[TimedJob]:
         config, moments = self.config, Moments(self.today.hours)
@@ -87,7 +87,7 @@ class DayCycle:
             yield TimedJob(f"start {name}", self.reconcile, moments.starts(name))
             yield TimedJob(f"stop {name}", self.reconcile, moments.stops(name))
             if spec.every is not None:
-                again = partial(self.resolve_anew, name)
+                again = partial(self.resolve_again, name)
                 yield TimedJob(f"resolve {name} anew", again, moments.steps(name, spec.every))
         yield TimedJob("end of day", self.end_of_day, ends)
         yield TimedJob("seal", self.seal_days, moments.for_seal(config.schedule.end_of_day_after))
@@ -184,7 +184,7 @@ class DayCycle:
             left_out=left_out,
         )
 
-    async def resolve_anew(self, name: str) -> None:
+    async def resolve_again(self, name: str) -> None:
         """Resolve one list again, as around a spot that has moved, or when its file has changed."""
         if self.today.instruments is None:
             return

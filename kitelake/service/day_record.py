@@ -63,7 +63,7 @@ class DayRecorder:
             else:
                 lists[name] = lists[name].model_copy(update={"parts": parts})
         goes_on = bool(streamed) and record.reported_at is not None
-        if tuple(lists.values()) != record.lists or goes_on:  # what was reported is reported anew
+        if tuple(lists.values()) != record.lists or goes_on:  # what was reported is reported again
             self._today = record.model_copy(update={"lists": tuple(lists.values()), "reported_at": None})
 
     def note_sessions(self, date: dt.date, calendar: Calendar) -> None:
@@ -108,7 +108,7 @@ class DayRecorder:
         return found
 
     def mark_reported(self, record: DayRecord, now: dt.datetime) -> None:
-        """The record's report is made; what was noted since is reported anew. Does I/O. Raises DataFolderError."""
+        """The record's report is made; what was noted since is reported again. Does I/O. Raises DataFolderError."""
         done = record.model_copy(update={"reported_at": now})
         if self._today is not None and self._today.date == record.date:
             if self._today.lists != record.lists:

@@ -47,7 +47,7 @@ class Monitor:
         health: Callable[[], Health],
         reload: Callable[[], Awaitable[None]],
     ) -> None:
-        """`status` and `health` say how the service stands; `reload` is for a file of its configuration that changes."""
+        """`status` and `health` say how the service stands; `reload` is for files of its configuration that change."""
         self._cycle = cycle
         self._problems = problems
         self._notifier = notifier
@@ -101,7 +101,7 @@ class Monitor:
             await self._keep_in_step()
         if self._date != (date := dt.datetime.now(IST).date()):
             self._date = date
-            self._cycle.set_jobs(anew=False)  # those that lay too far ahead
+            self._cycle.set_jobs(only_missing=True)  # those that lay too far ahead
 
     async def _look_at_files(self) -> None:
         if changed := await asyncio.to_thread(self._changed_files):
@@ -119,7 +119,7 @@ class Monitor:
         for name in [plan.name for plan in cycle.reconciler.on]:  # the price that it waits for may have come
             plan = cycle.today.lists.get(name)
             if plan is not None and (plan.unpriced or (plan.references and not plan.tokens)) and self._is_due(plan):
-                await cycle.resolve_anew(plan.name)
+                await cycle.resolve_again(plan.name)
         if self._unwell_since is not None and time.monotonic() - self._unwell_since >= UNWELL_SECONDS:
             self._unwell_since = None
             health = self._health()
@@ -145,4 +145,4 @@ class Monitor:
             await self._reload()
         for path in changed:
             if path in of_lists:
-                await self._cycle.resolve_anew(of_lists[path])
+                await self._cycle.resolve_again(of_lists[path])

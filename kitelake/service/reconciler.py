@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from ingest.manager import TickerManager
-from kitelake.plan import ListPlan, Want, alike, wanted
+from ingest.manager import TickerManager, Want
+from kitelake.plan import ListPlan, wanted
 
 log = structlog.get_logger()
 
@@ -17,9 +17,8 @@ class Reconciler:
         self.manager = manager
         self.running = False
         self.on: tuple[ListPlan, ...] = ()
-        self._wanted: dict[int, Want] = {}
-        self._asked: set[int] = set()  # what the manager may have been asked for, also if that was interrupted
-        self._left_out: dict[int, None] = {}
+        self._wanted: Mapping[int, Want] = {}
+        self._left_out: list[int] = []
 
     @property
     def left_out(self) -> int:
@@ -40,38 +39,15 @@ class Reconciler:
         """Stream these lists and nothing else. What was left out is tried again each time: there may be room by now."""
         together = wanted(on)
         before = self._left_out
-        if together != self._wanted:
+        if before or together != self._wanted:
             self._wanted = {}  # until all of it is done
-            gone = [token for token in self._asked if token not in together]
-            await self.manager.unsubscribe(gone)
-            self._asked.difference_update(gone)
-            self._left_out = await self._subscribe(together)
-        elif before:
-            self._left_out = await self._subscribe({token: together[token] for token in before})
+            self._left_out = await self.manager.bring_to(together)
         self._wanted, self.on = together, tuple(on)
         if self._left_out != before:
             log.warning(
                 "there is no room for every instrument; the least important are left out", left_out=len(self._left_out)
             )
         await self._turn(bool(together))
-
-    async def _subscribe(self, together: Mapping[int, Want]) -> dict[int, None]:
-        """Ask for these, the most important first. Returns those that were left out, whoever had to give way."""
-        self._asked.update(together)
-        left_out: dict[int, None] = {}
-        for want, tokens in alike(together):
-            left = await self.manager.subscribe(
-                tokens,
-                want.mode,
-                account=want.accounts or None,
-                copies=want.copies,
-                priority=want.priority,
-                leave_out=True,
-            )
-            for token in tokens:
-                left_out.pop(token, None)
-            left_out |= dict.fromkeys(left)
-        return left_out
 
     async def _turn(self, on: bool) -> None:
         if on and not self.running:

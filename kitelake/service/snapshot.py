@@ -149,7 +149,7 @@ def status_of(
     stopping: bool,
     stopped: bool,
 ) -> ServiceStatus:
-    """The whole service at this moment. After a clean end nothing is wanted, and so nothing is amiss."""
+    """The whole service at this moment. After a clean end nothing is wanted, and so all is healthy."""
     now = dt.datetime.now(IST)
     hours = today.hours(now.date())
     on = {plan.name for plan in reconciler.on}

@@ -1,4 +1,4 @@
-"""What the running service says of itself: a file in the data folder, told anew every second, for other processes.
+"""What the running service says of itself: a file in the data folder, written every second, for other processes.
 
 `status.json` is replaced whole, so that whoever reads it never sees half of it. It is not synced, since it means
 nothing after the machine has gone down. It holds no secret: texts in it have passed a redactor.

@@ -1,20 +1,18 @@
 """Forms to go on with: every row, batch by batch, while the query runs."""
 
-import contextlib
 import csv
 import io
 import json
-import math
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
-from typing import IO, Any, Final
+from typing import IO, Final
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+from duckdb.sqltypes import DuckDBPyType
 
 from kitelake.errors import OutputError
-from kitelake.views.values import Cell, plain_objects, times_text, value_text
+from kitelake.views.values import FLOATS, NESTED, WHOLE, json_text, literal, spaced, text
 from queries.lake import Result
 
 ROW_GROUP_ROWS: Final = 1 << 18
@@ -22,69 +20,52 @@ ROW_GROUP_ROWS: Final = 1 << 18
 
 def write_csv(result: Result, sink: IO[bytes]) -> None:
     """A header, then a line a row. An empty field is null, `""` an empty string."""
-    reader = result.reader()
-    names = _distinct(reader.schema.names)
+    names = _distinct(result.columns)
     header = io.StringIO()
     csv.writer(header, lineterminator="\n").writerow(names)
     sink.write(header.getvalue().encode())
     options = pyarrow.csv.WriteOptions(include_header=False)
-    for batch in reader:
-        columns = [_plain_column(values) for values in batch]
+    kinds = result.types
+    columns = (_csv_column(kind, f"#{place}") for place, kind in enumerate(kinds, 1))
+    for batch in result.project(", ".join(columns)).reader():
+        arrays = [_csv_values(kind, values) for kind, values in zip(kinds, batch, strict=True)]
         # Into memory first: Arrow would close the sink, and knows no broken pipe.
-        text = pa.BufferOutputStream()
-        pyarrow.csv.write_csv(pa.Table.from_arrays(columns, names=names), text, options)
-        sink.write(text.getvalue())
+        lines = pa.BufferOutputStream()
+        pyarrow.csv.write_csv(pa.Table.from_arrays(arrays, names=names), lines, options)
+        sink.write(lines.getvalue())
 
 
-def _plain_column(values: pa.Array) -> pa.Array:
-    """What Arrow writes into CSV by itself as it is; everything else as text."""
-    kind = values.type
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_string(kind):
-        return values
-    if pa.types.is_decimal(kind) and kind.scale == 0:  # what DuckDB makes of a sum of integers
-        with contextlib.suppress(pa.ArrowInvalid):
+def _csv_column(kind: DuckDBPyType, value: str) -> str:
+    """What Arrow writes into CSV by itself as it is, and whole numbers of any size; everything else as text."""
+    is_native = kind.id in WHOLE | FLOATS | {"boolean", "varchar"} or _is_whole(kind)
+    return value if is_native else text(kind, value)
+
+
+def _is_whole(kind: DuckDBPyType) -> bool:
+    """Whether it is what DuckDB makes of a sum of integers."""
+    return kind.id == "hugeint" or (kind.id == "decimal" and int(str(dict(kind.children)["scale"])) == 0)
+
+
+def _csv_values(kind: DuckDBPyType, values: pa.Array) -> pa.Array:
+    if _is_whole(kind):
+        try:
             return values.cast(pa.int64())
-    return pa.array(_cells(values), pa.string())
-
-
-def _cells(values: pa.Array) -> list[Cell]:
-    if pa.types.is_timestamp(values.type):
-        return times_text(pa.chunked_array([values]), short=False)
-    return [None if value is None else value_text(value) for value in plain_objects(values)]
+        except pa.ArrowInvalid:  # numbers that are larger go into quotes
+            return values.cast(pa.string())
+    return pa.array(spaced(values.to_pylist()), pa.string()) if kind.id in NESTED else values
 
 
 def write_json(result: Result, sink: IO[bytes]) -> None:
     """One object a line. Numbers that JSON has no form for (NaN, infinity) are null; bytes are hex."""
-    reader = result.reader()
-    names = _distinct(reader.schema.names)
-    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=value_text, allow_nan=False).encode
-    for batch in reader:
-        columns = [_json_values(values) for values in batch]
-        lines = [encode(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
-        sink.write(("\n".join(lines) + "\n").encode() if lines else b"")
-
-
-def _json_values(values: pa.Array) -> list[Any]:
-    kind = values.type
-    if pa.types.is_timestamp(kind):
-        return times_text(pa.chunked_array([values]), short=False)
-    if pa.types.is_integer(kind) or pa.types.is_string(kind):
-        return list(values.to_pylist())
-    return [_jsonable(value) for value in plain_objects(values)]
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, pa.MonthDayNano):  # a tuple, too
-        return value_text(value)
-    if isinstance(value, list | tuple):
-        return [_jsonable(each) for each in value]
-    if isinstance(value, dict):
-        return {str(key): _jsonable(each) for key, each in value.items()}
-    return value
+    columns = enumerate(zip(_distinct(result.columns), result.types, strict=True), 1)
+    pairs = [
+        f"{literal(json.dumps(name, ensure_ascii=False) + ':')}, {json_text(kind, f'#{place}')}"
+        for place, (name, kind) in columns
+    ]
+    object_of_row = "concat('{', " + ", ',', ".join(pairs) + ", '}')"
+    for batch in result.project(object_of_row).reader():
+        if len(batch):
+            sink.write(("\n".join(batch.column(0).to_pylist()) + "\n").encode())
 
 
 def write_arrow(result: Result, sink: IO[bytes]) -> None:

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import IO, Final, cast
 
 import numpy as np
-import pyarrow as pa
 
 from kitelake.errors import OutputError
 from kitelake.views.formats import write_arrow, write_csv, write_json, write_parquet
-from kitelake.views.table import Grid, print_table, write_table
+from kitelake.views.table import Grid, print_table, write_table, written
 from kitelake.views.values import to_ist
 from queries.lake import Result
 from storage.files import replacing
@@ -59,9 +58,9 @@ def write_result(result: Result, output_format: str, output: Path | None = None)
         _to_stdout(lambda sink: write(result, sink))
 
 
-def render(table: pa.Table, *, note: str = "") -> Grid:
-    """A table for rich to print, and under it `note`."""
-    return Grid(table, note)
+def render(result: Result, *, note: str = "") -> Grid:
+    """A table of all rows for rich to print, and under it `note`."""
+    return Grid(result, written(result).arrow(), note)
 
 
 def draw(times: Sequence[dt.datetime], prices: Sequence[float | None], *, width: int = 80, height: int = 15) -> str:

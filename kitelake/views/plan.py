@@ -1,15 +1,20 @@
 """The plan of a day for a reader: by list, by connection, what is left out and why, and what it may cost."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ingest.wire import Mode
+from ingest.mode import Mode
 from kitelake.plan import PRICED_LATER, DayPlan, ListPlan, PlanPhase, why_not
 from kitelake.schedule import Day, ListHours
+from kitelake.views.columns import plain_table
 from storage.market import Phase, place_of_exchange
+
+_WRAPPED: Final = ("list", "hours", "day")
+"""These columns are broken where the terminal is narrow."""
 
 
 def render_plan(plan: DayPlan) -> RenderableType:
@@ -66,7 +71,7 @@ def _source(plan: DayPlan) -> str:
 
 def _lists(plan: DayPlan) -> RenderableType:
     columns = ("list", "mode", "hours", ">prio", ">instruments", ">ticks/s", ">a day")
-    table = _table(columns)
+    table = plain_table(columns, wrapped=_WRAPPED)
     total = [0.0] * 4
     for one in plan.lists:
         hours = plan.hours[one.name]
@@ -117,7 +122,7 @@ def _hours(one: ListPlan, hours: ListHours) -> str:
 def _exchanges(plan: DayPlan) -> Table:
     """On which hours the plan counts."""
     names = {name for one in plan.lists for name in one.spec.session or one.exchanges}
-    table = _table(("exchange", "trading", "captured", "day"))
+    table = plain_table(("exchange", "trading", "captured", "day"), wrapped=_WRAPPED)
     for name in sorted(names, key=place_of_exchange):
         day = plan.calendar.day(name, plan.date)
         trading = "\n".join(_sessions(day)) or "closed"
@@ -143,7 +148,7 @@ def _sessions(day: Day) -> Iterator[str]:
 
 
 def _connections(phase: PlanPhase) -> Table:
-    table = _table(("connection", *(f">{mode}" for mode in Mode), ">in all", ">free"))
+    table = plain_table(("connection", *(f">{mode}" for mode in Mode), ">in all", ">free"), wrapped=_WRAPPED)
     capacity = phase.allocation.capacity // max(len(phase.allocation.slots), 1)
     placement = phase.allocation.placement()
     for slot in sorted(phase.allocation.slots):
@@ -165,19 +170,6 @@ def _left_out(phase: PlanPhase) -> Iterator[str]:
     for one in phase.lists:
         if count := sum(token in left for token in one.every_token):
             yield f"  {one.name} (priority {one.spec.priority}): {count:,} of {len(one.every_token):,}"
-
-
-def _table(columns: Sequence[str]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for column in columns:
-        name = column.removeprefix(">")
-        table.add_column(
-            name,
-            justify="left" if name == column else "right",
-            overflow="fold",
-            no_wrap=column not in {"list", "hours", "day"},
-        )
-    return table
 
 
 def _bytes(count: float) -> str:

@@ -1,6 +1,7 @@
 """The report in tables, for a terminal."""
 
-from typing import TYPE_CHECKING
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from kitelake.report import (
     ConnectionReport,
@@ -13,33 +14,28 @@ from kitelake.report import (
     title_of,
     totals_of,
 )
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from kitelake.views.columns import ruled_table
 
 NO_WORD = "–"
 
 
-def render_report(report: Report) -> "RenderableType":
+def render_report(report: Report) -> RenderableType:
     """Tables for rich to print, 80 columns wide or wider."""
-    from rich.console import Group
-    from rich.text import Text
-
     lines = [Text(title_of(report), "bold"), Text(summary(report)), Text()]
     silent = [
         Text(f"silent in {each.name}: {silent_symbols_of(each)}", "dim") for each in report.lists if each.silent_symbols
     ]
     totals = [Text(line) for line in totals_of(report)]
     problems = [Text(f"• {problem}", "bold red") for problem in report.problems]
-    tables = [
-        _table(
+    tables: list[RenderableType] = [
+        ruled_table(
             ("list", "mode", "wanted", "subscribed", "ticked", "silent", "rows"),
             [(each.name, each.mode.value, *(f"{n:,}" for n in counts_of(each))) for each in report.lists],
             words=2,
         ),
         *silent,
         Text(),
-        _table(
+        ruled_table(
             ("connection", "gaps", "in all", "longest", "from", "reconnects"),
             [_connection_cells(each) for each in report.connections],
             words=1,
@@ -56,18 +52,3 @@ def _connection_cells(each: ConnectionReport) -> tuple[str, ...]:
         return name, "0", NO_WORD, NO_WORD, NO_WORD, reconnects
     total, most = duration(gaps.total_seconds), duration(gaps.longest_seconds)
     return name, f"{gaps.number:,}", total, most, clock(gaps.longest_from), reconnects
-
-
-def _table(names: tuple[str, ...], rows: list[tuple[str, ...]], *, words: int) -> "RenderableType":
-    """The first `words` columns are text, the others numbers."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for number, name in enumerate(names):
-        # Only the first column, of names, is broken where the terminal is narrow.
-        table.add_column(name, justify="left" if number < words else "right", no_wrap=number > 0)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table

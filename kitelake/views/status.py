@@ -2,14 +2,14 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from ingest.connection import Status
 from kitelake.telemetry import STOPPED, ConnectionStatus, Job, ListStatus, ServiceStatus, is_running, process_is_there
+from kitelake.views.columns import plain_table
 from storage.clock import IST
 
 SHOWN: Final = 20
@@ -24,10 +24,7 @@ def render_status(status: ServiceStatus, now: dt.datetime) -> RenderableType:
     """An overview for a terminal of 80 columns, in IST."""
 
     def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[RenderableType]:
-        grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold", show_header=any(columns))
-        for column in columns:
-            justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
-            grid.add_column(column.removeprefix(">"), justify=justify, overflow="fold")
+        grid = plain_table(columns)
         for row in rows:
             grid.add_row(*(Text(_printable(cell)) for cell in row))
         return ["", grid] if rows else []

@@ -2,16 +2,27 @@
 
 import sys
 from collections.abc import Sequence
-from itertools import chain
-from typing import IO, Final
+from itertools import accumulate, chain
+from typing import IO, Any, Final
 
-import numpy as np
 import pyarrow as pa
+from duckdb.sqltypes import DuckDBPyType
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from kitelake.views.values import CONTROL, Cell, is_number, readable
+from kitelake.views.values import (
+    CONTROL,
+    FLOATS,
+    NESTED,
+    NUMBERS,
+    TIMES,
+    Cell,
+    aligned_floats,
+    short_times,
+    spaced,
+    text,
+)
 from queries.lake import Result
 
 TERMINAL_ROWS: Final = 40
@@ -24,17 +35,20 @@ MORE: Final = "…"
 
 
 class Grid:
-    """A table that rich lays out for the width it is printed at: the first columns, as many as fit."""
+    """A table that rich lays out for the width it is printed at: the first columns, as many as fit.
 
-    def __init__(self, table: pa.Table, note: str) -> None:
-        self._columns = [_Column(field, table.column(i)) for i, field in enumerate(table.schema)]
-        self._rows = len(table)
+    `rows` are of `written` of the result.
+    """
+
+    def __init__(self, result: Result, rows: pa.Table, note: str) -> None:
+        self._columns = _columns(result, rows)
+        self._rows = len(rows)
         self._note = note
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         widths = [min(column.width, TERMINAL_CELL, options.max_width) for column in self._columns]
-        ends = np.cumsum([width + len(GAP) for width in widths]) - len(GAP)
-        fit = max(1, int(np.searchsorted(ends, options.max_width, "right")))
+        ends = accumulate(width + len(GAP) for width in widths)
+        fit = max(1, sum(end - len(GAP) <= options.max_width for end in ends))
         columns = list(zip(self._columns, widths, strict=True))[:fit]
         yield _line([(_padded(column.name, column, width), "bold") for column, width in columns])
         yield _line([("─" * width, "dim") for _, width in columns])
@@ -48,28 +62,47 @@ class Grid:
             yield Text("; ".join(notes), "dim")
 
 
+def written(result: Result) -> Result:
+    """The same with its columns as text, but for floats: how many decimals they get, all of a column decide."""
+    columns = enumerate(result.types, 1)
+    return result.project(", ".join(f"#{n}" if kind.id in FLOATS else text(kind, f"#{n}") for n, kind in columns))
+
+
 class _Column:
     """The cells of one column as text, and how wide they are."""
 
-    def __init__(self, field: pa.Field, values: pa.ChunkedArray) -> None:
-        self.name = field.name.translate(CONTROL)
-        self.is_number = is_number(field.type)
-        self.cells = readable(values)
+    def __init__(self, name: str, kind: DuckDBPyType, values: Sequence[Any]) -> None:
+        self.name = name.translate(CONTROL)
+        self.is_number = kind.id in NUMBERS
+        self.cells = _cells(kind, values)
         self.width = max(cell_len(NULL if cell is None else cell) for cell in chain([self.name, MORE], self.cells))
 
 
+def _columns(result: Result, rows: pa.Table | pa.RecordBatch) -> list[_Column]:
+    values = [column.to_pylist() for column in rows.columns]
+    return [_Column(*each) for each in zip(result.columns, result.types, values, strict=True)]
+
+
+def _cells(kind: DuckDBPyType, values: Sequence[Any]) -> list[Cell]:
+    if kind.id in FLOATS:
+        return aligned_floats(values)
+    if kind.id in TIMES:
+        return short_times(values)
+    return [cell and cell.translate(CONTROL) for cell in (spaced(values) if kind.id in NESTED else values)]
+
+
 def _padded(cell: Cell, column: _Column, width: int) -> str:
-    text = NULL if cell is None else cell
-    size = cell_len(text)
+    shown = NULL if cell is None else cell
+    size = cell_len(shown)
     if size > width:
-        return set_cell_size(text, width - 1) + MORE
-    return " " * (width - size) + text if column.is_number else text + " " * (width - size)
+        return set_cell_size(shown, width - 1) + MORE
+    return " " * (width - size) + shown if column.is_number else shown + " " * (width - size)
 
 
 def _line(cells: Sequence[tuple[str, str]]) -> Text:
     line = Text(no_wrap=True, overflow="crop")
-    for at, (text, style) in enumerate(cells):
-        line.append(GAP * (at > 0)).append(text, style)
+    for at, (cell, style) in enumerate(cells):
+        line.append(GAP * (at > 0)).append(cell, style)
     line.rstrip()
     return line
 
@@ -79,11 +112,11 @@ def print_table(result: Result) -> None:
     if result.columns == PLAN:
         sys.stdout.write(_plan(result.arrow()))
         return
-    table = result.head(TERMINAL_ROWS + 1)
-    note = _count(len(table))
-    if len(table) > TERMINAL_ROWS:
+    rows = written(result).head(TERMINAL_ROWS + 1)
+    note = _count(len(rows))
+    if len(rows) > TERMINAL_ROWS:
         note = f"{TERMINAL_ROWS} of {_count(result.count())}; --format csv or --output FILE has them all"
-    Console().print(Grid(table.slice(0, TERMINAL_ROWS), note))
+    Console().print(Grid(result, rows.slice(0, TERMINAL_ROWS), note))
 
 
 def _count(rows: int) -> str:
@@ -101,24 +134,24 @@ def _plan(table: pa.Table) -> str:
 
 def write_table(result: Result, sink: IO[bytes]) -> None:
     """All rows, for a file or a pipe. Columns are as wide as the first rows need; a later cell may push its line."""
-    reader = result.reader()
-    if reader.schema.names == PLAN:
-        sink.write(_plan(reader.read_all()).encode())
+    if result.columns == PLAN:
+        sink.write(_plan(result.arrow()).encode())
         return
+    reader = written(result).reader()
     batches = iter(reader)
     first: list[pa.RecordBatch] = []
     while sum(batch.num_rows for batch in first) < MEASURED_ROWS and (batch := next(batches, None)) is not None:
         first.append(batch)
-    table = pa.Table.from_batches(first, reader.schema)
-    columns = [_Column(field, values) for field, values in zip(table.schema, table.columns, strict=True)]
+    rows = pa.Table.from_batches(first, reader.schema)
+    columns = _columns(result, rows)
     widths = [column.width for column in columns]
     _write_line(sink, [_padded(column.name, column, width) for column, width in zip(columns, widths, strict=True)])
     _write_line(sink, ["─" * width for width in widths])
     _write_rows(sink, columns, widths)
-    total = len(table)
+    total = len(rows)
     for each in batches:
         total += each.num_rows
-        later = [_Column(field, pa.chunked_array([array])) for field, array in zip(each.schema, each, strict=True)]
+        later = _columns(result, each)
         _write_rows(sink, later, [max(column.width, width) for column, width in zip(later, widths, strict=True)])
     sink.write(f"({_count(total)})\n".encode())
 

@@ -1,83 +1,123 @@
-"""Values as text. Times with a zone are shown in IST, whatever zone they are in."""
+"""How values are written, as SQL: DuckDB makes the texts while it runs the query, whatever form they go into.
+
+Times are as ISO has them, those with a zone in IST. Bytes are hex, numbers exact. Lists, structs and maps are JSON, a
+map as a list of pairs, since its keys need not be text.
+"""
 
 import datetime as dt
 import json
-from decimal import Decimal
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
+from duckdb.sqltypes import DuckDBPyType
 
 from storage.clock import IST
 
 MAX_DECIMALS: Final = 6
-IST_SECONDS: Final = 19_800
-PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+WHOLE: Final = frozenset({"tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger", "ubigint"})
+FLOATS: Final = frozenset({"float", "double"})
+NUMBERS: Final = WHOLE | FLOATS | {"hugeint", "uhugeint", "bignum", "decimal"}
+TIMES: Final = frozenset({"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone"})
+NESTED: Final = frozenset({"list", "array", "struct", "map", "tuple"})
 # Strings come from the broker: none of them may move the cursor or colour the terminal.
 CONTROL: Final = {c: f"\\x{c:02x}" for c in (*range(32), *range(127, 160))} | {9: "\\t", 10: "\\n", 13: "\\r"}
 
 Cell = str | None
 
 
-def readable(values: pa.ChunkedArray) -> list[Cell]:
-    """The values as text to read, None for null. Numbers are exact, but for decimals behind the sixth."""
-    kind = values.type
-    if pa.types.is_timestamp(kind):
-        return times_text(values, short=True)
-    if pa.types.is_floating(kind):
-        return _floats(values.to_pylist())
-    objects = [value for chunk in values.chunks for value in plain_objects(chunk)]
-    return [None if value is None else value_text(value).translate(CONTROL) for value in objects]
+def jsonable(kind: DuckDBPyType, value: str, *, strict: bool, depth: int = 0) -> str:
+    """An expression for the value in a form that JSON has; `value` is one for the value itself.
+
+    If `strict`, any JSON reader takes it, and numbers are numbers: NaN and infinity, which JSON has not, are null. Else
+    it is for people, and decimals are text, so that they stay exact.
+    """
+
+    def inner(child: DuckDBPyType, of: str) -> str:
+        return jsonable(child, of, strict=strict, depth=depth + 1)
+
+    each = f"each{depth}"
+    children = _children(kind)
+    if kind.id in FLOATS:
+        return f"CASE WHEN isfinite({value}) THEN {value} END" if strict else value
+    if kind.id == "decimal":
+        return f"({_digits(value)})::JSON" if strict else f"{value}::VARCHAR"
+    if kind.id in NUMBERS or kind.id in ("boolean", "tuple"):
+        return value
+    if kind.id == "union":
+        return f"json_extract(to_json({value}), '$.*')[1]"
+    if kind.id in ("list", "array"):
+        return f"list_transform({value}, lambda {each}: {inner(children['child'], each)})"
+    if kind.id == "struct":
+        fields = [
+            f"{quoted(name)} := {inner(of, f'struct_extract({value}, {literal(name)})')}"
+            for name, of in children.items()
+        ]
+        return f"CASE WHEN {value} IS NOT NULL THEN struct_pack({', '.join(fields)}) END" if fields else value
+    if kind.id == "map":
+        pair = ", ".join(f"to_json({inner(children[part], f'{each}.{part}')})" for part in ("key", "value"))
+        return f"list_transform(map_entries({value}), lambda {each}: [{pair}])"
+    return text(kind, value)
 
 
-def plain_objects(values: pa.Array) -> list[Any]:
-    """The values as Python objects. Days and times are text: SQL has some that Python has not, such as infinity."""
-    kind = values.type
-    if not _has_times(kind):
-        return list(values.to_pylist())
-    if pa.types.is_timestamp(kind):
-        return times_text(pa.chunked_array([values]), short=False)
-    if pa.types.is_date(kind):
-        return _days(values)
-    if pa.types.is_time(kind) and kind.unit == "ns":
-        return list(values.cast(pa.string()).to_pylist())
-    if pa.types.is_struct(kind):
-        names = [kind.field(i).name for i in range(kind.num_fields)]
-        rows = zip(*map(plain_objects, values.flatten()), strict=True)
-        known = values.is_valid().to_pylist()
-        return [dict(zip(names, row, strict=True)) if there else None for row, there in zip(rows, known, strict=True)]
-    if pa.types.is_map(kind):
-        entries = [None if not row.is_valid else plain_objects(row.values) for row in values]
-        return [None if row is None else [tuple(entry.values()) for entry in row] for row in entries]
-    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
-        return [None if not row.is_valid else plain_objects(row.values) for row in values]
-    return list(values.to_pylist())
+def _children(kind: DuckDBPyType) -> dict[str, DuckDBPyType]:
+    """The types inside of a nested one, by name: fields, `child`, `key` and `value`."""
+    return {name: of for name, of in kind.children if isinstance(of, DuckDBPyType)} if kind.id in NESTED else {}
 
 
-def _has_times(kind: pa.DataType) -> bool:
-    inner = (kind.field(i).type for i in range(kind.num_fields))
-    return bool(pa.types.is_temporal(kind)) or any(map(_has_times, inner))
+def _digits(value: str) -> str:
+    """An expression for the digits of a decimal: 12.50 is 12.5, and 12.00 is 12."""
+    plain = f"{value}::VARCHAR"
+    return f"CASE WHEN contains({plain}, '.') THEN rtrim(rtrim({plain}, '0'), '.') ELSE {plain} END"
 
 
-def _days(values: pa.Array) -> list[Cell]:
-    numbers = values.cast(pa.date32()).cast(pa.int32()).fill_null(0).to_numpy(zero_copy_only=False)
-    endless = _endless(numbers)
-    texts = np.datetime_as_string(np.where(endless == "", numbers, 0).astype("datetime64[D]"), unit="D")
-    return _known(np.where(endless == "", texts, endless), values)
+def json_text(kind: DuckDBPyType, value: str) -> str:
+    """An expression for the text of a value in JSON."""
+    of_value = _digits(value) if kind.id == "decimal" else f"to_json({jsonable(kind, value, strict=True)})::VARCHAR"
+    return f"coalesce({of_value}, 'null')"
 
 
-def _endless(numbers: NDArray[Any]) -> NDArray[Any]:
-    """What DuckDB has for infinity as text, and "" for every other value."""
-    most = np.iinfo(numbers.dtype).max
-    return np.where(numbers == most, "infinity", np.where(numbers == -most, "-infinity", ""))
+def text(kind: DuckDBPyType, value: str) -> str:
+    """An expression for the text of a value."""
+    as_it_is = f"{value}::VARCHAR"
+    if kind.id in NESTED:
+        return f"CASE WHEN {value} IS NOT NULL THEN to_json({jsonable(kind, value, strict=False)})::VARCHAR END"
+    if kind.id in TIMES:
+        moment, zone = value, ""
+        if kind.id == "timestamp with time zone":  # whatever zone the session is in
+            moment, zone = f"timezone('UTC', {value}) + INTERVAL '5:30'", "+05:30"
+        form = "%Y-%m-%dT%H:%M:%S." + ("%n" if kind.id == "timestamp_ns" else "%f")
+        iso = f"strftime({moment}, '{form}{zone}')"
+        return f"coalesce(TRY({iso}), {as_it_is})"  # the first and the last times that there are, it cannot shift
+    if kind.id == "time":
+        return f"CASE WHEN contains({as_it_is}, '.') THEN rpad({as_it_is}, 15, '0') ELSE {as_it_is} END"
+    return f"lower(hex({value}))" if kind.id == "blob" else as_it_is
 
 
-def _known(texts: NDArray[Any], values: pa.Array) -> list[Cell]:
-    return [text if there else None for text, there in zip(texts.tolist(), values.is_valid().to_pylist(), strict=True)]
+def quoted(name: str) -> str:
+    """A name as SQL has it."""
+    return '"' + name.replace('"', '""') + '"'
 
 
-def _floats(values: list[float | None]) -> list[Cell]:
+def literal(words: str) -> str:
+    """Text as SQL has it."""
+    return "'" + words.replace("'", "''") + "'"
+
+
+def spaced(cells: Sequence[Cell]) -> list[Cell]:
+    """JSON with spaces behind its commas and colons, to read."""
+    return [cell and json.dumps(json.loads(cell), ensure_ascii=False) for cell in cells]
+
+
+def short_times(cells: Sequence[Cell]) -> list[Cell]:
+    """Times to read: without zone and `T`, and without the part of a second that none of them has."""
+    plain = [cell and cell.removesuffix("+05:30").replace("T", " ") for cell in cells]
+    parts = [cell.partition(".")[2] for cell in plain if cell]
+    needed = max((len(part.rstrip("0")) for part in parts), default=0)
+    cut = max(map(len, parts), default=0) - -(-needed // 3) * 3
+    return [cell[:-cut].rstrip(".") if cell and cut and "." in cell else cell for cell in plain]
+
+
+def aligned_floats(values: Sequence[float | None]) -> list[Cell]:
     """With as many decimals as the value that needs most, so that the points stand under one another."""
     digits = max((len(repr(v).partition(".")[2]) for v in values if v is not None and _is_plain(v)), default=1)
     digits = min(digits, MAX_DECIMALS)
@@ -88,63 +128,6 @@ def _is_plain(value: float) -> bool:
     return value == 0 or 1e-4 <= abs(value) < 1e15
 
 
-def is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
-
-
-def times_text(values: pa.ChunkedArray, *, short: bool) -> list[Cell]:
-    """Times as text, those with a zone in IST: as ISO has it, or to read, without the part of a second none has."""
-    kind = values.type
-    per_second = PER_SECOND[kind.unit]
-    stamps = values.cast(pa.int64()).combine_chunks()
-    numbers: NDArray[np.int64] = stamps.fill_null(0).to_numpy(zero_copy_only=False)
-    endless = _endless(numbers)
-    finite = endless == ""
-    numbers = np.where(finite, numbers, 0) + (IST_SECONDS * per_second if kind.tz else 0)
-    needed = next(
-        unit for unit, per in PER_SECOND.items() if per >= per_second or not (numbers % (per_second // per)).any()
-    )
-    unit = needed if short or needed == "ns" else "us"
-    texts = np.datetime_as_string(numbers.view(f"datetime64[{kind.unit}]"), unit=unit)  # type: ignore[call-overload]
-    if kind.tz and not short:
-        texts = np.char.add(texts, "+05:30")
-    found = _known(np.where(finite, texts, endless), stamps)
-    return [text and text.replace("T", " ") for text in found] if short else found
-
-
-def value_text(value: object) -> str:
-    """A decimal without exponent, a day or a time as ISO has it, bytes as hex, a list or a struct as JSON."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, dt.datetime):
-        return to_ist(value).isoformat(timespec="microseconds")
-    if isinstance(value, dt.date | dt.time):
-        return value.isoformat()
-    if isinstance(value, pa.MonthDayNano):
-        return _interval(value)
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, list | dict | tuple):
-        return json.dumps(value, default=value_text, ensure_ascii=False)
-    return str(value)
-
-
-def _interval(value: pa.MonthDayNano) -> str:
-    """As SQL has it: `1 year 2 days -00:00:03.5`."""
-    years, months = divmod(abs(value.months), 12)
-    sign = -1 if value.months < 0 else 1
-    counts = [(sign * years, "year"), (sign * months, "month"), (value.days, "day")]
-    words = [f"{count} {name}{'' if abs(count) == 1 else 's'}" for count, name in counts if count]
-    if value.nanoseconds or not words:
-        seconds, nanoseconds = divmod(abs(value.nanoseconds), 1_000_000_000)
-        clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{nanoseconds:09}".rstrip("0").rstrip(
-            "."
-        )
-        words.append(f"{'-' * (value.nanoseconds < 0)}{clock}")
-    return " ".join(words)
-
-
 def to_ist(time: dt.datetime) -> dt.datetime:
+    """A time with a zone in IST; any other as it is."""
     return time if time.tzinfo is None else time.astimezone(IST)

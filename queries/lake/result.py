@@ -22,6 +22,7 @@ from queries.errors import MissingLibraryError, QueryError
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
     import polars as pl
+    from duckdb.sqltypes import DuckDBPyType
 
 BATCH_ROWS: Final = 65_536
 HTML_ROWS: Final = 100
@@ -52,6 +53,19 @@ class Result:
         """The names, in order; a query may give one name twice."""
         with typed_errors():
             return list(self._relation.columns)
+
+    @property
+    def types(self) -> list[DuckDBPyType]:
+        """DuckDB's types of the columns."""
+        with typed_errors():
+            return list(self._relation.types)
+
+    def project(self, expressions: str) -> Result:
+        """The result of SQL expressions over each row. They name its columns by their places: `#1`, `#2`, …"""
+        again = self._again
+        with typed_errors():
+            relation = self._relation.project(expressions)
+        return Result(relation, None if again is None else lambda: again().project(expressions), (self, self._keep))
 
     def arrow(self) -> pa.Table:
         """All rows as an Arrow table."""

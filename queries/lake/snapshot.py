@@ -130,7 +130,8 @@ class Snapshots:
             files = known.source.files
         else:
             files = () if snapshot is None else tuple(sorted(snapshot.files))
-        source = TableSource(spec, files, _once(spec, pa.concat_tables([spec.schema.empty_table(), *live])))
+        nothing = pa.Table.from_batches([], spec.schema)  # `empty_table` would load pandas
+        source = TableSource(spec, files, _once(spec, pa.concat_tables([nothing, *live])))
         self._states[spec.name] = _State(version, live, source)
         return source
 

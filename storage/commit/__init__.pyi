@@ -1,8 +1,8 @@
 from .decoder import Decoded as Decoded
 from .decoder import Decoder as Decoder
 from .decoder import Part as Part
-from .rebuild import RebuildError as RebuildError
 from .rebuild import rebuild_day as rebuild_day
+from .rebuild_plan import RebuildError as RebuildError
 from .segment_rows import decode_segment as decode_segment
 from .segment_rows import first_of_each as first_of_each
 from .segment_rows import with_damage as with_damage

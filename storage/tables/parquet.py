@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage.errors import RowsError, TableError
@@ -111,6 +110,8 @@ def column_stats(rows: pa.Table, columns: Sequence[str]) -> dict[str, object]:
     Bounds hold but need not be met: times are widened to whole milliseconds, as the Delta protocol has them, and long
     strings cut. A column with NaN has no bounds, since engines differ in where NaN sorts; nor has an infinite bound.
     """
+    import pyarrow.compute as pc  # a tenth of a second, which readers of tables need not wait for
+
     least: dict[str, object] = {}
     most: dict[str, object] = {}
     nulls: dict[str, int] = {}

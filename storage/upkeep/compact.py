@@ -35,9 +35,10 @@ of one digest and no other: then there is nothing to do. Equal rows give equal n
 replaced.
 """
 
+import contextlib
 import datetime
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -118,21 +119,29 @@ def compact_day(
             for files in _partitions(table.snapshot().entries, date):
                 if is_compacted(files):
                     continue
-                shutil.rmtree(staging, ignore_errors=True)
                 try:
-                    staging.mkdir(parents=True)
-                    with sorter(staging / "spill", memory_bytes=memory_bytes, threads=threads) as con:
+                    with _working(table, staging, memory_bytes, threads) as con:
                         partition = _Partition(con, table, files, staging, file_bytes, on_progress, after_step)
                         done.append(partition.compact())
                 except (SealError, TableChangedError) as error:
                     failures.append(str(error))
-                except OSError as error:
-                    raise TableError(f"table {table.path}: cannot write: {error.strerror or error}") from error
-                finally:
-                    shutil.rmtree(staging, ignore_errors=True)
     if failures:
         raise SealError("; ".join(failures))
     return done
+
+
+@contextlib.contextmanager
+def _working(table: LakeTable, staging: Path, memory_bytes: int, threads: int) -> Iterator["DuckDBPyConnection"]:
+    """A database to sort with, and an empty folder for new files, which goes again. Raises TableError for OSError."""
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir(parents=True)
+        with sorter(staging / "spill", memory_bytes=memory_bytes, threads=threads) as con:
+            yield con
+    except OSError as error:
+        raise TableError(f"table {table.path}: cannot write: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def is_compacted(files: Sequence[DataFile]) -> bool:

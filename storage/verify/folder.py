@@ -33,8 +33,7 @@ from storage.verify.files import check_file, key_columns, open_parquet
 from storage.verify.findings import FindingKind, VerifyFinding, VerifyProgress, VerifyReport, damaged_days
 from storage.verify.journal import JournalCheck, StreamInJournal, scan_journal
 from storage.verify.log import LogState, compare_with_library, newest_version, read_log
-from storage.verify.rows import Stored
-from storage.verify.sequence import SeqSet
+from storage.verify.rows import SeqSet, Stored
 from storage.verify.tables import compare_tables
 
 __all__ = ["FindingKind", "VerifyFinding", "VerifyProgress", "VerifyReport", "damaged_days", "verify"]
@@ -244,13 +243,14 @@ class _Check:
         assert self._date is not None
         beside = {(self._date - _DAY).isoformat(), (self._date + _DAY).isoformat()}
         for file in ticks.files.values():
-            if file.values["date"] in beside:
-                try:
-                    with open_parquet(self._layout.table(TICKS.name) / file.relative) as parquet:
-                        for number in range(parquet.num_row_groups):
-                            self._take_ticks(parquet.read_row_group(number, ["stream", "seq"]))
-                except (OSError, pa.ArrowException):
-                    self._damaged[TICKS.name].add(file.relative)
+            if file.values["date"] not in beside:
+                continue
+            try:
+                with open_parquet(self._layout.table(TICKS.name) / file.relative) as parquet:
+                    for number in range(parquet.num_row_groups):
+                        self._take_ticks(parquet.read_row_group(number, ["stream", "seq"]))
+            except (OSError, pa.ArrowException):
+                self._damaged[TICKS.name].add(file.relative)
 
     def _mark_repairable(self, held: dict[str, StreamInJournal]) -> None:
         """A day's rows can be made again where the journal has all of each stream that has rows on it."""

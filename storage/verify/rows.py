@@ -1,4 +1,4 @@
-"""The rows of a table, against those that a decoder makes of a segment."""
+"""The rows of a table: which `seq` of a stream are there, and what they are against those that a decoder makes."""
 
 import contextlib
 import datetime
@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -104,15 +104,19 @@ class Stored:
         """Of quarantine: the offsets of the journal's damage by stream and segment. What cannot be read is left out."""
         found: dict[SegmentId, set[int]] = {}
         for file in itertools.chain(*self._partitions.values()):
-            if file.relative not in self._damaged:
-                with (
-                    contextlib.suppress(OSError, pa.ArrowException),
-                    open_parquet(self._folder / file.relative) as rows,
-                ):
-                    for row in rows.read(["stream", "segment", "offset", "record"]).to_pylist():
-                        if row["record"] is None:
-                            found.setdefault((row["stream"], row["segment"]), set()).add(row["offset"])
+            for row in self._damage_in(file):
+                found.setdefault((row["stream"], row["segment"]), set()).add(row["offset"])
         return found
+
+    def _damage_in(self, file: LoggedFile) -> list[dict[str, Any]]:
+        """The rows of quarantine in one file that are about the journal itself; none if it cannot be read."""
+        if file.relative in self._damaged:
+            return []
+        with contextlib.suppress(OSError, pa.ArrowException), open_parquet(self._folder / file.relative) as parquet:
+            rows = parquet.read(["stream", "segment", "offset", "record"])
+            damage: list[dict[str, Any]] = rows.filter(pc.is_null(rows["record"])).to_pylist()
+            return damage
+        return []
 
     def _rows_of(self, date: datetime.date) -> pa.Table:
         if self._day is None or self._day[0] != date:
@@ -156,3 +160,55 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _counted(rows: pa.Table) -> "Counter[tuple[Any, ...]]":
     """Rows as tuples, with how often each is there."""
     return Counter(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+
+
+CHUNK: Final = 1 << 20
+
+
+class SeqSet:
+    """A set of ordinals, kept as a byte each in chunks; a chunk that is full is kept as its number only."""
+
+    def __init__(self) -> None:
+        self.low = -1
+        self.high = -1
+        self.repeated = 0
+        self._full: set[int] = set()
+        self._chunks: dict[int, NDArray[np.bool_]] = {}
+
+    def add(self, ordinals: NDArray[np.int64]) -> None:
+        """Take ordinals in, none negative and in any order. Those that come again count in `repeated`."""
+        if not len(ordinals):
+            return
+        ordinals = np.sort(ordinals)
+        self.low = int(ordinals[0]) if self.low < 0 else min(self.low, int(ordinals[0]))
+        self.high = max(self.high, int(ordinals[-1]))
+        numbers, starts = np.unique(ordinals // CHUNK, return_index=True)
+        for number, inside in zip(numbers.tolist(), np.split(ordinals % CHUNK, starts[1:]), strict=True):
+            if number in self._full:
+                self.repeated += len(inside)
+                continue
+            chunk = self._chunks.setdefault(number, np.zeros(CHUNK, np.bool_))
+            distinct = np.unique(inside)
+            self.repeated += len(inside) - len(distinct) + int(chunk[distinct].sum())
+            chunk[distinct] = True
+            if chunk.all():
+                self._full.add(number)
+                del self._chunks[number]
+
+    def missing(self, first: int, stop: int) -> list[tuple[int, int]]:
+        """The ranges from `first` to before `stop` that are not there: first and last of each, ascending."""
+        found: list[tuple[int, int]] = []
+        for number in range(first // CHUNK, -(-stop // CHUNK)):
+            if number in self._full:
+                continue
+            base = number * CHUNK
+            low, high = max(first - base, 0), min(stop - base, CHUNK)
+            chunk = self._chunks.get(number)
+            absent = np.ones(high - low, np.bool_) if chunk is None else ~chunk[low:high]
+            edges = np.flatnonzero(np.diff(absent, prepend=False, append=False)) + base + low
+            for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+                if found and found[-1][1] == start - 1:
+                    found[-1] = (found[-1][0], end - 1)
+                else:
+                    found.append((start, end - 1))
+        return found

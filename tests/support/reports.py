@@ -4,15 +4,22 @@ import datetime as dt
 import json
 import struct
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pyarrow as pa
+import pytest
+
+from ingest.wire import Mode
 from ingest.wire.journal import JournalDecoder
+from kitelake.report import DayRecord, ListRecord
 from storage.clock import IST
 from storage.commit.writer import SegmentWriter
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout, stream_name
+from storage.schema import INSTRUMENTS
 
 DAY = dt.date(2025, 11, 24)
 INFY, TCS, SBIN, ACC = 408065, 2953217, 779521, 5633  # their last byte is 1: NSE
@@ -72,3 +79,32 @@ def finish(stream: Stream, time: dt.datetime, connection: int = 1) -> None:
     stream.event(time, "closed", connection, by="us", clean=True)
     stream.service(time, "stopped")
     stream.journal.close()
+
+
+def listed(name: str = "NSE", *tokens: int, hours: str = "09:00-15:30", **more: Any) -> ListRecord:
+    span = tuple(at(each) for each in hours.split("-")) if hours else ()
+    return ListRecord.model_validate(
+        {"name": name, "mode": Mode.LTP, "hours": [span] if span else [], "tokens": tokens} | more
+    )
+
+
+def record(*lists: ListRecord, **more: Any) -> DayRecord:
+    return DayRecord(date=DAY, lists=lists, **more)
+
+
+def instruments(*names: tuple[int, str]) -> pa.Table:
+    rows = [
+        {"instrument_token": token, "tradingsymbol": name, "instrument_type": "EQ", "segment": "NSE"}
+        | {"exchange": "NSE", "symbol": f"NSE:{name}"}
+        for token, name in names
+    ]
+    return pa.Table.from_pylist(rows, schema=INSTRUMENTS.file_schema)
+
+
+@pytest.fixture
+def day(tmp_path: Path) -> Iterator[Stream]:
+    """A service that runs from 08:30 on, with a connection from 08:30:01 on."""
+    with Stream(tmp_path, at("08:30:00")) as stream:
+        stream.service(at("08:30:00"), "started")
+        stream.event(at("08:30:01"), "connected", opening=1)
+        yield stream

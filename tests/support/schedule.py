@@ -181,7 +181,7 @@ class Trial:
         """Until it holds, with the clock ticking as usual."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not condition():
-                await asyncio.sleep(QUIET_SECONDS)
+                await asyncio.sleep(4 * QUIET_SECONDS)  # it may ask the simulator
 
     async def streamed(self) -> list[str]:
         """The lists that are streamed, once the simulator has sockets that ask for just their instruments."""

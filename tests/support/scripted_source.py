@@ -81,7 +81,13 @@ class ScriptedSource(PacketSource):
 
     def _echo(self, call: RestCall) -> dict[str, Any]:
         self.due.append(AccountOrder(call.account.label, {"order_id": "called"}))
-        return {"of": call.account.label, "to": f"{call.method} {call.path}", "query": call.query, "form": call.form}
+        return {
+            "of": call.account.label,
+            "to": f"{call.method} {call.path}",
+            "query": call.query,
+            "form": call.form,
+            "size": len(call.body),
+        }
 
     @staticmethod
     def _refuse(call: RestCall) -> dict[str, Any]:

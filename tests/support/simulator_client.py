@@ -18,7 +18,7 @@ from ingest.simulator.simulator import Simulator, SimulatorSettings
 from tests.support.scripted_source import ScriptedServer, ScriptedSource
 from tests.support.simulation import ACCOUNTS, settings_of, split_frame, values_of
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 async def until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:

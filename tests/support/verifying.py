@@ -15,7 +15,8 @@ from storage.layout import DataLayout
 from storage.schema import TABLES
 from storage.tables.parquet import write_file
 from storage.tables.table import LakeTable
-from storage.verify.folder import VerifyFinding, verify
+from storage.verify.findings import VerifyFinding
+from storage.verify.folder import verify
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
 
 STREAM = "20261123T034500-aaaaaa"

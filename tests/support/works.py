@@ -14,6 +14,7 @@ from storage.commit.writer import SegmentWriter
 from storage.journal import Block
 from storage.layout import DataLayout
 from storage.tables.symbols import SymbolLookup
+from storage.upkeep.archive import archive_committed
 from storage.upkeep.compact import compact_day
 from tests.support.lake import ToyDecoder
 from tests.support.lives import Step
@@ -50,6 +51,11 @@ def commit(root: Path, after_step: Step) -> None:
 def rebuild(root: Path, after_step: Step) -> None:
     """Rebuild DAY with another decoder than that which it was committed with."""
     rebuild_day(DataLayout(root), Changed(ToyDecoder(), one_rupee_more), DAY, after_step=after_step)
+
+
+def archive(root: Path, _after_step: Step) -> None:
+    """Archive what is committed."""
+    archive_committed(DataLayout(root), ToyDecoder())
 
 
 def compact(root: Path, after_step: Step) -> None:

@@ -16,9 +16,9 @@ from ingest.wire.journal import JournalDecoder
 from storage.journal import Kind, SegmentReader, segments, streams
 from storage.layout import DataLayout
 from storage.upkeep.archive import archive_committed
-from tests.kitelake.cli.test_plan import Run, command
+from tests.support.command import Run, command
 from tests.support.running import Running, running
-from tests.support.simulation import simulation
+from tests.support.simulation import Simulation, simulation
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 from tests.support.webhook import Webhook
 
@@ -78,15 +78,9 @@ def test_no_secret_is_in_anything_that_is_left(
         monkeypatch.setattr("sys.stdin", io.StringIO(f"http://127.0.0.1/?request_token={CANARY}-asked\n"))
         assert command("login", "three", "--paste").status == 0
         wait_until(lambda: connected_accounts(simulator.stats()) == {"one", "two", "three"})
-        simulator.fault("text", account="one", data=f"your access_token={token} is fine, {token}")
-        simulator.fault("order", account="one", data={"tag": token})
-        simulator.fault("refuse", status=403, times=2)
-        simulator.fault("drop", how="rst")
+        misbehave(simulator, token)
         wait_until(lambda: "refused" in service.log)
-        for pid in service.children().values():
-            with contextlib.suppress(OSError):  # it has ended
-                assert CANARY.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
-                assert CANARY.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        check_children(service)
         good = service.config.read_text()
         service.configure(accounts=[{**accounts[0], "api_key": [f"{CANARY}-key"], "token": f"{CANARY}-key"}])
         wait_until(lambda: "config.yaml is not usable" in (service.data / "status.json").read_text())
@@ -94,9 +88,7 @@ def test_no_secret_is_in_anything_that_is_left(
         refused = command("run")
         assert refused.status == 2
         service.config.write_text(good)
-        (port,) = re.findall(r"metrics are served.*port=(\d+)", service.log)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
-            metrics = page.read().decode()
+        assert CANARY not in metrics_of(service)
         for arguments in (["plan"], ["check"], ["status"], ["status", "--json"], ["report"]):
             assert command(*arguments).out, arguments
         service.process.kill()
@@ -107,13 +99,35 @@ def test_no_secret_is_in_anything_that_is_left(
         service.stop()
         for arguments in (["report", "--json"], ["verify"], ["seal", "--date", "today"]):
             assert command(*arguments).out, arguments
-        assert CANARY not in metrics
         assert CANARY not in json.dumps([{**post, "url": ""} for post in webhook.posts])
         assert CANARY not in service.log + service.output
         check_folder(service)
         events = json.dumps(service.rows("select * from events"), default=str)
         assert "your access_token=*** is fine, ***" in events
         assert service.rows("select distinct tag from orders where tag like '*%'") == [{"tag": "***"}]
+
+
+def misbehave(simulator: Simulation, token: str) -> None:
+    """Texts that hold a token, a refusal, a drop."""
+    simulator.fault("text", account="one", data=f"your access_token={token} is fine, {token}")
+    simulator.fault("order", account="one", data={"tag": token})
+    simulator.fault("refuse", status=403, times=2)
+    simulator.fault("drop", how="rst")
+
+
+def metrics_of(service: Running) -> str:
+    (port,) = re.findall(r"metrics are served.*port=(\d+)", service.log)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+        text: str = page.read().decode()
+        return text
+
+
+def check_children(service: Running) -> None:
+    """No child process has it in its environment or its command line."""
+    for pid in service.children().values():
+        with contextlib.suppress(OSError):  # it has ended
+            assert CANARY.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+            assert CANARY.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def connected_accounts(stats: dict[str, Any]) -> set[str]:

@@ -14,7 +14,7 @@ import yaml
 from rich.console import Console
 
 import kitelake
-from kitelake.cli.app import shipped_config
+from kitelake.cli.capture import shipped_config
 from kitelake.cli.demo import Outcome, report
 from kitelake.config.config import load_config
 from kitelake.processes.source import Source

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +14,9 @@ from tests.support.metrics import samples, scrape
 from tests.support.running import Running, running
 from tests.support.schedule import EQUITIES, PATIENCE_SECONDS, Trial, clock_at, config_of, run
 from tests.support.simulation import ACCOUNTS, simulation
+from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 HEALTHY: Final = Health(Status.HEALTHY, 100.0, ())
 NO_LIST: Final = "there is no instrument list, so nothing can be captured"
@@ -71,20 +71,24 @@ def test_the_service_serves_the_page_and_journals_its_health(tmp_path: Path) -> 
             capture={"token_retry_seconds": 0.1, "slow_retry_seconds": 0.1, "backoff_initial_seconds": 0.1},
         ) as service,
     ):
-        simulator.wait_for(lambda stats: sum(one["subscribed"] for one in stats["connections"]) > 0)
-        simulator.fault("refuse", status=403, seconds=60)
-        assert simulator.fault("drop") > 0
+        simulator.wait_for(lambda stats: any(one["subscribed"] for one in stats["connections"]), PATIENCE_SECONDS)
         port = int(re.findall(r"metrics are served.*port=(\d+)", service.log)[0])
+        # On a busy machine it may be critical before all that it wants has come.
+        wait_until(lambda: samples(scrape(port))["kitelake_health", "healthy"] == 1)
+        up = len(service.log)
+        simulator.fault("refuse", status=403, seconds=600)
+        assert simulator.fault("drop") > 0
         (tmp_path / "second").mkdir()
         with running(tmp_path / "second", simulator, metrics={"port": port}) as second:
             assert second.process.wait(PATIENCE_SECONDS) == 2
             assert f"kitelake: the metrics cannot be served at 127.0.0.1, port {port}: Address already" in second.log
-        wait_for(service, "critical")
+        wait_until(lambda: "capture is critical" in service.log[up:])
         page = scrape(port)
         assert samples(page)["kitelake_health", "critical"] == 1
         assert ACCOUNTS[0].access_token not in page
+        down = len(service.log)
         simulator.fault("clear")
-        wait_for(service, "healthy")
+        wait_until(lambda: "capture is healthy again" in service.log[down:])
         found = samples(scrape(port))
         assert found["kitelake_health_ratio",] > 0.9
         received, written, durable = (
@@ -93,22 +97,13 @@ def test_the_service_serves_the_page_and_journals_its_health(tmp_path: Path) -> 
         assert received >= written >= durable > 0
         service.stop()
         events = health_events(service)
-    assert events[0]["message"] == "critical"
-    assert events[0]["data"]["percent"] == 0
-    assert "one/1 is " in events[0]["data"]["reasons"][0]
+    critical = [event["data"] for event in events if event["message"] == "critical"]
+    assert {data["percent"] for data in critical} == {0}
+    assert "one/1 is " in critical[-1]["reasons"][0]
     assert events[-1]["message"] == "healthy"
     assert events[-1]["data"]["reasons"] == []
-    assert "capture is critical" in service.log
-    assert "capture is healthy again" in service.log
 
 
 def health_events(service: Running) -> list[dict[str, Any]]:
     rows = service.rows("select message, data from events where event = 'health' order by received_at")
     return [{**row, "data": json.loads(row["data"])} for row in rows]
-
-
-def wait_for(service: Running, status: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not any(row["message"] == status for row in health_events(service)):
-        assert time.monotonic() < deadline, service.log
-        time.sleep(0.1)

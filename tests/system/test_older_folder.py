@@ -160,7 +160,7 @@ def test_it_can_be_sealed_and_rebuilt(layout: DataLayout, expected: Rows) -> Non
     assert "ticks 2026-11-24/NSE: 401 rows" in command("seal", "--data", layout.root)
     assert rows_of(layout) == expected
     for day, ticks in ((MONDAY, 481), (TUESDAY, 801)):
-        assert f"{ticks} rows of ticks" in command("replay-journal", "--data", layout.root, "--date", str(day))
+        assert f"{ticks} rows of ticks" in command("rebuild", "--data", layout.root, "--date", str(day))
     # Tuesday's list came after midnight: only now do the ticks from before it have its names.
     for row in expected["ticks"]:
         if row["date"] == TUESDAY and row["exchange"] == "MCX":

@@ -1,4 +1,4 @@
-"""`ingest.manager.kiteticker` against the official client's parser, and against the simulator as a moved script would use it."""
+"""`KiteTicker` against the official client's parser, and against the simulator as a moved script would use it."""
 
 import inspect
 import logging
@@ -16,12 +16,13 @@ import pytest
 from ingest.connection.hub import Gap
 from ingest.errors import CapacityError, SessionError
 from ingest.manager import kiteticker as compat
-from ingest.manager.kiteticker import KiteTicker, ticks_of
+from ingest.manager.kiteticker import KiteTicker
+from ingest.manager.tick_dicts import ticks_of
 from ingest.settings import BufferSettings
 from tests.support.packets import frame_of, random_frame
 from tests.support.simulation import Simulation, simulation
 
-SECONDS = 20.0
+SECONDS = 90.0
 
 
 # ── the dictionaries ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -22,9 +22,10 @@ from ingest.connection.session import State
 from ingest.connection.stats import ConnectionStats, Status
 from ingest.errors import AuthError, CapacityError, InstrumentError
 from ingest.instruments.listing import parse_instruments
-from ingest.manager.manager import ManagerSettings, TickerManager
-from ingest.manager.placement import Slot
+from ingest.manager.manager import TickerManager
+from ingest.manager.want import Slot, Want
 from ingest.server.record import RecordKind, read_record
+from ingest.settings import ManagerSettings
 from ingest.wire import Mode
 from storage.journal import JournalWriter, Kind, SegmentReader, segments
 from storage.layout import DataLayout
@@ -168,10 +169,25 @@ async def test_only_the_named_accounts_are_used_and_the_same_again_sends_nothing
         await until(lambda: sum(message["a"] == "subscribe" and 8 in message["v"] for _, message in told) == 2)
         with pytest.raises(ValueError, match=r"got 3 copies on 2 accounts \(one, three\)"):
             await manager.subscribe([9], account=["three", "one"], copies=3)
+        with pytest.raises(ValueError, match="got no name in account=, expected one or more, or None for"):
+            await manager.subscribe([9], account=[])
     for name in ("one", "three"):
         messages = [message for path, message in told if f"api_key=key-{name}&" in path]
         assert [message["v"] for message in messages if message["a"] == "subscribe"] == [[7], [8]]
     assert not [path for path, _ in told if "key-two" in path]
+
+
+async def test_what_is_wanted_is_said_at_once_and_the_difference_is_sent() -> None:
+    settings = FAST.model_copy(update={"connections": 1, "instruments_per_connection": 2})
+    async with silent_broker() as (url, told), TickerManager([ONE], settings, Sink(), ws_url=url) as manager:
+        assert await manager.bring_to({7: Want(Mode.QUOTE, 1), 8: Want(Mode.QUOTE, 5), 9: Want(Mode.QUOTE, 9)}) == [9]
+        await until(lambda: streams_of(told, "one") == {7, 8})
+        told.clear()
+        assert await manager.bring_to({7: Want(Mode.QUOTE, 1), 9: Want(Mode.QUOTE, 9)}) == []
+        await until(lambda: len(told) == 2)
+        assert [message for _, message in told] == [{"a": "unsubscribe", "v": [8]}, {"a": "subscribe", "v": [9]}]
+        with pytest.raises(InstrumentError, match="as an instrument token"):
+            await manager.bring_to({0: Want(Mode.QUOTE)})
 
 
 async def test_the_important_of_a_refused_account_stream_elsewhere_and_the_rest_gives_way_and_comes_back() -> None:

@@ -23,9 +23,8 @@ from ingest.connection.session import State
 from ingest.connection.stats import Status
 from ingest.errors import InstrumentError
 from ingest.instruments.listing import parse_instruments
-from ingest.manager.manager import ManagerSettings, TickerManager
-from ingest.manager.placement import Strategy
-from ingest.settings import StreamSettings
+from ingest.manager.manager import TickerManager
+from ingest.settings import ManagerSettings, Strategy, StreamSettings
 from ingest.simulator.simulator import Simulator
 from ingest.wire import Mode
 from tests.support.simulation import start_simulation

@@ -21,7 +21,7 @@ LOGIN = {**VERSION, "Authorization": "token key-one:token-one"}
 async def rest(**settings: Any) -> AsyncIterator[tuple[ScriptedServer, httpx.AsyncClient]]:
     async with (
         serving(**settings) as server,
-        httpx.AsyncClient(base_url=server.urls["api"], trust_env=False) as http,
+        httpx.AsyncClient(base_url=server.urls["api"], trust_env=False, verify=False) as http,
     ):
         yield server, http
 
@@ -211,7 +211,7 @@ async def test_calls_of_the_source_are_answered_by_it_and_their_orders_are_pushe
         answer = await http.post("/echo/1?a=b", data={"quantity": "5"}, headers=LOGIN)
         assert answer.json() == {
             "status": "success",
-            "data": {"of": "one", "to": "POST /echo/1", "query": {"a": ["b"]}, "form": {"quantity": ["5"]}},
+            "data": {"of": "one", "to": "POST /echo/1", "query": {"a": ["b"]}, "form": {"quantity": ["5"]}, "size": 10},
         }
         await until(lambda: one.of_type("order"))
         assert one.of_type("order") == [{"order_id": "called"}]

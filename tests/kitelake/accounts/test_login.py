@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import traceback
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,12 +105,12 @@ class Browser:
 
     def close(self) -> list[tuple[int, str]]:
         if self.opened:
-            self._thread.join(20)
+            self._thread.join(60)
         return self.seen
 
 
 def get(port: int, path: str, host: str, **headers: str) -> tuple[int, str]:
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         connection.request("GET", path, headers={"Host": host, **headers})
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
@@ -140,7 +139,7 @@ def test_a_login_in_the_browser_is_stored(
     simulator: Simulation, settings: LoginSection, browser: Browser, capfd: pytest.CaptureFixture[str]
 ) -> None:
     browser.then("/favicon.ico").then(REDIRECT)
-    made = log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+    made = log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=60)
     assert [status for status, _ in browser.close()] == [404, 200]
     assert "You are logged in. This window can be closed." in browser.seen[1][1]
     (opened,) = browser.opened
@@ -167,7 +166,7 @@ def test_the_port_answers_when_the_prompt_is_printed(
         answers.append(get(settings.port, REDIRECT, f"127.0.0.1:{settings.port}")[0])
 
     monkeypatch.setattr("typer.echo", printed)
-    log_in(account(), api_url=simulator.api, section=settings, open_browser=False, timeout_seconds=20)
+    log_in(account(), api_url=simulator.api, section=settings, open_browser=False, timeout_seconds=60)
     assert answers == [200]
 
 
@@ -176,7 +175,7 @@ def test_what_is_no_redirect_is_refused_and_waited_over(
 ) -> None:
     browser.then("/").then("/?status=success").then(REDIRECT, "evil.example").then(REDIRECT, "127.0.0.1.evil.example")
     browser.then(REDIRECT, "localhost")
-    log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+    log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=60)
     assert [status for status, _ in browser.close()] == [404, 404, 400, 400, 200]
     assert "canary" not in str(browser.seen)
 
@@ -195,7 +194,7 @@ def test_a_connection_that_says_nothing_does_not_hold_up_the_login(
         visit()
 
     browser._thread = threading.Thread(target=ahead)
-    log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+    log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=60)
     for one in opened:
         one.close()
 
@@ -203,7 +202,7 @@ def test_a_connection_that_says_nothing_does_not_hold_up_the_login(
 def test_a_user_who_declines(simulator: Simulation, settings: LoginSection, browser: Browser) -> None:
     browser.then("/?status=cancelled&STATE")
     with pytest.raises(AuthError, match=r"^the broker's page ended without a login: it gave another status than `succ"):
-        log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+        log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=60)
     assert "Not logged in: the broker&#x27;s page ended without a login" in browser.close()[0][1]
     assert settings.folder is not None
     assert list(settings.folder.iterdir()) == []
@@ -231,7 +230,7 @@ def test_a_broker_that_refuses_the_login(
     """Another answer is waited for: here, that the user declines."""
     browser.then(f"{REDIRECT}&STATE").then("/?status=cancelled&STATE")
     with pytest.raises(AuthError, match="another status than"):
-        log_in(account(**changes), api_url=simulator.api, section=settings, timeout_seconds=20)
+        log_in(account(**changes), api_url=simulator.api, section=settings, timeout_seconds=60)
     (status, page), _ = browser.close()
     assert status == 403
     text = html.unescape(page).partition("Not logged in: ")[2]
@@ -252,7 +251,7 @@ def test_an_answer_that_is_not_good_is_refused_and_waited_over(
     """Whoever sends it, and with the state or without."""
     browser.then(f"{ANSWER}canaryWrong").then(f"{ANSWER}canaryWrong&STATE").then(f"{ANSWER}two%20canaryWords")
     browser.then("/?status=cancelled").then(f"{ANSWER}canaryGood&STATE")
-    made = log_in(TWO, api_url=simulator.api, section=settings, timeout_seconds=20)
+    made = log_in(TWO, api_url=simulator.api, section=settings, timeout_seconds=60)
     assert made.access_token.get_secret_value() == "canaryTwo"
     assert [status for status, _ in browser.close()] == [403, 403, 403, 403, 200]
     assert "canary" not in str(browser.seen)
@@ -265,7 +264,7 @@ def test_an_answer_with_another_state_is_not_brought_to_the_broker(
     browser.then(f"{REDIRECT}&state=canary").then(f"{REDIRECT}&STATE&state=x").then("/?status=cancelled&state=x")
     browser.then(f"{REDIRECT}&STATE")
     with pytest.raises(RestError, match="500"):
-        log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+        log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=60)
     assert [status for status, _ in browser.close()] == [403, 403, 403, 200]
     assert "that is the answer to another login than this one" in browser.seen[0][1]
     assert "canary" not in str(browser.seen)
@@ -280,7 +279,7 @@ def test_an_answer_without_a_state_is_taken_of_the_user_who_was_logged_in_before
     store_login(settings.folder, "two", earlier)
     for state in ("", "&STATE")[: len(statuses)]:
         browser.then(f"{ANSWER}canaryGood{state}")
-    log_in(TWO, api_url=simulator.api, section=settings, timeout_seconds=20)
+    log_in(TWO, api_url=simulator.api, section=settings, timeout_seconds=60)
     assert [status for status, _ in browser.close()] == statuses
     refusal = "has no state that binds it to this login, and is of user KL0001, expected AB1234 as in the login before"
     assert (refusal in browser.seen[0][1]) is (before == "AB1234")
@@ -297,43 +296,46 @@ def test_what_a_browser_loads_for_a_page_is_no_answer(
             get(settings.port, REDIRECT, host)
 
     browser._thread = threading.Thread(target=visit)
-    log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+    log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=60)
     assert [status for status, _ in browser.close()] == [status]
 
 
 def test_the_way_there_and_back_by_the_brokers_login_page(
-    settings: LoginSection, monkeypatch: pytest.MonkeyPatch
+    simulator: Simulation, settings: LoginSection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page passes on what binds the answer to the question."""
-    redirect_url = f"http://127.0.0.1:{settings.port}/"
     seen: list[tuple[str, int]] = []
+    threads: list[threading.Thread] = []
 
     def visit(page: str) -> None:
-        with urllib.request.urlopen(page, timeout=20) as answer:
-            seen.append((answer.url, answer.status))
+        with contextlib.closing(http.client.HTTPConnection(urlsplit(page).netloc, timeout=60)) as broker:
+            broker.request("GET", page.partition(urlsplit(page).netloc)[2])
+            way_back = broker.getresponse().headers["Location"]
+        ours = f"127.0.0.1:{settings.port}"  # instead of the port in the app's redirect URL
+        seen.append((way_back, get(settings.port, f"/?{urlsplit(way_back).query}", ours)[0]))
 
     def visit_beside(page: str) -> bool:
-        threading.Thread(target=visit, args=(page,), daemon=True).start()
+        threads.append(threading.Thread(target=visit, args=(page,), daemon=True))
+        threads[0].start()
         return True
 
     monkeypatch.setattr("webbrowser.open", visit_beside)
-    with simulation(accounts=[ACCOUNTS[1] | {"redirect_url": redirect_url}], instruments=100) as broker:
-        page = f"{broker.api}/connect/login"
-        section = settings.model_copy(update={"page": page})
-        assert settings.folder is not None
-        other = Login(access_token=SecretStr("x"), user_id="AB1234", made_at=dt.datetime.now(IST))
-        store_login(settings.folder, "two", other)  # without the state this user would not be changed
-        made = log_in(TWO, api_url=broker.api, section=section, timeout_seconds=20)
+    section = settings.model_copy(update={"page": f"{simulator.api}/connect/login"})
+    assert settings.folder is not None
+    other = Login(access_token=SecretStr("x"), user_id="AB1234", made_at=dt.datetime.now(IST))
+    store_login(settings.folder, "two", other)  # without the state this user would not be changed
+    made = log_in(TWO, api_url=simulator.api, section=section, timeout_seconds=60)
     assert made.user_id == "KL0001"
+    threads[0].join(60)
     ((url, status),) = seen
     assert status == 200
-    assert re.fullmatch(rf"{redirect_url}\?action=login&.*&request_token=canaryGood&state=[\w-]{{22}}", url)
+    assert re.fullmatch(r"http://127\.0\.0\.1:8710/\?action=login&.*&request_token=canaryGood&state=[\w-]{22}", url)
 
 
 def test_a_broker_that_is_not_there(settings: LoginSection, browser: Browser) -> None:
     browser.then(REDIRECT)
     with pytest.raises(RestError, match="POST /session/token for account one failed: ConnectError") as caught:
-        log_in(account(), api_url="http://127.0.0.1:9", section=settings, timeout_seconds=20)
+        log_in(account(), api_url="http://127.0.0.1:9", section=settings, timeout_seconds=60)
     assert_clean(caught.value)
 
 
@@ -343,7 +345,7 @@ def test_the_new_token_is_checked_before_it_is_stored(
     simulator.fault("rest", status=403, path="/user/profile", times=1)
     browser.then(REDIRECT).then("/?status=cancelled&STATE")
     with pytest.raises(AuthError, match="another status than"):
-        log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+        log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=60)
     assert "GET /user/profile" in browser.close()[0][1]
     assert settings.folder is not None
     assert list(settings.folder.iterdir()) == []
@@ -358,7 +360,7 @@ def test_a_mistake_of_our_own_ends_the_login_too(
     monkeypatch.setattr("kitelake.accounts.login.store_login", fail)
     browser.then(REDIRECT)
     with pytest.raises(ZeroDivisionError):
-        log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+        log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=60)
     assert browser.close()[0][1].endswith("<p>Not logged in.")
 
 
@@ -374,7 +376,7 @@ def test_one_redirect_is_completed_and_no_other(
 
     monkeypatch.setattr("kitelake.accounts.login.store_login", store)
     browser.then(REDIRECT)
-    log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=20)
+    log_in(account(), api_url=simulator.api, section=settings, timeout_seconds=60)
     assert seen[0][0] == 409
     assert len(seen) == 1
 
@@ -532,7 +534,7 @@ print("logged in as", made.user_id)
             shown += chunk
             if shown.endswith(b"request_token in it: "):
                 os.write(ours, b"canaryRequest\n")
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     os.close(ours)
     assert b"logged in as KL0001" in shown
     assert b"canary" not in shown

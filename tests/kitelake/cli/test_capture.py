@@ -19,7 +19,7 @@ from kitelake.service.service import Service
 from storage.clock import IST
 from storage.layout import DataLayout
 from storage.tables.symbols import write_instruments
-from tests.kitelake.cli.test_plan import DAY, INDICES, Run, command, write_config
+from tests.support.command import DAY, INDICES, Run, command, write_config
 
 __all__ = ["command"]  # the fixture
 

@@ -14,8 +14,8 @@ from ingest.simulator.universe import build_universe, to_csv
 from kitelake.plan.instrument_store import InstrumentStore
 from storage.clock import IST
 from storage.layout import DataLayout
-from tests.kitelake.cli.test_plan import DAY, INDICES, OPTIONS, REST, Run, command, listed, write_config
 from tests.support.broker import Answer, Broker, Handler, broker, failing, nothing, plain
+from tests.support.command import DAY, INDICES, OPTIONS, REST, Run, command, listed, write_config
 
 __all__ = ["broker", "command", "listed"]  # the fixtures
 

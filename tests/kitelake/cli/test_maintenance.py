@@ -1,97 +1,20 @@
-"""seal, verify, rebuild and the upkeep process: what they say, their exit statuses, and what is left."""
+"""seal, verify, rebuild: what they say, their exit statuses, and what is left."""
 
-import datetime as dt
-import json
-import os
 import re
-import shutil
-import struct
-import subprocess
-import sys
-import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import kitelake
 from ingest.wire.journal import JournalDecoder
-from kitelake.processes.upkeep import UpkeepSettings
-from storage.clock import IST
-from storage.commit.writer import SegmentWriter
-from storage.journal import JournalWriter, Kind, segments
 from storage.layout import DataLayout
-from storage.schema import TICKS
-from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed
-from tests.kitelake.cli.test_plan import Result, Run, command
-from tests.support.lake import CRUDE, INFY
-from tests.support.running import committed_rows, running
-from tests.support.simulation import simulation
-from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.command import Ended, Run, command
+from tests.support.three_days import DAYS, SEGMENTS_A_DAY, STREAM, damage, layout, live, rows, three_days
 
-__all__ = ["command"]  # the fixture
-
-TODAY = dt.datetime.now(IST).date()
-DAYS = [TODAY - dt.timedelta(days=ago) for ago in (40, 3, 1)]
-STREAM = f"{DAYS[0]:%Y%m%d}T034500-aaaaaa"
-SEGMENTS_A_DAY = 3
+__all__ = ["command", "layout", "three_days"]  # the fixtures
 
 
-@pytest.fixture(scope="module")
-def three_days(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
-    """Three days of one stream, each of three segments with ticks of two exchanges and an event, committed."""
-    layout = DataLayout(tmp_path_factory.mktemp("maintenance") / "data")
-    journal = JournalWriter(layout, STREAM, segment_seconds=1e9)
-    channel = journal.channel("one", 1)
-    written: dict[int, float] = {}
-    for day in DAYS:
-        noon = dt.datetime.combine(day, dt.time(12), IST).timestamp()
-        for part in range(SEGMENTS_A_DAY):
-            for number in range(20):
-                packets = b"".join(struct.pack(">HIi", 8, token, 100 * part + number) for token in (INFY, CRUDE))
-                at = int(noon + part) * 10**9 + number
-                journal.append(Kind.BINARY, channel, at, struct.pack(">H", 2) + packets)
-            journal.append(Kind.EVENT, 0, at, b'{"event": "started", "message": null, "data": null}')
-            journal.flush()
-            written[journal.segment] = noon
-            journal.segment_bytes = 0
-            journal.flush()
-            journal.segment_bytes = 1 << 20
-    journal.close()
-    for segment in segments(layout, STREAM):
-        noon = written.get(segment, noon)
-        os.utime(layout.segment(STREAM, segment), (noon, noon))
-    SegmentWriter(layout, JournalDecoder()).run(poll_seconds=0.01, stop=threading.Event())
-    return layout
-
-
-@pytest.fixture
-def layout(tmp_path: Path, three_days: DataLayout) -> DataLayout:
-    """A copy of them, for one test."""
-    shutil.copytree(three_days.root, tmp_path / "data")
-    return DataLayout(tmp_path / "data")
-
-
-def rows(layout: DataLayout) -> list[dict[str, Any]]:
-    with kitelake.open(layout.root) as lake:
-        found: list[dict[str, Any]] = lake.sql("select * from ticks order by stream, seq").arrow().to_pylist()
-        return found
-
-
-def live(layout: DataLayout, day: dt.date) -> list[Path]:
-    """The files of a day's ticks in the newest version of the table."""
-    table = LakeTable(layout.table(TICKS.name), TICKS).open()
-    return [table.path / e.relative for e in table.snapshot().entries if e.values["date"] == day.isoformat()]
-
-
-def damage(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 3] ^= 0x40
-    path.write_bytes(data)
-
-
-def words(result: Result) -> str:
+def words(result: Ended) -> str:
     return " ".join(result.out.split())
 
 
@@ -194,105 +117,3 @@ def test_the_old_name_of_rebuild_works_says_so_and_is_not_shown(layout: DataLayo
     shown = command("--help").out
     assert "rebuild" in shown
     assert "replay-journal" not in shown
-
-
-def upkeep(layout: DataLayout, **changes: Any) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Run the process as the service does: its exit status, and what it said it did."""
-    settings = UpkeepSettings.model_validate(
-        {
-            "data": layout.root,
-            "seal_before": None,
-            "memory_bytes": 2**28,
-            "grace": dt.timedelta(hours=1),
-            "keep_journal": dt.timedelta(days=365),
-            "keep_days": None,
-            "most_bytes": None,
-            "log_level": "info",
-            "log_format": "text",
-            **changes,
-        }
-    )
-    whole = [sys.executable, "-m", "kitelake.processes.upkeep"]
-    with subprocess.Popen(whole, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(settings.model_dump_json() + "\n")
-        process.stdin.flush()
-        said = {line["done"]: line["data"] for line in map(json.loads, process.stdout)}
-        return process.wait(timeout=60), said
-
-
-@pytest.mark.slow
-def test_upkeep_archives_seals_and_removes_as_it_is_told(layout: DataLayout) -> None:
-    before = rows(layout)
-    old = [path for day in DAYS for path in live(layout, day)]
-    status, said = upkeep(layout, seal_before=TODAY, keep_journal=dt.timedelta(days=2))
-    assert status == 0
-    assert said["archived"]["segments"] == 10
-    assert said["archived"]["archived_bytes"] < said["archived"]["bytes"]
-    assert said["sealed"]["files_before"] == SEGMENTS_A_DAY
-    assert said["segments removed"] == {"segments": 2 * SEGMENTS_A_DAY}, "those of two days"
-    assert not layout.segment(STREAM, 8).exists()
-    assert layout.archive(STREAM, 8).exists()
-    assert all(path.exists() for path in old), "readers may use them"
-    assert {len(live(layout, day)) for day in DAYS} == {2}
-    assert "superseded files removed" not in said
-    assert rows(layout) == before
-
-    status, said = upkeep(layout, grace=dt.timedelta(0), keep_days=10)
-    assert status == 0
-    assert said["days removed"] == {"days": [DAYS[0].isoformat()]}
-    assert said["superseded files removed"]["files"] >= len(old)
-    assert not any(path.exists() for path in old)
-    assert rows(layout) == [row for row in before if row["date"] != DAYS[0]]
-
-
-@pytest.mark.slow
-def test_one_part_of_the_upkeep_that_fails_leaves_the_others(layout: DataLayout) -> None:
-    damage(live(layout, DAYS[1])[0])
-    status, said = upkeep(layout, seal_before=TODAY)
-    assert status == 1
-    assert said["archived"]["segments"] == 10, "damage is looked for when it is sealed"
-    assert {len(live(layout, day)) for day in (DAYS[0], DAYS[2])} == {2}
-
-
-@pytest.mark.slow
-def test_upkeep_ends_with_who_started_it(layout: DataLayout) -> None:
-    """It says nothing more and touches nothing more, whatever it was at."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kitelake.processes.upkeep"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    process.communicate(timeout=60)
-    assert process.returncode == 1
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_a_running_service_tidies_up_and_commands_work_beside_it(layout: DataLayout, tmp_path: Path) -> None:
-    """Old days go at the start, today is sealed under its writer, and the status has the journal's counts."""
-    sections = {"retention": {"days": 10, "journal": "2d"}, "journal": {"segment_seconds": 1, "reserve_bytes": 2**20}}
-    with simulation(instruments=300, rate=10) as simulator, running(tmp_path, simulator, **sections) as service:
-        wait_until(lambda: service.rows("select data from events where event = 'days removed'"))
-        wait_until(lambda: service.rows("select data from events where event = 'segments removed'"))
-        assert service.rows("select min(date) as first from ticks") == [{"first": DAYS[1]}]
-        assert not layout.archive(STREAM, 0).exists()
-        wait_until(lambda: len(live(layout, TODAY)) > 6)
-
-        def beside(*arguments: str) -> str:
-            whole = [sys.executable, "-m", "kitelake", *arguments, "--config", str(service.config)]
-            done = subprocess.run(whole, capture_output=True, text=True, check=False, timeout=60)
-            assert done.returncode == 0, done.stdout + done.stderr
-            return done.stdout
-
-        assert f"ticks {TODAY}/NSE: " in beside("seal", "--date", "today")
-        simulator.wait_for(lambda stats: stats["packets"] > 3_000, PATIENCE_SECONDS)
-        (counts,) = re.findall(r"received ([\d,]+), written ([\d,]+), durable ([\d,]+) records", beside("status"))
-        received, written, durable = (int(count.replace(",", "")) for count in counts)
-        assert received >= written >= durable > 0
-        assert "sound" in beside("verify")
-        assert f"{DAYS[2]}: " in beside("rebuild", "--date", str(DAYS[2]))
-        simulator.pause()
-        service.stop()
-        assert committed_rows(service.data) == simulator.stats()["packets"] + 240
-        assert service.rows("select count(*) = count(distinct (stream, seq)) as once from ticks") == [{"once": True}]
-    assert "Traceback" not in service.log

@@ -2,80 +2,30 @@
 
 import datetime as dt
 import re
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import time_machine
-import yaml
 
-from ingest.simulator.universe import build_universe, to_csv
-from kitelake.cli import app as cli
+from ingest.simulator import build_universe, to_csv
 from storage.clock import IST
+from tests.support.command import (
+    ACCOUNTS,
+    COMMODITIES,
+    DAY,
+    INDICES,
+    OPTIONS,
+    REST,
+    Run,
+    command,
+    listed,
+    write_config,
+    write_instruments,
+)
 
-DAY: Final = dt.date(2026, 11, 25)
-SPOT: Final = 24_512.35
-ACCOUNTS: Final = [{"name": name, "api_key": f"key-{name}", "access_token": f"canary-{name}"} for name in "abc"]
-INDICES: Final = {"name": "indices", "mode": "full", "instruments": ["NSE:NIFTY 50", "NSE:NIFTY BANK", "BSE:SENSEX"]}
-OPTIONS: Final = {
-    "name": "options",
-    "mode": "full",
-    "priority": 1,
-    "select": {"underlying": "NSE:NIFTY 50", "expiries": 2, "strikes": {"around": "spot", "count": 20}},
-}
-COMMODITIES: Final = {"name": "commodities", "mode": "quote", "priority": 2, "select": {"segment": "MCX-FUT"}}
-REST: Final = {"name": "rest", "mode": "ltp", "priority": 9, "select": {"exchange": "NSE"}}
-
-
-def write_instruments(path: Path, size: int) -> Path:
-    """The simulated market's list, with a price of NIFTY 50."""
-    text = to_csv(build_universe(size, 1, DAY).instruments)
-    without = '256265,1001,NIFTY 50,"NIFTY 50",0,'
-    assert without in text
-    path.write_text(text.replace(without, f'256265,1001,NIFTY 50,"NIFTY 50",{SPOT},'))
-    return path
-
-
-def write_config(folder: Path, *lists: dict[str, Any], **changes: Any) -> Path:
-    path = folder / "config.yaml"
-    document = {"data": "data", "accounts": ACCOUNTS[:2], "subscriptions": list(lists), **changes}
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
-    return path
-
-
-class Result:
-    """The end of a command: exit status, and what it printed where."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-        assert "canary" not in out + err
-        assert "Traceback" not in err
-
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command line inside this process, in a folder of its own, on a wide terminal."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str | Path) -> Result:
-        monkeypatch.setattr(sys, "argv", ["kitelake", *map(str, arguments)])
-        status = cli._run()
-        return Result(status, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_instruments(tmp_path_factory.mktemp("instruments") / "instruments.csv", 3_000)
+__all__ = ["command", "listed"]  # the fixtures
 
 
 def number(text: str) -> int:
@@ -97,67 +47,74 @@ def connections_of(out: str) -> list[tuple[str, list[int]]]:
     return [(match[1], [number(text) for text in match.groups()[1:]]) for match in row.finditer(out)]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("accounts", "left_out"), [(2, True), (3, False)])
-def test_a_plan_of_a_hundred_thousand_instruments_adds_up(tmp_path: Path, accounts: int, left_out: bool) -> None:
+@pytest.mark.parametrize(
+    ("size", "options", "room", "accounts", "left_out"),
+    [
+        (3_000, 32, 100, 2, True),
+        (3_000, 32, 100, 3, False),
+        pytest.param(100_000, 2 * 41 * 2, 3_000, 2, True, marks=pytest.mark.soak),
+        pytest.param(100_000, 2 * 41 * 2, 3_000, 3, False, marks=pytest.mark.soak),
+    ],
+)
+def test_a_plan_adds_up(
+    command: Run, tmp_path: Path, size: int, options: int, room: int, accounts: int, left_out: bool
+) -> None:
     """Indices, options around spot and commodities come first; of the rest of NSE as much as there is room for."""
-    csv = write_instruments(tmp_path / "instruments.csv", 100_000)
-    write_config(tmp_path, REST, INDICES, OPTIONS, COMMODITIES, accounts=ACCOUNTS[:accounts])
+    csv = write_instruments(tmp_path / "instruments.csv", size)
+    lists = (REST, INDICES, OPTIONS, COMMODITIES)
+    write_config(tmp_path, *lists, accounts=ACCOUNTS[:accounts], capture={"instruments_per_connection": room})
 
-    def plan(*options: str) -> str:
-        arguments = ["plan", "--instruments", str(csv), "--date", DAY.isoformat(), *options]
-        done = subprocess.run(
-            [sys.executable, "-m", "kitelake", *arguments],
-            cwd=tmp_path,
-            env={"COLUMNS": "120"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (int(left_out), "")
-        return done.stdout
+    def plan(*more: str) -> str:
+        ended = command("plan", "--instruments", csv, "--date", DAY.isoformat(), *more)
+        assert (ended.status, ended.err) == (int(left_out), "")
+        return ended.out
 
     out, lines = plan(), [line.split("\t") for line in plan("--list").splitlines()]
-    assert "(100,000 instruments)" in out
+    assert f"({size:,} instruments)" in out
     assert "options: NIFTY around 24,512.35 of NSE:NIFTY 50 (the instrument list)" in out
+    check_lists(lists_of(out), lines, options=options, rest=size // 5)
+    check_connections(connections_of(out), lines, accounts * 3, room)
 
-    # By list.
-    lists = lists_of(out)
+    # What is left out, and that it is of the list of the largest priority only.
+    morning = [line for line in lines if line[0] == "08:55-16:15"]
+    without = [line for line in lines if line[4] == "left out"]
+    assert {line[5] for line in without} == ({"rest"} if left_out else set())
+    assert {line[0] for line in without} <= {"08:55-16:15"}
+    capacity = accounts * 3 * room
+    assert len(without) == max(0, len(morning) - capacity)
+    said = f"left out: {len(without):,} of {len(morning):,} instruments, since the connections have {capacity:,} places"
+    assert (said in out) is left_out
+    of_rest = f"  rest (priority 9): {len(without):,} of {lists_of(out)['rest']:,}"
+    assert (of_rest in out) is left_out
+
+
+PHASES: Final = ["08:40-08:55", "08:55-16:15", "16:15-16:25", "16:25-24:00"]
+
+
+def check_lists(lists: dict[str, int], lines: list[list[str]], *, options: int, rest: int) -> None:
+    """The lines name each instrument once a phase, as many of each list as the table says."""
     assert lists["indices"] == 3
-    assert lists["options"] == 2 * 41 * 2
-    assert lists["rest"] > 20_000
+    assert lists["options"] == options
+    assert lists["rest"] > rest
     assert lists.pop("in all") == sum(lists.values())
     early, morning, closing, evening = dict.fromkeys(line[0] for line in lines)
-    assert [early, morning, closing, evening] == ["08:40-08:55", "08:55-16:15", "16:15-16:25", "16:25-24:00"]
+    assert [early, morning, closing, evening] == PHASES
     of_lists = Counter(name for line in lines if line[0] == morning for name in line[5].split(", "))
     assert of_lists - Counter({"options": 2}) == lists  # the index and its next future come along, for their price
-
-    # Each instrument once a phase.
     assert len({(line[0], line[2]) for line in lines}) == len(lines)
     assert all(line[5] == "commodities" for line in lines if line[0] in (early, evening))
     assert {line[5] for line in lines if line[0] == closing} == {"commodities", "options"}
 
-    # By connection.
+
+def check_connections(shown: list[tuple[str, list[int]]], lines: list[list[str]], connections: int, room: int) -> None:
+    """Each phase's connections have what its lines place on them."""
     placed = Counter((line[0], line[4]) for line in lines if line[4] != "left out")
-    shown = connections_of(out)
-    connections = accounts * 3
-    assert len(shown) == 4 * connections
-    for place, phase in enumerate((early, morning, closing, evening)):
+    assert len(shown) == len(PHASES) * connections
+    for place, phase in enumerate(PHASES):
         rows = shown[place * connections : (place + 1) * connections]
         for name, (ltp, quote, full, total, free) in rows:
             assert ltp + quote + full == total == placed[phase, name]
-            assert total + free == 3_000
-
-    # The least important gives way.
-    without = [line for line in lines if line[4] == "left out"]
-    assert {line[5] for line in without} == ({"rest"} if left_out else set())
-    assert {line[0] for line in without} <= {morning}
-    wanted = sum(line[0] == morning for line in lines)
-    assert len(without) == max(0, wanted - accounts * 9_000)
-    said = f"left out: {len(without):,} of {wanted:,} instruments, since the connections have 18,000 places"
-    assert (said in out) is left_out
-    assert (f"  rest (priority 9): {len(without):,} of {lists['rest']:,}" in out) is left_out
+            assert total + free == room
 
 
 def test_a_plan_in_which_all_is_well(command: Run, listed: Path, tmp_path: Path) -> None:

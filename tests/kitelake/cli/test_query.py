@@ -1,6 +1,11 @@
-"""`kitelake sql` where the world is not as it should be: full disks, closed streams, other alphabets, Ctrl-C."""
+"""`kitelake sql`: every format, errors, and a world that is not as it should be: full disks, closed streams, Ctrl-C.
+
+What a result looks like, tests/kitelake/views/test_output.py has. A process of its own is started where it is the
+process that is tested: its end, its streams, its signals.
+"""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -10,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command import Run, command
 from tests.support.lake import CRUDE, INFY, Feed, ToyWriter
 
-pytestmark = pytest.mark.slow
+__all__ = ["command"]  # the fixture
 
 ROOT = Path(__file__).parents[3]
 ENDLESS = "select sum(hash(a.range * b.range)) from range(1_000_000) a, range(1_000_000) b"
@@ -27,55 +33,126 @@ def data(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path / "data"
 
 
-def command(data: Path, query: str | bytes, *more: str) -> list[str | bytes]:
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """A lake in which nothing was captured yet."""
+    (tmp_path / "data" / "journal").mkdir(parents=True)
+    return tmp_path / "data"
+
+
+def process(data: Path, query: str | bytes, *more: str) -> list[str | bytes]:
     return [sys.executable, "-m", "kitelake", "sql", query, "--data", str(data), *more]
 
 
-@pytest.mark.parametrize("output_format", ["table", "csv", "json", "arrow", "parquet"])
-def test_a_full_disk_is_one_line(data: Path, output_format: str) -> None:
+def test_without_a_lake_it_says_what_to_do(command: Run, tmp_path: Path) -> None:
+    ended = command("sql", "select 1", "--data", tmp_path / "nowhere")
+    assert ended.status == 2
+    assert "kitelake demo" in ended.err
+
+
+def test_the_data_folder_is_that_of_config_yaml_or_of_the_option(command: Run, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("data: data\n")
+    for more in ([], ["--data", data]):
+        assert command("sql", "select count(*) as n from ticks", "-f", "csv", *more).out == "n\n2\n"
+
+
+@pytest.mark.parametrize(
+    ("output_format", "expected"),
+    [
+        ("table", b"answer  word\n"),
+        ("csv", b'answer,word\n42,"a,b"\n'),
+        ("json", b'{"answer":42,"word":"a,b"}\n'),
+        ("arrow", b"\xff\xff\xff\xff"),
+        ("parquet", b"PAR1"),
+    ],
+)
+def test_every_format(
+    command: Run, empty: Path, monkeypatch: pytest.MonkeyPatch, output_format: str, expected: bytes
+) -> None:
+    arguments = ("sql", "select 42 as answer, 'a,b' as word", "--data", empty, "--format", output_format)
+    piped = empty.parent / "piped"
+    with piped.open("w") as output, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", output)
+        assert command(*arguments).status == 0
+    assert command(*arguments, "--output", "out").status == 0
+    written = (empty.parent / "out").read_bytes()
+    assert written == piped.read_bytes() or output_format == "parquet"
+    assert piped.read_bytes().startswith(expected)
+    assert written.startswith(expected)
+
+
+def test_of_several_statements_the_last_result_is_printed(command: Run, empty: Path) -> None:
+    query = "create temp table a as select 41 as x; select 1 as y; select x + 1 as z from a"
+    ended = command("sql", query, "--data", empty, "--format", "csv")
+    assert (ended.status, ended.out) == (0, "z\n42\n")
+
+
+def test_a_mistake_in_sql_is_duckdbs_message(command: Run, empty: Path) -> None:
+    ended = command("sql", "select lastprice from ticks", "--data", empty)
+    assert ended.status == 1
+    assert 'Candidate bindings: "last_price"' in ended.err
+
+
+@pytest.mark.parametrize(
+    ("query", "output_format", "status", "message"),
+    [
+        ("select interval 1 day as i", "parquet", 2, "Parquet has no type for: i"),
+        ("select if(range = 250_000, error('no more'), range) from range(300_000), ticks", "csv", 1, "no more"),
+        (os.fsdecode(b"select '\xff'"), "csv", 1, "the query is not valid text"),
+    ],
+)
+def test_an_error_is_one_line(
+    command: Run, data: Path, query: str, output_format: str, status: int, message: str
+) -> None:
+    ended = command("sql", query, "--data", data, "-f", output_format, "-o", "out")
+    assert ended.status == status
+    assert message in ended.err
+    assert len(ended.err.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line(data: Path) -> None:
     with Path("/dev/full").open("wb") as full:
-        arguments = command(data, "from ticks", "-f", output_format)
-        done = subprocess.run(arguments, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+        done = subprocess.run(
+            process(data, "from ticks"), cwd=ROOT, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False
+        )
     message = "kitelake: the standard output cannot be written: No space left on device\n"
     assert (done.returncode, done.stderr.decode()) == (2, message)
 
 
+@pytest.mark.slow
 def test_a_closed_standard_output_is_one_line(data: Path) -> None:
-    arguments = ["sh", "-c", 'exec "$@" >&-', "sh", *command(data, "from ticks")]
+    arguments = ["sh", "-c", 'exec "$@" >&-', "sh", *process(data, "from ticks")]
     done = subprocess.run(arguments, cwd=ROOT, stderr=subprocess.PIPE, timeout=60, check=False)
     message = "kitelake: the standard output is closed; to write to a file: --output FILE\n"
     assert (done.returncode, done.stderr.decode()) == (2, message)
 
 
+@pytest.mark.slow
+def test_a_reader_that_goes_away_is_no_error(data: Path) -> None:
+    arguments = process(data, "select range, repeat('x', 50) from range(500_000)", "-f", "csv")
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.read(100)
+        running.stdout.close()
+        assert running.stderr.read() == b""
+        assert running.wait(60) == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("query", "output_format", "message"),
+    ("query", "environment"),
     [
-        ("select interval 1 day as i", "parquet", "Parquet has no type for: i"),
-        ("select if(range = 250_000, error('no more'), range) from range(300_000), ticks", "csv", "no more"),
-        (b"select '\xff'", "csv", "the query is not valid text"),
+        ("select chr(2344) as word", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+        ("explain select 1", {"PYTHONIOENCODING": "latin-1"}),
     ],
 )
-def test_an_error_is_one_line(data: Path, tmp_path: Path, query: str | bytes, output_format: str, message: str) -> None:
-    arguments = command(data, query, "-f", output_format, "-o", str(tmp_path / "out"))
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode in (1, 2)
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "latin-1"}],
-)
-@pytest.mark.parametrize("query", ["select chr(2344) as word", "explain select 1"])
 def test_a_terminal_that_knows_few_characters(data: Path, environment: dict[str, str], query: str) -> None:
-    import pty
-
     ours, theirs = pty.openpty()
     try:
-        arguments = command(data, query)
         done = subprocess.run(
-            arguments,
+            process(data, query),
             cwd=ROOT,
             env={**os.environ, **environment},
             stdout=theirs,
@@ -90,23 +167,24 @@ def test_a_terminal_that_knows_few_characters(data: Path, environment: dict[str,
         os.close(ours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "more"), [(ENDLESS, []), (ENDLESS, ["-f", "csv", "-o", "out"]), (f"create temp table t as {ENDLESS}", [])]
 )
 def test_ctrl_c_is_quiet(data: Path, tmp_path: Path, query: str, more: list[str]) -> None:
     begun = tmp_path / "begun"  # what the query says first: no guess at how long a start takes
-    process = subprocess.Popen(
-        command(data, f"copy (select 1) to '{begun}'; {query}", *more),
+    running = subprocess.Popen(
+        process(data, f"set threads = 1; copy (select 1) to '{begun}'; {query}", *more),
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    with process:
-        while not (begun.exists() and begun.stat().st_size) and process.poll() is None:
+    with running:
+        while not (begun.exists() and begun.stat().st_size) and running.poll() is None:
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, b"", b"")
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, out, err) == (130, b"", b"")
     begun.unlink(missing_ok=True)  # DuckDB takes it back if it was about to close it
     assert [path.name for path in tmp_path.iterdir()] == ["data"]

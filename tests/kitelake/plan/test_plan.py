@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from ingest.instruments.listing import Instruments, parse_instruments
 from ingest.instruments.underlyings import Price
-from ingest.manager.manager import ManagerSettings
+from ingest.manager.want import Want
+from ingest.settings import ManagerSettings
 from ingest.wire import Mode
 from kitelake.config.calendar import CalendarSection
 from kitelake.config.subscriptions import SubscriptionList
 from kitelake.plan.list_hours import hours_of_lists
 from kitelake.plan.name_lists import read_names
-from kitelake.plan.plan import ListPlan, Want, alike, phases, recentred, resolve, wanted
+from kitelake.plan.plan import ListPlan, phases, recentred, resolve, wanted
 from kitelake.schedule.calendar import Calendar
 from kitelake.schedule.windows import ListHours
 from storage.clock import IST
@@ -162,8 +163,18 @@ class TestTogether:
             resolved(spec("few", mode="full", priority=7, accounts=["two"], copies=1), instruments),
         ]
         together = wanted(lists)
-        assert together == {INFY: Want(Mode.FULL, 5, ("one",), 1), RELIANCE: Want(Mode.LTP, 9)}
-        assert [want.priority for want, _ in alike(together)] == [5, 9]
+        assert together == {
+            INFY: Want(Mode.FULL, 5, replicas=1, accounts=("one",)),
+            RELIANCE: Want(Mode.LTP, 9),
+        }
+        assert list(together) == [INFY, RELIANCE], "the most important first"
+
+    def test_on_no_more_accounts_than_the_list_that_says_where_has(self, instruments: Instruments) -> None:
+        lists = [
+            resolved(spec("where", accounts=["one"]), instruments),
+            resolved(spec("many", priority=7, copies=2), instruments),
+        ]
+        assert wanted(lists)[INFY].replicas == 1
 
     def test_the_first_of_equally_important_lists_says_where(self, instruments: Instruments) -> None:
         lists = [resolved(spec(name, accounts=[name]), instruments) for name in ("b", "a")]
@@ -183,8 +194,7 @@ class TestTogether:
                 assert together[token].mode is max((mode for mode, _ in of_it), key=rank)
                 assert together[token].priority == min(priority for _, priority in of_it)
         assert set(together) == set().union(*(tokens for _, _, tokens in drawn))
-        groups = alike(together)
-        assert sorted(token for _, tokens in groups for token in tokens) == sorted(together)
+        assert [want.priority for want in together.values()] == sorted(want.priority for want in together.values())
 
 
 DAY = dt.date(2026, 11, 23)

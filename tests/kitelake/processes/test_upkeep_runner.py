@@ -26,7 +26,7 @@ class Working(Child):
 
     async def lines(self) -> AsyncIterator[dict[str, Any]]:
         await self._ended.wait()
-        nothing: list[dict[str, Any]] = []
+        nothing: tuple[dict[str, Any], ...] = ()
         for line in nothing:
             yield line
 
@@ -43,11 +43,9 @@ class Working(Child):
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Runs an upkeep that ends with `status`; `short` says, look after look, whether the disk lacks room."""
     monkeypatch.setattr(upkeep_runner, "LOOK_SECONDS", 0)
-    sections: dict[str, Any] = {
-        "accounts": [{"name": "one", "api_key": "key", "access_token": "token"}],
-        "subscriptions": [{"name": "mine", "instruments": ["NSE:INFY"]}],
-    }
-    config = Config(data=tmp_path, **sections)
+    account = {"name": "one", "api_key": "key", "access_token": "token"}
+    lists = [{"name": "a", "instruments": ["NSE:INFY"]}]
+    config = Config.model_validate({"data": tmp_path, "accounts": [account], "subscriptions": lists})
 
     async def run(status: int | None, *short: bool) -> None:
         async def start(*_: object, **__: object) -> Child:

@@ -9,8 +9,10 @@ import pytest
 import time_machine
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from kitelake.schedule.jobs import ClockWatch, TimedJob, jobs_ended, quietly, set_jobs
+from kitelake.schedule.jobs import ClockWatch, Moments, MomentsOf, TimedJob, jobs_ended, quietly, set_jobs
+from kitelake.schedule.windows import ListHours
 from storage.clock import IST
+from tests.support.calendars import on as spans
 
 
 @pytest.fixture
@@ -112,3 +114,44 @@ async def test_jobs_that_are_cancelled_are_waited_for() -> None:
     await jobs_ended()
     assert ended.is_set()
     await jobs_ended()
+
+
+# The moments of a day
+
+MONDAY, TUESDAY, WEDNESDAY = (dt.date(2026, 11, day) for day in (9, 10, 11))
+HOURS = {
+    MONDAY: {
+        "shares": ListHours({"NSE": spans("2026-11-09", "09:00-15:35")}),
+        "mixed": ListHours({"NSE": spans("2026-11-09", "09:00-15:35"), "MCX": spans("2026-11-09", "00:05-24:00")}),
+    },
+    TUESDAY: {"shares": ListHours(), "mixed": ListHours({"MCX": spans("2026-11-10", "17:00-23:55")})},
+}
+
+
+def clocks(moments: MomentsOf, date: dt.date) -> list[str]:
+    """Day and time of each moment, in order."""
+    return [f"{moment:%a %H:%M}" for moment in sorted(moments(date))]
+
+
+def test_the_moments_of_a_day_follow_from_the_hours_of_its_lists() -> None:
+    moments = Moments(lambda date: HOURS.get(date, {"shares": ListHours(), "mixed": ListHours()}))
+    assert clocks(moments.daily(dt.time(8, 30)), MONDAY) == ["Mon 08:30"]
+    assert clocks(moments.daily(dt.time(8, 30)), WEDNESDAY) == [], "no list is captured"
+    # 10 minutes before a start, but for the one at 00:05: that would be on Sunday.
+    assert clocks(moments.token_checks(dt.time(8, 30)), MONDAY) == ["Mon 08:30", "Mon 08:50"]
+    assert clocks(moments.token_checks(dt.time(8, 30)), TUESDAY) == ["Tue 08:30", "Tue 16:50"]
+    assert clocks(moments.starts("mixed"), MONDAY) == ["Mon 00:05", "Mon 09:00"]
+    assert clocks(moments.stops("mixed"), MONDAY) == ["Mon 15:35", "Tue 00:00"]
+    assert clocks(moments.stops("shares"), TUESDAY) == []
+    assert clocks(moments.steps("shares", dt.timedelta(hours=3)), MONDAY) == ["Mon 12:00", "Mon 15:00"]
+    assert clocks(moments.six_times, WEDNESDAY) == [f"Wed {hour:02}:20" for hour in (0, 4, 8, 12, 16, 20)]
+
+
+def test_a_day_ends_after_its_last_list_also_past_midnight() -> None:
+    moments = Moments(lambda date: HOURS.get(date, {}))
+    delay = dt.timedelta(minutes=5)
+    assert clocks(moments.after_last(delay), MONDAY) == [], "its last list stops at 24:00"
+    assert clocks(moments.after_last(delay), TUESDAY) == ["Tue 00:05"]
+    assert clocks(moments.after_last(delay), WEDNESDAY) == ["Wed 00:00"]
+    assert clocks(moments.for_seal(delay), TUESDAY) == ["Tue 00:07"]
+    assert clocks(moments.after_last(dt.timedelta(minutes=1)), TUESDAY) == ["Tue 00:01", "Tue 23:56"]

@@ -11,7 +11,8 @@ from ingest.accounts.account import Account
 from ingest.accounts.rest import KiteRest
 from ingest.connection.stats import ConnectionStats, Status
 from ingest.instruments.listing import parse_instruments
-from ingest.manager.manager import ManagerSettings, TickerManager
+from ingest.manager.manager import TickerManager
+from ingest.settings import ManagerSettings
 from ingest.wire import Mode
 from kitelake.errors import StartError
 from kitelake.telemetry.metrics import serve_metrics

@@ -88,6 +88,18 @@ async def test_a_mail_is_plain_text_with_its_line_breaks() -> None:
     assert "rows: 5\n  NSE <all>" in text.get_content().replace("\r\n", "\n")
 
 
+async def test_what_is_told_is_not_waited_for_and_a_slow_server_not_for_long(webhook: Webhook) -> None:
+    notifier = Notifier([webhook.target()])
+    webhook.open.clear()
+    notifier.tell("problems", "the network is gone", "body")
+    await notifier.settle(0.05)
+    assert webhook.posts == []
+    webhook.open.set()
+    await notifier.settle(60)
+    assert [post["title"] for post in webhook.posts] == ["the network is gone"]
+    await notifier.settle(60)  # there is nothing to wait for
+
+
 async def test_the_same_title_waits_and_is_counted(webhook: Webhook) -> None:
     now = 5.0
     notifier = Notifier([webhook.target()], clock=lambda: now)

@@ -1,19 +1,15 @@
-"""The service's status: a file that is whole or not there, what it means, how it reads, and the outcomes of jobs."""
+"""The service's status: a file that is whole or not there, what it means and how it reads."""
 
-import asyncio
 import datetime as dt
 import io
-import logging
 import os
 import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -23,7 +19,6 @@ from rich.console import Console
 from ingest.connection.session import State
 from ingest.connection.stats import ConnectionStats, Health, ManagerStats, Status
 from ingest.wire import Mode
-from kitelake.service.snapshot import MAX_OUTCOME, JobHistory
 from kitelake.telemetry.status import (
     AccountStatus,
     ConnectionStatus,
@@ -129,16 +124,6 @@ def shown(status: ServiceStatus, now: dt.datetime = NOW) -> list[str]:
 
 def changed(**values: object) -> ServiceStatus:
     return STATUS.model_copy(update=values)
-
-
-def jobs_of(book: JobHistory, scheduler: AsyncIOScheduler) -> dict[str, Job]:
-    return {job.name: job for job in book.jobs(scheduler)}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def test_a_status_reads_back_as_it_was_written(tmp_path: Path) -> None:
@@ -320,50 +305,3 @@ def test_connections_and_journal_are_told_as_they_are(tmp_path: Path) -> None:
     told = journal_of(journal)
     assert (told.records, told.written_records, told.durable_records, told.unwritten_seconds) == (3, 3, 3, None)
     assert told.bytes == (tmp_path / "journal" / "stream" / "0000000000.journal").stat().st_size
-
-
-async def test_a_job_book_knows_when_and_how_each_job_went(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.CRITICAL, "apscheduler")  # it logs the exception whole, which no report could hold
-    release = asyncio.Event()
-
-    async def waits() -> None:
-        await release.wait()
-
-    def fails() -> None:
-        raise OSError(f"no\n room for canarySecret \udcff {'x' * MAX_OUTCOME}")
-
-    scheduler = AsyncIOScheduler(timezone=IST)
-    book = JobHistory(lambda text: text.replace("canarySecret", "***"))
-    book.attach(scheduler)
-    now = dt.datetime.now(IST)
-    for number, (name, job) in enumerate({"waits": waits, "fails": fails, "never": waits}.items(), start=1):
-        scheduler.add_job(job, "interval", hours=number, id=name, next_run_time=now if number < 3 else None)
-    scheduler.add_job(
-        waits, "interval", hours=4, id="late", next_run_time=now - dt.timedelta(hours=1), misfire_grace_time=1
-    )
-    scheduler.add_job(waits, "interval", hours=5, id="later")
-    assert {job.name: (job.last_at, job.outcome) for job in book.jobs(scheduler)} == dict.fromkeys(
-        ["waits", "fails", "never", "late", "later"], (None, None)
-    )
-    assert book.jobs(scheduler)[-1].next_at is None
-    scheduler.start()
-    try:
-        await until(lambda: jobs_of(book, scheduler)["fails"].outcome not in (None, "running"))
-        jobs = jobs_of(book, scheduler)
-        assert list(jobs) == ["waits", "fails", "late", "later", "never"], "the next one first, a paused one last"
-        assert jobs["waits"].outcome == "running"
-        assert jobs["late"].outcome == "missed"
-        assert (jobs["later"].outcome, jobs["later"].last_at) == (None, None)
-        assert jobs["never"].next_at is None
-        outcome = jobs["fails"].outcome
-        assert outcome is not None
-        assert outcome.startswith("failed: OSError: no room for *** ? xxx")
-        assert len(outcome) == MAX_OUTCOME
-        assert jobs["fails"].next_at == now + dt.timedelta(hours=2)
-        last_at = jobs["fails"].last_at
-        assert last_at is not None
-        assert now <= last_at <= dt.datetime.now(IST)
-        release.set()
-        await until(lambda: jobs_of(book, scheduler)["waits"].outcome == "done")
-    finally:
-        scheduler.shutdown()

@@ -171,7 +171,10 @@ class LakeMachine(RuleBasedStateMachine):
 
 
 LakeMachine.TestCase.settings = settings(
-    max_examples=scaled(4, 12), stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=scaled(4, 12),
+    stateful_step_count=scaled(15, 25),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
 TestInterleavings = pytest.mark.slow(LakeMachine.TestCase)
 
@@ -243,7 +246,7 @@ def test_a_writer_that_commits_and_removes_in_the_middle_of_a_query(
             between.before_tail(action)
         else:
             between.before_snapshot(moment, action)
-        for turn in range(4):
+        for turn in range(scaled(2, 4)):
             feed_some(feed, turn)
             action.armed = True
             assert rows(lake.sql(EVERYTHING)) == journalled([feed])
@@ -332,7 +335,7 @@ def test_a_writer_in_another_process(tmp_path: Path) -> None:
             stack.callback(stop.set)
             queries = 0
             oldest: set[int] = set()
-            while len(oldest) < 10 or queries < 30:
+            while len(oldest) < scaled(3, 10) or queries < scaled(10, 30):
                 for _ in range(20):
                     feed.tick((INFY, 1 + len(feed.ticks)), (CRUDE, 5))
                 feed.event(f"turn {queries}")

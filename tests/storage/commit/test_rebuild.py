@@ -12,7 +12,8 @@ import pytest
 from ingest.wire.journal import JournalDecoder
 from ingest.wire.layouts import FULL, LTP
 from storage import schema
-from storage.commit.rebuild import RebuildError, rebuild_day
+from storage.commit.rebuild import rebuild_day
+from storage.commit.rebuild_plan import RebuildError
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from storage.tables.symbols import write_instruments

@@ -18,6 +18,7 @@ from tests.support import works
 from tests.support.lake import Feed, ToyDecoder, ToyWriter
 from tests.support.lives import Life
 from tests.support.rebuilding import DAY, NAMES, OLD, Rows, archive, cheaper, commit, fill, rows_of, table, two_streams
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.works import Changed, one_rupee_more
 
 
@@ -95,12 +96,12 @@ class TestLive:
         thread = threading.Thread(target=writer.run, kwargs={"poll_seconds": 0.001, "stop": threading.Event()})
         thread.start()
         fill(feed, 2)
-        assert committed.wait(30)
+        assert committed.wait(PATIENCE_SECONDS)
         for i in range(2, 18, 4):
             fill(feed, 4, offset=i)
             rebuild_day(layout, ToyDecoder(), DAY)
         feed.writer.close()
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive()
         rows = rows_of(layout)
         assert [(row["seq"], row["last_price"]) for row in rows["ticks"]] == [row[1::2] for row in feed.ticks]

@@ -9,8 +9,8 @@ import pytest
 
 from storage import schema
 from storage.commit.decoder import Decoded, Decoder, Part
-from storage.commit.rebuild import RebuildError, rebuild_day
-from storage.commit.rebuild_plan import SegmentRun
+from storage.commit.rebuild import rebuild_day
+from storage.commit.rebuild_plan import RebuildError, SegmentRun
 from storage.commit.rebuild_stage import is_replaceable
 from storage.journal import Block
 from storage.layout import DataLayout

@@ -25,6 +25,7 @@ from storage.tables.table import LakeTable
 from storage.upkeep.retention import remove_committed
 from tests.support.committing import NEW, OLD, check, column, commit_all, fill, table, ticks
 from tests.support.lake import CRUDE, DAY_NS, INFY, Feed, ToyDecoder
+from tests.support.waiting import PATIENCE_SECONDS
 
 FAR = datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC)
 HOUR = datetime.timedelta(hours=1)
@@ -140,12 +141,12 @@ class TestLive:
         for i in range(3):
             fill(feed, 1, offset=i)
             with arrived:
-                assert arrived.wait_for(lambda i=i: len(done) == i + 1, timeout=30)  # type: ignore[misc]
+                assert arrived.wait_for(lambda i=i: len(done) == i + 1, timeout=PATIENCE_SECONDS)  # type: ignore[misc]
         feed.tick((INFY, 5))
         feed.flush()
         assert thread.is_alive()
         feed.writer.close()
-        thread.join(30)
+        thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive()
         check(layout, feed)
         assert [each.segment for each in done] == [0, 1, 2, 3]
@@ -201,7 +202,7 @@ class TestLive:
             assert thread.is_alive()
             assert not layout.table("ticks").exists()
             stop.set()
-            thread.join(30)
+            thread.join(PATIENCE_SECONDS)
             assert not thread.is_alive()
         assert not layout.table("ticks").exists()
         commit_all(layout)

@@ -5,9 +5,7 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -30,7 +28,9 @@ from storage.tables.symbols import SymbolLookup
 from storage.tables.table import LakeTable
 from storage.upkeep.archive import ArchiveOutcome, archive_committed
 from storage.upkeep.compact import compact_day
+from tests.support import works
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, NINE_FIFTEEN_NS, Feed, ToyDecoder
+from tests.support.lives import Life
 
 OLD, NEW = "20261122T034500-aaaaaa", "20261123T034500-bbbbbb"
 
@@ -347,18 +347,6 @@ def test_names_in_the_journal_and_of_files_say_which_segment_it_is() -> None:
         assert parse_file(f"date=2026-11-22/{name}.parquet") is None
 
 
-PROCESS = """
-import sys
-from pathlib import Path
-from storage.upkeep.archive import archive_committed
-from storage.layout import DataLayout
-from tests.support.lake import ToyDecoder
-
-print("started", flush=True)
-archive_committed(DataLayout(Path(sys.argv[1])), ToyDecoder())
-"""
-
-
 @pytest.mark.slow
 def test_killed_at_any_moment(layout: DataLayout) -> None:
     with Feed(layout.root, OLD) as feed:
@@ -367,14 +355,9 @@ def test_killed_at_any_moment(layout: DataLayout) -> None:
     before = {number: layout.segment(OLD, number).read_bytes() for number in segments(layout, OLD)}
     rng = random.Random(5)
     for _ in range(4):
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(layout.root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(rng.uniform(0, 0.15))  # the moment is the point: any will do
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        with Life(works.archive, layout.root) as life:
+            time.sleep(rng.uniform(0, 0.15))  # the moment is the point: any will do
+            life.kill()
         for number, data in before.items():
             plain = layout.segment(OLD, number)
             assert (plain.read_bytes() if plain.exists() else read_archive(layout.archive(OLD, number))) == data

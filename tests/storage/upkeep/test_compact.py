@@ -326,7 +326,7 @@ def multiset(rows: pa.Table) -> Counter[tuple[Any, ...]]:
     )
 
 
-@settings(max_examples=scaled(4, 12), deadline=None)
+@settings(max_examples=scaled(3, 12), deadline=None)
 @given(files=st.lists(st.lists(TICK, max_size=20), min_size=1, max_size=4), file_bytes=st.sampled_from([1, 1 << 30]))
 def test_every_bit_of_every_row_is_there_after_compaction(files: list[list[dict[str, Any]]], file_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

@@ -11,7 +11,8 @@ import pytest
 from storage.layout import DataLayout
 from storage.tables.digest import stamp
 from storage.verify.files import check_file
-from storage.verify.folder import VerifyFinding, VerifyProgress, damaged_days, verify
+from storage.verify.findings import VerifyFinding, VerifyProgress, damaged_days
+from storage.verify.folder import verify
 from storage.verify.log import read_log
 from tests.support.lake import ToyDecoder
 from tests.support.verifying import (

@@ -1,6 +1,6 @@
 """Findings as a report has them."""
 
-from storage.verify.folder import VerifyFinding, VerifyReport, damaged_days
+from storage.verify.findings import VerifyFinding, VerifyReport, damaged_days
 from tests.support.verifying import DAYS
 
 

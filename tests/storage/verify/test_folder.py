@@ -17,7 +17,8 @@ from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed
 from storage.upkeep.compact import compact_day
 from storage.upkeep.retention import remove_committed, remove_days
-from storage.verify.folder import VerifyProgress, damaged_days, verify
+from storage.verify.findings import VerifyProgress, damaged_days
+from storage.verify.folder import verify
 from storage.verify.log import LogState, read_log
 from tests.support.disks import mount, unmount
 from tests.support.lake import CRUDE, DAY_NS, INFY, Feed, ToyDecoder

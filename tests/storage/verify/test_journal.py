@@ -6,7 +6,8 @@ import pytest
 
 from storage.journal import segments
 from storage.layout import DataLayout
-from storage.verify.folder import damaged_days, verify
+from storage.verify.findings import damaged_days
+from storage.verify.folder import verify
 from storage.verify.journal import is_to_read
 from tests.support.lake import ToyDecoder
 from tests.support.verifying import (

@@ -1,13 +1,18 @@
 """Rows that contradict one another or the journal."""
 
+import itertools
 from unittest.mock import patch
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from storage.layout import DataLayout
 from storage.tables.symbols import write_instruments
+from storage.verify.rows import SeqSet
 from tests.support.lists import listed_on
 from tests.support.verifying import (
     DAYS,
@@ -102,3 +107,19 @@ def test_records_that_are_missing(layout: DataLayout, name: str) -> None:
     finding = found(layout)[-1]  # an order that came twice is missing in both segments
     assert "segment 0: 1 rows are missing" in finding.text
     assert finding.table == name
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(0, 80), max_size=30), max_size=4), st.integers(0, 80), st.integers(0, 30))
+def test_a_sequence_knows_what_is_there_and_what_is_not(batches: list[list[int]], first: int, more: int) -> None:
+    ordinals = [*range(16, 32), *itertools.chain(*batches)]
+    there = set(ordinals)
+    with patch("storage.verify.rows.CHUNK", 16):
+        sequence = SeqSet()
+        sequence.add(np.arange(16, 32))  # a full chunk among others
+        for batch in batches:
+            sequence.add(np.array(batch, np.int64))
+        missing = [n for low, high in sequence.missing(first, first + more) for n in range(low, high + 1)]
+    assert sequence.repeated == len(ordinals) - len(there)
+    assert (sequence.low, sequence.high) == (min(there), max(there))
+    assert missing == [n for n in range(first, first + more) if n not in there]

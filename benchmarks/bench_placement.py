@@ -1,0 +1,105 @@
+"""What it costs to decide who streams what: 18,000 instruments, all that two accounts of three connections hold.
+
+    python -m benchmarks.bench_placement [--rounds 7] [--json FILE] [--before FILE]
+
+Milliseconds of CPU time, the best of the rounds, from the call to what each connection shall stream.
+
+    new         all of them, from nothing
+    twice       9,000 on both accounts, from nothing
+    again       the same call again, which changes nothing
+    one more    one, beside 17,999
+    too many    9,000 beside 18,000, which are left out
+    lost        an account, with no room on the other: 9,000 wait
+    back        the account works again
+    elsewhere   an account of which 4,500 find room on the other
+    gives way   an account of 9,000 that are more important than those of the other
+    home        the account works again, and all go home
+
+`--before` names what an earlier run wrote with `--json`; `ratio` is this run / that one.
+"""
+
+import argparse
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from benchmarks.bench_instruments import machine
+from ingest.manager import Allocation, Slot, Want
+from ingest.wire import Mode
+
+ALL: Final = range(1, 18_001)
+OTHERS: Final = range(20_001, 29_001)
+WANT: Final = Want(Mode.FULL)
+ONE: Final = tuple(Slot("one", number) for number in (1, 2, 3))
+
+
+def placed(count: int = len(ALL)) -> Allocation:
+    allocation = Allocation(["one", "two"])
+    allocation.subscribe(ALL[:count], WANT)
+    return allocation
+
+
+def ranked() -> Allocation:
+    allocation = Allocation(["one", "two"])
+    allocation.subscribe(ALL[:9000], Want(Mode.FULL, accounts=("one",)))
+    allocation.subscribe(OTHERS, Want(Mode.FULL, 9))
+    return allocation
+
+
+def without_one(allocation: Allocation) -> Allocation:
+    allocation.lose(ONE)
+    return allocation
+
+
+CASES: Final[dict[str, tuple[Callable[[], Allocation], Callable[[Allocation], object]]]] = {
+    "new": (lambda: placed(0), lambda there: there.subscribe(ALL, WANT)),
+    "twice": (lambda: placed(0), lambda there: there.subscribe(ALL[:9000], Want(Mode.FULL, replicas=2))),
+    "again": (placed, lambda there: there.subscribe(ALL, WANT)),
+    "one more": (lambda: placed(17_999), lambda there: there.subscribe(OTHERS[:1], WANT)),
+    "too many": (placed, lambda there: there.subscribe(OTHERS, WANT, leave_out=True)),
+    "lost": (placed, lambda there: there.lose(ONE)),
+    "back": (lambda: without_one(placed()), lambda there: there.regain(ONE)),
+    "elsewhere": (lambda: placed(9000), lambda there: there.lose(ONE)),
+    "gives way": (ranked, lambda there: there.lose(ONE)),
+    "home": (lambda: without_one(ranked()), lambda there: there.regain(ONE)),
+}
+
+
+def milliseconds(prepare: Callable[[], Allocation], call: Callable[[Allocation], object]) -> float:
+    there = prepare()
+    gc.collect()
+    start = time.process_time()
+    call(there)
+    for slot in there.slots:
+        there.at(slot)
+    return (time.process_time() - start) * 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="milliseconds of CPU time to decide who streams what")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path, help="write the results to this file as well")
+    parser.add_argument("--before", type=Path, help="compare with the results in this file")
+    options = parser.parse_args()
+    best = dict.fromkeys(CASES, float("inf"))
+    for _ in range(options.rounds):
+        for name, case in CASES.items():
+            best[name] = min(best[name], milliseconds(*case))
+    before = json.loads(options.before.read_text(encoding="utf-8"))["milliseconds"] if options.before else {}
+    print(f"python -m benchmarks.bench_placement {' '.join(sys.argv[1:])}".rstrip())
+    print(machine())
+    print(f"milliseconds of CPU time, best of {options.rounds} rounds\n")
+    for name, value in best.items():
+        ratio = f"   ratio {value / before[name]:.2f}" if name in before else ""
+        print(f"{name:12}{value:>8.1f}{ratio}")
+    if options.json:
+        document = {"machine": machine(), "rounds": options.rounds, "milliseconds": best}
+        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""The commands that look and change nothing: plan, check, status, report."""
+
+import datetime as dt
+import sys
+from typing import Annotated
+
+import typer
+
+from kitelake.cli.options import (
+    DATE_METAVAR,
+    DEFAULT_CONFIG,
+    ConfigOption,
+    DataOption,
+    InstrumentsOption,
+    JsonOption,
+    data_of,
+    parse_date,
+)
+from kitelake.errors import ConfigError, ReportError
+from storage.clock import IST
+
+
+def plan(
+    config: ConfigOption = DEFAULT_CONFIG,
+    date: Annotated[
+        dt.date | None,
+        typer.Option(parser=parse_date, metavar=DATE_METAVAR, help="YYYY-MM-DD, today (the default) or tomorrow."),
+    ] = None,
+    names: Annotated[bool, typer.Option("--list", help="Name every instrument, one a line, tab-separated.")] = False,
+    instruments: InstrumentsOption = None,
+) -> None:
+    """Show what would be captured on a day, without connecting.
+
+    By list and by connection: how many instruments in which mode, what is left out and why, the expected ticks a second
+    and disk space. Exit status 1 if something that is wanted is left out or cannot be resolved.
+    """
+    from rich.console import Console
+
+    from kitelake.config import load_config
+    from kitelake.plan import instruments_of, plan_of
+    from kitelake.views import lines_of_plan, render_plan
+
+    loaded = load_config(config)
+    day = date or dt.datetime.now(IST).date()
+    listed = instruments_of(loaded, day, instruments)
+    if listed is None:
+        raise ConfigError(
+            f"{loaded.data} has no instrument list of {day} or before: start `kitelake run` once, or name the "
+            "broker's CSV with --instruments (curl https://api.kite.trade/instruments > instruments.csv)"
+        )
+    made = plan_of(loaded, day, listed)
+    if names:
+        for line in lines_of_plan(made):
+            sys.stdout.write(f"{line}\n")
+    else:
+        Console().print(render_plan(made))
+    raise typer.Exit(0 if made.is_whole else 1)
+
+
+def check(
+    config: ConfigOption = DEFAULT_CONFIG,
+    online: Annotated[bool, typer.Option("--online", help="Also ask the broker about tokens, and fetch URLs.")] = False,
+    instruments: InstrumentsOption = None,
+) -> None:
+    """Check config.yaml and everything that it refers to: files, tokens, names, calendar, room, notifications.
+
+    Exit status 1 if something has to be mended, 2 if the file itself cannot be used.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from kitelake.cli.check import check_config
+    from kitelake.config import load_config
+
+    console = Console()
+    signs = {True: ("ok  ", "green"), False: ("FAIL", "bold red"), None: ("note", "yellow")}
+    loaded = load_config(config)
+    console.print(Text.assemble(signs[True], f"  {config} can be read"))
+    failed = False
+    for finding in check_config(loaded, online=online, instruments=instruments):
+        failed |= finding.good is False
+        console.print(Text.assemble(signs[finding.good], f"  {finding.what}: {finding.text}"), soft_wrap=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+def status(
+    config: ConfigOption = DEFAULT_CONFIG,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how the running service stands: connections, lists, tokens, journal, and every job with its next time.
+
+    Exit status 1 if none runs or no instrument comes.
+    """
+    from rich.console import Console
+
+    from ingest.connection import Status
+    from kitelake.telemetry import is_running, read_status
+    from kitelake.views import render_status
+    from storage.layout import DataLayout
+
+    folder = data_of(config, data)
+    now = dt.datetime.now(IST)
+    told = read_status(DataLayout(folder))
+    if told is None:
+        typer.echo(f"no service has captured into {folder} yet: `kitelake run` starts one", err=True)
+        raise typer.Exit(1)
+    if as_json:
+        sys.stdout.write(told.model_dump_json(indent=2) + "\n")
+    else:
+        Console().print(render_status(told, now))
+    raise typer.Exit(0 if is_running(told, now) and told.health.status is not Status.CRITICAL else 1)
+
+
+def report(
+    config: ConfigOption = DEFAULT_CONFIG,
+    data: DataOption = None,
+    date: Annotated[
+        dt.date | None,
+        typer.Option(parser=parse_date, metavar=DATE_METAVAR, help="YYYY-MM-DD, today (the default) or yesterday."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Report a day, up to now: what was wanted, what ticked, what was missed. Exit status 1 if it has problems."""
+    from rich.console import Console
+
+    from kitelake.report import make_report, read_record
+    from kitelake.views import render_report
+
+    folder = data_of(config, data)
+    day = date or dt.datetime.now(IST).date()
+    record = read_record(folder, day)
+    if record is None:
+        raise ReportError(f"nothing was captured into {folder} on {day}: there is no record of that day")
+    made = make_report(folder, record)
+    if as_json:
+        sys.stdout.write(made.model_dump_json(indent=2) + "\n")
+    else:
+        Console().print(render_report(made))
+    raise typer.Exit(1 if made.problems else 0)

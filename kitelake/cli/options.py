@@ -1,0 +1,62 @@
+"""Options that several commands have, and how their texts are read.
+
+Every command's module is loaded before the first one runs, `kitelake --version` included. So these modules import at
+their head nothing but typer and what costs as little; what a command works with, it imports itself.
+"""
+
+import datetime as dt
+import signal
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from storage.clock import IST
+
+INTERRUPTED: Final = 128 + signal.SIGINT
+"""The exit status after Ctrl-C."""
+
+DEFAULT_CONFIG: Final = Path("config.yaml")
+DATE_METAVAR: Final = "DATE"
+FIRST_DATE: Final = dt.date(2000, 1, 1)
+LAST_DATE: Final = dt.date(2099, 12, 31)
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="KITELAKE_CONFIG")]
+DataOption = Annotated[Path | None, typer.Option(help="The data folder; else the one that config.yaml names.")]
+InstrumentsOption = Annotated[
+    Path | None, typer.Option("--instruments", help="The broker's CSV to go by, instead of the newest stored list.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+def parse_date(text: str) -> dt.date:
+    """A day by its name or its date, within FIRST_DATE and LAST_DATE. Raises typer.BadParameter."""
+    days = {"today": 0, "tomorrow": 1, "yesterday": -1}
+    if text in days:
+        return dt.datetime.now(IST).date() + dt.timedelta(days=days[text])
+    try:
+        date = dt.date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("expected YYYY-MM-DD, today, tomorrow or yesterday") from None
+    if not FIRST_DATE <= date <= LAST_DATE:
+        raise typer.BadParameter(f"expected a date from {FIRST_DATE} to {LAST_DATE}")
+    return date
+
+
+def parse_time(text: str) -> dt.time:
+    """A time of day in IST. Raises typer.BadParameter."""
+    from storage.market import time_of_day
+
+    try:
+        return time_of_day(text)
+    except ValueError:
+        raise typer.BadParameter("expected HH:MM, such as 15:35, in IST") from None
+
+
+def data_of(config: Path, data: Path | None) -> Path:
+    """The data folder that an option names, or else config.yaml. Raises ConfigError."""
+    if data is not None:
+        return data
+    from kitelake.config import data_folder
+
+    return data_folder(config)
