@@ -77,7 +77,7 @@ class Reader(threading.Thread):
     def run(self) -> None:
         before = 0
         took = 0.0
-        while not self._end.wait(max(0.5, 4 * took)):
+        while not self._end.wait(max(0.5, took)):
             began = time.monotonic()
             try:
                 with kitelake.open(self._data) as lake:
@@ -152,7 +152,7 @@ def survive(folder: Path, *, kills: int, seed: int, rate: float) -> dict[str, in
         wait_until(lambda: any(service.data.glob("ticks/date=*/**/*.parquet")))
         with Reader(service.data) as reader:
             died = kill_at_random(service, kills, seed)
-            wait_until(lambda: reader.looks > kills // 3)
+            wait_until(lambda: reader.looks > kills // 3 or reader.problems)
         simulator.pause()
         wait_until(lambda: service.rows() == [{"n": committed_rows(service.data)}])
         service.stop()
@@ -231,7 +231,7 @@ def die_at_each(
                 if die_at(service, victim, call, when, patience_seconds):
                     yield victim, call, when
             wait_until(lambda: WRITER in service.children())
-            wait_until(lambda: reader.looks > len(calls))
+            wait_until(lambda: reader.looks > 2 or reader.problems)
         simulator.pause()
         service.stop()
         simulator.stop()
