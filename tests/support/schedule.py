@@ -39,7 +39,7 @@ from tests.support.simulation import Simulation
 PATIENCE_SECONDS: Final = 120.0
 QUIET_SECONDS: Final = 0.005
 LOOKS: Final = {
-    "kitelake.service.monitor.LOOK_SECONDS": 0.1,
+    "kitelake.service.monitor.LOOK_SECONDS": 0.2,
     "kitelake.service.monitor.TOKEN_LOOK_SECONDS": 0.1,
     "kitelake.service.monitor.RECONCILE_SECONDS": 3.0,  # jobs come before it
     "kitelake.telemetry.health.LOOK_SECONDS": 0.1,

@@ -179,7 +179,7 @@ def test_a_whole_day(tmp_path: Path, simulator: Simulation, sent: Callable[[], i
             if moment == "10:00":  # as soon as there is a price
                 await trial.wait_for(lambda: len(trial.service.today.lists["options"].tokens) == 10)
                 assert await trial.streamed() == lists
-                many = trial.service.progress().packets + 500
+                many = trial.service.progress().packets + 60
                 await trial.wait_for(lambda many=many: trial.service.progress().packets > many)  # type: ignore[misc]
             if moment == "15:32":  # the seal comes when the last segment is in the tables
                 await trial.wait_for(in_tables)
