@@ -60,7 +60,7 @@ class SessionError(IngestError):
 
 
 class ServerError(IngestError):
-    """A server of the broker's protocol cannot start, or cannot do what it is told. It holds no value that was given."""
+    """A server of the broker's protocol cannot start, or cannot do as it is told. It holds no value of what it got."""
 
 
 class WireValueError(WireError):

@@ -1,4 +1,4 @@
-"""The plan of any day, made without connecting: for `kitelake plan` and `kitelake check`; and what that day may bring."""
+"""The plan of any day, made without connecting: for `kitelake plan` and `kitelake check`; and what it may bring."""
 
 import asyncio
 import datetime as dt
