@@ -35,8 +35,8 @@ from storage.clock import IST
 from storage.datafolder import hold
 from storage.layout import DataLayout
 from tests.support.simulation import Simulation
+from tests.support.waiting import PATIENCE_SECONDS
 
-PATIENCE_SECONDS: Final = 120.0
 QUIET_SECONDS: Final = 0.005
 LOOKS: Final = {
     "kitelake.service.monitor.LOOK_SECONDS": 0.2,

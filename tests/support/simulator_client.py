@@ -17,8 +17,7 @@ from ingest.server.server import BrokerServer
 from ingest.simulator.simulator import Simulator, SimulatorSettings
 from tests.support.scripted_source import ScriptedServer, ScriptedSource
 from tests.support.simulation import ACCOUNTS, settings_of, split_frame, values_of
-
-PATIENCE_SECONDS = 60.0
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 async def until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 
 @contextlib.contextmanager
@@ -29,7 +29,7 @@ def traced(pid: int, inject: str, *paths: Path) -> Iterator[subprocess.Popen[byt
     finally:
         process.terminate()
         try:
-            process.communicate(timeout=5)
+            process.communicate(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:  # it may wait for a thread that has ended; its own end detaches it as well
             process.kill()
             process.communicate()

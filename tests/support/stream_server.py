@@ -15,6 +15,7 @@ from ingest.accounts.account import Account
 from ingest.connection.connection import KiteConnection
 from ingest.settings import StreamSettings
 from storage.journal import Kind
+from tests.support.waiting import PATIENCE_SECONDS
 
 CANARY = "canaryToken1234567890"
 ACCOUNT = Account("one", "key1", CANARY)
@@ -59,7 +60,7 @@ class Sink:
         return [event["event"] for event in self.events]
 
     async def until(self, condition: Callable[["Sink"], bool]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not condition(self):
                 self._changed.clear()
                 await self._changed.wait()

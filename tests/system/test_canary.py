@@ -117,7 +117,7 @@ def misbehave(simulator: Simulation, token: str) -> None:
 
 def metrics_of(service: Running) -> str:
     (port,) = re.findall(r"metrics are served.*port=(\d+)", service.log)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_SECONDS) as page:
         text: str = page.read().decode()
         return text
 

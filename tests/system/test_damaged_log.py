@@ -57,7 +57,7 @@ def test_a_report_refuses(layout: DataLayout) -> None:
 @pytest.mark.slow
 def test_sql_is_one_line(layout: DataLayout) -> None:
     command = [sys.executable, "-m", "kitelake", "sql", "select count(*) from ticks", "--data", str(layout.root)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"kitelake: table {layout.table('ticks')}: cannot read its log: {CHECKPOINT} cannot be read")

@@ -31,13 +31,13 @@ from storage.schema import TICKS
 from storage.tables.table import LakeTable
 from storage.upkeep.compact import is_compacted
 from tests.support.running import committed_rows, running
-from tests.support.schedule import PATIENCE_SECONDS, Clock, Trial, clock_at, config_of, ist, lively, run
+from tests.support.schedule import Clock, Trial, clock_at, config_of, ist, lively, run
 from tests.support.simulation import Simulation, simulation
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.webhook import Webhook
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),  # Apprise's import of it
 ]
 

@@ -22,6 +22,7 @@ from kitelake.service.runner import capture
 from kitelake.service.service import Service
 from kitelake.service.snapshot import Progress
 from tests.support.accounting import sent, stored
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +41,9 @@ def config(tmp_path: Path) -> Path:
 
 def test_the_demo_accounts_for_every_tick(config: Path) -> None:
     command = [sys.executable, "-m", "kitelake", "demo", "--seconds", "4"]
-    done = subprocess.run(command, cwd=config.parent, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=config.parent, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     counts = [
         line.split("│")[2].strip() for line in done.stdout.splitlines() if line.startswith(("│ packets", "│ rows"))
@@ -57,7 +60,7 @@ def test_the_demo_accounts_for_every_tick(config: Path) -> None:
 def test_a_reader_that_goes_away_ends_the_demo(config: Path) -> None:
     command = f"{sys.executable} -m kitelake demo --seconds 600 | head -3"
     done = subprocess.run(
-        command, shell=True, cwd=config.parent, capture_output=True, text=True, timeout=60, check=False
+        command, shell=True, cwd=config.parent, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
     )
     assert "Kitelake" in done.stdout
     assert done.stderr == ""
@@ -66,7 +69,9 @@ def test_a_reader_that_goes_away_ends_the_demo(config: Path) -> None:
 def test_a_terminal_of_few_letters_gets_the_whole_demo(config: Path) -> None:
     command = [sys.executable, "-m", "kitelake", "demo", "--seconds", "3"]
     environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = subprocess.run(command, cwd=config.parent, env=environment, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=config.parent, env=environment, capture_output=True, timeout=PATIENCE_SECONDS, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert b"What next" in done.stdout
 
@@ -79,11 +84,11 @@ def test_the_table_is_the_simulators_record_though_connections_drop(config: Path
         async with httpx.AsyncClient(base_url=f"{source.control}/", trust_env=False) as client:
             for drop in ({"account": "one", "how": "rst"}, {"account": "two", "how": "close"}):
                 before = service.progress().packets
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     while service.progress().packets < before + 2_000:
                         await asyncio.sleep(0.05)
                 (await client.post("faults", json={"kind": "drop", **drop})).raise_for_status()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while service.progress().connected < 6:
                     await asyncio.sleep(0.05)
             stop.set()

@@ -13,6 +13,7 @@ from ingest.accounts.rest import KiteRest
 from storage.layout import DataLayout
 from tests.support.compacting import put, tick
 from tests.support.simulation import Simulation, simulation
+from tests.support.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -41,7 +42,7 @@ async def run(market: Simulation, example: str, *arguments: str) -> str:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -62,7 +63,7 @@ def test_minute_bars(tmp_path: Path) -> None:
     put(DataLayout(tmp_path), "bars", rows)
     (tmp_path / "journal").mkdir()
     command = [sys.executable, str(ROOT / "examples" / "minute_bars.py"), str(tmp_path), "NSE"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True)
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "│" in line]
     assert cells[0] == ["symbol", "minute", "open", "high", "low", "close", "ticks"]
     assert [row[2:] for row in cells[-2:]] == [

@@ -12,11 +12,11 @@ from kitelake.telemetry.status import ServiceStatus, read_status
 from storage.layout import DataLayout
 from tests.support.metrics import samples, scrape
 from tests.support.running import Running, running
-from tests.support.schedule import EQUITIES, PATIENCE_SECONDS, Trial, clock_at, config_of, run
+from tests.support.schedule import EQUITIES, Trial, clock_at, config_of, run
 from tests.support.simulation import ACCOUNTS, simulation
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 HEALTHY: Final = Health(Status.HEALTHY, 100.0, ())
 NO_LIST: Final = "there is no instrument list, so nothing can be captured"

@@ -13,7 +13,7 @@ from ingest.instruments.listing import parse_instruments
 from tests.support.official_client import official_client
 from tests.support.running import running
 from tests.support.simulation import simulation, split_frame
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +55,7 @@ def packets_and_ticks(received: Any) -> Iterator[tuple[bytes, dict[str, Any]]]:
 
 def test_the_official_client_gets_what_is_stored(tmp_path: Path) -> None:
     with simulation(instruments=600, rate=20) as simulator:
-        with urlopen(f"{simulator.api}/instruments", timeout=10) as answer:
+        with urlopen(f"{simulator.api}/instruments", timeout=PATIENCE_SECONDS) as answer:
             table = parse_instruments(answer.read(), date=dt.date(2026, 11, 22))
         listed: list[int] = table["instrument_token"].to_pylist()
         modes = {"full": listed[0::3], "quote": listed[1::3], "ltp": listed[2::3]}

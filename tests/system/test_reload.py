@@ -27,8 +27,9 @@ from kitelake.service.service import Service
 from storage.clock import IST
 from storage.datafolder import hold
 from storage.layout import DataLayout
-from tests.support.schedule import PATIENCE_SECONDS, clock_at, lively
+from tests.support.schedule import clock_at, lively
 from tests.support.simulation import Simulation, simulation
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.webhook import Webhook
 
 pytestmark = [

@@ -14,6 +14,7 @@ from ingest.accounts.credentials import Credentials
 from ingest.accounts.sources import Polled, read_secret_file
 from ingest.errors import AuthError
 from ingest.settings import ConnectionSettings
+from tests.support.waiting import PATIENCE_SECONDS
 
 SETTINGS = ConnectionSettings(slow_retry_seconds=0.01, token_retry_seconds=30)
 OLD, NEW = SecretStr("canaryOld"), SecretStr("canaryNew")
@@ -27,7 +28,7 @@ async def settle() -> None:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for it, with a generous end."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -51,7 +52,7 @@ async def test_a_token_is_used_until_it_is_refused_and_the_next_one_then() -> No
     await settle()
     assert not any(task.done() for task in waiting), "the same one is no news"
     credentials.replace("canaryNew")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await asyncio.gather(*waiting)
     assert await credentials.token() == NEW
     await credentials.wait()
@@ -67,14 +68,14 @@ async def test_a_late_refusal_of_the_old_token_does_not_harm_the_new_one() -> No
 
 async def test_a_refused_token_is_tried_again_after_a_long_while_or_when_it_was_accepted_elsewhere() -> None:
     credentials = await refused(Account("one", "key", OLD), SETTINGS.model_copy(update={"token_retry_seconds": 0.01}))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await credentials.wait()
     assert await credentials.token() == OLD
     credentials = await refused(Account("one", "key", OLD))
     waiting = asyncio.create_task(credentials.wait())
     await asyncio.sleep(0)
     credentials.accept(OLD)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await waiting
 
 
@@ -85,7 +86,7 @@ async def test_a_function_is_asked_at_first_and_again_after_a_refusal() -> None:
         return answers.pop(0)
 
     credentials = await refused(Account("one", "key", source))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await credentials.wait()
     assert await credentials.token() == NEW
     assert not answers
@@ -108,7 +109,7 @@ async def test_a_function_that_fails_is_asked_again_and_its_complaint_is_said_on
     account.replace_token(OLD)
     with caplog.at_level(logging.WARNING):
         credentials = await refused(account)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await credentials.wait()
     assert [record.getMessage() for record in caplog.records] == [
         "no access token for account one: RuntimeError: the vault with *** is locked"
@@ -134,7 +135,7 @@ async def test_a_file_is_read_again_when_it_changes(tmp_path: Path, monkeypatch:
     await until(lambda: len(read) >= seen + 3)
     assert not waiting.done()
     path.write_text("canaryNew\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await waiting
     assert await credentials.token() == NEW
     await credentials.close()
@@ -185,7 +186,7 @@ async def test_whoever_waits_goes_on_with_a_token_that_somebody_else_got_from_th
     account.replace_token(OLD)
     credentials = await refused(account)
     account.replace_token(NEW)  # as the daily check does
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await credentials.wait()
     assert await credentials.token() == NEW
     await credentials.close()
@@ -199,7 +200,7 @@ async def test_without_any_token_it_says_so_and_waits() -> None:
     waiting = asyncio.create_task(credentials.wait())
     await asyncio.sleep(0)
     credentials.replace(NEW)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await waiting
     assert await credentials.token() == NEW
 
@@ -215,7 +216,7 @@ async def test_closing_ends_the_asking() -> None:
     account.replace_token(OLD)
     credentials = await refused(account)
     waiting = asyncio.create_task(credentials.wait())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await asked.wait()
     await credentials.close()
     await credentials.close()

@@ -11,6 +11,7 @@ from ingest.connection.session import State
 from ingest.errors import CapacityError, InstrumentError
 from ingest.wire import Mode
 from tests.support.stream_server import ACCOUNT, FAST, Sink, broker, stubborn, wait_closed
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 async def test_more_instruments_than_a_connection_carries_are_refused() -> None:
@@ -92,5 +93,5 @@ async def test_whoever_cancels_its_task_knows_and_leaves_no_socket() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await closed.wait()

@@ -27,8 +27,10 @@ from ingest.manager.manager import TickerManager
 from ingest.settings import ManagerSettings, Strategy, StreamSettings
 from ingest.simulator.simulator import Simulator
 from ingest.wire import Mode
+from tests.support.scaled import scaled
 from tests.support.simulation import start_simulation
 from tests.support.simulator_client import fault, running, until
+from tests.support.waiting import PATIENCE_SECONDS
 
 FAST = ManagerSettings(
     backoff_initial_seconds=0.01,
@@ -108,7 +110,7 @@ async def test_an_order_update_comes_once_though_three_sockets_bring_it() -> Non
         for number in range(5):
             await fault(simulator, "order", account="one", data={"order_id": f"order-{number}"})
         got: list[OrderUpdate | Gap] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(got) < 5:
                 got.append(await anext(updates))
         await manager.stop()
@@ -126,7 +128,7 @@ async def test_a_slow_consumer_is_told_and_slows_nobody() -> None:
         slow, quick = manager.frames(), manager.frames()
         await manager.subscribe(tokens_of(simulator), Mode.FULL)
         got = 0
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while got < 300:
                 assert not isinstance(await anext(quick), Gap)
                 got += 1
@@ -146,7 +148,7 @@ async def test_one_connection_alone() -> None:
             tick = await anext(ticks)
             assert isinstance(tick, Tick)
             assert (tick.account, tick.connection, tick.mode in Mode) == ("one", 1, True)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             assert [rest async for rest in ticks if isinstance(rest, Gap)] == []
 
 
@@ -310,7 +312,7 @@ OPERATIONS = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=scaled(12, 50), suppress_health_check=[HealthCheck.too_slow])
 @given(OPERATIONS)
 def test_whatever_happens_the_simulator_streams_what_the_manager_says(operations: list[Any]) -> None:
     async def run() -> None:

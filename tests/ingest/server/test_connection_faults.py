@@ -14,7 +14,8 @@ from ingest.server.record import RecordKind, read_record
 from ingest.server.source import HEARTBEAT
 from tests.support.scripted_source import ScriptedServer, ScriptedSource
 from tests.support.simulation import split_frame
-from tests.support.simulator_client import PATIENCE_SECONDS, Client, address, client, fault, serving, until
+from tests.support.simulator_client import Client, address, client, fault, serving, until
+from tests.support.waiting import PATIENCE_SECONDS
 
 KNOWN_LENGTHS = {8, 28, 32, 44, 184}
 INFY = 1007

@@ -11,6 +11,7 @@ import pytest
 
 from ingest.server import http as served
 from ingest.server.http import HttpError, HttpRequest, HttpResponse, HttpServer, ListenError
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 def echo(request: HttpRequest) -> HttpResponse:
@@ -31,7 +32,9 @@ def serving(handle: Callable[[HttpRequest], HttpResponse] = echo, **options: Any
 
 def ask(server: HttpServer, method: str, path: str, **more: Any) -> http.client.HTTPResponse:
     """The answer, read whole: its `body`."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+    with contextlib.closing(
+        http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_SECONDS)
+    ) as connection:
         connection.request(method, path, **more)
         answer = connection.getresponse()
         answer.body = answer.read()  # type: ignore[attr-defined]
@@ -54,7 +57,7 @@ def exchange(client: socket.socket) -> None:
 
 
 def connect(server: HttpServer) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    return socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_SECONDS)
 
 
 def test_what_is_asked_comes_whole_and_so_does_the_answer() -> None:

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from tests.support.scripted_source import ScriptedServer
-from tests.support.simulator_client import PATIENCE_SECONDS, address, client, fault, serving, until
+from tests.support.simulator_client import address, client, fault, serving, until
+from tests.support.waiting import PATIENCE_SECONDS
 
 VERSION = {"X-Kite-Version": "3"}
 LOGIN = {**VERSION, "Authorization": "token key-one:token-one"}

@@ -14,7 +14,8 @@ from ingest.server.record import RecordKind, read_record
 from ingest.server.source import HEARTBEAT, AccountOrder, StreamMode
 from tests.support.scripted_source import ScriptedSource
 from tests.support.simulation import split_frame, values_of
-from tests.support.simulator_client import PATIENCE_SECONDS, address, client, fault, serving, until
+from tests.support.simulator_client import address, client, fault, serving, until
+from tests.support.waiting import PATIENCE_SECONDS
 
 NIFTY, INFY, RELIANCE, SENSEX = 1000, 1007, 1008, 1001
 

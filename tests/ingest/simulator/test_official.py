@@ -12,6 +12,7 @@ import pytest
 from ingest.server.record import RecordKind, read_record
 from tests.support.official_client import official_client
 from tests.support.simulation import simulation, split_frame, values_of
+from tests.support.waiting import PATIENCE_SECONDS
 
 DIVISORS = {3: 10_000_000.0, 6: 10_000.0}
 UNSIGNED = 2**32  # what the client adds to a negative price: it reads them unsigned
@@ -96,7 +97,7 @@ def _kite_connect() -> Any:
 
 
 def _tokens(api: str) -> list[str]:
-    with urllib.request.urlopen(f"{api}/instruments", timeout=30) as answer:
+    with urllib.request.urlopen(f"{api}/instruments", timeout=PATIENCE_SECONDS) as answer:
         return [line.partition(",")[0] for line in answer.read().decode().splitlines()[1:]]
 
 

@@ -20,6 +20,7 @@ from ingest.server.record import RecordKind, read_record
 from ingest.simulator.run import main
 from tests.support.simulation import ROOT, settings_of, simulation
 from tests.support.simulator_client import Client, client, until
+from tests.support.waiting import PATIENCE_SECONDS
 
 COMMAND = [sys.executable, "-m", "ingest.simulator"]
 
@@ -183,7 +184,7 @@ def _has(one: Client, packets: int) -> bool:
 
 
 def _tokens(api: str) -> list[str]:
-    with urllib.request.urlopen(f"{api}/instruments", timeout=30) as answer:
+    with urllib.request.urlopen(f"{api}/instruments", timeout=PATIENCE_SECONDS) as answer:
         return [line.partition(",")[0] for line in answer.read().decode().splitlines()[1:]]
 
 

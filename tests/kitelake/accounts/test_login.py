@@ -30,6 +30,7 @@ from kitelake.config.accounts import AccountSection, LoginSection
 from kitelake.errors import ConfigError, StartError
 from storage.clock import IST
 from tests.support.simulation import ROOT, Simulation, simulation
+from tests.support.waiting import PATIENCE_SECONDS
 
 ACCOUNTS = [
     {"name": "one", "api_key": "key-one", "access_token": "canaryAccess", "api_secret": "canarySecret"},
@@ -110,7 +111,7 @@ class Browser:
 
 
 def get(port: int, path: str, host: str, **headers: str) -> tuple[int, str]:
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)) as connection:
         connection.request("GET", path, headers={"Host": host, **headers})
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
@@ -308,7 +309,7 @@ def test_the_way_there_and_back_by_the_brokers_login_page(
     threads: list[threading.Thread] = []
 
     def visit(page: str) -> None:
-        with contextlib.closing(http.client.HTTPConnection(urlsplit(page).netloc, timeout=60)) as broker:
+        with contextlib.closing(http.client.HTTPConnection(urlsplit(page).netloc, timeout=PATIENCE_SECONDS)) as broker:
             broker.request("GET", page.partition(urlsplit(page).netloc)[2])
             way_back = broker.getresponse().headers["Location"]
         ours = f"127.0.0.1:{settings.port}"  # instead of the port in the app's redirect URL

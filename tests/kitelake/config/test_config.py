@@ -13,6 +13,7 @@ from kitelake.accounts.logins import account_of
 from kitelake.cli.capture import shipped_config
 from kitelake.config.config import Config, data_folder, load_config
 from kitelake.errors import ConfigError
+from tests.support.waiting import PATIENCE_SECONDS
 
 GOOD = """\
 data: ticks
@@ -383,7 +384,7 @@ async def test_an_account_reads_its_token_file_again_when_the_token_is_refused(w
     credentials = Credentials(account, config.capture)
     credentials.refuse(await credentials.token())
     path.write_text("canaryNew")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await credentials.wait()
     assert (await credentials.token()).get_secret_value() == "canaryNew"
     await credentials.close()

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.instruments.listing import Share
@@ -101,7 +101,6 @@ SYMBOLS = st.from_regex(r"[A-Z0-9]{1,8}([ &-][A-Z0-9]{1,8}){0,2}", fullmatch=Tru
 NAMES = st.builds("{}:{}".format, st.sampled_from(["NSE", "BSE", "NFO", "MCX"]), SYMBOLS)
 
 
-@settings(max_examples=50)
 @given(
     names=st.lists(NAMES | st.from_regex(r"[1-9][0-9]{0,8}", fullmatch=True), min_size=1),
     seed=st.integers(),

@@ -32,6 +32,7 @@ from tests.support.reports import (
     listed,
     record,
 )
+from tests.support.waiting import PATIENCE_SECONDS
 
 __all__ = ["day"]  # the fixture
 
@@ -213,5 +214,7 @@ def test_what_the_service_imports_is_light() -> None:
 import sys, kitelake.telemetry.notify, kitelake.report
 print(sorted({"apprise", "duckdb", "requests"} & set(sys.modules)))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS
+    )
     assert done.stdout.strip() == "[]"

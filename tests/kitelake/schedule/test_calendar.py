@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from structlog.testing import capture_logs
@@ -326,7 +326,6 @@ SPECIAL_DAYS = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None)
 @given(SPECIAL_DAYS)
 def test_the_file_means_what_the_same_entries_mean_in_config(entries: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -345,7 +344,6 @@ def test_the_file_means_what_the_same_entries_mean_in_config(entries: list[dict[
         assert (one.spans, one.sure, one.special) == (other.spans, other.sure, other.special)
 
 
-@settings(max_examples=50, deadline=None)
 @given(SPECIAL_DAYS, st.sampled_from(EXCHANGES), st.booleans())
 def test_spans_are_sorted_and_disjoint_and_inside_their_day(
     entries: list[dict[str, Any]], exchange: str, always_open: bool

@@ -5,7 +5,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kitelake.config.calendar import CalendarSection
@@ -206,7 +206,6 @@ DAYS = st.one_of(
 LISTS = st.lists(st.sampled_from(SCHEDULED), min_size=1, unique=True)
 
 
-@settings(max_examples=100, deadline=None)
 @given(SPECIAL_DAYS, DAYS, st.none() | HOURS, LISTS, st.booleans())
 def test_windows_are_sorted_and_apart_and_times_gives_exactly_their_moments(
     entries: list[dict[str, Any]],

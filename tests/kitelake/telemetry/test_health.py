@@ -6,6 +6,7 @@ import pytest
 
 from ingest.connection.stats import Health, Status
 from kitelake.telemetry.health import health_of_capture, watch_health
+from tests.support.waiting import PATIENCE_SECONDS
 
 HEALTHY = Health(Status.HEALTHY, 100.0, ())
 HALF = Health(Status.DEGRADED, 50.0, ("one/1 is waiting",))
@@ -63,6 +64,6 @@ async def test_each_change_of_health_is_told_once(monkeypatch: pytest.MonkeyPatc
             stop.set()
             return told[-1]
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await watch_health(look, told.append, stop)
     assert told == [down, both, healthy]

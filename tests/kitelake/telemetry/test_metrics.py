@@ -20,6 +20,7 @@ from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from tests.support.metrics import Key, samples, scrape
 from tests.support.simulation import ACCOUNTS, Simulation, simulation
+from tests.support.waiting import PATIENCE_SECONDS
 
 ACCOUNT_OBJECTS = [Account(one.name, one.api_key, one.access_token) for one in ACCOUNTS]
 
@@ -46,7 +47,7 @@ def expected_of(one: ConnectionStats) -> dict[Key, float | None]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -70,7 +71,7 @@ async def test_the_page_says_what_the_manager_says(market: Simulation) -> None:
     ):
         frames = manager.frames()
         await manager.subscribe(tokens, Mode.FULL)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             for _ in range(100):
                 await anext(frames)
         await asyncio.to_thread(market.pause)

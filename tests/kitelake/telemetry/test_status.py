@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from rich.cells import cell_len
@@ -147,7 +147,6 @@ TIMES = st.builds(
 JOBS = st.builds(Job, name=TEXTS, next_at=st.none() | TIMES, last_at=st.none() | TIMES, outcome=st.none() | TEXTS)
 
 
-@settings(max_examples=30)
 @given(jobs=st.lists(JOBS, max_size=3).map(tuple), doing=TEXTS, problems=st.lists(TEXTS).map(tuple), at=TIMES)
 def test_whatever_a_status_says_it_reads_back_and_is_shown_in_80_columns(
     jobs: tuple[Job, ...], doing: str, problems: tuple[str, ...], at: dt.datetime

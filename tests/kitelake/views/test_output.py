@@ -279,7 +279,7 @@ class TestForms:
         if output_format == "parquet":
             assert pq.read_table(path).num_rows == 0
 
-    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         st.lists(
             st.tuples(

@@ -17,6 +17,7 @@ from storage import schema
 from storage.errors import DataFolderError
 from tests.support.lake import CRUDE, INFY, Feed, ToyDecoder, ToyWriter
 from tests.support.lake_queries import STREAM, TICKS, rows
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 class TestSql:
@@ -253,7 +254,7 @@ def test_any_zone_and_few_imports_and_a_quiet_end(tmp_path: Path, feed: Feed, zo
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.stderr == ""
