@@ -12,9 +12,8 @@ from ingest.wire import Mode
 from kitelake.report import DayRecord, ExchangeRecord, ListRecord, PartRecord, read_record, record_path, write_record
 from storage.clock import IST
 from storage.errors import DataFolderError
-from storage.journal.format import Kind as InstrumentKind
 from storage.market.hours import Hours, hours_of
-from storage.market.sessions import Phase
+from storage.market.sessions import InstrumentKind, Phase
 from tests.support.reports import DAY, INFY, listed, record
 
 TEXT = st.text(st.characters(codec="utf-8"))
