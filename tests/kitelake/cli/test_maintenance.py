@@ -11,6 +11,8 @@ from storage.upkeep.archive import archive_committed
 from tests.support.command import Ended, Run, command
 from tests.support.three_days import DAYS, SEGMENTS_A_DAY, STREAM, damage, layout, live, rows, three_days
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["command", "layout", "three_days"]  # the fixtures
 
 

@@ -34,6 +34,8 @@ from tests.support.reports import (
 )
 from tests.support.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["day"]  # the fixture
 
 

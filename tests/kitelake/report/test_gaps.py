@@ -13,6 +13,8 @@ from kitelake.report.gaps import Stretch, gaps_of, merged, within
 from kitelake.report.text import clock
 from tests.support.reports import DAY, INFY, Stream, at, commit, day, finish, listed, record
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["day"]  # the fixture
 
 

@@ -36,6 +36,8 @@ from tests.support.rebuilding import (
 )
 from tests.support.works import Changed, one_rupee_more
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def layout(tmp_path: Path) -> DataLayout:

@@ -19,6 +19,8 @@ from tests.support.lake import Feed, ToyDecoder
 from tests.support.rebuilding import DAY, NEW, OLD, Failing, archive, commit, fill, rows_of, table, two_streams
 from tests.support.works import Changed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def layout(tmp_path: Path) -> DataLayout:

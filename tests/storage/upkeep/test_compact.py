@@ -32,6 +32,8 @@ from tests.support.compacting import DAY, NSE, SMALL, STREAM, check, minutes_of_
 from tests.support.lake import CRUDE, INFY, Feed, ToyDecoder
 from tests.support.scaled import scaled
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def layout(tmp_path: Path) -> DataLayout:

@@ -25,6 +25,8 @@ from storage.upkeep.compact import compact_day
 from storage.upkeep.retention import Decision, SegmentRule, SegmentState, remove_committed, remove_days
 from tests.support.lake import CRUDE, DAY_NS, INFY, NINE_FIFTEEN_NS, Feed, ToyDecoder
 
+pytestmark = pytest.mark.slow
+
 OLD, NEW = "20261122T034500-aaaaaa", "20261123T034500-bbbbbb"
 FIRST = datetime.date(2026, 11, 23)
 HOUR, DAY, SECOND = datetime.timedelta(hours=1), datetime.timedelta(days=1), datetime.timedelta(seconds=1)

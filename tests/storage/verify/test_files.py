@@ -28,6 +28,8 @@ from tests.support.verifying import (
     table,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_one_that_is_not_there(three_days: DataLayout) -> None:
     entry = entries(three_days, "ticks", DAYS[1])[0]

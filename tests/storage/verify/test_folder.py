@@ -35,6 +35,8 @@ from tests.support.verifying import (
     table,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_after_a_stream_has_ended(three_days: DataLayout) -> None:
     seen: list[VerifyProgress] = []

@@ -26,6 +26,8 @@ from tests.support.verifying import (
     with_symbols,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", ["ticks", "orders", "events", "quarantine"])
 @pytest.mark.parametrize("what", ["", "_delta_log", "_delta_log/*.json"])

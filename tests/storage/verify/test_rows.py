@@ -27,6 +27,8 @@ from tests.support.verifying import (
     with_symbols,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_ticks_that_are_there_twice(layout: DataLayout) -> None:
     rewrite(layout, "ticks", lambda rows: rows, keep=True)
