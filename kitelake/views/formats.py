@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from duckdb.sqltypes import DuckDBPyType
 
 from kitelake.errors import OutputError
-from kitelake.views.values import FLOATS, NESTED, WHOLE, json_text, literal, spaced, text
-from queries.lake import Result
+from kitelake.views.values import FLOATS, NESTED, WHOLE, json_text, spaced, text
+from queries.lake import Result, literal
 
 ROW_GROUP_ROWS: Final = 1 << 18
 

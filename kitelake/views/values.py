@@ -11,6 +11,7 @@ from typing import Final
 
 from duckdb.sqltypes import DuckDBPyType
 
+from queries.lake import literal, quoted
 from storage.clock import IST
 
 MAX_DECIMALS: Final = 6
@@ -91,16 +92,6 @@ def text(kind: DuckDBPyType, value: str) -> str:
     if kind.id == "time":
         return f"CASE WHEN contains({as_it_is}, '.') THEN rpad({as_it_is}, 15, '0') ELSE {as_it_is} END"
     return f"lower(hex({value}))" if kind.id == "blob" else as_it_is
-
-
-def quoted(name: str) -> str:
-    """A name as SQL has it."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(words: str) -> str:
-    """Text as SQL has it."""
-    return "'" + words.replace("'", "''") + "'"
 
 
 def spaced(cells: Sequence[Cell]) -> list[Cell]:

@@ -194,10 +194,12 @@ def _read_parquet(spec: schema.Table, paths: str) -> str:
 
 
 def quoted(name: str) -> str:
+    """A name as SQL has it."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
+    """Text as SQL has it."""
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -6,7 +6,7 @@ checked, from the log upwards:
 - each table's Delta log: `storage.verify.log`, and that none of it is lost: `storage.verify.tables`;
 - each Parquet file against the log, by its digest, page checksums, row count, statistics and days:
   `storage.verify.files`;
-- that no row is there twice, and no `seq` of a stream missing below its watermark: `storage.verify.sequence`;
+- that no row is there twice, and no `seq` of a stream missing below its watermark: `storage.verify.rows`;
 - each segment of the journal: `storage.verify.journal`; and its rows against those in the tables:
   `storage.verify.compare`.
 
