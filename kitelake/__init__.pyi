@@ -27,6 +27,7 @@ from .streaming import StreamSettings as StreamSettings
 from .streaming import Tick as Tick
 from .streaming import TickerManager as TickerManager
 from .streaming import TotalStats as TotalStats
+from .streaming import Want as Want
 from .streaming import decode_frames as decode_frames
 from .streaming import decode_frames_with_report as decode_frames_with_report
 from .streaming import encode_frames as encode_frames

@@ -17,6 +17,7 @@ from ingest.connection import TotalStats as TotalStats
 from ingest.manager import Moved as Moved
 from ingest.manager import Slot as Slot
 from ingest.manager import TickerManager as TickerManager
+from ingest.manager import Want as Want
 from ingest.settings import ManagerSettings as ManagerSettings
 from ingest.settings import Strategy as Strategy
 from ingest.settings import StreamSettings as StreamSettings
