@@ -151,7 +151,8 @@ class LakeTable:
             version = delta.version()
             if self._snapshot is None or self._snapshot.version != version:
                 with reading_log(self.path):
-                    actions = pa.table(delta.get_add_actions(flatten=True))
+                    # `pa.table` would load pandas, to see whether that is one of its frames.
+                    actions = pa.RecordBatchReader.from_stream(delta.get_add_actions(flatten=True)).read_all()
                 self._snapshot = Snapshot(self.path, self.spec, version, actions, self.transaction_at)
             return self._snapshot
 
@@ -161,7 +162,9 @@ class LakeTable:
         schema = pa.schema([self.spec.schema.field(name) for name in names])
         day = None if date is None else date.isoformat()
         entries = [e for e in self.snapshot().entries if day is None or e.values.get("date") == day]
-        return pa.concat_tables([schema.empty_table(), *(self._read_file(entry, schema) for entry in entries)])
+        return pa.concat_tables(
+            [pa.Table.from_batches([], schema), *(self._read_file(entry, schema) for entry in entries)]
+        )
 
     def transaction(self, application: str) -> int | None:
         """An application's version in the newest version of the table. Cheaper than a snapshot."""
