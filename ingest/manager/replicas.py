@@ -1,11 +1,10 @@
-"""Where each instrument is: a placement as a value."""
+"""Where each instrument is: a placement, with what is counted of it."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias
 
-from ingest.manager.want import Slot, Want
+from ingest.manager.want import LOAD, Slot, Want
 from ingest.wire import Mode
 
 
@@ -20,35 +19,99 @@ class Replica(NamedTuple):
     home_slot: Slot
     current_slot: Slot | None
 
-    @property
-    def accounts(self) -> set[str]:
-        """Those on which the instrument may have no other replica."""
-        return {slot.account for slot in self if slot is not None}
+
+Replicas: TypeAlias = tuple[Replica, ...]
+"""Those of one instrument, on different accounts, in the order of placing."""
 
 
-@dataclass(frozen=True)
 class Placement:
-    """What is placed, and where."""
+    """What is placed, and where. The counts are kept beside it: a change costs what it changes, not what is there."""
 
-    wants: Mapping[int, Want] = field(default_factory=dict)
-    """By token, in the order of subscribing."""
-    replicas: Mapping[int, tuple[Replica, ...]] = field(default_factory=dict)
-    """Of each token, on different accounts; in the order of placing."""
+    def __init__(self) -> None:
+        self.wants: dict[int, Want] = {}
+        """By token, in the order of subscribing."""
+        self.replicas: dict[int, Replicas] = {}
+        self.by_slot: dict[Slot, dict[int, Mode]] = defaultdict(dict)
+        """What each slot streams, or will as soon as it works: token -> mode."""
+        self.held: dict[Slot, int] = defaultdict(int)
+        """Places of each slot that are taken, by homes and by what is away from its own: more than the capacity where
+        it streams others instead of some whose home it is."""
+        self.load: dict[Slot, int] = defaultdict(int)
+        """The sum of the `LOAD` of what each slot streams."""
+        self.away: set[int] = set()
+        """Tokens with a replica that is not assigned to its home."""
+        self.changes: dict[int, tuple[Want, Replicas] | None] = {}
+        """What was, of all that has changed since this was cleared; None for what was not there."""
+        self._wants: dict[Want, Want] = {}
+        self._replicas: dict[Replicas, Replicas] = {}
 
-    @cached_property
-    def by_slot(self) -> dict[Slot, dict[int, Mode]]:
-        """What each slot streams, or will as soon as it works: token -> mode, for slots that have any."""
-        found: dict[Slot, dict[int, Mode]] = {}
-        for token, want in self.wants.items():
-            for _, current in self.replicas[token]:
-                if current is not None:
-                    found.setdefault(current, {})[token] = want.mode
-        return dict(sorted(found.items()))
+    def shared(self, want: Want) -> Want:
+        """The one object for all that want the same, so that `is` compares."""
+        return self._wants.setdefault(want, want)
 
-    def without(self, tokens: Iterable[int]) -> "Placement":
-        """The same, but for these tokens."""
-        wants, replicas = dict(self.wants), dict(self.replicas)
+    def alike(self, tokens: Iterable[int]) -> list[tuple[Want, Replicas, list[int]]]:
+        """These, which are there, by what they want and where they are."""
+        wants, replicas = self.wants, self.replicas
+        groups: dict[tuple[int, int], list[int]] = {}
         for token in tokens:
-            if wants.pop(token, None) is not None:
-                del replicas[token]
-        return Placement(wants, replicas)
+            groups.setdefault((id(wants[token]), id(replicas[token])), []).append(token)
+        return [(wants[some[0]], replicas[some[0]], some) for some in groups.values()]
+
+    def put(self, tokens: Iterable[int], want: Want, replicas: Replicas) -> None:
+        """Let these want this, and be there."""
+        tokens = dict.fromkeys(tokens, self.shared(want))
+        self.leave(tokens)
+        self.wants.update(tokens)
+        replicas = self._replicas.setdefault(replicas, replicas)
+        self.replicas.update(dict.fromkeys(tokens, replicas))
+        for slot, mode in self._count(len(tokens), want, replicas):
+            self.by_slot[slot].update(dict.fromkeys(tokens, mode))
+        if any(home != current for home, current in replicas):
+            self.away.update(tokens)
+
+    def leave(self, tokens: Iterable[int]) -> None:
+        """Let these be nowhere, until they are put somewhere or removed."""
+        there = []
+        for token in tokens:
+            if token in self.replicas:
+                there.append(token)
+            elif token not in self.changes:
+                self.changes[token] = None
+        for want, replicas, some in self.alike(there):
+            before = (want, replicas)
+            for token in some:
+                del self.replicas[token]
+                if token not in self.changes:
+                    self.changes[token] = before
+            for slot, _ in self._count(-len(some), want, replicas):
+                streamed = self.by_slot[slot]
+                for token in some:
+                    del streamed[token]
+            self.away.difference_update(some)
+
+    def remove(self, tokens: Iterable[int]) -> None:
+        """Those that are not there are ignored."""
+        there = [token for token in dict.fromkeys(tokens) if token in self.wants]
+        self.leave(there)
+        for token in there:
+            del self.wants[token]
+
+    def undo(self) -> None:
+        """Take all `changes` back. None of them may have removed anything: its place in the order would be lost."""
+        for token, before in list(self.changes.items()):
+            if before is None:
+                self.remove([token])
+            else:
+                self.put([token], *before)
+
+    def _count(self, number: int, want: Want, replicas: Replicas) -> list[tuple[Slot, Mode]]:
+        """Count so many more, or fewer, that are alike. Returns what streams them."""
+        streaming = []
+        for home, current in replicas:
+            self.held[home] += number
+            if current is not None:
+                streaming.append((current, want.mode))
+                self.load[current] += number * LOAD[want.mode]
+                if current != home:
+                    self.held[current] += number
+        return streaming

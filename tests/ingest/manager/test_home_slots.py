@@ -1,6 +1,7 @@
 """Home slots: everything fits or nothing is placed, within the broker's limits, balanced, and the same every time."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from itertools import combinations
 
 import pytest
@@ -37,7 +38,16 @@ def spread(
     replicas: int = 1,
 ) -> Placement:
     """All of them, or CapacityError."""
-    return place(ask(instruments, replicas), before, connections, leave_out=False)[0]
+    after, _ = placed_with(ask(instruments, replicas), before, connections, leave_out=False)
+    return after
+
+
+def placed_with(
+    asked: Mapping[Want, Sequence[int]], before: Placement, connections: Connections, *, leave_out: bool = True
+) -> tuple[Placement, list[int]]:
+    """The placement with what is asked for, and what is left out; the one before stays as it is."""
+    after = deepcopy(before)
+    return after, place(asked, after, connections, leave_out=leave_out)
 
 
 def within(accounts: Iterable[str], connections: int = 3, capacity: int = MAX_INSTRUMENTS) -> Connections:
@@ -126,7 +136,7 @@ def taken(slots: Iterable[Slot], rooms: Iterable[int], capacity: int) -> Placeme
     for slot, room in zip(slots, rooms, strict=True):
         want = Want(LTP, replicas=1, accounts=(slot.account,), connection=slot.connection)
         some = [next(tokens) for _ in range(capacity - room)]
-        before, _ = place({want: some}, before, Connections(tuple(slots), capacity=capacity), leave_out=False)
+        before, _ = placed_with({want: some}, before, Connections(tuple(slots), capacity=capacity), leave_out=False)
     return before
 
 
@@ -189,13 +199,13 @@ def test_replicas_are_balanced(instruments: dict[int, Mode], connections: int) -
 def test_further_replicas_go_where_none_is_and_the_most_room() -> None:
     slots = slots_of(["one", "two", "three"], 1)
     there, want = Connections(slots, capacity=4), Want(LTP, replicas=1, accounts=("one",))
-    before, _ = place({want: [1, 2, 3]}, taken(slots, [3, 3, 2], 4), there)
+    before, _ = placed_with({want: [1, 2, 3]}, taken(slots, [3, 3, 2], 4), there)
     assert before.by_slot[slots[0]].keys() >= {1, 2, 3}
-    after, left = place({Want(LTP, replicas=2): [1, 2, 3]}, before, there)
+    after, left = placed_with({Want(LTP, replicas=2): [1, 2, 3]}, before, there)
     assert left == []
     assert sorted(after.replicas[token][1].home_slot.account for token in (1, 2, 3)) == ["three", "two", "two"]
     assert [after.replicas[token][0] for token in (1, 2, 3)] == [before.replicas[token][0] for token in (1, 2, 3)]
-    _, left = place({Want(LTP, replicas=3): [1, 2, 3]}, before, there)
+    _, left = placed_with({Want(LTP, replicas=3): [1, 2, 3]}, before, there)
     assert left == [3], "five places for six"
 
 
