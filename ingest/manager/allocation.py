@@ -270,7 +270,7 @@ class Allocation:
         return tuple(
             sorted(
                 token
-                for _, replicas, some in placement.alike(misplaced(placement, working))
+                for _, replicas, some in misplaced(placement, working)
                 if not enough(current in working for _, current in replicas)
                 for token in some
             )

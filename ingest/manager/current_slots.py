@@ -19,17 +19,13 @@ left, so what it does takes places of later ones only, which find other places i
 import heapq
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from itertools import groupby
-from math import inf
-from typing import TypeAlias
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice
+from typing import Final, TypeAlias
 
-from ingest.manager.replicas import Placement, Replica, Replicas
-from ingest.manager.want import LOAD, Connections, Slot, Want
+from ingest.manager.replicas import Alike, Placement, Replica
+from ingest.manager.want import LOAD, Connections, Slot
 
-_Copy: TypeAlias = tuple[int, int, int]
-"""A replica: how old its subscription is (of one class, the later gives way), its token, and its place among those of
-the instrument."""
 _Kind: TypeAlias = tuple[int, str | None, frozenset[str]]
 """What a replica that needs a slot weighs, the account that comes first for it, and those on which it may not be."""
 
@@ -39,27 +35,32 @@ def settle(placement: Placement, connections: Connections) -> None:
     working = frozenset(connections.working)
     # They may be able to go home together from where they are now. Each turn brings home, or serves, more of the first
     # class that it changes, so there is a last one. What waits cannot go home alone: its home is full.
-    while tokens := misplaced(placement, working):
-        turn = _Turn(placement, connections, tokens)
+    while some := misplaced(placement, working):
+        turn = _Turn(placement, connections, some)
         if not turn.settle() or not turn.some_could_swap:
             return
 
 
-def misplaced(placement: Placement, working: frozenset[Slot]) -> list[int]:
-    """Tokens with a replica that is on a slot that does not work, or on none, or away though its home works."""
-    tokens = placement.away.union(*(there for slot, there in placement.by_slot.items() if slot not in working))
+def misplaced(placement: Placement, working: frozenset[Slot]) -> list[Alike]:
+    """What has a replica that is on a slot that does not work, or on none, or away though its home works."""
+    at_home = {token: None for slot, there in placement.by_slot.items() if slot not in working for token in there}
+    some = [(want, replicas, list(tokens)) for (want, replicas), tokens in placement.away.items()]
+    some += [alike for alike in placement.alike(at_home) if alike[:2] not in placement.away]
     return [
-        token
-        for _, replicas, some in placement.alike(tokens)
+        (want, replicas, tokens)
+        for want, replicas, tokens in some
         if any(current not in working or (current != home and home in working) for home, current in replicas)
-        for token in some
     ]
 
 
 class _Turn:
-    """Settles all classes once."""
+    """Settles all classes once.
 
-    def __init__(self, placement: Placement, connections: Connections, tokens: list[int]) -> None:
+    A replica is a number: that of its instrument in the order of subscribing (of one class, the later gives way), times
+    the stride, and its place among those of the instrument.
+    """
+
+    def __init__(self, placement: Placement, connections: Connections, misplaced: Sequence[Alike]) -> None:
         self.some_could_swap = False
         """Whether a replica streams from elsewhere though its home works."""
         self._placement = placement
@@ -69,16 +70,27 @@ class _Turn:
         self._streams = {slot: len(placement.by_slot.get(slot, ())) for slot in self._slots}
         """How many replicas each slot streams: more than the capacity if some of later classes have to give way."""
         self._load = {slot: placement.load[slot] for slot in self._slots}
-        self._order = {token: order for order, token in enumerate(placement.wants)}
-        self._ranks: dict[Slot, list[tuple[int, int, int, int]]] = {}
-        self._now: dict[tuple[int, int], Slot | None] = {}
-        """Where replicas are now, by token and place, that have moved or wait."""
-        self._homing: dict[int, list[tuple[_Copy, Slot, Slot | None]]] = defaultdict(list)
+        self._tokens = list(placement.wants)
+        self._order = {token: order for order, token in enumerate(self._tokens)}
+        self._stride = placement.most_replicas
+        self._ranks: dict[Slot, tuple[list[int], list[int]]] = {}
+        self._now: dict[int, Slot | None] = {}
+        """Where the replicas are now that have moved or wait."""
+        self._homing: dict[int, dict[int, tuple[Slot, Slot | None]]] = defaultdict(dict)
         """Of each priority those that are away though their home works, with that home and the slot that streams them,
         if any."""
-        self._searching: dict[int, list[_Copy]] = defaultdict(list)
+        self._searching: dict[int, list[int]] = defaultdict(list)
         """The others: neither their home works nor the slot that they are on."""
-        self._sort_into_classes(tokens)
+        for want, replicas, tokens in misplaced:
+            for index, (home, current) in enumerate(replicas):
+                copies = [self._order[token] * self._stride + index for token in tokens]
+                streaming = current if current in self._streams else None
+                if streaming is None:
+                    self._now.update(dict.fromkeys(copies))
+                if home in self._streams and current != home:
+                    self._homing[want.priority].update(dict.fromkeys(copies, (home, streaming)))
+                elif streaming is None:
+                    self._searching[want.priority] += copies
 
     def settle(self) -> bool:
         """Whether anything has changed."""
@@ -88,53 +100,50 @@ class _Turn:
             self._find_slots(priority)
         return self._put()
 
-    def _sort_into_classes(self, tokens: list[int]) -> None:
-        wants, working, order = self._placement.wants, self._streams, self._order
-        for token in sorted(tokens, key=order.__getitem__):
-            priority = wants[token].priority
-            for index, (home, current) in enumerate(self._placement.replicas[token]):
-                streaming = current if current in working else None
-                if streaming is None:
-                    self._now[token, index] = None
-                if home in working and current != home:
-                    self._homing[priority].append(((order[token], token, index), home, streaming))
-                elif streaming is None:
-                    self._searching[priority].append((order[token], token, index))
-
     def _put(self) -> bool:
-        replicas = self._placement.replicas
-        waiting = {home: home if home in self._lost else None for each in set(replicas.values()) for home, _ in each}
-        changed: dict[int, list[Replica]] = {}
-        for (token, index), now in self._now.items():
-            replica = replicas[token][index]
-            after = Replica(replica.home_slot, now or waiting[replica.home_slot])
-            if after != replica:
-                changed.setdefault(token, list(replicas[token]))[index] = after
-        alike: dict[tuple[Want, Replicas], list[int]] = {}
-        for token, moved in changed.items():
-            alike.setdefault((self._placement.wants[token], tuple(moved)), []).append(token)
-        for (want, moved_to), some in alike.items():
-            self._placement.put(some, want, moved_to)
-        return bool(changed)
+        wants, replicas = self._placement.wants, self._placement.replicas
+        alike: dict[tuple[int, int, tuple[Slot | None, ...]], list[int]] = {}
+        for order in dict.fromkeys(copy // self._stride for copy in self._now):
+            token = self._tokens[order]
+            want, were = wants[token], replicas[token]
+            if len(were) == 1:
+                now: tuple[Slot | None, ...] = (self._now[order * self._stride],)
+            else:
+                now = tuple(
+                    self._now.get(copy, current) for copy, (_, current) in enumerate(were, order * self._stride)
+                )
+            alike.setdefault((id(want), id(were), now), []).append(token)
+        any_moved = False
+        for (_, _, now), tokens in alike.items():
+            want, were = wants[tokens[0]], replicas[tokens[0]]
+            after = tuple(
+                Replica(home, slot or (home if home in self._lost else None))
+                for (home, _), slot in zip(were, now, strict=True)
+            )
+            if after != were:
+                any_moved = True
+                self._placement.put(tokens, want, after)
+        return any_moved
 
     def _excess(self, slot: Slot, priority: int, coming: int = 0) -> int:
         """How many too many it would stream of this priority and the more important, with so many more of them."""
         excess = self._streams[slot] + coming - self._capacity
         if excess <= 0:
             return excess
-        ranks = self._ranked(slot)
-        return excess - (len(ranks) - bisect_right(ranks, (priority, inf)))
+        priorities, _ = self._ranked(slot)
+        return excess - (len(priorities) - bisect_right(priorities, priority))
 
-    def _ranked(self, slot: Slot) -> list[tuple[int, int, int, int]]:
-        """What it streamed at the beginning, the least important and latest last: those of later classes than the
-        present one are all there still."""
-        if (ranks := self._ranks.get(slot)) is None:
-            wants, replicas, order = self._placement.wants, self._placement.replicas, self._order
-            ranks = self._ranks[slot] = sorted(
-                (wants[token].priority, order[token], token, [current for _, current in replicas[token]].index(slot))
-                for token in self._placement.by_slot[slot]
-            )
-        return ranks
+    def _ranked(self, slot: Slot) -> tuple[list[int], list[int]]:
+        """What it streamed at the beginning, the least important and latest last: the priorities, and the replicas.
+        Those of later classes than the present one are all there still."""
+        if (ranked := self._ranks.get(slot)) is None:
+            ranks = []
+            for want, replicas, tokens in self._placement.alike(self._placement.by_slot[slot]):
+                index = [current for _, current in replicas].index(slot)
+                ranks += [(want.priority, self._order[token] * self._stride + index) for token in tokens]
+            ranks.sort()
+            ranked = self._ranks[slot] = [priority for priority, _ in ranks], [copy for _, copy in ranks]
+        return ranked
 
     def _go_home(self, priority: int) -> None:
         """Let all go home that fit there at once: two that are on each other's full home can do so together.
@@ -142,17 +151,18 @@ class _Turn:
         At first all of them set out. Where too many arrive, the latest go back, and so take the places of some that
         arrive where they came from. What goes back once does not set out again, so this ends.
         """
-        homing = self._homing.get(priority, ())
-        leaving = Counter(current for _, _, current in homing)
-        arriving: dict[Slot, list[tuple[_Copy, Slot | None]]] = {}
-        for copy, home, current in homing:
-            arriving.setdefault(home, []).append((copy, current))
+        homing = self._homing.get(priority, {})
+        leaving = Counter(current for _, current in homing.values())
+        arriving: dict[Slot, list[int]] = {}
+        for copy in sorted(homing):
+            arriving.setdefault(homing[copy][0], []).append(copy)
         check = list(arriving)
         while check:
             slot = check.pop()
             there = arriving.get(slot, [])
             while there and self._excess(slot, priority, len(there) - leaving[slot]) > 0:
-                copy, current = there.pop()
+                copy = there.pop()
+                current = homing[copy][1]
                 if current is None:
                     self._searching[priority].append(copy)
                 else:
@@ -160,25 +170,23 @@ class _Turn:
                     leaving[current] -= 1
                     check.append(current)
         for slot, there in arriving.items():
-            for copy, current in there:
-                self._move(copy, current, slot)
+            for copy in there:
+                self._move(copy, homing[copy][1], slot)
 
     def _give_way(self, priority: int) -> None:
         """Where more important ones took places, the latest of the class leave."""
         for slot in self._slots:
             if (excess := self._excess(slot, priority)) > 0:
-                ranks = self._ranked(slot)
-                first, end = bisect_left(ranks, (priority,)), bisect_right(ranks, (priority, inf))
-                there = [copy for _, *copy in ranks[first:end] if self._now.get((copy[1], copy[2]), slot) == slot]
-                for order, token, index in there[-excess:]:
-                    self._move((order, token, index), slot, None)
-                    self._searching[priority].append((order, token, index))
+                priorities, copies = self._ranked(slot)
+                of_class = copies[bisect_left(priorities, priority) : bisect_right(priorities, priority)]
+                for copy in [copy for copy in of_class if self._now.get(copy, slot) == slot][-excess:]:
+                    self._move(copy, slot, None)
+                    self._searching[priority].append(copy)
 
     def _find_slots(self, priority: int) -> None:
         """The heaviest get a slot first, of these the oldest; as long as there are any."""
-        searching = self._searching.get(priority, [])
-        loads = {token: LOAD[self._placement.wants[token].mode] for _, token, _ in searching}
-        searching.sort(key=lambda copy: (-loads[copy[1]], copy))
+        searching = sorted(self._searching.get(priority, ()))
+        searching.sort(key=self._load_of, reverse=True)
         there_is_none = False
         for kind, alike in groupby(searching, self._kind):
             # Places only become fewer: without one for this, which may be anywhere, there is none for the others.
@@ -189,33 +197,37 @@ class _Turn:
                 if (slot := next(slots, None)) is None:
                     there_is_none = not kind[2]
                     break
-                home = self._placement.replicas[copy[1]][copy[2]].home_slot
-                self.some_could_swap = self.some_could_swap or home in self._streams
+                self.some_could_swap = self.some_could_swap or self._replica(copy).home_slot in self._streams
                 self._move(copy, None, slot)
 
-    def _move(self, copy: _Copy, slot: Slot | None, to: Slot | None) -> None:
-        _, token, index = copy
-        load = LOAD[self._placement.wants[token].mode]
+    def _load_of(self, copy: int) -> int:
+        return LOAD[self._placement.wants[self._tokens[copy // self._stride]].mode]
+
+    def _replica(self, copy: int) -> Replica:
+        return self._placement.replicas[self._tokens[copy // self._stride]][copy % self._stride]
+
+    def _move(self, copy: int, slot: Slot | None, to: Slot | None) -> None:
+        load = self._load_of(copy)
         if slot is not None:
             self._streams[slot] -= 1
             self._load[slot] -= load
         if to is not None:
             self._streams[to] += 1
             self._load[to] += load
-        self._now[token, index] = to
+        self._now[copy] = to
 
-    def _kind(self, copy: _Copy) -> _Kind:
+    def _kind(self, copy: int) -> _Kind:
         """Its account comes first for what was placed there by hand, and for replicas, which leave others free that
         way. The accounts of the instrument's other replicas are not for it."""
-        _, token, index = copy
-        want, replicas = self._placement.wants[token], self._placement.replicas[token]
+        order, index = divmod(copy, self._stride)
+        want, replicas = self._placement.wants[self._tokens[order]], self._placement.replicas[self._tokens[order]]
         load = LOAD[want.mode]
         if len(replicas) == 1:
-            return load, replicas[0].home_slot.account if want.accounts else None, frozenset()
+            return load, replicas[0].home_slot.account if want.accounts else None, _NO_ACCOUNTS
         others = [
-            (home, self._now.get((token, place), current))
-            for place, (home, current) in enumerate(replicas)
-            if place != index
+            (home, self._now.get(other, current))
+            for other, (home, current) in enumerate(replicas, copy - index)
+            if other != copy
         ]
         taken = frozenset(slot.account for each in others for slot in each if slot is not None)
         return load, replicas[index].home_slot.account, taken
@@ -227,31 +239,29 @@ class _Turn:
         (Its home does not come into question: it is lost, or full of what stays.)
         """
         slots = [slot for slot in self._slots if slot.account not in taken]
+        free = [self._capacity - self._streams[slot] for slot in slots]
         heap = [
-            (slot.account != account, self._load[slot], place)
-            for place, slot in enumerate(slots)
-            if self._streams[slot] < self._capacity
+            (slot.account != account, self._load[slot], place) for place, slot in enumerate(slots) if free[place] > 0
         ]
         heapq.heapify(heap)
         while heap:
-            elsewhere, _, place = heap[0]
-            slot = slots[place]
-            yield slot
-            if self._streams[slot] < self._capacity:
-                heapq.heapreplace(heap, (elsewhere, self._load[slot], place))
+            elsewhere, weight, place = heap[0]
+            free[place] -= 1
+            if free[place]:
+                heapq.heapreplace(heap, (elsewhere, weight + load, place))
             else:
                 heapq.heappop(heap)
-        # Of a full slot, the last in (priority, order) of those that need not leave it already.
-        less = [(self._next_to_give_way(slot, account), slot) for slot in slots if self._excess(slot, priority, 1) <= 0]
-        heapq.heapify(less)
-        while less:
-            slot = less[0][1]
+            yield slots[place]
+        # Of full slots, those whose last in (priority, order), but for what must leave already, is the least important.
+        less = []
+        for slot in slots:
+            if (places := 1 - self._excess(slot, priority, 1)) > 0:
+                priorities, copies = self._ranked(slot)
+                end = len(copies) - (self._streams[slot] - self._capacity)
+                ranks = zip(reversed(priorities[:end]), reversed(copies[:end]), strict=True)
+                less.append([(-rank, slot.account != account, -copy, slot) for rank, copy in islice(ranks, places)])
+        for _, _, _, slot in heapq.merge(*less):
             yield slot
-            if self._excess(slot, priority, 1) <= 0:
-                heapq.heapreplace(less, (self._next_to_give_way(slot, account), slot))
-            else:
-                heapq.heappop(less)
 
-    def _next_to_give_way(self, slot: Slot, account: str | None) -> tuple[int, bool, int]:
-        priority, order, _, _ = self._ranked(slot)[-1 - (self._streams[slot] - self._capacity)]
-        return -priority, slot.account != account, -order
+
+_NO_ACCOUNTS: Final[frozenset[str]] = frozenset()

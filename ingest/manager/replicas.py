@@ -22,6 +22,8 @@ class Replica(NamedTuple):
 
 Replicas: TypeAlias = tuple[Replica, ...]
 """Those of one instrument, on different accounts, in the order of placing."""
+Alike: TypeAlias = tuple[Want, Replicas, list[int]]
+"""Tokens of the same want that are on the same slots."""
 
 
 class Placement:
@@ -38,8 +40,8 @@ class Placement:
         it streams others instead of some whose home it is."""
         self.load: dict[Slot, int] = defaultdict(int)
         """The sum of the `LOAD` of what each slot streams."""
-        self.away: set[int] = set()
-        """Tokens with a replica that is not assigned to its home."""
+        self.away: dict[tuple[Want, Replicas], dict[int, None]] = {}
+        """Tokens with a replica that is not assigned to its home, by what they want and where they are."""
         self.changes: dict[int, tuple[Want, Replicas] | None] = {}
         """What was, of all that has changed since this was cleared; None for what was not there."""
         self._wants: dict[Want, Want] = {}
@@ -49,7 +51,12 @@ class Placement:
         """The one object for all that want the same, so that `is` compares."""
         return self._wants.setdefault(want, want)
 
-    def alike(self, tokens: Iterable[int]) -> list[tuple[Want, Replicas, list[int]]]:
+    @property
+    def most_replicas(self) -> int:
+        """No instrument has more."""
+        return max(map(len, self._replicas), default=1)
+
+    def alike(self, tokens: Iterable[int]) -> list[Alike]:
         """These, which are there, by what they want and where they are."""
         wants, replicas = self.wants, self.replicas
         groups: dict[tuple[int, int], list[int]] = {}
@@ -59,15 +66,15 @@ class Placement:
 
     def put(self, tokens: Iterable[int], want: Want, replicas: Replicas) -> None:
         """Let these want this, and be there."""
-        tokens = dict.fromkeys(tokens, self.shared(want))
+        tokens, want = list(tokens), self.shared(want)
         self.leave(tokens)
-        self.wants.update(tokens)
+        self.wants.update(dict.fromkeys(tokens, want))
         replicas = self._replicas.setdefault(replicas, replicas)
         self.replicas.update(dict.fromkeys(tokens, replicas))
         for slot, mode in self._count(len(tokens), want, replicas):
             self.by_slot[slot].update(dict.fromkeys(tokens, mode))
-        if any(home != current for home, current in replicas):
-            self.away.update(tokens)
+        if tokens and any(home != current for home, current in replicas):
+            self.away.setdefault((want, replicas), {}).update(dict.fromkeys(tokens))
 
     def leave(self, tokens: Iterable[int]) -> None:
         """Let these be nowhere, until they are put somewhere or removed."""
@@ -87,7 +94,11 @@ class Placement:
                 streamed = self.by_slot[slot]
                 for token in some:
                     del streamed[token]
-            self.away.difference_update(some)
+            if (away := self.away.get(before)) is not None:
+                for token in some:
+                    del away[token]
+                if not away:
+                    del self.away[before]
 
     def remove(self, tokens: Iterable[int]) -> None:
         """Those that are not there are ignored."""
