@@ -253,15 +253,14 @@ class Allocation:
         self._connections = connections
         settle(placement, connections)
         working = frozenset(connections.working)
-        moves: dict[tuple[int, int], bool] = {}  # by identity: many share what they were and are
         moved = []
-        for token, was in placement.changes.items():
-            before, after = was[1] if was else (), placement.replicas[token]
-            if (move := moves.get((id(before), id(after)))) is None:
-                now = {current for _, current in after}
-                move = moves[id(before), id(after)] = bool((now - {current for _, current in before}) & working)
-            if move:
-                moved.append(token)
+        for _, after, tokens in placement.alike(placement.changes):
+            now = {current for _, current in after if current in working}
+            befores = {id(before): before for before in map(placement.changes.__getitem__, tokens) if before}
+            moving = {
+                key: bool(now.difference(current for _, current in before)) for key, (_, before) in befores.items()
+            }
+            moved += [token for token in tokens if moving[id(placement.changes[token])]]
         return Moved(tuple(sorted(moved)), self.waiting)
 
     def _short_of(self, enough: Callable[[Iterable[bool]], bool]) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ import heapq
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Final, TypeAlias
 
 from ingest.manager.replicas import Alike, Placement, Replica
@@ -101,28 +101,23 @@ class _Turn:
         return self._put()
 
     def _put(self) -> bool:
-        wants, replicas = self._placement.wants, self._placement.replicas
-        alike: dict[tuple[int, int, tuple[Slot | None, ...]], list[int]] = {}
-        for order in dict.fromkeys(copy // self._stride for copy in self._now):
-            token = self._tokens[order]
-            want, were = wants[token], replicas[token]
-            if len(were) == 1:
-                now: tuple[Slot | None, ...] = (self._now[order * self._stride],)
-            else:
-                now = tuple(
-                    self._now.get(copy, current) for copy, (_, current) in enumerate(were, order * self._stride)
-                )
-            alike.setdefault((id(want), id(were), now), []).append(token)
         any_moved = False
-        for (_, _, now), tokens in alike.items():
-            want, were = wants[tokens[0]], replicas[tokens[0]]
-            after = tuple(
-                Replica(home, slot or (home if home in self._lost else None))
-                for (home, _), slot in zip(were, now, strict=True)
-            )
-            if after != were:
-                any_moved = True
-                self._placement.put(tokens, want, after)
+        tokens = [self._tokens[order] for order in dict.fromkeys(copy // self._stride for copy in self._now)]
+        for want, were, some in self._placement.alike(tokens):
+            groups: dict[tuple[Slot | None, ...], list[int]] = defaultdict(list)
+            for token in some:
+                first = self._order[token] * self._stride
+                groups[tuple([self._now.get(copy, current) for copy, (_, current) in enumerate(were, first)])].append(
+                    token
+                )
+            for now, alike in groups.items():
+                after = tuple(
+                    Replica(home, slot or (home if home in self._lost else None))
+                    for (home, _), slot in zip(were, now, strict=True)
+                )
+                if after != were:
+                    any_moved = True
+                    self._placement.put(alike, want, after)
         return any_moved
 
     def _excess(self, slot: Slot, priority: int, coming: int = 0) -> int:
@@ -137,12 +132,15 @@ class _Turn:
         """What it streamed at the beginning, the least important and latest last: the priorities, and the replicas.
         Those of later classes than the present one are all there still."""
         if (ranked := self._ranks.get(slot)) is None:
-            ranks = []
+            classes: dict[int, list[int]] = {}
             for want, replicas, tokens in self._placement.alike(self._placement.by_slot[slot]):
                 index = [current for _, current in replicas].index(slot)
-                ranks += [(want.priority, self._order[token] * self._stride + index) for token in tokens]
-            ranks.sort()
-            ranked = self._ranks[slot] = [priority for priority, _ in ranks], [copy for _, copy in ranks]
+                there = classes.setdefault(want.priority, [])
+                there += [self._order[token] * self._stride + index for token in tokens]
+            ranked = self._ranks[slot] = [], []
+            for priority, there in sorted(classes.items()):
+                ranked[0].extend([priority] * len(there))
+                ranked[1].extend(sorted(there))
         return ranked
 
     def _go_home(self, priority: int) -> None:
@@ -169,9 +167,12 @@ class _Turn:
                     self.some_could_swap = True
                     leaving[current] -= 1
                     check.append(current)
-        for slot, there in arriving.items():
+        routes: dict[tuple[Slot, Slot | None], list[int]] = {}
+        for there in arriving.values():
             for copy in there:
-                self._move(copy, homing[copy][1], slot)
+                routes.setdefault(homing[copy], []).append(copy)
+        for (home, current), copies in routes.items():
+            self._move(copies, current, home)
 
     def _give_way(self, priority: int) -> None:
         """Where more important ones took places, the latest of the class leave."""
@@ -179,26 +180,28 @@ class _Turn:
             if (excess := self._excess(slot, priority)) > 0:
                 priorities, copies = self._ranked(slot)
                 of_class = copies[bisect_left(priorities, priority) : bisect_right(priorities, priority)]
-                for copy in [copy for copy in of_class if self._now.get(copy, slot) == slot][-excess:]:
-                    self._move(copy, slot, None)
-                    self._searching[priority].append(copy)
+                latest = [copy for copy in of_class if self._now.get(copy, slot) == slot][-excess:]
+                self._move(latest, slot, None)
+                self._searching[priority] += latest
 
     def _find_slots(self, priority: int) -> None:
         """The heaviest get a slot first, of these the oldest; as long as there are any."""
         searching = sorted(self._searching.get(priority, ()))
         searching.sort(key=self._load_of, reverse=True)
-        there_is_none = False
         for kind, alike in groupby(searching, self._kind):
-            # Places only become fewer: without one for this, which may be anywhere, there is none for the others.
-            if there_is_none:
-                break
+            load, _, taken = kind
             slots = self._open_slots(priority, *kind)
+            slot = None
             for copy in alike:
                 if (slot := next(slots, None)) is None:
-                    there_is_none = not kind[2]
                     break
                 self.some_could_swap = self.some_could_swap or self._replica(copy).home_slot in self._streams
-                self._move(copy, None, slot)
+                self._now[copy] = slot
+                self._streams[slot] += 1
+                self._load[slot] += load
+            # Places only become fewer: without one for this, which may be anywhere, there is none for the others.
+            if slot is None and not taken:
+                break
 
     def _load_of(self, copy: int) -> int:
         return LOAD[self._placement.wants[self._tokens[copy // self._stride]].mode]
@@ -206,15 +209,13 @@ class _Turn:
     def _replica(self, copy: int) -> Replica:
         return self._placement.replicas[self._tokens[copy // self._stride]][copy % self._stride]
 
-    def _move(self, copy: int, slot: Slot | None, to: Slot | None) -> None:
-        load = self._load_of(copy)
-        if slot is not None:
-            self._streams[slot] -= 1
-            self._load[slot] -= load
-        if to is not None:
-            self._streams[to] += 1
-            self._load[to] += load
-        self._now[copy] = to
+    def _move(self, copies: Sequence[int], slot: Slot | None, to: Slot | None) -> None:
+        load = sum(map(self._load_of, copies))
+        for changed, sign in ((slot, -1), (to, 1)):
+            if changed is not None:
+                self._streams[changed] += sign * len(copies)
+                self._load[changed] += sign * load
+        self._now.update(dict.fromkeys(copies, to))
 
     def _kind(self, copy: int) -> _Kind:
         """Its account comes first for what was placed there by hand, and for replicas, which leave others free that
@@ -252,16 +253,17 @@ class _Turn:
             else:
                 heapq.heappop(heap)
             yield slots[place]
-        # Of full slots, those whose last in (priority, order), but for what must leave already, is the least important.
-        less = []
-        for slot in slots:
-            if (places := 1 - self._excess(slot, priority, 1)) > 0:
-                priorities, copies = self._ranked(slot)
-                end = len(copies) - (self._streams[slot] - self._capacity)
-                ranks = zip(reversed(priorities[:end]), reversed(copies[:end]), strict=True)
-                less.append([(-rank, slot.account != account, -copy, slot) for rank, copy in islice(ranks, places)])
-        for _, _, _, slot in heapq.merge(*less):
+        for _, _, _, slot in heapq.merge(*(self._giving_way(slot, priority, account) for slot in slots)):
             yield slot
+
+    def _giving_way(self, slot: Slot, priority: int, account: str | None) -> Iterator[tuple[int, bool, int, Slot]]:
+        """What gives way on a full slot to one after the other of this priority: the last in (priority, order), but for
+        what must leave already."""
+        places = 1 - self._excess(slot, priority, 1)
+        priorities, copies = self._ranked(slot)
+        last = len(copies) - 1 - (self._streams[slot] - self._capacity)
+        for rank in range(last, last - places, -1):
+            yield -priorities[rank], slot.account != account, -copies[rank], slot
 
 
 _NO_ACCOUNTS: Final[frozenset[str]] = frozenset()

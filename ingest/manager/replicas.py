@@ -59,9 +59,9 @@ class Placement:
     def alike(self, tokens: Iterable[int]) -> list[Alike]:
         """These, which are there, by what they want and where they are."""
         wants, replicas = self.wants, self.replicas
-        groups: dict[tuple[int, int], list[int]] = {}
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for token in tokens:
-            groups.setdefault((id(wants[token]), id(replicas[token])), []).append(token)
+            groups[id(wants[token]), id(replicas[token])].append(token)
         return [(wants[some[0]], replicas[some[0]], some) for some in groups.values()]
 
     def put(self, tokens: Iterable[int], want: Want, replicas: Replicas) -> None:
