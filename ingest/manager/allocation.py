@@ -144,7 +144,7 @@ class Allocation:
 
     def home_slots(self, token: int) -> tuple[Slot, ...]:
         """Where an instrument belongs, one slot a replica, in the order of placing; none when it is not subscribed."""
-        return tuple(home for home, _ in self._placement.replicas.get(token, ()))
+        return tuple(home for home, _ in self._placement.replicas(token))
 
     def placement(self) -> dict[Slot, dict[int, Mode]]:
         """What each slot streams now: token -> mode, for slots that stream any."""

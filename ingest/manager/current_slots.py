@@ -21,13 +21,12 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Final, TypeAlias
+from typing import Final
 
 from ingest.manager.replicas import Alike, Placement, Replica
 from ingest.manager.want import LOAD, Connections, Slot
 
-_Kind: TypeAlias = tuple[int, str | None, frozenset[str]]
-"""What a replica that needs a slot weighs, the account that comes first for it, and those on which it may not be."""
+_NO_ACCOUNTS: Final[frozenset[str]] = frozenset()
 
 
 def settle(placement: Placement, connections: Connections) -> None:
@@ -79,8 +78,8 @@ class _Turn:
         self._homing: dict[int, dict[int, tuple[Slot, Slot | None]]] = defaultdict(dict)
         """Of each priority those that are away though their home works, with that home and the slot that streams them,
         if any."""
-        self._searching: dict[int, list[int]] = defaultdict(list)
-        """The others: neither their home works nor the slot that they are on."""
+        self._searching: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        """The others, by priority and load: neither their home works nor the slot that they are on."""
         for want, replicas, tokens in misplaced:
             for index, (home, current) in enumerate(replicas):
                 copies = [self._order[token] * self._stride + index for token in tokens]
@@ -90,7 +89,7 @@ class _Turn:
                 if home in self._streams and current != home:
                     self._homing[want.priority].update(dict.fromkeys(copies, (home, streaming)))
                 elif streaming is None:
-                    self._searching[want.priority] += copies
+                    self._searching[want.priority][LOAD[want.mode]] += copies
 
     def settle(self) -> bool:
         """Whether anything has changed."""
@@ -105,11 +104,12 @@ class _Turn:
         tokens = [self._tokens[order] for order in dict.fromkeys(copy // self._stride for copy in self._now)]
         for want, were, some in self._placement.alike(tokens):
             groups: dict[tuple[Slot | None, ...], list[int]] = defaultdict(list)
-            for token in some:
-                first = self._order[token] * self._stride
-                groups[tuple([self._now.get(copy, current) for copy, (_, current) in enumerate(were, first)])].append(
-                    token
-                )
+            firsts = [self._order[token] * self._stride for token in some]
+            nows = [
+                [self._now.get(first + index, current) for first in firsts] for index, (_, current) in enumerate(were)
+            ]
+            for token, now in zip(some, zip(*nows, strict=True), strict=True):
+                groups[now].append(token)
             for now, alike in groups.items():
                 after = tuple(
                     Replica(home, slot or (home if home in self._lost else None))
@@ -118,6 +118,7 @@ class _Turn:
                 if after != were:
                     any_moved = True
                     self._placement.put(alike, want, after)
+                self.some_could_swap |= any(home in self._streams and slot not in (None, home) for home, slot in after)
         return any_moved
 
     def _excess(self, slot: Slot, priority: int, coming: int = 0) -> int:
@@ -162,7 +163,7 @@ class _Turn:
                 copy = there.pop()
                 current = homing[copy][1]
                 if current is None:
-                    self._searching[priority].append(copy)
+                    self._searching[priority][self._load_of(copy)].append(copy)
                 else:
                     self.some_could_swap = True
                     leaving[current] -= 1
@@ -182,32 +183,24 @@ class _Turn:
                 of_class = copies[bisect_left(priorities, priority) : bisect_right(priorities, priority)]
                 latest = [copy for copy in of_class if self._now.get(copy, slot) == slot][-excess:]
                 self._move(latest, slot, None)
-                self._searching[priority] += latest
+                for copy in latest:
+                    self._searching[priority][self._load_of(copy)].append(copy)
 
     def _find_slots(self, priority: int) -> None:
         """The heaviest get a slot first, of these the oldest; as long as there are any."""
-        searching = sorted(self._searching.get(priority, ()))
-        searching.sort(key=self._load_of, reverse=True)
-        for kind, alike in groupby(searching, self._kind):
-            load, _, taken = kind
-            slots = self._open_slots(priority, *kind)
-            slot = None
-            for copy in alike:
-                if (slot := next(slots, None)) is None:
-                    break
-                self.some_could_swap = self.some_could_swap or self._replica(copy).home_slot in self._streams
-                self._now[copy] = slot
-                self._streams[slot] += 1
-                self._load[slot] += load
-            # Places only become fewer: without one for this, which may be anywhere, there is none for the others.
-            if slot is None and not taken:
-                break
+        for load, copies in sorted(self._searching.get(priority, {}).items(), reverse=True):
+            for (account, taken), alike in groupby(sorted(copies), self._preference):
+                slots = self._open_slots(priority, load, account, taken)
+                for copy, slot in zip(alike, slots, strict=False):
+                    self._now[copy] = slot
+                    self._streams[slot] += 1
+                    self._load[slot] += load
+                # Places only become fewer: without one for this, which may be anywhere, there is none for the others.
+                if not taken and next(slots, None) is None:
+                    return
 
     def _load_of(self, copy: int) -> int:
         return LOAD[self._placement.wants[self._tokens[copy // self._stride]].mode]
-
-    def _replica(self, copy: int) -> Replica:
-        return self._placement.replicas[self._tokens[copy // self._stride]][copy % self._stride]
 
     def _move(self, copies: Sequence[int], slot: Slot | None, to: Slot | None) -> None:
         load = sum(map(self._load_of, copies))
@@ -217,21 +210,20 @@ class _Turn:
                 self._load[changed] += sign * load
         self._now.update(dict.fromkeys(copies, to))
 
-    def _kind(self, copy: int) -> _Kind:
-        """Its account comes first for what was placed there by hand, and for replicas, which leave others free that
-        way. The accounts of the instrument's other replicas are not for it."""
+    def _preference(self, copy: int) -> tuple[str | None, frozenset[str]]:
+        """The account that comes first for it: its own, for what was placed there by hand, and for replicas, which
+        leave others free that way. And those on which it may not be: those of the instrument's other replicas."""
         order, index = divmod(copy, self._stride)
-        want, replicas = self._placement.wants[self._tokens[order]], self._placement.replicas[self._tokens[order]]
-        load = LOAD[want.mode]
+        want, replicas = self._placement.there[self._tokens[order]]
         if len(replicas) == 1:
-            return load, replicas[0].home_slot.account if want.accounts else None, _NO_ACCOUNTS
+            return replicas[0].home_slot.account if want.accounts else None, _NO_ACCOUNTS
         others = [
             (home, self._now.get(other, current))
             for other, (home, current) in enumerate(replicas, copy - index)
             if other != copy
         ]
         taken = frozenset(slot.account for each in others for slot in each if slot is not None)
-        return load, replicas[index].home_slot.account, taken
+        return replicas[index].home_slot.account, taken
 
     def _open_slots(self, priority: int, load: int, account: str | None, taken: frozenset[str]) -> Iterator[Slot]:
         """The slot for one of a kind after the other, each of which moves there: of those with a free place the least
@@ -264,6 +256,3 @@ class _Turn:
         last = len(copies) - 1 - (self._streams[slot] - self._capacity)
         for rank in range(last, last - places, -1):
             yield -priorities[rank], slot.account != account, -copies[rank], slot
-
-
-_NO_ACCOUNTS: Final[frozenset[str]] = frozenset()

@@ -49,7 +49,7 @@ class HomeSlots:
         With `leave_out`, what has no replica yet where it is wanted takes the place of what has a larger priority
         number, which then is removed. Without, raises CapacityError when one of them finds no room.
         """
-        there = self._placement.replicas
+        there = self._placement.there
         entering = [token for token in tokens if token not in there]
         growing: list[tuple[Replicas, list[int]]] = []
         placed = self._placement.alike(token for token in tokens if token in there)
@@ -161,7 +161,7 @@ class HomeSlots:
 
         def take(token: int, number: int) -> bool:
             """Count the places of this token as taken, or free. Whether it has any here."""
-            slots = {slot for replica in placement.replicas[token] for slot in replica if slot in allowed}
+            slots = {slot for replica in placement.replicas(token) for slot in replica if slot in allowed}
             for slot in slots:
                 before = max(capacity - held[slot], 0)
                 held[slot] += number

@@ -32,7 +32,8 @@ class Placement:
     def __init__(self) -> None:
         self.wants: dict[int, Want] = {}
         """By token, in the order of subscribing."""
-        self.replicas: dict[int, Replicas] = {}
+        self.there: dict[int, tuple[Want, Replicas]] = {}
+        """What each token wants, and where it is; one object for all that are alike."""
         self.by_slot: dict[Slot, dict[int, Mode]] = defaultdict(dict)
         """What each slot streams, or will as soon as it works: token -> mode."""
         self.held: dict[Slot, int] = defaultdict(int)
@@ -45,51 +46,54 @@ class Placement:
         self.changes: dict[int, tuple[Want, Replicas] | None] = {}
         """What was, of all that has changed since this was cleared; None for what was not there."""
         self._wants: dict[Want, Want] = {}
-        self._replicas: dict[Replicas, Replicas] = {}
+        self._pairs: dict[tuple[Want, Replicas], tuple[Want, Replicas]] = {}
 
     def shared(self, want: Want) -> Want:
         """The one object for all that want the same, so that `is` compares."""
         return self._wants.setdefault(want, want)
 
+    def replicas(self, token: int) -> Replicas:
+        """None for what is not there."""
+        return self.there[token][1] if token in self.there else ()
+
     @property
     def most_replicas(self) -> int:
         """No instrument has more."""
-        return max(map(len, self._replicas), default=1)
+        return max((len(replicas) for _, replicas in self._pairs), default=1)
 
     def alike(self, tokens: Iterable[int]) -> list[Alike]:
         """These, which are there, by what they want and where they are."""
-        wants, replicas = self.wants, self.replicas
-        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        there = self.there
+        groups: dict[int, list[int]] = defaultdict(list)
         for token in tokens:
-            groups[id(wants[token]), id(replicas[token])].append(token)
-        return [(wants[some[0]], replicas[some[0]], some) for some in groups.values()]
+            groups[id(there[token])].append(token)
+        return [(*there[some[0]], some) for some in groups.values()]
 
     def put(self, tokens: Iterable[int], want: Want, replicas: Replicas) -> None:
         """Let these want this, and be there."""
         tokens, want = list(tokens), self.shared(want)
         self.leave(tokens)
         self.wants.update(dict.fromkeys(tokens, want))
-        replicas = self._replicas.setdefault(replicas, replicas)
-        self.replicas.update(dict.fromkeys(tokens, replicas))
+        pair = (want, replicas)
+        self.there.update(dict.fromkeys(tokens, self._pairs.setdefault(pair, pair)))
         for slot, mode in self._count(len(tokens), want, replicas):
             self.by_slot[slot].update(dict.fromkeys(tokens, mode))
         if tokens and any(home != current for home, current in replicas):
-            self.away.setdefault((want, replicas), {}).update(dict.fromkeys(tokens))
+            self.away.setdefault(pair, {}).update(dict.fromkeys(tokens))
 
     def leave(self, tokens: Iterable[int]) -> None:
         """Let these be nowhere, until they are put somewhere or removed."""
         there = []
         for token in tokens:
-            if token in self.replicas:
+            if token in self.there:
                 there.append(token)
             elif token not in self.changes:
                 self.changes[token] = None
         for want, replicas, some in self.alike(there):
-            before = (want, replicas)
+            before = self.there[some[0]]
             for token in some:
-                del self.replicas[token]
-                if token not in self.changes:
-                    self.changes[token] = before
+                del self.there[token]
+                self.changes.setdefault(token, before)
             for slot, _ in self._count(-len(some), want, replicas):
                 streamed = self.by_slot[slot]
                 for token in some:

@@ -104,7 +104,7 @@ def test_additions_leave_what_is_placed(first: dict[int, Mode], second: dict[int
             spread(new, there, before)
         return
     after = spread(new, there, before)
-    assert {token: after.replicas[token] for token in first} == before.replicas
+    assert {token: after.replicas(token) for token in first} == {token: before.replicas(token) for token in first}
     everything = [item for tokens in after.by_slot.values() for item in tokens.items()]
     assert sorted(everything) == sorted((first | new).items())
     assert all(len(tokens) <= capacity for tokens in after.by_slot.values())
@@ -168,9 +168,9 @@ def test_replicas_are_placed_whenever_that_is_possible(
         return
     after = spread(instruments, there, before, replicas)
     for token in instruments:
-        on = [home.account for home, _ in after.replicas[token]]
+        on = [home.account for home, _ in after.replicas(token)]
         assert len(on) == len(set(on)) == replicas
-    homes = [home for each in after.replicas.values() for home, _ in each]
+    homes = [home for _, each in after.there.values() for home, _ in each]
     assert all(homes.count(slot) <= 2 for slot in slots)
 
 
@@ -203,8 +203,8 @@ def test_further_replicas_go_where_none_is_and_the_most_room() -> None:
     assert before.by_slot[slots[0]].keys() >= {1, 2, 3}
     after, left = placed_with({Want(LTP, replicas=2): [1, 2, 3]}, before, there)
     assert left == []
-    assert sorted(after.replicas[token][1].home_slot.account for token in (1, 2, 3)) == ["three", "two", "two"]
-    assert [after.replicas[token][0] for token in (1, 2, 3)] == [before.replicas[token][0] for token in (1, 2, 3)]
+    assert sorted(after.replicas(token)[1].home_slot.account for token in (1, 2, 3)) == ["three", "two", "two"]
+    assert [after.replicas(token)[0] for token in (1, 2, 3)] == [before.replicas(token)[0] for token in (1, 2, 3)]
     _, left = placed_with({Want(LTP, replicas=3): [1, 2, 3]}, before, there)
     assert left == [3], "five places for six"
 
@@ -216,7 +216,7 @@ def test_slots_that_are_lost_get_what_the_others_cannot_take(replicas: int) -> N
 
     def homes_on_the_lost_one(count: int) -> int:
         placed = spread(dict.fromkeys(range(1, count + 1), FULL), there, replicas=replicas)
-        return sum(home == slots[1] for each in placed.replicas.values() for home, _ in each)
+        return sum(home == slots[1] for _, each in placed.there.values() for home, _ in each)
 
     assert homes_on_the_lost_one(4) == 0
     assert homes_on_the_lost_one(6) == {1: 0, 2: 4}[replicas]
@@ -227,7 +227,7 @@ def test_lost_slots_are_used_in_time() -> None:
     slots = slots_of(["one", "two", "three"], 1)
     there = Connections(slots, frozenset(slots[2:]), capacity=4)
     placed = spread({1: FULL, 2: FULL}, there, taken(slots, [1, 1, 4], 4), replicas=2)
-    homes = [home.account for token in (1, 2) for home, _ in placed.replicas[token]]
+    homes = [home.account for token in (1, 2) for home, _ in placed.replicas(token)]
     assert sorted(homes) == ["one", "three", "three", "two"]
 
 
@@ -254,7 +254,7 @@ def test_more_replicas_than_accounts(accounts: list[str], end: str) -> None:
 def test_round_robin_deals_in_turn(tokens: list[int], accounts: list[str], connections: int) -> None:
     there = Connections(slots_of(accounts, connections), strategy=Strategy.ROUND_ROBIN)
     placed = spread(dict.fromkeys(tokens, LTP), there)
-    found = {slot: [token for token in tokens if placed.replicas[token][0].home_slot == slot] for slot in there.slots}
+    found = {slot: [token for token in tokens if placed.replicas(token)[0].home_slot == slot] for slot in there.slots}
     assert found == {slot: tokens[i :: len(there.slots)] for i, slot in enumerate(there.slots)}
 
 
