@@ -154,41 +154,51 @@ class HomeSlots:
     def _make_room(self, count: int) -> list[int]:
         """Remove no more than it needs of what is less important, so that `count` find room: of the largest priority
         number first, and the latest subscribed first. Returns them in that order."""
-        placement, each, rooms, held = self._placement, self._each, self._rooms(), dict(self._placement.held)
-        capacity, allowed = self._connections.capacity, set(self._allowed)
-        if all_fit(count, rooms.values(), each):
-            return []
+        rooms, held, capacity = self._rooms(), dict(self._placement.held), self._connections.capacity
 
-        def take(token: int, number: int) -> bool:
-            """Count the places of this token as taken, or free. Whether it has any here."""
-            slots = {slot for replica in placement.replicas(token) for slot in replica if slot in allowed}
+        def lacking(count: int) -> int:
+            """How many places for so many are missing. See `all_fit`."""
+            return count * self._each - sum(min(room, count) for room in rooms.values())
+
+        def free(slots: Iterable[Slot], number: int, most: int) -> int:
+            """Let so many more places of each be free. Returns how many more of them are of use to at most `most`."""
+            gained = 0
             for slot in slots:
-                before = max(capacity - held[slot], 0)
-                held[slot] += number
-                rooms[slot.account] += max(capacity - held[slot], 0) - before
-            return bool(slots)
+                room = rooms[slot.account]
+                rooms[slot.account] += max(capacity - held[slot] + number, 0) - max(capacity - held[slot], 0)
+                held[slot] -= number
+                gained += min(rooms[slot.account], most) - min(room, most)
+            return gained
 
-        less = sorted(
-            (token for token, other in reversed(placement.wants.items()) if other.priority > self._want.priority),
-            key=lambda token: -placement.wants[token].priority,
-        )
+        if (missing := lacking(count)) <= 0:
+            return []
+        there, allowed = self._placement.there, set(self._allowed)
+        less = [token for token, want in reversed(self._placement.wants.items()) if want.priority > self._want.priority]
+        slots = {
+            token: here
+            for _, replicas, tokens in self._placement.alike(less)
+            if (here := allowed.intersection(slot for replica in replicas for slot in replica if slot is not None))
+            for token in tokens
+        }
         out = []
-        for token in less:
-            if take(token, -1):
-                out.append(token)
-                if all_fit(count, rooms.values(), each):
-                    break
+        for token in sorted(filter(slots.__contains__, less), key=lambda token: -there[token][0].priority):
+            out.append(token)
+            missing -= free(slots[token], 1, count)
+            if missing <= 0:
+                break
         # Replicas need room on different accounts, so some may have gone in vain: they stay, the important first.
-        most = fits(count, rooms.values(), each)
+        most = fits(count, rooms.values(), self._each)
+        missing = lacking(most)
         spared = set()
         for token in reversed(out):
-            take(token, 1)
-            if all_fit(most, rooms.values(), each):
+            lost = -free(slots[token], -1, most)
+            if missing + lost <= 0:
+                missing += lost
                 spared.add(token)
             else:
-                take(token, -1)
+                free(slots[token], 1, most)
         gone = [token for token in out if token not in spared]
-        placement.remove(gone)
+        self._placement.remove(gone)
         return gone
 
     def _enter(self, tokens: Sequence[int]) -> None:
