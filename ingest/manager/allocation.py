@@ -189,11 +189,13 @@ class Allocation:
         Otherwise as `subscribe` with `leave_out`. Raises ValueError for a want that contradicts itself or names what is
         not there.
         """
-        same: dict[Want, list[int]] = {}
+        wants = dict(wants)
+        same: dict[int, list[int]] = {}  # by identity, which needs no hash: many share what they want
         for token, want in wants.items():
-            same.setdefault(want, []).append(token)
+            same.setdefault(id(want), []).append(token)
         asked: dict[Want, list[int]] = {}
-        for want, tokens in same.items():
+        for tokens in same.values():
+            want = wants[tokens[0]]
             check_want(want, self._accounts, self._each)
             asked.setdefault(self._counted(want), []).extend(tokens)
         self._check_by_hand(asked)

@@ -12,7 +12,8 @@ important:
 
 import heapq
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from ingest.errors import CapacityError
 from ingest.manager.replicas import Placement, Replica, Replicas
@@ -62,9 +63,11 @@ class HomeSlots:
             else:
                 self._placement.put(some, self._want, kept)
         # Those of which a replica streams already take free places only: a further one is not worth another's only one.
-        left, count = self._grow(growing), sum(len(some) for _, some in growing)
+        left = {token for kept, some in growing for token in self._add(kept, some)}
         if left and not leave_out:
-            raise self._error(count, count - len(left), sum(self._each - len(kept) for _, kept in left))
+            places = sum((self._each - len(kept)) * len(left.intersection(some)) for kept, some in growing)
+            count = sum(len(some) for _, some in growing)
+            raise self._error(count, count - len(left), places)
         gone = self._make_room(len(entering)) if leave_out else []
         if placed:
             wanted = set(entering)
@@ -72,9 +75,13 @@ class HomeSlots:
         fitting = fits(len(entering), self._rooms().values(), self._each)
         if fitting < len(entering) and not leave_out:
             raise self._error(len(entering), fitting, len(entering) * self._each)
-        self._enter(entering[:fitting])
-        none = {*entering[fitting:], *(token for token, _ in left)}
-        return [token for token in tokens if token in none], gone
+        # What they have elsewhere is given up. Balanced, the order in which they are named does not matter.
+        entering, none = entering[:fitting], entering[fitting:]
+        self._placement.leave(entering)
+        self._placement.wants.update(dict.fromkeys(entering, self._placement.shared(self._want)))
+        self._add((), entering if self._connections.strategy is Strategy.ROUND_ROBIN else sorted(entering))
+        left.update(none)
+        return [token for token in tokens if token in left], gone
 
     def _kept(self, replicas: Replicas) -> Replicas:
         """The replicas that may stay, no more than are wanted: those that are served before others, the oldest first.
@@ -98,20 +105,18 @@ class HomeSlots:
     def _room(self, slot: Slot) -> int:
         return max(self._connections.capacity - self._placement.held[slot], 0)
 
-    def _rooms(self, *, early: bool = False) -> dict[str, int]:
-        """The free places of each account; `early`: of slots that work."""
-        rooms: dict[str, int] = {}
+    def _rooms(self) -> dict[str, int]:
+        """The free places of each account."""
+        rooms: dict[str, int] = defaultdict(int)
         for slot in self._allowed:
-            room = 0 if early and slot in self._connections.lost else self._room(slot)
-            rooms[slot.account] = rooms.get(slot.account, 0) + room
+            rooms[slot.account] += self._room(slot)
         return rooms
 
-    def _deal(self, account: str | None = None) -> Iterator[Slot]:
+    def _deal(self, slots: Sequence[Slot]) -> Iterator[Slot]:
         """The slot for one after the other, while there is room: one that works, with the least load (dealt: the
         fewest instruments)."""
         dealt = self._connections.strategy is Strategy.ROUND_ROBIN
         weights, step = (self._placement.held, 1) if dealt else (self._placement.load, LOAD[self._want.mode])
-        slots = [slot for slot in self._allowed if account in (None, slot.account)]
         rooms = [self._room(slot) for slot in slots]
         heap = [
             (slot in self._connections.lost, weights[slot], place) for place, slot in enumerate(slots) if rooms[place]
@@ -126,30 +131,48 @@ class HomeSlots:
                 heapq.heappop(heap)
             yield slots[place]
 
-    def _grow(self, growing: Sequence[tuple[Replicas, list[int]]]) -> list[tuple[int, Replicas]]:
-        """Give these the replicas that they lack beside those that they keep, where there is room for all. Returns the
-        others, with what they would keep."""
-        rooms, early = self._rooms(), self._rooms(early=True)
-        slots = {account: self._deal(account) for account in rooms}
-        left = []
-        for kept, some in growing:
-            lacking = self._each - len(kept)
-            taken = {slot.account for replica in kept for slot in replica if slot is not None}
-            others = [account for account in rooms if account not in taken]
-            grown: dict[tuple[Slot, ...], list[int]] = {}
-            for token in some:
-                best = sorted(others, key=lambda account: (not early[account], -rooms[account]))
-                chosen = [account for account in best if rooms[account]][:lacking]
-                if len(chosen) < lacking:
-                    left.append((token, kept))
-                    continue
-                for account in chosen:
-                    rooms[account] -= 1
-                    early[account] -= early[account] > 0
-                grown.setdefault(tuple(next(slots[account]) for account in chosen), []).append(token)
-            for added, these in grown.items():
-                self._placement.put(these, self._want, (*kept, *(Replica(slot, slot) for slot in added)))
-        return left
+    def _add(self, kept: Replicas, tokens: Sequence[int]) -> Sequence[int]:
+        """Give these the replicas that they lack beside those that they keep, each on another account, if there is room
+        for all. Returns those for which there is none: the last ones."""
+        lacking = self._each - len(kept)
+        taken = {slot.account for replica in kept for slot in replica if slot is not None}
+        slots: dict[str, list[Slot]] = defaultdict(list)
+        for slot in self._allowed:
+            if slot.account not in taken:
+                slots[slot.account if self._each > 1 else ""].append(slot)  # one replica: of all slots the best
+        if len(slots) < lacking:
+            return tokens
+        choices = zip(*map(self._deal, slots.values()), strict=False)
+        if len(slots) > lacking:
+            choices = self._choose(slots, lacking, len(tokens))
+        together: dict[tuple[Slot, ...], list[int]] = defaultdict(list)
+        for token, on in zip(tokens, choices, strict=False):
+            together[on].append(token)
+        for on, some in together.items():
+            self._placement.put(some, self._want, (*kept, *(Replica(slot, slot) for slot in on)))
+        return tokens[sum(map(len, together.values())) :]
+
+    def _choose(self, slots: Mapping[str, Sequence[Slot]], number: int, count: int) -> Iterator[tuple[Slot, ...]]:
+        """Slots of this number of accounts for one of `count` after the other, while there is room."""
+        lost = self._connections.lost
+        rooms = {account: sum(map(self._room, some)) for account, some in slots.items()}
+        early = {account: sum(self._room(slot) for slot in some if slot not in lost) for account, some in slots.items()}
+        deals = {account: self._deal(some) for account, some in slots.items()}
+        some_are_lost = rooms != early
+        for remaining in reversed(range(count)):
+            chosen = sorted(slots, key=lambda account: (-early[account], -rooms[account]))[:number]
+            # Were those that work filled first, the last instruments might find room on too few accounts.
+            if some_are_lost and not (
+                all(rooms[account] for account in chosen)
+                and all_fit(remaining, (room - (account in chosen) for account, room in rooms.items()), number)
+            ):
+                chosen = sorted(slots, key=lambda account: -rooms[account])[:number]
+            if not all(rooms[account] for account in chosen):
+                return
+            for account in chosen:
+                rooms[account] -= 1
+                early[account] -= early[account] > 0
+            yield tuple([next(deals[account]) for account in chosen])
 
     def _make_room(self, count: int) -> list[int]:
         """Remove no more than it needs of what is less important, so that `count` find room: of the largest priority
@@ -200,40 +223,6 @@ class HomeSlots:
         gone = [token for token in out if token not in spared]
         self._placement.remove(gone)
         return gone
-
-    def _enter(self, tokens: Sequence[int]) -> None:
-        """Give all replicas to instruments that are known to fit; what they have elsewhere is given up."""
-        self._placement.leave(tokens)
-        self._placement.wants.update(dict.fromkeys(tokens, self._placement.shared(self._want)))
-        # Balanced, the result does not depend on the order in which instruments are named.
-        ordered = tokens if self._connections.strategy is Strategy.ROUND_ROBIN else sorted(tokens)
-        together: dict[tuple[Slot, ...], list[int]] = {}
-        slots = zip(self._deal(), strict=True) if self._each == 1 else self._spread(len(ordered))
-        for token, on in zip(ordered, slots, strict=False):
-            together.setdefault(on, []).append(token)
-        for on, some in together.items():
-            self._placement.put(some, self._want, tuple(Replica(slot, slot) for slot in on))
-
-    def _spread(self, count: int) -> Iterator[tuple[Slot, ...]]:
-        """Slots of different accounts for each of so many, where it is known that all of them fit."""
-        rooms, early, each = self._rooms(), self._rooms(early=True), self._each
-        slots = {account: self._deal(account) for account in rooms}
-        some_are_lost = rooms != early
-        for remaining in reversed(range(count)):
-            if len(rooms) == each:
-                chosen = list(rooms)
-            else:
-                chosen = sorted(rooms, key=lambda account: (-early[account], -rooms[account]))[:each]
-            # Were those that work filled first, the last instruments might find room on too few accounts.
-            if some_are_lost and not (
-                all(rooms[account] for account in chosen)
-                and all_fit(remaining, (room - (account in chosen) for account, room in rooms.items()), each)
-            ):
-                chosen = sorted(rooms, key=lambda account: -rooms[account])[:each]
-            for account in chosen:
-                rooms[account] -= 1
-                early[account] -= early[account] > 0
-            yield tuple([next(slots[account]) for account in chosen])
 
     def _error(self, count: int, fitting: int, places: int) -> CapacityError:
         """That of `count` instruments, which need so many `places`, only so many are `fitting`."""
