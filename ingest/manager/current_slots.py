@@ -24,7 +24,7 @@ from itertools import groupby
 from typing import Final
 
 from ingest.manager.replicas import Alike, Placement, Replica
-from ingest.manager.want import LOAD, Connections, Slot
+from ingest.manager.want import LOAD, Connections, Slot, deal
 
 _NO_ACCOUNTS: Final[frozenset[str]] = frozenset()
 
@@ -232,19 +232,10 @@ class _Turn:
         (Its home does not come into question: it is lost, or full of what stays.)
         """
         slots = [slot for slot in self._slots if slot.account not in taken]
-        free = [self._capacity - self._streams[slot] for slot in slots]
-        heap = [
-            (slot.account != account, self._load[slot], place) for place, slot in enumerate(slots) if free[place] > 0
-        ]
-        heapq.heapify(heap)
-        while heap:
-            elsewhere, weight, place = heap[0]
-            free[place] -= 1
-            if free[place]:
-                heapq.heapreplace(heap, (elsewhere, weight + load, place))
-            else:
-                heapq.heappop(heap)
-            yield slots[place]
+        yield from deal(
+            ((slot, self._capacity - self._streams[slot], slot.account != account, self._load[slot]) for slot in slots),
+            load,
+        )
         for _, _, _, slot in heapq.merge(*(self._giving_way(slot, priority, account) for slot in slots)):
             yield slot
 

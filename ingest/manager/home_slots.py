@@ -10,14 +10,13 @@ important:
 - A slot that is lost at present comes after those that work.
 """
 
-import heapq
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from ingest.errors import CapacityError
 from ingest.manager.replicas import Placement, Replica, Replicas
-from ingest.manager.want import LOAD, Connections, Slot, Want
+from ingest.manager.want import LOAD, Connections, Slot, Want, deal
 from ingest.settings import Strategy
 
 
@@ -117,19 +116,8 @@ class HomeSlots:
         fewest instruments)."""
         dealt = self._connections.strategy is Strategy.ROUND_ROBIN
         weights, step = (self._placement.held, 1) if dealt else (self._placement.load, LOAD[self._want.mode])
-        rooms = [self._room(slot) for slot in slots]
-        heap = [
-            (slot in self._connections.lost, weights[slot], place) for place, slot in enumerate(slots) if rooms[place]
-        ]
-        heapq.heapify(heap)
-        while heap:
-            late, weight, place = heap[0]
-            rooms[place] -= 1
-            if rooms[place]:
-                heapq.heapreplace(heap, (late, weight + step, place))
-            else:
-                heapq.heappop(heap)
-            yield slots[place]
+        lost = self._connections.lost
+        return deal(((slot, self._room(slot), slot in lost, weights[slot]) for slot in slots), step)
 
     def _add(self, kept: Replicas, tokens: Sequence[int]) -> Sequence[int]:
         """Give these the replicas that they lack beside those that they keep, each on another account, if there is room
@@ -142,7 +130,7 @@ class HomeSlots:
                 slots[slot.account if self._each > 1 else ""].append(slot)  # one replica: of all slots the best
         if len(slots) < lacking:
             return tokens
-        choices = zip(*map(self._deal, slots.values()), strict=False)
+        choices: Iterator[tuple[Slot, ...]] = zip(*map(self._deal, slots.values()), strict=False)
         if len(slots) > lacking:
             choices = self._choose(slots, lacking, len(tokens))
         together: dict[tuple[Slot, ...], list[int]] = defaultdict(list)

@@ -43,6 +43,8 @@ class Placement:
         """The sum of the `LOAD` of what each slot streams."""
         self.away: dict[tuple[Want, Replicas], dict[int, None]] = {}
         """Tokens with a replica that is not assigned to its home, by what they want and where they are."""
+        self.most_replicas = 1
+        """No instrument has, or ever had, more."""
         self.changes: dict[int, tuple[Want, Replicas] | None] = {}
         """What was, of all that has changed since this was cleared; None for what was not there."""
         self._wants: dict[Want, Want] = {}
@@ -55,11 +57,6 @@ class Placement:
     def replicas(self, token: int) -> Replicas:
         """None for what is not there."""
         return self.there[token][1] if token in self.there else ()
-
-    @property
-    def most_replicas(self) -> int:
-        """No instrument has more."""
-        return max((len(replicas) for _, replicas in self._pairs), default=1)
 
     def alike(self, tokens: Iterable[int]) -> list[Alike]:
         """These, which are there, by what they want and where they are."""
@@ -76,6 +73,7 @@ class Placement:
         self.wants.update(dict.fromkeys(tokens, want))
         pair = (want, replicas)
         self.there.update(dict.fromkeys(tokens, self._pairs.setdefault(pair, pair)))
+        self.most_replicas = max(self.most_replicas, len(replicas))
         for slot, mode in self._count(len(tokens), want, replicas):
             self.by_slot[slot].update(dict.fromkeys(tokens, mode))
         if tokens and any(home != current for home, current in replicas):
