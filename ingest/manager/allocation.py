@@ -2,7 +2,8 @@
 
 `place` is the whole of it: from what is asked for, the slots that work and the placement as it is to the placement as
 it should be, which moves as little as it can. An account that is lost, works again, comes or goes, and a list that
-grows, are the same call. `Allocation` remembers what is asked for; who calls it sends the difference of two placements.
+grows, are the same call. What is in its place already is not looked at: a call costs what it changes. `Allocation`
+remembers what is asked for; who calls it sends the difference of two placements.
 
 Each replica of an instrument has a home slot (see `ingest.manager.home_slots`) and a current slot (see
 `ingest.manager.current_slots`).

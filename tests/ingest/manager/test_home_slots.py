@@ -1,8 +1,11 @@
 """Home slots: everything fits or nothing is placed, within the broker's limits, balanced, and the same every time."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from itertools import combinations
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -125,6 +128,30 @@ def test_heavy_modes_weigh_more() -> None:
     """One full instrument costs as much as many ltp ones, so those go elsewhere."""
     placed = spread({1: FULL, **dict.fromkeys(range(2, 12), LTP)}, within(["one"], 2)).by_slot
     assert placed == {Slot("one", 1): {1: FULL}, Slot("one", 2): dict.fromkeys(range(2, 12), LTP)}
+
+
+def test_what_is_there_costs_nothing_when_one_more_comes() -> None:
+    """So who subscribes thousands one at a time does not wait ever longer."""
+
+    def steps(count: int) -> int:
+        there, want = within(["one", "two"]), Want(FULL, replicas=1)
+        before = spread(dict.fromkeys(range(1, count + 1), FULL), there)
+        done = 0
+
+        def trace(_frame: FrameType, _event: str, _argument: Any) -> Any:
+            nonlocal done
+            done += 1
+            return trace
+
+        others = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            place({want: [count + 1]}, before, there)
+        finally:
+            sys.settrace(others)
+        return done
+
+    assert 0 < steps(3000) <= steps(30) * 1.1
 
 
 # Replicas.
