@@ -183,7 +183,7 @@ class HomeSlots:
 
         if (missing := lacking(count)) <= 0:
             return []
-        there, allowed = self._placement.there, set(self._allowed)
+        there, allowed = self._placement.there, frozenset(self._allowed)
         less = [token for token, want in reversed(self._placement.wants.items()) if want.priority > self._want.priority]
         slots = {
             token: here
@@ -200,14 +200,18 @@ class HomeSlots:
         # Replicas need room on different accounts, so some may have gone in vain: they stay, the important first.
         most = fits(count, rooms.values(), self._each)
         missing = lacking(most)
-        spared = set()
+        spared: set[int] = set()
+        needed: set[frozenset[Slot]] = set()  # what is needed once is needed whatever else stays
         for token in reversed(out):
+            if slots[token] in needed:
+                continue
             lost = -free(slots[token], -1, most)
             if missing + lost <= 0:
                 missing += lost
                 spared.add(token)
             else:
                 free(slots[token], 1, most)
+                needed.add(slots[token])
         gone = [token for token in out if token not in spared]
         self._placement.remove(gone)
         return gone
