@@ -8,7 +8,9 @@ Milliseconds of CPU time, the best of the rounds, from the call to what each con
     twice       9,000 on both accounts, from nothing
     again       the same call again, which changes nothing
     one more    one, beside 17,999
+    in turn     1,000 one after the other, beside 17,000
     too many    9,000 beside 18,000, which are left out
+    important   9,000 for which as many of 18,000 give way for good
     lost        an account, with no room on the other: 9,000 wait
     back        the account works again
     elsewhere   an account of which 4,500 find room on the other
@@ -37,9 +39,9 @@ WANT: Final = Want(Mode.FULL)
 ONE: Final = tuple(Slot("one", number) for number in (1, 2, 3))
 
 
-def placed(count: int = len(ALL)) -> Allocation:
+def placed(count: int = len(ALL), priority: int = 0) -> Allocation:
     allocation = Allocation(["one", "two"])
-    allocation.subscribe(ALL[:count], WANT)
+    allocation.subscribe(ALL[:count], Want(Mode.FULL, priority))
     return allocation
 
 
@@ -60,7 +62,9 @@ CASES: Final[dict[str, tuple[Callable[[], Allocation], Callable[[Allocation], ob
     "twice": (lambda: placed(0), lambda there: there.subscribe(ALL[:9000], Want(Mode.FULL, replicas=2))),
     "again": (placed, lambda there: there.subscribe(ALL, WANT)),
     "one more": (lambda: placed(17_999), lambda there: there.subscribe(OTHERS[:1], WANT)),
+    "in turn": (lambda: placed(17_000), lambda there: [there.subscribe([token], WANT) for token in OTHERS[:1000]]),
     "too many": (placed, lambda there: there.subscribe(OTHERS, WANT, leave_out=True)),
+    "important": (lambda: placed(priority=9), lambda there: there.subscribe(OTHERS, WANT, leave_out=True)),
     "lost": (placed, lambda there: there.lose(ONE)),
     "back": (lambda: without_one(placed()), lambda there: there.regain(ONE)),
     "elsewhere": (lambda: placed(9000), lambda there: there.lose(ONE)),

@@ -2,7 +2,8 @@
 
 `place` is the whole of it: from what is asked for, the slots that work and the placement as it is to the placement as
 it should be, which moves as little as it can. An account that is lost, works again, comes or goes, and a list that
-grows, are the same call. `Allocation` remembers what is asked for; who calls it sends the difference of two placements.
+grows, are the same call. What is in its place already is not looked at: a call costs what it changes. `Allocation`
+remembers what is asked for; who calls it sends the difference of two placements.
 
 Each replica of an instrument has a home slot (see `ingest.manager.home_slots`) and a current slot (see
 `ingest.manager.current_slots`).
@@ -13,8 +14,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from ingest.errors import InstrumentError
-from ingest.manager.current_slots import settle
+from ingest.errors import CapacityError, InstrumentError
+from ingest.manager.current_slots import misplaced, settle
 from ingest.manager.home_slots import HomeSlots
 from ingest.manager.replicas import Placement
 from ingest.manager.want import Connections, Slot, Want, check_account, check_limits, check_want, slots_of
@@ -25,39 +26,49 @@ _NOTHING: Final[Mapping[int, Mode]] = MappingProxyType({})
 
 
 def place(
-    asked: Mapping[Want, Sequence[int]], before: Placement, connections: Connections, *, leave_out: bool = True
-) -> tuple[Placement, list[int]]:
-    """The placement with what is asked for, and which of its tokens have no room.
+    asked: Mapping[Want, Sequence[int]], placement: Placement, connections: Connections, *, leave_out: bool = True
+) -> list[int]:
+    """Let there be what is asked for. Returns which of its tokens have no room, after those that gave way for good.
 
     One that is there already and finds no room where it is wanted now stays where it is, in its new mode and with its
-    new priority. Without `leave_out` raises CapacityError when anything finds no room.
+    new priority. Without `leave_out` raises CapacityError when anything finds no room; nothing is changed then.
     """
-    wanted = {token: want for want, tokens in asked.items() for token in tokens}
-    groups = sorted(asked.items(), key=lambda group: group[0].priority)
-    there = {token: want for token, want in wanted.items() if token in before.wants}
-    after = Placement({**before.wants, **there}, before.replicas)
+    placement.changes.clear()
+    shared = [(placement.shared(want), tokens) for want, tokens in asked.items()]
+    wants = placement.wants
+    for want, tokens in shared:
+        changing = [token for token in tokens if token in wants and wants[token] is not want]
+        for was, replicas, some in placement.alike(changing):
+            now = replace(was, mode=want.mode, priority=want.priority)
+            if now != was:
+                placement.put(some, now, replicas)
+    groups = sorted(shared, key=lambda group: group[0].priority)
     left: list[int] = []
     given_up: dict[int, None] = {}
     while True:
-        homes, found_none = HomeSlots(after, connections), []
+        found_none: list[int] = []
         for want, tokens in groups:
-            if lacking := [token for token in tokens if not homes.are_as(token, want)]:
-                found_none += homes.give(lacking, want, leave_out=leave_out)
-        given_up |= dict.fromkeys(homes.given_up)
-        after = settle(Placement(homes.wants, homes.replicas), connections)
+            if lacking := [token for token in tokens if wants.get(token) is not want]:
+                try:
+                    none, gone = HomeSlots(placement, connections, want).give(lacking, leave_out=leave_out)
+                except CapacityError:
+                    placement.undo()
+                    raise
+                found_none += none
+                given_up |= dict.fromkeys(gone)
+        settle(placement, connections)
         # What gave way, or moved since, may have left places: the same call again must not find any.
         if found_none in ([], left):
             break
         left = found_none
-    unchanged = {
-        token: replace(before.wants[token], mode=wanted[token].mode, priority=wanted[token].priority)
-        for token in found_none
-        if token in after.wants
-    }
-    after = Placement({**after.wants, **unchanged}, after.replicas)
-    gone = [token for token in given_up if token not in wanted]
-    none = set(found_none)
-    return after, [*gone, *(token for token in wanted if token in none)]
+    if not found_none and not given_up:
+        return []
+    none_of = set(found_none)
+    all_asked = dict.fromkeys(token for tokens in asked.values() for token in tokens)
+    return [
+        *(token for token in given_up if token not in all_asked),
+        *(token for token in all_asked if token in none_of),
+    ]
 
 
 @dataclass(frozen=True)
@@ -125,7 +136,8 @@ class Allocation:
     @property
     def free(self) -> int:
         """Places that are not taken, by a home or by what is away from its own."""
-        return HomeSlots(self._placement, self._connections).free
+        held, capacity = self._placement.held, self._connections.capacity
+        return sum(max(capacity - held[slot], 0) for slot in self.slots)
 
     def at(self, slot: Slot) -> Mapping[int, Mode]:
         """What this slot streams now, or will as soon as it works, wherever its home is."""
@@ -133,11 +145,11 @@ class Allocation:
 
     def home_slots(self, token: int) -> tuple[Slot, ...]:
         """Where an instrument belongs, one slot a replica, in the order of placing; none when it is not subscribed."""
-        return tuple(home for home, _ in self._placement.replicas.get(token, ()))
+        return tuple(home for home, _ in self._placement.replicas(token))
 
     def placement(self) -> dict[Slot, dict[int, Mode]]:
         """What each slot streams now: token -> mode, for slots that stream any."""
-        return {slot: dict(there) for slot, there in self._placement.by_slot.items()}
+        return {slot: dict(there) for slot, there in sorted(self._placement.by_slot.items()) if there}
 
     def subscribe(self, tokens: Iterable[int], want: Want, *, leave_out: bool = False) -> list[int]:
         """Stream these, too. One that is there already gets its new mode and priority where it is.
@@ -161,19 +173,15 @@ class Allocation:
         check_want(want, self._accounts, self._each)
         anew, keeps = self._counted(want), want.replicas is None and not want.accounts
         there = self._placement.wants
+        tokens = list(dict.fromkeys(tokens))
         asked: dict[Want, list[int]] = {}
-        kept: dict[int, list[int]] = {}  # by the identity of what was wanted, which many share
-        for token in dict.fromkeys(tokens):
-            if keeps and token in there:
-                kept.setdefault(id(there[token]), []).append(token)
-            else:
-                asked.setdefault(anew, []).append(token)
+        if others := [token for token in tokens if token not in there] if keeps else tokens:
+            asked[anew] = others
         self._check_by_hand(asked)
-        for some in kept.values():
-            before = there[some[0]]
-            asked.setdefault(replace(before, mode=want.mode, priority=want.priority), []).extend(some)
-        self._placement, left = place(asked, self._placement, self._connections, leave_out=leave_out)
-        return left
+        if len(others) < len(tokens):
+            for before, _, some in self._placement.alike(token for token in tokens if token in there):
+                asked.setdefault(replace(before, mode=want.mode, priority=want.priority), []).extend(some)
+        return place(asked, self._placement, self._connections, leave_out=leave_out)
 
     def bring_to(self, wants: Mapping[int, Want]) -> list[int]:
         """Stream these and nothing else, the important first. Returns those that have no room: they are left out, or
@@ -182,17 +190,18 @@ class Allocation:
         Otherwise as `subscribe` with `leave_out`. Raises ValueError for a want that contradicts itself or names what is
         not there.
         """
-        same: dict[Want, list[int]] = {}
+        wants = dict(wants)
+        same: dict[int, list[int]] = {}  # by identity, which needs no hash: many share what they want
         for token, want in wants.items():
-            same.setdefault(want, []).append(token)
+            same.setdefault(id(want), []).append(token)
         asked: dict[Want, list[int]] = {}
-        for want, tokens in same.items():
+        for tokens in same.values():
+            want = wants[tokens[0]]
             check_want(want, self._accounts, self._each)
             asked.setdefault(self._counted(want), []).extend(tokens)
         self._check_by_hand(asked)
-        before = self._placement.without(token for token in self._placement.wants if token not in wants)
-        self._placement, left = place(asked, before, self._connections)
-        return left
+        self._placement.remove([token for token in self._placement.wants if token not in wants])
+        return place(asked, self._placement, self._connections)
 
     def set_mode(self, tokens: Iterable[int], mode: Mode) -> None:
         """Change the mode of instruments that are subscribed. Raises InstrumentError when one of them is not."""
@@ -201,12 +210,13 @@ class Allocation:
             raise InstrumentError(
                 f"{len(unknown):,} of {len(tokens):,} instruments are not subscribed, as {unknown[0]!r}"
             )
-        changed = {token: replace(wants[token], mode=mode) for token in tokens}
-        self._placement = Placement({**wants, **changed}, self._placement.replicas)
+        for want, replicas, some in self._placement.alike(dict.fromkeys(tokens)):
+            self._placement.put(some, replace(want, mode=mode), replicas)
 
     def unsubscribe(self, tokens: Iterable[int]) -> None:
         """Stream these no more; their places are free, for those that wait first. Unknown ones are ignored."""
-        self._placement = settle(self._placement.without(tokens), self._connections)
+        self._placement.remove(tokens)
+        settle(self._placement, self._connections)
 
     def lose(self, slots: Iterable[Slot]) -> Moved:
         """These slots serve nothing now: others stream what they had, the important and heavy first.
@@ -241,30 +251,32 @@ class Allocation:
         return self._settle(replace(self._connections, slots=slots, lost=self.lost.intersection(slots)))
 
     def _settle(self, connections: Connections) -> Moved:
-        before = self._placement.replicas
+        placement = self._placement
+        placement.changes.clear()
         self._connections = connections
-        self._placement = settle(self._placement, connections)
-        have_moved: dict[tuple[int, int], bool] = {}  # by identity: many share what they were and are
-        for token, replicas in self._placement.replicas.items():
-            if (change := (id(before[token]), id(replicas))) not in have_moved:
-                were = {current for _, current in before[token]}
-                have_moved[change] = any(current not in were and self._works(current) for _, current in replicas)
-        moved = [
-            token for token, replicas in self._placement.replicas.items() if have_moved[id(before[token]), id(replicas)]
-        ]
+        settle(placement, connections)
+        working = frozenset(connections.working)
+        moved = []
+        for _, after, tokens in placement.alike(placement.changes):
+            now = {current for _, current in after if current in working}
+            befores = {id(before): before for before in map(placement.changes.__getitem__, tokens) if before}
+            moving = {
+                key: bool(now.difference(current for _, current in before)) for key, (_, before) in befores.items()
+            }
+            moved += [token for token in tokens if moving[id(placement.changes[token])]]
         return Moved(tuple(sorted(moved)), self.waiting)
 
     def _short_of(self, enough: Callable[[Iterable[bool]], bool]) -> tuple[int, ...]:
         """Tokens of whose replicas not all, or not any, stream."""
-        working = set(self._connections.working)
-        served = {
-            key: enough(current in working for _, current in replicas)
-            for key, replicas in {id(one): one for one in self._placement.replicas.values()}.items()
-        }
-        return tuple(sorted(token for token, replicas in self._placement.replicas.items() if not served[id(replicas)]))
-
-    def _works(self, slot: Slot | None) -> bool:
-        return slot is not None and slot not in self.lost
+        working, placement = frozenset(self._connections.working), self._placement
+        return tuple(
+            sorted(
+                token
+                for _, replicas, some in misplaced(placement, working)
+                if not enough(current in working for _, current in replicas)
+                for token in some
+            )
+        )
 
     def _counted(self, want: Want) -> Want:
         """The same with the number of replicas that it stands for."""

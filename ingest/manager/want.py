@@ -1,6 +1,7 @@
 """How an instrument is to be streamed, and on which connections that can be."""
 
-from collections.abc import Collection, Iterable, Mapping
+import heapq
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -64,6 +65,20 @@ def slots_of(accounts: Iterable[str], connections: int = MAX_CONNECTIONS) -> tup
     if len(set(names)) != len(names):
         raise ValueError(f"got accounts {', '.join(names)}, expected different names")
     return tuple(Slot(name, number) for number in range(1, connections + 1) for name in names)
+
+
+def deal(slots: Iterable[tuple[Slot, int, bool, int]], step: int) -> Iterator[Slot]:
+    """One of these after the other, as often as each has room. Each comes with that, whether it comes after the others,
+    and its weight: the least comes first, and weighs more by a step from then on."""
+    heap = [(late, weight, place, room, slot) for place, (slot, room, late, weight) in enumerate(slots) if room > 0]
+    heapq.heapify(heap)
+    while heap:
+        late, weight, place, room, slot = heap[0]
+        if room > 1:
+            heapq.heapreplace(heap, (late, weight + step, place, room - 1, slot))
+        else:
+            heapq.heappop(heap)
+        yield slot
 
 
 def check_limits(capacity: int, replicas: int) -> None:

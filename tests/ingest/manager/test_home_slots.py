@@ -1,7 +1,11 @@
 """Home slots: everything fits or nothing is placed, within the broker's limits, balanced, and the same every time."""
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from itertools import combinations
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,7 +41,16 @@ def spread(
     replicas: int = 1,
 ) -> Placement:
     """All of them, or CapacityError."""
-    return place(ask(instruments, replicas), before, connections, leave_out=False)[0]
+    after, _ = placed_with(ask(instruments, replicas), before, connections, leave_out=False)
+    return after
+
+
+def placed_with(
+    asked: Mapping[Want, Sequence[int]], before: Placement, connections: Connections, *, leave_out: bool = True
+) -> tuple[Placement, list[int]]:
+    """The placement with what is asked for, and what is left out; the one before stays as it is."""
+    after = deepcopy(before)
+    return after, place(asked, after, connections, leave_out=leave_out)
 
 
 def within(accounts: Iterable[str], connections: int = 3, capacity: int = MAX_INSTRUMENTS) -> Connections:
@@ -94,7 +107,7 @@ def test_additions_leave_what_is_placed(first: dict[int, Mode], second: dict[int
             spread(new, there, before)
         return
     after = spread(new, there, before)
-    assert {token: after.replicas[token] for token in first} == before.replicas
+    assert {token: after.replicas(token) for token in first} == {token: before.replicas(token) for token in first}
     everything = [item for tokens in after.by_slot.values() for item in tokens.items()]
     assert sorted(everything) == sorted((first | new).items())
     assert all(len(tokens) <= capacity for tokens in after.by_slot.values())
@@ -117,6 +130,30 @@ def test_heavy_modes_weigh_more() -> None:
     assert placed == {Slot("one", 1): {1: FULL}, Slot("one", 2): dict.fromkeys(range(2, 12), LTP)}
 
 
+def test_what_is_there_costs_nothing_when_one_more_comes() -> None:
+    """So who subscribes thousands one at a time does not wait ever longer."""
+
+    def steps(count: int) -> int:
+        there, want = within(["one", "two"]), Want(FULL, replicas=1)
+        before = spread(dict.fromkeys(range(1, count + 1), FULL), there)
+        done = 0
+
+        def trace(_frame: FrameType, _event: str, _argument: Any) -> Any:
+            nonlocal done
+            done += 1
+            return trace
+
+        others = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            place({want: [count + 1]}, before, there)
+        finally:
+            sys.settrace(others)
+        return done
+
+    assert 0 < steps(3000) <= steps(30) * 1.1
+
+
 # Replicas.
 
 
@@ -126,7 +163,7 @@ def taken(slots: Iterable[Slot], rooms: Iterable[int], capacity: int) -> Placeme
     for slot, room in zip(slots, rooms, strict=True):
         want = Want(LTP, replicas=1, accounts=(slot.account,), connection=slot.connection)
         some = [next(tokens) for _ in range(capacity - room)]
-        before, _ = place({want: some}, before, Connections(tuple(slots), capacity=capacity), leave_out=False)
+        before, _ = placed_with({want: some}, before, Connections(tuple(slots), capacity=capacity), leave_out=False)
     return before
 
 
@@ -158,9 +195,9 @@ def test_replicas_are_placed_whenever_that_is_possible(
         return
     after = spread(instruments, there, before, replicas)
     for token in instruments:
-        on = [home.account for home, _ in after.replicas[token]]
+        on = [home.account for home, _ in after.replicas(token)]
         assert len(on) == len(set(on)) == replicas
-    homes = [home for each in after.replicas.values() for home, _ in each]
+    homes = [home for _, each in after.there.values() for home, _ in each]
     assert all(homes.count(slot) <= 2 for slot in slots)
 
 
@@ -189,13 +226,13 @@ def test_replicas_are_balanced(instruments: dict[int, Mode], connections: int) -
 def test_further_replicas_go_where_none_is_and_the_most_room() -> None:
     slots = slots_of(["one", "two", "three"], 1)
     there, want = Connections(slots, capacity=4), Want(LTP, replicas=1, accounts=("one",))
-    before, _ = place({want: [1, 2, 3]}, taken(slots, [3, 3, 2], 4), there)
+    before, _ = placed_with({want: [1, 2, 3]}, taken(slots, [3, 3, 2], 4), there)
     assert before.by_slot[slots[0]].keys() >= {1, 2, 3}
-    after, left = place({Want(LTP, replicas=2): [1, 2, 3]}, before, there)
+    after, left = placed_with({Want(LTP, replicas=2): [1, 2, 3]}, before, there)
     assert left == []
-    assert sorted(after.replicas[token][1].home_slot.account for token in (1, 2, 3)) == ["three", "two", "two"]
-    assert [after.replicas[token][0] for token in (1, 2, 3)] == [before.replicas[token][0] for token in (1, 2, 3)]
-    _, left = place({Want(LTP, replicas=3): [1, 2, 3]}, before, there)
+    assert sorted(after.replicas(token)[1].home_slot.account for token in (1, 2, 3)) == ["three", "two", "two"]
+    assert [after.replicas(token)[0] for token in (1, 2, 3)] == [before.replicas(token)[0] for token in (1, 2, 3)]
+    _, left = placed_with({Want(LTP, replicas=3): [1, 2, 3]}, before, there)
     assert left == [3], "five places for six"
 
 
@@ -206,7 +243,7 @@ def test_slots_that_are_lost_get_what_the_others_cannot_take(replicas: int) -> N
 
     def homes_on_the_lost_one(count: int) -> int:
         placed = spread(dict.fromkeys(range(1, count + 1), FULL), there, replicas=replicas)
-        return sum(home == slots[1] for each in placed.replicas.values() for home, _ in each)
+        return sum(home == slots[1] for _, each in placed.there.values() for home, _ in each)
 
     assert homes_on_the_lost_one(4) == 0
     assert homes_on_the_lost_one(6) == {1: 0, 2: 4}[replicas]
@@ -217,7 +254,7 @@ def test_lost_slots_are_used_in_time() -> None:
     slots = slots_of(["one", "two", "three"], 1)
     there = Connections(slots, frozenset(slots[2:]), capacity=4)
     placed = spread({1: FULL, 2: FULL}, there, taken(slots, [1, 1, 4], 4), replicas=2)
-    homes = [home.account for token in (1, 2) for home, _ in placed.replicas[token]]
+    homes = [home.account for token in (1, 2) for home, _ in placed.replicas(token)]
     assert sorted(homes) == ["one", "three", "three", "two"]
 
 
@@ -244,7 +281,7 @@ def test_more_replicas_than_accounts(accounts: list[str], end: str) -> None:
 def test_round_robin_deals_in_turn(tokens: list[int], accounts: list[str], connections: int) -> None:
     there = Connections(slots_of(accounts, connections), strategy=Strategy.ROUND_ROBIN)
     placed = spread(dict.fromkeys(tokens, LTP), there)
-    found = {slot: [token for token in tokens if placed.replicas[token][0].home_slot == slot] for slot in there.slots}
+    found = {slot: [token for token in tokens if placed.replicas(token)[0].home_slot == slot] for slot in there.slots}
     assert found == {slot: tokens[i :: len(there.slots)] for i, slot in enumerate(there.slots)}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ingest.manager.want import Slot, Want, check_limits, slots_of
+from ingest.manager.want import Slot, Want, check_limits, deal, slots_of
 from ingest.wire import Mode
 
 
@@ -33,3 +33,9 @@ def test_where_a_want_allows_a_home() -> None:
     assert [slot for slot in slots if Want(Mode.LTP, accounts=("two",)).allows(slot)] == [("two", 1), ("two", 2)]
     by_hand = Want(Mode.LTP, accounts=("two",), connection=2)
     assert [slot for slot in slots if by_hand.allows(slot)] == [Slot("two", 2)]
+
+
+def test_slots_are_dealt_by_weight_as_often_as_they_have_room() -> None:
+    a, b, c, d = (Slot(name, 1) for name in "abcd")
+    dealt = list(deal([(d, 2, True, 0), (a, 3, False, 0), (b, 1, False, 5), (c, 0, False, 0)], 3))
+    assert dealt == [a, a, b, a, d, d], "the late one last, the full one never"
