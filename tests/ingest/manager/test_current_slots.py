@@ -318,25 +318,36 @@ def test_what_is_away_has_no_home_where_all_places_are_taken() -> None:
     assert allocation.home_slots(1) == (TWO,)
 
 
-# As values.
+# From placements that are not come by with ease.
+
+
+def standing(**replicas: tuple[Slot, Slot | None]) -> Placement:
+    """One replica each, in this order: home and current slot of `t9`, for the token 9."""
+    placement = Placement()
+    for name, (home, current) in replicas.items():
+        placement.put([int(name.removeprefix("t"))], Want(LTP, replicas=1), (Replica(home, current),))
+    return placement
+
+
+def streams(placement: Placement) -> dict[Slot, list[int]]:
+    return {slot: list(there) for slot, there in placement.by_slot.items() if there}
 
 
 def test_two_on_each_others_full_home_go_home_together() -> None:
-    wants = dict.fromkeys([1, 2, 3], Want(LTP, replicas=1))
-    crossed = {1: (Replica(ONE, TWO),), 2: (Replica(TWO, THREE),), 3: (Replica(THREE, ONE),)}
-    after = settle(Placement(wants, crossed), Connections((ONE, TWO, THREE), capacity=1))
-    assert after.by_slot == {ONE: {1: LTP}, TWO: {2: LTP}, THREE: {3: LTP}}
+    crossed = standing(t1=(ONE, TWO), t2=(TWO, THREE), t3=(THREE, ONE))
+    settle(crossed, Connections((ONE, TWO, THREE), capacity=1))
+    assert streams(crossed) == {ONE: [1], TWO: [2], THREE: [3]}
 
 
 def test_one_that_cannot_go_home_keeps_its_place_from_those_that_would_take_it() -> None:
     """The second waits for the place of the first, whose home is full of what has to stay there."""
     four = Slot("four", 1)
-    wants = dict.fromkeys([9, 1, 2], Want(LTP, replicas=1))
-    before = Placement(wants, {9: (Replica(four, ONE),), 1: (Replica(ONE, TWO),), 2: (Replica(TWO, None),)})
-    without_four = Connections((ONE, TWO, four), frozenset({four}), capacity=1)
-    assert settle(before, without_four) == before
-    after = settle(before, Connections((ONE, TWO, four), capacity=1))
-    assert after.by_slot == {four: {9: LTP}, ONE: {1: LTP}, TWO: {2: LTP}}
+    placement = standing(t9=(four, ONE), t1=(ONE, TWO), t2=(TWO, None))
+    before = streams(placement)
+    settle(placement, Connections((ONE, TWO, four), frozenset({four}), capacity=1))
+    assert streams(placement) == before
+    settle(placement, Connections((ONE, TWO, four), capacity=1))
+    assert streams(placement) == {four: [9], ONE: [1], TWO: [2]}
 
 
 # At full size.
