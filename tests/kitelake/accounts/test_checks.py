@@ -27,10 +27,7 @@ async def test_a_function_of_any_kind_may_fail() -> None:
     )
 
 
-async def test_each_account_is_checked_and_none_holds_up_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kitelake.config.secrets.COMMAND_SECONDS", 0.5)
+async def test_each_account_is_checked(tmp_path: Path) -> None:
     stale = secret_file(tmp_path / "stale", "canaryStale")
     accounts = [
         account_of(section("token-one", name="text"), NOWHERE),
@@ -38,7 +35,6 @@ async def test_each_account_is_checked_and_none_holds_up_another(
         account_of(section({"file": str(stale)}, name="file"), NOWHERE),
         account_of(section(python("print('token-one')"), name="command"), NOWHERE),
         account_of(section(python("print('canaryCommand')"), name="other"), NOWHERE),
-        account_of(section(python("import time; time.sleep(1000)"), name="hangs"), NOWHERE),
         account_of(section(None, name="login"), NOWHERE),
     ]
     async with running(instruments=100, requests_per_second=100) as simulator:
@@ -58,9 +54,19 @@ async def test_each_account_is_checked_and_none_holds_up_another(
         "wrong": refused("wrong", "put the new one into config.yaml"),
         "file": refused("file", f"put the new one into {stale}"),
         "other": refused("other", f"see to it that the command `{PYTHON}` prints the new one"),
-        "hangs": f"account hangs: the command `{PYTHON}` did not end within 0.5 s",
         "login": "account login: no stored login: kitelake login login",
     }
+
+
+async def test_an_account_whose_source_hangs_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kitelake.config.secrets.COMMAND_SECONDS", 0.5)
+    hangs = account_of(section(python("import time; time.sleep(1000)"), name="hangs"), NOWHERE)
+    text = account_of(section("token-one", name="text"), NOWHERE)
+    async with running(instruments=100) as simulator:
+        checks = await check_tokens([hangs, text], simulator.urls["api"])
+    assert checks["text"].verdict is Verdict.GOOD
+    assert checks["hangs"].verdict is Verdict.BAD
+    assert checks["hangs"].text == f"account hangs: the command `{PYTHON}` did not end within 0.5 s"
 
 
 async def test_a_token_that_serves_is_good_even_if_its_source_has_none_at_the_moment(tmp_path: Path) -> None:
