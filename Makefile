@@ -8,7 +8,8 @@ CODE := storage ingest queries kitelake tests benchmarks examples docs
 
 # The tests' bytecode is kept: without it every worker compiles all of them, and every child process of theirs the code.
 unexport PYTHONDONTWRITEBYTECODE
-PYTEST := $(BIN)/python -m pytest -q -n auto --dist worksteal --durations=10
+# One worker more than there are processors: tests of the whole system mostly wait.
+PYTEST = $(BIN)/python -m pytest -q -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal --durations=10
 
 # The static checks run beside the tests, and say what they found below them. Either's failure is the target's.
 define tests_beside_static
