@@ -23,16 +23,28 @@ hypothesis.settings.register_profile("default", PATIENT, max_examples=25)
 hypothesis.settings.register_profile("soak", PATIENT, max_examples=100)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+CHATTY = ("asyncio", "apscheduler", "filelock", "httpx", "httpcore", "websockets")
+"""Libraries whose logs a service turns down."""
 ZONES = ("UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kiritimati")
+
+
+LOG_LEVEL = logging.getLogger().level
 
 
 @pytest.fixture(autouse=True)
 def _logs_as_they_were() -> Iterator[None]:
-    """A service in the process of a test sets the logs of the process up, and so would those of the tests after it."""
+    """A service in the process of a test sets the logs of the process up, and so would those of the tests after it.
+
+    That of a module may have been set up already, and says more than usual; less than usual was left by another test.
+    """
     root = logging.getLogger()
+    root.setLevel(min(root.level, LOG_LEVEL))
     handlers, level = root.handlers[:], root.level
     yield
     root.handlers[:], root.level = handlers, level
+    for logger in list(root.manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger) and logger.name.partition(".")[0] in CHATTY:
+            logger.setLevel(logging.NOTSET)
     structlog.reset_defaults()
 
 
