@@ -17,17 +17,15 @@ import hypothesis
 import pytest
 import structlog
 
+from kitelake.telemetry.logs import CHATTY
+
 # How long an example takes, or drawing one, says how busy the machine is.
 PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.register_profile("default", PATIENT, max_examples=25)
 hypothesis.settings.register_profile("soak", PATIENT, max_examples=100)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-CHATTY = ("asyncio", "apscheduler", "filelock", "httpx", "httpcore", "websockets")
-"""Libraries whose logs a service turns down."""
 ZONES = ("UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kiritimati")
-
-
 LOG_LEVEL = logging.getLogger().level
 
 
@@ -42,9 +40,8 @@ def _logs_as_they_were() -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     yield
     root.handlers[:], root.level = handlers, level
-    for logger in list(root.manager.loggerDict.values()):
-        if isinstance(logger, logging.Logger) and logger.name.partition(".")[0] in CHATTY:
-            logger.setLevel(logging.NOTSET)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.NOTSET)
     structlog.reset_defaults()
 
 

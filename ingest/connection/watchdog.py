@@ -40,7 +40,6 @@ LOOK_FRAMES: Final = 256
 """So many frames at most are looked into at once."""
 CHECK_SECONDS: Final = 0.5
 """How often complaints are asked for, unless the settings have shorter waits."""
-_NEVER: Final = -1
 _CODE: Final = {mode: MODES.index(mode) for mode in Mode}
 
 log = logging.getLogger(__name__)

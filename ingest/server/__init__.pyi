@@ -1,6 +1,5 @@
 from .admission import AccountSettings as AccountSettings
 from .admission import ServerSettings as ServerSettings
-from .http import HttpError as HttpError
 from .http import HttpRequest as HttpRequest
 from .http import HttpResponse as HttpResponse
 from .http import HttpServer as HttpServer

@@ -19,9 +19,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from ingest.errors import ServerError
 
-LOOPBACK: Final = "127.0.0.1"
+LOCALHOST: Final = "127.0.0.1"
 MAX_BODY_BYTES: Final = 2**20
-MAX_CONNECTIONS: Final = 256
+MAX_OPEN: Final = 256
 POLL_SECONDS: Final = 0.05  # how long a stop takes at most
 
 
@@ -85,7 +85,7 @@ class HttpServer:
         handle: Callable[[HttpRequest], HttpResponse],
         *,
         name: str,
-        host: str = LOOPBACK,
+        host: str = LOCALHOST,
         port: int = 0,
         methods: tuple[str, ...] = ("GET",),
         show_error: Callable[[HttpError], HttpResponse] = plain_error,
@@ -164,7 +164,7 @@ class _Server(ThreadingHTTPServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         with self._lock:
-            taken = len(self._open) < MAX_CONNECTIONS
+            taken = len(self._open) < MAX_OPEN
             if taken:
                 self._open.add(request)
         return taken

@@ -25,7 +25,6 @@ from storage.clock import IST
 from storage.files import write_whole
 
 FLUSH_BEGINS: Final = dt.time(6, 0, tzinfo=IST)
-
 FLUSH_ENDS: Final = dt.time(7, 30, tzinfo=IST)
 
 

@@ -1,8 +1,5 @@
 from .accounts import AccountSection as AccountSection
 from .accounts import LoginSection as LoginSection
-from .accounts import Name as Name
-from .accounts import Secret as Secret
-from .accounts import TokenSetting as TokenSetting
 from .calendar import CalendarSection as CalendarSection
 from .calendar import SpecialDay as SpecialDay
 from .calendar import by_exchange as by_exchange
@@ -17,9 +14,5 @@ from .reload import reread as reread
 from .secrets import COMMAND_SECONDS as COMMAND_SECONDS
 from .secrets import Command as Command
 from .secrets import Variable as Variable
-from .secrets import resolve_secret as resolve_secret
-from .secrets import token_source_of as token_source_of
 from .subscriptions import SubscriptionList as SubscriptionList
 from .values import Section as Section
-from .values import address_of as address_of
-from .values import path_of as path_of

@@ -1,6 +1,5 @@
 from .day import PRICED_LATER as PRICED_LATER
 from .day import DayPlan as DayPlan
-from .day import Forecast as Forecast
 from .day import instruments_of as instruments_of
 from .day import lists_known as lists_known
 from .day import plan_of as plan_of

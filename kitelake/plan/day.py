@@ -25,12 +25,8 @@ from storage.layout import DataLayout
 from storage.market import Span
 
 PRICED_LATER: Final = "the service streams what is named, and selects them when a price has come"
-
-
 TICKS_A_SECOND: Final = 0.3
 """Of an instrument, on the average of a mixed list and of a day: the stream is conflated to one or two a second."""
-
-
 TABLE_BYTES: Final[Mapping[Mode, float]] = {Mode.FULL: 70.0, Mode.QUOTE: 36.0, Mode.LTP: 16.0}
 """A row in the tables, with its share of whatever else lies in the files."""
 

@@ -1,7 +1,6 @@
 from .day import make_report as make_report
 from .model import ConnectionReport as ConnectionReport
 from .model import Gaps as Gaps
-from .model import ListReport as ListReport
 from .model import Report as Report
 from .record import DayRecord as DayRecord
 from .record import ExchangeRecord as ExchangeRecord
@@ -12,11 +11,8 @@ from .record import record_path as record_path
 from .record import write_record as write_record
 from .text import as_text as as_text
 from .text import clock as clock
-from .text import counted as counted
 from .text import counts_of as counts_of
 from .text import duration as duration
-from .text import gaps_in_words as gaps_in_words
-from .text import place_of as place_of
 from .text import silent_symbols_of as silent_symbols_of
 from .text import summary as summary
 from .text import title_of as title_of

@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any, Literal, TextIO
+from typing import Any, Final, Literal, TextIO
 
 import structlog
 from pydantic import SecretStr
@@ -22,6 +22,9 @@ _IN_URLS = re.compile(
     r"((?:access_token|api_key|request_token|checksum|enctoken)=)[^&\s'\"]+|(Authorization:?\s*token\s+)\S+",
     re.IGNORECASE,
 )
+
+CHATTY: Final = ("asyncio", "apscheduler", "filelock", "httpx", "httpcore", "websockets")
+"""Libraries that are heard from warnings on."""
 
 
 class LogRedactor:
@@ -91,7 +94,7 @@ def configure_logs(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("asyncio", "apscheduler", "filelock", "httpx", "httpcore", "websockets"):
+    for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
     structlog.configure(
         processors=[

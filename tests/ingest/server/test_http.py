@@ -114,7 +114,7 @@ def test_a_silent_connection_is_closed() -> None:
 
 
 def test_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(served, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(served, "MAX_OPEN", 1)
     with serving(keep_alive=True) as server:
         with connect(server) as first:
             exchange(first)
