@@ -30,10 +30,6 @@ def python(code: str, *arguments: str) -> dict[str, list[str]]:
     return {"command": [sys.executable, "-c", code, *arguments]}
 
 
-def at(text: str) -> dt.datetime:
-    return dt.datetime.fromisoformat(text).replace(tzinfo=IST)
-
-
 def secret_file(path: Path, text: str) -> Path:
     path.touch(mode=0o600)
     path.write_text(text)

@@ -8,13 +8,26 @@ from kitelake.config.calendar import CalendarSection
 from kitelake.schedule.calendar import Calendar, Day
 from storage.clock import IST
 from storage.market import Span
+from storage.market.exchanges import CURRENCIES, EQUITIES, EQUITY_DERIVATIVES
 from storage.market.sessions import Phase
 
 HEADER = "date,exchanges,hours,note\n"
+MUHURAT = {"date": "2026-11-08", "hours": "18:00-19:15", "note": "Muhurat"}  # a Sunday
+EVENING = {"date": "2026-11-10", "exchanges": ["MCX", "NCO"], "hours": "17:00-23:55"}  # a Tuesday, holiday of NSE
+RECOVERY = {"date": "2026-11-14", "exchanges": ["NSE", "NFO"], "hours": ["09:15-10:00", "11:30-12:30"]}  # a Saturday
+CLOSED = {"date": "2026-11-10", "exchanges": [*EQUITIES, *EQUITY_DERIVATIVES, *CURRENCIES], "hours": "closed"}
 
 
 def calendar(*special_days: dict[str, Any], **options: Any) -> Calendar:
     return Calendar(CalendarSection.model_validate({"special_days": list(special_days), **options}))
+
+
+NOVEMBER = calendar(MUHURAT, EVENING, CLOSED, RECOVERY)
+
+
+def ist(text: str) -> dt.datetime:
+    """A moment without a zone, in India."""
+    return dt.datetime.fromisoformat(text).replace(tzinfo=IST)
 
 
 def day(made: Calendar, exchange: str, date: str) -> Day:

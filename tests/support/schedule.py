@@ -34,6 +34,7 @@ from kitelake.telemetry.status import Job, read_status
 from storage.clock import IST
 from storage.datafolder import hold
 from storage.layout import DataLayout
+from tests.support.calendars import ist as ist
 from tests.support.simulation import Simulation
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -64,10 +65,6 @@ EQUITIES = {"name": "equities", "mode": "full", "instruments": ["NSE:INFY", "NSE
 # Trading hours around which is captured from 09:00 to 15:35, and to 23:55; and a holiday of NSE on Tuesday.
 USUAL = {"NSE": "09:20-14:50", "NFO": "09:20-14:50", "MCX": "09:20-23:10"}
 HOLIDAY = {"date": dt.date(2026, 11, 10), "exchanges": ["NSE", "NFO"], "hours": "closed"}
-
-
-def ist(text: str) -> dt.datetime:
-    return dt.datetime.fromisoformat(text).replace(tzinfo=IST)
 
 
 class Clock:

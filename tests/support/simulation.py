@@ -212,3 +212,9 @@ def values_of(packet: bytes) -> dict[str, Any]:
     else:
         assert len(packet) == 44
     return values
+
+
+def tokens_of(api: str) -> list[int]:
+    """What the REST server lists, in its order."""
+    with urllib.request.urlopen(f"{api}/instruments", timeout=PATIENCE_SECONDS) as answer:
+        return [int(line.partition(",")[0]) for line in answer.read().decode().splitlines()[1:]]

@@ -1,7 +1,6 @@
 """Small data folders to verify: filled, committed, and damaged so that only `verify` can tell."""
 
 import datetime
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from storage.commit.writer import SegmentWriter
 from storage.files import DataFile
 from storage.layout import DataLayout
 from storage.schema import TABLES
@@ -35,10 +33,6 @@ def fill(feed: Feed, days: int = 1) -> None:
         feed.roll()
         if part % 2:
             feed.now_ns += DAY_NS
-
-
-def commit(layout: DataLayout) -> None:
-    SegmentWriter(layout, ToyDecoder(), retry_seconds=0).run(poll_seconds=0.01, stop=threading.Event())
 
 
 def found(layout: DataLayout, date: datetime.date | None = None) -> list[VerifyFinding]:

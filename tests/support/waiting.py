@@ -1,5 +1,6 @@
 """Waiting for what a test expects: for the event, with so much patience that no test fails on a busy machine."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final
@@ -22,3 +23,10 @@ def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECOND
         took = time.monotonic() - began
         assert began < deadline, f"it did not come true within {seconds:.0f} s"
         time.sleep(max(LOOK_SECONDS, min(4 * took, 20 * LOOK_SECONDS)))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """The same where the event loop of the test has to make it true."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.01)

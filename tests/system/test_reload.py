@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
@@ -29,7 +29,7 @@ from storage.datafolder import hold
 from storage.layout import DataLayout
 from tests.support.schedule import clock_at, lively
 from tests.support.simulation import Simulation, simulation
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, until
 from tests.support.webhook import Webhook
 
 pytestmark = [
@@ -42,12 +42,6 @@ CANARY: Final = "canary-7f3a9c"
 KEPT: Final = {"name": "kept", "mode": "full", "instruments": ["NSE:INFY", "NSE:RELIANCE"]}
 OLD: Final = {"name": "old", "mode": "quote", "select": {"exchange": "MCX"}}
 NEW: Final = {"name": "new", "mode": "ltp", "instruments": ["NSE:NIFTY 50", "NSE:HDFCBANK", "NSE:GONE"]}
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 class Shared:

@@ -4,7 +4,6 @@ import inspect
 import logging
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -20,8 +19,7 @@ from ingest.manager.kiteticker import KiteTicker
 from ingest.manager.tick_dicts import ticks_of
 from ingest.settings import BufferSettings
 from tests.support.packets import frame_of, random_frame
-from tests.support.simulation import Simulation, simulation
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.simulation import Simulation, simulation, tokens_of
 
 SECONDS = 90.0
 
@@ -198,8 +196,7 @@ def simulator(running: Simulation, ended: None) -> Iterator[Simulation]:
 
 @pytest.fixture(scope="module")
 def tokens(running: Simulation) -> list[int]:
-    with urllib.request.urlopen(f"{running.api}/instruments", timeout=PATIENCE_SECONDS) as answer:
-        return [int(line.partition(",")[0]) for line in answer.read().decode().splitlines()[1:]]
+    return tokens_of(running.api)
 
 
 @pytest.mark.slow
@@ -282,8 +279,7 @@ def test_after_a_drop_everything_is_subscribed_again(simulator: Simulation, toke
 @pytest.mark.slow
 def test_a_slow_callback_loses_neither_ticks_nor_the_connection(ended: None) -> None:
     with simulation(instruments=500, rate=100, steps_per_second=50, order_seconds=0) as simulator:
-        with urllib.request.urlopen(f"{simulator.api}/instruments", timeout=PATIENCE_SECONDS) as answer:
-            tokens = [int(line.partition(b",")[0]) for line in answer.read().splitlines()[1:]]
+        tokens = tokens_of(simulator.api)
         script = Script(simulator)
         slow = 8
 

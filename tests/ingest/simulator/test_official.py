@@ -2,7 +2,6 @@
 
 import datetime as dt
 import time
-import urllib.request
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ import pytest
 
 from ingest.server.record import RecordKind, read_record
 from tests.support.official_client import official_client
-from tests.support.simulation import simulation, split_frame, values_of
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.simulation import simulation, split_frame, tokens_of, values_of
 
 DIVISORS = {3: 10_000_000.0, 6: 10_000.0}
 UNSIGNED = 2**32  # what the client adds to a negative price: it reads them unsigned
@@ -47,7 +45,7 @@ def as_the_client_has_it(packet: bytes) -> dict[str, object]:
 @pytest.mark.slow
 def test_the_official_client_reads_what_the_simulator_recorded(tmp_path: Path) -> None:
     with simulation(instruments=600, rate=20, record=tmp_path / "record") as running:
-        listed = [int(token) for token in _tokens(running.api)]
+        listed = tokens_of(running.api)
         modes = {"full": listed[0:600:3], "quote": listed[1:600:3], "ltp": listed[2:600:3]}
         account = running.account()
         output = tmp_path / "official.jsonl"
@@ -79,7 +77,7 @@ def test_the_official_client_logs_in_and_reads_the_instruments() -> None:
         assert session["access_token"] == account.access_token
         assert kite.profile()["user_id"] == session["user_id"]
         listed = kite.instruments()
-        assert [one["instrument_token"] for one in listed] == [int(token) for token in _tokens(running.api)]
+        assert [one["instrument_token"] for one in listed] == tokens_of(running.api)
         future = next(one for one in listed if one["instrument_type"] == "FUT")
         assert isinstance(future["expiry"], dt.date)
         assert isinstance(future["tick_size"], float)
@@ -94,11 +92,6 @@ def _kite_connect() -> Any:
         warnings.simplefilter("ignore")
         from kiteconnect import KiteConnect
     return KiteConnect
-
-
-def _tokens(api: str) -> list[str]:
-    with urllib.request.urlopen(f"{api}/instruments", timeout=PATIENCE_SECONDS) as answer:
-        return [line.partition(",")[0] for line in answer.read().decode().splitlines()[1:]]
 
 
 def _wait_for_lines(path: Path, count: int) -> None:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,9 +17,8 @@ from websockets.sync.client import connect
 
 from ingest.server.record import RecordKind, read_record
 from ingest.simulator.run import main
-from tests.support.simulation import ROOT, settings_of, simulation
+from tests.support.simulation import ROOT, settings_of, simulation, tokens_of
 from tests.support.simulator_client import Client, client, until
-from tests.support.waiting import PATIENCE_SECONDS
 
 COMMAND = [sys.executable, "-m", "ingest.simulator"]
 
@@ -157,7 +155,7 @@ def test_it_ends_cleanly_on_signals_with_clients_connected(number: signal.Signal
 async def test_the_record_is_exact_through_drops_between_processes(tmp_path: Path) -> None:
     settings = {"instruments": 1000, "rate": 1000, "steps_per_second": 20, "record": tmp_path}
     with simulation(**settings) as running:
-        tokens = [int(token) for token in _tokens(running.api)]
+        tokens = tokens_of(running.api)
         clients = []
         for how in ("rst", "close", "eof", "rst", "pause"):
             async with client(running.url()) as one:
@@ -181,11 +179,6 @@ async def test_the_record_is_exact_through_drops_between_processes(tmp_path: Pat
 
 def _has(one: Client, packets: int) -> bool:
     return len(one.packets()) == packets
-
-
-def _tokens(api: str) -> list[str]:
-    with urllib.request.urlopen(f"{api}/instruments", timeout=PATIENCE_SECONDS) as answer:
-        return [line.partition(",")[0] for line in answer.read().decode().splitlines()[1:]]
 
 
 @pytest.mark.slow

@@ -18,7 +18,8 @@ from ingest.settings import ConnectionSettings
 from kitelake.accounts.logins import Login, account_of, read_login, store_login
 from kitelake.errors import ConfigError, NoLoginError
 from storage.clock import IST
-from tests.support.accounts import CANARY, at, login, problem_of, python, secret_file, section
+from tests.support.accounts import CANARY, login, problem_of, python, secret_file, section
+from tests.support.calendars import ist as at
 
 
 def test_an_account_begins_with_the_token_that_its_source_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,37 +2,20 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import time_machine
 from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.base import BaseScheduler
 
-from kitelake.config.calendar import CalendarSection
 from kitelake.schedule.calendar import Calendar
 from kitelake.schedule.trigger import Times
 from kitelake.schedule.windows import ListHours, active, windows_of
 from storage.clock import IST
-from storage.market.exchanges import CURRENCIES, EQUITIES, EQUITY_DERIVATIVES
 from storage.market.hours import Span, hours_of
+from tests.support.calendars import NOVEMBER, calendar, ist
 
 DAY = dt.timedelta(days=1)
 MINUTE = dt.timedelta(minutes=1)
-MUHURAT = {"date": "2026-11-08", "hours": "18:00-19:15", "note": "Muhurat"}  # a Sunday
-EVENING = {"date": "2026-11-10", "exchanges": ["MCX", "NCO"], "hours": "17:00-23:55"}  # a Tuesday, holiday of NSE
-RECOVERY = {"date": "2026-11-14", "exchanges": ["NSE", "NFO"], "hours": ["09:15-10:00", "11:30-12:30"]}  # a Saturday
-
-
-def calendar(*special_days: dict[str, Any], **options: Any) -> Calendar:
-    return Calendar(CalendarSection.model_validate({"special_days": list(special_days), **options}))
-
-
-CLOSED = {"date": "2026-11-10", "exchanges": [*EQUITIES, *EQUITY_DERIVATIVES, *CURRENCIES], "hours": "closed"}
-NOVEMBER = calendar(MUHURAT, EVENING, CLOSED, RECOVERY)
-
-
-def ist(text: str) -> dt.datetime:
-    return dt.datetime.fromisoformat(text).replace(tzinfo=IST)
 
 
 def test_the_trigger_looks_forty_days_ahead() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from tests.support.metrics import Key, samples, scrape
 from tests.support.simulation import ACCOUNTS, Simulation, simulation
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 ACCOUNT_OBJECTS = [Account(one.name, one.api_key, one.access_token) for one in ACCOUNTS]
 
@@ -44,12 +44,6 @@ def expected_of(one: ConnectionStats) -> dict[Key, float | None]:
     found["kitelake_latency_seconds", *slot, "0.5"] = one.latency_p50_seconds
     found["kitelake_latency_seconds", *slot, "0.99"] = one.latency_p99_seconds
     return found
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ from storage.tables.table import LakeTable
 from storage.upkeep.archive import ArchiveOutcome, archive_committed
 from storage.upkeep.compact import compact_day
 from tests.support import works
+from tests.support.committing import commit_all as commit
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, NINE_FIFTEEN_NS, Feed, ToyDecoder
 from tests.support.lives import Life
 
@@ -48,10 +49,6 @@ def fill(feed: Feed, count: int) -> None:
         feed.order(f"order {i}")
         feed.tick((NIFTY_FUT, 7 * i))
         feed.roll()
-
-
-def commit(layout: DataLayout) -> None:
-    SegmentWriter(layout, ToyDecoder(), retry_seconds=0).run(poll_seconds=0.01, stop=threading.Event())
 
 
 def archive(layout: DataLayout) -> ArchiveOutcome:

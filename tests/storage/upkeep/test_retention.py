@@ -23,7 +23,9 @@ from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed
 from storage.upkeep.compact import compact_day
 from storage.upkeep.retention import Decision, SegmentRule, SegmentState, remove_committed, remove_days
+from tests.support.committing import commit_all as commit
 from tests.support.lake import CRUDE, DAY_NS, INFY, NINE_FIFTEEN_NS, Feed, ToyDecoder
+from tests.support.rebuilding import table
 
 pytestmark = pytest.mark.slow
 
@@ -37,10 +39,6 @@ FAR = NOON + 10_000 * DAY
 @pytest.fixture
 def layout(tmp_path: Path) -> DataLayout:
     return DataLayout(tmp_path / "data")
-
-
-def commit(layout: DataLayout) -> None:
-    SegmentWriter(layout, ToyDecoder(), retry_seconds=0).run(poll_seconds=0.01, stop=threading.Event())
 
 
 def archive(layout: DataLayout) -> None:
@@ -62,10 +60,6 @@ def days_stream(layout: DataLayout, days: int) -> Feed:
         os.utime(layout.segment(OLD, number), (seconds, seconds))
     commit(layout)
     return feed
-
-
-def table(layout: DataLayout, name: str) -> LakeTable:
-    return LakeTable(layout.table(name), schema.TABLES[name]).open()
 
 
 def days_of(layout: DataLayout, name: str) -> list[int]:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from storage.layout import DataLayout
+from tests.support.committing import commit_all as commit
 from tests.support.lake import Feed
-from tests.support.verifying import STREAM, commit, fill
+from tests.support.verifying import STREAM, fill
 
 
 def make(root: Path, days: int) -> DataLayout:

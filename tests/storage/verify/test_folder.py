@@ -20,6 +20,7 @@ from storage.upkeep.retention import remove_committed, remove_days
 from storage.verify.findings import VerifyProgress, damaged_days
 from storage.verify.folder import verify
 from storage.verify.log import LogState, read_log
+from tests.support.committing import commit_all as commit
 from tests.support.disks import mount, unmount
 from tests.support.lake import CRUDE, DAY_NS, INFY, Feed, ToyDecoder
 from tests.support.lists import listed_on
@@ -27,7 +28,6 @@ from tests.support.verifying import (
     DAY,
     DAYS,
     STREAM,
-    commit,
     entries,
     fill,
     found,
