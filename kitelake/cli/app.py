@@ -16,6 +16,7 @@ try:
     from kitelake.cli.simulate import simulate
     from kitelake.errors import ConfigError, OutputError, StartError
     from storage.errors import DataFolderError, KitelakeError
+    from storage.startup import leave_out_needless
 except KeyboardInterrupt:
     sys.exit(128 + signal.SIGINT)  # INTERRUPTED, whose import may have been interrupted
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """The `kitelake` command."""
+    leave_out_needless()
     # In a terminal that knows fewer characters, a `?` is better than an end.
     if (output := cast("TextIO | None", sys.stdout)) is not None and hasattr(output, "reconfigure"):
         output.reconfigure(errors="replace")

@@ -16,13 +16,15 @@ class FileWatch:
     """Notices that files have changed, by a look at each: where a file is replaced whole, as editors do, or lies on a
     network, nothing else is certain."""
 
-    def __init__(self) -> None:
-        self._seen: dict[Path, _Signature] = {}
+    def __init__(self, paths: Iterable[Path]) -> None:
+        """Make it before these files are read: what changes from then on is noticed."""
+        self._seen = {path: _signature(path) for path in paths}
 
     def changed(self, paths: Iterable[Path]) -> list[Path]:
-        """Those that are not as they were at the last look; of files that were not looked at before, none."""
+        """Those that are not as they were at the last look. A file that was not looked at before is among them: it may
+        have changed since whoever named it has read it."""
         now = {path: _signature(path) for path in paths}
-        changed = [path for path, signature in now.items() if self._seen.get(path, signature) != signature]
+        changed = [path for path, signature in now.items() if path not in self._seen or self._seen[path] != signature]
         self._seen = now
         return changed
 

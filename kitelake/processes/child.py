@@ -14,6 +14,8 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any
 
+from storage.startup import leave_out_needless
+
 LINE_LIMIT_BYTES = 16 * 2**20
 
 
@@ -80,6 +82,7 @@ def begin(*, niceness: int, ended: Callable[[], object]) -> str:
     The service decides when it ends, so it ignores signals; `ended` is called, in a thread, when its standard input
     ends, which is how it learns that the service has died or wants it to end.
     """
+    leave_out_needless()
     settings = sys.stdin.readline()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

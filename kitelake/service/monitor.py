@@ -11,7 +11,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from ingest.connection import Health, Status
-from kitelake.config import FileWatch
+from kitelake.config import Config, FileWatch
 from kitelake.plan import ListPlan, files_of
 from kitelake.schedule import ClockWatch
 from kitelake.service.day_cycle import DayCycle
@@ -31,6 +31,12 @@ UNWELL_SECONDS: Final = 60.0
 """What is unhealthy for so long is told by a notification."""
 
 
+def watched_files(config: Config, path: Path | None) -> list[Path]:
+    """The files that say what is captured: config.yaml, unless there is none, and those that it names."""
+    paths = [*files_of(config.subscriptions), path, config.calendar.file]
+    return [path for path in paths if path is not None]
+
+
 class Monitor:
     """Looks every second. What fails is logged, told in the status, and looked at again."""
 
@@ -41,6 +47,7 @@ class Monitor:
         notifier: Notifier,
         scheduler: AsyncIOScheduler,
         layout: DataLayout,
+        files: FileWatch,
         config_path: Path | None,
         *,
         status: Callable[[], ServiceStatus],
@@ -60,8 +67,7 @@ class Monitor:
         self._priced_at: dict[str, float] = {}  # when prices of a list were looked for last
         self._clock = ClockWatch(scheduler)
         self._date = dt.datetime.now(IST).date()
-        self._files = FileWatch()
-        self._changed_files()  # as they are now
+        self._files = files
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -134,9 +140,7 @@ class Monitor:
         return True
 
     def _changed_files(self) -> list[Path]:
-        config = self._cycle.today.config
-        paths = [*files_of(config.subscriptions), self._config_path, config.calendar.file]
-        return self._files.changed(path for path in paths if path is not None)
+        return self._files.changed(watched_files(self._cycle.today.config, self._config_path))
 
     async def _files_changed(self, changed: list[Path]) -> None:
         specs = self._cycle.today.config.subscriptions

@@ -24,14 +24,14 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from ingest.connection import Health
 from ingest.manager import TickerManager
 from kitelake.accounts import AccountSet
-from kitelake.config import Config, reread
+from kitelake.config import Config, FileWatch, reread
 from kitelake.errors import ConfigError
 from kitelake.plan import TodaysPlan
 from kitelake.processes import Source
 from kitelake.schedule import calendar_of, jobs_ended
 from kitelake.service.day_cycle import DayCycle
 from kitelake.service.day_record import DayRecorder
-from kitelake.service.monitor import Monitor
+from kitelake.service.monitor import Monitor, watched_files
 from kitelake.service.reconciler import Reconciler
 from kitelake.service.recorder import Recorder
 from kitelake.service.snapshot import JobHistory, Problems, Progress, health_of, progress_of, status_of
@@ -76,6 +76,7 @@ class Service:
         self._source = source
         self._layout = layout
         self._config_path = config_path
+        self._files = FileWatch(watched_files(config, config_path))
         self._scheduler = AsyncIOScheduler(timezone=IST)
         self._jobs = JobHistory(self.account_set.redact)
         self._jobs.attach(self._scheduler)
@@ -170,6 +171,7 @@ class Service:
                         self._notifier,
                         self._scheduler,
                         self._layout,
+                        self._files,
                         self._config_path,
                         status=self.status,
                         health=self.health,
