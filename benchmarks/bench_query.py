@@ -33,7 +33,7 @@ import duckdb
 import numpy as np
 
 from ingest.wire import FULL_DTYPE, JournalDecoder
-from queries.lake import Lake
+from queries.lake import SqlLake
 from storage import schema
 from storage.commit import SegmentWriter
 from storage.files import DataFile
@@ -108,7 +108,7 @@ def best(rounds: int, work: Callable[[], object]) -> float:
 def measure_queries(root: Path, rounds: int) -> dict[str, dict[str, float]]:
     parquet, csv_file = root.parent / "plain.parquet", root.parent / "plain.csv"
     results: dict[str, dict[str, float]] = {}
-    with Lake(root, JournalDecoder()) as lake, duckdb.connect() as plain:
+    with SqlLake(root, JournalDecoder()) as lake, duckdb.connect() as plain:
         lake.sql(f"copy (select * from ticks order by received_at, seq) to '{parquet}'")
         lake.sql(f"copy (select {', '.join(COLUMNS)} from '{parquet}') to '{csv_file}'")
         plain.execute(f"create view ticks as from '{parquet}'")
@@ -139,7 +139,7 @@ def from_csv(path: Path, name: str) -> Any:
 
 
 def open_once(root: Path) -> None:
-    with Lake(root, JournalDecoder()) as lake:
+    with SqlLake(root, JournalDecoder()) as lake:
         lake.sql("select 1").arrow()
 
 
@@ -151,7 +151,7 @@ def measure_tail(root: Path, rounds: int) -> float:
         journal.append(Kind.BINARY, channel, OPEN_NS + 86_400 * 10**9, frame)
     journal.flush()
     query = "select count(*) from ticks where date = '2026-11-24'"
-    with Lake(root, JournalDecoder()) as lake:
+    with SqlLake(root, JournalDecoder()) as lake:
         expected = lake.sql(query).arrow().column(0)[0].as_py()
 
         def turn() -> None:
@@ -189,7 +189,7 @@ def measure_many(root: Path, rounds: int) -> dict[str, float]:
     query = (
         f"select sum(last_price) from ticks where date = '2026-01-20' and exchange = 'NSE' and instrument_token = {ONE}"
     )
-    with Lake(many, JournalDecoder()) as lake:
+    with SqlLake(many, JournalDecoder()) as lake:
         lake.sql("select 1")
         looks = []
         for file in files[-10:][:rounds]:
@@ -216,7 +216,7 @@ def main() -> None:
             ratio = found["lake"] / found["duckdb"]
             print(f"{name:6}{found['lake']:8.1f}ms{found['duckdb']:10.1f}ms{found['pandas']:12.0f}ms   {ratio:.2f}")
         others = {"open": best(arguments.rounds, lambda: open_once(root))}
-        with Lake(root, JournalDecoder()) as lake:
+        with SqlLake(root, JournalDecoder()) as lake:
             lake.sql("select 1")
             others["look"] = best(max(arguments.rounds, 5), lambda: lake.sql("select 1").arrow())
         others |= {"tail": measure_tail(root, arguments.rounds), **measure_many(root, arguments.rounds)}

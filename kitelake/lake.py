@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from queries.lake import Lake as Lake
 from queries.lake import Result as Result
+from queries.lake import SqlLake
 from storage.schema import TABLES as TABLES
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ class _JournalDecoder:
         from ingest.wire import JournalDecoder
 
         return JournalDecoder().decode(stream, segment, blocks, first_seq=first_seq, symbols=symbols)
+
+
+class Lake(SqlLake):
+    """A data folder as SQL, with the helpers."""
 
 
 def open(path: str | Path) -> Lake:  # noqa: A001 (the name that users expect: kitelake.open)

@@ -25,7 +25,7 @@ from kitelake.errors import ConfigError
 from kitelake.processes import Source
 from kitelake.service import Progress, Service, capture
 from kitelake.views import draw, render
-from queries.lake import Lake
+from queries.lake import SqlLake
 
 _REFRESH_SECONDS = 0.25
 _RATE_WINDOW_SECONDS = 5.0
@@ -176,7 +176,7 @@ def _panel(progress: Progress, rate: float, stage: str, elapsed: float, seconds:
     return Panel(Group(bar, "", facts), title=f"{stage} · {elapsed:.0f} of {seconds:.0f} s", width=72, padding=(1, 2))
 
 
-def report(console: Console, lake: Lake, outcome: Outcome) -> bool:
+def report(console: Console, lake: SqlLake, outcome: Outcome) -> bool:
     """Print the account of the run. Returns whether sent, received and stored are equal."""
     stored = lake.sql("select count(*) as n from ticks where stream = $stream", {"stream": outcome.stream})
     rows: int = stored.arrow()["n"][0].as_py()
@@ -202,7 +202,7 @@ def report(console: Console, lake: Lake, outcome: Outcome) -> bool:
     return equal
 
 
-def _show_queries(console: Console, lake: Lake, stream: str) -> None:
+def _show_queries(console: Console, lake: SqlLake, stream: str) -> None:
     parameters = {"stream": stream}
     for title, query in QUERIES:
         console.print()

@@ -30,7 +30,7 @@ from storage.schema import TABLES
 from storage.tables import LakeTable, SymbolBook
 
 if TYPE_CHECKING:
-    from queries.lake import Lake
+    from queries.lake import SqlLake
 
 _Part = tuple[PartRecord, tuple[Stretch, ...]]
 """What of a list is of one exchange, and when it was to be captured and traded."""
@@ -45,10 +45,10 @@ def make_report(data: Path, record: DayRecord) -> Report:
     Takes up to 1 GB of memory and two threads in DuckDB. Raises KitelakeError if the folder cannot be read.
     """
     from ingest.wire import JournalDecoder
-    from queries.lake import Lake
+    from queries.lake import SqlLake
 
     now = dt.datetime.now(IST)
-    with Lake(data, JournalDecoder()) as lake:
+    with SqlLake(data, JournalDecoder()) as lake:
         spill = Path(tempfile.gettempdir()) / f"kitelake-report-{secrets.token_hex(8)}"  # made when it is needed
         lake.sql(f"SET threads = 2; SET memory_limit = '1GB'; SET temp_directory = '{spill}'")
         return _Day(lake, DataLayout(lake.root), record, now).report()
@@ -67,7 +67,7 @@ class _TickCounts:
 
 
 class _Day:
-    def __init__(self, lake: "Lake", layout: DataLayout, record: DayRecord, now: dt.datetime) -> None:
+    def __init__(self, lake: "SqlLake", layout: DataLayout, record: DayRecord, now: dt.datetime) -> None:
         begin = dt.datetime.combine(record.date, dt.time(), IST)
         self._lake = lake
         self._layout = layout

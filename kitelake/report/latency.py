@@ -28,7 +28,7 @@ from kitelake.report.model import Latency
 from storage.clock import NS_PER_SECOND, day_bounds_ns
 
 if TYPE_CHECKING:
-    from queries.lake import Lake
+    from queries.lake import SqlLake
 
 Ints = NDArray[np.int64]
 
@@ -64,7 +64,7 @@ class StreamConnection(NamedTuple):
 
 
 def latency_of(
-    lake: "Lake", date: dt.date, places: Sequence[StreamConnection], tokens: Ints
+    lake: "SqlLake", date: dt.date, places: Sequence[StreamConnection], tokens: Ints
 ) -> tuple[Latency | None, int]:
     """The latency of the day's live packets, None without one; and how many full packets were not live.
 

@@ -1,4 +1,9 @@
-from .lake import Lake as Lake
+from .lake import SqlLake as SqlLake
 from .result import Result as Result
+from .shown import RELATIONS as RELATIONS
+from .state import LakeState as LakeState
+from .state import Macro as Macro
+from .state import Parameters as Parameters
+from .state import Relation as Relation
 from .views import literal as literal
 from .views import quoted as quoted

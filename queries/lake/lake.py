@@ -10,31 +10,44 @@ import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 import duckdb
 
 from queries.errors import NoLakeError, QueryError
 from queries.lake.result import Result, typed_errors
+from queries.lake.shown import RELATIONS
 from queries.lake.snapshot import Snapshots, TableSource
-from queries.lake.views import View, Views, create_view, open_duckdb, own_names, plain_root
+from queries.lake.state import LakeState, Macro, Parameters, Relation, needed, words
+from queries.lake.views import (
+    Views,
+    create_rows,
+    create_view,
+    name_in_sql,
+    open_duckdb,
+    own_names,
+    plain_root,
+    quoted,
+)
 from storage import schema
 from storage.commit import Decoder
 from storage.layout import DataLayout
 
-__all__ = ["Lake", "Parameters"]
-
-Parameters = Sequence[object] | Mapping[str, object] | None
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 FIXABLE = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several statements
 
 
-class Lake:
-    """The tables of a data folder as DuckDB views: `ticks`, `instruments`, `orders`, `events`, `quarantine`.
+class SqlLake:
+    """The tables of a data folder as DuckDB views: `ticks`, `instruments`, `orders`, `events`, `quarantine`; and beside
+    them `quotes` and `depth` of ticks, and `ticks_all`, with every row where instruments were captured redundantly.
 
     Each call of `sql` sees what was captured until then, committed or not, each row once. Safe to use from several
     threads, which take turns. Use it as a context manager, or `close` it.
     """
+
+    relations: ClassVar[Sequence[Relation]] = RELATIONS
+    """What can be named beside the tables; each after those that it uses."""
+    macros: ClassVar[Sequence[Macro]] = ()
 
     def __init__(self, root: Path | str, decoder: Decoder) -> None:
         """Raises NoLakeError if `root` is no data folder."""
@@ -46,14 +59,15 @@ class Lake:
         self._views = Views(self._con)
         self._closed = False
         self._altered = False
+        self._published = False
         self._readers: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
         # Also at the end of the process, while DuckDB's own module is still whole.
         self._finalizer = weakref.finalize(self, _close, self._con, self._views, self._snapshots)
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """The names of the views."""
-        return tuple(schema.TABLES)
+        """What SQL may name as a table."""
+        return tuple(sorted(self._names()))
 
     def sql(self, query: str, params: Parameters = None) -> Result:
         """Run a query. `params` fill `?` by position or `$name` by name.
@@ -65,31 +79,52 @@ class Lake:
         Raises QueryError with DuckDB's message.
         """
         with self._lock, typed_errors():
-            views = self._look()
+            return self.run(query, params, self.look())
+
+    def look(self) -> LakeState:
+        """Everything that was captured until now, to query it several times as one state."""
+        with self._lock, typed_errors():
+            if self._closed:
+                raise QueryError(f"{self!r}: it cannot be queried any more")
+            self._sources: list[TableSource] = self._snapshots.latest()
+            views = self._views.update(self._sources, altered=self._altered)
+            state = LakeState(self.root, views, self.relations, self.macros, run=self.run, view_of=self._views.of_rows)
+            if not self._published:
+                self._published = True
+                for relation in self.relations:
+                    if relation.first is not None:
+                        self._views.publish(relation.name, relation.first, altered=self._altered)
+            return state
+
+    def run(self, query: str, params: Parameters, state: LakeState) -> Result:
+        """As `sql`, over this state as far as it is a SELECT."""
+        with self._lock, typed_errors():
             statements = self._con.extract_statements(_valid(query))
             if not statements:
                 raise QueryError("the query is empty: expected an SQL statement")
+            for macro in self.macros:
+                if macro.name in words(query):
+                    self._views.define(macro.name, macro.create())
             *first, last = statements
             if any(statement.type not in READING for statement in statements):
                 self._altered = True
+                self._publish(query, state)
             for statement in first:
                 self._con.execute(statement).complete()
-            if self._altered:
-                theirs = own_names(self._con)
-                views = {name: view for name, view in views.items() if name not in theirs}
+            theirs = own_names(self._con, self._names()) if self._altered else set()
             values = _values(params)
             if last.type not in FIXABLE:
-                return Result(self._con.sql(last, params=values), None, views)
-            text = fixed_text(last.query, views)
+                return Result(self._con.sql(last, params=values), None, state)
+            text = fixed_text(last.query, state.ctes(last.query, without=theirs))
             try:
                 relation = self._con.sql(text, params=values)
             except duckdb.Error as error:
                 raise QueryError(_moved_up(str(error), text != last.query)) from error
             # A relation that is all that is left of a result still needs its views.
-            weakref.finalize(relation, _let_go, views).atexit = False
+            weakref.finalize(relation, _let_go, state).atexit = False
             # No other connection sees what is the user's own: not the same names, at least.
-            again = None if self._altered and theirs else functools.partial(self._again, text, values, views)
-            return Result(relation, again, views)
+            again = None if theirs else functools.partial(self._again, text, values, state)
+            return Result(relation, again, state)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A DuckDB database of its own with the views as of now, which the caller closes.
@@ -97,10 +132,18 @@ class Lake:
         The views stay as they are: what is captured later is not in them.
         """
         with self._lock, typed_errors():
-            self._look()
+            state = self.look()
             con = open_duckdb()
             for source in self._sources:
                 create_view(con, source)
+            for relation in self.relations:
+                made = relation.make(state)
+                if isinstance(made, str):
+                    con.execute(f"CREATE VIEW {quoted(relation.name)} AS {made}")
+                else:
+                    create_rows(con, relation.name, made)
+            for macro in self.macros:
+                con.execute(macro.create())
             return con
 
     def interrupt(self) -> None:
@@ -125,18 +168,23 @@ class Lake:
     def __repr__(self) -> str:
         return f"Lake({str(self.root)!r}{', closed' if self._closed else ''})"
 
-    def _look(self) -> Mapping[str, View]:
-        """Bring the views up to date."""
-        if self._closed:
-            raise QueryError(f"{self!r}: it cannot be queried any more")
-        self._sources: list[TableSource] = self._snapshots.latest()
-        return self._views.update(self._sources, altered=self._altered)
+    def _names(self) -> list[str]:
+        return [*map(name_in_sql, schema.TABLES.values()), *(relation.name for relation in self.relations)]
 
-    def _again(self, text: str, values: object, views: Mapping[str, View]) -> duckdb.DuckDBPyRelation:
+    def _publish(self, query: str, state: LakeState) -> None:
+        """Bring the plain names of what a statement that is no SELECT names up to the state."""
+        named = needed(words(query), self.relations, self.macros)
+        for relation in self.relations:
+            if relation.name in named:
+                made = state.made(relation.name)
+                text = made if isinstance(made, str) else f"FROM {made.name}"
+                self._views.publish(relation.name, text, altered=True)
+
+    def _again(self, text: str, values: object, state: LakeState) -> duckdb.DuckDBPyRelation:
         """The same relation on a connection of its own."""
         cursor = self._con.cursor()
         self._readers.add(cursor)
-        for view in views.values():
+        for view in state.views.values():
             if view.files is not None:
                 view.files.tell(cursor)
         relation = cursor.sql(text, params=values)
@@ -145,15 +193,11 @@ class Lake:
         return relation
 
 
-def fixed_text(query: str, views: Mapping[str, View]) -> str:
-    """A SELECT that reads these views, and no newer ones, by the plain names that it says.
-
-    One line is put before it.
-    """
-    named = [view for name, view in views.items() if re.search(rf"\b{name}\b", query, re.IGNORECASE)]
-    if not named:
+def fixed_text(query: str, ctes: Sequence[str]) -> str:
+    """A SELECT whose plain names are these, whatever they lead to elsewhere. One line is put before it."""
+    if not ctes:
         return query
-    head = "WITH " + ", ".join(view.cte() for view in named)
+    head = "WITH " + ", ".join(ctes)
     if re.match(r"\s*(select|from)\b", query, re.IGNORECASE):
         return f"{head}\n{query}"
     # It may have a WITH of its own, or be one of the statements that take none, such as SUMMARIZE.

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from operator import is_
 from typing import Final
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -34,6 +35,19 @@ class TableSource:
     spec: schema.Table
     files: tuple[str, ...]
     live: pa.Table
+
+    def partitions(self) -> set[tuple[str, ...]]:
+        """The values of the partitions that it has rows of, as text, in the order of the partition columns."""
+        names = self.spec.partition_by
+        # A file lies in a folder for each: …/date=2026-11-24/exchange=NSE/name.parquet
+        found = {
+            tuple(unquote(part.partition("=")[2]) for part in folder.split("/")[-len(names) :])
+            for folder in {path.rpartition("/")[0] for path in self.files}
+        }
+        if len(self.live):
+            live = self.live.select(list(names)).group_by(list(names)).aggregate([])
+            found |= {tuple(str(row[name]) for name in names) for row in live.to_pylist()}
+        return found
 
 
 @dataclass(frozen=True, eq=False)

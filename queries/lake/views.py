@@ -25,16 +25,18 @@ from storage import schema
 
 ZONE: Final = "Asia/Kolkata"
 SCHEMA: Final = "kitelake"
+OURS: Final = "kitelake"
+"""The comment on what we put into the catalog under a plain name."""
 OWN_NAMES: Final = f"""
     WITH things AS (
-        SELECT database_name AS base, schema_name AS home, table_name AS name, '' AS sql FROM duckdb_tables()
+        SELECT database_name AS base, schema_name AS home, table_name AS name, '' AS comment FROM duckdb_tables()
         UNION ALL
-        SELECT database_name, schema_name, view_name, sql FROM duckdb_views()
+        SELECT database_name, schema_name, view_name, comment FROM duckdb_views()
     )
     SELECT DISTINCT lower(name) FROM things
     WHERE lower(name) IN $names
     AND (base = 'temp' OR (base = current_database() AND home = current_schema()))
-    AND NOT (base = 'memory' AND home = 'main' AND contains(sql, ' {SCHEMA}.'))
+    AND NOT (base = 'memory' AND home = 'main' AND comment IS NOT DISTINCT FROM '{OURS}')
 """  # noqa: S608 - a constant
 SPECIAL: Final = re.compile(r"[=*?\[]")
 
@@ -46,9 +48,14 @@ def open_duckdb() -> duckdb.DuckDBPyConnection:
     return con
 
 
-def own_names(con: duckdb.DuckDBPyConnection) -> set[str]:
-    """The names of our tables that lead a connection to something of the user's: a temporary table, say."""
-    return {name for (name,) in con.execute(OWN_NAMES, {"names": list(schema.TABLES)}).fetchall()}
+def own_names(con: duckdb.DuckDBPyConnection, names: Iterable[str]) -> set[str]:
+    """Those of these names of ours that lead a connection to something of the user's: a temporary table, say."""
+    return {name for (name,) in con.execute(OWN_NAMES, {"names": list(names)}).fetchall()}
+
+
+def name_in_sql(spec: schema.Table) -> str:
+    """How SQL names a table: `ticks` is what is left of `ticks_all` where instruments were captured redundantly."""
+    return "ticks_all" if spec is schema.TICKS else spec.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +80,22 @@ class View:
     source: TableSource
     files: Files | None
 
+    @property
+    def name_in_sql(self) -> str:
+        """The table's plain name."""
+        return name_in_sql(self.source.spec)
+
     def cte(self) -> str:
         """What fixes the table's plain name to this state, for the head of a query."""
         # Not materialised, because DuckDB would else read the whole table when a query names it twice.
-        return f"{quoted(self.source.spec.name)} AS NOT MATERIALIZED (FROM {self.name})"
+        return f"{quoted(self.name_in_sql)} AS NOT MATERIALIZED (FROM {self.name})"
+
+
+@dataclass(frozen=True, eq=False)
+class RowsView:
+    """Rows as a view. `name` is how SQL names it; it exists as long as this object does."""
+
+    name: str
 
 
 class Views:
@@ -90,6 +109,7 @@ class Views:
         self._current: dict[str, View] = {}
         self._count = 0
         self._unused: deque[tuple[str, str | None]] = deque()
+        self._macros: set[str] = set()
 
     def update(self, sources: Iterable[TableSource], *, altered: bool = False) -> Mapping[str, View]:
         """The views of these states, by the table's name. The plain names lead to them from now on.
@@ -107,20 +127,38 @@ class Views:
         """Close the connection that is not the user's. Idempotent."""
         self._own.close()
 
+    def of_rows(self, name: str, rows: pa.Table) -> "RowsView":
+        """A view of rows that are of no table. It exists as long as the object does."""
+        view = RowsView(f"memory.{SCHEMA}.{self._next_name(name)}")
+        _relation(self._own, "FROM live", rows).create_view(view.name.rpartition(".")[2])
+        self._drop_after(view, view.name, None)
+        return view
+
+    def publish(self, name: str, text: str, *, altered: bool) -> None:
+        """Have the plain name lead to this SELECT, unless the user has put something else in its place."""
+        if not (altered and self._is_taken(name)):
+            place = f"memory.main.{quoted(name)}"
+            self._own.execute(f"CREATE OR REPLACE VIEW {place} AS {text}; COMMENT ON VIEW {place} IS '{OURS}'")
+
+    def define(self, name: str, statement: str) -> None:
+        """Make a macro, the first time it is asked for."""
+        if name not in self._macros:
+            self._own.execute(statement)
+            self._macros.add(name)
+
     def _make(self, source: TableSource, *, altered: bool) -> View:
         name = self._next_name(source.spec.name)
         files = self._files(source)
         text = view_text(source, None if files is None else files.name)
         _relation(self._own, text, source.live).create_view(name)
         view = View(f"memory.{SCHEMA}.{name}", source, files)
-        if not (altered and self._is_taken(source.spec.name)):
-            self._own.execute(f"CREATE OR REPLACE VIEW memory.main.{quoted(source.spec.name)} AS FROM {view.name}")
+        self.publish(view.name_in_sql, f"FROM {view.name}", altered=altered)
         self._drop_after(view, view.name, None)
         return view
 
     def _is_taken(self, name: str) -> bool:
         with self._own.cursor() as elsewhere:  # a connection that uses memory.main, whatever the user's does
-            return name in own_names(elsewhere)
+            return name in own_names(elsewhere, [name])
 
     def _files(self, source: TableSource) -> Files | None:
         """A view of the committed files: the one there is, if nothing was committed since."""
@@ -142,7 +180,7 @@ class Views:
         self._count += 1
         return f"{stem}_{self._count}"
 
-    def _drop_after(self, thing: View | Files, view: str, variable: str | None) -> None:
+    def _drop_after(self, thing: View | RowsView | Files, view: str, variable: str | None) -> None:
         # Not in the finalizer itself, which runs at any time in any thread.
         weakref.finalize(thing, self._unused.append, (view, variable)).atexit = False
 
@@ -155,11 +193,16 @@ class Views:
                     con.execute(f"RESET VARIABLE {variable}")
 
 
+def create_rows(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+    """Create a view of these rows in a database where nothing comes after it."""
+    _relation(con, "FROM live", rows).create_view(name)
+
+
 def create_view(con: duckdb.DuckDBPyConnection, source: TableSource) -> None:
     """Create a table's view in a database where nothing comes after it: every connection to it can read it."""
     paths = ", ".join(literal(path) for path in source.files)
     files = _read_parquet(source.spec, f"[{paths}]") if source.files else None
-    _relation(con, view_text(source, files), source.live).create_view(source.spec.name)
+    _relation(con, view_text(source, files), source.live).create_view(name_in_sql(source.spec))
 
 
 def _relation(con: duckdb.DuckDBPyConnection, text: str, live: pa.Table) -> duckdb.DuckDBPyRelation:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ingest.connection.feeds import read_batch, read_ticks
 from ingest.connection.hub import Record
 from ingest.wire.journal import JournalDecoder
-from queries.lake.lake import Lake
+from queries.lake.lake import SqlLake
 from storage.clock import (
     IST,
     IST_OFFSET_NS,
@@ -100,7 +100,7 @@ def test_tables_and_the_live_tail_have_what_consumers_got(tmp_path: Path) -> Non
     ticks = [tick.received_at for tick in read_ticks([record(each) for each in received])]
     told = [(us_of(at), at.date()) for at in ticks]
     assert told == [expected(each) for each in received]
-    with Lake(tmp_path, JournalDecoder()) as lake:
+    with SqlLake(tmp_path, JournalDecoder()) as lake:
         for stream in (COMMITTED, LIVE):
             for table, order in (("ticks", "seq"), ("events", "record"), ("quarantine", "record")):
                 found = rows(lake, f"SELECT received_at, date FROM {table} WHERE stream = '{stream}' ORDER BY {order}")
@@ -110,7 +110,7 @@ def test_tables_and_the_live_tail_have_what_consumers_got(tmp_path: Path) -> Non
         assert folders == {"date=2026-11-23", "date=2026-11-24"}
 
 
-def rows(lake: Lake, query: str) -> list[dict[str, Any]]:
+def rows(lake: SqlLake, query: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = lake.sql(query).arrow().to_pylist()
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from queries.lake.lake import Lake
+from queries.lake.lake import SqlLake
 from storage.commit.writer import SegmentWriter
 from storage.files import DataFile
 from storage.layout import DataLayout
@@ -130,7 +130,7 @@ class Capture:
         query = (
             "select count(*) as n, count(distinct seq) as seqs, max(seq) + 1 as next, (select count(*) from events) e"
         )
-        with Lake(self.layout.root, ToyDecoder()) as lake:
+        with SqlLake(self.layout.root, ToyDecoder()) as lake:
             while not self._stop.is_set():
                 flushed = self._flushed
                 (row,) = lake.sql(f"{query} from ticks").arrow().to_pylist()

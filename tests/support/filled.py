@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.wire.journal import JournalDecoder
-from queries.lake.lake import Lake
+from queries.lake.lake import SqlLake
 from storage.clock import day_bounds_ns
 from storage.commit.writer import SegmentWriter
 from storage.journal import JournalWriter, Kind
@@ -59,7 +59,7 @@ def lines_of(engine: str) -> str:
 def ours(layout: DataLayout) -> list[dict[str, Any]]:
     query = f"""SELECT epoch_us(received_at) AS us, symbol, last_price FROM ticks
         WHERE date = '{DAY}' AND exchange = 'NSE' ORDER BY ALL"""
-    with Lake(layout.root, JournalDecoder()) as lake:
+    with SqlLake(layout.root, JournalDecoder()) as lake:
         rows: list[dict[str, Any]] = lake.sql(query).arrow().to_pylist()
     assert len(rows) > 100
     return rows

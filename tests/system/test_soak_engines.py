@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from ingest.wire.journal import JournalDecoder
-from queries.lake.lake import Lake
+from queries.lake.lake import SqlLake
 from storage.clock import IST
 from storage.layout import DataLayout
 from storage.schema import TABLES, TICKS
@@ -81,7 +81,7 @@ def expected(layout: DataLayout, table: str) -> tuple[int, Columns]:
         else:
             whole = name if pa.types.is_integer(field.type) else f"octet_length({name})"
         sums += [f"count({name})", f"coalesce(sum({whole}), 0)::varchar"]
-    with Lake(layout.root, JournalDecoder()) as lake:
+    with SqlLake(layout.root, JournalDecoder()) as lake:
         found = lake.sql(f"SELECT count(*), {', '.join(sums)} FROM {table}").arrow()
     rows, *values = (column[0].as_py() for column in found.columns)
     pairs = zip(values[::2], values[1::2], strict=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from queries.lake.lake import Lake
+from queries.lake.lake import SqlLake
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder, ToyWriter
 from tests.support.lake_queries import STREAM
 
@@ -17,8 +17,8 @@ def feed(tmp_path: Path) -> Iterator[Feed]:
 
 
 @pytest.fixture
-def lake(tmp_path: Path, feed: Feed) -> Iterator[Lake]:
-    with Lake(tmp_path, ToyDecoder()) as lake:
+def lake(tmp_path: Path, feed: Feed) -> Iterator[SqlLake]:
+    with SqlLake(tmp_path, ToyDecoder()) as lake:
         yield lake
 
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from queries.lake.lake import Lake
+from queries.lake.lake import SqlLake
 from queries.lake.result import Result
 from queries.lake.tail import Tail
 from storage.journal import segments
@@ -72,7 +72,7 @@ class LakeMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         DataLayout(self.root).journal.mkdir()
-        self.lake = Lake(self.root, ToyDecoder())
+        self.lake = SqlLake(self.root, ToyDecoder())
         self.writer: ToyWriter | None = None
         self.start_stream()
 
@@ -150,7 +150,7 @@ class LakeMachine(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.fetch_late()
         self.lake.close()
-        self.lake = Lake(self.root, ToyDecoder())
+        self.lake = SqlLake(self.root, ToyDecoder())
 
     def fetch_late(self) -> None:
         for result, expected in self.late:
@@ -239,7 +239,7 @@ def feed_some(feed: Feed, turn: int) -> None:
 def test_a_writer_that_commits_and_removes_in_the_middle_of_a_query(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    with Feed(tmp_path, STREAM) as feed, Lake(tmp_path, ToyDecoder()) as lake:
+    with Feed(tmp_path, STREAM) as feed, SqlLake(tmp_path, ToyDecoder()) as lake:
         action = Action(ToyWriter(tmp_path))
         between = Between(monkeypatch)
         if moment == "tail":
@@ -259,7 +259,7 @@ def test_a_dead_stream_that_is_committed_and_removed_in_the_middle_of_a_query(
     dead = Feed(tmp_path, "20261122T034500-aaaaaa")
     feed_some(dead, 0)
     dead.writer.close()
-    with Feed(tmp_path, STREAM) as feed, Lake(tmp_path, ToyDecoder()) as lake:
+    with Feed(tmp_path, STREAM) as feed, SqlLake(tmp_path, ToyDecoder()) as lake:
         feed.tick((INFY, 1))  # in the one segment that stays: nothing else tells that something is amiss
         feed.flush()
         action = Action(ToyWriter(tmp_path))
@@ -271,20 +271,20 @@ def test_a_dead_stream_that_is_committed_and_removed_in_the_middle_of_a_query(
 
 
 def test_a_writer_that_stops_between_two_commits(tmp_path: Path) -> None:
-    with Feed(tmp_path, STREAM) as feed, Lake(tmp_path, ToyDecoder()) as lake:
+    with Feed(tmp_path, STREAM) as feed, SqlLake(tmp_path, ToyDecoder()) as lake:
         writer = ToyWriter(tmp_path)
         feed_some(feed, 0)
         feed_some(feed, 1)
         for stream, segment in writer.complete():
             for _ in writer.steps(stream, segment):
                 assert rows(lake.sql(EVERYTHING)) == journalled([feed])
-                with Lake(tmp_path, ToyDecoder()) as other:
+                with SqlLake(tmp_path, ToyDecoder()) as other:
                     assert rows(other.sql(EVERYTHING)) == journalled([feed])
         assert rows(lake.sql(EVERYTHING)) == journalled([feed])
 
 
 def test_a_hole_in_the_journal_costs_no_more_than_what_was_in_it(tmp_path: Path) -> None:
-    with Feed(tmp_path, STREAM) as feed, Lake(tmp_path, ToyDecoder()) as lake:
+    with Feed(tmp_path, STREAM) as feed, SqlLake(tmp_path, ToyDecoder()) as lake:
         for paise in (1, 2, 3):
             feed.tick((INFY, paise))
             feed.roll()
@@ -318,7 +318,7 @@ with writer.hold(stop, 0.01):
 @pytest.mark.slow
 def test_a_writer_in_another_process(tmp_path: Path) -> None:
     """Journal, commit, remove and query all at once: every answer is a prefix of what was journalled, without a gap."""
-    with Feed(tmp_path, STREAM, segment_bytes=4096) as feed, Lake(tmp_path, ToyDecoder()) as lake:
+    with Feed(tmp_path, STREAM, segment_bytes=4096) as feed, SqlLake(tmp_path, ToyDecoder()) as lake:
         command = [sys.executable, "-c", WRITER, str(tmp_path), STREAM]
         root = Path(__file__).parents[3]
         with (

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from queries.errors import NoLakeError, QueryError
-from queries.lake.lake import Lake
+from queries.lake.lake import SqlLake
 from storage import schema
 from storage.errors import DataFolderError
 from tests.support.lake import CRUDE, INFY, Feed, ToyDecoder, ToyWriter
@@ -21,7 +21,7 @@ from tests.support.waiting import PATIENCE_SECONDS
 
 
 class TestSql:
-    def test_takes_parameters_by_position_and_by_name(self, lake: Lake, half: ToyWriter) -> None:
+    def test_takes_parameters_by_position_and_by_name(self, lake: SqlLake, half: ToyWriter) -> None:
         query = "select count(*) from ticks where instrument_token = ? and last_price > ?"
         assert rows(lake, query, [INFY, 1500.01]) == [(1,)]
         assert rows(lake, query, (INFY, 0)) == [(2,)]
@@ -29,13 +29,13 @@ class TestSql:
         with pytest.raises(QueryError, match="got str, expected a list or a dict"):
             lake.sql("select ?", "x")
 
-    def test_runs_several_statements_and_returns_the_last(self, lake: Lake, half: ToyWriter) -> None:
+    def test_runs_several_statements_and_returns_the_last(self, lake: SqlLake, half: ToyWriter) -> None:
         query = "create temp table mine as select * from ticks; insert into mine from ticks; select count(*) from mine"
         assert rows(lake, query) == [(12,)]
         assert rows(lake, "select count(*) from mine, events") == [(12,)]
         assert lake.sql("from mine").reader().read_all().num_rows == 12
 
-    def test_runs_a_transaction(self, lake: Lake, half: ToyWriter) -> None:
+    def test_runs_a_transaction(self, lake: SqlLake, half: ToyWriter) -> None:
         rows(lake, "begin; select count(*) from ticks; from range(100_000); commit")
         assert rows(lake, "select count(*) from ticks") == [(6,)]
 
@@ -50,7 +50,7 @@ class TestSql:
             "attach ':memory:' as other; use other; create table ticks as select 7 as a",
         ],
     )
-    def test_a_name_of_ours_may_be_the_users_own(self, lake: Lake, half: ToyWriter, feed: Feed, theirs: str) -> None:
+    def test_a_name_of_ours_may_be_the_users_own(self, lake: SqlLake, half: ToyWriter, feed: Feed, theirs: str) -> None:
         assert rows(lake, f"{theirs}; from ticks") == [(7,)]
         feed.tick((INFY, 1))
         feed.flush()
@@ -58,12 +58,12 @@ class TestSql:
         assert result.arrow().to_pylist() == result.reader().read_all().to_pylist() == [{"a": 7}]
         assert rows(lake, "select count(*) from events") == [(1,)]
 
-    def test_a_name_of_ours_is_ours_again_when_the_users_own_is_gone(self, lake: Lake, half: ToyWriter) -> None:
+    def test_a_name_of_ours_is_ours_again_when_the_users_own_is_gone(self, lake: SqlLake, half: ToyWriter) -> None:
         assert rows(lake, "create temp table ticks as select 7 as a; drop table ticks; select count(*) from ticks") == [
             (6,)
         ]
 
-    def test_ends_when_it_is_interrupted(self, lake: Lake, half: ToyWriter) -> None:
+    def test_ends_when_it_is_interrupted(self, lake: SqlLake, half: ToyWriter) -> None:
         endless = "select sum(hash(a.range * b.range)) from range(1_000_000) a, range(1_000_000) b"
         works: list[Callable[[], object]] = [
             lambda: lake.sql(endless).arrow(),
@@ -79,18 +79,18 @@ class TestSql:
                 with pytest.raises(QueryError, match=r"(?i)interrupt"):
                     done.result()
 
-    def test_an_interruption_before_the_first_batch_is_typed_too(self, lake: Lake, half: ToyWriter) -> None:
+    def test_an_interruption_before_the_first_batch_is_typed_too(self, lake: SqlLake, half: ToyWriter) -> None:
         with patch.object(lake, "_again", side_effect=duckdb.InterruptException("INTERRUPT Error: Interrupted!")):
             result = lake.sql("select seq from ticks")
             with pytest.raises(QueryError, match="Interrupted"):
                 result.reader()
 
-    def test_copies_to_a_file(self, tmp_path: Path, lake: Lake, half: ToyWriter) -> None:
+    def test_copies_to_a_file(self, tmp_path: Path, lake: SqlLake, half: ToyWriter) -> None:
         target = tmp_path / "out.csv"
         assert rows(lake, f"copy (select seq from ticks order by seq) to '{target}'") == [(6,)]
         assert target.read_text().split() == ["seq", *map(str, range(6))]
 
-    def test_lets_users_have_views_of_their_own(self, lake: Lake, half: ToyWriter, feed: Feed) -> None:
+    def test_lets_users_have_views_of_their_own(self, lake: SqlLake, half: ToyWriter, feed: Feed) -> None:
         lake.sql("create view prices as select last_price from ticks")
         assert len(rows(lake, "from prices")) == 6
         feed.tick((INFY, 1))
@@ -112,10 +112,12 @@ class TestSql:
             ("select count(*) from main.ticks", 6),
         ],
     )
-    def test_understands_all_ways_to_name_a_view(self, lake: Lake, half: ToyWriter, query: str, expected: int) -> None:
+    def test_understands_all_ways_to_name_a_view(
+        self, lake: SqlLake, half: ToyWriter, query: str, expected: int
+    ) -> None:
         assert rows(lake, query) == [(expected,)]
 
-    def test_keeps_names_and_order_as_the_query_says(self, lake: Lake, half: ToyWriter) -> None:
+    def test_keeps_names_and_order_as_the_query_says(self, lake: SqlLake, half: ToyWriter) -> None:
         result = lake.sql("select seq, seq from ticks order by seq desc")
         assert result.columns == ["seq", "seq"]
         assert result.arrow().column(0).to_pylist() == [5, 4, 3, 2, 1, 0]
@@ -137,12 +139,12 @@ class TestSql:
             ("drop view ticks; select count(*) from nosuch", "nosuch"),
         ],
     )
-    def test_says_what_duckdb_says(self, lake: Lake, half: ToyWriter, query: str, text: str) -> None:
+    def test_says_what_duckdb_says(self, lake: SqlLake, half: ToyWriter, query: str, text: str) -> None:
         with pytest.raises(QueryError, match=text):
             lake.sql(query).arrow()
         assert rows(lake, "select count(*) from events") == [(1,)]
 
-    def test_after_close_says_so(self, lake: Lake, half: ToyWriter) -> None:
+    def test_after_close_says_so(self, lake: SqlLake, half: ToyWriter) -> None:
         late = lake.sql("select 1 from ticks")
         lake.close()
         lake.close()
@@ -154,14 +156,14 @@ class TestSql:
 
 
 class TestConnect:
-    def test_gives_a_database_of_its_own(self, lake: Lake, half: ToyWriter, feed: Feed) -> None:
+    def test_gives_a_database_of_its_own(self, lake: SqlLake, half: ToyWriter, feed: Feed) -> None:
         with lake.connect() as con:
             feed.tick((INFY, 1))
             feed.flush()
             lake.close()
             assert con.sql("select count(*) from ticks").fetchall() == [(6,)]
             assert con.cursor().sql("select count(*) from ticks").fetchall() == [(6,)]
-            assert con.sql("show tables").fetchall() == [(name,) for name in sorted(schema.TABLES)]
+            assert con.sql("show tables").fetchall() == [(name,) for name in lake.tables]
             shown = con.sql("select min(received_at)::varchar from ticks").fetchall()
             assert shown == [("2026-11-23 09:15:00+05:30",)]
 
@@ -169,23 +171,23 @@ class TestConnect:
 class TestFolder:
     def test_that_is_missing(self, tmp_path: Path) -> None:
         with pytest.raises(NoLakeError, match=r"there is no such folder.*kitelake demo"):
-            Lake(tmp_path / "nothing", ToyDecoder())
+            SqlLake(tmp_path / "nothing", ToyDecoder())
 
     def test_that_is_empty(self, tmp_path: Path) -> None:
         with pytest.raises(NoLakeError, match=r"is empty.*kitelake demo"):
-            Lake(tmp_path, ToyDecoder())
+            SqlLake(tmp_path, ToyDecoder())
 
     def test_that_is_a_file(self, tmp_path: Path) -> None:
         path = tmp_path / "file"
         path.touch()
         with pytest.raises(NoLakeError, match="got a file"):
-            Lake(path, ToyDecoder())
+            SqlLake(path, ToyDecoder())
 
     def test_that_is_something_else(self, tmp_path: Path) -> None:
         for number in range(7):
             (tmp_path / f"{number}.txt").touch()
         with pytest.raises(DataFolderError, match=r"got a folder with 0.txt, .*4.txt, …; expected a data folder"):
-            Lake(tmp_path, ToyDecoder())
+            SqlLake(tmp_path, ToyDecoder())
 
     @pytest.mark.parametrize(
         "name", ["with space", 'o\'clock "x"', "a=b", "date=2020-01-01", "exchange=X", "[ab]*?", "नमस्ते", "{a,b}", "~"]
@@ -193,7 +195,7 @@ class TestFolder:
     def test_with_a_strange_name(self, tmp_path: Path, name: str) -> None:
         (tmp_path / "aX").mkdir()
         root = tmp_path / name
-        with Feed(root, STREAM) as feed, Lake(root, ToyDecoder()) as lake:
+        with Feed(root, STREAM) as feed, SqlLake(root, ToyDecoder()) as lake:
             feed.tick((INFY, 1), (CRUDE, 2))
             feed.roll()
             ToyWriter(root).commit_all()
@@ -211,7 +213,7 @@ class TestFolder:
             return {str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in tmp_path.rglob("*")}
 
         before = state()
-        with Lake(tmp_path, ToyDecoder()) as lake:
+        with SqlLake(tmp_path, ToyDecoder()) as lake:
             assert rows(lake, TICKS) == feed.ticks
             with lake.connect() as con:
                 con.sql("from orders").to_arrow_table()
@@ -221,7 +223,7 @@ class TestFolder:
         self, tmp_path: Path, feed: Feed, half: ToyWriter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path.parent)
-        with Lake(tmp_path.name, ToyDecoder()) as lake:
+        with SqlLake(tmp_path.name, ToyDecoder()) as lake:
             monkeypatch.chdir("/")
             assert rows(lake, TICKS) == feed.ticks
 
@@ -232,7 +234,7 @@ import queries.lake.lake
 heavy = {"pandas", "polars", "pyarrow.dataset", "rich", "plotext"} & set(sys.modules)
 assert not heavy, heavy
 from tests.support.lake import ToyDecoder
-lake = queries.lake.lake.Lake(sys.argv[1], ToyDecoder())
+lake = queries.lake.lake.SqlLake(sys.argv[1], ToyDecoder())
 table = lake.sql("select seq, received_at, date::varchar as day from ticks order by seq").arrow()
 assert not {"pyarrow.dataset", "polars"} & set(sys.modules)
 print(table.schema.field("received_at").type, *table["seq"].to_pylist(), *set(table["day"].to_pylist()))

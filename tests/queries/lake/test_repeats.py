@@ -27,7 +27,7 @@ STREAM = "20261123T034500-aaaaaa"
 Row = tuple[int, float]  # seq, price
 
 
-class Lake:
+class SqlLake:
     """A live stream whose disk fails on demand, the writer that commits it, and a tail behind what is committed."""
 
     def __init__(self, root: Path) -> None:
@@ -137,8 +137,8 @@ def ruin(path: Path, record: int) -> None:
 
 
 @contextlib.contextmanager
-def lake_at(root: Path) -> Iterator[Lake]:
-    lake = Lake(root)
+def lake_at(root: Path) -> Iterator[SqlLake]:
+    lake = SqlLake(root)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(storage.journal.segment, "sync_data", lake.sync_data)
         try:
@@ -148,16 +148,16 @@ def lake_at(root: Path) -> Iterator[Lake]:
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Iterator[Lake]:
+def lake(tmp_path: Path) -> Iterator[SqlLake]:
     with lake_at(tmp_path) as lake:
         yield lake
 
 
-def expected(lake: Lake, count: int) -> list[Row]:
+def expected(lake: SqlLake, count: int) -> list[Row]:
     return [(seq, price) for _, seq, _, price in lake.feed.ticks[:count]]
 
 
-def test_a_failed_segment_that_is_committed_before_it_is_repeated(lake: Lake) -> None:
+def test_a_failed_segment_that_is_committed_before_it_is_repeated(lake: SqlLake) -> None:
     lake.append()
     lake.roll()
     lake.fail()
@@ -172,7 +172,7 @@ def test_a_failed_segment_that_is_committed_before_it_is_repeated(lake: Lake) ->
     assert lake.events() == ["event 0", "event 1"]
 
 
-def test_a_failed_segment_that_is_committed_after_it_is_repeated(lake: Lake) -> None:
+def test_a_failed_segment_that_is_committed_after_it_is_repeated(lake: SqlLake) -> None:
     lake.append()
     lake.roll()
     lake.append()
@@ -187,7 +187,7 @@ def test_a_failed_segment_that_is_committed_after_it_is_repeated(lake: Lake) -> 
     assert lake.rows() == expected(lake, 4)
 
 
-def test_what_is_lost_in_the_middle_comes_again_in_its_place(lake: Lake) -> None:
+def test_what_is_lost_in_the_middle_comes_again_in_its_place(lake: SqlLake) -> None:
     for _ in range(3):
         lake.append()
         lake.flush()
@@ -209,7 +209,7 @@ def test_what_is_lost_in_the_middle_comes_again_in_its_place(lake: Lake) -> None
     assert [(row["segment"], row["record"]) for row in damage] == [(0, None)]
 
 
-def test_what_was_on_disk_and_is_damaged_later_holds_nobody_up_for_long(lake: Lake) -> None:
+def test_what_was_on_disk_and_is_damaged_later_holds_nobody_up_for_long(lake: SqlLake) -> None:
     for _ in range(3):
         lake.append()
         lake.flush()
@@ -227,7 +227,7 @@ def test_what_was_on_disk_and_is_damaged_later_holds_nobody_up_for_long(lake: La
     assert found == [[0.0, 0.01], [0.0, 0.01, 0.04, 0.05, 0.06, 0.07], [0.0, 0.01, *(0.04 + i / 100 for i in range(6))]]
 
 
-def test_a_damaged_segment_that_nothing_follows_waits_only_as_long_as_the_stream_lives(lake: Lake) -> None:
+def test_a_damaged_segment_that_nothing_follows_waits_only_as_long_as_the_stream_lives(lake: SqlLake) -> None:
     for _ in range(3):
         lake.append()
         lake.flush()
@@ -239,7 +239,7 @@ def test_a_damaged_segment_that_nothing_follows_waits_only_as_long_as_the_stream
     assert lake.rows() == [(0, 0.0), (1, 0.01), (2, 0.04), (3, 0.05)]
 
 
-def test_a_writer_that_dies_between_two_commits_of_what_is_damaged_then(lake: Lake) -> None:
+def test_a_writer_that_dies_between_two_commits_of_what_is_damaged_then(lake: SqlLake) -> None:
     """The events of the failed segment are committed, and its ticks come from the one that repeats it."""
 
     class DiedError(Exception):
@@ -271,7 +271,7 @@ ACTIONS = ("append", "append", "flush", "flush", "sync", "fail", "lose", "roll",
 stories = st.lists(st.sampled_from(ACTIONS), min_size=5, max_size=40)
 
 
-def play(lake: Lake, story: list[str], end: str, rng: random.Random) -> None:
+def play(lake: SqlLake, story: list[str], end: str, rng: random.Random) -> None:
     for action in story:
         match action:
             case "sync":

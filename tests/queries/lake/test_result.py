@@ -7,13 +7,13 @@ import duckdb
 import pytest
 
 from queries.errors import MissingLibraryError, QueryError
-from queries.lake.lake import Lake
+from queries.lake.lake import SqlLake
 from storage import schema
 from tests.support.lake import INFY, Feed, ToyWriter
 from tests.support.lake_queries import TICKS, rows
 
 
-def test_keeps_to_the_snapshot_of_its_call(lake: Lake, half: ToyWriter, feed: Feed) -> None:
+def test_keeps_to_the_snapshot_of_its_call(lake: SqlLake, half: ToyWriter, feed: Feed) -> None:
     early = lake.sql(TICKS)
     filtered = lake.sql("select seq from ticks").relation.filter("seq > 1")
     plain = lake.sql("with t as (from ticks) select count(*) from t")
@@ -29,7 +29,7 @@ def test_keeps_to_the_snapshot_of_its_call(lake: Lake, half: ToyWriter, feed: Fe
     assert rows(lake, "select count(*) from ticks") == [(9,)]
 
 
-def test_views_that_nothing_needs_are_dropped(lake: Lake, half: ToyWriter, feed: Feed) -> None:
+def test_views_that_nothing_needs_are_dropped(lake: SqlLake, half: ToyWriter, feed: Feed) -> None:
     query = "select count(*) from (show all tables) where schema = 'kitelake'"
     for _ in range(20):
         feed.tick((INFY, 1))
@@ -39,7 +39,7 @@ def test_views_that_nothing_needs_are_dropped(lake: Lake, half: ToyWriter, feed:
     assert int(str(count)) <= 2 * len(schema.TABLES)
 
 
-def test_comes_in_every_form(lake: Lake, half: ToyWriter) -> None:
+def test_comes_in_every_form(lake: SqlLake, half: ToyWriter) -> None:
     result = lake.sql("select seq, last_price, received_at from ticks order by seq")
     assert result.arrow()["seq"].to_pylist() == list(range(6))
     assert result.head(2)["seq"].to_pylist() == [0, 1]
@@ -50,7 +50,7 @@ def test_comes_in_every_form(lake: Lake, half: ToyWriter) -> None:
     assert isinstance(result.relation, duckdb.DuckDBPyRelation)
 
 
-def test_reader_streams_beside_other_queries(lake: Lake, half: ToyWriter) -> None:
+def test_reader_streams_beside_other_queries(lake: SqlLake, half: ToyWriter) -> None:
     reader = lake.sql("select range, count from range($n), (select count(*) as count from ticks)", {"n": 300_000})
     batches = reader.reader(10_000)
     total = batches.read_next_batch().num_rows
@@ -59,7 +59,7 @@ def test_reader_streams_beside_other_queries(lake: Lake, half: ToyWriter) -> Non
     assert total + sum(batch.num_rows for batch in batches) == 300_000
 
 
-def test_reader_outlives_result_and_reports_errors(lake: Lake, half: ToyWriter, feed: Feed) -> None:
+def test_reader_outlives_result_and_reports_errors(lake: SqlLake, half: ToyWriter, feed: Feed) -> None:
     query = "select if(range = 250_000, error('too far'), range) from range(300_000), events"
     reader = lake.sql(query).reader(1000)
     feed.event("more")
@@ -70,7 +70,7 @@ def test_reader_outlives_result_and_reports_errors(lake: Lake, half: ToyWriter, 
 
 
 @pytest.mark.parametrize(("method", "library"), [("df", "pandas"), ("pl", "polars")])
-def test_says_what_to_install(lake: Lake, monkeypatch: pytest.MonkeyPatch, method: str, library: str) -> None:
+def test_says_what_to_install(lake: SqlLake, monkeypatch: pytest.MonkeyPatch, method: str, library: str) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(sys, "executable", "/long" * 20)
     with pytest.raises(MissingLibraryError, match=rf"{library} is not installed.*: pip install {library}$"):
@@ -80,7 +80,7 @@ def test_says_what_to_install(lake: Lake, monkeypatch: pytest.MonkeyPatch, metho
         getattr(lake.sql("select 1"), method)()
 
 
-def test_is_readable(lake: Lake, half: ToyWriter, capsys: pytest.CaptureFixture[str]) -> None:
+def test_is_readable(lake: SqlLake, half: ToyWriter, capsys: pytest.CaptureFixture[str]) -> None:
     result = lake.sql("select seq, received_at, symbol from ticks order by seq limit 1")
     assert "2026-11-23 09:15:00+05:30" in repr(result)
     html = result._repr_html_()
@@ -92,7 +92,7 @@ def test_is_readable(lake: Lake, half: ToyWriter, capsys: pytest.CaptureFixture[
     assert "2026-11-23 09:15:00+05:30" in capsys.readouterr().out
 
 
-def test_of_a_statement_without_rows(lake: Lake) -> None:
+def test_of_a_statement_without_rows(lake: SqlLake) -> None:
     result = lake.sql("create temp table t (a int)")
     assert result.arrow().num_rows == 0
     assert result.reader().read_all().num_rows == 0

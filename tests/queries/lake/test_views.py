@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from queries.lake.lake import Lake
+from queries.lake.lake import SqlLake
 from storage import schema
 from storage.layout import DataLayout
 from storage.tables.table import LakeTable
@@ -15,15 +15,16 @@ from tests.support.lake_queries import TICKS, rows
 
 def test_have_the_columns_of_the_schema_even_where_nothing_is(tmp_path: Path) -> None:
     DataLayout(tmp_path).journal.mkdir()
-    with Lake(tmp_path, ToyDecoder()) as lake:
-        assert lake.tables == tuple(schema.TABLES)
+    with SqlLake(tmp_path, ToyDecoder()) as lake:
+        assert lake.tables == tuple(sorted([*schema.TABLES, "ticks_all", "quotes", "depth"]))
+        for name in lake.tables:
+            assert lake.sql(f"select * from {name}").arrow().num_rows == 0
         for name, spec in schema.TABLES.items():
-            table = lake.sql(f"select * from {name}").arrow()
-            assert table.num_rows == 0
-            assert table.schema.names == spec.schema.names
+            names = lake.sql(f"select * from {name}").arrow().schema.names
+            assert names == spec.schema.names + ["source_since"] * (name == "ticks")
 
 
-def test_have_the_types_of_the_schema(lake: Lake, half: ToyWriter) -> None:
+def test_have_the_types_of_the_schema(lake: SqlLake, half: ToyWriter) -> None:
     for name, spec in schema.TABLES.items():
         got = lake.sql(f"select * from {name}").arrow().schema
         for field in spec.schema:
@@ -31,13 +32,13 @@ def test_have_the_types_of_the_schema(lake: Lake, half: ToyWriter) -> None:
             assert got.field(field.name).type == shown, (name, field.name)
 
 
-def test_join_what_is_committed_and_what_is_not(lake: Lake, half: ToyWriter, feed: Feed) -> None:
+def test_join_what_is_committed_and_what_is_not(lake: SqlLake, half: ToyWriter, feed: Feed) -> None:
     assert rows(lake, TICKS) == feed.ticks
     assert rows(lake, "select stream, event from events") == feed.events
     assert rows(lake, "select data from quarantine") == [(b"what?",)]
 
 
-def test_see_each_call_anew(lake: Lake, half: ToyWriter, feed: Feed) -> None:
+def test_see_each_call_anew(lake: SqlLake, half: ToyWriter, feed: Feed) -> None:
     for _ in range(3):
         feed.tick((INFY, 1))
         feed.flush()
@@ -48,7 +49,7 @@ def test_see_each_call_anew(lake: Lake, half: ToyWriter, feed: Feed) -> None:
         assert rows(lake, TICKS) == feed.ticks
 
 
-def test_see_tables_that_are_created_later(tmp_path: Path, lake: Lake, feed: Feed) -> None:
+def test_see_tables_that_are_created_later(tmp_path: Path, lake: SqlLake, feed: Feed) -> None:
     feed.tick((INFY, 1))
     feed.flush()
     assert rows(lake, "select count(*) from ticks") == [(1,)]
@@ -57,7 +58,7 @@ def test_see_tables_that_are_created_later(tmp_path: Path, lake: Lake, feed: Fee
     assert rows(lake, TICKS) == feed.ticks
 
 
-def test_show_equal_order_updates_once_a_day(lake: Lake, half: ToyWriter, feed: Feed) -> None:
+def test_show_equal_order_updates_once_a_day(lake: SqlLake, half: ToyWriter, feed: Feed) -> None:
     feed.order("sold")
     feed.flush()
     query = "select date::varchar, order_id from orders order by all"
@@ -70,13 +71,13 @@ def test_show_equal_order_updates_once_a_day(lake: Lake, half: ToyWriter, feed: 
     assert rows(lake, query) == expected
 
 
-def test_are_listed_and_described(lake: Lake, half: ToyWriter) -> None:
-    assert rows(lake, "show tables") == [(name,) for name in sorted(schema.TABLES)]
-    assert [row[0] for row in rows(lake, "describe ticks")] == schema.TICKS.schema.names
+def test_are_listed_and_described(lake: SqlLake, half: ToyWriter) -> None:
+    assert rows(lake, "show tables") == [(name,) for name in lake.tables]
+    assert [row[0] for row in rows(lake, "describe ticks_all")] == schema.TICKS.schema.names
     assert len(rows(lake, "summarize events;")) == len(schema.EVENTS.columns)
 
 
-def test_skip_the_files_of_other_days_and_exchanges(lake: Lake, half: ToyWriter, feed: Feed) -> None:
+def test_skip_the_files_of_other_days_and_exchanges(lake: SqlLake, half: ToyWriter, feed: Feed) -> None:
     feed.roll()
     half.commit_all()
     plan = str(rows(lake, "explain analyze select sum(last_price) from ticks")[0][1])
@@ -87,14 +88,14 @@ def test_skip_the_files_of_other_days_and_exchanges(lake: Lake, half: ToyWriter,
     assert rows(lake, f"select count(*) from ticks where {where}") == [(2,)]
 
 
-def test_use_the_files_that_the_table_names_and_no_others(lake: Lake, half: ToyWriter, feed: Feed) -> None:
+def test_use_the_files_that_the_table_names_and_no_others(lake: SqlLake, half: ToyWriter, feed: Feed) -> None:
     table = LakeTable(half.layout.table("ticks"), schema.TICKS).open()
     stray = Path(table.snapshot().files[0])
     (stray.parent / "stray.parquet").write_bytes(stray.read_bytes())
     assert rows(lake, TICKS) == feed.ticks
 
 
-def test_symbols_come_from_the_instrument_list_in_both_parts(tmp_path: Path, lake: Lake, feed: Feed) -> None:
+def test_symbols_come_from_the_instrument_list_in_both_parts(tmp_path: Path, lake: SqlLake, feed: Feed) -> None:
     from storage.tables.symbols import SymbolBook, write_instruments
 
     listed = pa.Table.from_pylist(

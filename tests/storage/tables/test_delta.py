@@ -13,7 +13,7 @@ from unittest.mock import patch
 import pytest
 from deltalake import DeltaTable
 
-from queries.lake.lake import Lake
+from queries.lake.lake import SqlLake
 from storage.clock import IST
 from storage.commit.rebuild import rebuild_day
 from storage.commit.writer import SegmentWriter
@@ -105,7 +105,7 @@ def test_the_error_names_the_file_and_the_next_step(damaged: tuple[DataLayout, s
     assert text.startswith(f"table {layout.table('ticks')}: cannot read its log: {problem}")
     assert text.endswith("; `kitelake verify` says what else is damaged, and docs/operations.md how a log is made anew")
     assert "\n" not in text
-    with pytest.raises(DamagedLogError), Lake(layout.root, ToyDecoder()) as lake:
+    with pytest.raises(DamagedLogError), SqlLake(layout.root, ToyDecoder()) as lake:
         lake.sql("select count(*) from ticks")
 
 

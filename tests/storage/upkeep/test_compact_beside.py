@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import pytest
 
-from queries.lake.lake import Lake
+from queries.lake.lake import SqlLake
 from storage.commit.rebuild import rebuild_day
 from storage.commit.writer import SegmentWriter
 from storage.layout import DataLayout
@@ -91,7 +91,7 @@ class TestBesideAWriter:
             beside.feed.flush()
             compact_day(layout, DAY, memory_bytes=SMALL)
             assert [name.startswith("sealed-") for name in names(layout)] == [False, False, True, True]
-            with Lake(layout.root, ToyDecoder()) as lake:
+            with SqlLake(layout.root, ToyDecoder()) as lake:
                 assert lake.sql("select count(*) as n from ticks").arrow().to_pylist() == [{"n": 7}]
 
     @pytest.mark.slow

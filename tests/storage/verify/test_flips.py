@@ -18,7 +18,7 @@ import pytest
 from deltalake import DeltaTable
 
 from ingest.wire.journal import JournalDecoder
-from queries.lake.lake import Lake
+from queries.lake.lake import SqlLake
 from storage.clock import IST
 from storage.commit.writer import SegmentWriter
 from storage.errors import JournalError
@@ -96,7 +96,7 @@ def fill(root: Path) -> DataLayout:
 
 def rows(layout: DataLayout) -> dict[str, pa.Table]:
     """What a reader gets: every column of every row."""
-    with Lake(layout.root, JournalDecoder()) as lake:
+    with SqlLake(layout.root, JournalDecoder()) as lake:
         return {name: lake.sql(f"select * from {name} order by all").arrow() for name in TABLES}
 
 

@@ -1,0 +1,129 @@
+"""One state of a lake, and what it knows by name beside its tables: relations over them, and table macros.
+
+A relation is SQL over tables and other relations, or rows that Python works out from a state of the lake. Both are
+named in queries as tables are, and a query that names one, or a macro whose body does, sees the same state through all.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from queries.lake.result import Result
+from queries.lake.views import RowsView, View, quoted
+
+Parameters = Sequence[object] | Mapping[str, object] | None
+
+
+@dataclass(frozen=True)
+class Relation:
+    """`make` gives its SELECT or its rows in a state; `uses` are the names that the former may have in it.
+
+    `first` is a SELECT that stands for it in the catalog of a lake of which no query has named it yet.
+    """
+
+    name: str
+    make: "Callable[[LakeState], str | pa.Table]"
+    uses: frozenset[str] = frozenset()
+    first: str | None = None
+
+    @classmethod
+    def view(cls, name: str, text: str) -> "Relation":
+        """One whose SELECT is the same in each state."""
+        return cls(name, lambda _: text, words(text), text)
+
+
+@dataclass(frozen=True)
+class Macro:
+    """A table macro. Each overload is its parameters, as `symbols VARCHAR, start := NULL`, and its SELECT."""
+
+    name: str
+    overloads: Sequence[tuple[str, str]]
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """The names in its bodies."""
+        return frozenset().union(*(words(body) for _, body in self.overloads))
+
+    def create(self) -> str:
+        """The statement that makes it."""
+        overloads = ", ".join(f"({parameters}) AS TABLE ({body})" for parameters, body in self.overloads)
+        return f"CREATE OR REPLACE MACRO memory.main.{self.name}{overloads}"
+
+
+def words(text: str) -> frozenset[str]:
+    """What may be a name in SQL, in small letters."""
+    return frozenset(re.findall(r"\w+", text.lower()))
+
+
+def needed(named: Collection[str], relations: Iterable[Relation], macros: Iterable[Macro]) -> set[str]:
+    """The names out of `named` and, of relations and macros among them, those that they use, and so on."""
+    uses = {relation.name: relation.uses for relation in relations}
+    for macro in macros:  # it may have the name of a table or a relation
+        uses[macro.name] = uses.get(macro.name, frozenset()) | macro.uses
+    found: set[str] = set()
+    todo = set(named)
+    while todo:
+        found |= todo
+        todo = {name for each in todo for name in uses.get(each, ())} - found
+    return found
+
+
+class LakeState:
+    """What `SqlLake.look` returns. `root` is the data folder, `views` the state of each table by the table's name."""
+
+    def __init__(
+        self,
+        root: Path,
+        views: Mapping[str, View],
+        relations: Sequence[Relation],
+        macros: Sequence[Macro],
+        *,
+        run: "Callable[[str, Parameters, LakeState], Result]",
+        view_of: Callable[[str, pa.Table], RowsView],
+    ) -> None:
+        """`run` runs a SELECT over a state; `view_of` makes a view of rows."""
+        self.root = root
+        self.views = views
+        self._relations = {relation.name: relation for relation in relations}
+        self._macros = macros
+        self._run = run
+        self._view_of = view_of
+        self._made: dict[str, str | RowsView] = {}
+
+    def sql(self, query: str, params: Parameters = None) -> Result:
+        """As `SqlLake.sql`, over this state. For one SELECT."""
+        return self._run(query, params, self)
+
+    def partitions(self, table: str) -> set[tuple[str, ...]]:
+        """The values of the partitions in which the table has rows, in the order of its partition columns."""
+        return self.views[table].source.partitions()
+
+    def dates(self, table: str) -> list[dt.date]:
+        """The IST days of which the table has rows, ascending."""
+        return sorted({dt.date.fromisoformat(values[0]) for values in self.partitions(table)})
+
+    def made(self, name: str) -> str | RowsView:
+        """A relation's SELECT, or the view of its rows, made when it is first asked for."""
+        if name not in self._made:
+            made = self._relations[name].make(self)
+            self._made[name] = made if isinstance(made, str) else self._view_of(name, made)
+        return self._made[name]
+
+    def ctes(self, query: str, *, without: Collection[str] = ()) -> list[str]:
+        """What fixes each name that the query needs to this state, for its head, in the order of their needs.
+
+        Views of rows live as long as this state, so a result must keep it. `without` these names.
+        """
+        names = needed(words(query), self._relations.values(), self._macros).difference(without)
+        found = [view.cte() for view in self.views.values() if view.name_in_sql in names]
+        for name in self._relations:
+            if name in names:
+                made = self.made(name)
+                text = made if isinstance(made, str) else f"FROM {made.name}"
+                # Not materialised, because DuckDB would else read all of it when a query names it twice.
+                found.append(f"{quoted(name)} AS NOT MATERIALIZED ({text})")
+        return found
