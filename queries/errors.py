@@ -13,3 +13,11 @@ class NoLakeError(QueryError, DataFolderError):
 
 class MissingLibraryError(QueryError, ImportError):
     """A result was asked for in the form of a library that is not installed."""
+
+
+class MomentError(QueryError, ValueError):
+    """A time that was asked for is none, or a range stops before it starts."""
+
+
+class SymbolError(QueryError, LookupError):
+    """No instrument goes by what was asked for."""

@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from ingest.wire import decode_packet, exchange_of, split_frame
+from ingest.wire import decode_packet, split_frame
+from storage.market import exchange_of_token
 from storage.schema import DEPTH_LEVELS
 
 Tick = dict[str, Any]
@@ -16,7 +17,7 @@ def ticks_of(frame: bytes) -> list[Tick]:
 
 def _tick(row: dict[str, Any]) -> Tick:
     tick: Tick = {
-        "tradable": exchange_of(row["instrument_token"]) != "INDICES",
+        "tradable": exchange_of_token(row["instrument_token"]) != "INDICES",
         "mode": row["mode"],
         "instrument_token": row["instrument_token"],
         "last_price": row["last_price"],

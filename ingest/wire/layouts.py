@@ -25,22 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.mode import Mode as Mode
+from storage.market import EXCHANGE_BY_SEGMENT, UNKNOWN_EXCHANGE, exchange_of_token
 
 MODES: Final = tuple(mode.value for mode in Mode)
 
-EXCHANGE_BY_SEGMENT: Final = {
-    1: "NSE",
-    2: "NFO",
-    3: "CDS",
-    4: "BSE",
-    5: "BFO",
-    6: "BCD",
-    7: "MCX",
-    8: "MCXSX",
-    9: "INDICES",
-    12: "NCO",
-}
-UNKNOWN_EXCHANGE: Final = "UNKNOWN"
 EXCHANGES: Final = (UNKNOWN_EXCHANGE, *EXCHANGE_BY_SEGMENT.values())
 
 DEFAULT_DIVISOR: Final = 100
@@ -154,14 +142,9 @@ class WireReport:
         return self.header_bytes + self.prefix_bytes + self.packet_bytes + self.quarantined_bytes + self.heartbeats
 
 
-def exchange_of(token: int) -> str:
-    """`NSE`, …, or `UNKNOWN`: what the last byte of an instrument token says."""
-    return EXCHANGE_BY_SEGMENT.get(token & 0xFF, UNKNOWN_EXCHANGE)
-
-
 def divisor_of(token: int) -> int:
     """What an instrument's wire prices are divided by to give rupees."""
-    return DIVISOR_BY_EXCHANGE.get(exchange_of(token), DEFAULT_DIVISOR)
+    return DIVISOR_BY_EXCHANGE.get(exchange_of_token(token), DEFAULT_DIVISOR)
 
 
 def _lookup(dtype: str, values: list[int]) -> NDArray[Any]:
@@ -176,7 +159,9 @@ MODE_CODE: Final[NDArray[np.int8]] = _lookup(
     "int8", [MODES.index(LAYOUTS[length].mode) if length in LAYOUTS else -1 for length in range(FULL.length + 1)]
 )
 """By length, up to the longest packet: the place of the mode in `MODES`."""
-EXCHANGE_CODE: Final[NDArray[np.int8]] = _lookup("int8", [EXCHANGES.index(exchange_of(byte)) for byte in range(256)])
+EXCHANGE_CODE: Final[NDArray[np.int8]] = _lookup(
+    "int8", [EXCHANGES.index(exchange_of_token(byte)) for byte in range(256)]
+)
 """By segment byte: the place of the exchange in `EXCHANGES`; 0 is `UNKNOWN`."""
 DIVISOR: Final[NDArray[np.float64]] = _lookup("float64", [divisor_of(byte) for byte in range(256)])
 """By segment byte."""

@@ -10,7 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from ingest.errors import WireError
-from ingest.wire.layouts import UNKNOWN_EXCHANGE, Quarantined, QuarantineReason, WireReport, divisor_of, exchange_of
+from ingest.wire.layouts import Quarantined, QuarantineReason, WireReport, divisor_of
+from storage.market import UNKNOWN_EXCHANGE, exchange_of_token
 from storage.schema import TICKS
 
 Row = dict[str, Any]
@@ -56,7 +57,7 @@ def decode_packet(packet: bytes) -> Row:
     token, last_price = struct.unpack_from(">Ii", packet)
     divisor = divisor_of(token)
     row: Row = {
-        "exchange": exchange_of(token),
+        "exchange": exchange_of_token(token),
         "instrument_token": token,
         "mode": {8: "ltp", 28: "quote", 44: "quote", 32: "full", 184: "full"}[len(packet)],
         "last_price": last_price / divisor,

@@ -17,10 +17,10 @@ from ingest.errors import InstrumentError
 from ingest.instruments import Instruments, PriceOf, Share, references, select
 from ingest.manager import Allocation, Want
 from ingest.settings import ManagerSettings
-from ingest.wire import Mode, exchange_of
+from ingest.wire import Mode
 from kitelake.config import SubscriptionList
 from kitelake.schedule import ListHours
-from storage.market import ROUND_THE_CLOCK, SCHEDULED, Span
+from storage.market import ROUND_THE_CLOCK, SCHEDULED, Span, exchange_of_token
 
 _RANK: Final = {Mode.LTP: 0, Mode.QUOTE: 1, Mode.FULL: 2}
 
@@ -159,7 +159,7 @@ def exchanges_said(names: Iterable[str | int]) -> frozenset[str]:
 def _exchange_said(name: str | int) -> str:
     exchange, colon, _ = str(name).strip().upper().partition(":")
     if not colon and exchange.isascii() and exchange.isdigit():
-        exchange = exchange_of(int(exchange))
+        exchange = exchange_of_token(int(exchange))
     return _known(exchange)
 
 

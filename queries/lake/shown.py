@@ -32,7 +32,7 @@ def _depth() -> str:
             unnest([{levels}]) AS entry
         FROM ticks WHERE mode = 'full' AND bid_price_1 IS NOT NULL
     ) WHERE entry.quantity > 0
-    """  # noqa: S608 (our own names)
+    """
 
 
 RELATIONS: Final = (TICKS, Relation.view("quotes", _QUOTES), Relation.view("depth", _depth()))

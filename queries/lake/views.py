@@ -37,7 +37,7 @@ OWN_NAMES: Final = f"""
     WHERE lower(name) IN $names
     AND (base = 'temp' OR (base = current_database() AND home = current_schema()))
     AND NOT (base = 'memory' AND home = 'main' AND comment IS NOT DISTINCT FROM '{OURS}')
-"""  # noqa: S608 - a constant
+"""
 SPECIAL: Final = re.compile(r"[=*?\[]")
 
 
@@ -173,7 +173,7 @@ class Views:
         files.tell(self._con)
         files.tell(self._own)
         found = _read_parquet(source.spec, f"getvariable('{name}')")
-        self._own.execute(f"CREATE VIEW {name} AS SELECT {_columns(source.spec)} FROM {found}")  # noqa: S608 - our names
+        self._own.execute(f"CREATE VIEW {name} AS SELECT {_columns(source.spec)} FROM {found}")
         return files
 
     def _next_name(self, stem: str) -> str:
@@ -214,10 +214,10 @@ def view_text(source: TableSource, files: str | None) -> str:
     """A view's SQL, in which `live` is the live rows and `files` what the committed ones are selected from."""
     spec = source.spec
     columns = _columns(spec)
-    live = f"SELECT {columns} FROM live"  # noqa: S608 - names of ours, quoted
+    live = f"SELECT {columns} FROM live"
     if files is None:
         return live
-    committed = f"SELECT {columns} FROM {files}"  # noqa: S608
+    committed = f"SELECT {columns} FROM {files}"
     if not len(source.live):
         return committed
     if spec.unique is not None:

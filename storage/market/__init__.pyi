@@ -7,8 +7,11 @@ from .contracts import number_text as number_text
 from .exchanges import COMMODITIES as COMMODITIES
 from .exchanges import CURRENCIES as CURRENCIES
 from .exchanges import EQUITY_DERIVATIVES as EQUITY_DERIVATIVES
+from .exchanges import EXCHANGE_BY_SEGMENT as EXCHANGE_BY_SEGMENT
 from .exchanges import ROUND_THE_CLOCK as ROUND_THE_CLOCK
 from .exchanges import SCHEDULED as SCHEDULED
+from .exchanges import UNKNOWN_EXCHANGE as UNKNOWN_EXCHANGE
+from .exchanges import exchange_of_token as exchange_of_token
 from .exchanges import is_scheduled as is_scheduled
 from .exchanges import place_of_exchange as place_of_exchange
 from .hours import END_OF_DAY as END_OF_DAY

@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.wire import decode_frames, exchange_of
+from ingest.wire import decode_frames
 from ingest.wire import records as wire_records
 from ingest.wire.journal import JournalDecoder
 from storage.commit.decoder import Decoded
 from storage.journal import Block, Channel, JournalWriter, Kind, SegmentReader
 from storage.layout import DataLayout
+from storage.market.exchanges import exchange_of_token
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TABLES, TICKS
 from storage.tables.symbols import SymbolIndex
 from tests.support.packets import damaged_frames, frame_of, frames, random_frame
@@ -101,7 +102,9 @@ def test_ticks_lie_in_parts_by_day_and_exchange_and_know_their_wire_order() -> N
     assert [row["connection"] for row in found] == [(1, 3)[i % 2] for i in frame_of_row]
     assert {row["stream"] for row in found} == {STREAM}
     for part in decoded.parts[TICKS.name]:
-        assert {exchange_of(token) for token in part.rows["instrument_token"].to_pylist()} == {part.values["exchange"]}
+        assert {exchange_of_token(token) for token in part.rows["instrument_token"].to_pylist()} == {
+            part.values["exchange"]
+        }
         for name in ("stream", "account", "symbol", "mode"):
             assert pa.types.is_dictionary(part.rows.schema.field(name).type)
     assert {part.values["date"] for part in decoded.parts[TICKS.name]} == {"2026-11-22", "2026-11-23"}

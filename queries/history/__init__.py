@@ -1,0 +1,5 @@
+"""What happened to instruments: ticks, trades, bars and the book, by name and by time."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,132 @@
+"""Times as they are asked for: text, dates and datetimes, all of them read as IST unless they name a zone. Pure.
+
+A bare date is its midnight, and alone, as the start of a range without a stop, the whole day. A range has its start and
+not its stop. The same rules as SQL, for macros, are `SQL_START` and `SQL_STOP`.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from queries.errors import MomentError
+from storage.clock import IST
+
+Moment = str | dt.date | dt.datetime
+"""A `datetime` is one of these, and so is a pandas `Timestamp`. Without a zone it is IST."""
+
+_ONE_DAY: Final = dt.timedelta(days=1)
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_EXPECTED: Final = "expected a date such as 2026-11-24, or a time such as 2026-11-24 09:15:00 (IST) or …T03:45:00Z"
+
+
+def moment_of(value: Moment, what: str) -> dt.datetime:
+    """The moment, in IST. `what` is for errors. Raises MomentError."""
+    if isinstance(value, str):
+        try:
+            value = dt.datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise MomentError(f"{what}: got {value!r}, {_EXPECTED}") from None
+    if isinstance(value, dt.datetime):
+        return value.replace(tzinfo=IST) if value.tzinfo is None else value.astimezone(IST)
+    if isinstance(value, dt.date):
+        return dt.datetime.combine(value, dt.time(), IST)
+    raise MomentError(f"{what}: got {type(value).__name__}, {_EXPECTED}")
+
+
+def day_of(value: Moment, what: str) -> dt.date:
+    """The IST day. Raises MomentError."""
+    return moment_of(value, what).date()
+
+
+def moments_of(value: Moment | Sequence[Moment], what: str) -> list[dt.datetime]:
+    """One or several, in the order that was given. Raises MomentError, also for none."""
+    values = [value] if isinstance(value, str | dt.date) else list(value)
+    if not values:
+        raise MomentError(f"{what}: got an empty list, {_EXPECTED}")
+    return [moment_of(each, what) for each in values]
+
+
+def is_bare_date(value: Moment) -> bool:
+    """Whether it says a day and no time."""
+    if isinstance(value, str):
+        return _DATE.fullmatch(value.strip()) is not None
+    return not isinstance(value, dt.datetime)
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """From `start` up to `stop`, in IST; None where it has no such end."""
+
+    start: dt.datetime | None
+    stop: dt.datetime | None
+
+    @property
+    def first_day(self) -> dt.date | None:
+        """The first day that it has a part of."""
+        return None if self.start is None else self.start.date()
+
+    @property
+    def last_day(self) -> dt.date | None:
+        """The last one."""
+        return None if self.stop is None else (self.stop - dt.timedelta(microseconds=1)).date()
+
+    def days(self, among: Sequence[dt.date]) -> list[dt.date]:
+        """Those of these days that it has a part of."""
+        first, last = self.first_day or dt.date.min, self.last_day or dt.date.max
+        return [day for day in among if first <= day <= last]
+
+    def where(self, column: str = "received_at") -> str:
+        """The SQL condition for a column of instants; with the range's days, so that files are skipped."""
+        parts = []
+        if self.start is not None:
+            parts += [f"date >= DATE '{self.first_day}'", f"{column} >= {sql_moment(self.start)}"]
+        if self.stop is not None:
+            parts += [f"date <= DATE '{self.last_day}'", f"{column} < {sql_moment(self.stop)}"]
+        return " AND ".join(parts) or "true"
+
+
+def time_range(start: Moment | None, stop: Moment | None) -> TimeRange:
+    """The range. Raises MomentError for what is no time, and if it stops before it starts."""
+    begin = None if start is None else moment_of(start, "start")
+    end = None if stop is None else moment_of(stop, "stop")
+    if begin is not None and end is None and start is not None and is_bare_date(start):
+        end = begin + _ONE_DAY
+    if begin is not None and end is not None and end < begin:
+        raise MomentError(f"start and stop: got {begin} and {end}, expected a stop that is not before the start")
+    return TimeRange(begin, end)
+
+
+def sql_moment(moment: dt.datetime) -> str:
+    """An instant as SQL has it, whatever zone a connection shows times in."""
+    return f"TIMESTAMPTZ '{moment.astimezone(dt.UTC).replace(tzinfo=None).isoformat(' ')}+00'"
+
+
+def sql_parameter(name: str) -> str:
+    """The same rules for a macro's parameter of any type: the SQL expression of its instant, null for null."""
+    text = f"trim({name}::VARCHAR)"
+    return (
+        f"CASE WHEN regexp_matches({text}, '[0-9]([zZ]|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$')"
+        f" AND length({text}) > 10 THEN {text}::TIMESTAMPTZ"
+        f" ELSE timezone('Asia/Kolkata', {text}::TIMESTAMP) END"
+    )
+
+
+SQL_START: Final = sql_parameter("start")
+"""The start of a macro's range."""
+SQL_STOP: Final = (
+    f"CASE WHEN stop IS NULL AND length(trim(start::VARCHAR)) = 10 THEN {SQL_START} + INTERVAL 1 DAY"
+    f" ELSE {sql_parameter('stop')} END"
+)
+"""Its stop: a start that is a bare date has the whole day."""
+
+
+def sql_range(column: str = "received_at") -> str:
+    """The SQL condition of a macro with the parameters `start` and `stop`, as `TimeRange.where`."""
+    first = f"timezone('Asia/Kolkata', {SQL_START})::DATE"
+    last = f"timezone('Asia/Kolkata', {SQL_STOP} - INTERVAL 1 MICROSECOND)::DATE"
+    return (
+        f"(({SQL_START}) IS NULL OR (date >= {first} AND {column} >= {SQL_START}))"
+        f" AND (({SQL_STOP}) IS NULL OR (date <= {last} AND {column} < {SQL_STOP}))"
+    )

@@ -1,0 +1,246 @@
+"""Instruments by name, list, pattern or token, as the instrument list of each day has them.
+
+A name is `EXCHANGE:TRADINGSYMBOL`, as in `NSE:INFY`; one without an exchange is NSE's. `*` and `?` in a name make it a
+pattern: `NFO:NIFTY26NOV*CE`. A number is an instrument token, which means something only together with a day. `near`
+is the nearest future of each day. The list in force on a day is that day's, or the newest one before it.
+"""
+
+import datetime as dt
+import difflib
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from queries.errors import SymbolError
+from queries.lake import LakeState, literal
+from storage.market import FUTURE, exchange_of_token
+
+
+@dataclass(frozen=True)
+class Near:
+    """The nearest future of a name on each day, or the `n`th nearest; prices are not adjusted where it rolls.
+
+    `name` is as in the instrument list: NIFTY, RELIANCE, CRUDEOIL; with an exchange, `MCX:GOLD`, if several have it.
+    """
+
+    name: str
+    n: int = 1
+
+    def __str__(self) -> str:
+        return f"near({self.name}, {self.n})"
+
+
+Symbol = str | int | Near
+Symbols = Symbol | Sequence[Symbol]
+
+_NEAR_MATCHES: Final = 5
+_DEFAULT_EXCHANGE: Final = "NSE"
+_WILD: Final = re.compile(r"[*?]")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What one thing that was asked for is: `instruments` are (token, symbol), of all days together.
+
+    `days` has those of the range on which it is anything; for `near`, what it is on each.
+    """
+
+    asked: Symbol
+    instruments: tuple[tuple[int, str | None], ...]
+    days: frozenset[dt.date] = frozenset()
+    of_day: dict[dt.date, tuple[int, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was asked for on these days."""
+
+    days: tuple[dt.date, ...]
+    resolved: tuple[Resolved, ...]
+
+    @property
+    def missing(self) -> list[Symbol]:
+        """What is nothing on any of the days."""
+        return [each.asked for each in self.resolved if not each.instruments]
+
+    @property
+    def tokens(self) -> list[int]:
+        """All tokens, ascending."""
+        return sorted({token for each in self.resolved for token, _ in each.instruments})
+
+    def where(self) -> str:
+        """The SQL condition for rows of ticks, which also skips the files of other exchanges."""
+        tokens = self.tokens
+        if not tokens:
+            return "false"
+        exchanges = sorted(set(map(exchange_of_token, tokens)))
+        numbers = ", ".join(map(str, tokens))
+        return f"exchange IN ({_texts(exchanges)}) AND instrument_token IN ({numbers}) AND ({self._which()})"
+
+    def _which(self) -> str:
+        """Tokens are given out again: a name holds for rows that had it, a token for all of its rows."""
+        parts = []
+        names = {name for each in self.resolved if not each.of_day for _, name in each.instruments if name is not None}
+        if names:
+            parts.append(f"symbol IN ({_texts(sorted(names))})")
+        if numbers := sorted({token for each in self.resolved for token, name in each.instruments if name is None}):
+            parts.append(f"instrument_token IN ({', '.join(map(str, numbers))})")
+        pairs = {(day, name) for each in self.resolved for day, (_, name) in each.of_day.items()}
+        if pairs:
+            values = ", ".join(f"(DATE '{day}', {literal(name)})" for day, name in sorted(pairs))
+            parts.append(f"(date, symbol) IN (VALUES {values})")
+        return " OR ".join(parts)
+
+
+def resolve(state: LakeState, symbols: Symbols, days: Sequence[dt.date]) -> Selection:
+    """What the symbols are on these days. Raises SymbolError for what is no symbol at all."""
+    asked = _listed(symbols)
+    lists = lists_in_force(state, days)
+    names = {each for one in asked if isinstance(one, str) and not _WILD.search(one) for each in _spellings(one)}
+    patterns = {_full(one) for one in asked if isinstance(one, str) and _WILD.search(one)}
+    rows = _look_up(state, sorted(set(lists.values())), names, patterns) if names or patterns else []
+    return Selection(tuple(days), tuple(_resolved(state, one, rows, lists) for one in asked))
+
+
+def chosen(state: LakeState, symbols: Symbols, days: Sequence[dt.date]) -> Selection:
+    """The same, for a query: raises SymbolError also for what resolves to nothing, and names what is near it."""
+    selection = resolve(state, symbols, days)
+    if missing := selection.missing:
+        lines = [_explained(state, one, days) for one in missing[:_NEAR_MATCHES]]
+        more = "" if len(missing) <= len(lines) else f"; and {len(missing) - len(lines)} more"
+        raise SymbolError("; ".join(lines) + more)
+    return selection
+
+
+def lists_in_force(state: LakeState, days: Sequence[dt.date]) -> dict[dt.date, dt.date]:
+    """Of each day the day of the instrument list that is in force; without those before the first list."""
+    there = state.dates("instruments")
+    places = {day: bisect_right(there, day) for day in days}
+    return {day: there[place - 1] for day, place in places.items() if place}
+
+
+def near_matches(state: LakeState, name: str, day: dt.date | None) -> list[str]:
+    """Symbols of the list in force on that day, or of the newest, that look like the name; the likest first."""
+    there = state.dates("instruments")
+    if day is not None:
+        there = there[: bisect_right(there, day)]
+    if not there:
+        return []
+    full = _full(name).upper()
+    rows = state.sql("SELECT DISTINCT symbol FROM instruments WHERE date = $day", {"day": there[-1]}).arrow()
+    every = rows.column("symbol").to_pylist()
+    exchange = full.partition(":")[0] + ":"
+    first = [symbol for symbol in every if symbol.startswith(exchange)]
+    begins = sorted((symbol for symbol in first if symbol.startswith(full)), key=len)[:_NEAR_MATCHES]
+    found = begins or difflib.get_close_matches(full, first, _NEAR_MATCHES)
+    return found or difflib.get_close_matches(full, every, _NEAR_MATCHES)
+
+
+def _listed(symbols: Symbols) -> list[Symbol]:
+    several = [symbols] if isinstance(symbols, str | int | Near) else list(symbols)
+    for one in several:
+        if isinstance(one, bool) or not isinstance(one, str | int | Near):
+            raise SymbolError(f"symbols: got {one!r}, expected names such as NSE:INFY, tokens, or near(name)")
+        if isinstance(one, str) and not one.strip():
+            raise SymbolError("symbols: got an empty text, expected a name such as NSE:INFY")
+    if not several:
+        raise SymbolError("symbols: got an empty list, expected names such as NSE:INFY, tokens, or near(name)")
+    return list(dict.fromkeys(several))
+
+
+def _full(name: str) -> str:
+    name = name.strip()
+    return name if ":" in name else f"{_DEFAULT_EXCHANGE}:{name}"
+
+
+def _spellings(name: str) -> set[str]:
+    return {_full(name), _full(name).upper()}
+
+
+def _texts(values: Sequence[str]) -> str:
+    return ", ".join(map(literal, values))
+
+
+_Row = tuple[str, int, list[dt.date]]
+
+
+def _look_up(state: LakeState, lists: Sequence[dt.date], names: set[str], patterns: set[str]) -> list[_Row]:
+    """Symbol, token and the days of the lists that have it so, of what these names and patterns are."""
+    parts = [f"symbol IN ({_texts(sorted(names))})"] if names else []
+    parts += [f"symbol GLOB {literal(_glob(pattern))}" for pattern in sorted(patterns)]
+    if not lists:
+        return []
+    days = ", ".join(f"DATE '{day}'" for day in lists)
+    found = state.sql(
+        "SELECT symbol, instrument_token, list(DISTINCT date ORDER BY date) AS days FROM instruments "
+        f"WHERE date IN ({days}) AND ({' OR '.join(parts)}) GROUP BY ALL ORDER BY symbol, instrument_token"
+    ).arrow()
+    columns = (found.column(name).to_pylist() for name in ("symbol", "instrument_token", "days"))
+    return list(zip(*columns, strict=True))
+
+
+def _glob(pattern: str) -> str:
+    return pattern.replace("[", "[[]")
+
+
+def _resolved(state: LakeState, asked: Symbol, rows: Sequence[_Row], lists: dict[dt.date, dt.date]) -> Resolved:
+    if isinstance(asked, int):
+        return Resolved(asked, ((asked, None),), frozenset(lists))
+    if isinstance(asked, Near):
+        of_day = _nearest(state, asked, lists)
+        return Resolved(asked, tuple(sorted(set(of_day.values()))), frozenset(of_day), of_day)
+    if _WILD.search(asked):
+        wanted = re.compile(re.escape(_full(asked)).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
+        found = [row for row in rows if wanted.fullmatch(row[0])]
+    else:
+        found = [row for row in rows if row[0] == _full(asked)]
+        found = found or [row for row in rows if row[0] in _spellings(asked)]
+    there = {day for _, _, days in found for day in days}
+    held = frozenset(day for day, of in lists.items() if of in there)
+    return Resolved(asked, tuple((token, symbol) for symbol, token, _ in found), held)
+
+
+def _nearest(state: LakeState, asked: Near, lists: dict[dt.date, dt.date]) -> dict[dt.date, tuple[int, str]]:
+    """Of each day the token and the symbol of the nth future that has not expired before it."""
+    if asked.n < 1:
+        raise SymbolError(f"near({asked.name!r}, {asked.n}): got {asked.n}, expected 1 for the nearest, 2 for the next")
+    if not lists:
+        return {}
+    exchange, _, name = asked.name.rpartition(":")
+    found = state.sql(
+        """
+        WITH pairs AS (SELECT unnest($days) AS day, unnest($lists) AS listed)
+        SELECT day, exchange, instrument_token, symbol FROM pairs JOIN instruments ON date = listed
+        WHERE date IN (SELECT unnest($lists)) AND name = $name AND instrument_type = $future AND expiry >= day
+            AND ($exchange = '' OR exchange = $exchange)
+        QUALIFY dense_rank() OVER (PARTITION BY day, exchange ORDER BY expiry) = $n
+        ORDER BY day, exchange, symbol
+        """,
+        {
+            "days": list(lists),
+            "lists": list(lists.values()),
+            "name": name.upper(),
+            "future": FUTURE,
+            "exchange": exchange.upper(),
+            "n": asked.n,
+        },
+    ).arrow()
+    several = sorted(set(found.column("exchange").to_pylist()))
+    if len(several) > 1:
+        known = ", ".join(f"near('{each}:{name}')" for each in several)
+        raise SymbolError(f"near({asked.name!r}): got a name of {len(several)} exchanges, expected one of {known}")
+    columns = (found.column(each).to_pylist() for each in ("day", "instrument_token", "symbol"))
+    return {day: (token, symbol) for day, token, symbol in zip(*columns, strict=True)}
+
+
+def _explained(state: LakeState, asked: Symbol, days: Sequence[dt.date]) -> str:
+    span = "" if not days else f" on {days[0]}" if len(days) == 1 else f" from {days[0]} to {days[-1]}"
+    if not lists_in_force(state, days):
+        return f"{asked}: there is no instrument list{span} or before; instruments can be asked for by their tokens"
+    if isinstance(asked, Near):
+        return f"{asked}: the instrument list has no such future{span}; expected a name such as NIFTY or MCX:CRUDEOIL"
+    like = near_matches(state, str(asked), days[-1] if days else None)
+    hint = f"; near it: {', '.join(like)}" if like else ""
+    return f"{asked}: the instrument list has no such instrument{span}{hint}"
