@@ -21,3 +21,7 @@ class MomentError(QueryError, ValueError):
 
 class SymbolError(QueryError, LookupError):
     """No instrument goes by what was asked for."""
+
+
+class WidthError(QueryError, ValueError):
+    """A width of bars that is none."""

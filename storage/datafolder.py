@@ -71,7 +71,7 @@ def _has_room(root: Path) -> bool:
 def _agree(layout: DataLayout, source: TickSource) -> None:
     """Refuse what comes from the other source, and write down where it comes from now."""
     marker = layout.root / "kitelake.json"
-    before = _source_of(marker)
+    before = source_of(layout.root)
     if before == source:
         return
     if before is not None and _holds_something(layout):
@@ -85,10 +85,10 @@ def _agree(layout: DataLayout, source: TickSource) -> None:
     write_whole(marker, json.dumps({"source": source}))
 
 
-def _source_of(marker: Path) -> TickSource | Literal["?"] | None:
-    """What the marker says: "?" if it cannot be understood, None if it is not there."""
+def source_of(root: Path) -> TickSource | Literal["?"] | None:
+    """Where the folder's ticks come from: "?" if its marker cannot be understood, None if there is none."""
     try:
-        source = json.loads(marker.read_text(encoding="utf-8"))["source"]
+        source = json.loads((root / "kitelake.json").read_text(encoding="utf-8"))["source"]
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):

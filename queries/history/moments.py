@@ -90,6 +90,12 @@ class TimeRange:
             parts += [f"date <= DATE '{self.last_day}'", f"{column} < {sql_moment(self.stop)}"]
         return " AND ".join(parts) or "true"
 
+    def where_us(self, column: str) -> str:
+        """The same for a column of microseconds since the epoch."""
+        parts = [] if self.start is None else [f"{column} >= epoch_us({sql_moment(self.start)})"]
+        parts += [] if self.stop is None else [f"{column} < epoch_us({sql_moment(self.stop)})"]
+        return " AND ".join(parts) or "true"
+
 
 def time_range(start: Moment | None, stop: Moment | None) -> TimeRange:
     """The range. Raises MomentError for what is no time, and if it stops before it starts."""

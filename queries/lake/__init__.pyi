@@ -1,9 +1,11 @@
 from .lake import SqlLake as SqlLake
 from .result import Result as Result
 from .shown import RELATIONS as RELATIONS
+from .sources import sources_sql as sources_sql
 from .state import LakeState as LakeState
 from .state import Macro as Macro
 from .state import Parameters as Parameters
 from .state import Relation as Relation
+from .state import words as words
 from .views import literal as literal
 from .views import quoted as quoted

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import duckdb
 
@@ -60,6 +60,7 @@ class SqlLake:
         self._closed = False
         self._altered = False
         self._published = False
+        self._memo: dict[str, dict[Any, Any]] = {}
         self._readers: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
         # Also at the end of the process, while DuckDB's own module is still whole.
         self._finalizer = weakref.finalize(self, _close, self._con, self._views, self._snapshots)
@@ -88,7 +89,15 @@ class SqlLake:
                 raise QueryError(f"{self!r}: it cannot be queried any more")
             self._sources: list[TableSource] = self._snapshots.latest()
             views = self._views.update(self._sources, altered=self._altered)
-            state = LakeState(self.root, views, self.relations, self.macros, run=self.run, view_of=self._views.of_rows)
+            state = LakeState(
+                self.root,
+                views,
+                self.relations,
+                self.macros,
+                run=self.run,
+                view_of=self._views.of_rows,
+                memo=self._memo,
+            )
             if not self._published:
                 self._published = True
                 for relation in self.relations:

@@ -1,14 +1,144 @@
-"""Which of several connections an instrument's ticks are shown from, where it was captured redundantly."""
+"""Which connection an instrument's ticks are shown from at each moment, by the events of the connections.
 
+A connection is a source of an instrument from the moment at which it was asked for it until that ends: the connection
+was lost, it was asked to stop, its run of the service stopped or, if that was killed, the next run started. Of several
+sources at a time the one that was asked first is shown; a row of another is in `ticks_all` alone. So the stretches of
+an instrument do not overlap. Contents of packets are never compared.
+
+Where nothing is known of a row, from a source that no event tells of, it is shown.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
 from typing import Final
+
+import pyarrow as pa
 
 from queries.lake.state import LakeState, Relation
 
+_LOST: Final = "'closed', 'refused', 'failed', 'connected'"
 _ALL: Final = "SELECT *, NULL::TIMESTAMPTZ AS source_since FROM ticks_all"
 
 
-def _ticks(_: LakeState) -> str:
-    return _ALL
+def sources_sql(days: str = "true", tokens: str = "true") -> str:
+    """The SELECT of the stretches: instrument_token, stream, account, connection, since, shown_from, until.
+
+    A row of `ticks` belongs to that stretch of its instrument with `received_at >= shown_from AND received_at < until`.
+    The connection was asked at `since`, which may be before: then another was shown up to there, and nothing was
+    missed between. `days` is a condition on the `date` of events, which should include the day before; `tokens` one on
+    `instrument_token`.
+    """
+    return f"""
+    SELECT instrument_token, stream, account, connection, since, shown_from, until FROM (
+        SELECT *, greatest(since, max(until) OVER (
+            PARTITION BY instrument_token ORDER BY since, stream, account, connection
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        )) AS shown_from
+        FROM (
+            SELECT asked.instrument_token, asked.stream, asked.account, asked.connection, asked.since, least(
+                coalesce(lost.at, 'infinity'), coalesce(dropped.at, 'infinity'), coalesce(ended.at, 'infinity')
+            ) AS until
+            FROM (
+                FROM (
+                    SELECT stream, account, connection, received_at AS since,
+                        unnest((data->'$.tokens')::BIGINT[]) AS instrument_token
+                    FROM events WHERE event = 'subscribed' AND {days}
+                ) WHERE {tokens}
+            ) AS asked
+            ASOF LEFT JOIN (
+                SELECT stream, account, connection, received_at AS at FROM events WHERE event IN ({_LOST}) AND {days}
+                UNION ALL
+                SELECT stream, account, connection,
+                    received_at - to_microseconds((1e6 * (data->'$.silent_seconds')::DOUBLE)::BIGINT)
+                FROM events WHERE event = 'silent' AND {days}
+            ) AS lost ON asked.stream = lost.stream AND asked.account = lost.account
+                AND asked.connection = lost.connection AND asked.since < lost.at
+            ASOF LEFT JOIN (
+                SELECT stream, account, connection, received_at AS at,
+                    unnest((data->'$.tokens')::BIGINT[]) AS instrument_token
+                FROM events WHERE event = 'unsubscribed' AND {days}
+            ) AS dropped ON asked.stream = dropped.stream AND asked.account = dropped.account
+                AND asked.connection = dropped.connection AND asked.instrument_token = dropped.instrument_token
+                AND asked.since < dropped.at
+            ASOF LEFT JOIN (
+                SELECT received_at AS at FROM events
+                WHERE event IN ('started', 'stopped') AND account IS NULL AND {days}
+            ) AS ended ON asked.since < ended.at
+        )
+    ) WHERE shown_from IS NULL OR shown_from < until
+    """
 
 
-TICKS: Final = Relation("ticks", _ticks, frozenset({"ticks_all"}), _ALL)
+def _by_day(state: LakeState) -> dict[dt.date, tuple[object, ...]]:
+    """Of each day with events what they are read from: equal values mean equal events."""
+    source = state.views["events"].source
+    found: dict[dt.date, tuple[object, ...]] = {}
+    for path in source.files:  # …/date=2026-11-24/name.parquet
+        day = dt.date.fromisoformat(path.rpartition("/")[0].rpartition("=")[2])
+        found[day] = (*found.get(day, ()), path)
+    for day in source.live["date"].unique().to_pylist():
+        found[day] = (*found.get(day, ()), id(source.live))
+    return found
+
+
+def _suspects(state: LakeState, days: Sequence[dt.date]) -> set[dt.date]:
+    """Those of the days on which an instrument was asked for on several connections, perhaps one after the other."""
+    found = state.sql(
+        f"""
+        SELECT DISTINCT date FROM (
+            SELECT DISTINCT date, stream, account, connection, unnest((data->'$.tokens')::BIGINT[]) AS instrument_token
+            FROM events WHERE event = 'subscribed' AND {_among(days)}
+        ) GROUP BY date, instrument_token HAVING count(*) > 1
+        """
+    ).arrow()
+    return set(found.column("date").to_pylist())
+
+
+def _redundant(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
+    """The stretches of the instruments that had several sources at the same time on one of these days."""
+    around = _among(sorted({*days, *(day - dt.timedelta(days=1) for day in days)}))
+    return state.sql(
+        f"""
+        WITH sources AS ({sources_sql(around)})
+        FROM sources WHERE instrument_token IN (
+            SELECT one.instrument_token FROM sources AS one JOIN sources AS other USING (instrument_token)
+            WHERE one.shown_from > one.since AND other.since <= one.since AND other.until > one.since
+            AND (one.stream, one.account, one.connection) <> (other.stream, other.account, other.connection)
+        ) ORDER BY ALL
+        """
+    ).arrow()
+
+
+def _among(days: Sequence[dt.date]) -> str:
+    several = ", ".join(f"DATE '{day}'" for day in days)
+    return f"date IN ({several})"
+
+
+def _ticks(state: LakeState) -> str:
+    """`ticks_all` as it is, but for the days on which some instruments had several sources at a time."""
+    memo = state.memo.setdefault("sources", {})
+    now = _by_day(state)
+    fresh = [day for day, parts in now.items() if memo.get(day, (None, False))[0] != parts]
+    suspects = _suspects(state, fresh) if fresh else set()
+    memo.update({day: (now[day], day in suspects) for day in fresh})
+    days = sorted(day for day in now if memo[day][1])
+    if not days:
+        return _ALL
+    rows = _redundant(state, days)
+    if not len(rows):
+        return _ALL
+    shown = state.rows_view("sources", rows)
+    return f"""
+        SELECT *, NULL::TIMESTAMPTZ AS source_since FROM ticks_all WHERE NOT ({_among(days)})
+        UNION ALL
+        SELECT ticks_all.*, shown.shown_from AS source_since
+        FROM ticks_all LEFT JOIN {shown.name} AS shown ON ticks_all.instrument_token = shown.instrument_token
+            AND ticks_all.received_at >= shown.shown_from AND ticks_all.received_at < shown.until
+        WHERE {_among(days)} AND (shown.stream IS NULL OR (
+            ticks_all.stream = shown.stream AND ticks_all.account = shown.account
+            AND ticks_all.connection = shown.connection))
+    """
+
+
+TICKS: Final = Relation("ticks", _ticks, frozenset({"ticks_all", "events"}), _ALL)
+"""The view; `source_since` is null but where an instrument had several sources: since when this one is shown."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -84,14 +85,20 @@ class LakeState:
         *,
         run: "Callable[[str, Parameters, LakeState], Result]",
         view_of: Callable[[str, pa.Table], RowsView],
+        memo: dict[str, dict[Any, Any]],
     ) -> None:
-        """`run` runs a SELECT over a state; `view_of` makes a view of rows."""
+        """`run` runs a SELECT over a state; `view_of` makes a view of rows.
+
+        `memo` is the lake's, for what relations work out: by the relation, whatever they want to know again.
+        """
         self.root = root
         self.views = views
         self._relations = {relation.name: relation for relation in relations}
         self._macros = macros
         self._run = run
         self._view_of = view_of
+        self.memo = memo
+        self._kept: list[RowsView] = []
         self._made: dict[str, str | RowsView] = {}
 
     def sql(self, query: str, params: Parameters = None) -> Result:
@@ -110,8 +117,18 @@ class LakeState:
         """A relation's SELECT, or the view of its rows, made when it is first asked for."""
         if name not in self._made:
             made = self._relations[name].make(self)
-            self._made[name] = made if isinstance(made, str) else self._view_of(name, made)
+            self._made[name] = made if isinstance(made, str) else self.rows_view(name, made)
         return self._made[name]
+
+    def rows_view(self, name: str, rows: pa.Table) -> RowsView:
+        """Rows as a view, for the text of a relation: it lives as long as this state. `name` is for its name."""
+        view = self._view_of(name, rows)
+        self.keep(view)
+        return view
+
+    def keep(self, view: RowsView) -> None:
+        """Have the view live as long as this state."""
+        self._kept.append(view)
 
     def ctes(self, query: str, *, without: Collection[str] = ()) -> list[str]:
         """What fixes each name that the query needs to this state, for its head, in the order of their needs.

@@ -186,17 +186,6 @@ def around(trading: Hours) -> Hours:
     return Hours(shifted(trading.start, -BEFORE_TRADING), shifted(trading.stop, AFTER_TRADING))
 
 
-def kind_of(*, segment: str | None, instrument_type: str | None, has_derivatives: bool) -> InstrumentKind:
-    """The kind of an instrument by its row in the broker's instrument list."""
-    if segment == "INDICES":
-        return InstrumentKind.INDEX
-    if instrument_type == "FUT":
-        return InstrumentKind.FUTURE
-    if instrument_type in ("CE", "PE"):
-        return InstrumentKind.OPTION
-    return InstrumentKind.UNDERLYING if has_derivatives else InstrumentKind.SHARE
-
-
 def _row(exchange: str, kind: InstrumentKind, date: dt.date) -> _Row:
     rows = [row for row in _ROWS if exchange in row.exchanges and kind in row.kinds]
     return next((row for row in reversed(rows) if row.since <= date), rows[0])

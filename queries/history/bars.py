@@ -1,0 +1,243 @@
+"""Bars: one definition, written down in docs/queries.md, for the method and for the macro.
+
+Three steps, of which only the first looks at ticks, and none at one tick beside another where packets say when the
+last trade was:
+
+1. Rows of an instrument in the same interval, part of the day (before, in or after its session) and stretch of
+   listening are one group: its first and last cumulative volume, the prices of its live rows, the day's extremes.
+2. Groups in the order of receipt, one beside the other: what the volume grew by since the group before, and how much of
+   that while nothing was received; whether the day's high rose in it.
+3. Groups of one interval are one bar.
+
+The cumulative volume counts as the largest so far: a correction that lowers it takes nothing back, and a fall to less
+than half is a new beginning from 0.
+"""
+
+import datetime as dt
+from typing import Final, Literal, get_args
+
+from queries.errors import QueryError
+from queries.history.moments import SQL_START, SQL_STOP, TimeRange
+from queries.history.rows import Rows, macro_rows_sql
+from queries.history.symbols import Symbols
+from queries.history.ticks import overloads
+from queries.history.trades import trades_sql
+from queries.history.widths import DAY_US, Measure, width_of
+from queries.lake import LakeState, Macro, Result
+
+Clock = Literal["exchange", "received"]
+Sessions = Literal["continuous", "all"]
+Fill = Literal["none", "null", "previous"]
+Label = Literal["open", "close"]
+
+MAX_BUCKETS: Final = 10_000_000
+"""Intervals are numbered from the session's open; this makes numbers of earlier ones positive."""
+
+
+def bars_sql(rows: str, width_us: str, sessions: str) -> str:
+    """The SELECT of bars of time over rows as `rows_sql` gives them: with begin_us and end_us in the place of `time`.
+
+    `width_us` is an expression of microseconds, a day's for whole sessions, and `sessions` one that is 'continuous' or
+    'all'.
+    """
+    day = f"({width_us}) >= 86400000000"
+    part = "CASE WHEN at_us < opens_us THEN -1 WHEN at_us >= closes_us THEN 1 ELSE 0 END"
+    part = f"CASE WHEN {sessions} = 'all' THEN 0 ELSE {part} END"
+    bucket = f"CASE WHEN {day} THEN 0 ELSE (at_us - opens_us + {MAX_BUCKETS} * ({width_us})) // ({width_us}) END"
+    begins = f"opens_us + CASE WHEN {day} THEN 0 ELSE (bucket - {MAX_BUCKETS}) * ({width_us}) END"
+    ends = f"CASE WHEN {day} THEN closes_us ELSE {begins} + ({width_us}) END"
+    ends = f"CASE WHEN {sessions} = 'all' THEN {ends} ELSE least({ends}, closes_us) END"
+    return f"""
+    WITH grouped AS (
+        SELECT date, instrument_token, any_value(symbol) AS symbol, since_us, part, bucket,
+            any_value(opens_us) AS opens_us, any_value(closes_us) AS closes_us,
+            min(place) AS place, min(received_us) AS first_us, max(received_us) AS last_us,
+            arg_min(volume_traded, place) AS first_volume, arg_max(volume_traded, place) AS last_volume,
+            max(volume_traded) AS most_volume,
+            arg_min(traded_value, place) AS first_value, arg_max(traded_value, place) AS last_value,
+            arg_min(high, place) AS first_high, max(high) AS most_high,
+            arg_min(low, place) AS first_low, min(low) AS least_low,
+            arg_min(last_price, place) FILTER (live) AS open, max(last_price) FILTER (live) AS high,
+            min(last_price) FILTER (live) AS low, arg_max(last_price, place) FILTER (live) AS close,
+            arg_max(last_price, place) AS last_price, arg_max(oi, place) AS oi, count(*) FILTER (live) AS ticks,
+            any_value(timed_by) FILTER (live) AS timed_by, any_value(timed_by) AS any_timed_by
+        FROM (SELECT *, {part} AS part, CASE WHEN {part} = 0 THEN {bucket} END AS bucket FROM ({rows}))
+        GROUP BY date, instrument_token, since_us, part, bucket
+    ), beside AS (
+        SELECT *, lag(last_volume) OVER earlier AS volume_before,
+            max(last_us) OVER (earlier ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS heard_us
+        FROM grouped WINDOW earlier AS (PARTITION BY date, instrument_token ORDER BY place)
+    ), apart AS (
+        -- away: we may have missed something since the group before, or since the session's open.
+        SELECT *, coalesce(since_us > coalesce(heard_us, opens_us), heard_us IS NULL) AS away,
+            CASE WHEN first_volume < volume_before / 2 THEN 1 ELSE 0 END AS begins_anew
+        FROM beside
+    ), numbered AS (
+        SELECT *, sum(begins_anew) OVER (PARTITION BY date, instrument_token ORDER BY place) AS epoch FROM apart
+    ), grown AS (
+        SELECT *, coalesce(max(most_volume) OVER so_far, 0) AS volume_then,
+            coalesce(lag(last_value) OVER epoch_so_far, 0) AS value_then,
+            max(most_high) OVER day_so_far AS high_then, min(least_low) OVER day_so_far AS low_then,
+            sum(ticks) OVER (PARTITION BY date, instrument_token, epoch) AS live_in_epoch,
+            max(epoch) OVER (PARTITION BY date, instrument_token) AS last_epoch
+        FROM numbered
+        WINDOW epoch_so_far AS (PARTITION BY date, instrument_token, epoch ORDER BY place),
+            so_far AS (
+                PARTITION BY date, instrument_token, epoch ORDER BY place
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ),
+            day_so_far AS (
+                PARTITION BY date, instrument_token ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            )
+    ), counted AS (
+        SELECT *, greatest(most_volume - volume_then, 0) AS volume_grown,
+            CASE WHEN away THEN greatest(first_volume - volume_then, 0) ELSE 0 END AS volume_away,
+            last_value - value_then AS value_grown,
+            CASE WHEN away THEN first_value - value_then ELSE 0 END AS value_away,
+            CASE WHEN most_high > CASE WHEN away THEN first_high ELSE high_then END THEN most_high END AS high_rose,
+            CASE WHEN least_low < CASE WHEN away THEN first_low ELSE low_then END THEN least_low END AS low_fell,
+            count(*) FILTER (ticks > 0) OVER (
+                PARTITION BY date, instrument_token, part ORDER BY place
+                ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
+            ) AS live_ahead
+        -- What was cached before the volume began anew is of another day.
+        FROM grown WHERE live_in_epoch > 0 OR epoch = last_epoch
+    ), carried AS (
+        -- What was missed goes into the next bar that has a trade; where none comes, into one of its own.
+        SELECT *, CASE WHEN live_ahead = 0 THEN volume_grown ELSE sum(volume_grown) OVER next_bar END AS volume_in,
+            CASE WHEN live_ahead = 0 THEN volume_away ELSE sum(volume_away) OVER next_bar END AS missed_in,
+            CASE WHEN live_ahead = 0 THEN value_grown ELSE sum(value_grown) OVER next_bar END AS value_in,
+            CASE WHEN live_ahead = 0 THEN value_away ELSE sum(value_away) OVER next_bar END AS value_missed_in
+        FROM counted WINDOW next_bar AS (PARTITION BY date, instrument_token, part, live_ahead)
+    ), bars AS (
+        SELECT date, instrument_token, any_value(symbol) AS symbol, bucket, any_value(opens_us) AS opens_us,
+            any_value(closes_us) AS closes_us,
+            coalesce(arg_min(open, place) FILTER (ticks > 0), arg_min(last_price, place)) AS open,
+            coalesce(max(greatest(high, high_rose)) FILTER (ticks > 0), max(last_price)) AS high,
+            coalesce(min(least(low, low_fell)) FILTER (ticks > 0), min(last_price)) AS low,
+            coalesce(arg_max(close, place) FILTER (ticks > 0), arg_max(last_price, place)) AS close,
+            sum(volume_in) AS volume, sum(missed_in) AS volume_missed, sum(value_in) AS value,
+            sum(value_missed_in) AS value_missed, arg_max(oi, place) AS oi, sum(ticks) AS ticks,
+            coalesce(any_value(timed_by), any_value(any_timed_by)) AS timed_by
+        FROM carried WHERE part = 0 AND (ticks > 0 OR (live_ahead = 0 AND volume_grown > 0))
+        GROUP BY date, instrument_token, bucket
+    )
+    SELECT date, symbol, instrument_token, {begins} AS begin_us, {ends} AS end_us, open, high, low, close,
+        volume::BIGINT AS volume, volume_missed::BIGINT AS volume_missed, value,
+        greatest(low, least(high, (value - value_missed) / nullif(volume - volume_missed, 0))) AS vwap,
+        oi, ticks::BIGINT AS ticks, timed_by
+    FROM bars
+    """
+
+
+def counted_bars_sql(trades: str, measure: Measure, size: int, sessions: str) -> str:
+    """The same of bars that are full by a number of trades, or by their volume or value; each day begins its own.
+
+    `trades` is as `trades_sql` gives them. A trade belongs to the bar in which it begins.
+    """
+    before = {
+        Measure.TICKS: "row_number() OVER day - 1",
+        Measure.VOLUME: "sum(quantity) OVER day - quantity",
+        Measure.VALUE: "sum(value) OVER day - value",
+    }[measure]
+    part = "true" if sessions == "all" else "at_us >= opens_us AND at_us < closes_us"
+    return f"""
+    SELECT date, any_value(symbol) AS symbol, instrument_token, min(at_us) AS begin_us, max(at_us) AS end_us,
+        arg_min(price, place) AS open, max(price) AS high, min(price) AS low, arg_max(price, place) AS close,
+        sum(quantity)::BIGINT AS volume, 0::BIGINT AS volume_missed, sum(value) AS value,
+        sum(value) / sum(quantity) AS vwap, arg_max(oi, place) AS oi, count(*) AS ticks, any_value(timed_by) AS timed_by
+    FROM (
+        SELECT *, floor(({before}) / {size})::BIGINT AS number FROM ({trades}) WHERE {part}
+        WINDOW day AS (PARTITION BY date, instrument_token ORDER BY place)
+    ) GROUP BY date, instrument_token, number
+    """
+
+
+def filled_sql(bars: str, hours: str, which: str, width_us: int, fill: Fill) -> str:
+    """The same with a row for every interval of the session that has begun, of each instrument of the day's list.
+
+    `which` is a condition on begin_us. With "previous" prices and oi are those of the bar before, with nothing traded.
+    """
+    before = "last_value({0} IGNORE NULLS) OVER before" if fill == "previous" else "NULL"
+    sources = {"open": "bars.close", "high": "bars.close", "low": "bars.close", "close": "bars.close", "oi": "bars.oi"}
+    carried = {name: f"coalesce(bars.{name}, {before.format(source)})" for name, source in sources.items()}
+    nothing = {
+        name: f"CASE WHEN bars.close IS NULL AND {int(fill == 'previous')} = 1 THEN 0 ELSE bars.{name} END"
+        for name in ("volume", "volume_missed", "value", "ticks")
+    }
+    shown = ", ".join(f"{text} AS {name}" for name, text in {**carried, **nothing}.items())
+    return f"""
+    WITH bars AS ({bars}), hours AS ({hours}), slots AS (
+        SELECT date, instrument_token, symbol, closes_us,
+            unnest(range(opens_us, closes_us, CASE WHEN {width_us} >= {DAY_US} THEN closes_us - opens_us
+                ELSE {width_us} END)) AS begin_us
+        FROM hours
+    )
+    SELECT coalesce(bars.date, slots.date) AS date, coalesce(bars.symbol, slots.symbol) AS symbol,
+        coalesce(bars.instrument_token, slots.instrument_token) AS instrument_token,
+        coalesce(bars.begin_us, slots.begin_us) AS begin_us,
+        coalesce(bars.end_us, CASE WHEN {width_us} >= {DAY_US} THEN slots.closes_us
+            ELSE least(slots.begin_us + {width_us}, slots.closes_us) END) AS end_us,
+        {shown}, bars.vwap, bars.timed_by
+    FROM bars FULL JOIN (FROM slots WHERE begin_us <= epoch_us(now()) AND {which}) AS slots
+        ON bars.date = slots.date AND bars.instrument_token = slots.instrument_token AND bars.begin_us = slots.begin_us
+    WINDOW before AS (
+        PARTITION BY coalesce(bars.symbol, slots.symbol) ORDER BY coalesce(bars.begin_us, slots.begin_us)
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    )
+    """
+
+
+def shown_sql(bars: str, label: str, which: str) -> str:
+    """The bars as they are given, those for which `which` holds; `label` is an expression, 'open' or 'close'."""
+    return f"""
+    SELECT symbol, make_timestamptz(CASE WHEN {label} = 'close' THEN end_us ELSE begin_us END) AS time, open, high, low,
+        close, volume, volume_missed, value, vwap, oi, ticks, timed_by AS clock
+    FROM ({bars}) WHERE {which} ORDER BY symbol, begin_us, instrument_token
+    """
+
+
+def bars(
+    state: LakeState,
+    symbols: Symbols,
+    width: str | dt.timedelta,
+    when: TimeRange,
+    *,
+    clock: Clock,
+    sessions: Sessions,
+    fill: Fill,
+    label: Label,
+) -> Result:
+    """See `HistoryMethods.bars`."""
+    asked = (("clock", clock, Clock), ("sessions", sessions, Sessions), ("fill", fill, Fill), ("label", label, Label))
+    for name, value, kind in asked:
+        if value not in get_args(kind):
+            raise QueryError(f"{name}: got {value!r}, expected one of {', '.join(get_args(kind))}")
+    size = width_of(width)
+    if fill != "none" and size.measure is not Measure.TIME:
+        raise QueryError(f"fill: got {fill!r} for bars by {size.measure}, expected 'none': they have no fixed times")
+    chosen_rows = Rows.of(state, symbols, when, clock)
+    begins = when.where_us("begin_us")
+    if size.measure is Measure.TIME:
+        made = bars_sql(chosen_rows.text, f"{size.size}::BIGINT", f"'{sessions}'")
+    else:
+        made = counted_bars_sql(trades_sql(chosen_rows.text), size.measure, size.size, sessions)
+    made = f"FROM ({made}) WHERE {begins}"
+    if fill != "none":
+        made = filled_sql(made, chosen_rows.sessions, begins, size.size, fill)
+    return state.sql(shown_sql(made, f"'{label}'", begins))
+
+
+_WIDTH_US: Final = "(extract(epoch FROM (width)::INTERVAL) * 1000000)::BIGINT"
+_WHICH_BARS: Final = (
+    f"(({SQL_START}) IS NULL OR begin_us >= epoch_us({SQL_START}))"
+    f" AND (({SQL_STOP}) IS NULL OR begin_us < epoch_us({SQL_STOP}))"
+)
+MACRO: Final = Macro(
+    "bars",
+    overloads(
+        "width := '1 minute', start := NULL, stop := NULL, clock := 'exchange', sessions := 'continuous', "
+        "label := 'open'",
+        shown_sql(bars_sql(macro_rows_sql("clock"), _WIDTH_US, "sessions"), "label", _WHICH_BARS),
+    ),
+)

@@ -1,0 +1,73 @@
+"""When each instrument was listened to on a day, and its session: worked out once for a day, and kept.
+
+Events and instrument lists say it, in a query that costs more than the bars of one instrument. So it is done for all
+instruments of a few days at once, and kept for what is asked next; for many days, for those alone that are asked for.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Final
+
+from queries.history.sessions import hours_sql, sessions_of
+from queries.history.symbols import lists_in_force
+from queries.lake import LakeState, sources_sql
+
+FEW_DAYS: Final = 5
+KEPT: Final = 64
+_FOREVER_US: Final = 1 << 62
+
+
+def listening_view(state: LakeState, days: Sequence[dt.date], tokens: Sequence[int]) -> str:
+    """The name of a view of date, instrument_token, symbol, opens_us, closes_us, since_us, from_us and until_us.
+
+    Rows of a day and an instrument follow each other without a gap: a row of ticks, received from `from_us` up to
+    `until_us`, came from a connection that was asked for it at `since_us`, which is null where no event tells of it.
+    """
+    asked = None if len(days) <= FEW_DAYS else tuple(tokens)
+    memo = state.memo.setdefault("listening", {})
+    key = (tuple(days), asked)
+    version = (state.views["events"].source, state.views["instruments"].source)
+    known = memo.pop(key, None)
+    if known is None or any(one is not other for one, other in zip(known[0], version, strict=True)):
+        rows = state.sql(_listening_sql(state, days, asked)).arrow()
+        known = (version, state.rows_view("listening", rows))
+    memo[key] = known
+    if len(memo) > KEPT:
+        del memo[next(iter(memo))]
+    state.keep(known[1])
+    return str(known[1].name)
+
+
+def among(days: Sequence[dt.date]) -> str:
+    """The SQL condition that `date` is one of these."""
+    several = ", ".join(f"DATE '{day}'" for day in days)
+    return f"date IN ({several or 'NULL'})"
+
+
+def _listening_sql(state: LakeState, days: Sequence[dt.date], tokens: Sequence[int] | None) -> str:
+    sessions = state.rows_view("sessions", sessions_of(state, days)).name
+    lists = sorted(set(lists_in_force(state, days).values()))
+    which = "true" if tokens is None else f"instrument_token IN ({', '.join(map(str, tokens)) or 'NULL'})"
+    events = among(sorted({*days, *(day - dt.timedelta(days=1) for day in days)}))
+    return f"""
+    WITH days AS (
+        SELECT date, epoch_us(timezone('Asia/Kolkata', date::TIMESTAMP)) AS day_us
+        FROM (SELECT unnest([{", ".join(f"DATE '{day}'" for day in days)}]::DATE[]) AS date)
+    ), hours AS ({hours_sql(sessions, among(lists), which)}), sources AS (
+        SELECT instrument_token, epoch_us(since) AS since_us, epoch_us(shown_from) AS shown_us,
+            CASE WHEN isfinite(until) THEN epoch_us(until) ELSE {_FOREVER_US} END AS until_us
+        FROM ({sources_sql(events, which)})
+    ), asked AS (
+        SELECT date, sources.* FROM sources JOIN days
+        ON sources.shown_us < days.day_us + 86400000000 AND sources.until_us > days.day_us
+    )
+    SELECT coalesce(hours.date, asked.date) AS date, coalesce(hours.instrument_token, asked.instrument_token)
+            AS instrument_token, symbol, opens_us, closes_us, since_us,
+        coalesce(lag(until_us) OVER stretches, 0) AS from_us,
+        CASE WHEN lead(until_us) OVER stretches IS NULL THEN {_FOREVER_US} ELSE until_us END AS until_us
+    FROM hours FULL JOIN asked ON hours.date = asked.date AND hours.instrument_token = asked.instrument_token
+    WINDOW stretches AS (
+        PARTITION BY coalesce(hours.date, asked.date), coalesce(hours.instrument_token, asked.instrument_token)
+        ORDER BY shown_us
+    )
+    """

@@ -1,0 +1,151 @@
+"""The trading sessions of each day, exchange and kind of instrument: what bars are aligned to.
+
+As the service noted them in the day's record, else by the built-in table of `storage.market`. In a simulated folder
+the whole day counts, and so it does where nothing is known: an exchange without sessions, an instrument without a row
+in the day's list.
+"""
+
+import datetime as dt
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from queries.history.symbols import lists_in_force
+from queries.lake import LakeState, Relation
+from storage.datafolder import source_of
+from storage.market import (
+    END_OF_DAY,
+    EQUITY_DERIVATIVES,
+    Hours,
+    InstrumentKind,
+    Phase,
+    hours_of,
+    span_of,
+    usual_sessions,
+)
+
+log = logging.getLogger(__name__)
+
+WHOLE_DAY: Final = Hours(dt.time(), END_OF_DAY)
+SCHEMA: Final = pa.schema(
+    [
+        ("date", pa.date32()),
+        ("listed", pa.date32()),
+        ("exchange", pa.string()),
+        ("kind", pa.string()),
+        ("opens", pa.timestamp("us", "UTC")),
+        ("closes", pa.timestamp("us", "UTC")),
+    ]
+)
+
+
+def sessions_of(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
+    """The continuous session of each exchange and kind on these days: from its first to its last minute.
+
+    `date`, `listed` (the day of the instrument list in force), `exchange` and `kind` of that list's instruments, and
+    `opens` and `closes` as instants. Without a row: the exchange was closed for that kind, as the day's record says.
+    """
+    simulated = source_of(state.root) == "simulator"
+    lists = lists_in_force(state, days)
+    exchanges = _exchanges(state, set(lists.values()))
+    rows = [
+        (day, listed, exchange, kind.value, *span_of(day, hours))
+        for day, listed in sorted(lists.items())
+        for exchange, kind, hours in _of_day(state.root, day, exchanges.get(listed, ()), simulated=simulated)
+    ]
+    columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
+    return pa.Table.from_arrays(
+        [pa.array(list(column), field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+    )
+
+
+SESSIONS: Final = Relation("sessions", lambda state: sessions_of(state, state.dates("ticks")))
+"""Those of all days with ticks."""
+
+
+def hours_sql(sessions: str, listed: str = "true", which: str = "true") -> str:
+    """The SELECT of date, instrument_token, symbol, opens_us and closes_us of instruments: their continuous session.
+
+    `sessions` is the name of rows as `sessions_of` gives them; `listed` a condition on the `date` of instrument lists,
+    and `which` one on their rows, which keep what is not asked for from being read.
+    """
+    derivatives = ", ".join(f"'{exchange}'" for exchange in EQUITY_DERIVATIVES)
+    return f"""
+    SELECT open_hours.date, listing.instrument_token, listing.symbol, epoch_us(open_hours.opens) AS opens_us,
+        epoch_us(open_hours.closes) AS closes_us
+    FROM (
+        SELECT instruments.date, instrument_token, symbol, exchange, CASE
+            WHEN segment = 'INDICES' THEN '{InstrumentKind.INDEX}'
+            WHEN instrument_type = 'FUT' THEN '{InstrumentKind.FUTURE}'
+            WHEN instrument_type IN ('CE', 'PE') THEN '{InstrumentKind.OPTION}'
+            WHEN underlyings.name IS NOT NULL THEN '{InstrumentKind.UNDERLYING}'
+            ELSE '{InstrumentKind.SHARE}'
+        END AS kind
+        FROM (FROM instruments WHERE {listed} AND {which}) AS instruments LEFT JOIN (
+            SELECT DISTINCT date, name FROM instruments
+            WHERE {listed} AND instrument_type = 'FUT' AND exchange IN ({derivatives})
+        ) AS underlyings ON instruments.date = underlyings.date AND instruments.tradingsymbol = underlyings.name
+    ) AS listing JOIN {sessions} AS open_hours
+        ON listing.date = open_hours.listed AND listing.exchange = open_hours.exchange
+        AND listing.kind = open_hours.kind
+    """
+
+
+def _exchanges(state: LakeState, lists: Iterable[dt.date]) -> dict[dt.date, list[str]]:
+    """The exchanges of each of these instrument lists."""
+    memo = state.memo.setdefault("exchanges", {})
+    if missing := [day for day in sorted(lists) if day not in memo]:
+        some = ", ".join(f"DATE '{day}'" for day in missing)
+        found = state.sql(
+            f"SELECT DISTINCT date, exchange FROM instruments WHERE date IN ({some}) ORDER BY ALL"
+        ).arrow()
+        for day, exchange in zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True):
+            memo.setdefault(day, []).append(exchange)
+    return memo
+
+
+def _of_day(
+    root: Path, day: dt.date, exchanges: Iterable[str], *, simulated: bool
+) -> Iterator[tuple[str, InstrumentKind, Hours]]:
+    noted = {} if simulated else _noted(root, day)
+    for exchange in exchanges:
+        for kind in InstrumentKind:
+            if simulated:
+                yield exchange, kind, WHOLE_DAY
+            elif (hours := _continuous(noted.get(exchange), exchange, kind, day)) is not None:
+                yield exchange, kind, hours
+
+
+def _continuous(
+    noted: Mapping[str, Sequence[Sequence[str]]] | None, exchange: str, kind: InstrumentKind, day: dt.date
+) -> Hours | None:
+    if noted is None:
+        sessions = [(session.phase.value, session.hours) for session in usual_sessions(exchange, day)[kind]]
+    else:
+        sessions = [(phase, hours_of(text)) for phase, text in noted.get(kind.value, ())]
+    continuous = [hours for phase, hours in sessions if phase == Phase.CONTINUOUS]
+    if not continuous:
+        return None
+    return Hours(min(hours.start for hours in continuous), max(hours.stop for hours in continuous))
+
+
+def _noted(root: Path, day: dt.date) -> Mapping[str, Mapping[str, Sequence[Sequence[str]]]]:
+    """The sessions of each exchange in the day's record; empty if there is none. See `kitelake.report.DayRecord`."""
+    path = root / "days" / f"{day.isoformat()}.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+        noted = {exchange: one["sessions"] for exchange, one in found.get("exchanges", {}).items()}
+        for sessions in noted.values():
+            for each in sessions.values():
+                for _, hours in each:
+                    hours_of(hours)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        log.warning("%s: cannot be read (%s); the usual sessions of the day count", path, type(error).__name__)
+        return {}
+    return noted

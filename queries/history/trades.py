@@ -1,0 +1,55 @@
+"""Trades as far as snapshots show them: changes of the cumulative volume from one packet to the next.
+
+An estimate: the broker sends one or two snapshots a second, so a row is all that traded since the snapshot before, at
+the last one's price. What grew while nothing was received is no trade. Quantities of bars without what they missed are
+sums of these.
+"""
+
+from typing import Final
+
+from queries.history.moments import SQL_START, SQL_STOP, TimeRange
+from queries.history.rows import Rows, joined_sql, macro_rows_sql, rows_sql
+from queries.history.symbols import Symbols
+from queries.history.ticks import overloads
+from queries.lake import LakeState, Macro, Relation, Result, words
+
+_SHOWN: Final = (
+    "symbol, time, price, quantity, value, oi, received_at, timed_by AS clock, exchange, date, instrument_token"
+)
+
+
+def trades_sql(rows: str) -> str:
+    """The SELECT of trades over rows as `rows_sql` gives them."""
+    return f"""
+    SELECT date, exchange, symbol, instrument_token, make_timestamptz(at_us) AS time, last_price AS price,
+        volume_traded - volume_then AS quantity, (volume_traded - volume_then) * last_price AS value, oi, received_at,
+        timed_by, place, at_us, opens_us, closes_us
+    FROM (
+        SELECT *, coalesce(lag(volume_traded IGNORE NULLS) OVER earlier, CASE WHEN since_us < opens_us THEN 0 END)
+                AS volume_then,
+            coalesce(since_us > lag(received_us) OVER earlier, false) AS away
+        FROM ({rows}) WINDOW earlier AS (PARTITION BY date, exchange, instrument_token ORDER BY place)
+    ) WHERE volume_traded > volume_then AND live AND NOT away
+    """
+
+
+def _shown(rows: str, which: str) -> str:
+    return f"SELECT {_SHOWN} FROM ({trades_sql(rows)}) WHERE {which} ORDER BY symbol, time, place"
+
+
+def trades(state: LakeState, symbols: Symbols, when: TimeRange, clock: str) -> Result:
+    """See `HistoryMethods.trades`."""
+    return state.sql(_shown(Rows.of(state, symbols, when, clock).text, when.where_us("at_us")))
+
+
+_IN_RANGE: Final = (
+    f"(({SQL_START}) IS NULL OR at_us >= epoch_us({SQL_START}))"
+    f" AND (({SQL_STOP}) IS NULL OR at_us < epoch_us({SQL_STOP}))"
+)
+MACRO: Final = Macro(
+    "trades",
+    overloads("start := NULL, stop := NULL, clock := 'exchange'", _shown(macro_rows_sql("clock"), _IN_RANGE)),
+)
+
+_ALL: Final = f"SELECT {_SHOWN} FROM (" + trades_sql(rows_sql(joined_sql("ticks"), "'exchange'", "NULL")) + ")"
+RELATION: Final = Relation("trades", lambda _: _ALL, words(_ALL))
