@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from queries.history import HistoryMethods
+from queries.asof import AsofMethods
 from queries.lake import Result as Result
 from storage.schema import TABLES as TABLES
 
@@ -31,7 +31,7 @@ class _JournalDecoder:
         return JournalDecoder().decode(stream, segment, blocks, first_seq=first_seq, symbols=symbols)
 
 
-class Lake(HistoryMethods):
+class Lake(AsofMethods):
     """A data folder as SQL, with the helpers."""
 
 
