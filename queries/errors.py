@@ -21,3 +21,7 @@ class MomentError(QueryError, ValueError):
 
 class SymbolError(QueryError, LookupError):
     """No instrument goes by what was asked for."""
+
+
+class ExpiryError(QueryError, LookupError):
+    """No contract expires when it was asked for."""

@@ -5,6 +5,7 @@ from .moments import day_of as day_of
 from .moments import moment_of as moment_of
 from .moments import moments_of as moments_of
 from .moments import sql_moment as sql_moment
+from .moments import sql_parameter as sql_parameter
 from .moments import sql_range as sql_range
 from .moments import time_range as time_range
 from .symbols import Near as Near
