@@ -25,3 +25,7 @@ class SymbolError(QueryError, LookupError):
 
 class WidthError(QueryError, ValueError):
     """A width of bars that is none."""
+
+
+class ExpiryError(QueryError, LookupError):
+    """No contract expires when it was asked for."""

@@ -100,10 +100,17 @@ class LakeState:
         self.memo = memo
         self._kept: list[RowsView] = []
         self._made: dict[str, str | RowsView] = {}
+        self._shown: list[RowsView] = []
 
     def sql(self, query: str, params: Parameters = None) -> Result:
         """As `SqlLake.sql`, over this state. For one SELECT."""
         return self._run(query, params, self)
+
+    def rows(self, name: str, rows: pa.Table) -> Result:
+        """Rows that were worked out from this state, as a result. `name` is for the catalog; both live as long as this."""
+        view = self._view_of(name, rows)
+        self._shown.append(view)
+        return self.sql(f"FROM {view.name}")
 
     def partitions(self, table: str) -> set[tuple[str, ...]]:
         """The values of the partitions in which the table has rows, in the order of its partition columns."""
