@@ -7,6 +7,7 @@ from .moments import moments_of as moments_of
 from .moments import sql_moment as sql_moment
 from .moments import sql_range as sql_range
 from .moments import time_range as time_range
+from .sessions import sessions_of as sessions_of
 from .symbols import Near as Near
 from .symbols import Selection as Selection
 from .symbols import Symbol as Symbol
