@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from queries.history import HistoryMethods
 from queries.lake import Result as Result
+from queries.quality import QualityMethods
 from storage.schema import TABLES as TABLES
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class _JournalDecoder:
         return JournalDecoder().decode(stream, segment, blocks, first_seq=first_seq, symbols=symbols)
 
 
-class Lake(HistoryMethods):
+class Lake(QualityMethods):
     """A data folder as SQL, with the helpers."""
 
 

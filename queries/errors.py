@@ -25,3 +25,7 @@ class SymbolError(QueryError, LookupError):
 
 class WidthError(QueryError, ValueError):
     """A width of bars that is none."""
+
+
+class CandlesError(QueryError, ValueError):
+    """Candles that are to be compared are none, or not of that day."""

@@ -7,6 +7,7 @@ from .moments import moments_of as moments_of
 from .moments import sql_moment as sql_moment
 from .moments import sql_range as sql_range
 from .moments import time_range as time_range
+from .sessions import hours_sql as hours_sql
 from .sessions import sessions_of as sessions_of
 from .symbols import Near as Near
 from .symbols import Selection as Selection
@@ -18,3 +19,4 @@ from .symbols import near_matches as near_matches
 from .symbols import resolve as resolve
 from .ticks import ORDER as ORDER
 from .ticks import overloads as overloads
+from .widths import width_of as width_of
