@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from queries.history import Near
 from queries.lake import Result as Result
-from queries.options import OptionMethods
+from queries.quality import QualityMethods
 from storage.schema import TABLES as TABLES
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class _JournalDecoder:
         return JournalDecoder().decode(stream, segment, blocks, first_seq=first_seq, symbols=symbols)
 
 
-class Lake(OptionMethods):
+class Lake(QualityMethods):
     """A data folder as SQL, with the helpers."""
 
 

@@ -29,3 +29,7 @@ class WidthError(QueryError, ValueError):
 
 class ExpiryError(QueryError, LookupError):
     """No contract expires when it was asked for."""
+
+
+class CandlesError(QueryError, ValueError):
+    """Candles that are to be compared are none, or not of that day."""

@@ -11,10 +11,10 @@ import typer.main
 from pydantic import BaseModel
 
 from docs.generate import PAGE, page
-from ingest.connection.lifecycle import Event
 from kitelake.cli.app import app
 from kitelake.config.config import Config, load_config
 from kitelake.config.reload import AT_START
+from storage.events import Event, ServiceEvent
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -81,7 +81,7 @@ def test_operations_has_every_event() -> None:
     table = OPERATIONS.partition("### Events")[2].partition("## ")[0]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     documented = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell) if name != "event"]
-    assert sorted(documented) == sorted({*Event, *events_of_the_service()})
+    assert sorted(documented) == sorted({*Event, *ServiceEvent, *events_of_the_service()})
 
 
 def events_of_the_service() -> set[str]:

@@ -15,7 +15,6 @@ from .hub import Feed as Feed
 from .hub import Gap as Gap
 from .hub import Hub as Hub
 from .hub import Record as Record
-from .lifecycle import Event as Event
 from .receiver import Sink as Sink
 from .session import Reason as Reason
 from .session import State as State

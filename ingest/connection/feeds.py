@@ -101,7 +101,7 @@ class OrderUpdate:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionEvent:
-    """Something happened to a connection: `event` is one of `ingest.connection.Event`, `message` says it in words."""
+    """Something happened to a connection: `event` is one of `storage.events.Event`, `message` says it in words."""
 
     account: str
     connection: int

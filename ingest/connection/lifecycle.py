@@ -2,8 +2,8 @@
 
 Frames go from the socket to the sink inside of `receiver`, which has no tasks and no queues. What happens is journalled
 beside the frames, as `Kind.EVENT` records with the JSON `{"event": …, "message": …, "data": {…}}`, in the order in
-which it happened; see `Event`. No text leaves that has not passed through the account's redactor: the access token is
-in the URL's query, see `handshake`, and the library's exceptions may quote it.
+which it happened; see `storage.events.Event`. No text leaves that has not passed through the account's redactor: the
+access token is in the URL's query, see `handshake`, and the library's exceptions may quote it.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from enum import StrEnum
 from functools import partial
 from typing import Any, Final
 
@@ -37,6 +36,7 @@ from ingest.connection.session import (
 from ingest.connection.stats import Traffic
 from ingest.connection.watchdog import Complaints, StreamWatchdog, Supervisor
 from ingest.settings import StreamSettings
+from storage.events import Event
 from storage.journal import Kind
 
 MAX_MESSAGE: Final = 500
@@ -45,22 +45,6 @@ FORCE_SECONDS: Final = 0.25
 """On top of the close timeout, for a peer that does not even read."""
 
 log = logging.getLogger(__name__)
-
-
-class Event(StrEnum):
-    """What is reported of a connection. `data` has what is named here."""
-
-    CONNECTED = "connected"  # the handshake is done. opening: its number, from 1
-    RESUMED = "resumed"  # after a reconnect everything is subscribed again. down_seconds, instruments
-    CLOSED = "closed"  # an open socket ended. by: us or peer; clean; if not as wanted: reason, code, retry_in_seconds
-    REFUSED = "refused"  # an attempt failed. reason, code, retry_in_seconds
-    FAILED = "failed"  # no further attempt is made. reason, code
-    SILENT = "silent"  # nothing came for too long: the peer counts as dead. silent_seconds
-    SUBSCRIBED = "subscribed"  # was sent. tokens
-    UNSUBSCRIBED = "unsubscribed"  # was sent. tokens
-    MODE = "mode"  # was sent. mode, tokens
-    ASKED_AGAIN = "asked again"  # the server does not stream what was asked for. silent, wrong_mode, unwanted: tokens
-
 
 _LEVEL: Final = {
     Event.SILENT: logging.WARNING,

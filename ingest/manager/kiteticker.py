@@ -30,7 +30,6 @@ from ingest.accounts import Account, Token, TokenSource
 from ingest.connection import (
     WS_URL,
     ConnectionEvent,
-    Event,
     Gap,
     State,
     check_room,
@@ -42,6 +41,7 @@ from ingest.manager.connection_run import ConnectionRun
 from ingest.manager.tick_dicts import ticks_of
 from ingest.settings import BufferSettings, StreamSettings
 from ingest.wire import Mode
+from storage.events import Event
 from storage.journal import Kind
 
 BUFFER: Final = BufferSettings(buffer_frames=1_000_000, buffer_bytes=256 << 20, buffer_seconds=3600)

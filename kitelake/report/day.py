@@ -1,12 +1,11 @@
 """A day's record held against the lake: `make_report`.
 
-The ticks of the day are read twice, and only the columns that count: they are grouped in one pass, by instrument and by
-connection, and `latency` looks at each full packet in another. A day may have hundreds of millions of them.
+The ticks of the day are read three times, and only the columns that count: they are grouped in two passes, by
+instrument and by connection, and each full packet is looked at in another. A day may have hundreds of millions.
 """
 
 import datetime as dt
 import itertools
-import json
 import secrets
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,15 +15,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ingest.connection import Event
-from kitelake.report.gaps import Connection, Happening, ServiceRun, Stretch, gaps_of, merged, outages, run_of, within
-from kitelake.report.latency import StreamConnection, latency_of
-from kitelake.report.model import ConnectionReport, Latency, ListReport, Report
+from kitelake.report.model import ConnectionReport, Gaps, Latency, ListReport, Report
 from kitelake.report.problems import problems_of
 from kitelake.report.record import DayRecord, ListRecord, PartRecord
+from queries.connections import (
+    LATENCY_BUCKET_SECONDS,
+    OF_CONNECTIONS,
+    ServiceRun,
+    Stretch,
+    latencies,
+    merged,
+    outages,
+    runs_of_day,
+    span_of_day,
+    survey,
+    within,
+)
 from storage.clock import IST
 from storage.errors import TableMissingError
-from storage.journal import is_alive
+from storage.events import Event
 from storage.layout import DataLayout
 from storage.schema import TABLES
 from storage.tables import LakeTable, SymbolBook
@@ -36,7 +45,6 @@ _Part = tuple[PartRecord, tuple[Stretch, ...]]
 """What of a list is of one exchange, and when it was to be captured and traded."""
 
 NAMED: Final = 10
-_ONE_DAY: Final = dt.timedelta(days=1)
 
 
 def make_report(data: Path, record: DayRecord) -> Report:
@@ -68,12 +76,11 @@ class _TickCounts:
 
 class _Day:
     def __init__(self, lake: "SqlLake", layout: DataLayout, record: DayRecord, now: dt.datetime) -> None:
-        begin = dt.datetime.combine(record.date, dt.time(), IST)
         self._lake = lake
         self._layout = layout
         self._record = record
         self._now = now
-        self._span: Stretch = (begin, max(begin, min(begin + _ONE_DAY, now)))
+        self._span: Stretch = span_of_day(record.date, now)
         # By the sessions of the day: capture listens for longer than anything trades.
         self._parts = [
             [(part, tuple(within(record.trading(part), [self._span]))) for part in each.parts] for each in record.lists
@@ -90,7 +97,7 @@ class _Day:
         wanted = {token for part, _ in begun for token in part.tokens}
         ticked = {token for part, hours in begun for token in ticks.of(part.tokens, self._hours.index(hours))}
         (found,) = self._select("SELECT coalesce(sum(rows), 0)::BIGINT AS rows FROM day WHERE stream IS NOT NULL")
-        latency, not_live = self._latency(ticks)
+        latency, not_live = self._latency()
         (quarantine,) = self._select(
             "SELECT count(*) AS ranges, coalesce(sum(length), 0)::BIGINT AS bytes FROM quarantine WHERE date = $date",
             date=self._record.date,
@@ -102,7 +109,7 @@ class _Day:
             ticked=len(ticked),
             lists=tuple(lists),
             connections=tuple(connections),
-            gaps=gaps_of(gaps),
+            gaps=Gaps.of(gaps),
             rows=found["rows"],
             other_rows=found["rows"] - self._rows_of_lists(ticks),
             file_bytes=self._file_bytes(),
@@ -128,7 +135,7 @@ class _Day:
             CREATE TEMP TABLE day AS
             SELECT instrument_token, stream, account, connection, count(*) AS rows, max(received_at) AS last
                 {counts}
-            FROM ticks WHERE date = $date
+            FROM ticks_all WHERE date = $date
             GROUP BY GROUPING SETS ((instrument_token), (stream, account, connection))
         """  # noqa: S608 (our own names and times)
         self._lake.sql(query, {"date": self._record.date})
@@ -171,7 +178,7 @@ class _Day:
             return
         traded = self._select(
             """
-            SELECT instrument_token AS token FROM ticks WHERE date = $date
+            SELECT instrument_token AS token FROM ticks_all WHERE date = $date
             GROUP BY instrument_token
             HAVING max(exchange_timestamp)::DATE = any_value(date) OR min(last_price) <> max(last_price)
                 OR min(volume_traded) <> max(volume_traded)
@@ -205,7 +212,7 @@ class _Day:
             ConnectionReport(
                 account=connection[0],
                 connection=connection[1],
-                gaps=gaps_of(gaps),
+                gaps=Gaps.of(gaps),
                 reconnects=reconnects.count(connection),
             )
             for connection, gaps in found.items()
@@ -213,35 +220,21 @@ class _Day:
         return reports, merged(gap for gaps in found.values() for gap in gaps)
 
     def _runs(self) -> list[ServiceRun]:
-        happenings: dict[str, list[Happening]] = {}
-        for row in self._select(
-            "SELECT stream, received_at, account, connection, event, "
-            "CASE WHEN event IN ('connected', 'closed', 'silent') THEN data END AS data "
-            "FROM events WHERE date = $date ORDER BY stream, record",
-            date=self._record.date,
-        ):
-            happening = Happening(row["received_at"], _connection(row), row["event"], json.loads(row["data"] or "{}"))
-            happenings.setdefault(row["stream"], []).append(happening)
-        ticking: dict[str, dict[Connection | None, dt.datetime]] = {}
-        for row in self._select("SELECT stream, account, connection, last FROM day WHERE stream IS NOT NULL"):
-            ticking.setdefault(row["stream"], {})[_connection(row)] = row["last"]
-        later = self._select("SELECT DISTINCT stream FROM events WHERE date = $date", date=self._record.date + _ONE_DAY)
-        outlived = {row["stream"] for row in later}
-        return [
-            run_of(
-                self._span,
-                happenings.get(stream, []),
-                [connection for connection in ticking.get(stream, {}) if connection is not None],
-                max(ticking.get(stream, {}).values(), default=None),
-                lives_on=stream in outlived or is_alive(self._layout, stream),
-            )
-            for stream in sorted(happenings.keys() | ticking.keys())
+        last_rows = [
+            (row["stream"], (row["account"], row["connection"]), row["last"])
+            for row in self._select("SELECT stream, account, connection, last FROM day WHERE account IS NOT NULL")
         ]
+        return runs_of_day(self._lake.look(), self._span, last_rows, OF_CONNECTIONS)
 
-    def _latency(self, ticks: _TickCounts) -> tuple[Latency | None, int]:
-        rows = self._select("SELECT stream, account, connection FROM day WHERE account IS NOT NULL ORDER BY ALL")
-        places = [StreamConnection(row["stream"], row["account"], row["connection"]) for row in rows]
-        return latency_of(self._lake, self._record.date, places, np.array(list(ticks.rows), np.int64))
+    def _latency(self) -> tuple[Latency | None, int]:
+        """Of all live packets; and how many full packets were not live."""
+        state = self._lake.look()
+        found = latencies(state, survey(state, self._record.date), LATENCY_BUCKET_SECONDS)
+        total = found.total()
+        if total is None:
+            return None, found.not_live
+        latency = Latency(packets=total.packets, p50_seconds=total.p50, p99_seconds=total.p99, max_seconds=total.most)
+        return latency, found.not_live
 
     def _file_bytes(self) -> int:
         total = 0
@@ -262,10 +255,6 @@ def _hours_of_tokens(parts: Iterable[_Part]) -> dict[int, tuple[Stretch, ...]]:
             found[token] = found.get(token, frozenset()) | {hours}
     together = {sets: tuple(merged(itertools.chain.from_iterable(sets))) for sets in set(found.values())}
     return {token: together[sets] for token, sets in found.items()}
-
-
-def _connection(row: Mapping[str, Any]) -> Connection | None:
-    return None if row["account"] is None else (row["account"], row["connection"])
 
 
 def _is_within(column: str, hours: Iterable[Stretch]) -> str:

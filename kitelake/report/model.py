@@ -4,10 +4,13 @@ Durations are seconds, times have a zone.
 """
 
 import datetime as dt
+from collections.abc import Sequence
+from typing import Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from ingest.wire import Mode
+from queries.connections import Stretch
 
 
 class _ReportModel(BaseModel):
@@ -21,6 +24,20 @@ class Gaps(_ReportModel):
     total_seconds: float = 0.0
     longest_seconds: float = 0.0
     longest_from: AwareDatetime | None = None
+
+    @classmethod
+    def of(cls, stretches: Sequence[Stretch]) -> Self:
+        """Number, total and longest of stretches that do not overlap."""
+        if not stretches:
+            return cls()
+        begin, end = max(stretches, key=lambda stretch: stretch[1] - stretch[0])
+        total = sum((end - begin for begin, end in stretches), dt.timedelta())
+        return cls(
+            number=len(stretches),
+            total_seconds=total.total_seconds(),
+            longest_seconds=(end - begin).total_seconds(),
+            longest_from=begin,
+        )
 
 
 class ListReport(_ReportModel):
@@ -46,7 +63,7 @@ class ConnectionReport(_ReportModel):
 
 
 class Latency(_ReportModel):
-    """From the exchange's time to the receipt of the packet, over live packets: see `kitelake.report.latency`.
+    """From the exchange's time to the receipt of the packet, over live packets: see `queries.connections.latency`.
 
     Exchange times are whole seconds, rounded down, so each value is too high by up to a second. Values are rounded down
     to 0.01 s, and are negative where this machine's clock is behind.

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from ingest.wire import Mode
-from kitelake.report.gaps import within
+from queries.connections import within
 from storage.errors import DataFolderError
 from storage.files import write_whole
 from storage.market import Hours, InstrumentKind, Phase, hours_of, span_of

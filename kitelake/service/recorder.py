@@ -21,6 +21,7 @@ from kitelake.processes import Child
 from storage.clock import NS_PER_SECOND, ist_time
 from storage.commit import SegmentCommitted
 from storage.errors import DiskFullError, JournalError, JournalSyncError, JournalWriteError
+from storage.events import ServiceEvent
 from storage.journal import Backlog, JournalWriter, Kind, Reserve
 from storage.layout import DataLayout
 
@@ -145,7 +146,7 @@ class Recorder:
             log.error("frames were lost", **asdict(loss))
             first, last = (ist_time(ns) for ns in (loss.first_ns, loss.last_ns))
             text = f"{loss.frames:,} frames of {loss.account}/{loss.connection}, {first:%H:%M:%S} to {last:%H:%M:%S}"
-            self.event("frames lost", text, **asdict(loss))
+            self.event(ServiceEvent.FRAMES_LOST, text, **asdict(loss))
 
     async def _keep_reserve(self) -> None:
         """Make the reserve, and again when there is room after it was given up."""

@@ -46,6 +46,7 @@ from kitelake.telemetry import (
     write_status,
 )
 from storage.clock import IST
+from storage.events import ServiceEvent
 from storage.layout import DataLayout, stream_name
 
 log = structlog.get_logger()
@@ -156,9 +157,8 @@ class Service:
                 notifier=self._notifier,
                 scheduler=self._scheduler,
             )
-            recorder.event(
-                "started", "the service has started", lists=[spec.name for spec in self.config.subscriptions]
-            )
+            names = [spec.name for spec in self.config.subscriptions]
+            recorder.event(ServiceEvent.STARTED, "the service has started", lists=names)
             tasks: list[asyncio.Task[None]] = []
             try:
                 async with self._metrics(manager, recorder):
@@ -200,7 +200,7 @@ class Service:
                 await cycle.close_sockets()
                 await self._notifier.settle(LAST_WORDS_SECONDS)
                 day_recorder.keep()
-                recorder.event("stopped", None)
+                recorder.event(ServiceEvent.STOPPED, None)
         self._stopped = True
         write_status(self._layout, self.status())
 

@@ -9,6 +9,8 @@ from .moments import sql_moment as sql_moment
 from .moments import sql_parameter as sql_parameter
 from .moments import sql_range as sql_range
 from .moments import time_range as time_range
+from .sessions import hours_sql as hours_sql
+from .sessions import sessions_of as sessions_of
 from .symbols import Near as Near
 from .symbols import Resolved as Resolved
 from .symbols import Selection as Selection

@@ -180,7 +180,7 @@ class TestTotals:
         self, tmp_path: Path, day: Stream, monkeypatch: pytest.MonkeyPatch, tidy: bool
     ) -> None:
         """As committed, in a file for each segment, and as sealed, instrument by instrument."""
-        monkeypatch.setattr("kitelake.report.latency.BATCH_ROWS", 2048)
+        monkeypatch.setattr("queries.connections.packets.PART_ROWS", 2048)
         tokens = [256 * number + 1 for number in range(1, 51)]
         for second in range(400):
             time = at("10:00:00") + dt.timedelta(seconds=second)

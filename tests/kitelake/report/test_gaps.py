@@ -1,15 +1,11 @@
-"""When connections were not connected, by the day's events; and stretches of time as sets of moments."""
+"""When connections were not connected, by the day's events."""
 
 import datetime as dt
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kitelake.report import make_report
-from kitelake.report.gaps import Stretch, gaps_of, merged, within
 from kitelake.report.text import clock
 from tests.support.reports import DAY, INFY, Stream, at, commit, day, finish, listed, record
 
@@ -156,21 +152,3 @@ class TestGaps:
             stream.event(at("16:00:00"), "closed", by="us", clean=True)
             stream.service(at("16:00:00"), "stopped")
         assert gaps(tmp_path) == [(1, [6.5 * 3600, 6.5 * 3600], "09:00:00 IST")]
-
-
-TIMES = st.integers(0, 40).map(lambda minutes: at("09:00:00") + dt.timedelta(minutes=minutes))
-STRETCHES = st.lists(st.tuples(TIMES, TIMES).map(sorted).map(tuple))
-
-
-def minutes_in(stretches: list[Stretch]) -> set[int]:
-    minutes = (at("09:00:00") + dt.timedelta(minutes=number) for number in range(41))
-    return {number for number, time in enumerate(minutes) if any(begin <= time < end for begin, end in stretches)}
-
-
-@given(STRETCHES, STRETCHES)
-def test_stretches_are_sets_of_moments(some: list[Stretch], others: list[Stretch]) -> None:
-    assert minutes_in(merged(some)) == minutes_in(some)
-    found = within(some, others)
-    assert minutes_in(found) == minutes_in(some) & minutes_in(others)
-    assert all(one[1] < another[0] for one, another in pairwise(found))
-    assert gaps_of(found).total_seconds == 60 * len(minutes_in(found))

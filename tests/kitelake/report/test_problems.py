@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kitelake.report import ConnectionReport, make_report
-from kitelake.report.gaps import gaps_of
+from kitelake.report import ConnectionReport, Gaps, make_report
 from kitelake.report.problems import problems_of
 from queries.errors import NoLakeError
 from tests.support.reports import INFY, SBIN, TCS, Stream, at, day, finish, listed, record
@@ -67,7 +66,7 @@ class TestProblems:
             ConnectionReport(
                 account=account,
                 connection=connection,
-                gaps=gaps_of([(at("10:00:00"), at("10:00:00") + dt.timedelta(seconds=down))] if down else []),
+                gaps=Gaps.of([(at("10:00:00"), at("10:00:00") + dt.timedelta(seconds=down))] if down else []),
                 reconnects=1,
             )
             for (account, connection), down in seconds.items()

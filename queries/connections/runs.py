@@ -1,7 +1,7 @@
 """When connections were not connected, worked out from the day's events. Pure.
 
-What is known of a connection's life is in its events (see `ingest.connection.Event`) and in those of the service,
-`started` and `stopped`. A process that is killed leaves no event: its run then ends with the last row of its stream.
+What is known of a connection's life is in its events and in those of the service: see
+`storage.events`. A process that is killed leaves no event: its run then ends with the last row of its stream.
 
 - A gap begins with `closed`, or with the last bytes before it if `silent` says that there were none; or with the end of
   a run. It ends with the next `connected`.
@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
 
-from ingest.connection import Event
-from kitelake.report.model import Gaps
+from storage.events import Event, ServiceEvent
 
 Stretch = tuple[dt.datetime, dt.datetime]
 Connection = tuple[str, int]
@@ -39,18 +38,25 @@ class Happening:
 
 @dataclass(frozen=True)
 class ServiceRun:
-    """One run of the service, as far as it lies in the day. `ticking` are connections with rows of ticks."""
+    """One run of the service, as far as it lies in the day. `ticking` are connections with rows of ticks.
 
+    `begun_before` the day; `stopped`: as it should, while one that was killed or still runs was not.
+    """
+
+    stream: str
     begin: dt.datetime
     end: dt.datetime
     happenings: Sequence[Happening]
     ticking: Collection[Connection]
+    begun_before: bool
+    stopped: bool
 
     def has(self, connection: Connection) -> bool:
         return connection in self.ticking or any(each.connection == connection for each in self.happenings)
 
 
 def run_of(
+    stream: str,
     day: Stretch,
     happenings: Sequence[Happening],
     ticking: Collection[Connection],
@@ -61,8 +67,16 @@ def run_of(
     """A stream's run. `happenings` in their order; `last_row` of its ticks; `lives_on` if it outlasts the day."""
     times = {each.event: each.at for each in reversed(happenings) if each.connection is None}
     seen = [*(each.at for each in happenings), *([last_row] if last_row is not None else [])]
-    end = times.get("stopped", day[1] if lives_on else max(seen))
-    return ServiceRun(times.get("started", day[0]), end, happenings, ticking)
+    end = times.get(ServiceEvent.STOPPED, day[1] if lives_on else max(seen))
+    return ServiceRun(
+        stream,
+        times.get(ServiceEvent.STARTED, day[0]),
+        end,
+        happenings,
+        ticking,
+        begun_before=ServiceEvent.STARTED not in times,
+        stopped=ServiceEvent.STOPPED in times,
+    )
 
 
 def outages(runs: Sequence[ServiceRun], day: Stretch) -> dict[Connection, list[Stretch]]:
@@ -137,17 +151,3 @@ def within(stretches: Iterable[Stretch], hours: Iterable[Stretch]) -> list[Stret
     others = merged(hours)
     parts = ((max(b, begin), min(e, end)) for b, e in merged(stretches) for begin, end in others)
     return merged(part for part in parts if part[0] < part[1])
-
-
-def gaps_of(stretches: Sequence[Stretch]) -> Gaps:
-    """Number, total and longest of stretches that do not overlap."""
-    if not stretches:
-        return Gaps()
-    begin, end = max(stretches, key=lambda stretch: stretch[1] - stretch[0])
-    total = sum((end - begin for begin, end in stretches), dt.timedelta())
-    return Gaps(
-        number=len(stretches),
-        total_seconds=total.total_seconds(),
-        longest_seconds=(end - begin).total_seconds(),
-        longest_from=begin,
-    )
