@@ -7,8 +7,10 @@ import pytest
 
 import kitelake
 from kitelake.lake import Lake
-from tests.support.two_days import capture_two_days
+from tests.support.two_days import two_days
 from tests.support.written import Question, answer_of, differences, questions, run_python, section
+
+__all__ = ["two_days"]  # the fixture
 
 ROOT = Path(__file__).parent.parent
 QUERIES = ROOT / "docs" / "queries.md"
@@ -18,8 +20,8 @@ EMPTY = {"What is new in today's instrument list?"}
 
 
 @pytest.fixture(scope="module")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
-    with kitelake.open(capture_two_days(tmp_path_factory.mktemp("two days") / "data")) as opened:
+def lake(two_days: Path) -> Iterator[Lake]:
+    with kitelake.open(two_days) as opened:
         yield opened
 
 

@@ -10,6 +10,8 @@ import typer
 
 from kitelake.cli.options import DEFAULT_CONFIG, ConfigOption, DataOption, data_of, parse_date
 from kitelake.cli.query import Format, until_interrupted
+from kitelake.errors import AskError
+from queries.errors import QueryError
 
 if TYPE_CHECKING:
     from kitelake.lake import Lake, Result
@@ -198,12 +200,20 @@ def find(
 
 
 def show(ask: "Callable[[Lake], Result]", folder: Path, output_format: str, output: Path | None) -> None:
-    """Write what is asked of the lake in that folder. Ctrl-C ends it."""
+    """Write what is asked of the lake in that folder. Ctrl-C ends it. Raises AskError if it cannot be asked."""
     from kitelake import open as open_lake
     from kitelake.views import write_result
 
     with open_lake(folder) as lake:
-        until_interrupted(lambda: write_result(ask(lake), output_format, output), lake.interrupt)
+
+        def work() -> None:
+            try:
+                result = ask(lake)
+            except QueryError as error:
+                raise AskError(str(error)) from error
+            write_result(result, output_format, output)
+
+        until_interrupted(work, lake.interrupt)
 
 
 def symbols_of(texts: Sequence[str]) -> "list[Symbol]":

@@ -1,6 +1,6 @@
 """Two trading days of a small market, hand-made: shares, an index, its futures and options, orders, and a gap.
 
-Every instrument has a packet about every half minute from 09:00 to 15:45, the first a cached one of the day before.
+Every half minute from 09:00 to 15:45 a frame has a packet of each instrument, until the open that of the day before.
 The first day is committed; the second is in the journal alone, and on it nothing was received from 11:00 to 11:05.
 """
 
@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from numpy.typing import NDArray
 
 from ingest.instruments.listing import parse_instruments
@@ -81,6 +82,12 @@ LISTED: Final = (
 )
 
 
+@pytest.fixture(scope="session")
+def two_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder, which no test may change."""
+    return capture_two_days(tmp_path_factory.mktemp("two days") / "data")
+
+
 def capture_two_days(root: Path) -> Path:
     """Make the data folder. Returns its path."""
     layout = DataLayout(root)
@@ -110,7 +117,8 @@ def _journal_day(layout: DataLayout, day: dt.date, before: dict[int, dict[str, A
         for time, order in _orders(day)
     ]
     times = [at * 1000 for at in rows.column("received_at").cast(pa.int64()).to_pylist()]
-    records += [(at, Kind.BINARY, frame) for at, frame in zip(times, encode_frames(rows, 1), strict=True)]
+    frames = encode_frames(rows, len(LISTED))
+    records += [(at, Kind.BINARY, frame) for at, frame in zip(times[:: len(LISTED)], frames, strict=True)]
     journal = JournalWriter(layout, f"{day:%Y%m%d}T033000-aaaaaa", segment_seconds=1e9)
     channel = journal.channel("mine", 1)
     for at, kind, payload in sorted(records, key=lambda record: record[0]):
@@ -125,7 +133,7 @@ def _events(day: dt.date) -> Iterator[tuple[dt.time, str, dict[str, Any] | None]
     yield dt.time(8, 59, 59), "connected", {"opening": 1}
     yield ASKED, "subscribed", {"tokens": tokens, "mode": "full"}
     if day != DAYS[0]:
-        yield GAP[0], "closed", {"by": "peer", "clean": False}
+        yield GAP[0], "closed", {"by": "peer", "clean": False, "reason": "dropped", "retry_in_seconds": 1.0}
         yield dt.time(11, 4, 59), "connected", {"opening": 2}
         yield GAP[1], "subscribed", {"tokens": tokens, "mode": "full"}
     yield dt.time(15, 46), "closed", {"by": "us", "clean": True}
@@ -237,7 +245,7 @@ def _rows(
     volume, value, day_open, high, low, oi = 0, 0.0, 0.0, 0.0, 0.0, 65_000 + 650 * place
     last_trade = int(seconds[0]) - 17 * 3600
     for price, second, trades in zip(prices.tolist(), seconds.tolist(), is_open.tolist(), strict=True):
-        received = second * 10**6 + 250_000 + 1_000 * place
+        received = second * 10**6 + 250_000
         row = {
             "instrument_token": listed.token,
             "mode": "full",
