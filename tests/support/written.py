@@ -58,7 +58,7 @@ def run_python(code: str, lake: Lake, **names: Any) -> Any:
 
 
 def answer_of(value: Any) -> Answer:
-    """Rows of plain values: instants and dates as numbers, whatever is missing as None."""
+    """Rows of plain values: instants as numbers, whatever is missing as None."""
     if isinstance(value, Result):
         value = value.arrow()
     if isinstance(value, pd.DataFrame):
@@ -78,6 +78,8 @@ def answer_of(value: Any) -> Answer:
 def _plain(value: Any) -> Any:
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
         return None
+    if isinstance(value, dt.datetime) and value.tzinfo is None:  # pandas has no dates
+        return value.date()
     if isinstance(value, dt.datetime):
         return (value.astimezone(dt.UTC) - EPOCH) // dt.timedelta(microseconds=1)
     return value.item() if hasattr(value, "item") else value
