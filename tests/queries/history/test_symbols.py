@@ -125,5 +125,5 @@ def test_what_resolves_to_nothing_is_said_with_what_is_near(lake: SqlLake) -> No
 
 @pytest.mark.parametrize("symbols", [[], "", [""], [True], [None], 1.5, b"NSE:INFY"])
 def test_what_is_no_symbol_is_refused(lake: SqlLake, symbols: Any) -> None:
-    with pytest.raises(SymbolError, match="^symbols: got .*expected names such as NSE:INFY"):
+    with pytest.raises(SymbolError, match=r"^symbols: got .*expected names such as NSE:INFY"):
         resolve(lake.look(), symbols, DAYS)
