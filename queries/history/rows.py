@@ -37,7 +37,8 @@ def rows_sql(joined: str, clock: str, upto_us: str) -> str:
     columns = f"""
         ticks.date, ticks.exchange, ticks.instrument_token, ticks.symbol, ticks.last_price, ticks.volume_traded,
         ticks.average_traded_price * ticks.volume_traded AS traded_value, ticks.high AS day_high,
-        ticks.low AS day_low, ticks.oi, ticks.received_at, {_PLACE} AS place, epoch_us(ticks.received_at) AS received_us,
+        ticks.low AS day_low, ticks.oi, ticks.received_at, {_PLACE} AS place,
+        epoch_us(ticks.received_at) AS received_us,
         coalesce(opens_us, {day_us}) AS opens_us, coalesce(closes_us, {day_us} + 86400000000) AS closes_us,
         since_us
     """
