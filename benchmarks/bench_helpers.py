@@ -170,6 +170,8 @@ def measure_live(folder: Path, seconds: float) -> Found:
     with subprocess.Popen(command) as feed:
         while not layout.table(TICKS.name).exists() and feed.poll() is None:
             time.sleep(0.1)
+        if feed.poll() is not None:
+            raise RuntimeError("there is no feed: see above")
         start, taken = time.monotonic(), []
         with kitelake.open(folder) as lake:
             while time.monotonic() - start < seconds - 5:

@@ -63,15 +63,25 @@ def feed(root: Path, stream: str, rate: int, seconds: float) -> None:
 
 
 def capture(root: Path, rate: int, seconds: float) -> None:
-    """Feed and commit, in a process each, until all is committed."""
+    """Feed and commit, in a process each, until all is committed. Raises RuntimeError if the feed fails."""
     stream = stream_name(dt.datetime.now(dt.UTC), "000001")
     feeder = multiprocessing.get_context("spawn").Process(target=feed, args=(root, stream, rate, seconds))
     feeder.start()
+    stop = threading.Event()
+
+    def watch() -> None:
+        feeder.join()
+        if feeder.exitcode:
+            stop.set()
+
+    threading.Thread(target=watch).start()
     layout = DataLayout(root)
     while feeder.is_alive() and not layout.stream(stream).exists():
         time.sleep(FLUSH_SECONDS)
-    SegmentWriter(layout, JournalDecoder(), stream).run(poll_seconds=0.25, stop=threading.Event())
+    SegmentWriter(layout, JournalDecoder(), stream).run(poll_seconds=0.25, stop=stop)
     feeder.join()
+    if feeder.exitcode:
+        raise RuntimeError(f"the feed ended with {feeder.exitcode}")
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ class Ticks:
         self._latency_us: Ints = self._random.integers(30_000, 250_000, size)
         self._close: Ints = np.rint(listing.worth[:, 0] / listing.tick).astype(np.int64).clip(1) * listing.tick
         zeros, contracts = np.zeros(size, np.int64), ~(listing.is_equity | listing.is_index)
-        oi = contracts * listing.lot * self._random.integers(100, 100_000, size)
+        oi = (contracts * listing.lot * self._random.integers(100, 100_000, size)).clip(max=1 << 30)
         self._carried: dict[str, Ints] = {
             "last": self._close, "quantity": zeros, "volume": zeros, "value": zeros, "open": zeros, "high": zeros,
             "low": zeros + _FAR, "oi": oi, "oi_high": oi, "oi_low": oi,
