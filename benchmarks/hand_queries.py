@@ -46,6 +46,10 @@ NEWEST: Final = """
     SELECT symbol, received_at, last_price, volume_traded, oi, bid_price_1, ask_price_1 FROM {files}
     WHERE {where} AND seq IN (SELECT max(seq) FROM {files} WHERE {where} GROUP BY instrument_token) ORDER BY symbol
 """
+BOOKS: Final = """
+    SELECT symbol, max_by(struct_pack(received_at, last_price, volume_traded, oi, bid_price_1, ask_price_1), seq)
+    FROM {files} WHERE {where} GROUP BY symbol ORDER BY symbol
+"""
 LAST_PRICE: Final = "SELECT arg_max(last_price, seq) FROM {files} WHERE {where}"
 
 
@@ -70,8 +74,13 @@ def day_bars(root: Path, where: str) -> str:
 
 
 def newest(root: Path, where: str) -> str:
-    """Of a day of one stream, in which `seq` names a row. `max_by` of a struct takes three times as long."""
+    """Of all instruments, on a day of one stream, where `seq` names a row: a quarter of what `books` takes."""
     return NEWEST.format(files=files_of(root), where=where)
+
+
+def books(root: Path, where: str) -> str:
+    """The same where a range of tokens is asked for: it takes two thirds of what `newest` takes."""
+    return BOOKS.format(files=files_of(root), where=where)
 
 
 def _minutes(root: Path, where: str, clock: str, columns: str) -> str:

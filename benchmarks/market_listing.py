@@ -28,7 +28,8 @@ SECONDS: Final = 24_000
 GRID_SECONDS: Final = 10
 INTEREST: Final = 0.065
 CHAINS: Final = (("NIFTY", "NSE:NIFTY 50", 50), ("BANKNIFTY", "NSE:NIFTY BANK", 100))
-_FIRST_OPTION: Final = 60_001
+FIRST_OPTION: Final = 60_001
+"""The exchange's token of the first chain's lowest call; puts, strikes and chains follow without a gap."""
 _TRADING: Final = (900 // GRID_SECONDS, 23_400 // GRID_SECONDS)  # when the walks move
 
 
@@ -51,7 +52,7 @@ class Listing:
             lowest = round(universe.underlyings[follows].price / step) - strikes // 2
             for place in range(2 * strikes):
                 strike, kind = float((lowest + place // 2) * step), ("CE", "PE")[place % 2]
-                token = _FIRST_OPTION + 2 * strikes * number + place
+                token = FIRST_OPTION + 2 * strikes * number + place
                 symbol = f"{name}{month}{number_text(strike)}{kind}"
                 chosen.append(
                     replace(
