@@ -56,10 +56,7 @@ def source_of(state: LakeState, rows: Rows, what: str) -> Source:
     else:
         text = f"FROM {state.rows_view('given', _table(rows, what)).name}"
     found = state.sql(f"SELECT * FROM (\n{text}\n)")
-    names = found.columns
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise QueryError(f"{what}: got several columns {', '.join(twice)}, expected each name once")
-    return Source(what, text, dict(zip(names, map(str, found.types), strict=True)))
+    return Source(what, text, dict(zip(found.columns, map(str, found.types), strict=True)))
 
 
 def _table(rows: Rows, what: str) -> pa.Table:

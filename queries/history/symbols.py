@@ -9,7 +9,7 @@ import datetime as dt
 import difflib
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -139,7 +139,7 @@ def near_matches(state: LakeState, name: str, day: dt.date | None) -> list[str]:
 
 
 def _listed(symbols: Symbols) -> list[Symbol]:
-    several = [symbols] if isinstance(symbols, str | int | Near) else list(symbols)
+    several = list(symbols) if isinstance(symbols, Iterable) and not isinstance(symbols, str) else [symbols]
     for one in several:
         if isinstance(one, bool) or not isinstance(one, str | int | Near):
             raise SymbolError(f"symbols: got {one!r}, expected names such as NSE:INFY, tokens, or near(name)")
