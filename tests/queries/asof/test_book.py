@@ -15,7 +15,7 @@ from tests.support.by_hand import Journal, book, ist, list_instruments, quote
 INFY_LINE = "408065,1594,INFY,INFOSYS,0,,0,0.05,1,EQ,NSE,NSE"
 
 
-def best(lake: Lake, symbols: Any, moment: Any) -> list[tuple[str, float, float]]:
+def best(lake: Lake, symbols: Any, moment: Any) -> list[tuple[str, float | None, float | None]]:
     rows = lake.books(symbols, moment).arrow().to_pylist()
     return [(row["symbol"], row["bid_price_1"], row["ask_price_1"]) for row in rows]
 

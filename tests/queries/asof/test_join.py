@@ -68,6 +68,12 @@ class TestAsof:
         assert lake.asof(trades, " quotes ").arrow()["received_at_right"].to_pylist() == [expected[0][3]]
 
 
+def test_without_rows_on_either_side(lake: Lake) -> None:
+    nothing: dict[str, list[Any]] = {"symbol": [], "received_at": [], "price": []}
+    assert lake.asof(nothing, RIGHT).count() == 0
+    assert lake.asof(LEFT, nothing).arrow()["price"].to_pylist() == [None] * 4
+
+
 @pytest.mark.parametrize(
     "made",
     [
