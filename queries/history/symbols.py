@@ -7,6 +7,7 @@ is the nearest future of each day. The list in force on a day is that day's, or 
 
 import datetime as dt
 import difflib
+import operator
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -138,16 +139,23 @@ def near_matches(state: LakeState, name: str, day: dt.date | None) -> list[str]:
     return found or difflib.get_close_matches(full, every, _NEAR_MATCHES)
 
 
+_EXPECTED: Final = "expected names such as NSE:INFY, tokens such as 408065, or near(name)"
+
+
 def _listed(symbols: Symbols) -> list[Symbol]:
-    several = list(symbols) if isinstance(symbols, Iterable) and not isinstance(symbols, str) else [symbols]
-    for one in several:
-        if isinstance(one, bool) or not isinstance(one, str | int | Near):
-            raise SymbolError(f"symbols: got {one!r}, expected names such as NSE:INFY, tokens, or near(name)")
-        if isinstance(one, str) and not one.strip():
-            raise SymbolError("symbols: got an empty text, expected a name such as NSE:INFY")
-    if not several:
-        raise SymbolError("symbols: got an empty list, expected names such as NSE:INFY, tokens, or near(name)")
-    return list(dict.fromkeys(several))
+    several = symbols if isinstance(symbols, Iterable) and not isinstance(symbols, str | bytes) else [symbols]
+    found = [_symbol(one) for one in several]
+    if not found:
+        raise SymbolError(f"symbols: got an empty list, {_EXPECTED}")
+    return list(dict.fromkeys(found))
+
+
+def _symbol(one: object) -> Symbol:
+    if isinstance(one, Near) or (isinstance(one, str) and one.strip()):
+        return one
+    if isinstance(one, bool) or not hasattr(one, "__index__"):
+        raise SymbolError(f"symbols: got {one!r}, {_EXPECTED}")
+    return operator.index(one)  # numbers of numpy and pandas, too
 
 
 def _full(name: str) -> str:
