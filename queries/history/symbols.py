@@ -36,6 +36,8 @@ class Near:
 Symbol = str | int | Near
 Symbols = Symbol | Sequence[Symbol]
 
+KEPT: Final = 64
+"""So many questions are remembered with their answers, as long as the instrument lists stay as they are."""
 _NEAR_MATCHES: Final = 5
 _DEFAULT_EXCHANGE: Final = "NSE"
 _WILD: Final = re.compile(r"[*?]")
@@ -60,6 +62,7 @@ class Selection:
 
     days: tuple[dt.date, ...]
     resolved: tuple[Resolved, ...]
+    lists: frozenset[dt.date]
 
     @property
     def missing(self) -> list[Symbol]:
@@ -78,7 +81,9 @@ class Selection:
             return "false"
         exchanges = sorted(set(map(exchange_of_token, tokens)))
         numbers = ", ".join(map(str, tokens))
-        return f"exchange IN ({_texts(exchanges)}) AND instrument_token IN ({numbers}) AND ({self._which()})"
+        which = f"exchange IN ({_texts(exchanges)}) AND instrument_token IN ({numbers})"
+        # One list gives a token one name: rows of another name are not of these days.
+        return which if len(self.lists) < 2 else f"{which} AND ({self._which()})"
 
     def _which(self) -> str:
         """Tokens are given out again: a name holds for rows that had it, a token for all of its rows."""
@@ -102,7 +107,8 @@ def resolve(state: LakeState, symbols: Symbols, days: Sequence[dt.date]) -> Sele
     names = {each for one in asked if isinstance(one, str) and not _WILD.search(one) for each in _spellings(one)}
     patterns = {_full(one) for one in asked if isinstance(one, str) and _WILD.search(one)}
     rows = _look_up(state, sorted(set(lists.values())), names, patterns) if names or patterns else []
-    return Selection(tuple(days), tuple(_resolved(state, one, rows, lists) for one in asked))
+    resolved = tuple(_resolved(state, one, rows, lists) for one in asked)
+    return Selection(tuple(days), resolved, frozenset(lists.values()))
 
 
 def chosen(state: LakeState, symbols: Symbols, days: Sequence[dt.date]) -> Selection:
@@ -176,6 +182,17 @@ _Row = tuple[str, int, list[dt.date]]
 
 def _look_up(state: LakeState, lists: Sequence[dt.date], names: set[str], patterns: set[str]) -> list[_Row]:
     """Symbol, token and the days of the lists that have it so, of what these names and patterns are."""
+    memo = state.memo.setdefault("symbols", {})
+    key = (tuple(lists), frozenset(names), frozenset(patterns))
+    source = state.views["instruments"].source
+    if key not in memo or memo[key][0] is not source:
+        memo[key] = (source, _looked_up(state, lists, names, patterns))
+        if len(memo) > KEPT:
+            del memo[next(iter(memo))]
+    return list(memo[key][1])
+
+
+def _looked_up(state: LakeState, lists: Sequence[dt.date], names: set[str], patterns: set[str]) -> list[_Row]:
     parts = [f"symbol IN ({_texts(sorted(names))})"] if names else []
     parts += [f"symbol GLOB {literal(_glob(pattern))}" for pattern in sorted(patterns)]
     if not lists:

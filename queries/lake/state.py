@@ -8,6 +8,7 @@ import datetime as dt
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Macro:
     name: str
     overloads: Sequence[tuple[str, str]]
 
-    @property
+    @cached_property
     def uses(self) -> frozenset[str]:
         """The names in its bodies."""
         return frozenset().union(*(words(body) for _, body in self.overloads))
