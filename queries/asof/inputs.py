@@ -18,7 +18,7 @@ Rows = Any
 _LONGEST: Final = 100 * 366 * 86_400
 _NAME: Final = re.compile(r"\s*\w+\s*")
 _WITH_ZONE: Final = "TIMESTAMP WITH TIME ZONE"
-_TIMES: Final = re.compile(r"TIMESTAMP(_S|_MS|_NS)?|DATE|VARCHAR")
+_TIMES: Final = re.compile(r'TIMESTAMP(_S|_MS|_NS)?|DATE|VARCHAR|"NULL"')  # the last of a column without a value
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,7 @@ def source_of(state: LakeState, rows: Rows, what: str) -> Source:
     else:
         text = f"FROM {state.rows_view('given', _table(rows, what)).name}"
     found = state.sql(f"SELECT * FROM (\n{text}\n)")
-    names = found.columns
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise QueryError(f"{what}: got several columns {', '.join(twice)}, expected each name once")
-    return Source(what, text, dict(zip(names, map(str, found.types), strict=True)))
+    return Source(what, text, dict(zip(found.columns, map(str, found.types), strict=True)))
 
 
 def _table(rows: Rows, what: str) -> pa.Table:
@@ -78,7 +75,7 @@ def _table(rows: Rows, what: str) -> pa.Table:
     )
 
 
-def microseconds(value: dt.timedelta | float, what: str) -> int:
+def microseconds(value: object, what: str) -> int:
     """A length of time; a number is seconds. Raises QueryError for what is none."""
     if isinstance(value, dt.timedelta):
         return value // dt.timedelta(microseconds=1)

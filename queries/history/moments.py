@@ -6,7 +6,7 @@ not its stop. The same rules as SQL, for macros, are `SQL_START` and `SQL_STOP`.
 
 import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,7 +46,7 @@ def moments_of(value: Moment | Sequence[Moment], what: str) -> list[dt.datetime]
 
     A bare date is the whole day: its last microsecond, as of which everything of it is known.
     """
-    values = [value] if isinstance(value, str | dt.date) else list(value)
+    values = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
     if not values:
         raise MomentError(f"{what}: got an empty list, {_EXPECTED}")
     return [moment_of(each, what) + (_WHOLE_DAY if is_bare_date(each) else dt.timedelta()) for each in values]

@@ -13,6 +13,7 @@ from storage.clock import EPOCH, IST
 
 MIDNIGHT = dt.datetime(2026, 11, 24, tzinfo=IST)
 OPEN = dt.datetime(2026, 11, 24, 9, 15, tzinfo=IST)
+LAST = dt.datetime(2026, 11, 24, 23, 59, 59, 999_999, tzinfo=IST)
 
 
 def us(moment: dt.datetime | None) -> int | None:
@@ -48,7 +49,7 @@ def test_what_is_no_time_is_said(said: object) -> None:
 
 
 def test_several_moments_keep_their_order() -> None:
-    assert moments_of(["2026-11-24 09:15", "2026-11-24"], "moment") == [OPEN, MIDNIGHT]
+    assert moments_of(["2026-11-24 09:15", "2026-11-24"], "moment") == [OPEN, LAST]
     assert moments_of(OPEN, "moment") == [OPEN]
     with pytest.raises(MomentError, match="moment: got an empty list"):
         moments_of([], "moment")
