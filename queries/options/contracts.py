@@ -113,7 +113,7 @@ def contracts(state: LakeState, name: str, day: dt.date, kinds: Sequence[str]) -
     exchanges have it and none goes first."""
     found = [each for each in every(state, name, day) if set(each.rows["instrument_type"].to_pylist()) & set(kinds)]
     if not found:
-        what = "futures" if tuple(kinds) == (FUTURE,) else "options"
+        what = " or ".join(word for kind, word in ((FUTURE, "futures"), (OPTIONS[0], "options")) if kind in kinds)
         raise SymbolError(
             f"{name}: the instrument list has no {what} of it on {day}; "
             "expected a name such as NIFTY, NSE:NIFTY 50, RELIANCE or MCX:CRUDEOIL"

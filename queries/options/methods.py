@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from queries.history import HistoryMethods, Moment, Near, day_of, moments_of
-from queries.lake import Macro, Result
+from queries.lake import Macro, Relation, Result
 from queries.options.chain import chain
 from queries.options.contracts import expiries
+from queries.options.futures import INSTRUMENT_DAYS, futures
 from queries.options.futures import MACRO as FUTURES
-from queries.options.futures import futures
 from storage.clock import IST
 
 
@@ -23,6 +23,7 @@ class OptionMethods(HistoryMethods):
     and for one of several exchanges, of which none goes first; MomentError for what is no time; and QueryError.
     """
 
+    relations: ClassVar[Sequence[Relation]] = (*HistoryMethods.relations, INSTRUMENT_DAYS)
     macros: ClassVar[Sequence[Macro]] = (*HistoryMethods.macros, FUTURES)
 
     def near(self, name: str, n: int = 1) -> Near:
