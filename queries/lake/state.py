@@ -5,6 +5,7 @@ named in queries as tables are, and a query that names one, or a macro whose bod
 """
 
 import datetime as dt
+import functools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class Macro:
     name: str
     overloads: Sequence[tuple[str, str]]
 
-    @property
+    @functools.cached_property
     def uses(self) -> frozenset[str]:
         """The names in its bodies."""
         return frozenset().union(*(words(body) for _, body in self.overloads))

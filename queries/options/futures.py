@@ -33,7 +33,7 @@ _CURVE: Final = "day, exchange, name, instrument_token, symbol, expiry, lot_size
 def futures(state: LakeState, underlying: str, moments: Sequence[dt.datetime]) -> Result:
     """By moment and expiry. Raises SymbolError, of the first day on which it is one."""
     moments = sorted(set(moments))
-    found = [contracts(state, underlying, day, (FUTURE,)) for day in sorted({moment.date() for moment in moments})]
+    found = [contracts(state, underlying, day, options=False) for day in sorted({moment.date() for moment in moments})]
     curve = [text for one in found for text in _curve_rows(one)]
     tokens = {token for one in found for token in _tokens(one)}
     days = ", ".join(f"DATE '{one.day}'" for one in found)
@@ -53,17 +53,17 @@ def futures(state: LakeState, underlying: str, moments: Sequence[dt.datetime]) -
 
 def _curve_rows(one: Contracts) -> Iterable[str]:
     spot = "NULL::BIGINT, NULL" if one.spot is None else f"{one.spot[0]}, {literal(one.spot[1])}"
-    for row in one.rows.to_pylist():
-        if row["instrument_type"] == FUTURE:
+    for each in one.expiries:
+        for row in each.futures:
             lot = "NULL::BIGINT" if row["lot_size"] is None else row["lot_size"]
             yield (
                 f"(DATE '{one.day}', {literal(one.exchange)}, {literal(one.name)}, {row['instrument_token']},"
-                f" {literal(row['symbol'])}, DATE '{row['expiry']}', {lot}, {spot})"
+                f" {literal(row['symbol'])}, DATE '{each.date}', {lot}, {spot})"
             )
 
 
 def _tokens(one: Contracts) -> Iterable[int]:
-    yield from (each.future[0] for each in one.expiries() if each.future is not None)
+    yield from (row["instrument_token"] for each in one.expiries for row in each.futures)
     if one.spot is not None:
         yield one.spot[0]
 

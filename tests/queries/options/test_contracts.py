@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from queries.errors import ExpiryError, MomentError, QueryError, SymbolError
-from queries.options.contracts import OPTIONS, closes_at, contracts
+from queries.options.contracts import closes_at, contracts
 from storage.market import InstrumentKind
 from tests.support.hand_made import HandMade, at
 
@@ -52,8 +52,12 @@ def test_a_weekly_in_the_month_before(made: HandMade) -> None:
             ("2025-04-25", "2025-04-30", "2025-04-30", "2025-05-29"),
             ("2025-05-01", "2025-05-08", "2025-05-08", "2025-05-29"),
         ):
-            found = contracts(state, "NIFTY", dt.date.fromisoformat(day), OPTIONS)
-            assert [str(found.chosen(asked)) for asked in (None, "weekly", "Monthly")] == [nearest, weekly, monthly]
+            found = contracts(state, "NIFTY", dt.date.fromisoformat(day), options=True)
+            assert [str(found.chosen(asked).date) for asked in (None, "weekly", "Monthly")] == [
+                nearest,
+                weekly,
+                monthly,
+            ]
 
 
 def test_a_weekly_after_the_monthly(made: HandMade) -> None:
@@ -68,9 +72,10 @@ def test_a_weekly_after_the_monthly(made: HandMade) -> None:
         (dt.date(2024, 2, 29), "monthly"),
     ]
     with made.lake() as lake:
-        found = contracts(lake.look(), "BANKNIFTY", dt.date(2024, 1, 29), OPTIONS)
-    assert found.chosen("monthly") == dt.date(2024, 2, 29)
-    assert found.chosen(dt.date(2024, 1, 31)) == found.chosen("2024-01-31") == found.chosen(None)
+        found = contracts(lake.look(), "BANKNIFTY", dt.date(2024, 1, 29), options=True)
+    assert found.chosen("monthly").date == dt.date(2024, 2, 29)
+    for asked in (dt.date(2024, 1, 31), "2024-01-31", None):
+        assert found.chosen(asked).date == dt.date(2024, 1, 31)
 
 
 def test_names_as_people_say_them(made: HandMade) -> None:
@@ -90,7 +95,7 @@ def test_names_as_people_say_them(made: HandMade) -> None:
         state = lake.look()
 
         def of(name: str) -> tuple[str, str | None]:
-            found = contracts(state, name, day, OPTIONS)
+            found = contracts(state, name, day, options=True)
             return str(found), found.spot and found.spot[1]
 
         for name in ("NIFTY", "nifty", " NIFTY 50", "NSE:NIFTY 50", "nse:nifty 50", "NFO:NIFTY"):
@@ -112,7 +117,7 @@ def test_an_unknown_expiry_names_those_that_there_are(made: HandMade) -> None:
     april_2025(made)
     made.listed(dt.date(2025, 4, 21))
     with made.lake() as lake:
-        found = contracts(lake.look(), "NIFTY", dt.date(2025, 4, 22), OPTIONS)
+        found = contracts(lake.look(), "NIFTY", dt.date(2025, 4, 22), options=True)
     with pytest.raises(
         ExpiryError, match=r"got 2025-05-01, .*: 2025-04-24 \(monthly\), 2025-04-30 \(weekly\), 2025-05-08"
     ):
@@ -126,7 +131,7 @@ def test_a_name_without_weeklies(made: HandMade) -> None:
     made.options("NFO:RELIANCE26NOV", "RELIANCE", dt.date(2026, 11, 24), [1500])
     made.listed(dt.date(2026, 11, 20))
     with made.lake() as lake:
-        found = contracts(lake.look(), "RELIANCE", dt.date(2026, 11, 20), OPTIONS)
+        found = contracts(lake.look(), "RELIANCE", dt.date(2026, 11, 20), options=True)
     with pytest.raises(ExpiryError, match=r"got weekly, .*: 2026-11-24 \(monthly\)$"):
         found.chosen("weekly")
 
@@ -159,8 +164,10 @@ def test_what_the_forward_is_of(made: HandMade) -> None:
     made.options("MCX:CRUDEOIL25MAY", "CRUDEOIL", dt.date(2025, 5, 14), [5000])
     made.listed(dt.date(2025, 4, 15))
     with made.lake() as lake:
-        index, oil = (contracts(lake.look(), name, dt.date(2025, 4, 15), OPTIONS) for name in ("NIFTY", "CRUDEOIL"))
-    names = [future and future[1] for future in map(index.future_under, (each.date for each in index.expiries()))]
+        index, oil = (
+            contracts(lake.look(), name, dt.date(2025, 4, 15), options=True) for name in ("NIFTY", "CRUDEOIL")
+        )
+    names = [future and future[1] for future in map(index.future_under, (each.date for each in index.expiries))]
     assert names == ["NFO:NIFTY25APRFUT", None, None, "NFO:NIFTY25MAYFUT"]
     names = [future and future[1] for future in map(oil.future_under, (dt.date(2025, 4, 16), dt.date(2025, 5, 14)))]
     assert names == ["MCX:CRUDEOIL25APRFUT", "MCX:CRUDEOIL25MAYFUT"]

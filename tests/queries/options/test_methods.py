@@ -1,6 +1,7 @@
 """The methods as a user meets them: near() wherever a symbol is, results in every form."""
 
 import datetime as dt
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ NOON = "2026-11-20 12:00:00"
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> kitelake.Lake:
+def lake(tmp_path: Path) -> Iterator[kitelake.Lake]:
     made = HandMade(tmp_path)
     made.future("NFO:NIFTY26NOVFUT", "NIFTY", dt.date(2026, 11, 24))
     made.future("NFO:NIFTY26DECFUT", "NIFTY", dt.date(2026, 12, 29))
@@ -23,7 +24,8 @@ def lake(tmp_path: Path) -> kitelake.Lake:
         for symbol in ("NFO:NIFTY26NOVFUT", "NFO:NIFTY26DECFUT"):
             made.tick(f"2026-11-{day} 10:00:00", symbol, 26000)
     made.commit()
-    return made.lake()
+    with made.lake() as lake:
+        yield lake
 
 
 def test_near(lake: kitelake.Lake) -> None:

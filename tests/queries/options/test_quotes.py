@@ -90,11 +90,6 @@ def test_rows_that_are_not_recent_are_looked_for_on_their_own(made: tuple[HandMa
     assert found.last.tolist() == [[1, 2]]
 
 
-def test_no_instrument(lake: kitelake.Lake) -> None:
-    found = quotes(lake.look(), DAYS[0], [[0], []], [at("2026-11-19 12:00:00")])
-    assert np.isnan(found.last).tolist() == [[True]]
-
-
 def test_prices() -> None:
     """The mid of what does not cross, else the last."""
     bid, ask, last = (np.array([values]) for values in ([9.0, 11, 10, math.nan], [11.0, 9, 10, 11], [1.0, 2, 3, 4]))
