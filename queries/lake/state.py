@@ -108,7 +108,7 @@ class LakeState:
         return self._run(query, params, self)
 
     def rows(self, name: str, rows: pa.Table) -> Result:
-        """Rows that were worked out from this state, as a result. `name` is for the catalog; both live as long as this."""
+        """Rows worked out from this state, as a result. `name` is for the catalog; they live as long as this."""
         view = self._view_of(name, rows)
         self._shown.append(view)
         return self.sql(f"FROM {view.name}")

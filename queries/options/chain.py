@@ -15,7 +15,7 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from queries.history import Moment
 from queries.lake import LakeState, Result
-from queries.options.contracts import OPTIONS, Contracts, closes_at, contracts
+from queries.options.contracts import OPTIONS, Contracts, Expiry, closes_at, contracts
 from queries.options.quotes import Quotes, quotes
 from queries.options.volatility import Floats, greeks, implied_volatility, over_intrinsic
 from storage.market import InstrumentKind
@@ -71,7 +71,7 @@ def chain(
     """By moment and strike. Raises SymbolError and ExpiryError, of the first day on which it is one."""
     parts = []
     for day, of_day in groupby(sorted(set(moments)), dt.datetime.date):
-        listed = contracts(state, underlying, day, OPTIONS)
+        listed = contracts(state, underlying, day, options=True)
         parts.append(_of_day(state, listed, listed.chosen(expiry), list(of_day), rate))
     return state.rows("chain", pa.concat_tables(parts))
 
@@ -87,35 +87,36 @@ class _Strikes:
     symbols: tuple[list[str | None], list[str | None]]
 
     @classmethod
-    def of(cls, options: pa.Table) -> "_Strikes":
-        rows = options.select(["strike", "instrument_type", "instrument_token", "symbol", "lot_size", "tick_size"])
-        by_strike: dict[float, dict[str, tuple[int, str, int | None, float | None]]] = {}
-        for strike, kind, *rest in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-            by_strike.setdefault(strike, {}).setdefault(kind, tuple(rest))
+    def of(cls, rows: pa.StructArray) -> "_Strikes":
+        by_strike: dict[float, dict[str, dict[str, Any]]] = {}
+        for row in rows.to_pylist():
+            if row["instrument_type"] in OPTIONS and row["strike"] is not None:
+                by_strike.setdefault(row["strike"], {}).setdefault(row["instrument_type"], row)
         either = [next(iter(sides.values())) for sides in by_strike.values()]
         sides = [[sides.get(kind) for sides in by_strike.values()] for kind in OPTIONS]
-        call, put = ([0 if one is None else one[0] for one in side] for side in sides)
-        calls, puts = ([None if one is None else one[1] for one in side] for side in sides)
-        ticks = np.array([one[3] or np.nan for one in either])
-        return cls(np.array(list(by_strike)), [one[2] for one in either], ticks, (call, put), (calls, puts))
+        calls, puts = ([0 if one is None else one["instrument_token"] for one in side] for side in sides)
+        names = [[None if one is None else one["symbol"] for one in side] for side in sides]
+        ticks = np.array([one["tick_size"] or np.nan for one in either])
+        lots = [one["lot_size"] for one in either]
+        return cls(np.array(list(by_strike)), lots, ticks, (calls, puts), (names[0], names[1]))
 
 
 def _of_day(
-    state: LakeState, listed: Contracts, expiry: dt.date, moments: Sequence[dt.datetime], rate: float
+    state: LakeState, listed: Contracts, expiry: Expiry, moments: Sequence[dt.datetime], rate: float
 ) -> pa.Table:
-    each = _Strikes.of(listed.options(expiry))
-    future = listed.future_under(expiry)
+    each = _Strikes.of(expiry.rows)
+    future = listed.future_under(expiry.date)
     count = len(each.strikes)
     above = [0 if one is None else one[0] for one in (listed.spot, future)]
     found = quotes(state, listed.day, [above, [*each.tokens[0], *each.tokens[1]]], moments)
     sides = found[2 : 2 + count], found[2 + count :]
-    close = closes_at(listed.exchange, InstrumentKind.OPTION, expiry)
+    close = closes_at(listed.exchange, InstrumentKind.OPTION, expiry.date)
     years = np.array([(close - moment).total_seconds() / _YEAR_SECONDS for moment in moments])[:, None]
     forward, forward_from = _forward(each.strikes, years, found[[1]], sides, rate)
     columns: dict[str, Sequence[object] | Floats] = {
         "moment": np.repeat(np.array([_microseconds(moment) for moment in moments]), count),
         "underlying": [str(listed)] * (len(moments) * count),
-        "expiry": [expiry] * (len(moments) * count),
+        "expiry": [expiry.date] * (len(moments) * count),
         "years": np.repeat(years, count),
         "strike": np.tile(each.strikes, len(moments)),
         "lot_size": each.lots * len(moments),

@@ -7,7 +7,6 @@ weekly or monthly by its own symbol.
 """
 
 import datetime as dt
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,19 +31,34 @@ from storage.market import (
 )
 
 OPTIONS: Final = ("CE", "PE")
-_IS_OPTION: Final = pc.field("instrument_type").isin(list(OPTIONS))
+_ROW: Final = (
+    "instrument_token", "symbol", "tradingsymbol", "strike", "instrument_type", "lot_size", "tick_size",
+)  # fmt: skip
 _SHOWN: Final = 24
 
 
 @dataclass(frozen=True)
 class Expiry:
-    """One day on which contracts of a name expire. `future` is the token and the symbol of that which does."""
+    """One day on which contracts of a name expire. `rows` are those, by strike, type and symbol, with the columns _ROW;
+    there may be many."""
 
     date: dt.date
     cycle: Cycle | None
     strikes: int
     options: int
-    future: tuple[int, str] | None
+    rows: pa.StructArray
+
+    @property
+    def futures(self) -> list[dict[str, Any]]:
+        """The rows of the futures among them: of one, or of none."""
+        is_future = pc.equal(self.rows.field("instrument_type"), FUTURE)
+        found: list[dict[str, Any]] = self.rows.filter(is_future).to_pylist()
+        return found
+
+    @property
+    def future(self) -> tuple[int, str] | None:
+        """The token and the symbol of the future that expires then."""
+        return next(((row["instrument_token"], row["symbol"]) for row in self.futures), None)
 
     def __str__(self) -> str:
         return f"{self.date} ({self.cycle})" if self.cycle else str(self.date)
@@ -52,43 +66,28 @@ class Expiry:
 
 @dataclass(frozen=True)
 class Contracts:
-    """What of a name has not expired on `day`. `rows` are of the instrument list, by expiry, strike and type; `spot`
-    is the token and the symbol of the index or the share."""
+    """What of a name has not expired on `day`, by expiry. `spot` is the token and the symbol of the index or share."""
 
     exchange: str
     name: str
     day: dt.date
-    rows: pa.Table
+    expiries: tuple[Expiry, ...]
     spot: tuple[int, str] | None
 
     def __str__(self) -> str:
         return f"{self.exchange}:{self.name}"
 
-    def expiries(self) -> list[Expiry]:
-        """The days on which any of it expires, ascending."""
-        found: dict[dt.date, list[dict[str, Any]]] = {}
-        names = ["expiry", "tradingsymbol", "instrument_type", "strike", "instrument_token", "symbol"]
-        for row in self.rows.select(names).to_pylist():
-            found.setdefault(row["expiry"], []).append(row)
-        return [_expiry(day, rows) for day, rows in found.items()]
-
-    def options(self, expiry: dt.date) -> pa.Table:
-        """The options that expire on that day."""
-        return self.rows.filter(_IS_OPTION & pc.field("strike").is_valid() & (pc.field("expiry") == pa.scalar(expiry)))
-
-    def chosen(self, asked: "Moment | None") -> dt.date:
-        """The expiry that is meant: a date, `weekly` or `monthly` for the nearest such one, None for the nearest.
-
-        Raises ExpiryError.
-        """
-        known = [each for each in self.expiries() if each.options]
+    def chosen(self, asked: Moment | None) -> Expiry:
+        """The expiry of options that is meant: a date, `weekly` or `monthly` for the nearest such one, None for the
+        nearest. Raises ExpiryError."""
+        known = [each for each in self.expiries if each.options]
         if isinstance(asked, str) and asked.strip().lower() in tuple(Cycle):
-            found = [each.date for each in known if each.cycle == asked.strip().lower()]
+            found = [each for each in known if each.cycle == asked.strip().lower()]
         elif asked is None:
-            found = [each.date for each in known]
+            found = known
         else:
             day = day_of(asked, "expiry (a date, weekly, monthly, or None for the nearest)")
-            found = [each.date for each in known if each.date == day]
+            found = [each for each in known if each.date == day]
         if not found:
             some = ", ".join(map(str, known[:_SHOWN])) or "none"
             raise ExpiryError(
@@ -102,22 +101,19 @@ class Contracts:
         Options on an index or a share are on that, so it is the future of the same expiry; those on commodities and
         currencies are on a future, on the first one that does not expire before they do.
         """
-        there = [each for each in self.expiries() if each.future is not None and each.date >= expiry]
-        if self.exchange in EQUITY_DERIVATIVES:
-            there = [each for each in there if each.date == expiry]
-        return there[0].future if there else None
+        same = self.exchange in EQUITY_DERIVATIVES
+        there = (each for each in self.expiries if (each.date == expiry if same else each.date >= expiry))
+        return next((each.future for each in there if each.future is not None), None)
 
 
-def contracts(state: LakeState, name: str, day: dt.date, kinds: Sequence[str]) -> Contracts:
-    """What the name has on that day. Raises SymbolError if it has none of these instrument types, or if several
-    exchanges have it and none goes first."""
-    found = [each for each in every(state, name, day) if set(each.rows["instrument_type"].to_pylist()) & set(kinds)]
+def contracts(state: LakeState, name: str, day: dt.date, *, options: bool) -> Contracts:
+    """What the name has on that day. Raises SymbolError if it has no options, or no futures unless `options`; and if
+    several exchanges have it and none goes first."""
+    found = [
+        one for one in every(state, name, day) if any(each.options if options else each.future for each in one.expiries)
+    ]
     if not found:
-        what = "futures" if tuple(kinds) == (FUTURE,) else "options"
-        raise SymbolError(
-            f"{name}: the instrument list has no {what} of it on {day}; "
-            "expected a name such as NIFTY, NSE:NIFTY 50, RELIANCE or MCX:CRUDEOIL"
-        )
+        raise SymbolError(_nothing(name, day, "options" if options else "futures"))
     order = home_first(name)
     places = [order.index(each.exchange) if each.exchange in order else len(order) for each in found]
     first = [each for each, place in zip(found, places, strict=True) if place == min(places)]
@@ -125,6 +121,13 @@ def contracts(state: LakeState, name: str, day: dt.date, kinds: Sequence[str]) -
         choices = ", ".join(map(str, first))
         raise SymbolError(f"{name}: got a name of {len(first)} exchanges, expected one of {choices}")
     return first[0]
+
+
+def _nothing(name: str, day: dt.date, what: str) -> str:
+    return (
+        f"{name}: the instrument list has no {what} of it on {day}; "
+        "expected a name such as NIFTY, NSE:NIFTY 50, RELIANCE or MCX:CRUDEOIL"
+    )
 
 
 def home_first(name: str) -> tuple[str, ...]:
@@ -145,18 +148,31 @@ def every(state: LakeState, name: str, day: dt.date) -> list[Contracts]:
     )
     rows = state.sql(
         f"""
-        SELECT exchange, name, instrument_token, symbol, tradingsymbol, expiry, strike, instrument_type, lot_size,
-            tick_size
+        SELECT exchange, name, expiry,
+            list({{{", ".join(f"'{column}': {column}" for column in _ROW)}}} ORDER BY strike, instrument_type, symbol)
+                AS rows,
+            count(DISTINCT strike) FILTER (instrument_type IN {OPTIONS}) AS strikes,
+            count(strike) FILTER (instrument_type IN {OPTIONS}) AS options
         FROM instruments WHERE date = DATE '{listed}' AND (
-            (instrument_type IN ('{FUTURE}', 'CE', 'PE') AND expiry >= DATE '{day}' AND ({which}))
+            (instrument_type IN {(FUTURE, *OPTIONS)} AND expiry >= DATE '{day}' AND ({which}))
             OR symbol IN ({", ".join(map(literal, sorted(spots)))})
-        ) ORDER BY exchange, name, expiry, strike, instrument_type, symbol
+        ) GROUP BY exchange, name, expiry ORDER BY exchange, name, expiry
         """
     ).arrow()
-    listed_spots = dict(zip(rows["symbol"].to_pylist(), rows["instrument_token"].to_pylist(), strict=True))
-    rows = rows.filter(_IS_OPTION | (pc.field("instrument_type") == FUTURE))
-    there = sorted(set(zip(rows["exchange"].to_pylist(), rows["name"].to_pylist(), strict=True)))
-    return [_contracts(exchange, of, day, rows, listed_spots) for exchange, of in there]
+    found: dict[tuple[str, str], list[Expiry]] = {}
+    there: dict[str, int] = {}
+    inside = rows["rows"].combine_chunks()
+    for number, row in enumerate(rows.drop_columns("rows").to_pylist()):
+        of_row = inside[number].values
+        if row["expiry"] is None:
+            there |= {one["symbol"]: one["instrument_token"] for one in of_row.to_pylist()}
+        else:
+            expiry = Expiry(row["expiry"], _cycle(row["expiry"], of_row), row["strikes"], row["options"], of_row)
+            found.setdefault((row["exchange"], row["name"]), []).append(expiry)
+    return [
+        Contracts(exchange, of, day, tuple(several), _spot(exchange, of, there))
+        for (exchange, of), several in found.items()
+    ]
 
 
 def expiries(state: LakeState, name: str, day: dt.date | None) -> Result:
@@ -164,7 +180,7 @@ def expiries(state: LakeState, name: str, day: dt.date | None) -> Result:
     day = day or max([*state.dates("ticks"), *state.dates("instruments")], default=dt.date.min)
     found = every(state, name, day)
     if not found:
-        contracts(state, name, day, (FUTURE, *OPTIONS))
+        raise SymbolError(_nothing(name, day, "futures or options"))
     rows = [
         {
             "exchange": one.exchange,
@@ -176,7 +192,7 @@ def expiries(state: LakeState, name: str, day: dt.date | None) -> Result:
             "future": each.future and each.future[1],
         }
         for one in found
-        for each in one.expiries()
+        for each in one.expiries
     ]
     return state.rows("expiries", pa.Table.from_pylist(rows, _EXPIRIES))
 
@@ -216,15 +232,14 @@ def _spots(exchange: str, name: str) -> list[str]:
     return [symbol for each in exchanges for symbol in spot_of(each, name)]
 
 
-def _contracts(exchange: str, name: str, day: dt.date, rows: pa.Table, spots: dict[str, int]) -> Contracts:
-    mine = rows.filter((pc.field("exchange") == exchange) & (pc.field("name") == name))
-    spot = next(((spots[symbol], symbol) for symbol in spot_of(exchange, name) if symbol in spots), None)
-    return Contracts(exchange, name, day, mine, spot)
+def _spot(exchange: str, name: str, there: dict[str, int]) -> tuple[int, str] | None:
+    return next(((there[symbol], symbol) for symbol in spot_of(exchange, name) if symbol in there), None)
 
 
-def _expiry(day: dt.date, rows: list[dict[str, Any]]) -> Expiry:
-    said = (cycle_of(row["tradingsymbol"], row["instrument_type"], day, row["strike"] or 0.0) for row in rows)
-    options = [row["strike"] for row in rows if row["instrument_type"] in OPTIONS]
-    futures = [(row["instrument_token"], row["symbol"]) for row in rows if row["instrument_type"] == FUTURE]
-    cycle = next((each for each in said if each is not None), None)
-    return Expiry(day, cycle, len(set(options)), len(options), futures[0] if futures else None)
+def _cycle(day: dt.date, rows: pa.StructArray) -> Cycle | None:
+    """What the first of the contracts says, else the last."""
+    for row in (rows[0].as_py(), rows[-1].as_py()):
+        said = cycle_of(row["tradingsymbol"], row["instrument_type"], day, row["strike"] or 0.0)
+        if said is not None:
+            return said
+    return None

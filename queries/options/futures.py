@@ -11,11 +11,21 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from queries.history import sql_moment, sql_parameter
-from queries.lake import LakeState, Macro, Result, literal
+from queries.lake import LakeState, Macro, Relation, Result, literal
 from queries.options.contracts import Contracts, contracts
 from queries.options.quotes import LAST, of_today
 from storage.market import EQUITIES, EQUITY_DERIVATIVES, FUTURE, INDEX_DERIVATIVES, exchange_of_token, spot_of
 
+
+def _listed_days(state: LakeState) -> str:
+    days = ", ".join(f"'{day}'" for day in state.dates("instruments"))
+    return f"SELECT unnest([{days}]::DATE[]) AS listed_on"
+
+
+INSTRUMENT_DAYS: Final = Relation(
+    "instrument_days", _listed_days, first="SELECT DISTINCT date AS listed_on FROM instruments"
+)
+"""The days that have an instrument list, which a macro finds the one in force by."""
 _CURVE: Final = "day, exchange, name, instrument_token, symbol, expiry, lot_size, spot_token, spot_symbol"
 """What is known of each future and day by the instrument lists."""
 
@@ -23,7 +33,7 @@ _CURVE: Final = "day, exchange, name, instrument_token, symbol, expiry, lot_size
 def futures(state: LakeState, underlying: str, moments: Sequence[dt.datetime]) -> Result:
     """By moment and expiry. Raises SymbolError, of the first day on which it is one."""
     moments = sorted(set(moments))
-    found = [contracts(state, underlying, day, (FUTURE,)) for day in sorted({moment.date() for moment in moments})]
+    found = [contracts(state, underlying, day, options=False) for day in sorted({moment.date() for moment in moments})]
     curve = [text for one in found for text in _curve_rows(one)]
     tokens = {token for one in found for token in _tokens(one)}
     days = ", ".join(f"DATE '{one.day}'" for one in found)
@@ -43,17 +53,17 @@ def futures(state: LakeState, underlying: str, moments: Sequence[dt.datetime]) -
 
 def _curve_rows(one: Contracts) -> Iterable[str]:
     spot = "NULL::BIGINT, NULL" if one.spot is None else f"{one.spot[0]}, {literal(one.spot[1])}"
-    for row in one.rows.to_pylist():
-        if row["instrument_type"] == FUTURE:
+    for each in one.expiries:
+        for row in each.futures:
             lot = "NULL::BIGINT" if row["lot_size"] is None else row["lot_size"]
             yield (
                 f"(DATE '{one.day}', {literal(one.exchange)}, {literal(one.name)}, {row['instrument_token']},"
-                f" {literal(row['symbol'])}, DATE '{row['expiry']}', {lot}, {spot})"
+                f" {literal(row['symbol'])}, DATE '{each.date}', {lot}, {spot})"
             )
 
 
 def _tokens(one: Contracts) -> Iterable[int]:
-    yield from (each.future[0] for each in one.expiries() if each.future is not None)
+    yield from (row["instrument_token"] for each in one.expiries for row in each.futures)
     if one.spot is not None:
         yield one.spot[0]
 
@@ -101,6 +111,7 @@ def _map(pairs: Iterable[tuple[str, str]]) -> str:
 def _body() -> str:
     """As `contracts` finds them, in SQL."""
     moment = sql_parameter("moment")
+    day = f"timezone('Asia/Kolkata', {moment})::DATE"
     text = "upper(trim(underlying))"
     derivative = _map((symbol, literal(name)) for symbol, name in INDEX_DERIVATIVES.items())
     homes = [f"{derivative}['{home}:' || {text}]" for home in EQUITIES]
@@ -110,10 +121,10 @@ def _body() -> str:
     spots = _map((f"{exchange}:{name}", f"[{_in_order(spot_of(exchange, name))}]") for exchange, name in pairs)
     equities, derivatives = _texts(EQUITIES), _texts(EQUITY_DERIVATIVES)
     return f"""
-        WITH asked AS (SELECT {moment} AS asked_at, timezone('Asia/Kolkata', {moment})::DATE AS day),
+        WITH asked AS (SELECT {moment} AS asked_at, {day} AS day),
         listed AS (
             SELECT asked.day, instruments.* FROM asked JOIN instruments
-            ON date = (SELECT max(date) FROM instruments, asked WHERE date <= day)
+            ON date = (SELECT max(listed_on) FROM {INSTRUMENT_DAYS.name} WHERE listed_on <= {day})
         ),
         found AS (
             SELECT day, exchange, name, instrument_token, symbol, expiry, lot_size, coalesce(
@@ -141,7 +152,7 @@ def _body() -> str:
             ) AS candidates JOIN listed USING (symbol) GROUP BY ALL
         ),
         curve AS (SELECT {_CURVE} FROM found LEFT JOIN spot USING (exchange, name))
-        {_select(f"date = timezone('Asia/Kolkata', {moment})::DATE AND received_at <= {moment}")}
+        {_select(f"date = {day} AND received_at <= {moment}")}
     """
 
 

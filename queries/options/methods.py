@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from queries.asof import AsofMethods
 from queries.history import Moment, Near, day_of, moments_of
-from queries.lake import Macro, Result
+from queries.lake import Macro, Relation, Result
 from queries.options.chain import chain
 from queries.options.contracts import expiries
+from queries.options.futures import INSTRUMENT_DAYS, futures
 from queries.options.futures import MACRO as FUTURES
-from queries.options.futures import futures
 from storage.clock import IST
 
 
@@ -24,6 +24,7 @@ class OptionMethods(AsofMethods):
     and for one of several exchanges, of which none goes first; MomentError for what is no time; and QueryError.
     """
 
+    relations: ClassVar[Sequence[Relation]] = (*AsofMethods.relations, INSTRUMENT_DAYS)
     macros: ClassVar[Sequence[Macro]] = (*AsofMethods.macros, FUTURES)
 
     def near(self, name: str, n: int = 1) -> Near:

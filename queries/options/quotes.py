@@ -72,7 +72,7 @@ class Quotes:
 def quotes(state: LakeState, day: dt.date, tokens: Sequence[Sequence[int]], moments: Sequence[dt.datetime]) -> Quotes:
     """Of all these tokens, in groups that lie close to each other, as of moments of the day, ascending.
 
-    A token of 0 is that of no instrument.
+    A token of 0 is that of no instrument; some is that of one.
     """
     columns = [token for group in tokens for token in group]
     place = {token: number for number, token in enumerate(columns)}
@@ -122,21 +122,22 @@ def _last_rows(
     midnight = sql_moment(dt.datetime.combine(day, dt.time(), IST))
     rows = " UNION ALL ".join(
         f"SELECT * FROM ticks WHERE date = DATE '{day}' AND exchange = '{exchange}'"
-        f" AND instrument_token BETWEEN {min(some)} AND {max(some)} AND instrument_token IN (SELECT unnest({some}))"
+        f" AND instrument_token BETWEEN {min(some)} AND {max(some)} AND instrument_token IN (SELECT unnest($tokens))"
         f" AND received_at <= {sql_moment(upto)}{since} AND {of_today(midnight)}"
         for group in groups
         for exchange, some in _by_exchange(group).items()
     )
-    if not rows:
-        rows = "SELECT * FROM ticks WHERE false"
     if len(moments) == 1:
         source, place = f"({rows})", str(first_place)
     else:
         listed = ", ".join(f"({sql_moment(each)}, {first_place + number})" for number, each in enumerate(moments))
         source = f"({rows}) AS rows ASOF JOIN (VALUES {listed}) AS ends (ends_at, place) ON received_at <= ends_at"
         place = "place"
-    found = f"SELECT instrument_token, {place} AS place, {LAST} AS found FROM {source} GROUP BY ALL"
-    return state.sql(f"SELECT instrument_token, place, unnest(found) FROM ({found})").arrow()
+    query = f"""
+        SELECT instrument_token, place, unnest(found)
+        FROM (SELECT instrument_token, {place} AS place, {LAST} AS found FROM {source} GROUP BY ALL)
+    """
+    return state.sql(query, {"tokens": [token for group in groups for token in group]}).arrow()
 
 
 def _by_exchange(tokens: Sequence[int]) -> dict[str, list[int]]:

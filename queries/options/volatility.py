@@ -113,7 +113,7 @@ def _deviation(target: Floats, f: Floats, k: Floats) -> Floats:
     low, high = np.zeros_like(target), np.full_like(target, _MOST)
     start = np.sqrt(2 * np.abs(np.log(f / k)))
     s = np.clip(np.maximum(start, target / np.sqrt(f * k)), 1e-12, _MOST / 2)
-    result = s.copy()
+    result: Floats = s.copy()
     at = np.arange(len(target))
     for _ in range(_STEPS):
         worth, slope = _outer(f, k, s)
@@ -138,8 +138,9 @@ def _outer(f: Floats, k: Floats, s: Floats) -> tuple[Floats, Floats]:
     away = -np.abs(np.log(f / k)) / s
     d1, d2 = away + s / 2, away - s / 2
     less, more = np.minimum(f, k), np.maximum(f, k)
-    worth = less * _normal(d1) - more * _normal(d2)
-    return np.maximum(worth, 0.0), less * np.exp(-d1 * d1 / 2) / math.sqrt(2 * math.pi)
+    worth = np.maximum(less * _normal(d1) - more * _normal(d2), 0.0)
+    slope: Floats = less * np.exp(-d1 * d1 / 2) / math.sqrt(2 * math.pi)
+    return worth, slope
 
 
 def _normal(x: Floats) -> Floats:
