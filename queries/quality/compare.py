@@ -152,14 +152,14 @@ class _Comparison:
         for time in self.times:
             our, their = self._ours.get(time, {}), self._theirs.get(time, {})
             apart = (our.get("volume") or 0) - (their.get("volume") or 0)
-            absorbs = self._is_first(time) or self._has_gap(time)
-            if absorbs or (apart == 0 and ahead != 0):
+            absorbs = apart != 0 and (self._is_first(time) or self._has_gap(time))
+            if absorbs or apart == 0:
                 if absorbs or absorbed:
                     found.update(row)
                 row, ahead, absorbed = [], 0, absorbs
                 continue
             ahead += apart
-            if apart and abs(apart) <= max(our.get("volume") or 0, their.get("volume") or 0) / 2:
+            if abs(apart) <= max(our.get("volume") or 0, their.get("volume") or 0) / 2:
                 row.append(time)
             if ahead == 0:
                 found.update(row)

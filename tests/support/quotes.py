@@ -1,19 +1,25 @@
 """A service's journal with packets that say what a test wants of them."""
 
 import datetime as dt
+import json
+import struct
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from ingest.wire import encode_packets
-from storage.schema import TICKS
+from storage.journal import Kind
 from tests.support.reports import Stream
 
 PRICE = 1500.0
+_QUOTE = ("last_traded_quantity", "average_traded_price", "volume_traded", "total_buy_quantity", "total_sell_quantity")
+_FULL = ("last_trade_time", "oi", "oi_day_high", "oi_day_low", "exchange_timestamp")
 
 
 class QuoteStream(Stream):
     """One run of the service, with packets of all modes."""
+
+    def __init__(self, data: Path, begin: dt.datetime) -> None:
+        super().__init__(data, begin)
+        self.service(begin, "started")
 
     def full(self, time: dt.datetime, token: int, exchange_time: dt.datetime, **values: Any) -> None:
         """A full packet; by default its last trade is of the same second."""
@@ -21,14 +27,28 @@ class QuoteStream(Stream):
         self.packet(time, token, "full", **(dated | values))
 
     def packet(self, time: dt.datetime, token: int, mode: str, *, connection: int = 1, **values: Any) -> None:
-        """A packet with these values and zeros; with a `price_change` it is one of an index."""
-        row: dict[str, Any] = {field.name: 0 for field in TICKS.schema if field.type in (pa.int64(), pa.float64())}
-        del row["price_change"]
-        row |= {"instrument_token": token, "mode": mode, "last_price": PRICE} | values
-        fields = [TICKS.schema.field(name) for name in row]
-        self._frame(time, [frame_packet(row, fields)], connection)
+        """A packet with these values, the price and zeros; with a `price_change` it is one of an index."""
+        prices = {"last_price": PRICE, "open": PRICE, "high": PRICE, "low": PRICE, "close": PRICE} | values
+        if mode == "ltp":
+            names: tuple[str, ...] = ("last_price",)
+        elif "price_change" in values:
+            names = ("last_price", "high", "low", "open", "close", "price_change")
+            names += ("exchange_timestamp",) if mode == "full" else ()
+        else:
+            names = ("last_price", *_QUOTE, "open", "high", "low", "close", *(_FULL if mode == "full" else ()))
+        words = [token, *(_word(prices.get(name, 0)) for name in names)]
+        packet = struct.pack(f">{len(words)}I", *words)
+        self._frame(time, [packet.ljust(184, b"\0") if len(words) > 11 else packet], connection)
+
+    def frames_lost(self, time: dt.datetime, first: dt.datetime, last: dt.datetime, connection: int = 1) -> None:
+        """What the service says once there is room again for frames."""
+        first_ns, last_ns = (round(each.timestamp() * 1000) * 1_000_000 for each in (first, last))
+        data = {"account": "asha", "connection": connection, "first_ns": first_ns, "last_ns": last_ns}
+        self._append(Kind.EVENT, time, json.dumps({"event": "frames lost", "data": data}).encode(), 0)
 
 
-def frame_packet(row: dict[str, Any], fields: list[pa.Field]) -> bytes:
-    (packet,) = encode_packets(pa.Table.from_pylist([row], schema=pa.schema(fields)))
-    return packet
+def _word(value: Any) -> int:
+    """As in the packet: prices, which are floats here, in paise."""
+    if isinstance(value, dt.datetime):
+        return int(value.timestamp())
+    return round(value * 100) if isinstance(value, float) else int(value)
