@@ -13,3 +13,19 @@ class NoLakeError(QueryError, DataFolderError):
 
 class MissingLibraryError(QueryError, ImportError):
     """A result was asked for in the form of a library that is not installed."""
+
+
+class QueryTimeoutError(QueryError):
+    """A query took longer than its limit, and was ended."""
+
+
+class RestrictedError(QueryError):
+    """A restricted lake was asked for more than it gives."""
+
+
+class ProtectedFolderError(QueryError):
+    """A statement would write into the data folder, or open a database there."""
+
+
+class TimeZoneError(QueryError, ValueError):
+    """Times were asked for in a zone that there is not."""

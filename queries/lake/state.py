@@ -82,7 +82,7 @@ class LakeState:
         relations: Sequence[Relation],
         macros: Sequence[Macro],
         *,
-        run: "Callable[[str, Parameters, LakeState], Result]",
+        run: "Callable[[str, Parameters, LakeState, float | None], Result]",
         view_of: Callable[[str, pa.Table], RowsView],
     ) -> None:
         """`run` runs a SELECT over a state; `view_of` makes a view of rows."""
@@ -94,9 +94,9 @@ class LakeState:
         self._view_of = view_of
         self._made: dict[str, str | RowsView] = {}
 
-    def sql(self, query: str, params: Parameters = None) -> Result:
+    def sql(self, query: str, params: Parameters = None, *, timeout: float | None = None) -> Result:
         """As `SqlLake.sql`, over this state. For one SELECT."""
-        return self._run(query, params, self)
+        return self._run(query, params, self, timeout)
 
     def partitions(self, table: str) -> set[tuple[str, ...]]:
         """The values of the partitions in which the table has rows, in the order of its partition columns."""

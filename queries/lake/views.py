@@ -206,8 +206,9 @@ def create_view(con: duckdb.DuckDBPyConnection, source: TableSource) -> None:
 
 
 def _relation(con: duckdb.DuckDBPyConnection, text: str, live: pa.Table) -> duckdb.DuckDBPyRelation:
-    # DuckDB finds `live` by its name, in this frame. The view that is made of the relation owns it.
-    return con.sql(text)
+    # The view that is made of the relation owns the rows. (DuckDB would find `live` as a name of Python's too, but not
+    # in a restricted lake.)
+    return con.from_arrow(live).query("live", text)
 
 
 def view_text(source: TableSource, files: str | None) -> str:
