@@ -8,6 +8,7 @@ import warnings
 import zoneinfo
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
+from html import escape
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import duckdb
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 PATH_CHARACTERS: Final = 60
+HTML_ROWS: Final = 100
 Form = TypeVar("Form")
 
 
@@ -102,13 +104,27 @@ def _without_mask(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "f":
         return array.filled(np.nan)
     if array.dtype.kind in "mM":
-        return array.filled(np.array("NaT", array.dtype))
+        return np.where(array.mask, np.array("NaT", array.dtype), array.data)
     if array.dtype.kind == "O":
-        return array.filled(None)
+        array.data[array.mask] = None
+        return array.data
     if array.dtype.kind == "i":
         # Who overlooks the mask should not take a null for 0.
         array.data[array.mask] = np.iinfo(array.dtype).min
     return array
+
+
+def to_html(columns: list[str], rows: pa.Table) -> str:
+    """A table for notebooks, which style the class that data frames have."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    cells = zip(*(column.to_pylist() for column in rows.slice(0, HTML_ROWS).columns), strict=True)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(text or _null(text))}</td>' for text in row)}</tr>" for row in cells)
+    more = f"<p><small>the first {HTML_ROWS} rows</small></p>" if len(rows) > HTML_ROWS else ""
+    return f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}'
+
+
+def _null(text: str | None) -> str:
+    return "NULL" if text is None else text
 
 
 def tables_of(reader: pa.RecordBatchReader, count: int) -> Iterator[pa.Table]:
@@ -139,7 +155,7 @@ def frames_of(
 
 def counted(count: int) -> int:
     """Raises QueryError if it is no number of rows."""
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+    if type(count) is not int or count < 1:
         raise QueryError(f"count: got {count!r}, expected a number of rows from 1")
     return count
 

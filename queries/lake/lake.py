@@ -3,6 +3,7 @@
 Reading never writes to the folder and takes no lock, so any number of processes may query while another captures.
 """
 
+import contextlib
 import functools
 import math
 import threading
@@ -127,7 +128,7 @@ class SqlLake:
                 raise QueryError("the query is empty: expected an SQL statement")
             values = _values(params)
             clock = Clock(seconds)
-            turns = Turns(self._con, self._lock, seconds, self._gate and self._gate.check)
+            turns = Turns(self._con, self._lock, seconds, None if self._gate is None else self._gate.check)
             for macro in self.macros:
                 if macro.name in words(query):
                     self._views.define(macro.name, macro.create())
@@ -217,7 +218,9 @@ class SqlLake:
                 self._views.publish(relation.name, text, altered=True)
 
     def _is_select(self, text: str) -> bool:
-        return [statement.type for statement in self._con.extract_statements(text)] == [duckdb.StatementType.SELECT]
+        with contextlib.suppress(duckdb.Error):
+            return [statement.type for statement in self._con.extract_statements(text)] == [duckdb.StatementType.SELECT]
+        return False
 
     def _again(
         self, text: str, values: object, state: LakeState
@@ -246,7 +249,7 @@ def _checked(timeout: float | None) -> float | None:
     """Raises QueryError if it is no length of time."""
     if timeout is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
+    if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
         raise QueryError(f"timeout: got {timeout!r}, expected seconds above 0, such as 30.0")
     return timeout
 

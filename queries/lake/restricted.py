@@ -39,7 +39,7 @@ _NODES: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_N
 _SOURCES: Final = frozenset(
     {"BASE_TABLE", "EMPTY", "EXPRESSION_LIST", "JOIN", "PIVOT", "SHOW_REF", "SUBQUERY", "TABLE_FUNCTION"}
 )
-_PLACES: Final = ([], ["main"], ["memory"], ["memory", "main"])
+_PLACES: Final[tuple[list[str], ...]] = ([], ["main"], ["memory"], ["memory", "main"])
 
 
 @dataclass(frozen=True)

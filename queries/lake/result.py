@@ -9,8 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from html import escape
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Final, overload
 
 import duckdb
@@ -19,12 +18,14 @@ import pyarrow as pa
 
 from queries.errors import QueryError, QueryTimeoutError, RestrictedError
 from queries.lake.forms import (
+    HTML_ROWS,
     counted,
     frames_of,
     in_zone,
     require,
     schema_in_zone,
     tables_of,
+    to_html,
     to_numpy,
     to_pandas,
     to_polars,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
 
 BATCH_ROWS: Final = 65_536
-HTML_ROWS: Final = 100
 AGAIN_SECONDS: Final = 0.05
 
 Again = Callable[[], tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]]
@@ -49,20 +49,31 @@ class Turns:
     def __init__(
         self,
         con: duckdb.DuckDBPyConnection,
-        lock: AbstractContextManager[object],
-        timeout: float | None,
-        check: Callable[[str], None] | None,
+        lock: AbstractContextManager[object] | None = None,
+        timeout: float | None = None,
+        check: Callable[[str], None] | None = None,
     ) -> None:
         """`timeout` in seconds; `check` raises for SQL that the lake does not allow, if it does not allow all."""
-        self.con = con
         self.timeout = timeout
-        self.check = check
-        self._lock = lock
+        self._con = con
+        self._lock = lock or nullcontext()
+        self._check = check
+
+    @property
+    def restricted(self) -> bool:
+        """Whether there is SQL that the lake does not allow."""
+        return self._check is not None
+
+    def check(self, query: str) -> None:
+        """Raises RestrictedError for SQL that the lake does not allow."""
+        if self._check is not None:
+            with self._lock, typed_errors():
+                self._check(query)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Run a query on the connection. Raises QueryTimeoutError, QueryError."""
-        with self._lock, Clock(self.timeout).running(self.con):
+        with self._lock, Clock(self.timeout).running(self._con):
             yield
 
 
@@ -135,7 +146,7 @@ class Result:
 
         It has no timeout, and shows times in IST. Raises RestrictedError in a restricted lake, as it can do anything.
         """
-        if self._turns.check is not None:
+        if self._turns.restricted:
             raise RestrictedError(
                 "got a DuckDB relation, which could run any SQL; of a restricted lake take arrow(), df(), pl(), "
                 "numpy() or reader()"
@@ -157,8 +168,7 @@ class Result:
     def project(self, expressions: str) -> Result:
         """The result of SQL expressions over each row. They name its columns by their places: `#1`, `#2`, …"""
         again = self._again
-        if self._turns.check is not None:
-            self._turns.check(f"SELECT {expressions}")
+        self._turns.check(f"SELECT {expressions}")
 
         def projected() -> tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]:
             assert again is not None
@@ -267,20 +277,7 @@ class Result:
         with self._turns.turn():
             # As text by DuckDB: as Python objects, times with a zone would need pytz.
             rows = self._relation.limit(HTML_ROWS + 1).project("columns(*)::varchar").to_arrow_table()
-        return _html(self.columns, rows)
-
-
-def _html(columns: list[str], rows: pa.Table) -> str:
-    """A table for notebooks, which style the class that data frames have."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    cells = zip(*(column.to_pylist() for column in rows.slice(0, HTML_ROWS).columns), strict=True)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(text or _null(text))}</td>' for text in row)}</tr>" for row in cells)
-    more = f"<p><small>the first {HTML_ROWS} rows</small></p>" if len(rows) > HTML_ROWS else ""
-    return f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}'
-
-
-def _null(text: str | None) -> str:
-    return "NULL" if text is None else text
+        return to_html(self.columns, rows)
 
 
 def _batches(

@@ -102,7 +102,7 @@ def _tokens(query: str) -> list[tuple[str, object]]:
     """Each token with what follows until the next, and its kind."""
     data = query.encode()  # the offsets are those of bytes
     found = duckdb.tokenize(query)
-    ends = [at for at, _ in found[1:]] + [len(data)]
+    ends = [*(at for at, _ in found), len(data)][1:]
     return [(data[at:end].decode(), kind) for (at, kind), end in zip(found, ends, strict=True)]
 
 

@@ -418,7 +418,8 @@ def test_volatile_functions_are_known() -> None:
         *("current_connection_id", "current_query", "current_query_id", "current_transaction_id"),
         *("error", "gen_random_uuid", "random", "uuid", "uuidv4", "uuidv7"),
     }
-    found = duckdb.sql("select distinct function_name from duckdb_functions() where stability = 'VOLATILE'").fetchall()
+    query = "select distinct function_name from duckdb_functions() where stability = 'VOLATILE'"
+    found = duckdb.execute(query).fetchall()
     assert {name for (name,) in found} <= REFUSED_FUNCTIONS | harmless
 
 
