@@ -31,10 +31,10 @@ REFUSED_FUNCTIONS: Final = frozenset(
         *("current_setting", "getenv", "getvariable"),  # tell of the machine, and where the files lie
         *("json_execute_serialized_sql", "json_serialize_plan"),  # take SQL as text
         *("currval", "nextval", "setseed", "setval", "write_log"),  # change something
-        *("pg_sleep", "sleep_ms", "stats", "vector_type"),  # of no use to a question
+        *("sleep_ms", "stats", "vector_type"),  # of no use to a question
     }
 )
-_INTERNAL: Final = "__internal"
+_REFUSED_BEGINNINGS: Final = ("__internal", "pg_")  # the latter look into the catalog
 _NODES: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 _SOURCES: Final = frozenset(
     {"BASE_TABLE", "EMPTY", "EXPRESSION_LIST", "JOIN", "PIVOT", "SHOW_REF", "SUBQUERY", "TABLE_FUNCTION"}
@@ -144,7 +144,7 @@ class Gate:
     def _visit_expression(self, expression: Mapping[str, Any], ctes: frozenset[str]) -> None:
         if "function_name" in expression:
             name = expression["function_name"].lower()
-            if name in REFUSED_FUNCTIONS or name.startswith(_INTERNAL):
+            if name in REFUSED_FUNCTIONS or name.startswith(_REFUSED_BEGINNINGS):
                 raise RestrictedError(
                     f"got the function {name}; a restricted lake has none that reach outside of the query"
                 )
