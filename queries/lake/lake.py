@@ -146,14 +146,15 @@ class SqlLake:
                 refuse_writing_into(self.root, self._con, last, values)
                 with clock.running(self._con):
                     return Result(self._con.sql(last, params=values), None, state, turns)
-            fixed = f"{head} {fixed_text(text, state.ctes(text, without=theirs))}".lstrip()
+            ctes = state.ctes(text, without=theirs)
+            fixed = f"{head} {fixed_text(text, ctes)}" if head else fixed_text(text, ctes)
             try:
                 with clock.running(self._con):
                     relation = self._con.sql(fixed, params=values)
             except QueryTimeoutError:
                 raise
             except QueryError as error:
-                raise QueryError(moved_up(str(error), fixed != last.query)) from error
+                raise QueryError(moved_up(str(error), bool(ctes))) from error
             # A relation that is all that is left of a result still needs its views.
             weakref.finalize(relation, _let_go, state).atexit = False
             # No other connection sees what is the user's own: not the same names, at least. An EXPLAIN has run.

@@ -158,8 +158,8 @@ def test_an_explain_is_told_from_what_it_explains(query: str, head: str) -> None
 def test_an_explain_sees_the_state_of_its_call(lake: SqlLake, half: ToyWriter) -> None:
     ((_, plan),) = rows(lake, "explain (format json) select count(*) from ticks -- all")
     assert "READ_PARQUET" in str(plan)
-    with pytest.raises(QueryError, match="LINE 2"):
-        lake.sql("explain select\nnosuch from ticks")
+    with pytest.raises(QueryError, match='column "nosuch" not found'):
+        lake.sql("explain select nosuch from ticks")
 
 
 def test_a_semicolon_is_found_behind_letters_of_several_bytes(lake: SqlLake) -> None:
