@@ -5,6 +5,7 @@ from .errors import KitelakeError as KitelakeError
 from .lake import TABLES as TABLES
 from .lake import Lake as Lake
 from .lake import Result as Result
+from .lake import near as near
 from .lake import open as open
 from .streaming import Account as Account
 from .streaming import ConnectionEvent as ConnectionEvent

@@ -33,6 +33,10 @@ class OutputError(KitelakeError):
     """A result cannot be written where or how it was asked for."""
 
 
+class AskError(KitelakeError):
+    """What a command was asked to look up is none: no such instrument, time, width, …"""
+
+
 class UpkeepError(KitelakeError):
     """A day could not be sealed, or old data not be removed. Nothing is lost; the next run tries again."""
 

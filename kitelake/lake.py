@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from queries.history import Near
 from queries.lake import Result as Result
 from queries.quality import QualityMethods
 from storage.schema import TABLES as TABLES
@@ -41,3 +42,12 @@ def open(path: str | Path) -> Lake:  # noqa: A001 (the name that users expect: k
     Raises `DataFolderError` if the folder is not there or holds no lake.
     """
     return Lake(Path(path), _JournalDecoder())
+
+
+def near(name: str, n: int = 1) -> Near:
+    """The nearest future of a name on each day, or the `n`th nearest: usable wherever a symbol is.
+
+    `name` is as in the instrument list: NIFTY, RELIANCE; with the exchange, MCX:GOLD, if several have it. Prices are
+    not adjusted where it rolls.
+    """
+    return Near(name, n)

@@ -27,5 +27,9 @@ class WidthError(QueryError, ValueError):
     """A width of bars that is none."""
 
 
+class ExpiryError(QueryError, LookupError):
+    """No contract expires when it was asked for."""
+
+
 class CandlesError(QueryError, ValueError):
     """Candles that are to be compared are none, or not of that day."""

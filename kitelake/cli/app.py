@@ -8,13 +8,13 @@ from typing import Annotated, NoReturn, TextIO, cast
 try:
     import typer
 
-    from kitelake.cli.capture import capture, demo, init, login, run
-    from kitelake.cli.inspect import check, plan, report, status
+    from kitelake.cli.capture import capture, demo, init, login, run, simulate
+    from kitelake.cli.inspect import check, compare, coverage, gaps, latency, plan, report, status
+    from kitelake.cli.lookup import bars, book, chain, find, latest
     from kitelake.cli.maintenance import MAINTENANCE, OLD_NAMES
     from kitelake.cli.options import INTERRUPTED
     from kitelake.cli.query import sql
-    from kitelake.cli.simulate import simulate
-    from kitelake.errors import ConfigError, OutputError, StartError
+    from kitelake.errors import AskError, ConfigError, OutputError, StartError
     from storage.errors import DataFolderError, KitelakeError
     from storage.startup import leave_out_needless
 except KeyboardInterrupt:
@@ -54,7 +54,7 @@ def run_command() -> int:
         return INTERRUPTED
     except KitelakeError as error:
         typer.echo(f"kitelake: {error}", err=True)
-        return 2 if isinstance(error, ConfigError | DataFolderError | OutputError | StartError) else 1
+        return 2 if isinstance(error, AskError | ConfigError | DataFolderError | OutputError | StartError) else 1
     except Exception:
         # Said here, and let go: what is kept until Python ends, DuckDB's binding complains about in many lines.
         traceback.print_exc()
@@ -71,8 +71,10 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
-for command in (init, run, demo, simulate, sql, capture, plan, check, status, report, login):
+for command in (init, run, demo, simulate, capture, plan, check, status, report, login):
     app.command()(command)
+for question in (sql, bars, book, latest, chain, find, coverage, gaps, latency, compare):
+    app.command(rich_help_panel="Queries")(question)
 for command_name, maintain in MAINTENANCE.items():
     app.command(command_name)(maintain)
 for command_name, maintain in OLD_NAMES.items():

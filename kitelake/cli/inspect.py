@@ -1,11 +1,13 @@
-"""The commands that look and change nothing: plan, check, status, report."""
+"""The commands that look and change nothing: at what would be captured, at the service, and at what a day brought."""
 
 import datetime as dt
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from kitelake.cli.lookup import FormatOption, OutputOption, SomeSymbolsArgument, newest_day, show, symbols_of, to_read
 from kitelake.cli.options import (
     DATE_METAVAR,
     DEFAULT_CONFIG,
@@ -16,8 +18,25 @@ from kitelake.cli.options import (
     data_of,
     parse_date,
 )
+from kitelake.cli.query import Format
 from kitelake.errors import ConfigError, ReportError
 from storage.clock import IST
+
+if TYPE_CHECKING:
+    from kitelake.lake import Lake, Result
+
+DayOption = Annotated[
+    dt.date | None,
+    typer.Option(
+        "--day",
+        parser=parse_date,
+        metavar=DATE_METAVAR,
+        help="YYYY-MM-DD, today or yesterday; by default the newest day that was captured.",
+    ),
+]
+SilentOption = Annotated[float, typer.Option(metavar="SECONDS", help="Nothing for so long is silence.")]
+
+GAPS: Final = "symbol start stop seconds:1 state missed volume_missed high_missed low_missed oi_missed"
 
 
 def plan(
@@ -138,3 +157,94 @@ def report(
     else:
         Console().print(render_report(made))
     raise typer.Exit(1 if made.problems else 0)
+
+
+def coverage(
+    symbols: SomeSymbolsArgument = None,
+    day: DayOption = None,
+    silent: SilentOption = 60.0,
+    data: DataOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+) -> None:
+    """Show of each instrument how much of a day was captured: packets, and the seconds in each state.
+
+    For example: `kitelake coverage 'NFO:NIFTY26NOV*' --day 2026-11-24`
+    """
+
+    def ask(lake: "Lake") -> "Result":
+        return lake.coverage(day or newest_day(lake), symbols_of(symbols) if symbols else None, silent=silent)
+
+    show(ask, data_of(config, data), output_format, output)
+
+
+def gaps(
+    symbols: SomeSymbolsArgument = None,
+    day: DayOption = None,
+    silent: SilentOption = 60.0,
+    data: DataOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+) -> None:
+    """Show when an instrument was not served on a day, why, and what was missed at least.
+
+    For example: `kitelake gaps NSE:INFY --day 2026-11-24`
+    """
+
+    def ask(lake: "Lake") -> "Result":
+        rows = lake.gaps(day or newest_day(lake), symbols_of(symbols) if symbols else None, silent=silent)
+        return to_read(rows, GAPS) if output_format is Format.TABLE else rows
+
+    show(ask, data_of(config, data), output_format, output)
+
+
+def latency(
+    day: DayOption = None,
+    bucket: Annotated[int, typer.Option(min=1, metavar="SECONDS", help="A row for so long.")] = 900,
+    data: DataOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+) -> None:
+    """Show how late ticks arrived on a day: from the exchange's time to receipt, by connection and time of day.
+
+    For example: `kitelake latency --day yesterday --bucket 3600`
+    """
+
+    def ask(lake: "Lake") -> "Result":
+        return lake.latency(day or newest_day(lake), bucket_seconds=bucket)
+
+    show(ask, data_of(config, data), output_format, output)
+
+
+def compare(
+    symbol: Annotated[str, typer.Argument(help="The instrument: NSE:INFY.", show_default=False)],
+    candles: Annotated[
+        Path, typer.Argument(help="The broker's historical candles: CSV, or its JSON.", show_default=False)
+    ],
+    day: DayOption = None,
+    data: DataOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+) -> None:
+    """Hold a day's bars against the broker's historical candles: what differs, and why.
+
+    Exit status 1 if a difference has no explanation.
+
+    For example: `kitelake compare NSE:INFY infy-minute.json --day 2026-11-24`
+    """
+    said: list[str] = []
+    unexplained: list[int] = []
+
+    def ask(lake: "Lake") -> "Result":
+        found = lake.compare(symbols_of([symbol])[0], day or newest_day(lake), candles)
+        said.append(found.summary)
+        unexplained.append(found.reasons["unexplained"])
+        return found.rows
+
+    show(ask, data_of(config, data), output_format, output)
+    typer.echo(said[0], err=output_format is not Format.TABLE)
+    raise typer.Exit(1 if unexplained[0] else 0)

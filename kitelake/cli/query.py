@@ -39,10 +39,10 @@ def sql(
     from kitelake.views import write_result
 
     with open_lake(data_of(config, data)) as lake:
-        _until_interrupted(lambda: write_result(lake.sql(query), output_format, output), lake.interrupt)
+        until_interrupted(lambda: write_result(lake.sql(query), output_format, output), lake.interrupt)
 
 
-def _until_interrupted(work: Callable[[], None], interrupt: Callable[[], None]) -> None:
+def until_interrupted(work: Callable[[], None], interrupt: Callable[[], None]) -> None:
     """Do the work in another thread, because the main one does not hear Ctrl-C while DuckDB has it."""
     from concurrent.futures import ThreadPoolExecutor, wait
 

@@ -18,6 +18,7 @@ from typing import IO, Final, cast
 import numpy as np
 
 from kitelake.errors import OutputError
+from kitelake.views.book import write_book
 from kitelake.views.formats import write_arrow, write_csv, write_json, write_parquet
 from kitelake.views.table import Grid, print_table, write_table, written
 from kitelake.views.values import to_ist
@@ -29,6 +30,7 @@ __all__ = ["OutputError", "draw", "render", "write_result"]
 BINARY: Final = ("arrow", "parquet")
 WRITERS: Final[dict[str, Callable[[Result, IO[bytes]], None]]] = {
     "table": write_table,
+    "book": write_book,
     "csv": write_csv,
     "json": write_json,
     "arrow": write_arrow,
@@ -39,9 +41,9 @@ WRITERS: Final[dict[str, Callable[[Result, IO[bytes]], None]]] = {
 def write_result(result: Result, output_format: str, output: Path | None = None) -> None:
     """Write a result as `table`, `csv`, `json` (one object a line), `arrow` (an IPC stream) or `parquet`.
 
-    To the standard output if `output` is None; a reader that goes away early (`| head`) is no error. A file appears
-    under its name when it is whole. Raises OutputError for an unknown format, bytes for a terminal, or a file that
-    cannot be written; QueryError if the query fails.
+    What `Lake.book` gave is a `book`, too. To the standard output if `output` is None; a reader that goes away early
+    (`| head`) is no error. A file appears under its name when it is whole. Raises OutputError for an unknown format,
+    bytes for a terminal, or a file that cannot be written; QueryError if the query fails.
     """
     if output_format not in WRITERS:
         raise OutputError(f"format {output_format!r}: expected one of {', '.join(WRITERS)}")

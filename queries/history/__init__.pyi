@@ -1,15 +1,18 @@
 from .methods import HistoryMethods as HistoryMethods
+from .moments import SQL_MOMENT as SQL_MOMENT
 from .moments import Moment as Moment
 from .moments import TimeRange as TimeRange
 from .moments import day_of as day_of
 from .moments import moment_of as moment_of
 from .moments import moments_of as moments_of
 from .moments import sql_moment as sql_moment
+from .moments import sql_parameter as sql_parameter
 from .moments import sql_range as sql_range
 from .moments import time_range as time_range
 from .sessions import hours_sql as hours_sql
 from .sessions import sessions_of as sessions_of
 from .symbols import Near as Near
+from .symbols import Resolved as Resolved
 from .symbols import Selection as Selection
 from .symbols import Symbol as Symbol
 from .symbols import Symbols as Symbols
@@ -19,4 +22,5 @@ from .symbols import near_matches as near_matches
 from .symbols import resolve as resolve
 from .ticks import ORDER as ORDER
 from .ticks import overloads as overloads
+from .widths import Measure as Measure
 from .widths import width_of as width_of

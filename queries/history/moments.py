@@ -6,7 +6,7 @@ not its stop. The same rules as SQL, for macros, are `SQL_START` and `SQL_STOP`.
 
 import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,7 @@ Moment = str | dt.date | dt.datetime
 """A `datetime` is one of these, and so is a pandas `Timestamp`. Without a zone it is IST."""
 
 _ONE_DAY: Final = dt.timedelta(days=1)
+_WHOLE_DAY: Final = _ONE_DAY - dt.timedelta(microseconds=1)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _EXPECTED: Final = "expected a date such as 2026-11-24, or a time such as 2026-11-24 09:15:00 (IST) or …T03:45:00Z"
 
@@ -41,11 +42,14 @@ def day_of(value: Moment, what: str) -> dt.date:
 
 
 def moments_of(value: Moment | Sequence[Moment], what: str) -> list[dt.datetime]:
-    """One or several, in the order that was given. Raises MomentError, also for none."""
-    values = [value] if isinstance(value, str | dt.date) else list(value)
+    """One or several as of which something is asked, in the order that was given. Raises MomentError, also for none.
+
+    A bare date is the whole day: its last microsecond, as of which everything of it is known.
+    """
+    values = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
     if not values:
         raise MomentError(f"{what}: got an empty list, {_EXPECTED}")
-    return [moment_of(each, what) for each in values]
+    return [moment_of(each, what) + (_WHOLE_DAY if is_bare_date(each) else dt.timedelta()) for each in values]
 
 
 def is_bare_date(value: Moment) -> bool:
@@ -126,6 +130,13 @@ SQL_STOP: Final = (
     f" ELSE {sql_parameter('stop')} END"
 )
 """Its stop: a start that is a bare date has the whole day."""
+
+SQL_MOMENT: Final = (
+    f"CASE WHEN moment IS NULL THEN now() ELSE {sql_parameter('moment')}"
+    " + CASE WHEN length(trim(moment::VARCHAR)) = 10 THEN INTERVAL 1 DAY - INTERVAL 1 MICROSECOND"
+    " ELSE INTERVAL 0 DAY END END"
+)
+"""A macro's moment, as `moments_of` has it; now, without one."""
 
 
 def sql_range(column: str = "received_at") -> str:

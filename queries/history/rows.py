@@ -13,7 +13,11 @@ from queries.history.moments import SQL_START, SQL_STOP, TimeRange, sql_moment
 from queries.history.sessions import hours_sql
 from queries.history.symbols import Selection, Symbols, chosen
 from queries.lake import LakeState, sources_sql
+from storage.clock import IST_OFFSET_NS, NS_PER_US
 
+_IST_US: Final = IST_OFFSET_NS // NS_PER_US
+CLOCKS: Final = ("last_trade_time", "exchange_timestamp", "received_at")
+"""What `timed_by` says, by its number."""
 # Of rows that are received in the same microsecond, the later in the stream is the later.
 _PLACE: Final = "(epoch_us(ticks.received_at) << 12) + (ticks.seq & 4095)"
 
@@ -25,15 +29,16 @@ def rows_sql(joined: str, clock: str, upto_us: str) -> str:
     when the connection was asked for the instrument. `clock` is an expression that is 'exchange' or
     'received'. `at_us` is the time of the last trade by that clock, or of the packet where it does not say, in
     microseconds, and less than `upto_us` unless that is null; `live` whether it is one that was seen to happen: not
-    cached, not of another day.
+    cached, not of another day. `timed_by` is the place of the clock in CLOCKS.
     """
     own_clock = f"({clock} = 'exchange' AND ticks.exchange_timestamp IS NOT NULL)"
-    day_us = "epoch_us(timezone('Asia/Kolkata', ticks.date::TIMESTAMP))"
-    own_day = "ticks.date = timezone('Asia/Kolkata', ticks.exchange_timestamp)::DATE"
+    day_us = f"(epoch_us(ticks.date::TIMESTAMP) - {_IST_US})"  # by numbers alone: ten times as fast as by the zone
+    own_day = f"epoch_us(ticks.exchange_timestamp) BETWEEN {day_us} AND {day_us} + 86399999999"
     columns = f"""
         ticks.date, ticks.exchange, ticks.instrument_token, ticks.symbol, ticks.last_price, ticks.volume_traded,
-        ticks.average_traded_price * ticks.volume_traded AS traded_value, ticks.high, ticks.low, ticks.oi,
-        ticks.received_at, {_PLACE} AS place, epoch_us(ticks.received_at) AS received_us,
+        ticks.average_traded_price * ticks.volume_traded AS traded_value, ticks.high AS day_high,
+        ticks.low AS day_low, ticks.oi, ticks.received_at, {_PLACE} AS place,
+        epoch_us(ticks.received_at) AS received_us,
         coalesce(opens_us, {day_us}) AS opens_us, coalesce(closes_us, {day_us} + 86400000000) AS closes_us,
         since_us
     """
@@ -42,9 +47,8 @@ def rows_sql(joined: str, clock: str, upto_us: str) -> str:
     SELECT *, last_price > 0 AND is_trade AND at_us // 1000000 > coalesce(since_us // 1000000, 0) AS live
     FROM (
         SELECT {columns}, epoch_us(coalesce(ticks.last_trade_time, ticks.exchange_timestamp)) AS at_us,
-            ticks.volume_traded IS NULL OR coalesce(
-                ticks.last_trade_time >= timezone('Asia/Kolkata', ticks.date::TIMESTAMP), false) AS is_trade,
-            CASE WHEN ticks.last_trade_time IS NULL THEN 'exchange_timestamp' ELSE 'last_trade_time' END AS timed_by
+            ticks.volume_traded IS NULL OR coalesce(epoch_us(ticks.last_trade_time) >= {day_us}, false) AS is_trade,
+            CASE WHEN ticks.last_trade_time IS NULL THEN 1 ELSE 0 END AS timed_by
         {own_rows} AND {own_clock}
     ) WHERE ({upto_us}) IS NULL OR at_us < ({upto_us})
     UNION ALL
@@ -54,7 +58,7 @@ def rows_sql(joined: str, clock: str, upto_us: str) -> str:
             ticks.volume_traded IS NULL OR ticks.volume_traded > lag(ticks.volume_traded IGNORE NULLS) OVER (
                 PARTITION BY ticks.date, ticks.instrument_token ORDER BY {_PLACE}
             ) AS is_trade,
-            'received_at' AS timed_by,
+            2 AS timed_by,
             row_number() OVER (PARTITION BY ticks.instrument_token, since_us ORDER BY {_PLACE}) AS nth
         {own_rows} AND NOT {own_clock}
     ) WHERE ({upto_us}) IS NULL OR at_us < ({upto_us})
@@ -94,6 +98,12 @@ class Rows:
             SELECT DISTINCT date, instrument_token, symbol, opens_us, closes_us FROM {self.listening}
             WHERE instrument_token IN ({tokens}) AND opens_us IS NOT NULL
         """
+
+
+def clock_sql(timed_by: str) -> str:
+    """The name of the clock, of an expression of its number."""
+    names = ", ".join(f"'{name}'" for name in CLOCKS)
+    return f"([{names}])[{timed_by} + 1]"
 
 
 def macro_rows_sql(clock: str) -> str:

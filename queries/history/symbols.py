@@ -7,9 +7,10 @@ is the nearest future of each day. The list in force on a day is that day's, or 
 
 import datetime as dt
 import difflib
+import operator
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -35,6 +36,8 @@ class Near:
 Symbol = str | int | Near
 Symbols = Symbol | Sequence[Symbol]
 
+KEPT: Final = 64
+"""So many questions are remembered with their answers, as long as the instrument lists stay as they are."""
 _NEAR_MATCHES: Final = 5
 _DEFAULT_EXCHANGE: Final = "NSE"
 _WILD: Final = re.compile(r"[*?]")
@@ -59,6 +62,7 @@ class Selection:
 
     days: tuple[dt.date, ...]
     resolved: tuple[Resolved, ...]
+    lists: frozenset[dt.date]
 
     @property
     def missing(self) -> list[Symbol]:
@@ -77,7 +81,9 @@ class Selection:
             return "false"
         exchanges = sorted(set(map(exchange_of_token, tokens)))
         numbers = ", ".join(map(str, tokens))
-        return f"exchange IN ({_texts(exchanges)}) AND instrument_token IN ({numbers}) AND ({self._which()})"
+        which = f"exchange IN ({_texts(exchanges)}) AND instrument_token IN ({numbers})"
+        # One list gives a token one name: rows of another name are not of these days.
+        return which if len(self.lists) < 2 else f"{which} AND ({self._which()})"
 
     def _which(self) -> str:
         """Tokens are given out again: a name holds for rows that had it, a token for all of its rows."""
@@ -101,7 +107,8 @@ def resolve(state: LakeState, symbols: Symbols, days: Sequence[dt.date]) -> Sele
     names = {each for one in asked if isinstance(one, str) and not _WILD.search(one) for each in _spellings(one)}
     patterns = {_full(one) for one in asked if isinstance(one, str) and _WILD.search(one)}
     rows = _look_up(state, sorted(set(lists.values())), names, patterns) if names or patterns else []
-    return Selection(tuple(days), tuple(_resolved(state, one, rows, lists) for one in asked))
+    resolved = tuple(_resolved(state, one, rows, lists) for one in asked)
+    return Selection(tuple(days), resolved, frozenset(lists.values()))
 
 
 def chosen(state: LakeState, symbols: Symbols, days: Sequence[dt.date]) -> Selection:
@@ -138,16 +145,23 @@ def near_matches(state: LakeState, name: str, day: dt.date | None) -> list[str]:
     return found or difflib.get_close_matches(full, every, _NEAR_MATCHES)
 
 
+_EXPECTED: Final = "expected names such as NSE:INFY, tokens such as 408065, or near(name)"
+
+
 def _listed(symbols: Symbols) -> list[Symbol]:
-    several = [symbols] if isinstance(symbols, str | int | Near) else list(symbols)
-    for one in several:
-        if isinstance(one, bool) or not isinstance(one, str | int | Near):
-            raise SymbolError(f"symbols: got {one!r}, expected names such as NSE:INFY, tokens, or near(name)")
-        if isinstance(one, str) and not one.strip():
-            raise SymbolError("symbols: got an empty text, expected a name such as NSE:INFY")
-    if not several:
-        raise SymbolError("symbols: got an empty list, expected names such as NSE:INFY, tokens, or near(name)")
-    return list(dict.fromkeys(several))
+    several = symbols if isinstance(symbols, Iterable) and not isinstance(symbols, str | bytes) else [symbols]
+    found = [_symbol(one) for one in several]
+    if not found:
+        raise SymbolError(f"symbols: got an empty list, {_EXPECTED}")
+    return list(dict.fromkeys(found))
+
+
+def _symbol(one: object) -> Symbol:
+    if isinstance(one, Near) or (isinstance(one, str) and one.strip()):
+        return one
+    if isinstance(one, bool) or not hasattr(one, "__index__"):
+        raise SymbolError(f"symbols: got {one!r}, {_EXPECTED}")
+    return operator.index(one)  # numbers of numpy and pandas, too
 
 
 def _full(name: str) -> str:
@@ -168,6 +182,17 @@ _Row = tuple[str, int, list[dt.date]]
 
 def _look_up(state: LakeState, lists: Sequence[dt.date], names: set[str], patterns: set[str]) -> list[_Row]:
     """Symbol, token and the days of the lists that have it so, of what these names and patterns are."""
+    memo = state.memo.setdefault("symbols", {})
+    key = (tuple(lists), frozenset(names), frozenset(patterns))
+    source = state.views["instruments"].source
+    if key not in memo or memo[key][0] is not source:
+        memo[key] = (source, _looked_up(state, lists, names, patterns))
+        if len(memo) > KEPT:
+            del memo[next(iter(memo))]
+    return list(memo[key][1])
+
+
+def _looked_up(state: LakeState, lists: Sequence[dt.date], names: set[str], patterns: set[str]) -> list[_Row]:
     parts = [f"symbol IN ({_texts(sorted(names))})"] if names else []
     parts += [f"symbol GLOB {literal(_glob(pattern))}" for pattern in sorted(patterns)]
     if not lists:

@@ -111,8 +111,9 @@ class SqlLake:
             statements = self._con.extract_statements(_valid(query))
             if not statements:
                 raise QueryError("the query is empty: expected an SQL statement")
+            named = words(query)
             for macro in self.macros:
-                if macro.name in words(query):
+                if macro.name in named:
                     self._views.define(macro.name, macro.create())
             *first, last = statements
             if any(statement.type not in READING for statement in statements):

@@ -8,6 +8,7 @@ import datetime as dt
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Macro:
     name: str
     overloads: Sequence[tuple[str, str]]
 
-    @property
+    @cached_property
     def uses(self) -> frozenset[str]:
         """The names in its bodies."""
         return frozenset().union(*(words(body) for _, body in self.overloads))
@@ -100,10 +101,17 @@ class LakeState:
         self.memo = memo
         self._kept: list[RowsView] = []
         self._made: dict[str, str | RowsView] = {}
+        self._shown: list[RowsView] = []
 
     def sql(self, query: str, params: Parameters = None) -> Result:
         """As `SqlLake.sql`, over this state. For one SELECT."""
         return self._run(query, params, self)
+
+    def rows(self, name: str, rows: pa.Table) -> Result:
+        """Rows worked out from this state, as a result. `name` is for the catalog; they live as long as this."""
+        view = self._view_of(name, rows)
+        self._shown.append(view)
+        return self.sql(f"FROM {view.name}")
 
     def partitions(self, table: str) -> set[tuple[str, ...]]:
         """The values of the partitions in which the table has rows, in the order of its partition columns."""

@@ -4,15 +4,16 @@ import datetime as dt
 
 from queries.connections import LATENCY_BUCKET_SECONDS, latencies, survey
 from queries.errors import QueryError
-from queries.history import HistoryMethods, Moment, Symbol, Symbols, day_of, width_of
+from queries.history import Moment, Symbol, Symbols, day_of, width_of
 from queries.lake import Result
+from queries.options import OptionMethods
 from queries.quality.candles import Candles, read_candles, width_of_candles
 from queries.quality.comparison import Comparison, comparison
 from queries.quality.coverage import SILENT_SECONDS, DayCoverage
 from storage.clock import IST
 
 
-class QualityMethods(HistoryMethods):
+class QualityMethods(OptionMethods):
     """What was captured of a day and what was missed, and how it compares.
 
     In an interval an instrument is one of: not subscribed, disconnected, not yet served, cached packet only, silent (it

@@ -6,6 +6,7 @@ from .contracts import cycle_of as cycle_of
 from .contracts import number_text as number_text
 from .exchanges import COMMODITIES as COMMODITIES
 from .exchanges import CURRENCIES as CURRENCIES
+from .exchanges import EQUITIES as EQUITIES
 from .exchanges import EQUITY_DERIVATIVES as EQUITY_DERIVATIVES
 from .exchanges import EXCHANGE_BY_SEGMENT as EXCHANGE_BY_SEGMENT
 from .exchanges import ROUND_THE_CLOCK as ROUND_THE_CLOCK

@@ -13,7 +13,6 @@ from storage.market.sessions import (
     InstrumentKind,
     Phase,
     capture_hours,
-    kind_of,
     trading_hours,
     usual_sessions,
 )
@@ -107,24 +106,6 @@ def test_capture_is_generous(exchange: str, start: str, beyond: str) -> None:
 def test_what_has_no_sessions_is_captured_all_day(exchange: str) -> None:
     assert str(capture_hours(exchange, AFTER)) == "00:00-24:00"
     assert str(trading_hours(exchange, AFTER)) == "00:00-24:00"
-
-
-@pytest.mark.parametrize(
-    ("segment", "instrument_type", "has_derivatives", "kind"),
-    [
-        ("NSE", "EQ", True, InstrumentKind.UNDERLYING),
-        ("NSE", "EQ", False, InstrumentKind.SHARE),
-        ("INDICES", "EQ", True, InstrumentKind.INDEX),
-        ("NFO-FUT", "FUT", False, InstrumentKind.FUTURE),
-        ("MCX-OPT", "PE", False, InstrumentKind.OPTION),
-        ("NFO-OPT", "CE", False, InstrumentKind.OPTION),
-        (None, None, False, InstrumentKind.SHARE),
-    ],
-)
-def test_the_kind_follows_from_the_instrument_list(
-    segment: str | None, instrument_type: str | None, has_derivatives: bool, kind: InstrumentKind
-) -> None:
-    assert kind_of(segment=segment, instrument_type=instrument_type, has_derivatives=has_derivatives) is kind
 
 
 def test_special_days_are_of_exchanges_that_have_sessions_and_one_each() -> None:

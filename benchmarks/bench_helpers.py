@@ -1,0 +1,242 @@
+"""What the helpers of a lake cost, against queries that an expert would write by hand for the bare engine.
+
+    python -m benchmarks.bench_helpers [--cache FOLDER] [--rounds 7] [--only TEXT] [--json FILE]
+
+The generated day of `benchmarks.market_day`: 20.5 million full ticks of 3,000 instruments, as committed (1,479 files)
+and sealed; and 250 sealed days of 20,000 ticks of 100 instruments. Making them takes some minutes; they stay in the
+cache folder. Helper and hand query take turns in one process, each after one turn that is not counted, everything in
+the page cache: medians of milliseconds, of time and of CPU. The hand query (`benchmarks.hand_queries`) runs in a
+database of its own with `parquet_metadata_cache`, over the folder's files by pattern. Where a helper is missing, the
+hand query is measured alone.
+
+Hand queries on two cores with a load of 15 of other work, so that CPU alone means something, in milliseconds (DuckDB
+2.0, 2026-11-28): bars 19, raw 1,015, all 4,500, received 26, raw 927, all 4,060; OHLC 20, raw 742, all 3,230; days
+93, 215, 343; latest 425; chain 145; open 940, of a lake 1,230.
+
+    bars             one instrument's one-minute bars with volume, value, vwap, open interest and ticks, which the hand
+                     query takes from the differences between bars; by the exchange's clock
+    … received       by the clock of receipt
+    … raw            of the day as committed
+    … all            of all instruments
+    OHLC …           the hand query without what is beside open, high, low and close: to tell what that costs
+    days 25 …        one instrument's daily bars of so many days; a day's cost must not grow
+    latest           the newest row of each instrument, of six columns
+    chain            200 strikes with greeks at 11:00; by hand, the newest row of each of the options
+    open             a new process up to its first answer, one instrument's last price in the day as committed: CPU
+    live             the same of an open lake, while 50,000 ticks/s arrive and a writer commits them
+"""
+
+import argparse
+import datetime as dt
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+
+import kitelake
+from benchmarks.hand_queries import (
+    CLOCKS,
+    DAY,
+    LAST_PRICE,
+    OF_INDICES_TOO,
+    books,
+    day_bars,
+    files_of,
+    minute_bars,
+    minute_prices,
+    newest,
+)
+from benchmarks.market_day import MarketDays
+from benchmarks.market_listing import FIRST_OPTION, LAST_DAY
+from storage.layout import DataLayout
+from storage.schema import TICKS
+
+AFTER: Final = (LAST_DAY + dt.timedelta(days=1)).isoformat()
+ALL: Final = "*"
+ONE: Final = "NSE:INFY"
+ONE_TOKEN: Final = 408065
+MANY_DAYS: Final = (25, 125, 250)
+COLUMNS: Final = ["last_price", "volume_traded", "oi", "bid_price_1", "ask_price_1"]
+IN_A_NEW_PROCESS: Final = {
+    "lake": "import kitelake; kitelake.open({root!r}).sql({query!r}).arrow()",
+    "hand": "import duckdb; duckdb.sql('SET enable_progress_bar = false'); duckdb.sql({query!r}).to_arrow_table()",
+}
+Found = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A question of a folder: by hand, and of a lake by a method that may not be there yet. `goal`: as a ratio."""
+
+    name: str
+    root: Path
+    by_hand: str
+    method: str = ""
+    ask: Callable[[Any], Any] | None = None
+    goal: str = ""
+
+
+def lines(raw: Path, sealed: Path, many: Path) -> Iterator[Line]:
+    day, instrument = f"date = DATE '{DAY}'", f"exchange = 'NSE' AND instrument_token = {ONE_TOKEN}"
+    one = f"{day} AND {instrument}"
+    for clock in CLOCKS:
+
+        def bars(lake: Any, symbols: str = ONE, clock: str = clock) -> Any:
+            return lake.bars(symbols, "1 minute", DAY, clock=clock)
+
+        def all_bars(lake: Any, bars: Callable[..., Any] = bars) -> Any:
+            return bars(lake, ALL)
+
+        end = "" if clock == "exchange" else " received"
+        yield Line(f"bars{end}", sealed, minute_bars(sealed, one, CLOCKS[clock]), "bars", bars, "1.3 x")
+        yield Line(f"bars{end} raw", raw, minute_bars(raw, one, CLOCKS[clock]), "bars", bars, "1.2 x, 150 ms")
+        yield Line(f"bars{end} all", sealed, minute_bars(sealed, day, OF_INDICES_TOO[clock]), "bars", all_bars, "1.3 x")
+    yield Line("OHLC", sealed, minute_prices(sealed, one, CLOCKS["exchange"]))
+    yield Line("OHLC raw", raw, minute_prices(raw, one, CLOCKS["exchange"]))
+    yield Line("OHLC all", sealed, minute_prices(sealed, day, OF_INDICES_TOO["exchange"]))
+
+    dates = MarketDays(days=MANY_DAYS[-1]).dates
+    for count in MANY_DAYS:
+        first = dates[-count].isoformat()
+
+        def days(lake: Any, first: str = first) -> Any:
+            return lake.bars(ONE, "1 day", first, AFTER)
+
+        where = f"date >= DATE '{first}' AND {instrument}"
+        yield Line(f"days {count}", many, day_bars(many, where), "bars", days, "a day's cost")
+
+    def latest(lake: Any) -> Any:
+        return lake.latest(ALL, f"{DAY} 15:45", COLUMNS)
+
+    def chain(lake: Any) -> Any:
+        return lake.chain("NIFTY", f"{DAY} 11:00")
+
+    yield Line("latest", sealed, newest(sealed, day), "latest", latest, "500 ms CPU")
+    lowest, highest = (token << 8 | 2 for token in (FIRST_OPTION, FIRST_OPTION + 399))
+    options = f"{day} AND exchange = 'NFO' AND instrument_token BETWEEN {lowest} AND {highest}"
+    until = f"received_at < TIMESTAMPTZ '{DAY} 11:00:00+05:30'"
+    yield Line("chain", sealed, books(sealed, f"{options} AND {until}"), "chain", chain, "80 ms")
+
+
+def milliseconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Of time, and of CPU time of this process and of children that ended meanwhile."""
+    start, cpu = time.perf_counter(), _cpu_seconds()
+    work()
+    return (time.perf_counter() - start) * 1000, (_cpu_seconds() - cpu) * 1000
+
+
+def _cpu_seconds() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def medians(rounds: int, works: Mapping[str, Callable[[], object]]) -> Found:
+    """They take turns; the first is not counted."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
+    for turn in range(rounds + 1):
+        for name, work in works.items():
+            one = milliseconds(work)
+            if turn:
+                taken[name].append(one)
+    found: Found = {}
+    for name, pairs in taken.items():
+        found[name], found[f"{name} CPU"] = (statistics.median(each) for each in zip(*pairs, strict=True))
+    return found
+
+
+def measure(line: Line, rounds: int) -> Found:
+    with kitelake.open(line.root) as lake, duckdb.connect() as plain:
+        plain.execute("SET TimeZone = 'Asia/Kolkata'; SET parquet_metadata_cache = true")
+        plain.execute("SET enable_progress_bar = false")
+        works: dict[str, Callable[[], object]] = {"hand": lambda: plain.sql(line.by_hand).to_arrow_table()}
+        ask = line.ask
+        if ask is not None and hasattr(lake, line.method):
+            works["lake"] = lambda: ask(lake).arrow()
+        return medians(rounds, works)
+
+
+def measure_open(root: Path, rounds: int) -> Found:
+    where = f"date = DATE '{DAY}' AND exchange = 'NSE' AND instrument_token = {ONE_TOKEN}"
+    works = {}
+    for name, text in IN_A_NEW_PROCESS.items():
+        query = LAST_PRICE.format(files="ticks" if name == "lake" else files_of(root), where=where)
+        command = [sys.executable, "-c", text.format(root=str(root), query=query)]
+        works[name] = partial(subprocess.run, command, check=True)
+    return medians(rounds, works)
+
+
+def measure_live(folder: Path, seconds: float) -> Found:
+    """While `benchmarks.live_feed` goes on; the first third of it is not counted."""
+    where = f"date = current_date AND exchange = 'NSE' AND instrument_token = {ONE_TOKEN}"
+    query = LAST_PRICE.format(files="ticks", where=where)
+    layout = DataLayout(folder)
+    command = [sys.executable, "-m", "benchmarks.live_feed", str(folder), "--seconds", str(seconds)]
+    with subprocess.Popen(command) as feed:
+        while not layout.table(TICKS.name).exists() and feed.poll() is None:
+            time.sleep(0.1)
+        if feed.poll() is not None:
+            raise RuntimeError("there is no feed: see above")
+        start, taken = time.monotonic(), []
+        with kitelake.open(folder) as lake:
+            while time.monotonic() - start < seconds - 5:
+                one = milliseconds(lambda: lake.sql(query).arrow())
+                if time.monotonic() - start > seconds / 3:
+                    taken.append(one)
+                time.sleep(0.25)
+    times, used = zip(*taken, strict=True)
+    return {"lake": statistics.median(times), "lake CPU": statistics.median(used), "lake, longest": max(times)}
+
+
+def show(name: str, goal: str, found: Found) -> None:
+    cells = [
+        f"{found[key]:10,.1f}" if key in found else f"{'-':>10}" for key in ("hand", "lake", "hand CPU", "lake CPU")
+    ]
+    if "lake" not in found:
+        ratio = "no helper yet" if goal else ""
+    else:
+        ratio = f"{found['lake'] / found['hand']:.2f}" if "hand" in found else f"longest {found['lake, longest']:.0f}"
+    print(f"{name:18}{''.join(cells)}  {ratio:14}{goal}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "kitelake-market-day")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--live-seconds", type=float, default=60)
+    parser.add_argument("--only", default="", help="lines whose name begins so")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    options.cache.mkdir(parents=True, exist_ok=True)
+    raw = MarketDays().make(options.cache)
+    sealed = MarketDays(sealed=True).make(options.cache)
+    many = MarketDays(instruments=100, ticks=20_000, segments=1, days=MANY_DAYS[-1]).make(options.cache)
+    results: dict[str, Found] = {}
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; milliseconds")
+    print(f"{'':18}{'hand':>10}{'lake':>10}{'hand CPU':>10}{'lake CPU':>10}  {'lake / hand':14}goal")
+    works: dict[str, tuple[str, Callable[[], Found]]] = {
+        line.name: (line.goal, partial(measure, line, options.rounds)) for line in lines(raw, sealed, many)
+    }
+    works["open"] = "850 ms CPU", partial(measure_open, raw, options.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        works["live"] = "150 ms", partial(measure_live, Path(folder) / "live", options.live_seconds)
+        for name, (goal, work) in works.items():
+            if name.startswith(options.only):
+                results[name] = work()
+                show(name, goal, results[name])
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()

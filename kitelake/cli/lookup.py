@@ -1,0 +1,253 @@
+"""The commands that look something up in what was captured: bars, book, latest, chain, find."""
+
+import datetime as dt
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import typer
+
+from kitelake.cli.options import DEFAULT_CONFIG, ConfigOption, DataOption, data_of, parse_date
+from kitelake.cli.query import Format, until_interrupted
+from kitelake.errors import AskError
+from queries.errors import QueryError
+
+if TYPE_CHECKING:
+    from kitelake.lake import Lake, Result
+    from queries.history import Symbol
+
+SYMBOLS_HELP: Final = (
+    "Names (NSE:INFY, or INFY for NSE), patterns ('NFO:NIFTY26NOV*'), tokens, or near:NIFTY for the nearest future of "
+    "each day, near2:NIFTY for the second."
+)
+MOMENT_METAVAR: Final = "TIME"
+_NEAR: Final = re.compile(r"near(\d*):(.+)")
+_CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d{1,6})?)?")
+
+SymbolsArgument = Annotated[list[str], typer.Argument(help=SYMBOLS_HELP, show_default=False)]
+SomeSymbolsArgument = Annotated[list[str] | None, typer.Argument(help=SYMBOLS_HELP + " All there are, by default.")]
+AtOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar=MOMENT_METAVAR,
+        help="As of when, in IST: '2026-11-24 10:15', or 10:15 on the newest day. "
+        "By default the newest day that was captured, as it ended or is now.",
+    ),
+]
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to print the result.")]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")]
+
+BARS: Final = "symbol time open high low close volume volume_missed value:0 vwap:2 oi ticks clock"
+"""The columns of a table for people in their order; what is calculated, to so many decimals."""
+LATEST: Final = "symbol received_at last_price close volume_traded oi bid_price_1 ask_price_1"
+CHAIN: Final = (
+    "call_oi call_volume call_iv:4 call_delta:3 call_bid call_ask strike "
+    "put_bid put_ask put_delta:3 put_iv:4 put_volume put_oi expiry forward:2 forward_from"
+)
+FOUND: Final = "asked outcome symbol instrument_token name instrument_type expiry strike lot_size near_matches"
+
+
+def bars(
+    symbols: SymbolsArgument,
+    width: Annotated[str, typer.Option("--width", "-w", help="30s, 5m, 1h, 1d, '100 ticks', '50000 volume'.")] = "1m",
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar=MOMENT_METAVAR,
+            help="From then on, in IST: '2026-11-24 09:15', a date for that day, or "
+            "09:15 on the newest day. By default the newest day that was captured.",
+        ),
+    ] = None,
+    stop: Annotated[str | None, typer.Option(metavar=MOMENT_METAVAR, help="Up to then; alone, all until then.")] = None,
+    clock: Annotated[
+        Literal["exchange", "received"], typer.Option(help="When it traded, or when it was received.")
+    ] = "exchange",
+    sessions: Annotated[
+        Literal["continuous", "all"], typer.Option(help="Continuous trading, or whatever was captured.")
+    ] = "continuous",
+    fill: Annotated[
+        Literal["none", "null", "previous"], typer.Option(help="What stands where nothing traded.")
+    ] = "none",
+    label: Annotated[
+        Literal["open", "close"], typer.Option(help="A bar's time is its beginning, or its end.")
+    ] = "open",
+    data: DataOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+) -> None:
+    """Make bars: open, high, low, close, volume, value, vwap, open interest.
+
+    For example: `kitelake bars NSE:INFY near:NIFTY --width 5m --start 2026-11-24 --stop '2026-11-24 12:00'`
+    """
+
+    def ask(lake: "Lake") -> "Result":
+        begin = start or (None if stop else str(newest_day(lake)))
+        rows = lake.bars(
+            symbols_of(symbols),
+            width,
+            moment_of(lake, begin),
+            moment_of(lake, stop),
+            clock=clock,
+            sessions=sessions,
+            fill=fill,
+            label=label,
+        )
+        return to_read(rows, BARS) if output_format is Format.TABLE else rows
+
+    show(ask, data_of(config, data), output_format, output)
+
+
+def book(
+    symbols: SymbolsArgument,
+    at: AtOption = None,
+    data: DataOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+) -> None:
+    """Show the order book: five levels of bids and asks, as of a moment.
+
+    For example: `kitelake book NSE:INFY --at '2026-11-24 10:15'`
+    """
+
+    def ask(lake: "Lake") -> "Result":
+        return lake.book(symbols_of(symbols), moment_of(lake, at or str(newest_day(lake))))
+
+    show(ask, data_of(config, data), "book" if output_format is Format.TABLE else output_format, output)
+
+
+def latest(
+    symbols: SomeSymbolsArgument = None,
+    at: AtOption = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Columns of `ticks`, with commas between. By default a table has some, a file all."),
+    ] = None,
+    data: DataOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+) -> None:
+    """Show the last tick of each instrument, as of a moment.
+
+    For example: `kitelake latest INFY TCS`, or `kitelake latest 'NFO:NIFTY26NOV*CE' --at 10:15`
+    """
+    names = None if columns is None else [name.strip() for name in columns.split(",")]
+
+    def ask(lake: "Lake") -> "Result":
+        which = symbols_of(symbols) if symbols else None
+        rows = lake.latest(which, moment_of(lake, at or str(newest_day(lake))), names)
+        return to_read(rows, LATEST) if output_format is Format.TABLE and names is None else rows
+
+    show(ask, data_of(config, data), output_format, output)
+
+
+def chain(
+    underlying: Annotated[str, typer.Argument(help="NIFTY, RELIANCE, MCX:CRUDEOIL, …", show_default=False)],
+    expiry: Annotated[
+        str | None, typer.Option(help="A date, weekly, or monthly; by default the nearest.", show_default=False)
+    ] = None,
+    at: AtOption = None,
+    rate: Annotated[float, typer.Option(help="Interest a year, as a fraction: 0.065.")] = 0.0,
+    data: DataOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+) -> None:
+    """Show an option chain: calls on the left, puts on the right, with implied volatilities and deltas.
+
+    Every format but the table has all columns, with the other greeks.
+
+    For example: `kitelake chain NIFTY --expiry weekly --at '2026-11-24 10:15'`
+    """
+
+    def ask(lake: "Lake") -> "Result":
+        when = moment_of(lake, at or str(newest_day(lake)))
+        rows = lake.chain(underlying, when, expiry, rate=rate)
+        return to_read(rows, CHAIN) if output_format is Format.TABLE else rows
+
+    show(ask, data_of(config, data), output_format, output)
+
+
+def find(
+    symbols: SymbolsArgument,
+    day: Annotated[
+        str | None, typer.Option(metavar="DATE", help="By the instrument list of that day; by default of today.")
+    ] = None,
+    data: DataOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+) -> None:
+    """Show what symbols mean by a day's instrument list, and what is near those that mean nothing.
+
+    Exit status 1 if something was not found.
+
+    For example: `kitelake find infy`, or `kitelake find 'NFO:BANKNIFTY26NOV*FUT' --day 2026-11-24`
+    """
+    missing: list[object] = []
+
+    def ask(lake: "Lake") -> "Result":
+        found = lake.find(symbols_of(symbols), None if day is None else moment_of(lake, day))
+        missing.extend(found.not_found)
+        return to_read(found.rows, FOUND) if output_format is Format.TABLE else found.rows
+
+    show(ask, data_of(config, data), output_format, output)
+    if missing:
+        raise typer.Exit(1)
+
+
+def show(ask: "Callable[[Lake], Result]", folder: Path, output_format: str, output: Path | None) -> None:
+    """Write what is asked of the lake in that folder. Ctrl-C ends it. Raises AskError if it cannot be asked."""
+    from kitelake import open as open_lake
+    from kitelake.views import write_result
+
+    with open_lake(folder) as lake:
+
+        def work() -> None:
+            try:
+                result = ask(lake)
+            except QueryError as error:
+                raise AskError(str(error)) from error
+            write_result(result, output_format, output)
+
+        until_interrupted(work, lake.interrupt)
+
+
+def symbols_of(texts: Sequence[str]) -> "list[Symbol]":
+    """What the arguments mean."""
+    return [_symbol_of(text) for text in texts]
+
+
+def _symbol_of(text: str) -> "Symbol":
+    from queries.history import Near
+
+    if text.isdecimal():
+        return int(text)
+    found = _NEAR.fullmatch(text)
+    return text if found is None else Near(found[2], int(found[1] or 1))
+
+
+def newest_day(lake: "Lake") -> dt.date:
+    """The newest day of which there are ticks; today if there is none."""
+    return max(lake.look().dates("ticks"), default=parse_date("today"))
+
+
+def moment_of(lake: "Lake", text: str | None) -> str | None:
+    """The text as the methods read it: they know no `today`, and no time without a day."""
+    if text in ("today", "yesterday", "tomorrow"):
+        return str(parse_date(text))
+    if text is not None and _CLOCK.fullmatch(text):
+        return f"{newest_day(lake)} {text:0>{len(text) + (text.index(':') == 1)}}"
+    return text
+
+
+def to_read(result: "Result", columns: str) -> "Result":
+    """The columns that a table for people has."""
+    places = {name: f"#{place}" for place, name in enumerate(result.columns, 1)}
+    asked = (each.partition(":") for each in columns.split())
+    return result.project(
+        ", ".join(f"round({places[name]}, {digits}) AS {name}" if digits else places[name] for name, _, digits in asked)
+    )

@@ -1,0 +1,129 @@
+"""The last row of each instrument as of moments: what a strategy that looked then had received that day.
+
+A row counts from the instant at which it was received, that instant included, and until the end of its IST day: no
+price of yesterday is shown today. Of rows received in the same microsecond the last is the later in its stream.
+
+It takes two passes. The first reads instrument and time alone and finds when each instrument's last row was received;
+the second reads the other columns, of those rows only. So it costs little more to ask for all columns.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+from queries.errors import QueryError
+from queries.history import SQL_MOMENT, Moment, Symbols, chosen, moments_of, overloads, sql_moment
+from queries.lake import LakeState, Macro, Result, quoted
+from storage.clock import IST
+from storage.schema import TICKS
+
+COLUMNS: Final = (*TICKS.schema.names, "source_since")
+"""What rows of the view `ticks` have."""
+
+_LATER_LAST: Final = "ORDER BY stream DESC, seq DESC"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Moments, each once and ascending, and the SQL condition for rows of ticks that may be the last as of one."""
+
+    moments: tuple[dt.datetime, ...]
+    where: str
+
+    @classmethod
+    def of(
+        cls, state: LakeState, symbols: Symbols | None, moment: Moment | Sequence[Moment] | None, also: str = "true"
+    ) -> Self:
+        """Of all instruments if `symbols` is None; as of now if `moment` is. `also` is one more condition for a row.
+
+        Raises MomentError, SymbolError.
+        """
+        several = [dt.datetime.now(IST)] if moment is None else moments_of(moment, "moment")
+        moments = tuple(sorted(set(several)))
+        days = sorted({each.date() for each in moments})
+        among = ", ".join(f"DATE '{day}'" for day in days)
+        parts = [f"date IN ({among})", f"received_at <= {sql_moment(moments[-1])}", also]
+        if symbols is not None:
+            parts.append(chosen(state, symbols, days).where())
+        return cls(moments, " AND ".join(f"({part})" for part in parts))
+
+    def rows_sql(self, columns: str) -> str:
+        """The SELECT of the rows: `as_of`, and these columns of ticks."""
+        if len(self.moments) == 1:
+            return last_rows_sql(self.where, columns, sql_moment(self.moments[0]))
+        values = ", ".join(f"({sql_moment(each)}, DATE '{each.date()}')" for each in self.moments)
+        # Each row is put to the first moment that knows it, and what a moment has none of comes from the one before.
+        return f"""
+        WITH moments(as_of, day) AS (VALUES {values}), placed AS MATERIALIZED (
+            SELECT as_of, day, instrument_token, max(received_at) AS received_at
+            FROM (SELECT date, instrument_token, received_at FROM ticks WHERE {self.where}) AS rows
+            ASOF JOIN moments ON rows.date = moments.day AND rows.received_at <= moments.as_of
+            GROUP BY as_of, day, instrument_token
+        ), newest AS MATERIALIZED (
+            SELECT as_of, instrument_token, max(received_at) OVER (
+                PARTITION BY day, instrument_token ORDER BY as_of
+            ) AS received_at
+            FROM moments JOIN (SELECT DISTINCT day, instrument_token FROM placed) USING (day)
+            LEFT JOIN placed USING (as_of, day, instrument_token)
+        )
+        SELECT as_of, {columns} FROM (FROM ticks WHERE {self.where}) AS ticks
+        JOIN newest USING (instrument_token, received_at)
+        QUALIFY row_number() OVER (PARTITION BY as_of, instrument_token {_LATER_LAST}) = 1
+        """
+
+
+def last_rows_sql(where: str, columns: str, moment: str) -> str:
+    """The SELECT of the last row of each instrument among rows of ticks of one day: `as_of` and these columns.
+
+    `where` chooses the rows, those of later moments not among them; `moment` is only shown.
+    """
+    return f"""
+    WITH newest AS MATERIALIZED (
+        SELECT instrument_token, max(received_at) AS received_at FROM ticks WHERE {where} GROUP BY instrument_token
+    )
+    SELECT {moment} AS as_of, {columns} FROM (FROM ticks WHERE {where}) AS ticks
+    SEMI JOIN newest USING (instrument_token, received_at)
+    QUALIFY row_number() OVER (PARTITION BY instrument_token {_LATER_LAST}) = 1
+    """
+
+
+def macro_rows_sql(columns: str, which: str, also: str = "true") -> str:
+    """The same for a macro with the parameter `moment`; `which` chooses instruments."""
+    day = f"timezone('Asia/Kolkata', {SQL_MOMENT})::DATE"
+    where = f"date = {day} AND received_at <= {SQL_MOMENT} AND ({also}) AND {which}"
+    return last_rows_sql(where, columns, f"({SQL_MOMENT})")
+
+
+def latest(
+    state: LakeState,
+    symbols: Symbols | None,
+    moment: Moment | Sequence[Moment] | None,
+    columns: Sequence[str] | None,
+) -> Result:
+    """Last rows as of the moments. Raises SymbolError, MomentError; QueryError for a column that ticks has not."""
+    shown = ", ".join(map(quoted, _known(columns)))
+    rows = Asked.of(state, symbols, moment).rows_sql("ticks.*")
+    return state.sql(f"SELECT as_of AS moment, {shown} FROM ({rows}) ORDER BY symbol, as_of, instrument_token")
+
+
+def _known(columns: Sequence[str] | None) -> Sequence[str]:
+    if columns is None:
+        return COLUMNS
+    wanted = [columns] if isinstance(columns, str) else list(columns)
+    if unknown := [name for name in wanted if name not in COLUMNS]:
+        raise QueryError(f"columns: got {', '.join(map(str, unknown))}, expected some of {', '.join(COLUMNS)}")
+    return wanted or COLUMNS
+
+
+_SHOWN: Final = (
+    f"SELECT as_of AS moment, {', '.join(map(quoted, COLUMNS))} FROM ({{rows}}) ORDER BY symbol, instrument_token"
+)
+
+MACRO: Final = Macro(
+    "latest",
+    [
+        ("moment := NULL", _SHOWN.replace("{rows}", macro_rows_sql("ticks.*", "true"))),
+        *overloads("moment := NULL", _SHOWN.replace("{rows}", macro_rows_sql("ticks.*", "{which}"))),
+    ],
+)
