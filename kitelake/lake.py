@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from queries.history import Near
+from queries.lake import RESTRICTED, Limits
 from queries.lake import Result as Result
 from queries.quality import QualityMethods
 from storage.schema import TABLES as TABLES
@@ -36,12 +37,32 @@ class Lake(QualityMethods):
     """A data folder as SQL, with the helpers."""
 
 
-def open(path: str | Path) -> Lake:  # noqa: A001 (the name that users expect: kitelake.open)
+def open(  # noqa: A001 (the name that users expect: kitelake.open)
+    path: str | Path,
+    *,
+    restricted: bool = False,
+    memory_limit: str | None = None,
+    threads: int | None = None,
+    timeout: float | None = None,
+) -> Lake:
     """Open a data folder for queries. Nothing is written to it and no lock is taken, so a service may be running.
 
-    Raises `DataFolderError` if the folder is not there or holds no lake.
+    `restricted` is for queries of people who are not trusted with the machine: one SELECT, DESCRIBE or EXPLAIN at a
+    time over the lake's own tables and macros, and nothing outside of them. What is not said of the limits is then
+    `memory_limit="1GB"`, `threads=2`, `timeout=30.0`; else DuckDB's own, and no timeout.
+
+    `memory_limit` and `threads` are those of all queries of this lake together, `timeout` is how many seconds each may
+    take, as with `Lake.sql`.
+
+    Raises `DataFolderError` if the folder is not there or holds no lake, `QueryError` for limits that cannot be kept.
     """
-    return Lake(Path(path), _JournalDecoder())
+    usual = RESTRICTED if restricted else Limits()
+    limits = Limits(
+        usual.memory if memory_limit is None else memory_limit,
+        usual.threads if threads is None else threads,
+        usual.seconds if timeout is None else timeout,
+    )
+    return Lake(Path(path), _JournalDecoder(), restricted=restricted, limits=limits)
 
 
 def near(name: str, n: int = 1) -> Near:

@@ -33,3 +33,19 @@ class ExpiryError(QueryError, LookupError):
 
 class CandlesError(QueryError, ValueError):
     """Candles that are to be compared are none, or not of that day."""
+
+
+class QueryTimeoutError(QueryError):
+    """A query took longer than its limit, and was ended."""
+
+
+class RestrictedError(QueryError):
+    """A restricted lake was asked for more than it gives."""
+
+
+class ProtectedFolderError(QueryError):
+    """A statement would write into the data folder, or open a database there."""
+
+
+class TimeZoneError(QueryError, ValueError):
+    """Times were asked for in a zone that there is not."""

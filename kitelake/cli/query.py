@@ -33,12 +33,23 @@ def sql(
     config: ConfigOption = DEFAULT_CONFIG,
     output_format: Annotated[Format, typer.Option("--format", "-f", help="How to print the result.")] = Format.TABLE,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    restricted: Annotated[
+        bool,
+        typer.Option(
+            "--restricted",
+            help="Allow one SELECT, DESCRIBE or EXPLAIN over the tables and nothing else: no file, no setting. Within "
+            "1 GB of memory, 2 threads and 30 seconds.",
+        ),
+    ] = False,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="End the query when it takes longer than this.")
+    ] = None,
 ) -> None:
     """Query the captured ticks, including what arrived a moment ago. Times are IST."""
     from kitelake import open as open_lake
     from kitelake.views import write_result
 
-    with open_lake(data_of(config, data)) as lake:
+    with open_lake(data_of(config, data), restricted=restricted, timeout=timeout) as lake:
         until_interrupted(lambda: write_result(lake.sql(query), output_format, output), lake.interrupt)
 
 

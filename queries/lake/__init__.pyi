@@ -1,4 +1,6 @@
 from .lake import SqlLake as SqlLake
+from .restricted import RESTRICTED as RESTRICTED
+from .restricted import Limits as Limits
 from .result import Result as Result
 from .shown import RELATIONS as RELATIONS
 from .sources import sources_sql as sources_sql

@@ -3,8 +3,9 @@
 Reading never writes to the folder and takes no lock, so any number of processes may query while another captures.
 """
 
+import contextlib
 import functools
-import re
+import math
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,13 @@ from typing import Any, ClassVar, Self
 
 import duckdb
 
-from queries.errors import NoLakeError, QueryError
-from queries.lake.result import Result, typed_errors
+from queries.errors import NoLakeError, QueryError, QueryTimeoutError, RestrictedError
+from queries.lake.restricted import Gate, Limits, lock
+from queries.lake.result import Clock, Result, Turns, typed_errors
 from queries.lake.shown import RELATIONS
 from queries.lake.snapshot import Snapshots, TableSource
 from queries.lake.state import LakeState, Macro, Parameters, Relation, needed, words
+from queries.lake.statements import explained, fixed_text, moved_up, refuse_writing_into, valid
 from queries.lake.views import (
     Views,
     create_rows,
@@ -49,14 +52,27 @@ class SqlLake:
     """What can be named beside the tables; each after those that it uses."""
     macros: ClassVar[Sequence[Macro]] = ()
 
-    def __init__(self, root: Path | str, decoder: Decoder) -> None:
-        """Raises NoLakeError if `root` is no data folder."""
+    def __init__(
+        self, root: Path | str, decoder: Decoder, *, restricted: bool = False, limits: Limits | None = None
+    ) -> None:
+        """`restricted` is what queries.lake.restricted says. Raises NoLakeError if `root` is no data folder, QueryError
+        for limits that DuckDB cannot keep.
+        """
         self.root = Path(root).absolute()
+        limits = limits or Limits()
+        self._timeout = _checked(limits.seconds)
         _check_folder(self.root)
         self._lock = threading.RLock()
-        self._snapshots = Snapshots(DataLayout(plain_root(self.root)), decoder)
+        layout = DataLayout(plain_root(self.root))
+        self._snapshots = Snapshots(layout, decoder)
         self._con = open_duckdb()
         self._views = Views(self._con)
+        self._gate: Gate | None = None
+        with typed_errors():
+            limits.apply(self._con)
+            if restricted:
+                lock(self._con, map(layout.table, schema.TABLES))
+                self._gate = Gate(self._con, self._names(), [macro.name for macro in self.macros])
         self._closed = False
         self._altered = False
         self._published = False
@@ -70,17 +86,22 @@ class SqlLake:
         """What SQL may name as a table."""
         return tuple(sorted(self._names()))
 
-    def sql(self, query: str, params: Parameters = None) -> Result:
+    def sql(self, query: str, params: Parameters = None, *, timeout: float | None = None) -> Result:
         """Run a query. `params` fill `?` by position or `$name` by name.
 
-        Anything DuckDB knows may be said. Of several statements, the last one's result is returned. A SELECT runs
-        when its result is fetched, over what was captured until this call; everything else runs now. A table or view
-        that the user made and named like one of ours, where the plain name leads to it, is what that name means.
+        Anything DuckDB knows may be said, but for a COPY, EXPORT or ATTACH to a path in the data folder. Of several
+        statements, the last one's result is returned. A SELECT runs when its result is fetched, over what was captured
+        until this call; everything else runs now. A table or view that the user made and named like one of ours, where
+        the plain name leads to it, is what that name means.
 
-        Raises QueryError with DuckDB's message.
+        `timeout` is how many seconds this call may take in DuckDB, and each fetch of its result. A lake's own limit
+        holds beside it.
+
+        Raises QueryError with DuckDB's message, QueryTimeoutError; RestrictedError in a restricted lake for all that is
+        no question to it, ProtectedFolderError for what would write into the data folder.
         """
         with self._lock, typed_errors():
-            return self.run(query, params, self.look())
+            return self.run(query, params, self.look(), timeout)
 
     def look(self) -> LakeState:
         """Everything that was captured until now, to query it several times as one state."""
@@ -105,13 +126,19 @@ class SqlLake:
                         self._views.publish(relation.name, relation.first, altered=self._altered)
             return state
 
-    def run(self, query: str, params: Parameters, state: LakeState) -> Result:
+    def run(self, query: str, params: Parameters, state: LakeState, timeout: float | None = None) -> Result:
         """As `sql`, over this state as far as it is a SELECT."""
         with self._lock, typed_errors():
-            statements = self._con.extract_statements(_valid(query))
+            seconds = min((each for each in (_checked(timeout), self._timeout) if each is not None), default=None)
+            if self._gate is not None:
+                self._gate.check(valid(query))
+            statements = self._con.extract_statements(valid(query))
             if not statements:
                 raise QueryError("the query is empty: expected an SQL statement")
             named = words(query)
+            values = _values(params)
+            clock = Clock(seconds)
+            turns = Turns(self._con, self._lock, seconds, None if self._gate is None else self._gate.check)
             for macro in self.macros:
                 if macro.name in named:
                     self._views.define(macro.name, macro.create())
@@ -120,27 +147,38 @@ class SqlLake:
                 self._altered = True
                 self._publish(query, state)
             for statement in first:
-                self._con.execute(statement).complete()
+                refuse_writing_into(self.root, self._con, statement, values)
+                with clock.running(self._con):
+                    self._con.execute(statement).complete()
             theirs = own_names(self._con, self._names()) if self._altered else set()
-            values = _values(params)
-            if last.type not in FIXABLE:
-                return Result(self._con.sql(last, params=values), None, state)
-            text = fixed_text(last.query, state.ctes(last.query, without=theirs))
+            head, text = explained(last.query) if last.type == duckdb.StatementType.EXPLAIN else ("", last.query)
+            if last.type not in FIXABLE and not (head and self._is_select(text)):
+                refuse_writing_into(self.root, self._con, last, values)
+                with clock.running(self._con):
+                    return Result(self._con.sql(last, params=values), None, state, turns)
+            ctes = state.ctes(text, without=theirs)
+            fixed = f"{head} {fixed_text(text, ctes)}" if head else fixed_text(text, ctes)
             try:
-                relation = self._con.sql(text, params=values)
-            except duckdb.Error as error:
-                raise QueryError(_moved_up(str(error), text != last.query)) from error
+                with clock.running(self._con):
+                    relation = self._con.sql(fixed, params=values)
+            except QueryTimeoutError:
+                raise
+            except QueryError as error:
+                raise QueryError(moved_up(str(error), bool(ctes))) from error
             # A relation that is all that is left of a result still needs its views.
             weakref.finalize(relation, _let_go, state).atexit = False
-            # No other connection sees what is the user's own: not the same names, at least.
-            again = None if theirs else functools.partial(self._again, text, values, state)
-            return Result(relation, again, state)
+            # No other connection sees what is the user's own: not the same names, at least. An EXPLAIN has run.
+            again = None if theirs or head else functools.partial(self._again, fixed, values, state)
+            return Result(relation, again, state, turns)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A DuckDB database of its own with the views as of now, which the caller closes.
 
-        The views stay as they are: what is captured later is not in them.
+        The views stay as they are: what is captured later is not in them. Nothing watches over it: what is said there
+        may write anywhere, into the data folder too. Raises RestrictedError in a restricted lake.
         """
+        if self._gate is not None:
+            raise RestrictedError("connect() gives a database that is not restricted; ask a restricted lake by sql()")
         with self._lock, typed_errors():
             state = self.look()
             con = open_duckdb()
@@ -190,7 +228,14 @@ class SqlLake:
                 text = made if isinstance(made, str) else f"FROM {made.name}"
                 self._views.publish(relation.name, text, altered=True)
 
-    def _again(self, text: str, values: object, state: LakeState) -> duckdb.DuckDBPyRelation:
+    def _is_select(self, text: str) -> bool:
+        with contextlib.suppress(duckdb.Error):
+            return [statement.type for statement in self._con.extract_statements(text)] == [duckdb.StatementType.SELECT]
+        return False
+
+    def _again(
+        self, text: str, values: object, state: LakeState
+    ) -> tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]:
         """The same relation on a connection of its own."""
         cursor = self._con.cursor()
         self._readers.add(cursor)
@@ -200,51 +245,24 @@ class SqlLake:
         relation = cursor.sql(text, params=values)
         # As long as it is read, it can be interrupted.
         weakref.finalize(relation, _let_go, cursor).atexit = False
-        return relation
+        return relation, cursor
 
 
-def fixed_text(query: str, ctes: Sequence[str]) -> str:
-    """A SELECT whose plain names are these, whatever they lead to elsewhere. One line is put before it."""
-    if not ctes:
-        return query
-    head = "WITH " + ", ".join(ctes)
-    if re.match(r"\s*(select|from)\b", query, re.IGNORECASE):
-        return f"{head}\n{query}"
-    # It may have a WITH of its own, or be one of the statements that take none, such as SUMMARIZE.
-    return f"{head} SELECT * FROM (\n{_without_semicolon(query)}\n)"
-
-
-def _without_semicolon(query: str) -> str:
-    at = [offset for offset, kind in duckdb.tokenize(query) if kind != duckdb.token_type.comment]
-    end = len(query)
-    while at and query.startswith(";", at[-1]):
-        end = at.pop()
-    return query[:end]
-
-
-def _moved_up(message: str, moved: bool) -> str:
-    """DuckDB's message, with the line as the user counts."""
-    if not moved:
-        return message
-    return re.sub(r"^LINE (\d+):", lambda found: f"LINE {int(found[1]) - 1}:", message, flags=re.MULTILINE)
-
-
-def _valid(query: str) -> str:
-    """Raises QueryError for text that holds what is no character, as a shell may pass it on."""
-    try:
-        query.encode()
-    except UnicodeEncodeError as error:
-        at = error.start
-        raise QueryError(f"the query is not valid text: got {query[at]!a} at position {at}, expected UTF-8") from None
-    return query
-
-
-def _values(params: Parameters) -> object:
+def _values(params: Parameters) -> list[object] | dict[str, object] | None:
     if params is None:
         return None
     if isinstance(params, str | bytes):
         raise QueryError(f"params: got {type(params).__name__}, expected a list or a dict")
     return dict(params) if isinstance(params, Mapping) else list(params)
+
+
+def _checked(timeout: float | None) -> float | None:
+    """Raises QueryError if it is no length of time."""
+    if timeout is None:
+        return None
+    if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
+        raise QueryError(f"timeout: got {timeout!r}, expected seconds above 0, such as 30.0")
+    return timeout
 
 
 def _check_folder(root: Path) -> None:

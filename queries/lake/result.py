@@ -6,18 +6,31 @@ fetched several times. Each fetch runs the query.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import warnings
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from html import escape
-from typing import TYPE_CHECKING, Final
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Final, overload
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
-from queries.errors import MissingLibraryError, QueryError
+from queries.errors import QueryError, QueryTimeoutError, RestrictedError
+from queries.lake.forms import (
+    HTML_ROWS,
+    counted,
+    frames_of,
+    in_zone,
+    require,
+    schema_in_zone,
+    tables_of,
+    to_html,
+    to_numpy,
+    to_pandas,
+    to_polars,
+    zone_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
@@ -25,27 +38,119 @@ if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
 
 BATCH_ROWS: Final = 65_536
-HTML_ROWS: Final = 100
-PATH_CHARACTERS: Final = 60
+AGAIN_SECONDS: Final = 0.05
+
+Again = Callable[[], tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]]
+
+
+class Turns:
+    """A connection on which the queries of several threads take turns, and how long each may take."""
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        lock: AbstractContextManager[object] | None = None,
+        timeout: float | None = None,
+        check: Callable[[str], None] | None = None,
+    ) -> None:
+        """`timeout` in seconds; `check` raises for SQL that the lake does not allow, if it does not allow all."""
+        self.timeout = timeout
+        self._con = con
+        self._lock = lock or nullcontext()
+        self._check = check
+
+    @property
+    def restricted(self) -> bool:
+        """Whether there is SQL that the lake does not allow."""
+        return self._check is not None
+
+    def check(self, query: str) -> None:
+        """Raises RestrictedError for SQL that the lake does not allow."""
+        if self._check is not None:
+            with self._lock, typed_errors():
+                self._check(query)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Run a query on the connection. Raises QueryTimeoutError, QueryError."""
+        with self._lock, Clock(self.timeout).running(self._con):
+            yield
+
+
+class Clock:
+    """The time that a query has, over all stretches in which it runs."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._limit = seconds
+        self._left = seconds
+
+    @contextmanager
+    def running(self, con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """Run it, or go on with it, on a connection that nobody else uses meanwhile, which is interrupted in time."""
+        with typed_errors():
+            if self._left is None:
+                yield
+                return
+            ended = threading.Event()
+            interrupted = threading.Event()
+            # Between the two questions the query may end, and the connection be another query's.
+            between = threading.Lock()
+            begun = time.monotonic()
+
+            def interrupt() -> None:
+                wait = self._left
+                while not ended.wait(wait):
+                    with between:
+                        if not ended.is_set():
+                            interrupted.set()
+                            con.interrupt()
+                    wait = AGAIN_SECONDS  # it may not have been in DuckDB yet
+
+            threading.Thread(target=interrupt, name="query-timeout", daemon=True).start()
+            try:
+                yield
+            except (duckdb.Error, OSError) as error:
+                if interrupted.is_set():
+                    raise QueryTimeoutError(
+                        f"the query was ended after its limit of {self._limit:g} s; ask for fewer days, instruments or "
+                        "columns, or set a longer timeout"
+                    ) from error
+                raise
+            finally:
+                with between:
+                    ended.set()
+                self._left = max(0.0, self._left - (time.monotonic() - begun))
 
 
 class Result:
     """The rows of one query. Times are `timestamp[us, Asia/Kolkata]`: the same instants as stored, shown in IST.
 
-    Every method that fetches raises QueryError with DuckDB's message when the query fails while it runs.
+    Methods that take `tz` show them in another zone, by its IANA name; columns of times without a zone, which are the
+    user's own, stay as they are. Those that take `count` give an iterator of so many rows each instead of all at once.
+    Each fetch has the timeout of the call of `sql`, which counts the time that DuckDB takes.
+
+    Every method that fetches raises QueryError with DuckDB's message when the query fails while it runs,
+    QueryTimeoutError when it takes too long, and TimeZoneError for a zone that there is not.
     """
 
-    def __init__(
-        self, relation: duckdb.DuckDBPyRelation, again: Callable[[], duckdb.DuckDBPyRelation] | None, keep: object
-    ) -> None:
+    def __init__(self, relation: duckdb.DuckDBPyRelation, again: Again | None, keep: object, turns: Turns) -> None:
         """`again` makes the same relation on a connection of its own; `keep` must live as long as the result."""
         self._relation = relation
         self._again = again
         self._keep = keep
+        self._turns = turns
 
     @property
     def relation(self) -> duckdb.DuckDBPyRelation:
-        """The DuckDB relation: to go on with `filter`, `aggregate`, `join`, …"""
+        """The DuckDB relation: to go on with `filter`, `aggregate`, `join`, …
+
+        It has no timeout, and shows times in IST. Raises RestrictedError in a restricted lake, as it can do anything.
+        """
+        if self._turns.restricted:
+            raise RestrictedError(
+                "got a DuckDB relation, which could run any SQL; of a restricted lake take arrow(), df(), pl(), "
+                "numpy() or reader()"
+            )
         return self._relation
 
     @property
@@ -63,102 +168,134 @@ class Result:
     def project(self, expressions: str) -> Result:
         """The result of SQL expressions over each row. They name its columns by their places: `#1`, `#2`, …"""
         again = self._again
+        self._turns.check(f"SELECT {expressions}")
+
+        def projected() -> tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]:
+            assert again is not None
+            relation, con = again()
+            return relation.project(expressions), con
+
         with typed_errors():
             relation = self._relation.project(expressions)
-        return Result(relation, None if again is None else lambda: again().project(expressions), (self, self._keep))
+        return Result(relation, None if again is None else projected, (self, self._keep), self._turns)
 
-    def arrow(self) -> pa.Table:
-        """All rows as an Arrow table."""
-        with typed_errors():
-            return self._relation.to_arrow_table()
+    @overload
+    def arrow(self, *, tz: str | None = None, count: None = None) -> pa.Table: ...
+    @overload
+    def arrow(self, *, tz: str | None = None, count: int) -> Iterator[pa.Table]: ...
+    def arrow(self, *, tz: str | None = None, count: int | None = None) -> pa.Table | Iterator[pa.Table]:
+        """The rows as Arrow tables."""
+        zone = zone_of(tz)
+        if count is not None:
+            return tables_of(self._reader(counted(count), zone), count)
+        with self._turns.turn():
+            rows = self._relation.to_arrow_table()
+        return in_zone(rows, zone)
 
-    def reader(self, batch_rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
+    def reader(self, batch_rows: int = BATCH_ROWS, *, tz: str | None = None) -> pa.RecordBatchReader:
         """The rows in batches of about `batch_rows`, made as they are read: for more than fits in memory.
 
         It has a connection of its own, so other queries may run meanwhile. (A query over temporary tables, which no
         other connection sees, is fetched as a whole instead.)
         """
-        relation = None
+        return self._reader(batch_rows, zone_of(tz))
+
+    def _reader(self, batch_rows: int, zone: str) -> pa.RecordBatchReader:
+        made = None
         if self._again is not None:
             with typed_errors(), suppress(duckdb.CatalogException):
-                relation = self._again()
-        if relation is None:
-            return self.arrow().to_reader(batch_rows)
-        with typed_errors():
+                made = self._again()
+        if made is None:
+            return self.arrow(tz=zone).to_reader(batch_rows)
+        relation, con = made
+        clock = Clock(self._turns.timeout)
+        with clock.running(con):
             source = relation.to_arrow_reader(batch_rows)
-        return pa.RecordBatchReader.from_batches(source.schema, _batches(source, (self, relation)))
+        schema = schema_in_zone(source.schema, zone)
+        return pa.RecordBatchReader.from_batches(schema, _batches(source, zone, clock, con, (self, relation)))
 
     def count(self) -> int:
         """How many rows there are. It runs the query, but does not fetch the rows."""
-        with typed_errors():
+        with self._turns.turn():
             return int(self._relation.aggregate("count(*)").fetchall()[0][0])
 
     def head(self, rows: int) -> pa.Table:
         """The first rows as an Arrow table; the others are not fetched."""
-        with typed_errors():
+        with self._turns.turn():
             return self._relation.limit(rows).to_arrow_table()
 
-    def df(self) -> pd.DataFrame:
-        """All rows as a pandas DataFrame. Raises MissingLibraryError without pandas."""
-        _require("pandas")
-        with typed_errors(), warnings.catch_warnings():
-            # DuckDB 2.0 still says `inplace` to pandas, which is nothing that the user could change.
-            warnings.filterwarnings("ignore", "The inplace keyword", DeprecationWarning)
-            return self._relation.df()
+    @overload
+    def df(self, *, tz: str | None = None, count: None = None) -> pd.DataFrame: ...
+    @overload
+    def df(self, *, tz: str | None = None, count: int) -> Iterator[pd.DataFrame]: ...
+    def df(self, *, tz: str | None = None, count: int | None = None) -> pd.DataFrame | Iterator[pd.DataFrame]:
+        """The rows as pandas DataFrames. Raises MissingLibraryError without pandas."""
+        require("pandas")
+        zone = zone_of(tz)
+        if count is not None:
+            return frames_of(self.reader(counted(count)), count, to_pandas, zone)
+        with self._turns.turn():
+            return to_pandas(self._relation, zone)
 
-    def pl(self) -> pl.DataFrame:
-        """All rows as a Polars DataFrame. Raises MissingLibraryError without Polars."""
-        _require("polars")
-        with typed_errors():
-            frame: pl.DataFrame = self._relation.pl()
-        return frame
+    @overload
+    def pl(self, *, tz: str | None = None, count: None = None) -> pl.DataFrame: ...
+    @overload
+    def pl(self, *, tz: str | None = None, count: int) -> Iterator[pl.DataFrame]: ...
+    def pl(self, *, tz: str | None = None, count: int | None = None) -> pl.DataFrame | Iterator[pl.DataFrame]:
+        """The rows as Polars DataFrames. Raises MissingLibraryError without Polars."""
+        require("polars")
+        return to_polars(self.arrow(tz=tz)) if count is None else map(to_polars, self.arrow(tz=tz, count=count))
+
+    @overload
+    def numpy(self, *, tz: str | None = None, count: None = None) -> dict[str, np.ndarray]: ...
+    @overload
+    def numpy(self, *, tz: str | None = None, count: int) -> Iterator[dict[str, np.ndarray]]: ...
+    def numpy(
+        self, *, tz: str | None = None, count: int | None = None
+    ) -> dict[str, np.ndarray] | Iterator[dict[str, np.ndarray]]:
+        """The rows as a NumPy array a column, by its name; a name that comes twice is `name_1` the second time.
+
+        NumPy knows no zones: times are `datetime64[us]` as a clock in IST, or in `tz`, shows them. Nulls are NaN, NaT
+        or None; integers and booleans with nulls are masked arrays.
+        """
+        zone = zone_of(tz)
+        if count is not None:
+            return frames_of(self.reader(counted(count)), count, to_numpy, zone)
+        with self._turns.turn():
+            return to_numpy(self._relation, zone)
 
     def show(self, *, max_rows: int = 40, max_width: int | None = None) -> None:
         """Print the first rows."""
-        with typed_errors():
+        with self._turns.turn():
             self._relation.show(max_rows=max_rows, max_width=max_width)
 
     def __repr__(self) -> str:
-        with typed_errors():
+        with self._turns.turn():
             return str(self._relation)
 
     def _repr_html_(self) -> str:
-        with typed_errors():
+        with self._turns.turn():
             # As text by DuckDB: as Python objects, times with a zone would need pytz.
             rows = self._relation.limit(HTML_ROWS + 1).project("columns(*)::varchar").to_arrow_table()
-        return _html(self.columns, rows)
+        return to_html(self.columns, rows)
 
 
-def _html(columns: list[str], rows: pa.Table) -> str:
-    """A table for notebooks, which style the class that data frames have."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    cells = zip(*(column.to_pylist() for column in rows.slice(0, HTML_ROWS).columns), strict=True)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(text or _null(text))}</td>' for text in row)}</tr>" for row in cells)
-    more = f"<p><small>the first {HTML_ROWS} rows</small></p>" if len(rows) > HTML_ROWS else ""
-    return f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}'
-
-
-def _null(text: str | None) -> str:
-    return "NULL" if text is None else text
-
-
-def _batches(source: pa.RecordBatchReader, keep: object) -> Iterator[pa.RecordBatch]:
+def _batches(
+    source: pa.RecordBatchReader, zone: str, clock: Clock, con: duckdb.DuckDBPyConnection, keep: object
+) -> Iterator[pa.RecordBatch]:
     """The source's batches. `keep`, and with it the views that the source reads, lives until they are read."""
     try:
-        with typed_errors():
-            yield from source
+        while True:
+            with clock.running(con):
+                batch = next(source, None)
+            if batch is None:
+                return
+            yield from in_zone(pa.Table.from_batches([batch]), zone).to_batches()
     except OSError as error:  # what DuckDB says while it streams comes through Arrow, which knows only this
         raise QueryError(str(error)) from error
     finally:
         source.close()
         del keep
-
-
-def _require(library: str) -> None:
-    if importlib.util.find_spec(library) is None:
-        # For this very Python, if it can be said in a line: `pip` alone may be another one's.
-        pip = f"{sys.executable} -m pip" if len(sys.executable) <= PATH_CHARACTERS else "pip"
-        raise MissingLibraryError(f"{library} is not installed; to install it: {pip} install {library}")
 
 
 @contextmanager

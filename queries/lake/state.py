@@ -84,7 +84,7 @@ class LakeState:
         relations: Sequence[Relation],
         macros: Sequence[Macro],
         *,
-        run: "Callable[[str, Parameters, LakeState], Result]",
+        run: "Callable[[str, Parameters, LakeState, float | None], Result]",
         view_of: Callable[[str, pa.Table], RowsView],
         memo: dict[str, dict[Any, Any]],
     ) -> None:
@@ -103,9 +103,9 @@ class LakeState:
         self._made: dict[str, str | RowsView] = {}
         self._shown: list[RowsView] = []
 
-    def sql(self, query: str, params: Parameters = None) -> Result:
+    def sql(self, query: str, params: Parameters = None, *, timeout: float | None = None) -> Result:
         """As `SqlLake.sql`, over this state. For one SELECT."""
-        return self._run(query, params, self)
+        return self._run(query, params, self, timeout)
 
     def rows(self, name: str, rows: pa.Table) -> Result:
         """Rows worked out from this state, as a result. `name` is for the catalog; they live as long as this."""

@@ -207,8 +207,11 @@ def create_view(con: duckdb.DuckDBPyConnection, source: TableSource) -> None:
 
 
 def _relation(con: duckdb.DuckDBPyConnection, text: str, live: pa.Table) -> duckdb.DuckDBPyRelation:
-    # DuckDB finds `live` by its name, in this frame. The view that is made of the relation owns it.
-    return con.sql(text)
+    # The view that is made of the relation owns the rows. (DuckDB would find `live` as a name of Python's too, but not
+    # in a restricted lake.)
+    relation = con.from_arrow(live).query("live", text)
+    assert relation is not None  # as it is for a SELECT
+    return relation
 
 
 def view_text(source: TableSource, files: str | None) -> str:

@@ -111,6 +111,28 @@ def test_an_error_is_one_line(
     assert len(ended.err.splitlines()) == 1
 
 
+def test_restricted_answers_questions_and_nothing_else(command: Run, data: Path) -> None:
+    ended = command("sql", "select count(*) as n from ticks", "--data", data, "-f", "csv", "--restricted")
+    assert (ended.status, ended.out) == (0, "n\n2\n")
+    for output_format in ("table", "json", "arrow", "parquet"):
+        ended = command("sql", "from ticks", "--data", data, "-f", output_format, "-o", "out", "--restricted")
+        assert ended.status == 0, ended.err
+    for query in ("copy ticks to 'x.csv'", "from 'out'", "select 1; select 2"):
+        ended = command("sql", query, "--data", data, "--restricted")
+        assert ended.status == 1
+        assert "restricted" in ended.err
+        assert len(ended.err.splitlines()) == 1
+
+
+def test_a_query_is_ended_in_time(command: Run, data: Path) -> None:
+    for more in ([], ["--restricted"]):
+        ended = command("sql", ENDLESS, "--data", data, "--timeout", "0.2", *more)
+        assert ended.status == 1
+        assert "its limit of 0.2 s" in ended.err
+    ended = command("sql", "select 1", "--data", data, "--timeout", "0")
+    assert "expected seconds above 0" in ended.err
+
+
 @pytest.mark.slow
 def test_a_full_disk_is_one_line(data: Path) -> None:
     with Path("/dev/full").open("wb") as full:

@@ -24,7 +24,7 @@ from rich.console import Console
 from kitelake.errors import OutputError
 from kitelake.views.output import draw, render, write_result
 from queries.errors import QueryError
-from queries.lake.result import Result
+from queries.lake.result import Result, Turns
 
 IST = dt.timezone(dt.timedelta(hours=5, minutes=30))
 Query = Callable[[str], Result]
@@ -37,7 +37,7 @@ WHEN = "timestamptz '2026-11-22 09:15:00.123+05:30'"
 def query() -> Iterator[Query]:
     with duckdb.connect() as con:
         con.execute("SET TimeZone = 'Asia/Kolkata'")
-        yield lambda text: Result(con.sql(text), None, None)
+        yield lambda text: Result(con.sql(text), None, None, Turns(con))
 
 
 def printed(capfdbinary: pytest.CaptureFixture[bytes]) -> str:
@@ -123,11 +123,12 @@ class TestTable:
 
     def test_is_aligned_over_batches_of_any_size(self, tmp_path: Path) -> None:
         class Small(Result):
-            def reader(self, batch_rows: int = 0) -> pa.RecordBatchReader:
-                return super().reader(2)
+            def reader(self, batch_rows: int = 0, *, tz: str | None = None) -> pa.RecordBatchReader:
+                return super().reader(2, tz=tz)
 
         with duckdb.connect() as con:
-            write_result(Small(con.sql("select 10 ** range as x from range(6)"), None, None), "table", tmp_path / "out")
+            powers = Small(con.sql("select 10 ** range as x from range(6)"), None, None, Turns(con))
+            write_result(powers, "table", tmp_path / "out")
         widths = {len(line) for line in (tmp_path / "out").read_text().splitlines()[:-1]}
         assert widths == {len("100000.0")}
 
@@ -306,7 +307,7 @@ class TestForms:
         ]
         with duckdb.connect() as con:
             con.execute("SET TimeZone = 'Asia/Kolkata'")
-            result = Result(con.from_arrow(table), None, None)
+            result = Result(con.from_arrow(table), None, None, Turns(con))
             for output_format in ("csv", "json", "arrow", "parquet"):
                 write_result(result, output_format, tmp_path / output_format)
         expected = [(*row[:3], t) for row, t in zip(rows, times, strict=True)]

@@ -84,8 +84,8 @@ class TestSql:
             with pytest.raises(QueryError, match="Interrupted"):
                 result.reader()
 
-    def test_copies_to_a_file(self, tmp_path: Path, lake: SqlLake, half: ToyWriter) -> None:
-        target = tmp_path / "out.csv"
+    def test_copies_to_a_file(self, tmp_path_factory: pytest.TempPathFactory, lake: SqlLake, half: ToyWriter) -> None:
+        target = tmp_path_factory.mktemp("elsewhere") / "out.csv"
         assert rows(lake, f"copy (select seq from ticks order by seq) to '{target}'") == [(6,)]
         assert target.read_text().split() == ["seq", *map(str, range(6))]
 

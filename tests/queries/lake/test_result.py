@@ -2,12 +2,16 @@
 
 import importlib.util
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 import pytest
 
-from queries.errors import MissingLibraryError, QueryError
+from queries.errors import MissingLibraryError, QueryError, QueryTimeoutError
 from queries.lake.lake import SqlLake
+from queries.lake.result import Clock, Result
 from storage import schema
 from tests.support.lake import INFY, Feed, ToyWriter
 from tests.support.lake_queries import TICKS, rows
@@ -96,3 +100,105 @@ def test_of_a_statement_without_rows(lake: SqlLake) -> None:
     result = lake.sql("create temp table t (a int)")
     assert result.arrow().num_rows == 0
     assert result.reader().read_all().num_rows == 0
+
+
+ENDLESS = "select sum(hash(a.range * b.range)) from range(1_000_000) a, range(1_000_000) b"
+LONG = "select max(hash(range)) as n from range(60_000_000)"
+
+
+class TestTimeout:
+    @pytest.mark.parametrize(
+        "fetch",
+        [
+            Result.arrow,
+            Result.df,
+            Result.pl,
+            Result.numpy,
+            Result.count,
+            Result.show,
+            repr,
+            lambda result: result.head(1),
+            lambda result: result.reader().read_all(),
+            lambda result: next(result.df(count=1)),
+            lambda result: result.project("#1").arrow(),
+        ],
+    )
+    def test_ends_every_fetch(self, lake: SqlLake, fetch: Callable[[Result], object]) -> None:
+        result = lake.sql(f"select a.range from ({ENDLESS}) n(x), range(3) a where x > 0", timeout=0.1)
+        for _ in range(2):
+            with pytest.raises(QueryTimeoutError, match=r"its limit of 0\.1 s; ask for fewer days"):
+                fetch(result)
+        assert rows(lake, "select 1") == [(1,)]
+
+    def test_ends_what_runs_at_once(self, lake: SqlLake) -> None:
+        for query in (
+            f"create table t as {ENDLESS}",
+            f"create table t as {ENDLESS}; select 1",
+            f"explain analyze {ENDLESS}",
+        ):
+            with pytest.raises(QueryTimeoutError):
+                lake.sql(query, timeout=0.1)
+
+    def test_is_no_matter_of_what_is_quick(self, lake: SqlLake, half: ToyWriter) -> None:
+        result = lake.sql(TICKS, timeout=1000)
+        assert len(result.arrow()) == result.count() == sum(batch.num_rows for batch in result.reader(1)) == 6
+
+    def test_does_not_count_what_the_reader_of_a_stream_does(self, lake: SqlLake) -> None:
+        """The clock stands still between two batches: what is left after a pause is what was left before."""
+        clock = Clock(1000)
+        with duckdb.connect() as con:
+            with clock.running(con):
+                con.execute("select 1").fetchall()
+            left = clock._left
+            assert left is not None
+            assert left < 1000
+            threading.Event().wait(0.05)
+            assert clock._left == left
+
+    def test_hits_only_its_own_query(self, lake: SqlLake) -> None:
+        """Others run on the same connection before, between and after, and as streams beside it."""
+        expected = rows(lake, LONG)
+        begun = threading.Barrier(4)
+
+        def ended() -> None:
+            begun.wait()
+            for _ in range(5):
+                with pytest.raises(QueryTimeoutError):
+                    lake.sql(ENDLESS, timeout=0.05).arrow()
+
+        def whole(fetch: Callable[[Result], object]) -> list[object]:
+            begun.wait()
+            return [fetch(lake.sql(LONG)) for _ in range(5)]
+
+        with ThreadPoolExecutor(4) as pool:
+            impatient = pool.submit(ended)
+            patient = [
+                pool.submit(whole, fetch)
+                for fetch in (
+                    lambda result: result.arrow()["n"].to_pylist(),
+                    lambda result: result.reader().read_all()["n"].to_pylist(),
+                    lambda result: list(result.numpy()["n"].tolist()),
+                )
+            ]
+            impatient.result()
+            for done in patient:
+                assert done.result() == [[expected[0][0]]] * 5
+
+    def test_an_interruption_is_no_timeout(self, lake: SqlLake) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(lambda: lake.sql(ENDLESS, timeout=1000).arrow())
+            while not done.done():
+                lake.interrupt()
+                threading.Event().wait(0.02)
+            error = done.exception()
+            assert isinstance(error, QueryError)
+            assert not isinstance(error, QueryTimeoutError)
+
+    @pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan"), True, "30"])
+    def test_is_a_length_of_time(self, lake: SqlLake, timeout: float) -> None:
+        with pytest.raises(QueryError, match=r"timeout: got .*, expected seconds above 0"):
+            lake.sql("select 1", timeout=timeout)
+
+    def test_holds_for_a_state_too(self, lake: SqlLake) -> None:
+        with pytest.raises(QueryTimeoutError):
+            lake.look().sql(ENDLESS, timeout=0.1).arrow()

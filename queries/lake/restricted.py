@@ -1,0 +1,180 @@
+"""A lake that answers questions and does nothing else, for queries of people who are not trusted with the machine.
+
+Two layers, each of which would do by itself against what is known:
+
+1. What may be said: one SELECT, DESCRIBE, SUMMARIZE or EXPLAIN of one. Its parse tree, as DuckDB itself gives it, may
+   name our tables, relations and macros, its own CTEs where they are in scope, table functions of a short list, and
+   scalar functions but for a few. So there is no path, no other catalog, no variable of Python's.
+2. What the database can do: nothing outside of the tables' folders can be opened, links resolved; no extension is
+   loaded, no Python name is looked up, nothing is spilled to disk; memory and threads are limited, and all of this is
+   locked. (DuckDB would let a COPY write into a folder that it may read: the first layer alone forbids that.)
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+
+from queries.errors import QueryError, RestrictedError
+from queries.lake.statements import explained
+from queries.lake.views import literal
+
+ALLOWED: Final = "one SELECT, DESCRIBE, SUMMARIZE or EXPLAIN at a time over the lake's own tables and macros"
+TABLE_FUNCTIONS: Final = frozenset(
+    {"generate_series", "json_each", "json_tree", "range", "repeat", "repeat_row", "unnest"}
+)
+REFUSED_FUNCTIONS: Final = frozenset(
+    {
+        *("current_setting", "getenv", "getvariable"),  # tell of the machine, and where the files lie
+        *("json_execute_serialized_sql", "json_serialize_plan"),  # take SQL as text
+        *("currval", "nextval", "setseed", "setval", "write_log"),  # change something
+        *("sleep_ms", "stats", "vector_type"),  # of no use to a question
+    }
+)
+_REFUSED_BEGINNINGS: Final = ("__internal", "pg_")  # the latter look into the catalog
+_NODES: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
+_SOURCES: Final = frozenset(
+    {"BASE_TABLE", "EMPTY", "EXPRESSION_LIST", "JOIN", "PIVOT", "SHOW_REF", "SUBQUERY", "TABLE_FUNCTION"}
+)
+_PLACES: Final[tuple[list[str], ...]] = ([], ["main"], ["memory"], ["memory", "main"])
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the queries of a lake may use. `memory` as DuckDB reads it, such as `"1GB"`; None is no limit of ours."""
+
+    memory: str | None = None
+    threads: int | None = None
+    seconds: float | None = None
+
+    def apply(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Set memory and threads for the whole database."""
+        if self.memory is not None:
+            con.execute(f"SET memory_limit = {literal(self.memory)}")
+        if self.threads is not None:
+            con.execute(f"SET threads = {int(self.threads)}")
+
+
+RESTRICTED: Final = Limits("1GB", 2, 30.0)
+"""What a restricted lake's queries may use if it is not said."""
+
+
+def lock(con: duckdb.DuckDBPyConnection, folders: Iterable[Path]) -> None:
+    """Have the whole database open nothing but what lies in these folders, for good."""
+    readable = ", ".join(literal(f"{folder}/") for folder in folders)
+    for setting in (
+        f"allowed_directories = [{readable}]",
+        "allow_community_extensions = false",
+        "allow_extension_repositories = 'forbidden'",
+        "allow_persistent_secrets = false",
+        "autoinstall_known_extensions = false",
+        "autoload_known_extensions = false",
+        "python_enable_replacements = false",
+        "temp_directory = ''",
+        "enable_external_access = false",
+        "lock_configuration = true",
+    ):
+        con.execute(f"SET GLOBAL {setting}")
+
+
+class Gate:
+    """Says whether a restricted lake runs a query. `tables` and `macros` are what it may name."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, tables: Collection[str], macros: Collection[str]) -> None:
+        self._con = con
+        self._tables = frozenset(name.lower() for name in tables)
+        self._macros = frozenset(name.lower() for name in macros)
+
+    def check(self, query: str) -> None:
+        """Raise RestrictedError for what is more than a question, QueryError for what is no SQL."""
+        statements = self._con.extract_statements(query)
+        if not statements:
+            raise QueryError("the query is empty: expected an SQL statement")
+        if len(statements) > 1:
+            raise RestrictedError(f"got {len(statements)} statements; this lake is restricted to {ALLOWED}")
+        kind = statements[0].type
+        text = explained(query)[1] if kind == duckdb.StatementType.EXPLAIN else query
+        if kind == duckdb.StatementType.MULTI:
+            raise RestrictedError(
+                "got a PIVOT without its values; in a restricted lake they are said: "
+                "PIVOT ticks ON exchange IN ('NSE', 'NFO') USING count(*)"
+            )
+        if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
+            raise RestrictedError(f"got {kind.name.replace('_', ' ')}; this lake is restricted to {ALLOWED}")
+        ((tree,),) = self._con.execute("SELECT json_serialize_sql($query::VARCHAR)", {"query": text}).fetchall()
+        try:
+            tree = json.loads(tree)
+            if tree.get("error", True) or len(tree["statements"]) != 1:
+                raise RestrictedError(f"got {text.strip()[:60]!r}; this lake is restricted to {ALLOWED}")
+            self._visit(tree["statements"][0], frozenset())
+        except RecursionError:
+            raise RestrictedError("the query is nested too deeply; say it in steps, by WITH") from None
+
+    def _visit(self, part: Any, ctes: frozenset[str]) -> None:
+        if isinstance(part, list):
+            for each in part:
+                self._visit(each, ctes)
+        elif isinstance(part, dict):
+            if "cte_map" in part:
+                self._visit_node(part, ctes)
+            elif "class" in part:
+                self._visit_expression(part, ctes)
+            elif "sample" in part and "alias" in part:
+                self._visit_source(part, ctes)
+            else:
+                self._visit(list(part.values()), ctes)
+
+    def _visit_node(self, node: Mapping[str, Any], ctes: frozenset[str]) -> None:
+        """A SELECT or what is made of several. A CTE is in scope in those that come after it, and in the node."""
+        if node["type"] not in _NODES:
+            kind = str(node["type"]).removesuffix("_NODE")
+            raise RestrictedError(f"got {kind} inside of a query; this lake is restricted to {ALLOWED}")
+        for entry in node["cte_map"]["map"]:
+            self._visit(entry["value"], ctes)
+            ctes |= {entry["key"].lower()}
+        for name, value in node.items():
+            if name != "cte_map":
+                # What repeats may name itself, but what it begins with may not.
+                own = {node["cte_name"].lower()} if name == "right" and "cte_name" in node else frozenset()
+                self._visit(value, ctes | own)
+
+    def _visit_expression(self, expression: Mapping[str, Any], ctes: frozenset[str]) -> None:
+        if "function_name" in expression:
+            name = expression["function_name"].lower()
+            if name in REFUSED_FUNCTIONS or name.startswith(_REFUSED_BEGINNINGS):
+                raise RestrictedError(
+                    f"got the function {name}; a restricted lake has none that reach outside of the query"
+                )
+        self._visit(list(expression.values()), ctes)
+
+    def _visit_source(self, source: Mapping[str, Any], ctes: frozenset[str]) -> None:
+        """What may stand behind FROM."""
+        kind = source["type"]
+        if kind not in _SOURCES:
+            raise RestrictedError(f"got {kind} behind FROM; this lake is restricted to {ALLOWED}")
+        if kind == "BASE_TABLE":
+            self._check_table(source["qualified_name"]["path"], ctes)
+        elif kind == "TABLE_FUNCTION":
+            self._check_function(source["function"]["qualified_name"]["path"])
+        elif kind == "SHOW_REF" and source["query"] is None and source["table_name"] != '"tables"':
+            raise RestrictedError("got a SHOW; a restricted lake has SHOW TABLES, and DESCRIBE for one of them")
+        self._visit(list(source.values()), ctes)
+
+    def _check_table(self, path: list[str], ctes: frozenset[str]) -> None:
+        *place, name = path
+        if not place and name.lower() in ctes:
+            return
+        if name.lower() not in self._tables or [each.lower() for each in place] not in _PLACES:
+            known = ", ".join(sorted(self._tables))
+            raise RestrictedError(f"got {'.'.join(path)!r} as a table; a restricted lake has {known}")
+
+    def _check_function(self, path: list[str]) -> None:
+        *place, name = path
+        known = self._macros | TABLE_FUNCTIONS
+        if name.lower() not in known or [each.lower() for each in place] not in _PLACES:
+            raise RestrictedError(
+                f"got {'.'.join(path)}(…) as a table; of functions a restricted lake has {', '.join(sorted(known))}"
+            )
