@@ -65,16 +65,7 @@ class Command:
 
         Raises AuthError, without its output, if it fails or prints no secret.
         """
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *(word.get_secret_value() for word in self.words),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise AuthError(f"{self.title} cannot be started: {error.strerror}") from None
+        process = await self._started()
         assert process.stdout is not None
         output, ended = b"", False
         try:
@@ -93,6 +84,25 @@ class Command:
             if not ended:
                 await _kill(process)
         return self._token(output, status)
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                *(word.get_secret_value() for word in self.words),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        )
+        try:
+            return await asyncio.shield(starting)
+        except OSError as error:
+            raise AuthError(f"{self.title} cannot be started: {error.strerror}") from None
+        except asyncio.CancelledError:
+            with contextlib.suppress(OSError):
+                await _kill(await starting)  # it may run already, and have started others
+            raise
 
     def _token(self, output: bytes, status: int) -> str:
         if status:

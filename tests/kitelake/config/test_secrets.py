@@ -4,6 +4,7 @@ import asyncio
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -112,6 +113,27 @@ async def test_a_command_is_killed_when_nobody_waits_for_it_any_more(tmp_path: P
     asking = asyncio.create_task(problem_of(shell(HANGS + "wait", str(pids))))
     await until(pids.exists)
     asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
+
+
+async def test_a_command_is_killed_though_nobody_waited_until_it_had_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine a program may run, and have started others, before its start is known of."""
+    pids, known = tmp_path / "pids", asyncio.Event()
+    start = asyncio.create_subprocess_exec
+
+    async def late(*words: str, **options: Any) -> asyncio.subprocess.Process:
+        process = await start(*words, **options)
+        await known.wait()
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", late)
+    asking = asyncio.create_task(problem_of(shell(HANGS + "wait", str(pids))))
+    await until(pids.exists)
+    asking.cancel()
+    asyncio.get_running_loop().call_soon(known.set)
     await asyncio.gather(asking, return_exceptions=True)
     await until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
 
