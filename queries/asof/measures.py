@@ -38,9 +38,9 @@ def spread(state: LakeState, symbols: Symbols, when: TimeRange) -> Result:
 
 def imbalance(state: LakeState, symbols: Symbols, when: TimeRange, levels: int) -> Result:
     """What `AsofMethods.imbalance` says. Raises SymbolError; QueryError for levels that there are not."""
-    if not isinstance(levels, int) or not 1 <= levels <= DEPTH_LEVELS:
+    if levels not in range(1, DEPTH_LEVELS + 1):
         raise QueryError(f"levels: got {levels!r}, expected 1 to {DEPTH_LEVELS}")
-    bids, asks = (" + ".join(f"{side}_quantity_{level + 1}" for level in range(levels)) for side in ("bid", "ask"))
+    bids, asks = (" + ".join(f"{side}_quantity_{level + 1}" for level in range(int(levels))) for side in ("bid", "ask"))
     return state.sql(
         f"""
         SELECT symbol, instrument_token, received_at, bids AS bid_quantity, asks AS ask_quantity,

@@ -158,6 +158,12 @@ class TestMacro:
             assert prices(lake.sql(f"from latest('NSE:INFY', moment := {moment})")) == [("NSE:INFY", 1500)]
         assert prices(lake.sql(f"from latest('NSE:INFY', moment := DATE '{MONDAY}')")) == [("NSE:INFY", 1510)]
 
+    def test_are_in_a_database_of_the_users_own_too(self, lake: Lake) -> None:
+        with lake.connect() as con:
+            for which in ("latest", "book", "books"):
+                (found,) = con.execute(f"select count(*) from {which}('NSE:INFY', moment := '{MONDAY}')").fetchall()
+                assert found == (getattr(lake, which)("NSE:INFY", MONDAY).count(),)
+
     def test_keeps_to_the_state_of_its_query(self, folder: Path) -> None:
         with kitelake.open(folder) as lake:
             query = f"select count(*) as n from latest(moment := '{MONDAY}') join ticks using (stream, seq)"

@@ -97,7 +97,7 @@ class TestImbalance:
             shares = [columns(lake.imbalance(INFY, DAY, levels=levels), "imbalance") for levels in (1, 2, 3, 5)]
         assert shares == [[(0,)], [(1 / 5,)], [(4 / 10,)], [(2 / 12,)]]
 
-    @pytest.mark.parametrize("levels", [0, 6, "all", 1.0])
+    @pytest.mark.parametrize("levels", [0, 6, "all", 1.5])
     def test_there_are_five_levels(self, lake: Lake, levels: Any) -> None:
         with pytest.raises(QueryError, match=rf"levels: got {levels!r}, expected 1 to 5"):
             lake.imbalance("NSE:INFY", DAY, levels=levels)
