@@ -141,7 +141,7 @@ def _of_day(
 def _volatility(mid: Floats, forward: Floats, each: _Strikes, years: Floats, is_put: int, rate: float) -> Floats:
     least = np.fmin(LEAST_TIME_VALUE, LEAST_TICKS * each.ticks)
     value = over_intrinsic(mid, forward, each.strikes, years, is_put, rate)
-    # Half a paisa for the rounding of differences: exactly half a rupee is within it.
+    # Exactly half a rupee is within it, however the differences round.
     far = np.where(value > least * (1 + 1e-9), mid, np.nan)
     return implied_volatility(far, forward, each.strikes, years, is_put, rate)
 

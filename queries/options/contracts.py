@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from queries.errors import ExpiryError, SymbolError
 from queries.history import Moment, day_of, lists_in_force
 from queries.lake import LakeState, Result, literal
+from storage.clock import IST
 from storage.market import (
     EQUITIES,
     EQUITY_DERIVATIVES,
@@ -177,7 +178,7 @@ def every(state: LakeState, name: str, day: dt.date) -> list[Contracts]:
 
 def expiries(state: LakeState, name: str, day: dt.date | None) -> Result:
     """One row an exchange and expiry: what expires then. Raises SymbolError for a name without futures and options."""
-    day = day or max([*state.dates("ticks"), *state.dates("instruments")], default=dt.date.min)
+    day = day or max([*state.dates("ticks"), *state.dates("instruments")], default=dt.datetime.now(IST).date())
     found = every(state, name, day)
     if not found:
         raise SymbolError(_nothing(name, day, "futures or options"))
@@ -217,7 +218,7 @@ def closes_at(exchange: str, kind: InstrumentKind, day: dt.date) -> dt.datetime:
 
 def _pairs(name: str) -> list[tuple[str, str]]:
     """Exchange (empty: any) and name under which derivatives of it may be listed."""
-    text = name.strip().upper()
+    text = str(name).strip().upper()
     if not text:
         raise SymbolError(f"got {name!r}, expected a name such as NIFTY, NSE:NIFTY 50, RELIANCE or MCX:CRUDEOIL")
     if ":" in text:

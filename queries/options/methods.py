@@ -44,7 +44,8 @@ class OptionMethods(AsofMethods):
 
         `spot` is the price of the index or the share `spot_symbol`, `basis` the future's price less that; a price is
         the mid of a two-sided quote, else the last one. `basis_percent` = basis / spot × 365 / days_to_expiry × 100,
-        null on the day of expiry. Commodities and currencies have no spot. In SQL: `futures(underlying, moment)`.
+        null on the day of expiry. Commodities and currencies have no spot. In SQL: `futures(underlying, moment)`, where
+        a name of several exchanges gives the futures of each, and an unknown one none.
         """
         return futures(self.look(), underlying, _moments(moment))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import kitelake
 from queries.errors import ExpiryError, SymbolError
 from queries.options.chain import SCHEMA
 from queries.options.volatility import option_price
@@ -194,6 +195,23 @@ def test_both_sides_of_the_day_on_which_the_close_moved(made: HandMade) -> None:
     assert chain(made, "NIFTY", moment, "weekly")[0]["years"] * YEAR == pytest.approx(8 * 86_400 + 660)
 
 
+def test_each_day_has_its_own_nearest(made: HandMade) -> None:
+    """The weekly of a holiday expired in the month of the monthly, after that: the symbol says which is which."""
+    made.options("NFO:NIFTY25APR", "NIFTY", dt.date(2025, 4, 24), [24000])
+    made.options("NFO:NIFTY25430", "NIFTY", dt.date(2025, 4, 30), [24000, 24050])
+    made.options("NFO:NIFTY25MAY", "NIFTY", dt.date(2025, 5, 29), [24000])
+    made.listed(dt.date(2025, 4, 24))
+    moments = ["2025-04-25 15:30:00", "2025-04-24 15:30:00"]
+    for expiry, symbols in (
+        (None, ["NFO:NIFTY25APR24000CE", "NFO:NIFTY2543024000CE", "NFO:NIFTY2543024050CE"]),
+        ("weekly", ["NFO:NIFTY2543024000CE", "NFO:NIFTY2543024050CE"] * 2),
+        ("monthly", ["NFO:NIFTY25APR24000CE", "NFO:NIFTY25MAY24000CE"]),
+    ):
+        rows = chain(made, "NIFTY", moments, expiry)
+        assert column(rows, "call_symbol") == symbols
+    assert rows[1]["years"] * YEAR == pytest.approx(34 * 86_400)
+
+
 def test_an_option_on_a_future_of_mcx(made: HandMade) -> None:
     made.future("MCX:CRUDEOIL26DECFUT", "CRUDEOIL", dt.date(2026, 12, 18), lot_size=100)
     made.future("MCX:CRUDEOIL27JANFUT", "CRUDEOIL", dt.date(2027, 1, 19), lot_size=100)
@@ -300,7 +318,8 @@ def test_now(nifty: HandMade) -> None:
 def test_what_cannot_be_asked(nifty: HandMade) -> None:
     with pytest.raises(ExpiryError, match=r"2026-11-24 \(monthly\), 2026-12-01 \(weekly\)"):
         chain(nifty, "NIFTY", NOON, "2026-11-26")
-    with pytest.raises(SymbolError, match="no options of it on 2026-11-20"):
-        chain(nifty, "BANKNIFTY", NOON)
+    for name in ("BANKNIFTY", kitelake.near("NIFTY"), 256265):
+        with pytest.raises(SymbolError, match="no options of it on 2026-11-20; expected a name such as NIFTY"):
+            chain(nifty, name, NOON)
     with pytest.raises(SymbolError, match="there is no instrument list of 2026-11-19 or before"):
         chain(nifty, "NIFTY", [NOON, "2026-11-19 10:00:00"])

@@ -156,6 +156,11 @@ def test_the_list_of_the_day(made: HandMade) -> None:
         expiries(made, "RELIANCE", "2026-11-23")
 
 
+def test_a_lake_without_a_list(made: HandMade) -> None:
+    with pytest.raises(SymbolError, match=r"NIFTY: there is no instrument list of 20.* or before"):
+        expiries(made, "NIFTY")
+
+
 def test_what_the_forward_is_of(made: HandMade) -> None:
     april_2025(made)
     made.future("MCX:CRUDEOIL25APRFUT", "CRUDEOIL", dt.date(2025, 4, 21))
