@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from queries.connections.packets import (
+    DAY_SECONDS,
     SECOND_US,
     Asks,
     Bools,
@@ -60,6 +61,7 @@ class Latencies:
         self._date = found.date
         self._begin_us = day_bounds_ns(found.date)[0] // NS_PER_US
         self._bucket_us = bucket_seconds * SECOND_US
+        self._buckets = DAY_SECONDS // bucket_seconds + 1
         self._group: Ints = np.array([self.connections.index(place[1:]) for place in found.places], np.int64)
         streams = sorted({place.stream for place in found.places})
         self._stream: Ints = np.array([streams.index(place.stream) for place in found.places], np.int64)
@@ -74,15 +76,10 @@ class Latencies:
         second = exchange // SECOND_US
         live = is_of_the_day(self._date, second) & (second > asks.since(place, number, received // SECOND_US))
         live &= _is_news(self._stream[place] * len(tokens) + number, seq, second)
-        slot = self._group[place] << 40 | (received - self._begin_us) // self._bucket_us
+        slot = self._group[place] * self._buckets + (received - self._begin_us) // self._bucket_us
         bins = (received[live] - exchange[live]) // BIN_US + _BINS // 2
-        # A slot has 40 bits of the time and a few of the connection: bins do not fit into the same number.
-        slots, at = np.unique(slot, return_inverse=True)
-        for key, count in zip(*_counted(at[live] * _BINS + bins), strict=True):
-            whole = (int(slots[key // _BINS]) << 25) + key % _BINS
-            self._live[whole] = self._live.get(whole, 0) + count
-        for key, count in zip(*_counted(at[~live]), strict=True):
-            self._others[int(slots[key])] = self._others.get(int(slots[key]), 0) + count
+        _count(self._live, slot[live] * _BINS + bins)
+        _count(self._others, slot[~live])
         self.not_live += len(live) - int(np.count_nonzero(live))
 
     def total(self) -> Quantiles | None:
@@ -99,8 +96,8 @@ class Latencies:
             by_slot.setdefault(key // _BINS, {})[key % _BINS] = count
         rows = []
         for slot in sorted(by_slot):
-            account, connection = self.connections[slot >> 40]
-            time = self._begin_us + (slot & ((1 << 40) - 1)) * self._bucket_us
+            account, connection = self.connections[slot // self._buckets]
+            time = self._begin_us + slot % self._buckets * self._bucket_us
             values = _quantiles(by_slot[slot]) or (0, None, None, None, None)
             rows.append((account, connection, time, *values, self._others.get(slot, 0)))
         columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
@@ -136,7 +133,10 @@ def latencies(state: LakeState, found: Survey, bucket_seconds: int) -> Latencies
 
 def _is_news(key: Ints, seq: Ints, second: Ints) -> Bools:
     """Which are later than all before, in the order of `seq`, with the same key."""
-    order = np.lexsort((seq, key))
+    # Rows come in that order, mostly; and numpy sorts 16 bits by radix, ten times as fast as 64.
+    order = np.argsort(key.astype(np.uint16) if len(key) and key.max() < 1 << 16 else key, kind="stable")
+    if not ((seq[order][1:] > seq[order][:-1]) | (key[order][1:] != key[order][:-1])).all():
+        order = np.lexsort((seq, key))
     keys, times = key[order], second[order]
     latest = np.maximum.accumulate((keys << 32) + times)
     news = np.empty(len(key), np.bool_)
@@ -144,9 +144,10 @@ def _is_news(key: Ints, seq: Ints, second: Ints) -> Bools:
     return news
 
 
-def _counted(values: Ints) -> tuple[list[int], list[int]]:
-    each, counts = np.unique(values, return_counts=True)
-    return each.tolist(), counts.tolist()
+def _count(counts: dict[int, int], values: Ints) -> None:
+    """Add how often each value is there."""
+    for value, count in zip(*(each.tolist() for each in np.unique(values, return_counts=True)), strict=True):
+        counts[value] = counts.get(value, 0) + count
 
 
 def _quantiles(counts: dict[int, int]) -> Quantiles | None:

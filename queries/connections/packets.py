@@ -26,8 +26,8 @@ from storage.market import exchange_of_token
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-PART_ROWS: Final = 1 << 22
-MOST_PARTS: Final = 32
+PART_ROWS: Final = 1 << 21
+MOST_PARTS: Final = 128
 """A longer day has longer parts: each of them reads the column of the tokens, in files that are not sorted by it."""
 SECOND_US: Final = 1_000_000
 DAY_SECONDS: Final = 86_400

@@ -169,7 +169,7 @@ class DayCoverage:
             asked=asked,
             cached=cached,
             live=live,
-            silent=silences(live, np.sort(line[serves]), self._silent_us),
+            silent=silences(live, np.sort(line[serves], kind="stable"), self._silent_us),
         )
         order = np.argsort(line, kind="stable")
         floats = [rows.column(name).fill_null(np.nan).to_numpy()[order] for name in ("high", "low", "last_price")]

@@ -62,10 +62,16 @@ def united(starts: Ints, stops: Ints) -> Stretches:
 def silences(listening: Stretches, packets: Ints, silent_us: int) -> Stretches:
     """Where nothing came for longer than `silent_us` while it was listened: from a packet, or the beginning, to the
     next one, or the end. `packets` are ascending."""
-    points = np.unique(np.concatenate((packets, listening.starts, listening.stops)))
+    points = _distinct(np.concatenate((packets, listening.starts, listening.stops)))
     starts, stops = points[:-1], points[1:]
     found = (stops - starts > silent_us) & listening.has(starts)
     return Stretches(starts[found], stops[found])
+
+
+def _distinct(points: Ints) -> Ints:
+    """Ascending, each once. (`np.unique` hashes, which takes many times as long for what is nearly in order.)"""
+    points = np.sort(points, kind="stable")
+    return points[np.append(True, points[1:] != points[:-1])[: len(points)]]
 
 
 class Intervals(NamedTuple):
@@ -82,8 +88,7 @@ def tiled(
     """The intervals of each of the spans, one an instrument: by where it was wanted but not connected, asked for, had a
     packet, had a live one, and was silent. Two silences with a packet between them are two."""
     sets = (waited, asked, cached, live, silent)
-    points = np.concatenate([*spans, *(each for one in sets for each in one)])
-    points = np.unique(points)
+    points = _distinct(np.concatenate([*spans, *(each for one in sets for each in one)]))
     starts, stops = points[:-1], points[1:]
     inside = spans.has(starts)
     starts, stops = starts[inside], stops[inside]
