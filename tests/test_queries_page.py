@@ -11,6 +11,8 @@ import pytest
 
 import kitelake
 from kitelake.lake import Lake
+from queries.errors import RestrictedError
+from queries.lake import RESTRICTED
 from storage.clock import IST
 from tests.support.command import Run, command
 from tests.support.two_days import DAYS, two_days
@@ -21,6 +23,8 @@ __all__ = ["command", "two_days"]  # the fixtures
 ROOT = Path(__file__).parent.parent
 QUERIES = ROOT / "docs" / "queries.md"
 README = ROOT / "README.md"
+HELPERS_OWN = {"sessions", "instrument_days"}
+"""Relations that macros are made of."""
 OLD = """\
 received,instrument_token,last_price,volume_traded,exchange_timestamp
 2026-11-11 09:15:01.250000,408065,1490.5,100,2026-11-11 09:15:01
@@ -38,7 +42,7 @@ def lake(two_days: Path) -> Iterator[Lake]:
 
 def test_the_relations_are_those_of_a_lake(lake: Lake) -> None:
     named = re.findall(r"^\| `(\w+)` \|", section(QUERIES, "Opening a lake"), re.MULTILINE)
-    assert set(named) == set(lake.tables) - {"sessions"}
+    assert set(named) == set(lake.tables) - HELPERS_OWN
 
 
 def test_the_helpers_are_those_of_a_lake(lake: Lake) -> None:
@@ -60,6 +64,22 @@ def test_ranges_are_as_the_page_says(lake: Lake, said: list[str], rows: int) -> 
     arguments = ", ".join(f'"{each}"' for each in ["INFY", "1m", *said])
     assert f"`lake.bars({arguments})`" in text
     assert lake.bars("INFY", "1m", *said, fill="null").count() == rows
+
+
+def test_results_have_the_forms_that_the_page_says(lake: Lake) -> None:
+    made = lake.bars("NSE:INFY", "1h", DAYS[1])
+    for call in re.findall(r"`\.(\w+)(?:\(\)|\(n\)|`)", section(QUERIES, "Results")):
+        assert hasattr(made, call), call
+    assert [len(part) for part in made.df(count=3)] == [3, 3, 1]
+    assert str(made.arrow(tz="UTC").schema.field("time").type) == "timestamp[us, tz=UTC]"
+
+
+def test_a_restricted_lake_is_as_the_page_says(two_days: Path) -> None:
+    assert (RESTRICTED.memory, RESTRICTED.threads, RESTRICTED.seconds) == ("1GB", 2, 30)
+    with kitelake.open(two_days, restricted=True) as lake:
+        assert lake.sql("from bars('NSE:INFY', width := '1 hour', start := '2026-11-13')").count() == 7
+        with pytest.raises(RestrictedError):
+            lake.sql("from read_text('/etc/passwd')")
 
 
 def test_old_ticks_stand_beside_ours(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,10 +135,10 @@ class SqlLake:
             statements = self._con.extract_statements(valid(query))
             if not statements:
                 raise QueryError("the query is empty: expected an SQL statement")
+            named = words(query)
             values = _values(params)
             clock = Clock(seconds)
             turns = Turns(self._con, self._lock, seconds, None if self._gate is None else self._gate.check)
-            named = words(query)
             for macro in self.macros:
                 if macro.name in named:
                     self._views.define(macro.name, macro.create())

@@ -124,6 +124,9 @@ def test_help_names_every_command(command: Run) -> None:
     assert ended.status == 0
     for name in ("run", "demo", "simulate", "sql", "init", "capture", "plan", "check", "status", "report", "login"):
         assert f" {name} " in ended.out
+    queries = ended.out.partition(" Queries ")[2]
+    for name in ("sql", "bars", "book", "latest", "chain", "find", "coverage", "gaps", "latency", "compare"):
+        assert f" {name} " in queries
     assert command("--version").out.startswith("kitelake ")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import kitelake
 from kitelake import near
-from queries.history.symbols import Symbol
+from queries.history import Symbol
 from storage.clock import IST
 from tests.support.command import Run, command
 from tests.support.two_days import DAYS, two_days
@@ -66,8 +66,8 @@ def test_symbols_as_people_type_them(command: Run, two_days: Path) -> None:
     asked = ["408065", "near:NIFTY", "near2:nifty", "NFO:NIFTY26NOV244*", "Reliance"]
     found = rows_of(command, two_days, "bars", *asked, "-w", "1d")
     with kitelake.open(two_days) as lake:
-        asked_of_it: list[Symbol] = [408065, near("NIFTY"), near("NIFTY", 2), "NFO:NIFTY26NOV244*", "RELIANCE"]
-        expected = lake.bars(asked_of_it, "1d", DAY).arrow().column("symbol").to_pylist()
+        its: list[Symbol] = [408065, near("NIFTY"), near("NIFTY", 2), "NFO:NIFTY26NOV244*", "RELIANCE"]
+        expected = lake.bars(its, "1d", DAY).arrow().column("symbol").to_pylist()
     assert [row["symbol"] for row in found] == expected
     assert len(expected) == 6
 
