@@ -17,7 +17,6 @@ import duckdb
 from queries.errors import NoLakeError, QueryError
 from queries.lake.result import Result, typed_errors
 from queries.lake.shown import RELATIONS
-from queries.lake.snapshot import Snapshots, TableSource
 from queries.lake.state import LakeState, Macro, Parameters, Relation, needed, words
 from queries.lake.views import (
     Views,
@@ -29,6 +28,7 @@ from queries.lake.views import (
     plain_root,
     quoted,
 )
+from queries.tail import Snapshots, TableSource
 from storage import schema
 from storage.commit import Decoder
 from storage.layout import DataLayout

@@ -20,7 +20,7 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from queries.lake.snapshot import TableSource
+from queries.tail import TableSource
 from storage import schema
 
 ZONE: Final = "Asia/Kolkata"

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from queries.lake.lake import SqlLake
 from queries.lake.result import Result
-from queries.lake.tail import Tail
+from queries.tail.tail import Tail
 from storage.journal import segments
 from storage.layout import DataLayout
 from storage.tables.snapshot import Snapshot

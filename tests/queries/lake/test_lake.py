@@ -13,7 +13,6 @@ import pytest
 
 from queries.errors import NoLakeError, QueryError
 from queries.lake.lake import SqlLake
-from storage import schema
 from storage.errors import DataFolderError
 from tests.support.lake import CRUDE, INFY, Feed, ToyDecoder, ToyWriter
 from tests.support.lake_queries import STREAM, TICKS, rows

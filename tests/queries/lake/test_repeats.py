@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import storage.journal.segment
-from queries.lake.tail import NOTHING, Tail, list_journal
+from queries.tail.tail import NOTHING, Tail, list_journal
 from storage import schema
 from storage.commit.writer import SegmentWriter
 from storage.errors import JournalSyncError

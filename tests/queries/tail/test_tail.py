@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from queries.lake.tail import NOTHING, SegmentRows, Tail, Vanished, list_journal, whole_rows
+from queries.tail.tail import NOTHING, SegmentRows, Tail, Vanished, list_journal, whole_rows
 from storage import schema
 from storage.commit.decoder import Decoded, Part
 from storage.commit.segments import SegmentId

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from queries.errors import QueryError
-from queries.lake.tail import NOTHING, Listing, SegmentRows, Tail, Vanished, list_journal
+from queries.tail.tail import NOTHING, Listing, SegmentRows, Tail, Vanished, list_journal
 from storage import schema
 from storage.commit import Decoder, SegmentId, first_of_each
 from storage.errors import TableMissingError

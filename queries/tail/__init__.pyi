@@ -1,0 +1,2 @@
+from .snapshot import Snapshots as Snapshots
+from .snapshot import TableSource as TableSource
