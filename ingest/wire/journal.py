@@ -12,17 +12,18 @@ alike. It keeps these promises:
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Sized
 from datetime import date
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.errors import WireError
-from ingest.wire.decode import decode_packets, modes_of, packets_of
-from ingest.wire.layouts import EXCHANGES, QuarantineReason
+from ingest.wire.decode import Packets, decode_packets, modes_of, packets_of
+from ingest.wire.layouts import EXCHANGE_CODE, EXCHANGES, QuarantineReason
 from ingest.wire.messages import ORDER_FIELDS, Message, Order, read_event, read_text
 from ingest.wire.records import ChannelNames, Origin, RecordGroup, group_records
 from ingest.wire.walk import Ints, Walk, walk_frames
@@ -32,9 +33,26 @@ from storage.journal import Block, Kind
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
 from storage.tables import SymbolLookup
 
+TEXT: Final = pa.dictionary(pa.int32(), pa.string())
+
 
 class JournalDecoder:
     """`storage.commit.Decoder` for Kite's frames. Stateless."""
+
+    def find(self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int) -> "FoundInBlocks":
+        """What is in one segment's blocks, whose bytes it keeps. Does not raise; see `storage.commit.Decoder`."""
+        channels = ChannelNames(blocks)
+        found = FoundInBlocks(segment)
+        for group in group_records(blocks):
+            origin = Origin(stream, group, channels)
+            frames = np.flatnonzero(group.kinds == Kind.BINARY)
+            walk = walk_frames(group.payload, group.lengths[frames], group.starts[frames])
+            found.add(origin, frames, walk, first_seq)
+            others = (group.kinds != Kind.BINARY) & (group.kinds != Kind.CHANNELS)
+            others[frames[walk.range_frames]] = True
+            if others.any():
+                found.add_others(Origin(stream, group.take(np.flatnonzero(others)), channels))
+        return found
 
     def decode(
         self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, symbols: SymbolLookup
@@ -58,6 +76,102 @@ class JournalDecoder:
             QUARANTINE.name: quarantine.parts(),
         }
         return Decoded(parts, ticks.packets)
+
+
+class FoundInBlocks:
+    """`storage.commit.Found`, as JournalDecoder finds it."""
+
+    def __init__(self, segment: int) -> None:
+        self.packets = 0
+        self.ticks: list[TicksOfDay] = []
+        self._segment = segment
+        self._others: list[Origin] = []
+
+    def add(self, origin: Origin, frames: Ints, found: Walk, first_seq: int) -> None:
+        """The good packets of a walk over the group's records `frames`."""
+        packets = packets_of(found)
+        seqs = np.arange(len(packets)) + (first_seq + self.packets)
+        records = frames.take(found.packet_frames)
+        self.packets += len(packets)
+        for number in np.unique(origin.days).tolist():
+            of_day = slice(None) if bool(np.all(origin.days == number)) else origin.days.take(records) == number
+            if len(some := records[of_day]):
+                here = Packets(packets.payload, packets.offsets[of_day], packets.lengths[of_day])
+                self.ticks.append(TicksOfDay(date_of_day(number), origin, here, some, seqs[of_day]))
+
+    def add_others(self, origin: Origin) -> None:
+        """Records of a group that are more than good packets."""
+        self._others.append(origin)
+
+    def others(self) -> Mapping[str, list[Part]]:
+        """The rows of orders, events and quarantine."""
+        orders, events, quarantine = _DayParts(ORDERS), _DayParts(EVENTS), _DayParts(QUARANTINE)
+        for origin in self._others:
+            group = origin.group
+            frames = np.flatnonzero(group.kinds == Kind.BINARY)
+            damaged = _DamagedRanges(frames, walk_frames(group.payload, group.lengths[frames], group.starts[frames]))
+            _read_messages(origin, orders, events, damaged)
+            damaged.move_to(quarantine, origin, self._segment)
+        return {ORDERS.name: orders.parts(), EVENTS.name: events.parts(), QUARANTINE.name: quarantine.parts()}
+
+
+class TicksOfDay:
+    """`storage.commit.FoundTicks`: packets in wire order, their records' places in the group, and their `seq`."""
+
+    def __init__(self, day: date, origin: Origin, packets: Packets, records: Ints, seqs: Ints) -> None:
+        self.day = day
+        self._origin = origin
+        self._packets = packets
+        self._records = records
+        self._seqs = seqs
+        encoded = pa.array(packets.tokens).dictionary_encode()
+        self.tokens: Ints = encoded.dictionary.to_numpy().astype(np.int64)
+        self._codes: NDArray[np.int32] = encoded.indices.to_numpy()
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    @property
+    def exchanges(self) -> pa.DictionaryArray:
+        """Of each token."""
+        codes = EXCHANGE_CODE.take(self.tokens & 0xFF).astype(np.int32)
+        return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(EXCHANGES))
+
+    def rows_of(self, wanted: NDArray[np.bool_]) -> Ints:
+        """The rows of the tokens that are wanted."""
+        return np.flatnonzero(wanted.take(self._codes))
+
+    def decode(self, columns: Collection[str], symbols: SymbolLookup, rows: Ints | None = None) -> dict[str, pa.Array]:
+        """Columns of the ticks table."""
+        packets, records, codes, seqs = self._packets, self._records, self._codes, self._seqs
+        if rows is not None:
+            packets, records, codes, seqs = (each.take(rows) for each in (packets, records, codes, seqs))
+        found = decode_packets(packets, columns) | self._origin.columns(records, columns)
+        if "date" in columns:
+            day = np.full(len(codes), np.datetime64(self.day, "D").astype(np.int32))
+            found["date"] = pa.array(day).view(pa.date32())
+        if "exchange" in columns:
+            found["exchange"] = _spread(self.exchanges, codes)
+        if "symbol" in columns:
+            index = symbols(self.day)
+            found["symbol"] = _spread(_no_symbols(self.tokens) if index is None else index.lookup(self.tokens), codes)
+        if "mode" in columns:
+            found["mode"] = modes_of(packets)
+        if "seq" in columns:
+            found["seq"] = pa.array(seqs)
+        return {
+            name: found[name].cast(TEXT) if pa.types.is_dictionary(found[name].type) else found[name]
+            for name in columns
+        }
+
+
+def _spread(of_tokens: pa.DictionaryArray, codes: NDArray[np.int32]) -> pa.DictionaryArray:
+    """The text of each row, by its token."""
+    return pa.DictionaryArray.from_arrays(of_tokens.indices.take(pa.array(codes)), of_tokens.dictionary)
+
+
+def _no_symbols(tokens: Sized) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.nulls(len(tokens), pa.int32()), pa.array([], pa.string()))
 
 
 class _TickParts:
@@ -106,8 +220,7 @@ class _TickParts:
     def _symbols_of(self, tokens: pa.ChunkedArray, day: date) -> pa.ChunkedArray:
         index = self._symbols(day)
         if index is None:
-            nothing = pa.DictionaryArray.from_arrays(pa.nulls(len(tokens), pa.int32()), pa.array([], pa.string()))
-            return pa.chunked_array([nothing])
+            return pa.chunked_array([_no_symbols(tokens)])
         # Few distinct tokens stand in many rows: look each up once.
         encoded = tokens.dictionary_encode().chunks
         found = index.lookup(encoded[0].dictionary.to_numpy())

@@ -3,7 +3,7 @@
 Work goes by groups of blocks, so that thousands of small blocks cost little more than one large one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +18,8 @@ from storage.schema import TIMESTAMP
 
 GROUP_BYTES: Final = 128 * 2**20
 """Payload that is decoded at once: more than a segment of the usual size, so that its columns come in one piece."""
+ORIGIN_COLUMNS: Final = ("received_at", "stream", "account", "connection")
+"""The columns that all tables have, and that say where a row comes from."""
 _CHANNELS: Final = 2**16
 
 
@@ -37,6 +39,18 @@ class RecordGroup:
         """The payload of one record; `record` is its place in the group."""
         start = int(self.starts[record])
         return self.payload[start : start + int(self.lengths[record])].tobytes()
+
+    def take(self, records: Ints) -> "RecordGroup":
+        """These of them, by their places in the group."""
+        return RecordGroup(
+            payload=self.payload,
+            starts=self.starts.take(records),
+            lengths=self.lengths.take(records),
+            kinds=self.kinds.take(records),
+            channels=self.channels.take(records),
+            received_at_ns=self.received_at_ns.take(records),
+            records=self.records.take(records),
+        )
 
 
 def group_records(blocks: Sequence[Block]) -> Iterator[RecordGroup]:
@@ -124,17 +138,20 @@ class Origin:
         self._accounts = channels.account.take(group.channels)
         self._connections = channels.connection.take(group.channels)
 
-    def columns(self, records: Ints) -> dict[str, pa.Array]:
-        """`received_at`, `stream`, `account`, `connection`: one row for each of `records`."""
-        accounts = self._accounts.take(records)
-        unknown = accounts < 0
-        mask = unknown if unknown.any() else None
-        return {
-            "received_at": pa.array(self._received_at.take(records)).view(TIMESTAMP),
-            "stream": _constant(self._stream, len(records)),
-            "account": pa.DictionaryArray.from_arrays(pa.array(accounts, mask=mask), self._names),
-            "connection": pa.array(self._connections.take(records), mask=mask),
-        }
+    def columns(self, records: Ints, wanted: Collection[str] = ORIGIN_COLUMNS) -> dict[str, pa.Array]:
+        """Those of ORIGIN_COLUMNS that are wanted: one row for each of `records`."""
+        columns: dict[str, pa.Array] = {}
+        if "received_at" in wanted:
+            columns["received_at"] = pa.array(self._received_at.take(records)).view(TIMESTAMP)
+        if "stream" in wanted:
+            columns["stream"] = constant(self._stream, len(records))
+        if "account" in wanted or "connection" in wanted:
+            accounts = self._accounts.take(records)
+            unknown = accounts < 0
+            mask = unknown if unknown.any() else None
+            columns["account"] = pa.DictionaryArray.from_arrays(pa.array(accounts, mask=mask), self._names)
+            columns["connection"] = pa.array(self._connections.take(records), mask=mask)
+        return columns
 
     def account(self, record: int) -> str:
         """The name, or "" for the service itself."""
@@ -142,5 +159,6 @@ class Origin:
         return "" if code < 0 else str(self._names[code])
 
 
-def _constant(text: str, rows: int) -> pa.DictionaryArray:
+def constant(text: str, rows: int) -> pa.DictionaryArray:
+    """The same text in each row."""
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([text]))

@@ -7,7 +7,7 @@ import functools
 import re
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -28,12 +28,14 @@ from queries.lake.views import (
     plain_root,
     quoted,
 )
-from queries.tail import Snapshots, TableSource
+from queries.tail import Snapshots
 from storage import schema
 from storage.commit import Decoder
 from storage.layout import DataLayout
 
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+SAYS_LATER = frozenset({"query", "query_table"})
+"""What a query may name tables by that are not in its own text."""
 FIXABLE = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several statements
 
 
@@ -79,22 +81,33 @@ class SqlLake:
         Raises QueryError with DuckDB's message.
         """
         with self._lock, typed_errors():
-            return self.run(query, params, self.look())
+            return self.run(query, params, self._look(self._tables_of(query)))
 
     def look(self) -> LakeState:
         """Everything that was captured until now, to query it several times as one state."""
+        return self._look(schema.TABLES)
+
+    def _look(self, tables: Collection[str]) -> LakeState:
+        """These tables as of now."""
         with self._lock, typed_errors():
             if self._closed:
                 raise QueryError(f"{self!r}: it cannot be queried any more")
-            self._sources: list[TableSource] = self._snapshots.latest()
-            views = self._views.update(self._sources, altered=self._altered)
-            state = LakeState(self.root, views, self.relations, self.macros, run=self.run, view_of=self._views.of_rows)
             if not self._published:
                 self._published = True
+                self._views.announce()
                 for relation in self.relations:
                     if relation.first is not None:
                         self._views.publish(relation.name, relation.first, altered=self._altered)
-            return state
+            views = self._views.update(self._snapshots.look(tables) if tables else (), altered=self._altered)
+            return LakeState(self.root, views, self.relations, self.macros, run=self.run, view_of=self._views.of_rows)
+
+    def _tables_of(self, query: str) -> Collection[str]:
+        """The tables that a query may read: all where it does not say so itself."""
+        named = needed(words(query), self.relations, self.macros)
+        by_python = {relation.name for relation in self.relations if relation.first is None}
+        if self._altered or named & (by_python | SAYS_LATER):
+            return schema.TABLES
+        return [name for name, spec in schema.TABLES.items() if name_in_sql(spec) in named]
 
     def run(self, query: str, params: Parameters, state: LakeState) -> Result:
         """As `sql`, over this state as far as it is a SELECT."""
@@ -134,8 +147,8 @@ class SqlLake:
         with self._lock, typed_errors():
             state = self.look()
             con = open_duckdb()
-            for source in self._sources:
-                create_view(con, source)
+            for view in state.views.values():
+                create_view(con, view.source)
             for relation in self.relations:
                 made = relation.make(state)
                 if isinstance(made, str):

@@ -15,13 +15,16 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import duckdb
 import pyarrow as pa
 
-from queries.tail import TableSource
+from queries.tail import LiveTicks, TableSource
 from storage import schema
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
 
 ZONE: Final = "Asia/Kolkata"
 SCHEMA: Final = "kitelake"
@@ -116,12 +119,25 @@ class Views:
 
         `altered`: the user may have put something else in the place of a plain name, which then stays.
         """
+        views = {}
         for source in sources:
             name = source.spec.name
             if name not in self._current or self._current[name].source is not source:
                 self._current[name] = self._make(source, altered=altered)
+            views[name] = self._current[name]
         self._drop_unused()
-        return dict(self._current)
+        return views
+
+    def announce(self) -> None:
+        """Put the plain names of the tables into the catalog, before there is a state. To read them is an error."""
+        for spec in schema.TABLES.values():
+            plain = name_in_sql(spec)
+            nothing = _relation(self._own, "FROM live", pa.Table.from_batches([], spec.schema))
+            columns = ", ".join(
+                f"NULL::{kind} AS {quoted(name)}" for name, kind in zip(nothing.columns, nothing.types, strict=True)
+            )
+            reason = literal(f"{plain} is not read yet: name it in a query of its own first")
+            self.publish(plain, f"SELECT {columns} WHERE error({reason})::BOOLEAN", altered=False)
 
     def close(self) -> None:
         """Close the connection that is not the user's. Idempotent."""
@@ -150,7 +166,7 @@ class Views:
         name = self._next_name(source.spec.name)
         files = self._files(source)
         text = view_text(source, None if files is None else files.name)
-        _relation(self._own, text, source.live).create_view(name)
+        _relation(self._own, text, _live(source)).create_view(name)
         view = View(f"memory.{SCHEMA}.{name}", source, files)
         self.publish(view.name_in_sql, f"FROM {view.name}", altered=altered)
         self._drop_after(view, view.name, None)
@@ -202,10 +218,15 @@ def create_view(con: duckdb.DuckDBPyConnection, source: TableSource) -> None:
     """Create a table's view in a database where nothing comes after it: every connection to it can read it."""
     paths = ", ".join(literal(path) for path in source.files)
     files = _read_parquet(source.spec, f"[{paths}]") if source.files else None
-    _relation(con, view_text(source, files), source.live).create_view(name_in_sql(source.spec))
+    _relation(con, view_text(source, files), _live(source)).create_view(name_in_sql(source.spec))
 
 
-def _relation(con: duckdb.DuckDBPyConnection, text: str, live: pa.Table) -> duckdb.DuckDBPyRelation:
+def _live(source: TableSource) -> "pa.Table | Dataset":
+    """What DuckDB reads the live rows from."""
+    return source.live.source() if isinstance(source.live, LiveTicks) else source.live
+
+
+def _relation(con: duckdb.DuckDBPyConnection, text: str, live: "pa.Table | Dataset") -> duckdb.DuckDBPyRelation:
     # DuckDB finds `live` by its name, in this frame. The view that is made of the relation owns it.
     return con.sql(text)
 

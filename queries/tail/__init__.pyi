@@ -1,2 +1,3 @@
 from .snapshot import Snapshots as Snapshots
 from .snapshot import TableSource as TableSource
+from .ticks import LiveTicks as LiveTicks

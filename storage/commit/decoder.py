@@ -5,11 +5,14 @@ of its arguments, because a segment may be decoded several times: by the writer,
 query that reads it before it is committed. All of them must get the same rows with the same `seq`.
 """
 
-from collections.abc import Mapping, Sequence
+import datetime
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from storage.journal import Block
 from storage.tables import SymbolLookup
@@ -36,8 +39,61 @@ class Decoded:
     packets: int
 
 
+class FoundTicks(Protocol):
+    """The ticks of some blocks that were received on one IST day, found and not decoded. Rows are in wire order."""
+
+    @property
+    def day(self) -> datetime.date:
+        """The day."""
+        ...
+
+    @property
+    def tokens(self) -> NDArray[np.int64]:
+        """The instruments that there are, each once."""
+        ...
+
+    @property
+    def exchanges(self) -> pa.DictionaryArray:
+        """Of each of `tokens`."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def rows_of(self, wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The rows of the instruments that are wanted, ascending. `wanted` has an element for each of `tokens`."""
+        ...
+
+    def decode(
+        self, columns: Collection[str], symbols: SymbolLookup, rows: NDArray[np.int64] | None = None
+    ) -> dict[str, pa.Array]:
+        """These columns of the ticks table, of all rows or of some; strings are dictionary<int32, string>."""
+        ...
+
+
+class Found(Protocol):
+    """What is in some blocks."""
+
+    @property
+    def packets(self) -> int:
+        """How many ticks there are."""
+        ...
+
+    @property
+    def ticks(self) -> Sequence[FoundTicks]:
+        """All of them."""
+        ...
+
+    def others(self) -> Mapping[str, list[Part]]:
+        """The rows of the other tables."""
+        ...
+
+
 class Decoder(Protocol):
     """Turns the blocks of one segment into rows. Pure: the same arguments give the same rows."""
+
+    def find(self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int) -> Found:
+        """The same rows as `decode`, in another order, each part and column of them when it is asked for."""
+        ...
 
     def decode(
         self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, symbols: SymbolLookup
