@@ -9,7 +9,7 @@ from queries.lake import SqlLake
 from storage.schema import TABLES as TABLES
 
 if TYPE_CHECKING:
-    from storage.commit import Decoded, Found
+    from storage.commit import Decoded, Fetch, Found
     from storage.journal import Block
     from storage.tables import SymbolLookup
 
@@ -30,10 +30,10 @@ class _JournalDecoder:
 
         return JournalDecoder().decode(stream, segment, blocks, first_seq=first_seq, symbols=symbols)
 
-    def find(self, stream: str, segment: int, blocks: "Sequence[Block]", *, first_seq: int) -> "Found":
+    def find(self, stream: str, segment: int, blocks: "Sequence[Block]", *, first_seq: int, fetch: "Fetch") -> "Found":
         from ingest.wire import JournalDecoder
 
-        return JournalDecoder().find(stream, segment, blocks, first_seq=first_seq)
+        return JournalDecoder().find(stream, segment, blocks, first_seq=first_seq, fetch=fetch)
 
 
 class Lake(SqlLake):

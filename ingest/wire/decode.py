@@ -318,9 +318,9 @@ def _bitmap(valid: NDArray[np.bool_]) -> tuple[pa.Buffer | None, int]:
     return (pa.py_buffer(np.packbits(valid, bitorder="little")), nulls) if nulls else (None, 0)
 
 
-def modes_of(packets: Packets) -> pa.DictionaryArray:
-    """The mode of each packet, dictionary-encoded."""
-    return pa.DictionaryArray.from_arrays(pa.array(MODE_CODE.take(packets.lengths)), pa.array(MODES))
+def modes_of(lengths: Ints) -> pa.DictionaryArray:
+    """The modes of packets of these lengths, dictionary-encoded."""
+    return pa.DictionaryArray.from_arrays(pa.array(MODE_CODE.take(lengths)), pa.array(MODES))
 
 
 def decode_frames(frames: Sequence[bytes], *, received_at_ns: Sequence[int] | None = None) -> pa.Table:
@@ -355,7 +355,7 @@ def decode_columns(
     found = walk_frames(payload, np.fromiter(map(len, frames), np.int64, len(frames)))
     packets = packets_of(found)
     columns: dict[str, pa.Array] = decode_packets(packets)
-    columns["mode"] = modes_of(packets).dictionary_decode()
+    columns["mode"] = modes_of(packets.lengths).dictionary_decode()
     columns["exchange"] = pa.DictionaryArray.from_arrays(
         pa.array(packets.exchanges), pa.array(EXCHANGES)
     ).dictionary_decode()

@@ -22,13 +22,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.errors import WireError
-from ingest.wire.decode import Packets, decode_packets, modes_of, packets_of
+from ingest.wire.decode import PACKET_COLUMNS, Packets, decode_packets, modes_of, packets_of
 from ingest.wire.layouts import EXCHANGE_CODE, EXCHANGES, QuarantineReason
 from ingest.wire.messages import ORDER_FIELDS, Message, Order, read_event, read_text
-from ingest.wire.records import ChannelNames, Origin, RecordGroup, group_records
+from ingest.wire.records import ChannelNames, Origin, Origins, RecordGroup, group_records
 from ingest.wire.walk import Ints, Walk, walk_frames
 from storage.clock import date_of_day
-from storage.commit import Decoded, Part
+from storage.commit import Decoded, Fetch, Part
 from storage.journal import Block, Kind
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
 from storage.tables import SymbolLookup
@@ -39,15 +39,16 @@ TEXT: Final = pa.dictionary(pa.int32(), pa.string())
 class JournalDecoder:
     """`storage.commit.Decoder` for Kite's frames. Stateless."""
 
-    def find(self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int) -> "FoundInBlocks":
-        """What is in one segment's blocks, whose bytes it keeps. Does not raise; see `storage.commit.Decoder`."""
+    def find(
+        self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, fetch: Fetch
+    ) -> "FoundInBlocks":
+        """What is in one segment's blocks. Does not raise for what frames hold; see `storage.commit.Decoder`."""
         channels = ChannelNames(blocks)
         found = FoundInBlocks(segment)
         for group in group_records(blocks):
-            origin = Origin(stream, group, channels)
             frames = np.flatnonzero(group.kinds == Kind.BINARY)
             walk = walk_frames(group.payload, group.lengths[frames], group.starts[frames])
-            found.add(origin, frames, walk, first_seq)
+            found.add(Origins(stream, group, channels), group, frames.take(walk.packet_frames), walk, first_seq, fetch)
             others = (group.kinds != Kind.BINARY) & (group.kinds != Kind.CHANNELS)
             others[frames[walk.range_frames]] = True
             if others.any():
@@ -87,17 +88,21 @@ class FoundInBlocks:
         self._segment = segment
         self._others: list[Origin] = []
 
-    def add(self, origin: Origin, frames: Ints, found: Walk, first_seq: int) -> None:
-        """The good packets of a walk over the group's records `frames`."""
-        packets = packets_of(found)
-        seqs = np.arange(len(packets)) + (first_seq + self.packets)
-        records = frames.take(found.packet_frames)
-        self.packets += len(packets)
-        for number in np.unique(origin.days).tolist():
-            of_day = slice(None) if bool(np.all(origin.days == number)) else origin.days.take(records) == number
-            if len(some := records[of_day]):
-                here = Packets(packets.payload, packets.offsets[of_day], packets.lengths[of_day])
-                self.ticks.append(TicksOfDay(date_of_day(number), origin, here, some, seqs[of_day]))
+    def add(
+        self, origins: Origins, group: RecordGroup, records: Ints, found: Walk, first_seq: int, fetch: Fetch
+    ) -> None:
+        """The good packets of a walk over a group; `records` are the places of their records in it."""
+        tokens = packets_of(found).tokens
+        offsets = found.offsets + (group.file_starts - group.starts).take(records)
+        seqs = np.arange(len(tokens)) + (first_seq + self.packets)
+        self.packets += len(tokens)
+        first, last = (int(origins.days.min()), int(origins.days.max())) if len(records) else (0, -1)
+        for number in range(first, last + 1):
+            of_day = slice(None) if first == last else origins.days.take(records) == number
+            columns = (each[of_day] for each in (tokens, offsets, found.lengths, records, seqs))
+            ticks = TicksOfDay(date_of_day(number), fetch, origins, *columns)
+            if len(ticks):
+                self.ticks.append(ticks)
 
     def add_others(self, origin: Origin) -> None:
         """Records of a group that are more than good packets."""
@@ -116,20 +121,48 @@ class FoundInBlocks:
 
 
 class TicksOfDay:
-    """`storage.commit.FoundTicks`: packets in wire order, their records' places in the group, and their `seq`."""
+    """`storage.commit.FoundTicks`: of each packet its place in the file, its record's in `origins`, and its `seq`."""
 
-    def __init__(self, day: date, origin: Origin, packets: Packets, records: Ints, seqs: Ints) -> None:
+    def __init__(
+        self,
+        day: date,
+        fetch: Fetch,
+        origins: Origins,
+        tokens: NDArray[np.integer],
+        offsets: Ints,
+        lengths: Ints,
+        records: Ints,
+        seqs: Ints,
+    ) -> None:
         self.day = day
-        self._origin = origin
-        self._packets = packets
+        self._fetch = fetch
+        self._origins = origins
+        self._offsets = offsets
+        self._lengths = lengths
         self._records = records
         self._seqs = seqs
-        encoded = pa.array(packets.tokens).dictionary_encode()
+        encoded = pa.array(tokens).dictionary_encode()
         self.tokens: Ints = encoded.dictionary.to_numpy().astype(np.int64)
         self._codes: NDArray[np.int32] = encoded.indices.to_numpy()
 
     def __len__(self) -> int:
         return len(self._codes)
+
+    def join(self, others: "Sequence[TicksOfDay]") -> "TicksOfDay":
+        """All of them, with the bytes of the same segment."""
+        parts = (self, *others)
+        counts = [len(part._origins.days) for part in parts]
+        shifts = np.cumsum(counts) - counts
+        return TicksOfDay(
+            self.day,
+            self._fetch,
+            self._origins.join([part._origins for part in others]),
+            np.concatenate([part.tokens.take(part._codes) for part in parts]),
+            np.concatenate([part._offsets for part in parts]),
+            np.concatenate([part._lengths for part in parts]),
+            np.concatenate([part._records + shift for part, shift in zip(parts, shifts, strict=True)]),
+            np.concatenate([part._seqs for part in parts]),
+        )
 
     @property
     def exchanges(self) -> pa.DictionaryArray:
@@ -143,10 +176,15 @@ class TicksOfDay:
 
     def decode(self, columns: Collection[str], symbols: SymbolLookup, rows: Ints | None = None) -> dict[str, pa.Array]:
         """Columns of the ticks table."""
-        packets, records, codes, seqs = self._packets, self._records, self._codes, self._seqs
+        offsets, lengths, records, codes = self._offsets, self._lengths, self._records, self._codes
+        seqs = self._seqs
         if rows is not None:
-            packets, records, codes, seqs = (each.take(rows) for each in (packets, records, codes, seqs))
-        found = decode_packets(packets, columns) | self._origin.columns(records, columns)
+            offsets, lengths, records, codes, seqs = (
+                each.take(rows) for each in (offsets, lengths, records, codes, seqs)
+            )
+        found = self._origins.columns(records, columns)
+        if not set(columns).isdisjoint(PACKET_COLUMNS):
+            found |= decode_packets(Packets(*self._fetch(offsets, lengths), lengths), columns)
         if "date" in columns:
             day = np.full(len(codes), np.datetime64(self.day, "D").astype(np.int32))
             found["date"] = pa.array(day).view(pa.date32())
@@ -156,7 +194,7 @@ class TicksOfDay:
             index = symbols(self.day)
             found["symbol"] = _spread(_no_symbols(self.tokens) if index is None else index.lookup(self.tokens), codes)
         if "mode" in columns:
-            found["mode"] = modes_of(packets)
+            found["mode"] = modes_of(lengths)
         if "seq" in columns:
             found["seq"] = pa.array(seqs)
         return {
@@ -197,7 +235,7 @@ class _TickParts:
         keys, packets, records = keys.take(order), packets.take(order), records.take(order)
 
         columns = decode_packets(packets) | origin.columns(records)
-        columns["mode"] = modes_of(packets)
+        columns["mode"] = modes_of(packets.lengths)
         columns["seq"] = pa.array(order + (self._first_seq + self.packets))
         names = [name for name in TICKS.file_schema.names if name in columns]
         table = pa.table({name: columns[name] for name in names})

@@ -3,6 +3,7 @@
 Work goes by groups of blocks, so that thousands of small blocks cost little more than one large one.
 """
 
+import copy
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -34,6 +35,8 @@ class RecordGroup:
     channels: NDArray[np.uint16]
     received_at_ns: Ints
     records: Ints
+    file_starts: Ints
+    """Where each begins in the segment's file."""
 
     def bytes_of(self, record: int) -> bytes:
         """The payload of one record; `record` is its place in the group."""
@@ -50,6 +53,7 @@ class RecordGroup:
             channels=self.channels.take(records),
             received_at_ns=self.received_at_ns.take(records),
             records=self.records.take(records),
+            file_starts=self.file_starts.take(records),
         )
 
 
@@ -74,6 +78,7 @@ def _group_of(blocks: Sequence[Block]) -> RecordGroup:
     first_starts = np.cumsum(lengths) - lengths  # as if the payloads lay end to end
     sizes = np.array([len(block.payload) for block in blocks], np.int64)
     gaps = payload_starts - (np.cumsum(sizes) - sizes)
+    file_gaps = np.array([block.payload_at for block in blocks], np.int64) - (np.cumsum(sizes) - sizes)
     return RecordGroup(
         payload=payload,
         starts=first_starts + gaps.repeat(counts),
@@ -82,6 +87,7 @@ def _group_of(blocks: Sequence[Block]) -> RecordGroup:
         channels=_end_to_end([block.channels for block in blocks]),
         received_at_ns=_end_to_end([block.received_at_ns for block in blocks]),
         records=np.arange(len(lengths)) + (firsts - before).repeat(counts),
+        file_starts=first_starts + file_gaps.repeat(counts),
     )
 
 
@@ -124,11 +130,10 @@ class ChannelNames:
                 self.connection[number] = channel.connection
 
 
-class Origin:
-    """Where rows come from: the columns that all tables have, for any records of a group."""
+class Origins:
+    """Where rows come from: the columns that all tables have, for any records of a group, which it does not keep."""
 
     def __init__(self, stream: str, group: RecordGroup, channels: ChannelNames) -> None:
-        self.group = group
         self.days: Ints = ist_days(group.received_at_ns)
         """Of each record: days since 1970 in India."""
         self._stream = stream
@@ -153,10 +158,32 @@ class Origin:
             columns["connection"] = pa.array(self._connections.take(records), mask=mask)
         return columns
 
+    def join(self, others: Sequence["Origins"]) -> "Origins":
+        """The records of all, those of the others behind these."""
+        parts = (self, *others)
+        joined = copy.copy(self)
+        joined.days = np.concatenate([part.days for part in parts])
+        joined._received_at = np.concatenate([part._received_at for part in parts])
+        joined._connections = np.concatenate([part._connections for part in parts])
+        names = sorted({name for part in parts for name in part._names.to_pylist()})
+        joined._names = pa.array(names, pa.string())
+        # The last place is for -1, which is no name.
+        places = [np.array([*map(names.index, part._names.to_pylist()), -1], np.int16) for part in parts]
+        joined._accounts = np.concatenate([place[part._accounts] for place, part in zip(places, parts, strict=True)])
+        return joined
+
     def account(self, record: int) -> str:
         """The name, or "" for the service itself."""
         code = int(self._accounts[record])
         return "" if code < 0 else str(self._names[code])
+
+
+class Origin(Origins):
+    """The same with the group."""
+
+    def __init__(self, stream: str, group: RecordGroup, channels: ChannelNames) -> None:
+        super().__init__(stream, group, channels)
+        self.group = group
 
 
 def constant(text: str, rows: int) -> pa.DictionaryArray:

@@ -8,10 +8,11 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from storage import schema
 from storage.commit import Decoder, FoundTicks, Part, find_in_segment, with_damage
-from storage.journal import Block, Damage, RecordReader, SegmentReader
+from storage.journal import Block, Damage, RecordReader, SegmentBytes, SegmentReader
 from storage.layout import DataLayout
 
 MOST_PIECES: Final = 16
@@ -25,7 +26,6 @@ class Piece:
     """What was found in blocks that were read together: ticks, which are decoded when they are asked for, and `tables`,
     the rows of other tables in their whole schemas."""
 
-    blocks: Sequence[Block]
     ticks: Sequence[FoundTicks]
     tables: Mapping[str, pa.Table]
 
@@ -40,7 +40,11 @@ class SegmentRows:
 
 
 class Segment:
-    """How far a segment was read. `next_seq` is the one behind its ticks."""
+    """How far a segment was read. `next_seq` is the one behind its ticks.
+
+    Its file stays open as long as somebody has this object, or ticks of it: they are decoded from there, also when the
+    file was removed.
+    """
 
     def __init__(self, stream: str, number: int, first_seq: int, first_record: int | None) -> None:
         self.stream = stream
@@ -58,22 +62,21 @@ class Segment:
         """The ordinal that comes next, whether the records before it could be decoded or not."""
         return self.first_record if self._reader is None else self._reader.next_record
 
-    def advance(self, layout: DataLayout, decoder: Decoder, *, complete: bool) -> None:
-        """Find what arrived since. `complete`: the file will not grow any more."""
+    def advance(self, layout: DataLayout, decoder: Decoder, scratch: NDArray[np.uint8], *, complete: bool) -> None:
+        """Find what arrived since. `complete`: the file will not grow any more. It is read into `scratch`."""
         if self._exhausted:
             return
         if self._reader is None:
             self._reader = RecordReader(layout, self.stream, self.number, self.first_record)
-        blocks = self._reader.read()
+        blocks = self._reader.read(scratch)
         if blocks and not self._given_up:
-            self.next_seq += self._add(decoder, blocks, self.next_seq)
+            self.next_seq += self._add(decoder, blocks, self._reader.bytes)
         if (complete or self._reader.sealed) and not self._reader.waiting:
             self._exhausted = True
             if not self._given_up and (damage := self._reader.finish()):
-                self._pieces.append(Piece((), (), _whole(self._damage_parts(layout, damage))))
-            self.close()
-        if not self._given_up and len(self._pieces) > (1 if self._exhausted else MOST_PIECES):
-            self._join(decoder)
+                self._pieces.append(Piece((), _whole(self._damage_parts(layout, damage))))
+        if len(self._pieces) > (1 if self._exhausted else MOST_PIECES):
+            self._pieces = [_joined(self._pieces)]
 
     def rows(self) -> SegmentRows:
         """What was found so far."""
@@ -87,27 +90,18 @@ class Segment:
         self._pieces.clear()
         self.next_seq = self.first_seq
 
-    def close(self) -> None:
-        """Close the file. What was found stays."""
-        if self._reader is not None:
+    def rest(self) -> None:
+        """Close the file, if it will not grow any more, until it is needed."""
+        if self._exhausted and self._reader is not None:
             self._reader.close()
 
-    def _add(self, decoder: Decoder, blocks: Sequence[Block], first_seq: int) -> int:
+    def _add(self, decoder: Decoder, blocks: Sequence[Block], source: SegmentBytes) -> int:
         """A piece more. Returns how many ticks it has."""
-        found, others = find_in_segment(decoder, self.stream, self.number, blocks, first_seq=first_seq)
-        self._pieces.append(Piece(blocks, found.ticks, _whole(others)))
+        found, others = find_in_segment(
+            decoder, self.stream, self.number, blocks, first_seq=self.next_seq, fetch=source.gather
+        )
+        self._pieces.append(Piece(found.ticks, _whole(others)))
         return found.packets
-
-    def _join(self, decoder: Decoder) -> None:
-        """Make one piece of all."""
-        blocks = _moved_together([block for piece in self._pieces for block in piece.blocks])
-        found, _ = find_in_segment(decoder, self.stream, self.number, blocks, first_seq=self.first_seq)
-        names = {name for piece in self._pieces for name in piece.tables}
-        tables = {
-            name: pa.concat_tables([piece.tables[name] for piece in self._pieces if name in piece.tables])
-            for name in names
-        }
-        self._pieces = [Piece(blocks, found.ticks, tables)]
 
     def _damage_parts(self, layout: DataLayout, damage: list[Damage]) -> Mapping[str, list[Part]]:
         with SegmentReader(layout.segment(self.stream, self.number)) as reader:
@@ -116,17 +110,19 @@ class Segment:
         return with_damage({}, layout, self.stream, self.number, found, blocks)
 
 
-def _moved_together(blocks: Sequence[Block]) -> list[Block]:
-    """The same blocks, with all payloads in one array: so they are found as one, and what was read is let go."""
-    together = np.concatenate([np.empty(0, np.uint8), *(block.payload for block in blocks)])
-    moved = []
-    at = 0
-    for block in blocks:
-        columns = {name: getattr(block, name).copy() for name in ("received_at_ns", "lengths", "channels", "kinds")}
-        end = at + len(block.payload)
-        moved.append(dataclasses.replace(block, payload=together[at:end], **columns))
-        at = end
-    return moved
+def _joined(pieces: Sequence[Piece]) -> Piece:
+    """One piece of all."""
+    days: dict[datetime.date, list[FoundTicks]] = {}
+    tables: dict[str, list[pa.Table]] = {}
+    for piece in pieces:
+        for ticks in piece.ticks:
+            days.setdefault(ticks.day, []).append(ticks)
+        for name, rows in piece.tables.items():
+            tables.setdefault(name, []).append(rows)
+    return Piece(
+        [first.join(rest) if rest else first for first, *rest in days.values()],
+        {name: pa.concat_tables(some) for name, some in tables.items()},
+    )
 
 
 def _whole(parts: Mapping[str, Sequence[Part]]) -> dict[str, pa.Table]:

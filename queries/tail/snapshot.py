@@ -9,9 +9,9 @@ The order of looking makes it consistent while a writer commits (`storage.tables
 4. the tail behind the watermark of ticks, which is read as far as it is there at this moment.
 
 All four are done in the look itself, for the tables that are looked at, and nothing of it is put off: only what the
-bytes that were read say of ticks is decoded later (`queries.tail.ticks`), from memory, with the symbols that the look
-found. So whatever is asked of a look, and whenever, the answer is of the same moment. A table that is not looked at
-costs nothing: without one that has rows from the journal, the journal is not looked at either.
+bytes that were read say of ticks is decoded later (`queries.tail.ticks`), from files that are kept open, with the
+symbols that the look found. So whatever is asked of a look, and whenever, the answer is of the same moment. A table
+that is not looked at costs nothing: without one that has rows from the journal, the journal is not looked at either.
 """
 
 from collections.abc import Collection, Mapping, Sequence, Set

@@ -16,13 +16,16 @@ that a row is the same row before and after its commit. Together they are what w
 5. Of records that are repeated each counts once, by the rule in `storage.journal.folder`.
 
 Between calls what was found is kept: only blocks that arrived since are read and walked. Their ticks are decoded when
-a query asks for them, and as far as it does (`queries.tail.ticks`): what a call returns has the bytes that it needs,
-and stays as it is, whatever is appended or removed later. Nothing is ever written, and no lock is taken but a stream's
-for a moment, where records are missing.
+a query asks for them, and as far as it does (`queries.tail.ticks`), from the file, which is kept open: what a call
+returns stays as it is, whatever is appended or removed later. Nothing is ever written, and no lock is taken but a
+stream's for a moment, where records are missing.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from queries.tail.segment import Segment, SegmentRows
 from storage.commit import Decoder, SegmentId
@@ -38,6 +41,10 @@ from storage.journal import segments, streams
 from storage.layout import DataLayout
 from storage.tables import Watermark
 
+SCRATCH_BYTES: Final = 72 << 20
+"""More than a segment of the usual size."""
+MOST_OPEN: Final = 200
+"""So many files are kept open. Others are opened again when they are needed."""
 NOTHING: Final = Watermark(-1, 0, 0)
 """The watermark of a stream of which nothing is committed."""
 
@@ -80,6 +87,7 @@ class Tail:
         the system cannot read.
         """
         now = list_journal(self._layout)
+        scratch = np.empty(SCRATCH_BYTES, np.uint8)  # takes memory only as far as it is used
         current: list[Segment] = []
         for stream in sorted({*seen, *now}):
             done = covered(stream)
@@ -93,14 +101,16 @@ class Tail:
             for number in numbers:
                 if number > done.segment:
                     segment = self._segment(stream, number, seq, record)
-                    self._advance(segment, complete=number < last)
+                    self._advance(segment, scratch, complete=number < last)
                     seq, record = segment.next_seq, segment.next_record
                     current.append(segment)
         self._forget(self._segments.keys() - {(segment.stream, segment.number) for segment in current})
+        for segment in current[MOST_OPEN:]:  # the first ones are the first to be removed
+            segment.rest()
         return [segment.rows() for segment in current]
 
     def close(self) -> None:
-        """Close the files and drop the rows. Idempotent."""
+        """Let go of everything. Idempotent."""
         self._forget(self._segments)
 
     def _segment(self, stream: str, number: int, first_seq: int, first_record: int | None) -> Segment:
@@ -113,9 +123,9 @@ class Tail:
         self._segments[stream, number] = segment
         return segment
 
-    def _advance(self, segment: Segment, *, complete: bool) -> None:
+    def _advance(self, segment: Segment, scratch: NDArray[np.uint8], *, complete: bool) -> None:
         try:
-            segment.advance(self._layout, self._decoder, complete=complete)
+            segment.advance(self._layout, self._decoder, scratch, complete=complete)
         except SegmentMissingError as error:
             raise Vanished({(segment.stream, segment.number)}) from error
         except (JournalVersionError, SegmentReadError):
@@ -130,4 +140,4 @@ class Tail:
 
     def _forget(self, keys: Iterable[SegmentId]) -> None:
         for key in list(keys):
-            self._segments.pop(key).close()
+            del self._segments[key]

@@ -1,5 +1,6 @@
 from .decoder import Decoded as Decoded
 from .decoder import Decoder as Decoder
+from .decoder import Fetch as Fetch
 from .decoder import Found as Found
 from .decoder import FoundTicks as FoundTicks
 from .decoder import Part as Part

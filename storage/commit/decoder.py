@@ -6,9 +6,9 @@ query that reads it before it is committed. All of them must get the same rows w
 """
 
 import datetime
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +39,10 @@ class Decoded:
     packets: int
 
 
+Fetch = Callable[[NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.uint8], NDArray[np.int64]]]
+"""Offsets in a segment, ascending, and sizes -> an array that has these bytes, and where each begins in it."""
+
+
 class FoundTicks(Protocol):
     """The ticks of some blocks that were received on one IST day, found and not decoded. Rows are in wire order."""
 
@@ -58,6 +62,10 @@ class FoundTicks(Protocol):
         ...
 
     def __len__(self) -> int: ...
+
+    def join(self, others: "Sequence[Self]") -> Self:
+        """These ticks and the others, which are of the same day and segment, and come behind them."""
+        ...
 
     def rows_of(self, wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The rows of the instruments that are wanted, ascending. `wanted` has an element for each of `tokens`."""
@@ -84,15 +92,18 @@ class Found(Protocol):
         ...
 
     def others(self) -> Mapping[str, list[Part]]:
-        """The rows of the other tables."""
+        """The rows of the other tables. To be called while the blocks are there."""
         ...
 
 
 class Decoder(Protocol):
     """Turns the blocks of one segment into rows. Pure: the same arguments give the same rows."""
 
-    def find(self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int) -> Found:
-        """The same rows as `decode`, in another order, each part and column of them when it is asked for."""
+    def find(self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, fetch: Fetch) -> Found:
+        """The same rows as `decode`, in another order, each column of ticks when it is asked for.
+
+        The bytes of `blocks` are only there during this call: what is decoded later is fetched again.
+        """
         ...
 
     def decode(

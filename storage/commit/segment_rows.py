@@ -10,7 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from storage.commit.decoder import Decoded, Decoder, Found, Part
+from storage.commit.decoder import Decoded, Decoder, Fetch, Found, Part
 from storage.commit.quarantine import damage_parts
 from storage.errors import RowsError, SegmentMissingError, SegmentReadError
 from storage.journal import Block, Damage
@@ -42,14 +42,14 @@ def decode_segment(
 
 
 def find_in_segment(
-    decoder: Decoder, stream: str, number: int, blocks: Sequence[Block], *, first_seq: int
+    decoder: Decoder, stream: str, number: int, blocks: Sequence[Block], *, first_seq: int, fetch: Fetch
 ) -> tuple[Found, dict[str, list[Part]]]:
     """What is in a segment, or in its next blocks, and of the tables besides ticks the rows, one part a partition.
 
     Raises RowsError for what `decode_segment` does, as far as it is seen without decoding ticks; and whatever the
     decoder raises.
     """
-    found = decoder.find(stream, number, blocks, first_seq=first_seq)
+    found = decoder.find(stream, number, blocks, first_seq=first_seq, fetch=fetch)
     others = found.others()
     specs = {spec.name: spec for spec in JOURNAL_TABLES if spec is not TICKS}
     if unknown := sorted(others.keys() - specs.keys()):

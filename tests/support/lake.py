@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from storage import schema
-from storage.commit.decoder import Decoded, Part
+from storage.commit.decoder import Decoded, Fetch, Part
 from storage.journal import Block, JournalWriter, Kind, SegmentReader, segments, streams
 from storage.layout import DataLayout, segment_stem
 from storage.tables.parquet import write_file
@@ -51,7 +51,7 @@ class ToyDecoder:
         rows, packets = self._rows(stream, segment, blocks, first_seq, symbols)
         return Decoded({name: _parts(schema.TABLES[name], found) for name, found in rows.items()}, packets)
 
-    def find(self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int) -> "ToyFound":
+    def find(self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, fetch: Fetch) -> "ToyFound":
         self.blocks.update((stream, segment, block.offset) for block in blocks)
         rows, packets = self._rows(stream, segment, blocks, first_seq, lambda _day: None)
         by_day: dict[datetime.date, list[dict[str, Any]]] = {}
@@ -111,6 +111,9 @@ class ToyTicks:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def join(self, others: Sequence["ToyTicks"]) -> "ToyTicks":
+        return ToyTicks(self.day, [row for ticks in (self, *others) for row in ticks.rows])
 
     def rows_of(self, wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
         tokens = set(self.tokens[wanted].tolist())
