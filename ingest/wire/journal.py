@@ -37,12 +37,12 @@ TEXT: Final = pa.dictionary(pa.int32(), pa.string())
 
 
 class JournalDecoder:
-    """`storage.commit.Decoder` for Kite's frames. Stateless."""
+    """`storage.commit.TailDecoder` for Kite's frames. Stateless."""
 
     def find(
         self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, fetch: Fetch
     ) -> "FoundInBlocks":
-        """What is in one segment's blocks. Does not raise for what frames hold; see `storage.commit.Decoder`."""
+        """What is in one segment's blocks. Does not raise for what frames hold; see `storage.commit.TailDecoder`."""
         channels = ChannelNames(blocks)
         found = FoundInBlocks(segment)
         for group in group_records(blocks):
@@ -99,8 +99,8 @@ class FoundInBlocks:
         first, last = (int(origins.days.min()), int(origins.days.max())) if len(records) else (0, -1)
         for number in range(first, last + 1):
             of_day = slice(None) if first == last else origins.days.take(records) == number
-            columns = (each[of_day] for each in (tokens, offsets, found.lengths, records, seqs))
-            ticks = TicksOfDay(date_of_day(number), fetch, origins, *columns)
+            columns = (offsets, found.lengths, records, seqs)
+            ticks = TicksOfDay(date_of_day(number), fetch, origins, tokens[of_day], *(each[of_day] for each in columns))
             if len(ticks):
                 self.ticks.append(ticks)
 
@@ -176,12 +176,11 @@ class TicksOfDay:
 
     def decode(self, columns: Collection[str], symbols: SymbolLookup, rows: Ints | None = None) -> dict[str, pa.Array]:
         """Columns of the ticks table."""
-        offsets, lengths, records, codes = self._offsets, self._lengths, self._records, self._codes
-        seqs = self._seqs
-        if rows is not None:
-            offsets, lengths, records, codes, seqs = (
-                each.take(rows) for each in (offsets, lengths, records, codes, seqs)
-            )
+        offsets, lengths, records, seqs = (
+            each if rows is None else each.take(rows)
+            for each in (self._offsets, self._lengths, self._records, self._seqs)
+        )
+        codes = self._codes if rows is None else self._codes.take(rows)
         found = self._origins.columns(records, columns)
         if not set(columns).isdisjoint(PACKET_COLUMNS):
             found |= decode_packets(Packets(*self._fetch(offsets, lengths), lengths), columns)

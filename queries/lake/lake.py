@@ -30,12 +30,14 @@ from queries.lake.views import (
 )
 from queries.tail import Snapshots
 from storage import schema
-from storage.commit import Decoder
+from storage.commit import TailDecoder
 from storage.layout import DataLayout
 
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 SAYS_LATER = frozenset({"query", "query_table"})
 """What a query may name tables by that are not in its own text."""
+PLAINLY = SAYS_LATER | {"main", "memory"}
+"""What it may reach plain names by, whatever its head says."""
 FIXABLE = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several statements
 
 
@@ -51,7 +53,7 @@ class SqlLake:
     """What can be named beside the tables; each after those that it uses."""
     macros: ClassVar[Sequence[Macro]] = ()
 
-    def __init__(self, root: Path | str, decoder: Decoder) -> None:
+    def __init__(self, root: Path | str, decoder: TailDecoder) -> None:
         """Raises NoLakeError if `root` is no data folder."""
         self.root = Path(root).absolute()
         _check_folder(self.root)
@@ -98,7 +100,9 @@ class SqlLake:
                 for relation in self.relations:
                     if relation.first is not None:
                         self._views.publish(relation.name, relation.first, altered=self._altered)
-            views = self._views.update(self._snapshots.look(tables) if tables else (), altered=self._altered)
+            views = self._views.update(self._snapshots.look(tables) if tables else ())
+            if self._altered:
+                self._views.lead(views.values(), altered=True)
             return LakeState(self.root, views, self.relations, self.macros, run=self.run, view_of=self._views.of_rows)
 
     def _tables_of(self, query: str) -> Collection[str]:
@@ -121,6 +125,7 @@ class SqlLake:
             *first, last = statements
             if any(statement.type not in READING for statement in statements):
                 self._altered = True
+            if first or last.type not in FIXABLE or words(query) & PLAINLY:
                 self._publish(query, state)
             for statement in first:
                 self._con.execute(statement).complete()
@@ -185,13 +190,14 @@ class SqlLake:
         return [*map(name_in_sql, schema.TABLES.values()), *(relation.name for relation in self.relations)]
 
     def _publish(self, query: str, state: LakeState) -> None:
-        """Bring the plain names of what a statement that is no SELECT names up to the state."""
+        """Bring the plain names of what statements that are no SELECT name up to the state."""
+        self._views.lead(state.views.values(), altered=self._altered)
         named = needed(words(query), self.relations, self.macros)
         for relation in self.relations:
             if relation.name in named:
                 made = state.made(relation.name)
                 text = made if isinstance(made, str) else f"FROM {made.name}"
-                self._views.publish(relation.name, text, altered=True)
+                self._views.publish(relation.name, text, altered=self._altered)
 
     def _again(self, text: str, values: object, state: LakeState) -> duckdb.DuckDBPyRelation:
         """The same relation on a connection of its own."""

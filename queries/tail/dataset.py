@@ -111,9 +111,12 @@ def may_pass(filter_: pc.Expression, known: pa.Table, others: Sequence[str]) -> 
             world = world.append_column(
                 name, _some(kind, len(known)) if columns.get(name) else pa.nulls(len(known), kind)
             )
-        here = everything.copy()
-        here[_true_at(~filter_, world, len(known))] = False
-        possible |= here
+        if len(tested) == len(others):  # nothing of it is unknown
+            possible[_true_at(filter_, world, len(known))] = True
+        else:
+            here = everything.copy()
+            here[_true_at(~filter_, world, len(known))] = False
+            possible |= here
     return possible
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from storage import schema
-from storage.commit import Decoder, FoundTicks, Part, find_in_segment, with_damage
+from storage.commit import FoundTicks, Part, TailDecoder, find_in_segment, with_damage
 from storage.journal import Block, Damage, RecordReader, SegmentBytes, SegmentReader
 from storage.layout import DataLayout
 
@@ -62,7 +62,7 @@ class Segment:
         """The ordinal that comes next, whether the records before it could be decoded or not."""
         return self.first_record if self._reader is None else self._reader.next_record
 
-    def advance(self, layout: DataLayout, decoder: Decoder, scratch: NDArray[np.uint8], *, complete: bool) -> None:
+    def advance(self, layout: DataLayout, decoder: TailDecoder, scratch: NDArray[np.uint8], *, complete: bool) -> None:
         """Find what arrived since. `complete`: the file will not grow any more. It is read into `scratch`."""
         if self._exhausted:
             return
@@ -95,7 +95,7 @@ class Segment:
         if self._exhausted and self._reader is not None:
             self._reader.close()
 
-    def _add(self, decoder: Decoder, blocks: Sequence[Block], source: SegmentBytes) -> int:
+    def _add(self, decoder: TailDecoder, blocks: Sequence[Block], source: SegmentBytes) -> int:
         """A piece more. Returns how many ticks it has."""
         found, others = find_in_segment(
             decoder, self.stream, self.number, blocks, first_seq=self.next_seq, fetch=source.gather

@@ -27,7 +27,7 @@ from queries.tail.segment import SegmentRows
 from queries.tail.tail import NOTHING, Listing, Tail, Vanished, list_journal
 from queries.tail.ticks import KeptColumns, LiveTicks
 from storage import schema
-from storage.commit import Decoder, SegmentId, first_of_each
+from storage.commit import SegmentId, TailDecoder, first_of_each
 from storage.errors import TableMissingError
 from storage.layout import DataLayout
 from storage.tables import LakeTable, Snapshot, SymbolBook, Watermark
@@ -73,7 +73,7 @@ class _State:
 class Snapshots:
     """Looks at one lake again and again, reading each time only what is new. Belongs to one thread at a time."""
 
-    def __init__(self, layout: DataLayout, decoder: Decoder) -> None:
+    def __init__(self, layout: DataLayout, decoder: TailDecoder) -> None:
         self._layout = layout
         self._tail = Tail(layout, decoder)
         self._symbols = SymbolBook(layout)

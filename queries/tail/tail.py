@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from queries.tail.segment import Segment, SegmentRows
-from storage.commit import Decoder, SegmentId
+from storage.commit import SegmentId, TailDecoder
 from storage.errors import (
     JournalError,
     JournalVersionError,
@@ -68,7 +68,7 @@ def list_journal(layout: DataLayout) -> Listing:
 class Tail:
     """The journal behind the watermarks, and what was decoded of it. Belongs to one thread at a time."""
 
-    def __init__(self, layout: DataLayout, decoder: Decoder) -> None:
+    def __init__(self, layout: DataLayout, decoder: TailDecoder) -> None:
         self._layout = layout
         self._decoder = decoder
         self._segments: dict[SegmentId, Segment] = {}

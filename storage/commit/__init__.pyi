@@ -4,6 +4,7 @@ from .decoder import Fetch as Fetch
 from .decoder import Found as Found
 from .decoder import FoundTicks as FoundTicks
 from .decoder import Part as Part
+from .decoder import TailDecoder as TailDecoder
 from .rebuild import rebuild_day as rebuild_day
 from .rebuild_plan import RebuildError as RebuildError
 from .segment_rows import decode_segment as decode_segment

@@ -99,15 +99,19 @@ class Found(Protocol):
 class Decoder(Protocol):
     """Turns the blocks of one segment into rows. Pure: the same arguments give the same rows."""
 
+    def decode(
+        self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, symbols: SymbolLookup
+    ) -> Decoded:
+        """`blocks` in file order; rows of ticks get `seq` `first_seq`, `first_seq + 1`, … in wire order."""
+        ...
+
+
+class TailDecoder(Decoder, Protocol):
+    """A decoder that can also find what there is, and decode of ticks only what is asked for."""
+
     def find(self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, fetch: Fetch) -> Found:
         """The same rows as `decode`, in another order, each column of ticks when it is asked for.
 
         The bytes of `blocks` are only there during this call: what is decoded later is fetched again.
         """
-        ...
-
-    def decode(
-        self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, symbols: SymbolLookup
-    ) -> Decoded:
-        """`blocks` in file order; rows of ticks get `seq` `first_seq`, `first_seq + 1`, … in wire order."""
         ...

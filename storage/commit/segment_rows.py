@@ -10,7 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from storage.commit.decoder import Decoded, Decoder, Fetch, Found, Part
+from storage.commit.decoder import Decoded, Decoder, Fetch, Found, Part, TailDecoder
 from storage.commit.quarantine import damage_parts
 from storage.errors import RowsError, SegmentMissingError, SegmentReadError
 from storage.journal import Block, Damage
@@ -42,7 +42,7 @@ def decode_segment(
 
 
 def find_in_segment(
-    decoder: Decoder, stream: str, number: int, blocks: Sequence[Block], *, first_seq: int, fetch: Fetch
+    decoder: TailDecoder, stream: str, number: int, blocks: Sequence[Block], *, first_seq: int, fetch: Fetch
 ) -> tuple[Found, dict[str, list[Part]]]:
     """What is in a segment, or in its next blocks, and of the tables besides ticks the rows, one part a partition.
 

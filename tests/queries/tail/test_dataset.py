@@ -125,8 +125,10 @@ def test_only_the_instruments_that_are_asked_for_are_decoded(both: Both) -> None
         found = both.decoded(f"select seq, last_price from ticks where {where} order by seq")
         assert sum(rows for _, rows in found) == count
         assert all(columns == {"seq", "last_price"} for columns, _ in found)
-        found = both.decoded(f"select seq from ticks where {where} and last_price > 1 and open is not null")
-        assert sum(rows for columns, rows in found if "last_price" in columns) == count
+        found = both.decoded(f"select seq from ticks where {where} and open is not null")
+        assert sum(rows for columns, rows in found if "open" in columns) == count
+    found = both.decoded(f"select seq from ticks where instrument_token = {both.token} and volume_traded < 5")
+    assert sum(rows for columns, rows in found if "volume_traded" in columns) == count
     assert both.decoded("select sum(last_price) from ticks where date = '2026-11-24'") == []
     assert len(both.decoded("select sum(last_price) from ticks where date = '2026-11-23'")) == 1
 
