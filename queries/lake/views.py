@@ -225,7 +225,11 @@ def create_view(con: duckdb.DuckDBPyConnection, source: TableSource) -> None:
 
 def _live(source: TableSource) -> "pa.Table | Dataset":
     """What DuckDB reads the live rows from."""
-    return source.live.source() if isinstance(source.live, LiveTicks) else source.live
+    if not isinstance(source.live, LiveTicks):
+        return source.live
+    from queries.tail import TicksDataset  # where pandas is installed, loading it takes a third of a second
+
+    return TicksDataset(source.live)
 
 
 def _relation(con: duckdb.DuckDBPyConnection, text: str, live: "pa.Table | Dataset") -> duckdb.DuckDBPyRelation:

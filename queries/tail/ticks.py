@@ -3,7 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 from storage.commit import FoundTicks
 from storage.schema import TICKS
 from storage.tables import SymbolLookup
-
-if TYPE_CHECKING:
-    from pyarrow.dataset import Dataset
 
 KEPT_BYTES: Final = 256 << 20
 """What decoded columns may take that are kept for the next query."""
@@ -83,14 +80,6 @@ class LiveTicks:
             for part in self.parts
             for exchange in part.exchanges.dictionary.take(part.exchanges.indices.unique()).to_pylist()
         }
-
-    def source(self) -> "pa.Table | Dataset":
-        """What DuckDB reads them from: the schema is LIVE_SCHEMA."""
-        if not len(self):
-            return pa.Table.from_batches([], LIVE_SCHEMA)
-        from queries.tail.dataset import TicksDataset  # it costs a process up to half a second, with pandas there
-
-        return TicksDataset(self)
 
     def instruments(self, part: FoundTicks) -> pa.Table:
         """The columns INSTRUMENT of each of the part's tokens, in their order."""
