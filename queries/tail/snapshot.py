@@ -112,6 +112,7 @@ class Snapshots:
     def close(self) -> None:
         """Close all files. Idempotent."""
         self._tail.close()
+        self._kept.keep_only(())
         self._tables.clear()
         self._states.clear()
 
