@@ -18,7 +18,7 @@ from typing import Final, Literal, get_args
 
 from queries.errors import QueryError
 from queries.history.moments import SQL_START, SQL_STOP, TimeRange
-from queries.history.rows import Rows, macro_rows_sql
+from queries.history.rows import AWAY, Rows, macro_rows_sql
 from queries.history.symbols import Symbols
 from queries.history.ticks import overloads
 from queries.history.trades import trades_sql
@@ -51,38 +51,42 @@ def bars_sql(rows: str, width_us: str, sessions: str) -> str:
     WITH grouped AS (
         SELECT date, instrument_token, any_value(symbol) AS symbol, since_us, part, bucket,
             any_value(opens_us) AS opens_us, any_value(closes_us) AS closes_us,
-            min(place) AS place, min(received_us) AS first_us, max(received_us) AS last_us,
-            arg_min(volume_traded, place) AS first_volume, arg_max(volume_traded, place) AS last_volume,
+            min(place) AS place, min(place) FILTER (live) AS live_place, max(received_us) AS last_us,
+            arg_min(volume_traded, place) AS first_volume, arg_max(nullif(volume_traded, 0), place) AS last_volume,
             max(volume_traded) AS most_volume,
-            arg_min(traded_value, place) AS first_value, arg_max(traded_value, place) AS last_value,
+            arg_min(traded_value, place) AS first_value, arg_max(nullif(traded_value, 0), place) AS last_value,
+            max(traded_value) AS most_value,
             arg_min(high, place) AS first_high, max(high) AS most_high,
             arg_min(low, place) AS first_low, min(low) AS least_low,
             arg_min(last_price, place) FILTER (live) AS open, max(last_price) FILTER (live) AS high,
             min(last_price) FILTER (live) AS low, arg_max(last_price, place) FILTER (live) AS close,
             arg_max(last_price, place) AS last_price, arg_max(oi, place) AS oi, count(*) FILTER (live) AS ticks,
-            any_value(timed_by) FILTER (live) AS timed_by, any_value(timed_by) AS any_timed_by
+            max(timed_by) AS timed_by
         FROM (SELECT *, {part} AS part, CASE WHEN {part} = 0 THEN {bucket} END AS bucket FROM ({rows}))
-        GROUP BY date, instrument_token, since_us, part, bucket
+        GROUP BY date, instrument_token, since_us, part, bucket, epoch
     ), beside AS (
-        SELECT *, lag(last_volume) OVER earlier AS volume_before,
+        SELECT *, lag(last_volume IGNORE NULLS) OVER earlier AS volume_before,
             max(last_us) OVER (earlier ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS heard_us
         FROM grouped WINDOW earlier AS (PARTITION BY date, instrument_token ORDER BY place)
     ), apart AS (
-        -- away: we may have missed something since the group before, or since the session's open.
-        SELECT *, coalesce(since_us > coalesce(heard_us, opens_us), heard_us IS NULL) AS away,
-            CASE WHEN first_volume < volume_before / 2 THEN 1 ELSE 0 END AS begins_anew
+        -- away: we may have missed something since the group before, or since the day began. fell: in the group itself.
+        SELECT *, {AWAY.format(live="live_place = place")} AS away, coalesce(last_volume < most_volume / 2, false) AS fell,
+            coalesce(nullif(first_volume, 0), last_volume) < volume_before / 2 AS begins_anew
         FROM beside
     ), numbered AS (
-        SELECT *, sum(begins_anew) OVER (PARTITION BY date, instrument_token ORDER BY place) AS epoch FROM apart
+        SELECT *, coalesce(lag(fell) OVER earlier, false) AS fell_before,
+            sum(CASE WHEN begins_anew THEN 1 ELSE 0 END) OVER earlier AS times_anew
+        FROM apart WINDOW earlier AS (PARTITION BY date, instrument_token ORDER BY place)
     ), grown AS (
-        SELECT *, coalesce(max(most_volume) OVER so_far, 0) AS volume_then,
-            coalesce(lag(last_value) OVER epoch_so_far, 0) AS value_then,
-            max(most_high) OVER day_so_far AS high_then, min(least_low) OVER day_so_far AS low_then,
-            sum(ticks) OVER (PARTITION BY date, instrument_token, epoch) AS live_in_epoch,
-            max(epoch) OVER (PARTITION BY date, instrument_token) AS last_epoch
-        FROM numbered
-        WINDOW epoch_so_far AS (PARTITION BY date, instrument_token, epoch ORDER BY place),
-            so_far AS (
+        SELECT *, coalesce(max(most_volume) OVER so_far, CASE WHEN fell_before THEN volume_before END, 0) AS volume_then,
+            coalesce(last_value(last_value IGNORE NULLS) OVER so_far,
+                CASE WHEN fell_before THEN last_value(last_value IGNORE NULLS) OVER day_so_far END, 0) AS value_then,
+            max(most_high) OVER day_so_far AS high_then, min(least_low) OVER day_so_far AS low_then
+        FROM (
+            SELECT *, times_anew + sum(CASE WHEN fell_before THEN 1 ELSE 0 END) OVER (
+                PARTITION BY date, instrument_token ORDER BY place) AS epoch
+            FROM numbered
+        ) WINDOW so_far AS (
                 PARTITION BY date, instrument_token, epoch ORDER BY place
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ),
@@ -90,41 +94,51 @@ def bars_sql(rows: str, width_us: str, sessions: str) -> str:
                 PARTITION BY date, instrument_token ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             )
     ), counted AS (
-        SELECT *, greatest(most_volume - volume_then, 0) AS volume_grown,
-            CASE WHEN away THEN greatest(first_volume - volume_then, 0) ELSE 0 END AS volume_away,
-            last_value - value_then AS value_grown,
-            CASE WHEN away THEN first_value - value_then ELSE 0 END AS value_away,
-            CASE WHEN most_high > CASE WHEN away THEN first_high ELSE high_then END THEN most_high END AS high_rose,
-            CASE WHEN least_low < CASE WHEN away THEN first_low ELSE low_then END THEN least_low END AS low_fell,
+        SELECT *, CASE WHEN most_volume IS NOT NULL
+                THEN greatest(most_volume - volume_then, 0) + CASE WHEN fell THEN last_volume ELSE 0 END
+            END AS volume_grown,
+            CASE WHEN most_volume IS NOT NULL
+                THEN CASE WHEN away THEN greatest(first_volume - volume_then, 0) ELSE 0 END
+            END AS volume_away,
+            CASE WHEN fell THEN greatest(most_value - value_then, 0) + last_value
+                ELSE coalesce(last_value, first_value) - CASE WHEN last_value IS NULL THEN 0 ELSE value_then END
+            END AS value_grown,
+            CASE WHEN away AND first_value > 0 THEN first_value - value_then ELSE 0 END AS value_away,
+            CASE WHEN most_high > greatest(high_then, CASE WHEN away OR high_then IS NULL THEN first_high END)
+                THEN most_high END AS high_rose,
+            CASE WHEN least_low < least(low_then, CASE WHEN away OR low_then IS NULL THEN first_low END)
+                THEN least_low END AS low_fell,
             count(*) FILTER (ticks > 0) OVER (
                 PARTITION BY date, instrument_token, part ORDER BY place
                 ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
             ) AS live_ahead
-        -- What was cached before the volume began anew is of another day.
-        FROM grown WHERE live_in_epoch > 0 OR epoch = last_epoch
+        FROM grown
     ), carried AS (
-        -- What was missed goes into the next bar that has a trade; where none comes, into one of its own.
+        -- What a group tells goes into the next bar that has a trade; where none comes, into one of its own.
         SELECT *, CASE WHEN live_ahead = 0 THEN volume_grown ELSE sum(volume_grown) OVER next_bar END AS volume_in,
             CASE WHEN live_ahead = 0 THEN volume_away ELSE sum(volume_away) OVER next_bar END AS missed_in,
             CASE WHEN live_ahead = 0 THEN value_grown ELSE sum(value_grown) OVER next_bar END AS value_in,
-            CASE WHEN live_ahead = 0 THEN value_away ELSE sum(value_away) OVER next_bar END AS value_missed_in
+            CASE WHEN live_ahead = 0 THEN value_away ELSE sum(value_away) OVER next_bar END AS value_missed_in,
+            max(high_rose) OVER next_bar AS high_in, min(low_fell) OVER next_bar AS low_in
         FROM counted WINDOW next_bar AS (PARTITION BY date, instrument_token, part, live_ahead)
     ), bars AS (
         SELECT date, instrument_token, any_value(symbol) AS symbol, bucket, any_value(opens_us) AS opens_us,
             any_value(closes_us) AS closes_us,
             coalesce(arg_min(open, place) FILTER (ticks > 0), arg_min(last_price, place)) AS open,
-            coalesce(max(greatest(high, high_rose)) FILTER (ticks > 0), max(last_price)) AS high,
-            coalesce(min(least(low, low_fell)) FILTER (ticks > 0), min(last_price)) AS low,
+            coalesce(max(greatest(high, high_in)) FILTER (ticks > 0), max(last_price)) AS high,
+            coalesce(min(least(low, low_in)) FILTER (ticks > 0), min(last_price)) AS low,
             coalesce(arg_max(close, place) FILTER (ticks > 0), arg_max(last_price, place)) AS close,
             sum(volume_in) AS volume, sum(missed_in) AS volume_missed, sum(value_in) AS value,
             sum(value_missed_in) AS value_missed, arg_max(oi, place) AS oi, sum(ticks) AS ticks,
-            coalesce(any_value(timed_by), any_value(any_timed_by)) AS timed_by
-        FROM carried WHERE part = 0 AND (ticks > 0 OR (live_ahead = 0 AND volume_grown > 0))
+            max(timed_by) AS timed_by
+        FROM carried WHERE part = 0 AND (ticks > 0 OR live_ahead = 0)
         GROUP BY date, instrument_token, bucket
+        HAVING coalesce(sum(volume_in) > 0, sum(ticks) > 0)
     )
     SELECT date, symbol, instrument_token, {begins} AS begin_us, {ends} AS end_us, open, high, low, close,
         volume::BIGINT AS volume, volume_missed::BIGINT AS volume_missed, value,
-        greatest(low, least(high, (value - value_missed) / nullif(volume - volume_missed, 0))) AS vwap,
+        CASE WHEN volume > volume_missed
+            THEN greatest(low, least(high, (value - value_missed) / (volume - volume_missed))) END AS vwap,
         oi, ticks::BIGINT AS ticks, timed_by
     FROM bars
     """
@@ -145,7 +159,7 @@ def counted_bars_sql(trades: str, measure: Measure, size: int, sessions: str) ->
     SELECT date, any_value(symbol) AS symbol, instrument_token, min(at_us) AS begin_us, max(at_us) AS end_us,
         arg_min(price, place) AS open, max(price) AS high, min(price) AS low, arg_max(price, place) AS close,
         sum(quantity)::BIGINT AS volume, 0::BIGINT AS volume_missed, sum(value) AS value,
-        sum(value) / sum(quantity) AS vwap, arg_max(oi, place) AS oi, count(*) AS ticks, any_value(timed_by) AS timed_by
+        greatest(min(price), least(max(price), sum(value) / sum(quantity))) AS vwap, arg_max(oi, place) AS oi, count(*) AS ticks, max(timed_by) AS timed_by
     FROM (
         SELECT *, floor(({before}) / {size})::BIGINT AS number FROM ({trades}) WHERE {part}
         WINDOW day AS (PARTITION BY date, instrument_token ORDER BY place)

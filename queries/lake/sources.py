@@ -21,19 +21,35 @@ _ALL: Final = "SELECT *, NULL::TIMESTAMPTZ AS source_since FROM ticks_all"
 
 
 def sources_sql(days: str = "true", tokens: str = "true") -> str:
-    """The SELECT of the stretches: instrument_token, stream, account, connection, since, shown_from, until.
+    """The SELECT of the stretches: instrument_token, stream, account, connection, since, shown_from, until, rows_from,
+    rows_until.
 
-    A row of `ticks` belongs to that stretch of its instrument with `received_at >= shown_from AND received_at < until`.
-    The connection was asked at `since`, which may be before: then another was shown up to there, and nothing was
-    missed between. `days` is a condition on the `date` of events, which should include the day before; `tokens` one on
-    `instrument_token`.
+    The connection was asked at `since`; rows of it are shown from `shown_from` up to `until`. If `shown_from` is later
+    than `since`, another was shown up to there, and nothing was missed between. A row of `ticks`, whose source is then
+    known, is judged by that stretch of its instrument with `received_at >= rows_from AND received_at < rows_until`: the
+    first packet may be there a moment before it is noted that it was asked for, and the last one a moment after it is
+    noted that no more is wanted. `days` is a condition on the `date` of events, which should include the day before;
+    `tokens` one on `instrument_token`.
     """
     return f"""
-    SELECT instrument_token, stream, account, connection, since, shown_from, until FROM (
-        SELECT *, greatest(since, max(until) OVER (
+    SELECT * EXCLUDE (lost_before), coalesce(lead(rows_from) OVER (
+            PARTITION BY instrument_token ORDER BY since, stream, account, connection
+        ), 'infinity') AS rows_until
+    FROM (
+        SELECT *, greatest(since - INTERVAL 1 SECOND, lost_before) AS rows_from
+        FROM ({_asked_sql(days, tokens)}) WHERE shown_from < until
+    )
+    """
+
+
+def _asked_sql(days: str, tokens: str) -> str:
+    """The same of all that were asked for an instrument, with those that are never shown."""
+    return f"""
+    SELECT *, greatest(since, lost_before) AS shown_from FROM (
+        SELECT *, max(until) OVER (
             PARTITION BY instrument_token ORDER BY since, stream, account, connection
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        )) AS shown_from
+        ) AS lost_before
         FROM (
             SELECT asked.instrument_token, asked.stream, asked.account, asked.connection, asked.since, least(
                 coalesce(lost.at, 'infinity'), coalesce(dropped.at, 'infinity'), coalesce(ended.at, 'infinity')
@@ -65,7 +81,7 @@ def sources_sql(days: str = "true", tokens: str = "true") -> str:
                 WHERE event IN ('started', 'stopped') AND account IS NULL AND {days}
             ) AS ended ON asked.since < ended.at
         )
-    ) WHERE shown_from IS NULL OR shown_from < until
+    )
     """
 
 
@@ -99,9 +115,9 @@ def _redundant(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
     around = _among(sorted({*days, *(day - dt.timedelta(days=1) for day in days)}))
     return state.sql(
         f"""
-        WITH sources AS ({sources_sql(around)})
-        FROM sources WHERE instrument_token IN (
-            SELECT one.instrument_token FROM sources AS one JOIN sources AS other USING (instrument_token)
+        WITH asked AS ({_asked_sql(around, "true")})
+        FROM asked WHERE shown_from < until AND instrument_token IN (
+            SELECT one.instrument_token FROM asked AS one JOIN asked AS other USING (instrument_token)
             WHERE one.shown_from > one.since AND other.since <= one.since AND other.until > one.since
             AND (one.stream, one.account, one.connection) <> (other.stream, other.account, other.connection)
         ) ORDER BY ALL
