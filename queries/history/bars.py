@@ -65,7 +65,7 @@ def bars_sql(rows: str, width_us: str, sessions: str) -> str:
         FROM (SELECT *, {part} AS part, CASE WHEN {part} = 0 THEN {bucket} END AS bucket FROM ({rows}))
         GROUP BY date, instrument_token, since_us, part, bucket, epoch
     ), beside AS (
-        SELECT *, lag(last_volume IGNORE NULLS) OVER earlier AS volume_before,
+        SELECT *, lag(last_volume IGNORE NULLS) OVER earlier AS volume_before, lag(since_us) OVER earlier AS since_before,
             max(last_us) OVER (earlier ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS heard_us
         FROM grouped WINDOW earlier AS (PARTITION BY date, instrument_token ORDER BY place)
     ), apart AS (
@@ -175,8 +175,9 @@ def filled_sql(bars: str, hours: str, which: str, width_us: int, fill: Fill) -> 
     before = "last_value({0} IGNORE NULLS) OVER before" if fill == "previous" else "NULL"
     sources = {"open": "bars.close", "high": "bars.close", "low": "bars.close", "close": "bars.close", "oi": "bars.oi"}
     carried = {name: f"coalesce(bars.{name}, {before.format(source)})" for name, source in sources.items()}
+    # None where the bar before has none, as that of an index.
     nothing = {
-        name: f"CASE WHEN bars.close IS NULL AND {int(fill == 'previous')} = 1 THEN 0 ELSE bars.{name} END"
+        name: f"coalesce(bars.{name}, CASE WHEN bars.begin_us IS NULL THEN 0 * {before.format(f'bars.{name}')} END)"
         for name in ("volume", "volume_missed", "value", "ticks")
     }
     shown = ", ".join(f"{text} AS {name}" for name, text in {**carried, **nothing}.items())

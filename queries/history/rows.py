@@ -11,7 +11,7 @@ from typing import Final, Self
 from queries.history.listening import among, listening_view
 from queries.history.moments import SQL_START, SQL_STOP, TimeRange, sql_moment
 from queries.history.sessions import hours_sql
-from queries.history.symbols import Selection, Symbols, chosen
+from queries.history.symbols import Selection, Symbols, chosen, days_of
 from queries.lake import LakeState, sources_sql
 
 # Of rows that are received in the same microsecond, the later in the stream is the later.
@@ -25,12 +25,14 @@ _OWN: Final = f"""(
 """Whether a packet that says its time is of the day on which it was received, and so is the trade that it shows."""
 
 AWAY: Final = (
-    "coalesce(since_us > heard_us, heard_us IS NULL AND NOT coalesce(since_us <= opens_us AND {live}, false))"
+    "coalesce(since_us > heard_us AND since_us IS DISTINCT FROM since_before, "
+    "heard_us IS NULL AND NOT coalesce(since_us <= opens_us AND {live}, false))"
 )
-"""Whether something may have been missed before a row. `heard_us`: when the row before it was received, if any was.
+"""Whether something may have been missed before a row. `heard_us` is when the row before it was received and
+`since_before` its `since_us`, if there was one on this day.
 
-The connection was asked after that; or there was none on this day, and this one is no trade that was seen, or the
-connection was asked after the session's open, or it is not known when.
+The connection was asked after that; or there was none, and this one is no trade that was seen, or the connection was
+asked after the session's open, or it is not known when.
 """
 
 
@@ -90,7 +92,8 @@ def rows_sql(joined: str, clock: str, upto_us: str) -> str:
             SELECT *, lag(nullif(volume_traded, 0) IGNORE NULLS) OVER earlier AS before,
                 coalesce(volume_traded > 0 AND volume_traded < before / 2, false) AS begins_anew,
                 -- That of a stretch which began since the row before, or that of the day.
-                coalesce(since_us > lag(received_us) OVER earlier, lag(received_us) OVER earlier IS NULL) AS first
+                lag(received_us) OVER earlier IS NULL OR coalesce(since_us > lag(received_us) OVER earlier
+                    AND since_us IS DISTINCT FROM lag(since_us) OVER earlier, false) AS first
             FROM (
                 SELECT {columns(own)}, epoch_us(ticks.received_at) AS at_us, 'received_at' AS timed_by, {own} AS own,
                     {_DATED} AND {own} AS dated
@@ -112,7 +115,7 @@ class Rows:
     @classmethod
     def of(cls, state: LakeState, symbols: Symbols, when: TimeRange, clock: str) -> Self:
         """Those of the symbols, of whole days, since a day's volume is told from its beginning. Raises SymbolError."""
-        days = when.days(state.dates("ticks"))
+        days = days_of(state, when)
         selection = chosen(state, symbols, days)
         upto = "NULL" if when.stop is None else f"epoch_us({sql_moment(when.stop)})"
         ticks = f"FROM ticks WHERE {among(days)} AND {selection.where()}"
@@ -129,10 +132,9 @@ class Rows:
     @property
     def sessions(self) -> str:
         """The SELECT of date, instrument_token, symbol, opens_us and closes_us of the instruments on each day."""
-        tokens = ", ".join(map(str, self.selection.tokens)) or "NULL"
         return f"""
             SELECT DISTINCT date, instrument_token, symbol, opens_us, closes_us FROM {self.listening}
-            WHERE instrument_token IN ({tokens}) AND opens_us IS NOT NULL
+            WHERE opens_us IS NOT NULL AND ({self.selection.which()})
         """
 
 

@@ -9,13 +9,14 @@ Where nothing is known of a row, from a source that no event tells of, it is sho
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import pyarrow as pa
 
 from queries.lake.state import LakeState, Relation
 
+_ONE_DAY: Final = dt.timedelta(days=1)
 _LOST: Final = "'closed', 'refused', 'failed', 'connected'"
 _ALL: Final = "SELECT *, NULL::TIMESTAMPTZ AS source_since FROM ticks_all"
 
@@ -98,21 +99,31 @@ def _by_day(state: LakeState) -> dict[dt.date, tuple[object, ...]]:
 
 
 def _suspects(state: LakeState, days: Sequence[dt.date]) -> set[dt.date]:
-    """Those of the days on which an instrument was asked for on several connections, perhaps one after the other."""
+    """Those of the days on which an instrument was asked for on several connections, perhaps one after the other; or
+    on one after it had been asked for on another the day before, which may have gone on."""
     found = state.sql(
         f"""
-        SELECT DISTINCT date FROM (
+        WITH asked AS (
             SELECT DISTINCT date, stream, account, connection, unnest((data->'$.tokens')::BIGINT[]) AS instrument_token
-            FROM events WHERE event = 'subscribed' AND {_among(days)}
+            FROM events WHERE event = 'subscribed' AND {_among(_with_before(days))}
+        )
+        SELECT date FROM asked GROUP BY date, instrument_token HAVING count(*) > 1
+        UNION SELECT date FROM (
+            SELECT DISTINCT unnest([date, date + 1]) AS date, account, connection, instrument_token FROM asked
         ) GROUP BY date, instrument_token HAVING count(*) > 1
         """
     ).arrow()
-    return set(found.column("date").to_pylist())
+    return set(days).intersection(found.column("date").to_pylist())
+
+
+def _with_before(days: Iterable[dt.date]) -> list[dt.date]:
+    """The days, and the day before each."""
+    return sorted({each for day in days for each in (day - _ONE_DAY, day)})
 
 
 def _redundant(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
     """The stretches of the instruments that had several sources at the same time on one of these days."""
-    around = _among(sorted({*days, *(day - dt.timedelta(days=1) for day in days)}))
+    around = _among(_with_before(days))
     return state.sql(
         f"""
         WITH asked AS ({_asked_sql(around, "true")})
@@ -133,7 +144,9 @@ def _among(days: Sequence[dt.date]) -> str:
 def _ticks(state: LakeState) -> str:
     """`ticks_all` as it is, but for the days on which some instruments had several sources at a time."""
     memo = state.memo.setdefault("sources", {})
-    now = _by_day(state)
+    events = _by_day(state)
+    # What was asked for may last into the next day.
+    now = {day: (events.get(day - _ONE_DAY), events.get(day)) for day in {*events, *(d + _ONE_DAY for d in events)}}
     fresh = [day for day, parts in now.items() if memo.get(day, (None, False))[0] != parts]
     suspects = _suspects(state, fresh) if fresh else set()
     memo.update({day: (now[day], day in suspects) for day in fresh})

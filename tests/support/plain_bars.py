@@ -140,15 +140,15 @@ def _row(asking: Asking, order: int, packet: Packet, since: int | None) -> Row:
 
 def _judge_undated(rows: Sequence[Row]) -> None:
     """Those that do not say when they traded are live if the volume grew, but for the first of a stretch or day."""
-    heard, before, epoch = None, 0, 0
+    heard, since, before, epoch = None, None, 0, 0
     for row in rows:
-        first = heard is None or (row.since is not None and row.since > heard)
+        first = heard is None or (row.since is not None and row.since > heard and row.since != since)
         anew = row.volume is not None and 0 < row.volume < before / 2
         epoch += anew
         row.epoch = epoch
         grew = row.volume is None or anew or row.volume > before
         row.live = row.own and row.price > 0 and not first and grew
-        heard = row.received
+        heard, since = row.received, row.since
         before = row.volume or before
 
 
@@ -163,14 +163,14 @@ def _another_days(rows: Sequence[Row]) -> None:
 
 
 def _count(rows: Sequence[Row], asking: Asking) -> None:
-    most, before, value, heard = 0, 0, 0.0, None
+    most, before, value, heard, since = 0, 0, 0.0, None, None
     high: float | None = None
     low: float | None = None
     for row in rows:
         if heard is None:
             row.away = not (row.since is not None and row.since <= asking.opens and row.live)
         else:
-            row.away = row.since is not None and row.since > heard
+            row.away = row.since is not None and row.since > heard and row.since != since
         if row.volume:
             assert row.value is not None
             if row.volume < before / 2:
@@ -186,7 +186,7 @@ def _count(rows: Sequence[Row], asking: Asking) -> None:
                 row.fell = now_low if now_low < low else None
             high = now_high if high is None else max(high, now_high)
             low = now_low if low is None else min(low, now_low)
-        heard = row.received
+        heard, since = row.received, row.since
 
 
 @dataclass

@@ -76,7 +76,7 @@ class RandomDays:
 
     def _day(self) -> None:
         rng = self.rng
-        opened = {token: False for token in TOKENS}
+        opened = dict.fromkeys(TOKENS, False)
         new_day_us = us_of(self.captured.day, "08:59")
         for cluster in sorted(rng.sample(_CLUSTERS, rng.randrange(3, 7))):
             at_us = us_of(self.captured.day, cluster) + rng.randrange(SECOND_US)

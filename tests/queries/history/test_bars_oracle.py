@@ -7,8 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kitelake
@@ -77,11 +76,11 @@ def check(lake: kitelake.Lake, captured: Captured, days: int, rng: Random) -> No
     macro = lake.sql(
         f"FROM bars($names, width := $width, {text}, sessions := $sessions, label := $label)", params
     ).arrow()
-    assert macro.to_pylist() == got
+    same(macro.to_pylist(), got)
     del params["width"], params["sessions"], params["label"]
     found = lake.trades(NAMES, *range_, clock=clock).arrow().to_pylist()
     same(found, trades)
-    assert lake.sql(f"FROM trades($names, {text})", params).arrow().to_pylist() == found
+    same(lake.sql(f"FROM trades($names, {text})", params).arrow().to_pylist(), found)
 
 
 def width_us(width: str) -> int:
