@@ -65,12 +65,14 @@ def bars_sql(rows: str, width_us: str, sessions: str) -> str:
         FROM (SELECT *, {part} AS part, CASE WHEN {part} = 0 THEN {bucket} END AS bucket FROM ({rows}))
         GROUP BY date, instrument_token, since_us, part, bucket, epoch
     ), beside AS (
-        SELECT *, lag(last_volume IGNORE NULLS) OVER earlier AS volume_before, lag(since_us) OVER earlier AS since_before,
+        SELECT *, lag(last_volume IGNORE NULLS) OVER earlier AS volume_before,
+            lag(since_us) OVER earlier AS since_before,
             max(last_us) OVER (earlier ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS heard_us
         FROM grouped WINDOW earlier AS (PARTITION BY date, instrument_token ORDER BY place)
     ), apart AS (
         -- away: we may have missed something since the group before, or since the day began. fell: in the group itself.
-        SELECT *, {AWAY.format(live="live_place = place")} AS away, coalesce(last_volume < most_volume / 2, false) AS fell,
+        SELECT *, {AWAY.format(live="live_place = place")} AS away,
+            coalesce(last_volume < most_volume / 2, false) AS fell,
             coalesce(nullif(first_volume, 0), last_volume) < volume_before / 2 AS begins_anew
         FROM beside
     ), numbered AS (
@@ -78,7 +80,8 @@ def bars_sql(rows: str, width_us: str, sessions: str) -> str:
             sum(CASE WHEN begins_anew THEN 1 ELSE 0 END) OVER earlier AS times_anew
         FROM apart WINDOW earlier AS (PARTITION BY date, instrument_token ORDER BY place)
     ), grown AS (
-        SELECT *, coalesce(max(most_volume) OVER so_far, CASE WHEN fell_before THEN volume_before END, 0) AS volume_then,
+        SELECT *,
+            coalesce(max(most_volume) OVER so_far, CASE WHEN fell_before THEN volume_before END, 0) AS volume_then,
             coalesce(last_value(last_value IGNORE NULLS) OVER so_far,
                 CASE WHEN fell_before THEN last_value(last_value IGNORE NULLS) OVER day_so_far END, 0) AS value_then,
             max(most_high) OVER day_so_far AS high_then, min(least_low) OVER day_so_far AS low_then
@@ -159,7 +162,8 @@ def counted_bars_sql(trades: str, measure: Measure, size: int, sessions: str) ->
     SELECT date, any_value(symbol) AS symbol, instrument_token, min(at_us) AS begin_us, max(at_us) AS end_us,
         arg_min(price, place) AS open, max(price) AS high, min(price) AS low, arg_max(price, place) AS close,
         sum(quantity)::BIGINT AS volume, 0::BIGINT AS volume_missed, sum(value) AS value,
-        greatest(min(price), least(max(price), sum(value) / sum(quantity))) AS vwap, arg_max(oi, place) AS oi, count(*) AS ticks, max(timed_by) AS timed_by
+        greatest(min(price), least(max(price), sum(value) / sum(quantity))) AS vwap,
+        arg_max(oi, place) AS oi, count(*) AS ticks, max(timed_by) AS timed_by
     FROM (
         SELECT *, floor(({before}) / {size})::BIGINT AS number FROM ({trades}) WHERE {part}
         WINDOW day AS (PARTITION BY date, instrument_token ORDER BY place)

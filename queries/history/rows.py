@@ -84,7 +84,8 @@ def rows_sql(joined: str, clock: str, upto_us: str) -> str:
             CASE WHEN bool_or(live OR dated) OVER of_epoch THEN low END AS low
         )
     FROM (
-        SELECT * EXCLUDE (at_us, timed_by), (sum(begins_anew::INTEGER) OVER ({whole}))::BIGINT AS epoch, at_us, timed_by,
+        SELECT * EXCLUDE (at_us, timed_by),
+            (sum(begins_anew::INTEGER) OVER ({whole}))::BIGINT AS epoch, at_us, timed_by,
             coalesce(own AND last_price > 0, false) AND NOT first AS is_trade,
             coalesce(own AND last_price > 0, false) AND NOT first
                 AND (volume_traded IS NULL OR begins_anew OR volume_traded > coalesce(before, 0)) AS live
@@ -156,7 +157,8 @@ def joined_sql(ticks: str, *, listed: str = "true", events: str = "true") -> str
     return f"""
         FROM (
             SELECT ticks.*, hours.opens_us, hours.closes_us,
-                CASE WHEN epoch_us(sources.since) >= {_DAY_US} - 86400000000 THEN epoch_us(sources.since) END AS since_us
+                CASE WHEN epoch_us(sources.since) >= {_DAY_US} - 86400000000 THEN epoch_us(sources.since) END
+                    AS since_us
             FROM {ticks} AS ticks LEFT JOIN ({hours_sql("sessions", listed)}) AS hours
                 ON ticks.date = hours.date AND ticks.instrument_token = hours.instrument_token
             LEFT JOIN ({sources_sql(events)}) AS sources ON ticks.instrument_token = sources.instrument_token

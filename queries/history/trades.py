@@ -33,7 +33,8 @@ def trades_sql(rows: str) -> str:
             SELECT *, {AWAY.format(live="live")} AS away,
                 sum(begins_anew::INTEGER) OVER ({whole} ORDER BY place) AS times_anew
             FROM (
-                SELECT *, lag(received_us) OVER earlier AS heard_us, lag(since_us) OVER earlier AS since_before, coalesce(
+                SELECT *, lag(received_us) OVER earlier AS heard_us, lag(since_us) OVER earlier AS since_before,
+                    coalesce(
                     volume_traded > 0 AND volume_traded < lag(nullif(volume_traded, 0) IGNORE NULLS) OVER earlier / 2,
                     false) AS begins_anew
                 FROM ({rows}) WINDOW earlier AS ({whole} ORDER BY place)

@@ -147,9 +147,10 @@ def _ticks(state: LakeState) -> str:
     events = _by_day(state)
     # What was asked for may last into the next day.
     now = {day: (events.get(day - _ONE_DAY), events.get(day)) for day in {*events, *(d + _ONE_DAY for d in events)}}
-    fresh = [day for day, parts in now.items() if memo.get(day, (None, False))[0] != parts]
+    fresh = [day for day, parts in now.items() if memo.get(day, (None,))[0] != parts]
     suspects = _suspects(state, fresh) if fresh else set()
-    memo.update({day: (now[day], day in suspects) for day in fresh})
+    live = state.views["events"].source.live
+    memo.update({day: (now[day], day in suspects, live) for day in fresh})  # it stays, so that no other has its id
     days = sorted(day for day in now if memo[day][1])
     if not days:
         return _ALL

@@ -140,7 +140,9 @@ class Captured:
         """Have what came until now in the tables; what comes then is in the journal."""
         for run in self.runs:
             run.roll()
-        SegmentWriter(self.layout, JournalDecoder()).run(poll_seconds=0.01, stop=threading.Event())
+            writer = SegmentWriter(self.layout, JournalDecoder(), run.stream)
+            with writer.hold(stop := threading.Event(), 0.01):
+                writer.advance(stop)
 
     def flush(self) -> None:
         """Have what came until now in the journal, for a lake to see."""

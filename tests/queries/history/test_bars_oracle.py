@@ -62,8 +62,8 @@ def check(lake: kitelake.Lake, captured: Captured, days: int, rng: Random) -> No
             for bar in bars_of(asking, rows, int(width_us(width)), sessions):
                 if start <= bar["begin_us"] and (end is None or bar["begin_us"] < end):
                     time = bar["end_us"] if label == "close" else bar["begin_us"]
-                    bar = {"symbol": SYMBOLS[token], "time": moment(time), **bar}
-                    bars.append({name: value for name, value in bar.items() if not name.endswith("_us")})
+                    rest = {name: value for name, value in bar.items() if not name.endswith("_us")}
+                    bars.append({"symbol": SYMBOLS[token], "time": moment(time), **rest})
             for trade in trades_of(rows):
                 if start <= trade["at_us"]:
                     at_us = trade.pop("at_us")
