@@ -54,3 +54,16 @@ def test_are_a_view_and_a_macro_too(line: Line, captured: Captured, ask: Ask) ->
         assert lake.sql("FROM trades ORDER BY symbol, time").arrow().to_pylist() == rows
         assert lake.sql("FROM trades($names)", {"names": names}).arrow().to_pylist() == rows
         assert lake.sql("FROM trades('NSE:INFY', start := '2026-11-24')").arrow().to_pylist() == rows[5:]
+
+
+def test_sum_to_the_volume_of_bars_without_what_was_missed(line: Line, ask: Ask) -> None:
+    for second in range(40):
+        if second % 12 == 7:
+            line.closed(f"09:14:{second + 10}.1")
+            line.begin(f"09:14:{second + 10}.5", INFY)
+        line.full(f"09:14:{second + 10}.9", INFY, 100, volume=10 + second * second)
+    for width in ("1s", "1m", "1d"):
+        bars = ask("bars", "NSE:INFY", width, sessions="all")
+        assert sum(row["volume"] for row in bars) == 10 + 39 * 39
+        missed = sum(row["volume_missed"] for row in bars)
+        assert 0 < missed == 10 + 39 * 39 - sum(row["quantity"] for row in ask("trades", "NSE:INFY"))
