@@ -32,9 +32,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kitelake.Lake]:
             yield lake
 
 
-def scanned(
-    lake: kitelake.Lake, query: Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[int, int]:
+def scanned(lake: kitelake.Lake, query: Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
     """How many files of ticks the query opens, and how many row groups it reads; it finds something in them."""
     profile = tmp_path / "profile.json"
     run = SqlLake.run

@@ -7,25 +7,25 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import kitelake
 from tests.support.captured import INFY, NIFTY_50, NIFTY_FUT, SECOND_US, TINY, Captured, moment, us_of
-from tests.support.plain_bars import Asking, bars_of, rows_of, trades_of
+from tests.support.plain_bars import Asking, Row, bars_of, rows_of, trades_of
 from tests.support.random_days import FIRST_DAY, TOKENS, RandomDays
 from tests.support.scaled import scaled
 
 SYMBOLS = {INFY: "NSE:INFY", TINY: "NSE:TINY", NIFTY_50: "NSE:NIFTY 50", NIFTY_FUT: "NFO:NIFTY26NOVFUT"}
-HOURS = {INFY: ("09:15", "15:15"), TINY: ("09:15", "15:30"), NIFTY_50: ("09:15", "15:30")} | {
-    NIFTY_FUT: ("09:15", "15:40")
-}
+CLOSES = {INFY: "15:15", TINY: "15:30", NIFTY_50: "15:30", NIFTY_FUT: "15:40"}
 WIDTHS = {"1s": "1 second", "30s": "30 seconds", "1m": "1 minute", "1h": "1 hour", "1d": "1 day"}
 NAMES = list(SYMBOLS.values())
 
 
-def expected_rows(captured: Captured, token: int, day: dt.date, clock: str, stop: int | None) -> tuple[Asking, list]:
-    opens, closes = (us_of(day, time) for time in HOURS[token])
+def expected_rows(
+    captured: Captured, token: int, day: dt.date, clock: str, stop: int | None
+) -> tuple[Asking, list[Row]]:
+    opens, closes = us_of(day, "09:15"), us_of(day, CLOSES[token])
     asking = Asking(token, us_of(day, "00:00"), opens, closes, clock, stop)
     return asking, rows_of(asking, captured.packets, captured.events)
 
