@@ -17,6 +17,7 @@ from .symbols import Selection as Selection
 from .symbols import Symbol as Symbol
 from .symbols import Symbols as Symbols
 from .symbols import chosen as chosen
+from .symbols import days_of as days_of
 from .symbols import lists_in_force as lists_in_force
 from .symbols import near_matches as near_matches
 from .symbols import resolve as resolve

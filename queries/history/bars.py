@@ -17,9 +17,8 @@ import datetime as dt
 from typing import Final, Literal, get_args
 
 from queries.errors import QueryError
-from queries.history.assemble import assemble
 from queries.history.moments import SQL_START, SQL_STOP, TimeRange
-from queries.history.rows import Rows, clock_sql, macro_rows_sql
+from queries.history.rows import AWAY, Rows, macro_rows_sql
 from queries.history.symbols import Symbols
 from queries.history.ticks import overloads
 from queries.history.trades import trades_sql
@@ -35,111 +34,116 @@ MAX_BUCKETS: Final = 10_000_000
 """Intervals are numbered from the session's open; this makes numbers of earlier ones positive."""
 
 
-def grouped_sql(rows: str, width_us: str, sessions: str) -> str:
-    """The SELECT of the groups: of the rows of an instrument in one interval, part of the day and stretch of listening.
-
-    Prices are of live rows, `cached_price` of others. What only grows in a day (volume, value, high) or falls (low) is
-    first and last its least and most, so that no order is asked for.
-    """
-    part = "CASE WHEN at_us < opens_us THEN -1 WHEN at_us >= closes_us THEN 1 ELSE 0 END"
-    part = f"CASE WHEN {sessions} = 'all' THEN 0 ELSE {part} END"
-    since = f"(at_us - opens_us + {MAX_BUCKETS} * ({width_us}))"
-    bucket = f"CASE WHEN ({width_us}) >= {DAY_US} THEN 0 ELSE {since} // ({width_us}) END"
-    return f"""
-        SELECT date, instrument_token, since_us, part, bucket, any_value(symbol) AS symbol,
-            min(opens_us) AS opens_us, min(closes_us) AS closes_us,
-            min(place) AS place, max(received_us) AS last_us,
-            min(volume_traded) AS first_volume, max(volume_traded) AS last_volume,
-            min(traded_value) AS first_value, max(traded_value) AS last_value,
-            min(day_high) AS first_high, max(day_high) AS last_high,
-            max(day_low) AS first_low, min(day_low) AS last_low,
-            arg_min(live_price, place) AS open, max(live_price) AS high, min(live_price) AS low,
-            arg_max(live_price, place) AS close, arg_max(last_price, place) FILTER (NOT live) AS cached_price,
-            arg_max(oi, place) AS oi, count(live_price) AS ticks, min(timed_by) AS timed_by
-        FROM (
-            SELECT *, CASE WHEN part = 0 THEN {bucket} ELSE 0 END AS bucket,
-                CASE WHEN live THEN last_price END AS live_price
-            FROM (SELECT *, {part} AS part FROM ({rows}))
-        )
-        GROUP BY date, instrument_token, since_us, part, bucket
-    """
-
-
 def bars_sql(rows: str, width_us: str, sessions: str) -> str:
-    """The SELECT of bars of time over rows as `rows_sql` gives them, for `timed_sql`: `assemble` in SQL, for macros.
+    """The SELECT of bars of time over rows as `rows_sql` gives them: with begin_us and end_us in the place of `time`.
 
     `width_us` is an expression of microseconds, a day's for whole sessions, and `sessions` one that is 'continuous' or
     'all'.
     """
-    return f"""
-    WITH grouped AS ({grouped_sql(rows, width_us, sessions)}
-    ), beside AS (
-        SELECT *, lag(last_volume IGNORE NULLS) OVER earlier AS volume_before,
-            lag(last_value IGNORE NULLS) OVER earlier AS value_before, lag(last_us) OVER earlier AS heard_us,
-            lag(last_high IGNORE NULLS) OVER earlier AS high_then, lag(last_low IGNORE NULLS) OVER earlier AS low_then,
-            -- What was missed goes into the next bar that has a trade; where none comes, into one of its own.
-            coalesce(first_value(CASE WHEN ticks > 0 AND part = 0 THEN bucket END IGNORE NULLS) OVER from_here, bucket)
-                AS into_bucket
-        FROM grouped
-        WINDOW earlier AS (PARTITION BY date, instrument_token ORDER BY place),
-            from_here AS (
-                PARTITION BY date, instrument_token ORDER BY place ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
-            )
-    ), numbered AS (
-        SELECT *, sum(begins_anew) OVER (PARTITION BY date, instrument_token ORDER BY place) AS epoch,
-            -- What was cached before the volume began anew is of another day.
-            ticks = 0 AND coalesce(first_value(CASE WHEN begins_anew = 1 THEN true WHEN ticks > 0 THEN false END
-                IGNORE NULLS) OVER after, false) AS is_of_another_day
-        FROM (SELECT *, CASE WHEN first_volume < volume_before / 2 THEN 1 ELSE 0 END AS begins_anew FROM beside)
-        WINDOW after AS (
-            PARTITION BY date, instrument_token ORDER BY place ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
-        )
-    ), grown AS (
-        SELECT *, coalesce(max(last_volume) OVER (
-                PARTITION BY date, instrument_token, epoch ORDER BY place
-                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-            ), 0) AS volume_then,
-            CASE WHEN begins_anew = 1 THEN 0 ELSE coalesce(value_before, 0) END AS value_then,
-            -- We may have missed something since the group before, or since the session's open.
-            coalesce(since_us > coalesce(heard_us, opens_us), heard_us IS NULL) AS away
-        FROM numbered
-    )
-    SELECT date, instrument_token, into_bucket AS bucket, any_value(symbol) AS symbol,
-        min(opens_us) AS opens_us, min(closes_us) AS closes_us,
-        coalesce(arg_min(open, place), arg_min(cached_price, place)) AS open,
-        coalesce(max(greatest(high, CASE WHEN last_high > CASE WHEN away THEN first_high ELSE high_then END
-            THEN last_high END)) FILTER (ticks > 0), max(cached_price)) AS high,
-        coalesce(min(least(low, CASE WHEN last_low < CASE WHEN away THEN first_low ELSE low_then END
-            THEN last_low END)) FILTER (ticks > 0), min(cached_price)) AS low,
-        coalesce(arg_max(close, place), arg_max(cached_price, place)) AS close,
-        sum({_grown("last_volume")}) AS volume,
-        sum(CASE WHEN away THEN {_grown("first_volume")} WHEN last_volume IS NOT NULL THEN 0 END) AS volume_missed,
-        sum(last_value - value_then) AS value,
-        sum(CASE WHEN away THEN first_value - value_then ELSE 0 END) AS value_missed,
-        arg_max(oi, place) AS oi, sum(ticks) AS ticks,
-        coalesce(min(timed_by) FILTER (ticks > 0), min(timed_by)) AS timed_by
-    FROM grown WHERE part = 0 AND NOT is_of_another_day
-    GROUP BY date, instrument_token, into_bucket
-    HAVING sum(ticks) > 0 OR sum({_grown("last_volume")}) > 0
-    """
-
-
-def _grown(volume: str) -> str:
-    return f"CASE WHEN {volume} > volume_then THEN {volume} - volume_then WHEN {volume} IS NOT NULL THEN 0 END"
-
-
-def timed_sql(bars: str, width_us: str, sessions: str) -> str:
-    """Bars of time as those of counts are: with begin_us and end_us, and what follows from the other columns."""
-    day = f"({width_us}) >= {DAY_US}"
+    day = f"({width_us}) >= 86400000000"
+    part = "CASE WHEN at_us < opens_us THEN -1 WHEN at_us >= closes_us THEN 1 ELSE 0 END"
+    part = f"CASE WHEN {sessions} = 'all' THEN 0 ELSE {part} END"
+    bucket = f"CASE WHEN {day} THEN 0 ELSE (at_us - opens_us + {MAX_BUCKETS} * ({width_us})) // ({width_us}) END"
     begins = f"opens_us + CASE WHEN {day} THEN 0 ELSE (bucket - {MAX_BUCKETS}) * ({width_us}) END"
     ends = f"CASE WHEN {day} THEN closes_us ELSE {begins} + ({width_us}) END"
     ends = f"CASE WHEN {sessions} = 'all' THEN {ends} ELSE least({ends}, closes_us) END"
     return f"""
+    WITH grouped AS (
+        SELECT date, instrument_token, any_value(symbol) AS symbol, since_us, part, bucket,
+            any_value(opens_us) AS opens_us, any_value(closes_us) AS closes_us,
+            min(place) AS place, min(place) FILTER (live) AS live_place, max(received_us) AS last_us,
+            arg_min(volume_traded, place) AS first_volume, arg_max(nullif(volume_traded, 0), place) AS last_volume,
+            max(volume_traded) AS most_volume,
+            arg_min(traded_value, place) AS first_value, arg_max(nullif(traded_value, 0), place) AS last_value,
+            max(traded_value) AS most_value,
+            arg_min(high, place) AS first_high, max(high) AS most_high,
+            arg_min(low, place) AS first_low, min(low) AS least_low,
+            arg_min(last_price, place) FILTER (live) AS open, max(last_price) FILTER (live) AS high,
+            min(last_price) FILTER (live) AS low, arg_max(last_price, place) FILTER (live) AS close,
+            arg_max(last_price, place) AS last_price, arg_max(oi, place) AS oi, count(*) FILTER (live) AS ticks,
+            max(timed_by) AS timed_by
+        FROM (SELECT *, {part} AS part, CASE WHEN {part} = 0 THEN {bucket} END AS bucket FROM ({rows}))
+        GROUP BY date, instrument_token, since_us, part, bucket, epoch
+    ), beside AS (
+        SELECT *, lag(last_volume IGNORE NULLS) OVER earlier AS volume_before,
+            lag(since_us) OVER earlier AS since_before,
+            max(last_us) OVER (earlier ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS heard_us
+        FROM grouped WINDOW earlier AS (PARTITION BY date, instrument_token ORDER BY place)
+    ), apart AS (
+        -- away: we may have missed something since the group before, or since the day began. fell: in the group itself.
+        SELECT *, {AWAY.format(live="live_place = place")} AS away,
+            coalesce(last_volume < most_volume / 2, false) AS fell,
+            coalesce(nullif(first_volume, 0), last_volume) < volume_before / 2 AS begins_anew
+        FROM beside
+    ), numbered AS (
+        SELECT *, coalesce(lag(fell) OVER earlier, false) AS fell_before,
+            sum(CASE WHEN begins_anew THEN 1 ELSE 0 END) OVER earlier AS times_anew
+        FROM apart WINDOW earlier AS (PARTITION BY date, instrument_token ORDER BY place)
+    ), grown AS (
+        SELECT *,
+            coalesce(max(most_volume) OVER so_far, CASE WHEN fell_before THEN volume_before END, 0) AS volume_then,
+            coalesce(last_value(last_value IGNORE NULLS) OVER so_far,
+                CASE WHEN fell_before THEN last_value(last_value IGNORE NULLS) OVER day_so_far END, 0) AS value_then,
+            max(most_high) OVER day_so_far AS high_then, min(least_low) OVER day_so_far AS low_then
+        FROM (
+            SELECT *, times_anew + sum(CASE WHEN fell_before THEN 1 ELSE 0 END) OVER (
+                PARTITION BY date, instrument_token ORDER BY place) AS epoch
+            FROM numbered
+        ) WINDOW so_far AS (
+                PARTITION BY date, instrument_token, epoch ORDER BY place
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ),
+            day_so_far AS (
+                PARTITION BY date, instrument_token ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            )
+    ), counted AS (
+        SELECT *, CASE WHEN most_volume IS NOT NULL
+                THEN greatest(most_volume - volume_then, 0) + CASE WHEN fell THEN last_volume ELSE 0 END
+            END AS volume_grown,
+            CASE WHEN most_volume IS NOT NULL
+                THEN CASE WHEN away THEN greatest(first_volume - volume_then, 0) ELSE 0 END
+            END AS volume_away,
+            CASE WHEN fell THEN greatest(most_value - value_then, 0) + last_value
+                ELSE coalesce(last_value, first_value) - CASE WHEN last_value IS NULL THEN 0 ELSE value_then END
+            END AS value_grown,
+            CASE WHEN away AND first_value > 0 THEN first_value - value_then ELSE 0 END AS value_away,
+            CASE WHEN most_high > greatest(high_then, CASE WHEN away OR high_then IS NULL THEN first_high END)
+                THEN most_high END AS high_rose,
+            CASE WHEN least_low < least(low_then, CASE WHEN away OR low_then IS NULL THEN first_low END)
+                THEN least_low END AS low_fell,
+            count(*) FILTER (ticks > 0) OVER (
+                PARTITION BY date, instrument_token, part ORDER BY place
+                ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
+            ) AS live_ahead
+        FROM grown
+    ), carried AS (
+        -- What a group tells goes into the next bar that has a trade; where none comes, into one of its own.
+        SELECT *, CASE WHEN live_ahead = 0 THEN volume_grown ELSE sum(volume_grown) OVER next_bar END AS volume_in,
+            CASE WHEN live_ahead = 0 THEN volume_away ELSE sum(volume_away) OVER next_bar END AS missed_in,
+            CASE WHEN live_ahead = 0 THEN value_grown ELSE sum(value_grown) OVER next_bar END AS value_in,
+            CASE WHEN live_ahead = 0 THEN value_away ELSE sum(value_away) OVER next_bar END AS value_missed_in,
+            max(high_rose) OVER next_bar AS high_in, min(low_fell) OVER next_bar AS low_in
+        FROM counted WINDOW next_bar AS (PARTITION BY date, instrument_token, part, live_ahead)
+    ), bars AS (
+        SELECT date, instrument_token, any_value(symbol) AS symbol, bucket, any_value(opens_us) AS opens_us,
+            any_value(closes_us) AS closes_us,
+            coalesce(arg_min(open, place) FILTER (ticks > 0), arg_min(last_price, place)) AS open,
+            coalesce(max(greatest(high, high_in)) FILTER (ticks > 0), max(last_price)) AS high,
+            coalesce(min(least(low, low_in)) FILTER (ticks > 0), min(last_price)) AS low,
+            coalesce(arg_max(close, place) FILTER (ticks > 0), arg_max(last_price, place)) AS close,
+            sum(volume_in) AS volume, sum(missed_in) AS volume_missed, sum(value_in) AS value,
+            sum(value_missed_in) AS value_missed, arg_max(oi, place) AS oi, sum(ticks) AS ticks,
+            max(timed_by) AS timed_by
+        FROM carried WHERE part = 0 AND (ticks > 0 OR live_ahead = 0)
+        GROUP BY date, instrument_token, bucket
+        HAVING coalesce(sum(volume_in) > 0, sum(ticks) > 0)
+    )
     SELECT date, symbol, instrument_token, {begins} AS begin_us, {ends} AS end_us, open, high, low, close,
         volume::BIGINT AS volume, volume_missed::BIGINT AS volume_missed, value,
-        greatest(low, least(high, (value - value_missed) / nullif(volume - volume_missed, 0))) AS vwap,
-        oi, ticks::BIGINT AS ticks, {clock_sql("timed_by")} AS timed_by
-    FROM ({bars})
+        CASE WHEN volume > volume_missed
+            THEN greatest(low, least(high, (value - value_missed) / (volume - volume_missed))) END AS vwap,
+        oi, ticks::BIGINT AS ticks, timed_by
+    FROM bars
     """
 
 
@@ -158,8 +162,8 @@ def counted_bars_sql(trades: str, measure: Measure, size: int, sessions: str) ->
     SELECT date, any_value(symbol) AS symbol, instrument_token, min(at_us) AS begin_us, max(at_us) AS end_us,
         arg_min(price, place) AS open, max(price) AS high, min(price) AS low, arg_max(price, place) AS close,
         sum(quantity)::BIGINT AS volume, 0::BIGINT AS volume_missed, sum(value) AS value,
-        sum(value) / sum(quantity) AS vwap, arg_max(oi, place) AS oi, count(*) AS ticks,
-        {clock_sql("min(timed_by)")} AS timed_by
+        greatest(min(price), least(max(price), sum(value) / sum(quantity))) AS vwap,
+        arg_max(oi, place) AS oi, count(*) AS ticks, max(timed_by) AS timed_by
     FROM (
         SELECT *, floor(({before}) / {size})::BIGINT AS number FROM ({trades}) WHERE {part}
         WINDOW day AS (PARTITION BY date, instrument_token ORDER BY place)
@@ -175,8 +179,9 @@ def filled_sql(bars: str, hours: str, which: str, width_us: int, fill: Fill) -> 
     before = "last_value({0} IGNORE NULLS) OVER before" if fill == "previous" else "NULL"
     sources = {"open": "bars.close", "high": "bars.close", "low": "bars.close", "close": "bars.close", "oi": "bars.oi"}
     carried = {name: f"coalesce(bars.{name}, {before.format(source)})" for name, source in sources.items()}
+    # None where the bar before has none, as that of an index.
     nothing = {
-        name: f"CASE WHEN bars.close IS NULL AND {int(fill == 'previous')} = 1 THEN 0 ELSE bars.{name} END"
+        name: f"coalesce(bars.{name}, CASE WHEN bars.begin_us IS NULL THEN 0 * {before.format(f'bars.{name}')} END)"
         for name in ("volume", "volume_missed", "value", "ticks")
     }
     shown = ", ".join(f"{text} AS {name}" for name, text in {**carried, **nothing}.items())
@@ -233,9 +238,7 @@ def bars(
     chosen_rows = Rows.of(state, symbols, when, clock)
     begins = when.where_us("begin_us")
     if size.measure is Measure.TIME:
-        grouped = state.sql(grouped_sql(chosen_rows.text, f"{size.size}::BIGINT", f"'{sessions}'")).arrow()
-        view = state.rows_view("bars", assemble(grouped))
-        made = timed_sql(f"FROM {view.name}", f"{size.size}::BIGINT", f"'{sessions}'")
+        made = bars_sql(chosen_rows.text, f"{size.size}::BIGINT", f"'{sessions}'")
     else:
         made = counted_bars_sql(trades_sql(chosen_rows.text), size.measure, size.size, sessions)
     made = f"FROM ({made}) WHERE {begins}"
@@ -254,10 +257,6 @@ MACRO: Final = Macro(
     overloads(
         "width := '1 minute', start := NULL, stop := NULL, clock := 'exchange', sessions := 'continuous', "
         "label := 'open'",
-        shown_sql(
-            timed_sql(bars_sql(macro_rows_sql("clock"), _WIDTH_US, "sessions"), _WIDTH_US, "sessions"),
-            "label",
-            _WHICH_BARS,
-        ),
+        shown_sql(bars_sql(macro_rows_sql("clock"), _WIDTH_US, "sessions"), "label", _WHICH_BARS),
     ),
 )

@@ -21,7 +21,8 @@ def listening_view(state: LakeState, days: Sequence[dt.date], tokens: Sequence[i
     """The name of a view of date, instrument_token, symbol, opens_us, closes_us, since_us, from_us and until_us.
 
     Rows of a day and an instrument follow each other without a gap: a row of ticks, received from `from_us` up to
-    `until_us`, came from a connection that was asked for it at `since_us`, which is null where no event tells of it.
+    `until_us`, came from a connection that was asked for it at `since_us`, which is null where no event of the day or
+    of the day before tells of it.
     """
     asked = None if len(days) <= FEW_DAYS else tuple(tokens)
     memo = state.memo.setdefault("listening", {})
@@ -54,20 +55,20 @@ def _listening_sql(state: LakeState, days: Sequence[dt.date], tokens: Sequence[i
         SELECT date, epoch_us(timezone('Asia/Kolkata', date::TIMESTAMP)) AS day_us
         FROM (SELECT unnest([{", ".join(f"DATE '{day}'" for day in days)}]::DATE[]) AS date)
     ), hours AS ({hours_sql(sessions, among(lists), which)}), sources AS (
-        SELECT instrument_token, epoch_us(since) AS since_us, epoch_us(shown_from) AS shown_us,
-            CASE WHEN isfinite(until) THEN epoch_us(until) ELSE {_FOREVER_US} END AS until_us
+        SELECT instrument_token, epoch_us(since) AS since_us, epoch_us(rows_from) AS from_us,
+            CASE WHEN isfinite(rows_until) THEN epoch_us(rows_until) ELSE {_FOREVER_US} END AS until_us
         FROM ({sources_sql(events, which)})
     ), asked AS (
         SELECT date, sources.* FROM sources JOIN days
-        ON sources.shown_us < days.day_us + 86400000000 AND sources.until_us > days.day_us
+        ON sources.from_us < days.day_us + 86400000000 AND sources.until_us > days.day_us
+            AND sources.since_us >= days.day_us - 86400000000
+    ), stretches AS (
+        FROM asked UNION ALL
+        SELECT date, instrument_token, NULL, 0, min(from_us) FROM asked GROUP BY date, instrument_token
     )
-    SELECT coalesce(hours.date, asked.date) AS date, coalesce(hours.instrument_token, asked.instrument_token)
+    SELECT coalesce(hours.date, stretches.date) AS date, coalesce(hours.instrument_token, stretches.instrument_token)
             AS instrument_token, symbol, opens_us, closes_us, since_us,
-        coalesce(lag(until_us) OVER stretches, 0) AS from_us,
-        CASE WHEN lead(until_us) OVER stretches IS NULL THEN {_FOREVER_US} ELSE until_us END AS until_us
-    FROM hours FULL JOIN asked ON hours.date = asked.date AND hours.instrument_token = asked.instrument_token
-    WINDOW stretches AS (
-        PARTITION BY coalesce(hours.date, asked.date), coalesce(hours.instrument_token, asked.instrument_token)
-        ORDER BY shown_us
-    )
+        coalesce(from_us, 0) AS from_us, coalesce(until_us, {_FOREVER_US}) AS until_us
+    FROM hours FULL JOIN stretches
+        ON hours.date = stretches.date AND hours.instrument_token = stretches.instrument_token
     """

@@ -11,15 +11,31 @@ from typing import Final, Self
 from queries.history.listening import among, listening_view
 from queries.history.moments import SQL_START, SQL_STOP, TimeRange, sql_moment
 from queries.history.sessions import hours_sql
-from queries.history.symbols import Selection, Symbols, chosen
+from queries.history.symbols import Selection, Symbols, chosen, days_of
 from queries.lake import LakeState, sources_sql
 from storage.clock import IST_OFFSET_NS, NS_PER_US
 
-_IST_US: Final = IST_OFFSET_NS // NS_PER_US
-CLOCKS: Final = ("last_trade_time", "exchange_timestamp", "received_at")
-"""What `timed_by` says, by its number."""
 # Of rows that are received in the same microsecond, the later in the stream is the later.
 _PLACE: Final = "(epoch_us(ticks.received_at) << 12) + (ticks.seq & 4095)"
+# By numbers alone, which is ten times as fast as by the zone.
+_DAY_US: Final = f"(epoch_us(ticks.date::TIMESTAMP) - {IST_OFFSET_NS // NS_PER_US})"
+_DATED: Final = "ticks.exchange_timestamp IS NOT NULL"
+_OWN: Final = f"""(
+    epoch_us(ticks.exchange_timestamp) >= {_DAY_US} AND epoch_us(ticks.exchange_timestamp) < {_DAY_US} + 86400000000
+    AND (ticks.last_trade_time IS NULL OR epoch_us(ticks.last_trade_time) >= {_DAY_US})
+)"""
+"""Whether a packet that says its time is of the day on which it was received, and so is the trade that it shows."""
+
+AWAY: Final = (
+    "coalesce(since_us > heard_us AND since_us IS DISTINCT FROM since_before, "
+    "heard_us IS NULL AND NOT coalesce(since_us <= opens_us AND {live}, false))"
+)
+"""Whether something may have been missed before a row. `heard_us` is when the row before it was received and
+`since_before` its `since_us`, if there was one on this day.
+
+The connection was asked after that; or there was none, and this one is no trade that was seen, or the connection was
+asked after the session's open, or it is not known when.
+"""
 
 
 def rows_sql(joined: str, clock: str, upto_us: str) -> str:
@@ -29,39 +45,65 @@ def rows_sql(joined: str, clock: str, upto_us: str) -> str:
     when the connection was asked for the instrument. `clock` is an expression that is 'exchange' or
     'received'. `at_us` is the time of the last trade by that clock, or of the packet where it does not say, in
     microseconds, and less than `upto_us` unless that is null; `live` whether it is one that was seen to happen: not
-    cached, not of another day. `timed_by` is the place of the clock in CLOCKS.
+    cached, not of another day. What is of another day has a volume of 0: on this one nothing was traded yet. `epoch`
+    is -1 for rows that say their time, and else how often the volume began anew.
     """
-    own_clock = f"({clock} = 'exchange' AND ticks.exchange_timestamp IS NOT NULL)"
-    day_us = f"(epoch_us(ticks.date::TIMESTAMP) - {_IST_US})"  # by numbers alone: ten times as fast as by the zone
-    own_day = f"epoch_us(ticks.exchange_timestamp) BETWEEN {day_us} AND {day_us} + 86399999999"
-    columns = f"""
-        ticks.date, ticks.exchange, ticks.instrument_token, ticks.symbol, ticks.last_price, ticks.volume_traded,
-        ticks.average_traded_price * ticks.volume_traded AS traded_value, ticks.high AS day_high,
-        ticks.low AS day_low, ticks.oi, ticks.received_at, {_PLACE} AS place,
-        epoch_us(ticks.received_at) AS received_us,
-        coalesce(opens_us, {day_us}) AS opens_us, coalesce(closes_us, {day_us} + 86400000000) AS closes_us,
-        since_us
-    """
-    own_rows = f"{joined} WHERE (ticks.exchange_timestamp IS NULL OR {own_day})"
+    own_clock = f"({clock} = 'exchange' AND {_DATED})"
+    own = f"({_OWN} OR NOT ({_DATED}))"
+
+    def columns(own: str) -> str:
+        return f"""
+        ticks.date, ticks.exchange, ticks.instrument_token, ticks.symbol, nullif(ticks.last_price, 0) AS last_price,
+        CASE WHEN {own} THEN nullif(ticks.high, 0) END AS high, CASE WHEN {own} THEN nullif(ticks.low, 0) END AS low,
+        CASE WHEN {own} THEN ticks.oi END AS oi, ticks.received_at, {_PLACE} AS place,
+        epoch_us(ticks.received_at) AS received_us, coalesce(opens_us, {_DAY_US}) AS opens_us,
+        coalesce(closes_us, {_DAY_US} + 86400000000) AS closes_us, since_us,
+        CASE WHEN {own} THEN ticks.volume_traded WHEN ticks.volume_traded IS NOT NULL THEN 0 END AS volume_traded,
+        CASE WHEN {own} THEN ticks.average_traded_price * ticks.volume_traded
+            WHEN ticks.volume_traded IS NOT NULL THEN 0 END AS traded_value
+        """
+
+    whole = "PARTITION BY date, instrument_token ORDER BY place"
     return f"""
-    SELECT *, last_price > 0 AND is_trade AND at_us // 1000000 > coalesce(since_us // 1000000, 0) AS live
+    SELECT *, is_trade AND last_price > 0 AND at_us // 1000000 > coalesce(since_us // 1000000, 0) AS live
     FROM (
-        SELECT {columns}, epoch_us(coalesce(ticks.last_trade_time, ticks.exchange_timestamp)) AS at_us,
-            ticks.volume_traded IS NULL OR coalesce(epoch_us(ticks.last_trade_time) >= {day_us}, false) AS is_trade,
-            CASE WHEN ticks.last_trade_time IS NULL THEN 1 ELSE 0 END AS timed_by
-        {own_rows} AND {own_clock}
+        SELECT {columns(_OWN)}, -1::BIGINT AS epoch,
+            CASE WHEN {_OWN} THEN epoch_us(coalesce(ticks.last_trade_time, ticks.exchange_timestamp))
+                ELSE epoch_us(ticks.received_at) END AS at_us,
+            CASE WHEN ticks.last_trade_time IS NULL THEN 'exchange_timestamp' ELSE 'last_trade_time' END AS timed_by,
+            {_OWN} AND (ticks.volume_traded IS NULL OR ticks.last_trade_time IS NOT NULL) AS is_trade
+        {joined} WHERE {own_clock}
     ) WHERE ({upto_us}) IS NULL OR at_us < ({upto_us})
     UNION ALL
-    SELECT * EXCLUDE (nth), coalesce(last_price > 0 AND is_trade AND (since_us IS NULL OR nth > 1), false) AS live
+    SELECT * EXCLUDE (own, dated, first, before, begins_anew)
+        -- What was there before the volume began anew, or is all there is, and does not say its day, is of another one.
+        REPLACE (
+            CASE WHEN bool_or(live OR dated) OVER of_epoch THEN volume_traded
+                WHEN volume_traded IS NOT NULL THEN 0 END AS volume_traded,
+            CASE WHEN bool_or(live OR dated) OVER of_epoch THEN traded_value
+                WHEN volume_traded IS NOT NULL THEN 0 END AS traded_value,
+            CASE WHEN bool_or(live OR dated) OVER of_epoch THEN high END AS high,
+            CASE WHEN bool_or(live OR dated) OVER of_epoch THEN low END AS low
+        )
     FROM (
-        SELECT {columns}, epoch_us(ticks.received_at) AS at_us,
-            ticks.volume_traded IS NULL OR ticks.volume_traded > lag(ticks.volume_traded IGNORE NULLS) OVER (
-                PARTITION BY ticks.date, ticks.instrument_token ORDER BY {_PLACE}
-            ) AS is_trade,
-            2 AS timed_by,
-            row_number() OVER (PARTITION BY ticks.instrument_token, since_us ORDER BY {_PLACE}) AS nth
-        {own_rows} AND NOT {own_clock}
-    ) WHERE ({upto_us}) IS NULL OR at_us < ({upto_us})
+        SELECT * EXCLUDE (at_us, timed_by),
+            (sum(begins_anew::INTEGER) OVER ({whole}))::BIGINT AS epoch, at_us, timed_by,
+            coalesce(own AND last_price > 0, false) AND NOT first AS is_trade,
+            coalesce(own AND last_price > 0, false) AND NOT first
+                AND (volume_traded IS NULL OR begins_anew OR volume_traded > coalesce(before, 0)) AS live
+        FROM (
+            SELECT *, lag(nullif(volume_traded, 0) IGNORE NULLS) OVER earlier AS before,
+                coalesce(volume_traded > 0 AND volume_traded < before / 2, false) AS begins_anew,
+                -- That of a stretch which began since the row before, or that of the day.
+                lag(received_us) OVER earlier IS NULL OR coalesce(since_us > lag(received_us) OVER earlier
+                    AND since_us IS DISTINCT FROM lag(since_us) OVER earlier, false) AS first
+            FROM (
+                SELECT {columns(own)}, epoch_us(ticks.received_at) AS at_us, 'received_at' AS timed_by, {own} AS own,
+                    {_DATED} AND {own} AS dated
+                {joined} WHERE NOT {own_clock}
+            ) WINDOW earlier AS ({whole})
+        )
+    ) WHERE ({upto_us}) IS NULL OR at_us < ({upto_us}) WINDOW of_epoch AS (PARTITION BY date, instrument_token, epoch)
     """
 
 
@@ -76,7 +118,7 @@ class Rows:
     @classmethod
     def of(cls, state: LakeState, symbols: Symbols, when: TimeRange, clock: str) -> Self:
         """Those of the symbols, of whole days, since a day's volume is told from its beginning. Raises SymbolError."""
-        days = when.days(state.dates("ticks"))
+        days = days_of(state, when)
         selection = chosen(state, symbols, days)
         upto = "NULL" if when.stop is None else f"epoch_us({sql_moment(when.stop)})"
         ticks = f"FROM ticks WHERE {among(days)} AND {selection.where()}"
@@ -93,17 +135,10 @@ class Rows:
     @property
     def sessions(self) -> str:
         """The SELECT of date, instrument_token, symbol, opens_us and closes_us of the instruments on each day."""
-        tokens = ", ".join(map(str, self.selection.tokens)) or "NULL"
         return f"""
             SELECT DISTINCT date, instrument_token, symbol, opens_us, closes_us FROM {self.listening}
-            WHERE instrument_token IN ({tokens}) AND opens_us IS NOT NULL
+            WHERE opens_us IS NOT NULL AND ({self.selection.which()})
         """
-
-
-def clock_sql(timed_by: str) -> str:
-    """The name of the clock, of an expression of its number."""
-    names = ", ".join(f"'{name}'" for name in CLOCKS)
-    return f"([{names}])[{timed_by} + 1]"
 
 
 def macro_rows_sql(clock: str) -> str:
@@ -123,10 +158,12 @@ def joined_sql(ticks: str, *, listed: str = "true", events: str = "true") -> str
     """The FROM clause for any rows; `listed` and `events` are conditions on the dates of instruments and events."""
     return f"""
         FROM (
-            SELECT ticks.*, hours.opens_us, hours.closes_us, epoch_us(sources.since) AS since_us
+            SELECT ticks.*, hours.opens_us, hours.closes_us,
+                CASE WHEN epoch_us(sources.since) >= {_DAY_US} - 86400000000 THEN epoch_us(sources.since) END
+                    AS since_us
             FROM {ticks} AS ticks LEFT JOIN ({hours_sql("sessions", listed)}) AS hours
                 ON ticks.date = hours.date AND ticks.instrument_token = hours.instrument_token
             LEFT JOIN ({sources_sql(events)}) AS sources ON ticks.instrument_token = sources.instrument_token
-                AND ticks.received_at >= sources.shown_from AND ticks.received_at < sources.until
+                AND ticks.received_at >= sources.rows_from AND ticks.received_at < sources.rows_until
         ) AS ticks
     """

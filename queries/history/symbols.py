@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from queries.errors import SymbolError
+from queries.history.moments import TimeRange
 from queries.lake import LakeState, literal
 from storage.market import FUTURE, exchange_of_token
 
@@ -83,10 +84,13 @@ class Selection:
         numbers = ", ".join(map(str, tokens))
         which = f"exchange IN ({_texts(exchanges)}) AND instrument_token IN ({numbers})"
         # One list gives a token one name: rows of another name are not of these days.
-        return which if len(self.lists) < 2 else f"{which} AND ({self._which()})"
+        return which if len(self.lists) < 2 else f"{which} AND ({self.which()})"
 
-    def _which(self) -> str:
-        """Tokens are given out again: a name holds for rows that had it, a token for all of its rows."""
+    def which(self) -> str:
+        """The same for any rows of a date, an instrument_token and a symbol.
+
+        Tokens are given out again: a name holds for rows that had it, a token for all of its rows.
+        """
         parts = []
         names = {name for each in self.resolved if not each.of_day for _, name in each.instruments if name is not None}
         if names:
@@ -119,6 +123,12 @@ def chosen(state: LakeState, symbols: Symbols, days: Sequence[dt.date]) -> Selec
         more = "" if len(missing) <= len(lines) else f"; and {len(missing) - len(lines)} more"
         raise SymbolError("; ".join(lines) + more)
     return selection
+
+
+def days_of(state: LakeState, when: TimeRange) -> list[dt.date]:
+    """The days with ticks of a range; where it has none, a day of it, by whose list symbols are resolved."""
+    last = when.last_day or when.first_day
+    return when.days(state.dates("ticks")) or ([last] if last is not None else state.dates("instruments")[-1:])
 
 
 def lists_in_force(state: LakeState, days: Sequence[dt.date]) -> dict[dt.date, dt.date]:

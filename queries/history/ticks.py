@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from queries.errors import QueryError
 from queries.history.moments import TimeRange, sql_range
-from queries.history.symbols import Symbols, chosen
+from queries.history.symbols import Symbols, chosen, days_of
 from queries.lake import LakeState, Macro, Result, quoted
 from storage.schema import TICKS
 
@@ -14,7 +14,7 @@ ORDER = "symbol, received_at, stream, seq"
 
 def ticks(state: LakeState, symbols: Symbols, when: TimeRange, columns: Sequence[str] | None) -> Result:
     """Rows of the view `ticks`, by symbol and time. Raises SymbolError; QueryError for a column that it has not."""
-    selection = chosen(state, symbols, when.days(state.dates("ticks")))
+    selection = chosen(state, symbols, days_of(state, when))
     names = _known(columns)
     return state.sql(
         f"SELECT {names} FROM ticks WHERE {selection.where()} AND {when.where()} ORDER BY {ORDER}, instrument_token"

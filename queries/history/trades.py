@@ -8,26 +8,39 @@ sums of these.
 from typing import Final
 
 from queries.history.moments import SQL_START, SQL_STOP, TimeRange
-from queries.history.rows import Rows, clock_sql, joined_sql, macro_rows_sql, rows_sql
+from queries.history.rows import AWAY, Rows, joined_sql, macro_rows_sql, rows_sql
 from queries.history.symbols import Symbols
 from queries.history.ticks import overloads
 from queries.lake import LakeState, Macro, Relation, Result, words
 
-_SHOWN: Final = "symbol, time, price, quantity, value, oi, received_at, clock, exchange, date, instrument_token"
+_SHOWN: Final = (
+    "symbol, time, price, quantity, value, oi, received_at, timed_by AS clock, exchange, date, instrument_token"
+)
 
 
 def trades_sql(rows: str) -> str:
     """The SELECT of trades over rows as `rows_sql` gives them."""
+    whole = "PARTITION BY date, exchange, instrument_token"
     return f"""
     SELECT date, exchange, symbol, instrument_token, make_timestamptz(at_us) AS time, last_price AS price,
         volume_traded - volume_then AS quantity, (volume_traded - volume_then) * last_price AS value, oi, received_at,
-        {clock_sql("timed_by")} AS clock, timed_by, place, at_us, opens_us, closes_us
+        timed_by, place, at_us, opens_us, closes_us
     FROM (
-        SELECT *, coalesce(lag(volume_traded IGNORE NULLS) OVER earlier, CASE WHEN since_us < opens_us THEN 0 END)
-                AS volume_then,
-            coalesce(since_us > lag(received_us) OVER earlier, false) AS away
-        FROM ({rows}) WINDOW earlier AS (PARTITION BY date, exchange, instrument_token ORDER BY place)
-    ) WHERE volume_traded > volume_then AND live AND NOT away
+        SELECT *, coalesce(max(volume_traded) OVER (
+                {whole}, times_anew ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ), 0) AS volume_then
+        FROM (
+            SELECT *, {AWAY.format(live="live")} AS away,
+                sum(begins_anew::INTEGER) OVER ({whole} ORDER BY place) AS times_anew
+            FROM (
+                SELECT *, lag(received_us) OVER earlier AS heard_us, lag(since_us) OVER earlier AS since_before,
+                    coalesce(
+                    volume_traded > 0 AND volume_traded < lag(nullif(volume_traded, 0) IGNORE NULLS) OVER earlier / 2,
+                    false) AS begins_anew
+                FROM ({rows}) WINDOW earlier AS ({whole} ORDER BY place)
+            )
+        )
+    ) WHERE volume_traded > volume_then AND last_price > 0 AND NOT away
     """
 
 

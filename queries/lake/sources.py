@@ -9,31 +9,48 @@ Where nothing is known of a row, from a source that no event tells of, it is sho
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import pyarrow as pa
 
 from queries.lake.state import LakeState, Relation
 
+_ONE_DAY: Final = dt.timedelta(days=1)
 _LOST: Final = "'closed', 'refused', 'failed', 'connected'"
 _ALL: Final = "SELECT *, NULL::TIMESTAMPTZ AS source_since FROM ticks_all"
 
 
 def sources_sql(days: str = "true", tokens: str = "true") -> str:
-    """The SELECT of the stretches: instrument_token, stream, account, connection, since, shown_from, until.
+    """The SELECT of the stretches: instrument_token, stream, account, connection, since, shown_from, until, rows_from,
+    rows_until.
 
-    A row of `ticks` belongs to that stretch of its instrument with `received_at >= shown_from AND received_at < until`.
-    The connection was asked at `since`, which may be before: then another was shown up to there, and nothing was
-    missed between. `days` is a condition on the `date` of events, which should include the day before; `tokens` one on
-    `instrument_token`.
+    The connection was asked at `since`; rows of it are shown from `shown_from` up to `until`. If `shown_from` is later
+    than `since`, another was shown up to there, and nothing was missed between. A row of `ticks`, whose source is then
+    known, is judged by that stretch of its instrument with `received_at >= rows_from AND received_at < rows_until`: the
+    first packet may be there a moment before it is noted that it was asked for, and the last one a moment after it is
+    noted that no more is wanted. `days` is a condition on the `date` of events, which should include the day before;
+    `tokens` one on `instrument_token`.
     """
     return f"""
-    SELECT instrument_token, stream, account, connection, since, shown_from, until FROM (
-        SELECT *, greatest(since, max(until) OVER (
+    SELECT * EXCLUDE (lost_before), coalesce(lead(rows_from) OVER (
+            PARTITION BY instrument_token ORDER BY since, stream, account, connection
+        ), 'infinity') AS rows_until
+    FROM (
+        SELECT *, greatest(since - INTERVAL 1 SECOND, lost_before) AS rows_from
+        FROM ({_asked_sql(days, tokens)}) WHERE shown_from < until
+    )
+    """
+
+
+def _asked_sql(days: str, tokens: str) -> str:
+    """The same of all that were asked for an instrument, with those that are never shown."""
+    return f"""
+    SELECT *, greatest(since, lost_before) AS shown_from FROM (
+        SELECT *, max(until) OVER (
             PARTITION BY instrument_token ORDER BY since, stream, account, connection
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        )) AS shown_from
+        ) AS lost_before
         FROM (
             SELECT asked.instrument_token, asked.stream, asked.account, asked.connection, asked.since, least(
                 coalesce(lost.at, 'infinity'), coalesce(dropped.at, 'infinity'), coalesce(ended.at, 'infinity')
@@ -65,7 +82,7 @@ def sources_sql(days: str = "true", tokens: str = "true") -> str:
                 WHERE event IN ('started', 'stopped') AND account IS NULL AND {days}
             ) AS ended ON asked.since < ended.at
         )
-    ) WHERE shown_from IS NULL OR shown_from < until
+    )
     """
 
 
@@ -83,26 +100,36 @@ def _by_day(state: LakeState) -> dict[dt.date, tuple[object, ...]]:
 
 
 def _suspects(state: LakeState, days: Sequence[dt.date]) -> set[dt.date]:
-    """Those of the days on which an instrument was asked for on several connections, perhaps one after the other."""
+    """Those of the days on which an instrument was asked for on several connections, perhaps one after the other; or
+    on one after it had been asked for on another the day before, which may have gone on."""
     found = state.sql(
         f"""
-        SELECT DISTINCT date FROM (
+        WITH asked AS (
             SELECT DISTINCT date, stream, account, connection, unnest((data->'$.tokens')::BIGINT[]) AS instrument_token
-            FROM events WHERE event = 'subscribed' AND {_among(days)}
+            FROM events WHERE event = 'subscribed' AND {_among(_with_before(days))}
+        )
+        SELECT date FROM asked GROUP BY date, instrument_token HAVING count(*) > 1
+        UNION SELECT date FROM (
+            SELECT DISTINCT unnest([date, date + 1]) AS date, account, connection, instrument_token FROM asked
         ) GROUP BY date, instrument_token HAVING count(*) > 1
         """
     ).arrow()
-    return set(found.column("date").to_pylist())
+    return set(days).intersection(found.column("date").to_pylist())
+
+
+def _with_before(days: Iterable[dt.date]) -> list[dt.date]:
+    """The days, and the day before each."""
+    return sorted({each for day in days for each in (day - _ONE_DAY, day)})
 
 
 def _redundant(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
     """The stretches of the instruments that had several sources at the same time on one of these days."""
-    around = _among(sorted({*days, *(day - dt.timedelta(days=1) for day in days)}))
+    around = _among(_with_before(days))
     return state.sql(
         f"""
-        WITH sources AS ({sources_sql(around)})
-        FROM sources WHERE instrument_token IN (
-            SELECT one.instrument_token FROM sources AS one JOIN sources AS other USING (instrument_token)
+        WITH asked AS ({_asked_sql(around, "true")})
+        FROM asked WHERE shown_from < until AND instrument_token IN (
+            SELECT one.instrument_token FROM asked AS one JOIN asked AS other USING (instrument_token)
             WHERE one.shown_from > one.since AND other.since <= one.since AND other.until > one.since
             AND (one.stream, one.account, one.connection) <> (other.stream, other.account, other.connection)
         ) ORDER BY ALL
@@ -118,10 +145,13 @@ def _among(days: Sequence[dt.date]) -> str:
 def _ticks(state: LakeState) -> str:
     """`ticks_all` as it is, but for the days on which some instruments had several sources at a time."""
     memo = state.memo.setdefault("sources", {})
-    now = _by_day(state)
-    fresh = [day for day, parts in now.items() if memo.get(day, (None, False))[0] != parts]
+    events = _by_day(state)
+    # What was asked for may last into the next day.
+    now = {day: (events.get(day - _ONE_DAY), events.get(day)) for day in {*events, *(d + _ONE_DAY for d in events)}}
+    fresh = [day for day, parts in now.items() if memo.get(day, (None,))[0] != parts]
     suspects = _suspects(state, fresh) if fresh else set()
-    memo.update({day: (now[day], day in suspects) for day in fresh})
+    live = state.views["events"].source.live
+    memo.update({day: (now[day], day in suspects, live) for day in fresh})  # it stays, so that no other has its id
     days = sorted(day for day in now if memo[day][1])
     if not days:
         return _ALL
