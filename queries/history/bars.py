@@ -17,8 +17,9 @@ import datetime as dt
 from typing import Final, Literal, get_args
 
 from queries.errors import QueryError
+from queries.history.assemble import assemble
 from queries.history.moments import SQL_START, SQL_STOP, TimeRange
-from queries.history.rows import AWAY, Rows, macro_rows_sql
+from queries.history.rows import AWAY, Rows, clock_sql, macro_rows_sql
 from queries.history.symbols import Symbols
 from queries.history.ticks import overloads
 from queries.history.trades import trades_sql
@@ -34,36 +35,45 @@ MAX_BUCKETS: Final = 10_000_000
 """Intervals are numbered from the session's open; this makes numbers of earlier ones positive."""
 
 
-def bars_sql(rows: str, width_us: str, sessions: str) -> str:
-    """The SELECT of bars of time over rows as `rows_sql` gives them: with begin_us and end_us in the place of `time`.
+def grouped_sql(rows: str, width_us: str, sessions: str) -> str:
+    """The SELECT of the groups, of rows as `rows_sql` gives them; the first step.
 
     `width_us` is an expression of microseconds, a day's for whole sessions, and `sessions` one that is 'continuous' or
     'all'.
     """
-    day = f"({width_us}) >= 86400000000"
     part = "CASE WHEN at_us < opens_us THEN -1 WHEN at_us >= closes_us THEN 1 ELSE 0 END"
     part = f"CASE WHEN {sessions} = 'all' THEN 0 ELSE {part} END"
-    bucket = f"CASE WHEN {day} THEN 0 ELSE (at_us - opens_us + {MAX_BUCKETS} * ({width_us})) // ({width_us}) END"
-    begins = f"opens_us + CASE WHEN {day} THEN 0 ELSE (bucket - {MAX_BUCKETS}) * ({width_us}) END"
-    ends = f"CASE WHEN {day} THEN closes_us ELSE {begins} + ({width_us}) END"
-    ends = f"CASE WHEN {sessions} = 'all' THEN {ends} ELSE least({ends}, closes_us) END"
+    since = f"(at_us - opens_us + {MAX_BUCKETS} * ({width_us}))"
+    bucket = f"CASE WHEN ({width_us}) >= {DAY_US} THEN 0 ELSE {since} // ({width_us}) END"
     return f"""
-    WITH grouped AS (
         SELECT date, instrument_token, any_value(symbol) AS symbol, since_us, part, bucket,
-            any_value(opens_us) AS opens_us, any_value(closes_us) AS closes_us,
-            min(place) AS place, min(place) FILTER (live) AS live_place, max(received_us) AS last_us,
+            min(opens_us) AS opens_us, min(closes_us) AS closes_us,
+            min(place) AS place, min(CASE WHEN live THEN place END) AS live_place, max(received_us) AS last_us,
             arg_min(volume_traded, place) AS first_volume, arg_max(nullif(volume_traded, 0), place) AS last_volume,
             max(volume_traded) AS most_volume,
             arg_min(traded_value, place) AS first_value, arg_max(nullif(traded_value, 0), place) AS last_value,
             max(traded_value) AS most_value,
             arg_min(high, place) AS first_high, max(high) AS most_high,
             arg_min(low, place) AS first_low, min(low) AS least_low,
-            arg_min(last_price, place) FILTER (live) AS open, max(last_price) FILTER (live) AS high,
-            min(last_price) FILTER (live) AS low, arg_max(last_price, place) FILTER (live) AS close,
-            arg_max(last_price, place) AS last_price, arg_max(oi, place) AS oi, count(*) FILTER (live) AS ticks,
-            max(timed_by) AS timed_by
-        FROM (SELECT *, {part} AS part, CASE WHEN {part} = 0 THEN {bucket} END AS bucket FROM ({rows}))
+            arg_min(live_price, place) AS open, max(live_price) AS high, min(live_price) AS low,
+            arg_max(live_price, place) AS close, arg_max(last_price, place) AS last_price,
+            arg_max(oi, place) AS oi, count(live_price) AS ticks, max(timed_by) AS timed_by
+        FROM (
+            SELECT *, CASE WHEN part = 0 THEN {bucket} ELSE 0 END AS bucket,
+                CASE WHEN live THEN last_price END AS live_price
+            FROM (SELECT *, {part} AS part FROM ({rows}))
+        )
         GROUP BY date, instrument_token, since_us, part, bucket, epoch
+    """
+
+
+def bars_sql(rows: str, width_us: str, sessions: str) -> str:
+    """The SELECT of bars of time over rows as `rows_sql` gives them: the other steps, as `assemble` takes them, in SQL.
+
+    For macros. The arguments are as in `grouped_sql`.
+    """
+    return f"""
+    WITH grouped AS ({grouped_sql(rows, width_us, sessions)}
     ), beside AS (
         SELECT *, lag(last_volume IGNORE NULLS) OVER earlier AS volume_before,
             lag(since_us) OVER earlier AS since_before,
@@ -124,26 +134,35 @@ def bars_sql(rows: str, width_us: str, sessions: str) -> str:
             CASE WHEN live_ahead = 0 THEN value_away ELSE sum(value_away) OVER next_bar END AS value_missed_in,
             max(high_rose) OVER next_bar AS high_in, min(low_fell) OVER next_bar AS low_in
         FROM counted WINDOW next_bar AS (PARTITION BY date, instrument_token, part, live_ahead)
-    ), bars AS (
-        SELECT date, instrument_token, any_value(symbol) AS symbol, bucket, any_value(opens_us) AS opens_us,
-            any_value(closes_us) AS closes_us,
-            coalesce(arg_min(open, place) FILTER (ticks > 0), arg_min(last_price, place)) AS open,
-            coalesce(max(greatest(high, high_in)) FILTER (ticks > 0), max(last_price)) AS high,
-            coalesce(min(least(low, low_in)) FILTER (ticks > 0), min(last_price)) AS low,
-            coalesce(arg_max(close, place) FILTER (ticks > 0), arg_max(last_price, place)) AS close,
-            sum(volume_in) AS volume, sum(missed_in) AS volume_missed, sum(value_in) AS value,
-            sum(value_missed_in) AS value_missed, arg_max(oi, place) AS oi, sum(ticks) AS ticks,
-            max(timed_by) AS timed_by
-        FROM carried WHERE part = 0 AND (ticks > 0 OR live_ahead = 0)
-        GROUP BY date, instrument_token, bucket
-        HAVING coalesce(sum(volume_in) > 0, sum(ticks) > 0)
     )
+    SELECT date, instrument_token, any_value(symbol) AS symbol, bucket, any_value(opens_us) AS opens_us,
+        any_value(closes_us) AS closes_us,
+        coalesce(arg_min(open, place) FILTER (ticks > 0), arg_min(last_price, place)) AS open,
+        coalesce(max(greatest(high, high_in)) FILTER (ticks > 0), max(last_price)) AS high,
+        coalesce(min(least(low, low_in)) FILTER (ticks > 0), min(last_price)) AS low,
+        coalesce(arg_max(close, place) FILTER (ticks > 0), arg_max(last_price, place)) AS close,
+        sum(volume_in) AS volume, sum(missed_in) AS volume_missed, sum(value_in) AS value,
+        sum(value_missed_in) AS value_missed, arg_max(oi, place) AS oi, sum(ticks) AS ticks,
+        max(timed_by) AS timed_by
+    FROM carried WHERE part = 0 AND (ticks > 0 OR live_ahead = 0)
+    GROUP BY date, instrument_token, bucket
+    HAVING coalesce(sum(volume_in) > 0, sum(ticks) > 0)
+    """
+
+
+def timed_sql(bars: str, width_us: str, sessions: str) -> str:
+    """Bars of time as those of counts are: with begin_us and end_us, and what follows from the other columns."""
+    day = f"({width_us}) >= {DAY_US}"
+    begins = f"opens_us + CASE WHEN {day} THEN 0 ELSE (bucket - {MAX_BUCKETS}) * ({width_us}) END"
+    ends = f"CASE WHEN {day} THEN closes_us ELSE {begins} + ({width_us}) END"
+    ends = f"CASE WHEN {sessions} = 'all' THEN {ends} ELSE least({ends}, closes_us) END"
+    return f"""
     SELECT date, symbol, instrument_token, {begins} AS begin_us, {ends} AS end_us, open, high, low, close,
         volume::BIGINT AS volume, volume_missed::BIGINT AS volume_missed, value,
         CASE WHEN volume > volume_missed
             THEN greatest(low, least(high, (value - value_missed) / (volume - volume_missed))) END AS vwap,
-        oi, ticks::BIGINT AS ticks, timed_by
-    FROM bars
+        oi, ticks::BIGINT AS ticks, {clock_sql("timed_by")} AS timed_by
+    FROM ({bars})
     """
 
 
@@ -163,7 +182,8 @@ def counted_bars_sql(trades: str, measure: Measure, size: int, sessions: str) ->
         arg_min(price, place) AS open, max(price) AS high, min(price) AS low, arg_max(price, place) AS close,
         sum(quantity)::BIGINT AS volume, 0::BIGINT AS volume_missed, sum(value) AS value,
         greatest(min(price), least(max(price), sum(value) / sum(quantity))) AS vwap,
-        arg_max(oi, place) AS oi, count(*) AS ticks, max(timed_by) AS timed_by
+        arg_max(oi, place) AS oi, count(*) AS ticks,
+        {clock_sql("max(timed_by)")} AS timed_by
     FROM (
         SELECT *, floor(({before}) / {size})::BIGINT AS number FROM ({trades}) WHERE {part}
         WINDOW day AS (PARTITION BY date, instrument_token ORDER BY place)
@@ -238,7 +258,9 @@ def bars(
     chosen_rows = Rows.of(state, symbols, when, clock)
     begins = when.where_us("begin_us")
     if size.measure is Measure.TIME:
-        made = bars_sql(chosen_rows.text, f"{size.size}::BIGINT", f"'{sessions}'")
+        asked_for = (f"{size.size}::BIGINT", f"'{sessions}'")
+        groups = state.sql(grouped_sql(chosen_rows.text, *asked_for)).arrow()
+        made = timed_sql(f"FROM {state.rows_view('bars', assemble(groups)).name}", *asked_for)
     else:
         made = counted_bars_sql(trades_sql(chosen_rows.text), size.measure, size.size, sessions)
     made = f"FROM ({made}) WHERE {begins}"
@@ -257,6 +279,10 @@ MACRO: Final = Macro(
     overloads(
         "width := '1 minute', start := NULL, stop := NULL, clock := 'exchange', sessions := 'continuous', "
         "label := 'open'",
-        shown_sql(bars_sql(macro_rows_sql("clock"), _WIDTH_US, "sessions"), "label", _WHICH_BARS),
+        shown_sql(
+            timed_sql(bars_sql(macro_rows_sql("clock"), _WIDTH_US, "sessions"), _WIDTH_US, "sessions"),
+            "label",
+            _WHICH_BARS,
+        ),
     ),
 )

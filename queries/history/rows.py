@@ -26,9 +26,11 @@ _OWN: Final = f"""(
 )"""
 """Whether a packet that says its time is of the day on which it was received, and so is the trade that it shows."""
 
+CLOCKS: Final = ("exchange_timestamp", "last_trade_time", "received_at")
+"""What `timed_by` says, by its number."""
 AWAY: Final = (
-    "coalesce(since_us > heard_us AND since_us IS DISTINCT FROM since_before, "
-    "heard_us IS NULL AND NOT coalesce(since_us <= opens_us AND {live}, false))"
+    "CASE WHEN heard_us IS NULL THEN NOT coalesce(since_us <= opens_us AND {live}, false) "
+    "ELSE coalesce(since_us > heard_us AND since_us IS DISTINCT FROM since_before, false) END"
 )
 """Whether something may have been missed before a row. `heard_us` is when the row before it was received and
 `since_before` its `since_us`, if there was one on this day.
@@ -70,7 +72,7 @@ def rows_sql(joined: str, clock: str, upto_us: str) -> str:
         SELECT {columns(_OWN)}, -1::BIGINT AS epoch,
             CASE WHEN {_OWN} THEN epoch_us(coalesce(ticks.last_trade_time, ticks.exchange_timestamp))
                 ELSE epoch_us(ticks.received_at) END AS at_us,
-            CASE WHEN ticks.last_trade_time IS NULL THEN 'exchange_timestamp' ELSE 'last_trade_time' END AS timed_by,
+            CASE WHEN ticks.last_trade_time IS NULL THEN 0 ELSE 1 END AS timed_by,
             {_OWN} AND (ticks.volume_traded IS NULL OR ticks.last_trade_time IS NOT NULL) AS is_trade
         {joined} WHERE {own_clock}
     ) WHERE ({upto_us}) IS NULL OR at_us < ({upto_us})
@@ -98,13 +100,19 @@ def rows_sql(joined: str, clock: str, upto_us: str) -> str:
                 lag(received_us) OVER earlier IS NULL OR coalesce(since_us > lag(received_us) OVER earlier
                     AND since_us IS DISTINCT FROM lag(since_us) OVER earlier, false) AS first
             FROM (
-                SELECT {columns(own)}, epoch_us(ticks.received_at) AS at_us, 'received_at' AS timed_by, {own} AS own,
+                SELECT {columns(own)}, epoch_us(ticks.received_at) AS at_us, 2 AS timed_by, {own} AS own,
                     {_DATED} AND {own} AS dated
                 {joined} WHERE NOT {own_clock}
             ) WINDOW earlier AS ({whole})
         )
     ) WHERE ({upto_us}) IS NULL OR at_us < ({upto_us}) WINDOW of_epoch AS (PARTITION BY date, instrument_token, epoch)
     """
+
+
+def clock_sql(timed_by: str) -> str:
+    """The name of the clock, of an expression of its number."""
+    names = ", ".join(f"'{name}'" for name in CLOCKS)
+    return f"([{names}])[{timed_by} + 1]"
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,9 @@ class Selection:
         exchanges = sorted(set(map(exchange_of_token, tokens)))
         numbers = ", ".join(map(str, tokens))
         which = f"exchange IN ({_texts(exchanges)}) AND instrument_token IN ({numbers})"
-        # One list gives a token one name: rows of another name are not of these days.
-        return which if len(self.lists) < 2 else f"{which} AND ({self.which()})"
+        # One list gives a token one name: rows of another name are not of these days. `near` may be another each day.
+        same = len(self.lists) < 2 and not any(each.of_day for each in self.resolved)
+        return which if same else f"{which} AND ({self.which()})"
 
     def which(self) -> str:
         """The same for any rows of a date, an instrument_token and a symbol.

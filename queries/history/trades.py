@@ -8,14 +8,12 @@ sums of these.
 from typing import Final
 
 from queries.history.moments import SQL_START, SQL_STOP, TimeRange
-from queries.history.rows import AWAY, Rows, joined_sql, macro_rows_sql, rows_sql
+from queries.history.rows import AWAY, Rows, clock_sql, joined_sql, macro_rows_sql, rows_sql
 from queries.history.symbols import Symbols
 from queries.history.ticks import overloads
 from queries.lake import LakeState, Macro, Relation, Result, words
 
-_SHOWN: Final = (
-    "symbol, time, price, quantity, value, oi, received_at, timed_by AS clock, exchange, date, instrument_token"
-)
+_SHOWN: Final = "symbol, time, price, quantity, value, oi, received_at, clock, exchange, date, instrument_token"
 
 
 def trades_sql(rows: str) -> str:
@@ -24,7 +22,7 @@ def trades_sql(rows: str) -> str:
     return f"""
     SELECT date, exchange, symbol, instrument_token, make_timestamptz(at_us) AS time, last_price AS price,
         volume_traded - volume_then AS quantity, (volume_traded - volume_then) * last_price AS value, oi, received_at,
-        timed_by, place, at_us, opens_us, closes_us
+        {clock_sql("timed_by")} AS clock, timed_by, place, at_us, opens_us, closes_us
     FROM (
         SELECT *, coalesce(max(volume_traded) OVER (
                 {whole}, times_anew ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING

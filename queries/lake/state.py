@@ -101,7 +101,6 @@ class LakeState:
         self.memo = memo
         self._kept: list[RowsView] = []
         self._made: dict[str, str | RowsView] = {}
-        self._shown: list[RowsView] = []
 
     def sql(self, query: str, params: Parameters = None, *, timeout: float | None = None) -> Result:
         """As `SqlLake.sql`, over this state. For one SELECT."""
@@ -109,9 +108,7 @@ class LakeState:
 
     def rows(self, name: str, rows: pa.Table) -> Result:
         """Rows worked out from this state, as a result. `name` is for the catalog; they live as long as this."""
-        view = self._view_of(name, rows)
-        self._shown.append(view)
-        return self.sql(f"FROM {view.name}")
+        return self.sql(f"FROM {self.rows_view(name, rows).name}")
 
     def partitions(self, table: str) -> set[tuple[str, ...]]:
         """The values of the partitions in which the table has rows, in the order of its partition columns."""

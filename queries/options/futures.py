@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from queries.history import sql_moment, sql_parameter
+from queries.history import SQL_MOMENT, sql_moment
 from queries.lake import LakeState, Macro, Relation, Result, literal
 from queries.options.contracts import Contracts, contracts
 from queries.options.quotes import LAST, of_today
@@ -110,7 +110,7 @@ def _map(pairs: Iterable[tuple[str, str]]) -> str:
 
 def _body() -> str:
     """As `contracts` finds them, in SQL."""
-    moment = sql_parameter("moment")
+    moment = f"({SQL_MOMENT})"
     day = f"timezone('Asia/Kolkata', {moment})::DATE"
     text = "upper(trim(underlying))"
     derivative = _map((symbol, literal(name)) for symbol, name in INDEX_DERIVATIVES.items())
@@ -160,4 +160,4 @@ def _in_order(values: Iterable[str]) -> str:
     return ", ".join(map(literal, values))
 
 
-MACRO: Final = Macro("futures", [("underlying VARCHAR, moment", _body())])
+MACRO: Final = Macro("futures", [("underlying VARCHAR, moment := NULL", _body())])

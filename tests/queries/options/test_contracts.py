@@ -156,6 +156,21 @@ def test_the_list_of_the_day(made: HandMade) -> None:
         expiries(made, "RELIANCE", "2026-11-23")
 
 
+def test_a_list_that_is_replaced(made: HandMade) -> None:
+    """What was looked up is remembered until then."""
+    made.future("NFO:NIFTY26NOVFUT", "NIFTY", dt.date(2026, 11, 24))
+    made.listed(dt.date(2026, 11, 20))
+    with made.lake() as lake:
+        assert [lake.expiries("NIFTY").count() for _ in range(2)] == [1, 1]
+        made.future("NFO:NIFTY26DECFUT", "NIFTY", dt.date(2026, 12, 29))
+        made.listed(dt.date(2026, 11, 20))
+        assert lake.expiries("NIFTY").count() == 2
+        for day in range(20):
+            assert lake.expiries("NIFTY", dt.date(2026, 11, 20) + dt.timedelta(days=day)).count() == (
+                2 if day < 5 else 1
+            )
+
+
 def test_a_lake_without_a_list(made: HandMade) -> None:
     with pytest.raises(SymbolError, match=r"NIFTY: there is no instrument list of 20.* or before"):
         expiries(made, "NIFTY")

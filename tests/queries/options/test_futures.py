@@ -108,6 +108,7 @@ def test_the_macro_gives_the_rows_of_the_method(made: HandMade) -> None:
             assert macro(name, moment) == rows, (name, moment)
         assert macro("NIFTY", "2026-11-23 10:00:00")[0]["bid"] is None
         assert macro("NIFTY", "2026-11-23 10:00:00")[1]["bid"] == 26034
+        assert lake.sql("FROM futures('NIFTY')").columns == lake.futures("NIFTY", NOON).columns
         assert macro("NIFTY", "2026-11-19") == macro("BANKNIFTY", NOON) == []
         assert {row["exchange"] for row in macro("GOLD", NOON)} == {"MCX", "NCO"}
 

@@ -1,0 +1,189 @@
+"""Bars of their groups, in columns: what `bars_sql` says in windows, several times as fast where there are many.
+
+Both are under the same tests. Columns are float64, with NaN for null: whole numbers of the wire are exact in them.
+"""
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+_SUMS: Final = ("volume", "volume_missed", "value", "value_missed", "ticks")
+_WHOLE: Final = ("volume", "volume_missed", "oi", "ticks", "timed_by")
+_NULL: Final = np.nan
+
+
+def assemble(groups: pa.Table) -> pa.Table:
+    """The bars, in the columns of `bars_sql`; `groups` is as `grouped_sql` gives it, in any order."""
+    place, token, day = (_whole(groups[name]) for name in ("place", "instrument_token", "date"))
+    order = np.lexsort((place, token, day))
+    found = _Groups(groups, order, (day[order], token[order]))
+    return found.merged(found.told())
+
+
+class _Groups:
+    """Groups in the order of their receipt, those of a day and an instrument one after the other: a run."""
+
+    def __init__(self, groups: pa.Table, order: Ints, keys: tuple[Ints, Ints]) -> None:
+        self._table = groups
+        self._order = order
+        self._at = np.arange(len(order))
+        self._run: Ints = np.cumsum(_begins(*keys))
+
+    def __getitem__(self, name: str) -> Floats:
+        values: Floats = self._table[name].to_numpy().astype(np.float64, copy=False)[self._order]
+        return values
+
+    def told(self) -> dict[str, Floats]:
+        """What each group adds to its bar: the second step. `bucket` is that of the bar, NaN where there is none."""
+        run = self._run
+        part, ticks, opens, since = map(self.__getitem__, ("part", "ticks", "opens_us", "since_us"))
+        first_volume, last_volume, most_volume = map(self.__getitem__, ("first_volume", "last_volume", "most_volume"))
+        first_value, last_value = self["first_value"], self["last_value"]
+        heard = _before(np.fmax, self["last_us"], run)
+        away = _away(heard, since, _lag(since, run), opens, self["live_place"] == self["place"])
+        fell = last_volume < most_volume / 2
+        volume_before = self._last(last_volume, run)
+        anew = np.where(first_volume > 0, first_volume, last_volume) < volume_before / 2
+        fell_before = _lag(fell.astype(np.float64), run) == 1
+        epoch: Ints = np.cumsum(_begins(run) | anew | fell_before)
+        then = _or(_before(np.fmax, most_volume, epoch), np.where(fell_before, volume_before, 0), 0)
+        value_then = _or(self._last(last_value, epoch), np.where(fell_before, self._last(last_value, run), 0), 0)
+        grown = np.maximum(most_volume - then, 0) + np.where(fell, last_volume, 0)
+        value = _or(last_value, first_value) - np.where(np.isnan(last_value), 0, value_then)
+        fallen = np.maximum(self["most_value"] - value_then, 0) + last_value
+        most_high, least_low = self["most_high"], self["least_low"]
+        high, low = _before(np.fmax, most_high, run), _before(np.fmin, least_low, run)
+        live = ticks > 0
+        ahead = self._next(live & (part == 0))
+        kept = live | (ahead == len(live))
+        bucket = np.where(part == 0, _or(np.append(self["bucket"], _NULL)[ahead], self["bucket"]), _NULL)
+        # A high or low of the day above or below all before: there was such a trade between two snapshots.
+        high = np.fmax(high, np.where(away | np.isnan(high), self["first_high"], _NULL))
+        low = np.fmin(low, np.where(away | np.isnan(low), self["first_low"], _NULL))
+        shown = {name: np.where(kept, self[name], _NULL) for name in ("last_price", "oi", "timed_by")}
+        return shown | {
+            "bucket": bucket,
+            "open": self["open"],
+            "high": np.fmax(self["high"], np.where((most_high > high) & (live | ~kept), most_high, _NULL)),
+            "low": np.fmin(self["low"], np.where((least_low < low) & (live | ~kept), least_low, _NULL)),
+            "close": self["close"],
+            "volume": grown,
+            "volume_missed": np.where(away, np.maximum(first_volume - then, 0), most_volume * 0),
+            "value": np.where(fell, fallen, value),
+            "value_missed": np.where(away & (first_value > 0), first_value - value_then, 0),
+            "ticks": ticks,
+        }
+
+    def merged(self, told: dict[str, Floats]) -> pa.Table:
+        """Groups of one bar as one: the third step."""
+        mine = np.flatnonzero(~np.isnan(told["bucket"]))
+        order = mine[np.lexsort((told["bucket"][mine], self._run[mine]))]  # stable: in a bar as they were received
+        columns = {name: values[order] for name, values in told.items()}
+        starts = np.flatnonzero(_begins(self._run[order], columns["bucket"]))
+        other = columns["last_price"]
+        made = {
+            "open": _or(_edge(np.minimum, columns["open"], starts), _edge(np.minimum, other, starts)),
+            "high": _reduced(np.fmax, columns["high"], starts),
+            "low": _reduced(np.fmin, columns["low"], starts),
+            "close": _or(_edge(np.maximum, columns["close"], starts), _edge(np.maximum, other, starts)),
+            **{name: _sum(columns[name], starts) for name in _SUMS},
+            "oi": _edge(np.maximum, columns["oi"], starts),
+            "timed_by": _reduced(np.fmax, columns["timed_by"], starts),
+        }
+        untraded = made["ticks"] == 0
+        made["high"] = np.where(untraded, _reduced(np.fmax, other, starts), made["high"])
+        made["low"] = np.where(untraded, _reduced(np.fmin, other, starts), made["low"])
+        there = np.flatnonzero(np.where(np.isnan(made["volume"]), made["ticks"] > 0, made["volume"] > 0))
+        firsts = starts[there]
+        table = self._table.select(["date", "symbol", "instrument_token", "opens_us", "closes_us"])
+        table = table.take(_array(self._order[order[firsts]], None))
+        table = table.append_column("bucket", _array(columns["bucket"][firsts].astype(np.int64), None))
+        for name, values in made.items():
+            empty = np.isnan(values[there])
+            chosen = np.where(empty, 0, values[there]).astype(np.int64) if name in _WHOLE else values[there]
+            table = table.append_column(name, _array(chosen, empty))
+        return table
+
+    def _last(self, values: Floats, run: Ints) -> Floats:
+        """The last value that is there, of the groups before in the run; NaN if there is none."""
+        last = np.maximum.accumulate(np.where(np.isnan(values), -1, self._at))
+        place = np.append(-1, last[:-1]) if len(last) else last
+        return np.where((place >= 0) & (run[place] == run), values[place], _NULL)
+
+    def _next(self, which: Bools) -> Ints:
+        """Of each the place of the next group for which it holds, itself included; the number of groups if none is."""
+        count = len(which)
+        place = np.minimum.accumulate(np.where(which, self._at, count)[::-1])[::-1]
+        return np.where(np.append(self._run, 0)[place] == self._run, place, count)
+
+
+def _away(heard: Floats, since: Floats, since_before: Floats, opens: Floats, live: Bools) -> Bools:
+    """`rows.AWAY` in columns."""
+    return np.where(np.isnan(heard), ~((since <= opens) & live), (since > heard) & (since != since_before))
+
+
+def _begins(*keys: NDArray[np.generic]) -> Bools:
+    """Where another key begins."""
+    found = np.ones(len(keys[0]), np.bool_)
+    found[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+    return found
+
+
+def _lag(values: Floats, run: Ints) -> Floats:
+    return np.where(_begins(run), _NULL, np.append(_NULL, values[:-1])) if len(values) else values
+
+
+def _before(how: np.ufunc, values: Floats, run: Ints) -> Floats:
+    """The largest value, with `fmax`, or the least of the groups before in the run; NaN if there is none."""
+    most = _lag(values, run)
+    step = 1
+    longest = int(np.max(np.diff(np.append(np.flatnonzero(_begins(run)), len(run))), initial=0))
+    while step < longest:  # each step doubles how many are seen
+        most[step:] = np.where(run[step:] == run[:-step], how(most[step:], most[:-step]), most[step:])
+        step *= 2
+    return most
+
+
+def _or(*several: Floats | float) -> Floats:
+    found = np.asarray(several[0])
+    for other in several[1:]:
+        found = np.where(np.isnan(found), other, found)
+    return found
+
+
+def _reduced(how: np.ufunc, values: Floats, starts: Ints) -> Floats:
+    result: Floats = how.reduceat(values, starts) if len(starts) else values[:0]
+    return result
+
+
+def _sum(values: Floats, starts: Ints) -> Floats:
+    """Without nulls; null where there is nothing else."""
+    there = _reduced(np.add, (~np.isnan(values)).astype(np.float64), starts)
+    return np.where(there > 0, _reduced(np.add, np.nan_to_num(values), starts), _NULL)
+
+
+def _edge(how: np.ufunc, values: Floats, starts: Ints) -> Floats:
+    """The first value of each bar that is there, with `minimum`, or the last, with `maximum`."""
+    count = len(values)
+    missing = count if how is np.minimum else -1
+    place = _reduced(how, np.where(np.isnan(values), missing, np.arange(count)).astype(np.float64), starts)
+    return np.append(values, _NULL)[place.astype(np.int64)]
+
+
+def _whole(column: pa.ChunkedArray) -> Ints:
+    column = column.cast(pa.int32()) if pa.types.is_date(column.type) else column
+    values: Ints = column.to_numpy().astype(np.int64, copy=False)
+    return values
+
+
+def _array(values: Floats | Ints, missing: Bools | None) -> pa.Array:
+    """The column. `pa.array` would import pandas where that is installed."""
+    bits = None if missing is None else pa.py_buffer(np.packbits(~missing, bitorder="little"))
+    kind = pa.int64() if values.dtype == np.int64 else pa.float64()
+    return pa.Array.from_buffers(kind, len(values), [bits, pa.py_buffer(np.ascontiguousarray(values))])
