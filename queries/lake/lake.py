@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import duckdb
+import pyarrow as pa
 
 from queries.errors import NoLakeError, QueryError
 from queries.lake.result import Result, typed_errors
@@ -20,6 +21,7 @@ from queries.lake.shown import RELATIONS
 from queries.lake.snapshot import Snapshots, TableSource
 from queries.lake.state import LakeState, Macro, Parameters, Relation, needed, words
 from queries.lake.views import (
+    RowsView,
     Views,
     create_rows,
     create_view,
@@ -145,8 +147,16 @@ class SqlLake:
             con = open_duckdb()
             for source in self._sources:
                 create_view(con, source)
+
+            def view_of(name: str, rows: pa.Table) -> RowsView:
+                create_rows(con, name := f"kitelake_{name}", rows)
+                return RowsView(quoted(name))
+
+            theirs = LakeState(
+                self.root, state.views, self.relations, self.macros, run=self.run, view_of=view_of, memo=self._memo
+            )
             for relation in self.relations:
-                made = relation.make(state)
+                made = relation.make(theirs)
                 if isinstance(made, str):
                     con.execute(f"CREATE VIEW {quoted(relation.name)} AS {made}")
                 else:
