@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import duckdb
+import pyarrow as pa
 
 from queries.errors import NoLakeError, QueryError, QueryTimeoutError, RestrictedError
 from queries.lake.restricted import Gate, Limits, lock
@@ -22,6 +23,7 @@ from queries.lake.shown import RELATIONS
 from queries.lake.state import LakeState, Macro, Parameters, Relation, needed, words
 from queries.lake.statements import explained, fixed_text, moved_up, refuse_writing_into, valid
 from queries.lake.views import (
+    RowsView,
     Views,
     create_rows,
     create_view,
@@ -202,8 +204,16 @@ class SqlLake:
             con = open_duckdb()
             for view in state.views.values():
                 create_view(con, view.source)
+
+            def view_of(name: str, rows: pa.Table) -> RowsView:
+                create_rows(con, name := f"kitelake_{name}", rows)
+                return RowsView(quoted(name))
+
+            theirs = LakeState(
+                self.root, state.views, self.relations, self.macros, run=self.run, view_of=view_of, memo=self._memo
+            )
             for relation in self.relations:
-                made = relation.make(state)
+                made = relation.make(theirs)
                 if isinstance(made, str):
                     con.execute(f"CREATE VIEW {quoted(relation.name)} AS {made}")
                 else:

@@ -26,11 +26,11 @@ def sources_sql(days: str = "true", tokens: str = "true") -> str:
     rows_until.
 
     The connection was asked at `since`; rows of it are shown from `shown_from` up to `until`. If `shown_from` is later
-    than `since`, another was shown up to there, and nothing was missed between. A row of `ticks`, whose source is then
-    known, is judged by that stretch of its instrument with `received_at >= rows_from AND received_at < rows_until`: the
-    first packet may be there a moment before it is noted that it was asked for, and the last one a moment after it is
-    noted that no more is wanted. `days` is a condition on the `date` of events, which should include the day before;
-    `tokens` one on `instrument_token`.
+    than `since`, another was shown up to there, and nothing was missed between. A row of `ticks` is judged by that
+    stretch of its instrument with `received_at >= rows_from AND received_at < rows_until`: the first packet may be
+    there a moment before it is noted that it was asked for, and the last one a moment after it is noted that no more is
+    wanted. `days` is a condition on the `date` of events, which should include the day before; `tokens` one on
+    `instrument_token`.
     """
     return f"""
     SELECT * EXCLUDE (lost_before), coalesce(lead(rows_from) OVER (

@@ -143,6 +143,7 @@ class Captured:
             writer = SegmentWriter(self.layout, JournalDecoder(), run.stream)
             with writer.hold(stop := threading.Event(), 0.01):
                 writer.advance(stop)
+            writer._forget_loaded()  # it would go on
 
     def flush(self) -> None:
         """Have what came until now in the journal, for a lake to see."""

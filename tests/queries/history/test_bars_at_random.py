@@ -68,7 +68,7 @@ def check(lake: kitelake.Lake, captured: Captured, days: int, rng: Random) -> No
                 if start <= trade["at_us"]:
                     at_us = trade.pop("at_us")
                     trades.append({"symbol": SYMBOLS[token], "time": moment(at_us), **trade})
-    asked = {"clock": clock, "sessions": sessions, "label": label}
+    asked: dict[str, Any] = {"clock": clock, "sessions": sessions, "label": label}
     got = lake.bars(NAMES, width, *range_, **asked).arrow().to_pylist()
     same(got, bars)
     params = {"names": NAMES, "start": range_[0], "stop": range_[1], "width": WIDTHS[width], **asked}
@@ -78,7 +78,7 @@ def check(lake: kitelake.Lake, captured: Captured, days: int, rng: Random) -> No
     ).arrow()
     same(macro.to_pylist(), got)
     del params["width"], params["sessions"], params["label"]
-    found = lake.trades(NAMES, *range_, clock=clock).arrow().to_pylist()
+    found = lake.trades(NAMES, *range_, clock=asked["clock"]).arrow().to_pylist()
     same(found, trades)
     same(lake.sql(f"FROM trades($names, {text})", params).arrow().to_pylist(), found)
 
