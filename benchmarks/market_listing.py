@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from ingest.instruments import parse_instruments
 from ingest.simulator import build_universe, to_csv
-from ingest.wire import exchange_of
-from storage.market import MONTHS, InstrumentKind, Phase, number_text, usual_sessions
+from storage.market import MONTHS, InstrumentKind, Phase, exchange_of_token, number_text, usual_sessions
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -62,11 +61,11 @@ class Listing:
                     )
                 )  # fmt: skip
         chosen += equities[: size - len(chosen)]
-        chosen.sort(key=lambda one: (exchange_of(one.instrument_token), one.instrument_token))
+        chosen.sort(key=lambda one: (exchange_of_token(one.instrument_token), one.instrument_token))
         self.table = parse_instruments(to_csv(chosen).encode(), date=day)
         self.tokens: Ints = np.array([one.instrument_token for one in chosen])
         self.symbols = pa.array([f"{one.exchange}:{one.tradingsymbol}" for one in chosen])
-        self.exchanges = [exchange_of(one.instrument_token) for one in chosen]
+        self.exchanges = [exchange_of_token(one.instrument_token) for one in chosen]
         self.is_index = np.array([one.segment == "INDICES" for one in chosen])
         self.is_equity = np.array([one.segment == "NSE" for one in chosen])
         self.tick: Ints = np.array([round(one.tick_size * 100) or 5 for one in chosen])

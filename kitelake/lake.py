@@ -11,7 +11,7 @@ from queries.quality import QualityMethods
 from storage.schema import TABLES as TABLES
 
 if TYPE_CHECKING:
-    from storage.commit import Decoded
+    from storage.commit import Decoded, Fetch, Found
     from storage.journal import Block
     from storage.tables import SymbolLookup
 
@@ -31,6 +31,11 @@ class _JournalDecoder:
         from ingest.wire import JournalDecoder
 
         return JournalDecoder().decode(stream, segment, blocks, first_seq=first_seq, symbols=symbols)
+
+    def find(self, stream: str, segment: int, blocks: "Sequence[Block]", *, first_seq: int, fetch: "Fetch") -> "Found":
+        from ingest.wire import JournalDecoder
+
+        return JournalDecoder().find(stream, segment, blocks, first_seq=first_seq, fetch=fetch)
 
 
 class Lake(QualityMethods):

@@ -9,7 +9,7 @@ Under a null stands 0, so equal packets give equal buffers. What only some layou
 columns that the same layouts carry share one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -42,6 +42,8 @@ BLOCK_BYTES: Final = 288 * 1024
 """What a block's packets may take, so that they and their words stay in the second-level cache."""
 BLOCK_PACKETS: Final = 4096
 """The most packets of a block: more bring no speed, however small they are."""
+FEW_WORDS: Final = 12
+"""Fewer words of a packet than this are taken one by one; else all are, at once."""
 
 
 _ALL: Final = frozenset(LAYOUTS)
@@ -60,17 +62,21 @@ _INDEX_WORDS: Final = (0, 1, 8, 9, 7, 10, _CHANGE_WORD, 15)
 
 @dataclass(frozen=True)
 class _ColumnGroup:
-    """Columns that come from words `first`, `first + step`, … of a row, and stand or fall together."""
+    """Columns that stand or fall together, and the word of a row that each comes from."""
 
     columns: tuple[str, ...]
-    first: int
+    words: tuple[int, ...]
     carried_by: frozenset[int]
-    step: int = 1
 
-    @property
-    def words(self) -> list[int]:
-        """The word that each column comes from."""
-        return [self.first + self.step * i for i in range(len(self.columns))]
+    def only(self, wanted: Collection[str]) -> "_ColumnGroup":
+        """The same with those of the columns that are wanted."""
+        kept = [(column, word) for column, word in zip(self.columns, self.words, strict=True) if column in wanted]
+        return _ColumnGroup(tuple(column for column, _ in kept), tuple(word for _, word in kept), self.carried_by)
+
+
+def _group(columns: tuple[str, ...], first: int, carried_by: frozenset[int], step: int = 1) -> _ColumnGroup:
+    """Columns of the words `first`, `first + step`, …"""
+    return _ColumnGroup(columns, tuple(range(first, first + step * len(columns), step)), carried_by)
 
 
 def _level_columns(what: str) -> tuple[str, ...]:
@@ -78,24 +84,25 @@ def _level_columns(what: str) -> tuple[str, ...]:
 
 
 _PRICES: Final = (
-    _ColumnGroup(("last_price",), 1, _ALL),
-    _ColumnGroup(("average_traded_price",), 3, _QUOTED),
-    _ColumnGroup(("open", "high", "low", "close"), 7, _QUOTED | _INDEX),
-    _ColumnGroup(_level_columns("price"), 17, _FULL, 3),
-    _ColumnGroup(("price_change",), _CHANGE_WORD, _INDEX),
+    _group(("last_price",), 1, _ALL),
+    _group(("average_traded_price",), 3, _QUOTED),
+    _group(("open", "high", "low", "close"), 7, _QUOTED | _INDEX),
+    _group(_level_columns("price"), 17, _FULL, 3),
+    _group(("price_change",), _CHANGE_WORD, _INDEX),
 )
 _TIMES: Final = (
-    _ColumnGroup(("last_trade_time",), 11, _FULL),
-    _ColumnGroup(("exchange_timestamp",), 15, _FULL | {INDEX_FULL.length}),
+    _group(("last_trade_time",), 11, _FULL),
+    _group(("exchange_timestamp",), 15, _FULL | {INDEX_FULL.length}),
 )
+_TIME_COLUMNS: Final = frozenset(column for group in _TIMES for column in group.columns)
 _COUNTS: Final = (
-    _ColumnGroup(("instrument_token",), 0, _ALL),
-    _ColumnGroup(("last_traded_quantity",), 2, _QUOTED),
-    _ColumnGroup(("volume_traded", "total_buy_quantity", "total_sell_quantity"), 4, _QUOTED),
-    _ColumnGroup(("oi", "oi_day_high", "oi_day_low"), 12, _FULL),
-    _ColumnGroup(_level_columns("quantity"), 16, _FULL, 3),
+    _group(("instrument_token",), 0, _ALL),
+    _group(("last_traded_quantity",), 2, _QUOTED),
+    _group(("volume_traded", "total_buy_quantity", "total_sell_quantity"), 4, _QUOTED),
+    _group(("oi", "oi_day_high", "oi_day_low"), 12, _FULL),
+    _group(_level_columns("quantity"), 16, _FULL, 3),
 )
-_ORDERS: Final = (_ColumnGroup(_level_columns("orders"), 18, _FULL, 3),)
+_ORDERS: Final = (_group(_level_columns("orders"), 18, _FULL, 3),)
 PACKET_COLUMNS: Final = tuple(c for group in (*_PRICES, *_TIMES, *_COUNTS, *_ORDERS) for c in group.columns)
 """The columns of the ticks table that `decode_packets` fills."""
 
@@ -115,7 +122,7 @@ class Packets:
     def tokens(self) -> NDArray[np.uint32]:
         """The instrument token of each."""
         everywhere = np.ndarray((max(0, len(self.payload) - 3),), ">u4", self.payload, strides=(1,))
-        return everywhere.take(self.offsets).astype(np.uint32)
+        return everywhere[self.offsets].astype(np.uint32)  # `take` would copy all of it before
 
     @cached_property
     def segments(self) -> NDArray[np.uint8]:
@@ -139,18 +146,22 @@ def packets_of(found: Walk) -> Packets:
     return Packets(found.payload, found.offsets, found.lengths)
 
 
-def decode_packets(packets: Packets) -> dict[str, pa.Array]:
-    """The columns `PACKET_COLUMNS`, each as long as `packets` and in its order, of the ticks table's types."""
+def decode_packets(packets: Packets, columns: Collection[str] = PACKET_COLUMNS) -> dict[str, pa.Array]:
+    """Those of `PACKET_COLUMNS` that are asked for, each as long as `packets` and in its order.
+
+    They have the ticks table's types.
+    """
     n = len(packets)
     counts = np.bincount(packets.lengths, minlength=FULL.length + 1)
     present = frozenset(length for length in LAYOUTS if counts[length])
     divisors = DIVISOR.take(packets.segments)
-    prices = _Output(_PRICES, np.dtype(np.float64), present, n)
-    integers = _Output((*_TIMES, *_COUNTS, *_ORDERS), np.dtype(np.int64), present, n)
-    times = sum(len(group.columns) for group in _TIMES if group.carried_by & present)
-    orders = sum(len(group.columns) for group in _ORDERS if group.carried_by & present)
+    prices = _Output(_wanted(_PRICES, columns, present), np.dtype(np.float64), n)
+    timed, counted = _wanted(_TIMES, columns, present), _wanted(_COUNTS, columns, present)
+    ordered = _wanted(_ORDERS, columns, present)
+    integers = _Output((*timed, *counted, *ordered), np.dtype(np.int64), n)
+    times, orders = (sum(len(group.columns) for group in groups) for groups in (timed, ordered))
     rows = _Rows(packets, present, prices.words + integers.words)
-    for low in range(0, n, rows.size):
+    for low in range(0, n, rows.size) if rows.wanted else ():
         high = min(low + rows.size, n)
         words = rows.block(low, high)
 
@@ -168,11 +179,19 @@ def decode_packets(packets: Packets) -> dict[str, pa.Array]:
             target[:times] *= US_PER_SECOND
 
     bitmaps = _Bitmaps(packets.lengths, present)
-    columns = prices.arrays(bitmaps) | integers.arrays(bitmaps)
+    arrays = prices.arrays(bitmaps) | integers.arrays(bitmaps)
     for column in PACKET_COLUMNS:
-        if column not in columns:
-            columns[column] = pa.nulls(n, TICKS.schema.field(column).type)
-    return columns
+        if column in columns and column not in arrays:
+            arrays[column] = pa.nulls(n, TICKS.schema.field(column).type)
+    return arrays
+
+
+def _wanted(
+    groups: Sequence[_ColumnGroup], columns: Collection[str], present: frozenset[int]
+) -> tuple[_ColumnGroup, ...]:
+    """Of groups that some layout present carries, the columns that are wanted."""
+    found = (group.only(columns) for group in groups if group.carried_by & present)
+    return tuple(group for group in found if group.columns)
 
 
 class _Rows:
@@ -188,8 +207,10 @@ class _Rows:
         self._windows = {
             length: np.ndarray((len(payload) - length + 1,), f"V{length}", payload, strides=(1,)) for length in present
         }
-        self._wanted_mixed = np.array(wanted)
-        self._wanted = {length: np.array(_places(length, wanted)) for length in present}
+        self.wanted = bool(wanted)
+        """Whether any word is."""
+        self._wanted_mixed = np.array(wanted, np.int64)
+        self._wanted = {length: np.array(_places(length, wanted), np.int64) for length in present}
         longest = FULL.length if len(present) > 1 else max(present, default=FULL.length)
         self.size = max(1, min(BLOCK_BYTES // longest, BLOCK_PACKETS, len(packets)))
         """How many packets a block has."""
@@ -208,6 +229,11 @@ class _Rows:
         else:
             packets = self._gather_mixed(self._mixed[: len(offsets)], offsets, lengths)
             wanted = self._wanted_mixed
+        if len(wanted) < FEW_WORDS:
+            result = self._result[:, : high - low]
+            for row, word in zip(result, wanted.tolist(), strict=True):
+                row[:] = packets[:, word] if word < packets.shape[1] else 0
+            return result
         self._words[: packets.shape[1], : high - low] = packets.T  # swaps the bytes as it goes
         return self._words.take(wanted, axis=0, out=self._result, mode="clip")[:, : high - low]
 
@@ -236,10 +262,10 @@ def _places(length: int, wanted: list[int]) -> list[int]:
 
 
 class _Output:
-    """Columns of one type, for the groups that some layout present carries: slices of one Arrow buffer."""
+    """Columns of one type: slices of one Arrow buffer."""
 
-    def __init__(self, groups: Sequence[_ColumnGroup], dtype: np.dtype[Any], present: frozenset[int], n: int) -> None:
-        self._groups = [group for group in groups if group.carried_by & present]
+    def __init__(self, groups: Sequence[_ColumnGroup], dtype: np.dtype[Any], n: int) -> None:
+        self._groups = groups
         self.words = [word for group in self._groups for word in group.words]
         self._n = n
         self._stride = -(-n // 8) * 8  # each column begins at a multiple of 64 bytes, as Arrow recommends
@@ -252,7 +278,7 @@ class _Output:
         columns = ((group, column) for group in self._groups for column in group.columns)
         arrays = {}
         for (group, column), values in zip(columns, self.values, strict=True):
-            if group in _TIMES:
+            if column in _TIME_COLUMNS:
                 validity, nulls = bitmaps.nonzero(values[: self._n])
             else:
                 validity, nulls = bitmaps.carried_by(group.carried_by)
@@ -292,9 +318,9 @@ def _bitmap(valid: NDArray[np.bool_]) -> tuple[pa.Buffer | None, int]:
     return (pa.py_buffer(np.packbits(valid, bitorder="little")), nulls) if nulls else (None, 0)
 
 
-def modes_of(packets: Packets) -> pa.DictionaryArray:
-    """The mode of each packet, dictionary-encoded."""
-    return pa.DictionaryArray.from_arrays(pa.array(MODE_CODE.take(packets.lengths)), pa.array(MODES))
+def modes_of(lengths: Ints) -> pa.DictionaryArray:
+    """The modes of packets of these lengths, dictionary-encoded."""
+    return pa.DictionaryArray.from_arrays(pa.array(MODE_CODE.take(lengths)), pa.array(MODES))
 
 
 def decode_frames(frames: Sequence[bytes], *, received_at_ns: Sequence[int] | None = None) -> pa.Table:
@@ -329,7 +355,7 @@ def decode_columns(
     found = walk_frames(payload, np.fromiter(map(len, frames), np.int64, len(frames)))
     packets = packets_of(found)
     columns: dict[str, pa.Array] = decode_packets(packets)
-    columns["mode"] = modes_of(packets).dictionary_decode()
+    columns["mode"] = modes_of(packets.lengths).dictionary_decode()
     columns["exchange"] = pa.DictionaryArray.from_arrays(
         pa.array(packets.exchanges), pa.array(EXCHANGES)
     ).dictionary_decode()

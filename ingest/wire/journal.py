@@ -12,29 +12,48 @@ alike. It keeps these promises:
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Sized
 from datetime import date
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.errors import WireError
-from ingest.wire.decode import decode_packets, modes_of, packets_of
-from ingest.wire.layouts import EXCHANGES, QuarantineReason
+from ingest.wire.decode import PACKET_COLUMNS, Packets, decode_packets, modes_of, packets_of
+from ingest.wire.layouts import EXCHANGE_CODE, EXCHANGES, QuarantineReason
 from ingest.wire.messages import ORDER_FIELDS, Message, Order, read_event, read_text
-from ingest.wire.records import ChannelNames, Origin, RecordGroup, group_records
+from ingest.wire.records import ChannelNames, Origin, Origins, RecordGroup, group_records
 from ingest.wire.walk import Ints, Walk, walk_frames
 from storage.clock import date_of_day
-from storage.commit import Decoded, Part
+from storage.commit import Decoded, Fetch, Part
 from storage.journal import Block, Kind
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
 from storage.tables import SymbolLookup
 
+TEXT: Final = pa.dictionary(pa.int32(), pa.string())
+
 
 class JournalDecoder:
-    """`storage.commit.Decoder` for Kite's frames. Stateless."""
+    """`storage.commit.TailDecoder` for Kite's frames. Stateless."""
+
+    def find(
+        self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, fetch: Fetch
+    ) -> "FoundInBlocks":
+        """What is in one segment's blocks. Does not raise for what frames hold; see `storage.commit.TailDecoder`."""
+        channels = ChannelNames(blocks)
+        found = FoundInBlocks(segment)
+        for group in group_records(blocks):
+            frames = np.flatnonzero(group.kinds == Kind.BINARY)
+            walk = walk_frames(group.payload, group.lengths[frames], group.starts[frames])
+            found.add(Origins(stream, group, channels), group, frames.take(walk.packet_frames), walk, first_seq, fetch)
+            others = (group.kinds != Kind.BINARY) & (group.kinds != Kind.CHANNELS)
+            others[frames[walk.range_frames]] = True
+            if others.any():
+                found.add_others(Origin(stream, group.take(np.flatnonzero(others)), channels))
+        return found
 
     def decode(
         self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, symbols: SymbolLookup
@@ -60,6 +79,138 @@ class JournalDecoder:
         return Decoded(parts, ticks.packets)
 
 
+class FoundInBlocks:
+    """`storage.commit.Found`, as JournalDecoder finds it."""
+
+    def __init__(self, segment: int) -> None:
+        self.packets = 0
+        self.ticks: list[TicksOfDay] = []
+        self._segment = segment
+        self._others: list[Origin] = []
+
+    def add(
+        self, origins: Origins, group: RecordGroup, records: Ints, found: Walk, first_seq: int, fetch: Fetch
+    ) -> None:
+        """The good packets of a walk over a group; `records` are the places of their records in it."""
+        tokens = packets_of(found).tokens
+        offsets = found.offsets + (group.file_starts - group.starts).take(records)
+        seqs = np.arange(len(tokens)) + (first_seq + self.packets)
+        self.packets += len(tokens)
+        first, last = (int(origins.days.min()), int(origins.days.max())) if len(records) else (0, -1)
+        for number in range(first, last + 1):
+            of_day = slice(None) if first == last else origins.days.take(records) == number
+            columns = (offsets, found.lengths, records, seqs)
+            ticks = TicksOfDay(date_of_day(number), fetch, origins, tokens[of_day], *(each[of_day] for each in columns))
+            if len(ticks):
+                self.ticks.append(ticks)
+
+    def add_others(self, origin: Origin) -> None:
+        """Records of a group that are more than good packets."""
+        self._others.append(origin)
+
+    def others(self) -> Mapping[str, list[Part]]:
+        """The rows of orders, events and quarantine."""
+        orders, events, quarantine = _DayParts(ORDERS), _DayParts(EVENTS), _DayParts(QUARANTINE)
+        for origin in self._others:
+            group = origin.group
+            frames = np.flatnonzero(group.kinds == Kind.BINARY)
+            damaged = _DamagedRanges(frames, walk_frames(group.payload, group.lengths[frames], group.starts[frames]))
+            _read_messages(origin, orders, events, damaged)
+            damaged.move_to(quarantine, origin, self._segment)
+        return {ORDERS.name: orders.parts(), EVENTS.name: events.parts(), QUARANTINE.name: quarantine.parts()}
+
+
+class TicksOfDay:
+    """`storage.commit.FoundTicks`: of each packet its place in the file, its record's in `origins`, and its `seq`."""
+
+    def __init__(
+        self,
+        day: date,
+        fetch: Fetch,
+        origins: Origins,
+        tokens: NDArray[np.integer],
+        offsets: Ints,
+        lengths: Ints,
+        records: Ints,
+        seqs: Ints,
+    ) -> None:
+        self.day = day
+        self._fetch = fetch
+        self._origins = origins
+        self._offsets = offsets
+        self._lengths = lengths
+        self._records = records
+        self._seqs = seqs
+        encoded = pa.array(tokens).dictionary_encode()
+        self.tokens: Ints = encoded.dictionary.to_numpy().astype(np.int64)
+        self._codes: NDArray[np.int32] = encoded.indices.to_numpy()
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def join(self, others: "Sequence[TicksOfDay]") -> "TicksOfDay":
+        """All of them, with the bytes of the same segment."""
+        parts = (self, *others)
+        counts = [len(part._origins.days) for part in parts]
+        shifts = np.cumsum(counts) - counts
+        return TicksOfDay(
+            self.day,
+            self._fetch,
+            self._origins.join([part._origins for part in others]),
+            np.concatenate([part.tokens.take(part._codes) for part in parts]),
+            np.concatenate([part._offsets for part in parts]),
+            np.concatenate([part._lengths for part in parts]),
+            np.concatenate([part._records + shift for part, shift in zip(parts, shifts, strict=True)]),
+            np.concatenate([part._seqs for part in parts]),
+        )
+
+    @property
+    def exchanges(self) -> pa.DictionaryArray:
+        """Of each token."""
+        codes = EXCHANGE_CODE.take(self.tokens & 0xFF).astype(np.int32)
+        return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(EXCHANGES))
+
+    def rows_of(self, wanted: NDArray[np.bool_]) -> Ints:
+        """The rows of the tokens that are wanted."""
+        return np.flatnonzero(wanted.take(self._codes))
+
+    def decode(self, columns: Collection[str], symbols: SymbolLookup, rows: Ints | None = None) -> dict[str, pa.Array]:
+        """Columns of the ticks table."""
+        offsets, lengths, records, seqs = (
+            each if rows is None else each.take(rows)
+            for each in (self._offsets, self._lengths, self._records, self._seqs)
+        )
+        codes = self._codes if rows is None else self._codes.take(rows)
+        found = self._origins.columns(records, columns)
+        if not set(columns).isdisjoint(PACKET_COLUMNS):
+            found |= decode_packets(Packets(*self._fetch(offsets, lengths), lengths), columns)
+        if "date" in columns:
+            day = np.full(len(codes), np.datetime64(self.day, "D").astype(np.int32))
+            found["date"] = pa.array(day).view(pa.date32())
+        if "exchange" in columns:
+            found["exchange"] = _spread(self.exchanges, codes)
+        if "symbol" in columns:
+            index = symbols(self.day)
+            found["symbol"] = _spread(_no_symbols(self.tokens) if index is None else index.lookup(self.tokens), codes)
+        if "mode" in columns:
+            found["mode"] = modes_of(lengths)
+        if "seq" in columns:
+            found["seq"] = pa.array(seqs)
+        return {
+            name: found[name].cast(TEXT) if pa.types.is_dictionary(found[name].type) else found[name]
+            for name in columns
+        }
+
+
+def _spread(of_tokens: pa.DictionaryArray, codes: NDArray[np.int32]) -> pa.DictionaryArray:
+    """The text of each row, by its token."""
+    return pa.DictionaryArray.from_arrays(of_tokens.indices.take(pa.array(codes)), of_tokens.dictionary)
+
+
+def _no_symbols(tokens: Sized) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.nulls(len(tokens), pa.int32()), pa.array([], pa.string()))
+
+
 class _TickParts:
     """Collects rows of ticks by day and exchange."""
 
@@ -83,7 +234,7 @@ class _TickParts:
         keys, packets, records = keys.take(order), packets.take(order), records.take(order)
 
         columns = decode_packets(packets) | origin.columns(records)
-        columns["mode"] = modes_of(packets)
+        columns["mode"] = modes_of(packets.lengths)
         columns["seq"] = pa.array(order + (self._first_seq + self.packets))
         names = [name for name in TICKS.file_schema.names if name in columns]
         table = pa.table({name: columns[name] for name in names})
@@ -106,8 +257,7 @@ class _TickParts:
     def _symbols_of(self, tokens: pa.ChunkedArray, day: date) -> pa.ChunkedArray:
         index = self._symbols(day)
         if index is None:
-            nothing = pa.DictionaryArray.from_arrays(pa.nulls(len(tokens), pa.int32()), pa.array([], pa.string()))
-            return pa.chunked_array([nothing])
+            return pa.chunked_array([_no_symbols(tokens)])
         # Few distinct tokens stand in many rows: look each up once.
         encoded = tokens.dictionary_encode().chunks
         found = index.lookup(encoded[0].dictionary.to_numpy())

@@ -3,7 +3,8 @@
 Work goes by groups of blocks, so that thousands of small blocks cost little more than one large one.
 """
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ from storage.schema import TIMESTAMP
 
 GROUP_BYTES: Final = 128 * 2**20
 """Payload that is decoded at once: more than a segment of the usual size, so that its columns come in one piece."""
+ORIGIN_COLUMNS: Final = ("received_at", "stream", "account", "connection")
+"""The columns that all tables have, and that say where a row comes from."""
 _CHANNELS: Final = 2**16
 
 
@@ -32,11 +35,26 @@ class RecordGroup:
     channels: NDArray[np.uint16]
     received_at_ns: Ints
     records: Ints
+    file_starts: Ints
+    """Where each begins in the segment's file."""
 
     def bytes_of(self, record: int) -> bytes:
         """The payload of one record; `record` is its place in the group."""
         start = int(self.starts[record])
         return self.payload[start : start + int(self.lengths[record])].tobytes()
+
+    def take(self, records: Ints) -> "RecordGroup":
+        """These of them, by their places in the group."""
+        return RecordGroup(
+            payload=self.payload,
+            starts=self.starts.take(records),
+            lengths=self.lengths.take(records),
+            kinds=self.kinds.take(records),
+            channels=self.channels.take(records),
+            received_at_ns=self.received_at_ns.take(records),
+            records=self.records.take(records),
+            file_starts=self.file_starts.take(records),
+        )
 
 
 def group_records(blocks: Sequence[Block]) -> Iterator[RecordGroup]:
@@ -60,6 +78,7 @@ def _group_of(blocks: Sequence[Block]) -> RecordGroup:
     first_starts = np.cumsum(lengths) - lengths  # as if the payloads lay end to end
     sizes = np.array([len(block.payload) for block in blocks], np.int64)
     gaps = payload_starts - (np.cumsum(sizes) - sizes)
+    file_gaps = np.array([block.payload_at for block in blocks], np.int64) - (np.cumsum(sizes) - sizes)
     return RecordGroup(
         payload=payload,
         starts=first_starts + gaps.repeat(counts),
@@ -68,6 +87,7 @@ def _group_of(blocks: Sequence[Block]) -> RecordGroup:
         channels=_end_to_end([block.channels for block in blocks]),
         received_at_ns=_end_to_end([block.received_at_ns for block in blocks]),
         records=np.arange(len(lengths)) + (firsts - before).repeat(counts),
+        file_starts=first_starts + file_gaps.repeat(counts),
     )
 
 
@@ -110,11 +130,10 @@ class ChannelNames:
                 self.connection[number] = channel.connection
 
 
-class Origin:
-    """Where rows come from: the columns that all tables have, for any records of a group."""
+class Origins:
+    """Where rows come from: the columns that all tables have, for any records of a group, which it does not keep."""
 
     def __init__(self, stream: str, group: RecordGroup, channels: ChannelNames) -> None:
-        self.group = group
         self.days: Ints = ist_days(group.received_at_ns)
         """Of each record: days since 1970 in India."""
         self._stream = stream
@@ -124,17 +143,34 @@ class Origin:
         self._accounts = channels.account.take(group.channels)
         self._connections = channels.connection.take(group.channels)
 
-    def columns(self, records: Ints) -> dict[str, pa.Array]:
-        """`received_at`, `stream`, `account`, `connection`: one row for each of `records`."""
-        accounts = self._accounts.take(records)
-        unknown = accounts < 0
-        mask = unknown if unknown.any() else None
-        return {
-            "received_at": pa.array(self._received_at.take(records)).view(TIMESTAMP),
-            "stream": _constant(self._stream, len(records)),
-            "account": pa.DictionaryArray.from_arrays(pa.array(accounts, mask=mask), self._names),
-            "connection": pa.array(self._connections.take(records), mask=mask),
-        }
+    def columns(self, records: Ints, wanted: Collection[str] = ORIGIN_COLUMNS) -> dict[str, pa.Array]:
+        """Those of ORIGIN_COLUMNS that are wanted: one row for each of `records`."""
+        columns: dict[str, pa.Array] = {}
+        if "received_at" in wanted:
+            columns["received_at"] = pa.array(self._received_at.take(records)).view(TIMESTAMP)
+        if "stream" in wanted:
+            columns["stream"] = constant(self._stream, len(records))
+        if "account" in wanted or "connection" in wanted:
+            accounts = self._accounts.take(records)
+            unknown = accounts < 0
+            mask = unknown if unknown.any() else None
+            columns["account"] = pa.DictionaryArray.from_arrays(pa.array(accounts, mask=mask), self._names)
+            columns["connection"] = pa.array(self._connections.take(records), mask=mask)
+        return columns
+
+    def join(self, others: Sequence["Origins"]) -> "Origins":
+        """The records of all, those of the others behind these."""
+        parts = (self, *others)
+        joined = copy.copy(self)
+        joined.days = np.concatenate([part.days for part in parts])
+        joined._received_at = np.concatenate([part._received_at for part in parts])
+        joined._connections = np.concatenate([part._connections for part in parts])
+        names = sorted({name for part in parts for name in part._names.to_pylist()})
+        joined._names = pa.array(names, pa.string())
+        # The last place is for -1, which is no name.
+        places = [np.array([*map(names.index, part._names.to_pylist()), -1], np.int16) for part in parts]
+        joined._accounts = np.concatenate([place[part._accounts] for place, part in zip(places, parts, strict=True)])
+        return joined
 
     def account(self, record: int) -> str:
         """The name, or "" for the service itself."""
@@ -142,5 +178,14 @@ class Origin:
         return "" if code < 0 else str(self._names[code])
 
 
-def _constant(text: str, rows: int) -> pa.DictionaryArray:
+class Origin(Origins):
+    """The same with the group."""
+
+    def __init__(self, stream: str, group: RecordGroup, channels: ChannelNames) -> None:
+        super().__init__(stream, group, channels)
+        self.group = group
+
+
+def constant(text: str, rows: int) -> pa.DictionaryArray:
+    """The same text in each row."""
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([text]))

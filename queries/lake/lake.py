@@ -8,7 +8,7 @@ import functools
 import math
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -19,7 +19,6 @@ from queries.errors import NoLakeError, QueryError, QueryTimeoutError, Restricte
 from queries.lake.restricted import Gate, Limits, lock
 from queries.lake.result import Clock, Result, Turns, typed_errors
 from queries.lake.shown import RELATIONS
-from queries.lake.snapshot import Snapshots, TableSource
 from queries.lake.state import LakeState, Macro, Parameters, Relation, needed, words
 from queries.lake.statements import explained, fixed_text, moved_up, refuse_writing_into, valid
 from queries.lake.views import (
@@ -32,11 +31,16 @@ from queries.lake.views import (
     plain_root,
     quoted,
 )
+from queries.tail import Snapshots
 from storage import schema
-from storage.commit import Decoder
+from storage.commit import TailDecoder
 from storage.layout import DataLayout
 
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+SAYS_LATER = frozenset({"query", "query_table"})
+"""What a query may name tables by that are not in its own text."""
+PLAINLY = SAYS_LATER | {"main", "memory"}
+"""What it may reach plain names by, whatever its head says."""
 FIXABLE = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several statements
 
 
@@ -53,7 +57,7 @@ class SqlLake:
     macros: ClassVar[Sequence[Macro]] = ()
 
     def __init__(
-        self, root: Path | str, decoder: Decoder, *, restricted: bool = False, limits: Limits | None = None
+        self, root: Path | str, decoder: TailDecoder, *, restricted: bool = False, limits: Limits | None = None
     ) -> None:
         """`restricted` is what queries.lake.restricted says. Raises NoLakeError if `root` is no data folder, QueryError
         for limits that DuckDB cannot keep.
@@ -101,16 +105,27 @@ class SqlLake:
         no question to it, ProtectedFolderError for what would write into the data folder.
         """
         with self._lock, typed_errors():
-            return self.run(query, params, self.look(), timeout)
+            return self.run(query, params, self._look(self._tables_of(query)), timeout)
 
     def look(self) -> LakeState:
         """Everything that was captured until now, to query it several times as one state."""
+        return self._look(schema.TABLES)
+
+    def _look(self, tables: Collection[str]) -> LakeState:
+        """These tables as of now."""
         with self._lock, typed_errors():
             if self._closed:
                 raise QueryError(f"{self!r}: it cannot be queried any more")
-            self._sources: list[TableSource] = self._snapshots.latest()
-            views = self._views.update(self._sources, altered=self._altered)
-            state = LakeState(
+            if not self._published:
+                self._published = True
+                self._views.announce()
+                for relation in self.relations:
+                    if relation.first is not None:
+                        self._views.publish(relation.name, relation.first, altered=self._altered)
+            views = self._views.update(self._snapshots.look(tables) if tables else ())
+            if self._altered:
+                self._views.lead(views.values(), altered=True)
+            return LakeState(
                 self.root,
                 views,
                 self.relations,
@@ -119,12 +134,14 @@ class SqlLake:
                 view_of=self._views.of_rows,
                 memo=self._memo,
             )
-            if not self._published:
-                self._published = True
-                for relation in self.relations:
-                    if relation.first is not None:
-                        self._views.publish(relation.name, relation.first, altered=self._altered)
-            return state
+
+    def _tables_of(self, query: str) -> Collection[str]:
+        """The tables that a query may read: all where it does not say so itself."""
+        named = needed(words(query), self.relations, self.macros)
+        by_python = {relation.name for relation in self.relations if relation.first is None}
+        if self._altered or named & (by_python | SAYS_LATER):
+            return schema.TABLES
+        return [name for name, spec in schema.TABLES.items() if name_in_sql(spec) in named]
 
     def run(self, query: str, params: Parameters, state: LakeState, timeout: float | None = None) -> Result:
         """As `sql`, over this state as far as it is a SELECT."""
@@ -145,6 +162,7 @@ class SqlLake:
             *first, last = statements
             if any(statement.type not in READING for statement in statements):
                 self._altered = True
+            if first or last.type not in FIXABLE or words(query) & PLAINLY:
                 self._publish(query, state)
             for statement in first:
                 refuse_writing_into(self.root, self._con, statement, values)
@@ -182,8 +200,8 @@ class SqlLake:
         with self._lock, typed_errors():
             state = self.look()
             con = open_duckdb()
-            for source in self._sources:
-                create_view(con, source)
+            for view in state.views.values():
+                create_view(con, view.source)
             for relation in self.relations:
                 made = relation.make(state)
                 if isinstance(made, str):
@@ -220,13 +238,14 @@ class SqlLake:
         return [*map(name_in_sql, schema.TABLES.values()), *(relation.name for relation in self.relations)]
 
     def _publish(self, query: str, state: LakeState) -> None:
-        """Bring the plain names of what a statement that is no SELECT names up to the state."""
+        """Bring the plain names of what statements that are no SELECT name up to the state."""
+        self._views.lead(state.views.values(), altered=self._altered)
         named = needed(words(query), self.relations, self.macros)
         for relation in self.relations:
             if relation.name in named:
                 made = state.made(relation.name)
                 text = made if isinstance(made, str) else f"FROM {made.name}"
-                self._views.publish(relation.name, text, altered=True)
+                self._views.publish(relation.name, text, altered=self._altered)
 
     def _is_select(self, text: str) -> bool:
         with contextlib.suppress(duckdb.Error):

@@ -76,8 +76,9 @@ def _by_day(state: LakeState) -> dict[dt.date, tuple[object, ...]]:
     for path in source.files:  # …/date=2026-11-24/name.parquet
         day = dt.date.fromisoformat(path.rpartition("/")[0].rpartition("=")[2])
         found[day] = (*found.get(day, ()), path)
-    for day in source.live["date"].unique().to_pylist():
-        found[day] = (*found.get(day, ()), id(source.live))
+    if isinstance(source.live, pa.Table):  # of events they are
+        for day in source.live["date"].unique().to_pylist():
+            found[day] = (*found.get(day, ()), source.live)
     return found
 
 

@@ -1,8 +1,10 @@
-"""The tables as DuckDB views: committed files and the live tail in one.
+"""The tables for DuckDB: committed files and the live tail in one SELECT.
 
 A view is made once for a state of its table and never changed; a newer state gets a view of its own. So a result that
-is fetched later still reads what its query saw. The views are numbered, in a schema of their own; the plain names
-(`ticks`, …) in `main` are views over the newest. A numbered view is dropped when nothing refers to it any more.
+is fetched later still reads what its query saw. It is no view of the catalog, since DuckDB binds that when it is made,
+which takes it 10 ms for 2,000 files: a query has its SELECT in its head. What of it has to have a name, the live rows
+and the list of files, is numbered, in a schema of its own, and dropped when nothing refers to it any more. The plain
+names (`ticks`, …) in `main` are brought up to date only for statements that cannot have a head.
 """
 
 import atexit
@@ -15,13 +17,16 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import duckdb
 import pyarrow as pa
 
-from queries.lake.snapshot import TableSource
+from queries.tail import LiveTicks, TableSource
 from storage import schema
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
 
 ZONE: Final = "Asia/Kolkata"
 SCHEMA: Final = "kitelake"
@@ -61,25 +66,32 @@ def name_in_sql(spec: schema.Table) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """The committed files of one state of a table, as a view. Thousands of names are slow as SQL text: the list is in
-    a variable, which each connection needs to have."""
+    """The committed files of one state of a table. Thousands of names are slow as SQL text: the list is in a variable,
+    which each connection needs to have, and which exists as long as this object does."""
 
-    name: str
     variable: str
     paths: tuple[str, ...]
 
     def tell(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Make the view readable on a connection."""
+        """Make the files readable on a connection."""
         con.execute(f"SET VARIABLE {self.variable} = $paths", {"paths": list(self.paths)})
 
 
 @dataclass(frozen=True, eq=False)
-class View:
-    """One state of a table. `name` is how SQL names it; it exists as long as this object does."""
+class RowsView:
+    """Rows as a view. `name` is how SQL names it; it exists as long as this object does."""
 
     name: str
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One state of a table, as the SELECT `text`, as long as this object exists."""
+
     source: TableSource
     files: Files | None
+    live: RowsView | None
+    text: str
 
     @property
     def name_in_sql(self) -> str:
@@ -89,14 +101,7 @@ class View:
     def cte(self) -> str:
         """What fixes the table's plain name to this state, for the head of a query."""
         # Not materialised, because DuckDB would else read the whole table when a query names it twice.
-        return f"{quoted(self.name_in_sql)} AS NOT MATERIALIZED (FROM {self.name})"
-
-
-@dataclass(frozen=True, eq=False)
-class RowsView:
-    """Rows as a view. `name` is how SQL names it; it exists as long as this object does."""
-
-    name: str
+        return f"{quoted(self.name_in_sql)} AS NOT MATERIALIZED ({self.text})"
 
 
 class Views:
@@ -108,31 +113,54 @@ class Views:
         self._own = con.cursor()
         self._own.execute(f"CREATE SCHEMA {SCHEMA}; USE memory.{SCHEMA}")
         self._current: dict[str, View] = {}
+        self._leading: dict[str, View] = {}
         self._count = 0
-        self._unused: deque[tuple[str, str | None]] = deque()
+        self._unused: deque[str] = deque()
         self._macros: set[str] = set()
 
-    def update(self, sources: Iterable[TableSource], *, altered: bool = False) -> Mapping[str, View]:
-        """The views of these states, by the table's name. The plain names lead to them from now on.
-
-        `altered`: the user may have put something else in the place of a plain name, which then stays.
-        """
+    def update(self, sources: Iterable[TableSource]) -> Mapping[str, View]:
+        """The views of these states, by the table's name."""
+        views = {}
         for source in sources:
             name = source.spec.name
             if name not in self._current or self._current[name].source is not source:
-                self._current[name] = self._make(source, altered=altered)
+                self._current[name] = self._make(source)
+            views[name] = self._current[name]
         self._drop_unused()
-        return dict(self._current)
+        return views
+
+    def announce(self) -> None:
+        """Put the plain names of the tables into the catalog. To read one before `lead` is an error."""
+        for spec in schema.TABLES.values():
+            plain = name_in_sql(spec)
+            nothing = _relation(self._own, "FROM live", pa.Table.from_batches([], spec.schema))
+            columns = ", ".join(
+                f"NULL::{kind} AS {quoted(name)}" for name, kind in zip(nothing.columns, nothing.types, strict=True)
+            )
+            reason = literal(f"{plain}: a query reads the tables that it names itself, which this one does not")
+            self.publish(plain, f"SELECT {columns} WHERE error({reason})::BOOLEAN", altered=False)
+
+    def lead(self, views: Iterable[View], *, altered: bool) -> None:
+        """Have the plain names lead to these views: for what is no SELECT, and cannot have them in its head.
+
+        `altered`: the user may have put something else in the place of a plain name, which then stays.
+        """
+        for view in views:
+            if self._leading.get(view.name_in_sql) is not view:
+                if view.files is not None:
+                    view.files.tell(self._own)
+                self.publish(view.name_in_sql, view.text, altered=altered)
+                self._leading[view.name_in_sql] = view
 
     def close(self) -> None:
         """Close the connection that is not the user's. Idempotent."""
         self._own.close()
 
-    def of_rows(self, name: str, rows: pa.Table) -> "RowsView":
+    def of_rows(self, name: str, rows: "pa.Table | Dataset") -> RowsView:
         """A view of rows that are of no table. It exists as long as the object does."""
         view = RowsView(f"memory.{SCHEMA}.{self._next_name(name)}")
         _relation(self._own, "FROM live", rows).create_view(view.name.rpartition(".")[2])
-        self._drop_after(view, view.name, None)
+        self._drop_after(view, f"DROP VIEW IF EXISTS {view.name}")
         return view
 
     def publish(self, name: str, text: str, *, altered: bool) -> None:
@@ -147,51 +175,41 @@ class Views:
             self._own.execute(statement)
             self._macros.add(name)
 
-    def _make(self, source: TableSource, *, altered: bool) -> View:
-        name = self._next_name(source.spec.name)
+    def _make(self, source: TableSource) -> View:
         files = self._files(source)
-        text = view_text(source, None if files is None else files.name)
-        _relation(self._own, text, source.live).create_view(name)
-        view = View(f"memory.{SCHEMA}.{name}", source, files)
-        self.publish(view.name_in_sql, f"FROM {view.name}", altered=altered)
-        self._drop_after(view, view.name, None)
-        return view
+        paths = None if files is None else f"getvariable('{files.variable}')"
+        live = self.of_rows(f"{source.spec.name}_live", _live(source)) if len(source.live) or files is None else None
+        return View(source, files, live, view_text(source, paths, "" if live is None else live.name))
 
     def _is_taken(self, name: str) -> bool:
         with self._own.cursor() as elsewhere:  # a connection that uses memory.main, whatever the user's does
             return name in own_names(elsewhere, [name])
 
     def _files(self, source: TableSource) -> Files | None:
-        """A view of the committed files: the one there is, if nothing was committed since."""
+        """The committed files: as they are there, if nothing was committed since."""
         if not source.files:
             return None
         current = self._current.get(source.spec.name)
         if current and current.files and current.files.paths is source.files:
             return current.files
-        name = self._next_name(f"{source.spec.name}_files")
-        files = Files(f"memory.{SCHEMA}.{name}", name, source.files)
-        self._drop_after(files, files.name, name)
+        files = Files(self._next_name(f"{source.spec.name}_files"), source.files)
+        self._drop_after(files, f"RESET VARIABLE {files.variable}")
         files.tell(self._con)
-        files.tell(self._own)
-        found = _read_parquet(source.spec, f"getvariable('{name}')")
-        self._own.execute(f"CREATE VIEW {name} AS SELECT {_columns(source.spec)} FROM {found}")
         return files
 
     def _next_name(self, stem: str) -> str:
         self._count += 1
         return f"{stem}_{self._count}"
 
-    def _drop_after(self, thing: View | RowsView | Files, view: str, variable: str | None) -> None:
+    def _drop_after(self, thing: RowsView | Files, statement: str) -> None:
         # Not in the finalizer itself, which runs at any time in any thread.
-        weakref.finalize(thing, self._unused.append, (view, variable)).atexit = False
+        weakref.finalize(thing, self._unused.append, statement).atexit = False
 
     def _drop_unused(self) -> None:
         while self._unused:
-            view, variable = self._unused.popleft()
-            self._own.execute(f"DROP VIEW IF EXISTS {view}")
-            if variable is not None:
-                for con in (self._own, self._con):
-                    con.execute(f"RESET VARIABLE {variable}")
+            statement = self._unused.popleft()
+            for con in (self._own, self._con):
+                con.execute(statement)
 
 
 def create_rows(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
@@ -202,11 +220,20 @@ def create_rows(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> No
 def create_view(con: duckdb.DuckDBPyConnection, source: TableSource) -> None:
     """Create a table's view in a database where nothing comes after it: every connection to it can read it."""
     paths = ", ".join(literal(path) for path in source.files)
-    files = _read_parquet(source.spec, f"[{paths}]") if source.files else None
-    _relation(con, view_text(source, files), source.live).create_view(name_in_sql(source.spec))
+    text = view_text(source, f"[{paths}]" if source.files else None, "live")
+    _relation(con, text, _live(source)).create_view(name_in_sql(source.spec))
 
 
-def _relation(con: duckdb.DuckDBPyConnection, text: str, live: pa.Table) -> duckdb.DuckDBPyRelation:
+def _live(source: TableSource) -> "pa.Table | Dataset":
+    """What DuckDB reads the live rows from."""
+    if not isinstance(source.live, LiveTicks):
+        return source.live
+    from queries.tail import TicksDataset  # where pandas is installed, loading it takes a third of a second
+
+    return TicksDataset(source.live)
+
+
+def _relation(con: duckdb.DuckDBPyConnection, text: str, live: "pa.Table | Dataset") -> duckdb.DuckDBPyRelation:
     # The view that is made of the relation owns the rows. (DuckDB would find `live` as a name of Python's too, but not
     # in a restricted lake.)
     relation = con.from_arrow(live).query("live", text)
@@ -214,13 +241,14 @@ def _relation(con: duckdb.DuckDBPyConnection, text: str, live: pa.Table) -> duck
     return relation
 
 
-def view_text(source: TableSource, files: str | None) -> str:
-    """A view's SQL, in which `live` is the live rows and `files` what the committed ones are selected from."""
+def view_text(source: TableSource, paths: str | None, live_name: str) -> str:
+    """A table's SELECT. `paths` is SQL for the list of its committed files, `live_name` where its live rows are."""
     spec = source.spec
     columns = _columns(spec)
-    live = f"SELECT {columns} FROM live"
-    if files is None:
+    live = f"SELECT {columns} FROM {live_name}"
+    if paths is None:
         return live
+    files = _read_parquet(spec, paths)
     committed = f"SELECT {columns} FROM {files}"
     if not len(source.live):
         return committed

@@ -71,7 +71,8 @@ def silences(listening: Stretches, packets: Ints, silent_us: int) -> Stretches:
 def _distinct(points: Ints) -> Ints:
     """Ascending, each once. (`np.unique` hashes, which takes many times as long for what is nearly in order.)"""
     points = np.sort(points, kind="stable")
-    return points[np.append(True, points[1:] != points[:-1])[: len(points)]]
+    found: Ints = points[np.append(True, points[1:] != points[:-1])[: len(points)]]
+    return found
 
 
 class Intervals(NamedTuple):

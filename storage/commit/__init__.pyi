@@ -1,9 +1,14 @@
 from .decoder import Decoded as Decoded
 from .decoder import Decoder as Decoder
+from .decoder import Fetch as Fetch
+from .decoder import Found as Found
+from .decoder import FoundTicks as FoundTicks
 from .decoder import Part as Part
+from .decoder import TailDecoder as TailDecoder
 from .rebuild import rebuild_day as rebuild_day
 from .rebuild_plan import RebuildError as RebuildError
 from .segment_rows import decode_segment as decode_segment
+from .segment_rows import find_in_segment as find_in_segment
 from .segment_rows import first_of_each as first_of_each
 from .segment_rows import with_damage as with_damage
 from .segments import DamageRows as DamageRows

@@ -5,11 +5,14 @@ of its arguments, because a segment may be decoded several times: by the writer,
 query that reads it before it is committed. All of them must get the same rows with the same `seq`.
 """
 
-from collections.abc import Mapping, Sequence
+import datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from storage.journal import Block
 from storage.tables import SymbolLookup
@@ -36,6 +39,63 @@ class Decoded:
     packets: int
 
 
+Fetch = Callable[[NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.uint8], NDArray[np.int64]]]
+"""Offsets in a segment, ascending, and sizes -> an array that has these bytes, and where each begins in it."""
+
+
+class FoundTicks(Protocol):
+    """The ticks of some blocks that were received on one IST day, found and not decoded. Rows are in wire order."""
+
+    @property
+    def day(self) -> datetime.date:
+        """The day."""
+        ...
+
+    @property
+    def tokens(self) -> NDArray[np.int64]:
+        """The instruments that there are, each once."""
+        ...
+
+    @property
+    def exchanges(self) -> pa.DictionaryArray:
+        """Of each of `tokens`."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def join(self, others: "Sequence[Self]") -> Self:
+        """These ticks and the others, which are of the same day and segment, and come behind them."""
+        ...
+
+    def rows_of(self, wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The rows of the instruments that are wanted, ascending. `wanted` has an element for each of `tokens`."""
+        ...
+
+    def decode(
+        self, columns: Collection[str], symbols: SymbolLookup, rows: NDArray[np.int64] | None = None
+    ) -> dict[str, pa.Array]:
+        """These columns of the ticks table, of all rows or of some; strings are dictionary<int32, string>."""
+        ...
+
+
+class Found(Protocol):
+    """What is in some blocks."""
+
+    @property
+    def packets(self) -> int:
+        """How many ticks there are."""
+        ...
+
+    @property
+    def ticks(self) -> Sequence[FoundTicks]:
+        """All of them."""
+        ...
+
+    def others(self) -> Mapping[str, list[Part]]:
+        """The rows of the other tables. To be called while the blocks are there."""
+        ...
+
+
 class Decoder(Protocol):
     """Turns the blocks of one segment into rows. Pure: the same arguments give the same rows."""
 
@@ -43,4 +103,15 @@ class Decoder(Protocol):
         self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, symbols: SymbolLookup
     ) -> Decoded:
         """`blocks` in file order; rows of ticks get `seq` `first_seq`, `first_seq + 1`, … in wire order."""
+        ...
+
+
+class TailDecoder(Decoder, Protocol):
+    """A decoder that can also find what there is, and decode of ticks only what is asked for."""
+
+    def find(self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, fetch: Fetch) -> Found:
+        """The same rows as `decode`, in another order, each column of ticks when it is asked for.
+
+        The bytes of `blocks` are only there during this call: what is decoded later is fetched again.
+        """
         ...

@@ -10,7 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from storage.commit.decoder import Decoded, Decoder, Part
+from storage.commit.decoder import Decoded, Decoder, Fetch, Found, Part, TailDecoder
 from storage.commit.quarantine import damage_parts
 from storage.errors import RowsError, SegmentMissingError, SegmentReadError
 from storage.journal import Block, Damage
@@ -39,6 +39,25 @@ def decode_segment(
     if rows != decoded.packets:
         raise RowsError(f"decoder: got {rows} rows of ticks, expected as many as packets: {decoded.packets}")
     return Decoded(parts, decoded.packets)
+
+
+def find_in_segment(
+    decoder: TailDecoder, stream: str, number: int, blocks: Sequence[Block], *, first_seq: int, fetch: Fetch
+) -> tuple[Found, dict[str, list[Part]]]:
+    """What is in a segment, or in its next blocks, and of the tables besides ticks the rows, one part a partition.
+
+    Raises RowsError for what `decode_segment` does, as far as it is seen without decoding ticks; and whatever the
+    decoder raises.
+    """
+    found = decoder.find(stream, number, blocks, first_seq=first_seq, fetch=fetch)
+    others = found.others()
+    specs = {spec.name: spec for spec in JOURNAL_TABLES if spec is not TICKS}
+    if unknown := sorted(others.keys() - specs.keys()):
+        raise RowsError(f"decoder: got rows for {unknown}, expected {sorted(specs)}")
+    rows = sum(len(ticks) for ticks in found.ticks)
+    if rows != found.packets:
+        raise RowsError(f"decoder: got {rows} rows of ticks, expected as many as packets: {found.packets}")
+    return found, {name: _merged(specs[name], parts) for name, parts in others.items()}
 
 
 def with_damage(

@@ -23,9 +23,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from storage.errors import JournalError
 from storage.journal.format import Block, Damage
-from storage.journal.reader import SegmentReader
+from storage.journal.reader import SegmentBytes, SegmentReader
 from storage.layout import STREAM_PATTERN, DataLayout, parse_segment
 
 
@@ -100,9 +103,17 @@ class RecordReader:
         """Whether blocks are held back, because those before them may come again in a later segment."""
         return bool(self._held)
 
-    def read(self) -> list[Block]:
-        """The blocks that count, behind those already returned. Raises JournalError if the system cannot read them."""
-        blocks = self._held + self._reader.read()
+    @property
+    def bytes(self) -> SegmentBytes:
+        """The bytes of the segment."""
+        return self._reader.bytes
+
+    def read(self, scratch: NDArray[np.uint8] | None = None) -> list[Block]:
+        """The blocks that count, behind those already returned. Raises JournalError if the system cannot read them.
+
+        For `scratch` see `SegmentReader.read`.
+        """
+        blocks = self._held + self._reader.read(scratch)
         self._held = []
         counted: list[Block] = []
         for i, block in enumerate(blocks):
@@ -112,7 +123,7 @@ class RecordReader:
             if block.first_record > expected:  # a gap: whether what is missing comes again decides
                 fate = _fate(self._layout, self._stream, self._number, expected)
                 if fate is _Fate.OPEN:
-                    self._held = blocks[i:]
+                    self._held = [block.copied() for block in blocks[i:]]
                 if fate is not _Fate.LOST:
                     return counted
             counted.append(block)

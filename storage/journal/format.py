@@ -58,7 +58,7 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
@@ -122,6 +122,16 @@ class Block:
 
     def __len__(self) -> int:
         return len(self.kinds)
+
+    @property
+    def payload_at(self) -> int:
+        """Where the payload begins in the file."""
+        return self.offset + payload_offset(len(self))
+
+    def copied(self) -> "Block":
+        """The same block with bytes of its own."""
+        columns = ("received_at_ns", "lengths", "channels", "kinds", "payload")
+        return replace(self, **{name: getattr(self, name).copy() for name in columns})
 
     def payloads(self, kind: Kind) -> list[tuple[int, bytes]]:
         """(position in the block, payload) of each record of one kind: meant for the rare kinds."""

@@ -8,13 +8,14 @@ It is left alone until a valid block follows (then it is damage, and skipped) or
 will not grow (`finish`).
 """
 
-import io
+import contextlib
 import os
+import weakref
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,8 @@ from storage.journal.format import (
 )
 from storage.layout import archive_of, parse_segment
 
+NEAR_BYTES: Final = 4096
+"""Ranges that are nearer to one another than this are read at once."""
 _MAGIC_WORD = np.frombuffer(BLOCK_MAGIC, "<u8")[0]
 
 
@@ -63,6 +66,7 @@ class SegmentReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.bytes = SegmentBytes(path)
         self.sealed = False
         self.final = False
         self.header: SegmentHeader | None = None
@@ -70,11 +74,10 @@ class SegmentReader:
         self._damage: list[Damage] = []
         self._channels: dict[int, Channel] = {}
         self._table = MappingProxyType(self._channels)
-        self._file = _open(path)
         try:
             self.stream, self.number = self._identify()
         except BaseException:
-            self._file.close()
+            self.bytes.close()
             raise
         self._seed = block_seed(self.stream, self.number)
         self._position = SEGMENT_HEADER.size
@@ -89,19 +92,20 @@ class SegmentReader:
 
     def close(self) -> None:
         """Close the file. Blocks that were returned stay valid. Idempotent."""
-        self._file.close()
+        self.bytes.close()
 
     @property
     def position(self) -> int:
         """Where the next block begins: everything before is returned or reported."""
         return self._position
 
-    def read(self) -> list[Block]:
+    def read(self, scratch: NDArray[np.uint8] | None = None) -> list[Block]:
         """All whole blocks behind those already returned, without the seal and tables that are no records.
 
-        Never raises for what the file contains; raises SegmentReadError if the system cannot read it.
+        With `scratch` they are in it, if they fit, and valid until it is used again. Never raises for what the file
+        contains; raises SegmentReadError if the system cannot read it.
         """
-        data = self._read_from(self._position)
+        data = self._read_from(self._position, scratch)
         blocks: list[Block] = []
         at = 0
         while not self.sealed:
@@ -136,7 +140,7 @@ class SegmentReader:
 
     def _identify(self) -> tuple[str, int]:
         """The stream and number that the header, or else the path, gives."""
-        head = self._pread(0, SEGMENT_HEADER.size)
+        head = self.bytes.read(0, SEGMENT_HEADER.size)
         try:
             header = self.header = unpack_segment_header(head.tobytes())
         except JournalVersionError as error:
@@ -152,29 +156,8 @@ class SegmentReader:
             return identity
         return header.stream, header.segment
 
-    def _read_from(self, position: int) -> NDArray[np.uint8]:
-        try:
-            size = self._file.seek(0, os.SEEK_END)
-        except OSError as error:
-            raise SegmentReadError(f"segment {self.path}: cannot read: {error.strerror}") from error
-        return self._pread(position, max(size - position, 0))
-
-    def _pread(self, position: int, size: int) -> NDArray[np.uint8]:
-        """Up to `size` bytes from `position`, read-only: fewer if the file ends, or was cut, before."""
-        data = np.empty(size, np.uint8)
-        filled = 0
-        try:
-            self._file.seek(position)
-            while filled < size:
-                count = self._file.readinto(data.data[filled:])
-                if not count:
-                    break
-                filled += count
-        except OSError as error:
-            reason = f"cannot read at {position + filled}: {error.strerror}"
-            raise SegmentReadError(f"segment {self.path}: {reason}") from error
-        data.flags.writeable = False
-        return data[:filled]
+    def _read_from(self, position: int, scratch: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        return self.bytes.read(position, max(self.bytes.size() - position, 0), scratch)
 
     def _check(self, data: NDArray[np.uint8], at: int) -> str:
         """What is wrong with the block that begins at `at` of `data` ("" if nothing is)."""
@@ -232,19 +215,112 @@ class SegmentReader:
 
     def _learn(self, block: Block) -> None:
         """Take in the block's channel tables. Blocks returned before see the channels too."""
+        if bytes([Kind.CHANNELS]) not in block.kinds.tobytes():  # as a rule, and there are many blocks
+            return
         for _position, payload in block.payloads(Kind.CHANNELS):
             self._channels.update(unpack_channels(payload))
 
 
-def _open(path: Path) -> io.FileIO | io.BytesIO:
-    """The segment's file, or what its archive holds."""
-    try:
-        return io.FileIO(path)
-    except FileNotFoundError as error:
-        archive = archive_of(path)
-        # A segment is removed only after its archive has its name.
-        if archive.exists():
-            return io.BytesIO(read_archive(archive))
-        raise SegmentMissingError(f"segment {path}: cannot open: {error.strerror}") from error
-    except OSError as error:
-        raise SegmentReadError(f"segment {path}: cannot open: {error.strerror}") from error
+class SegmentBytes:
+    """The bytes of a segment by their positions, from its file or its archive. Thread-safe.
+
+    The file is open until `close`, or until nobody has this object any more: so it can be read even if it is removed
+    meanwhile. When closed, it is opened for each call. Raises SegmentMissingError if there is no such file,
+    SegmentReadError if the system does not let it be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._archived: NDArray[np.uint8] | None = None
+        self._file: _File | None = None
+        try:
+            self._file = _File(path)
+        except SegmentMissingError:
+            # A segment is removed only after its archive has its name.
+            if not archive_of(path).exists():
+                raise
+            self._archived = np.frombuffer(read_archive(archive_of(path)), np.uint8)
+
+    def close(self) -> None:
+        """Close the file, when nobody reads it any more. Idempotent."""
+        self._file = None
+
+    def size(self) -> int:
+        """How many bytes there are now."""
+        if self._archived is not None:
+            return len(self._archived)
+        with self._opened() as file:
+            return os.fstat(file).st_size
+
+    def read(self, position: int, size: int, scratch: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Up to `size` bytes from `position`, read-only: fewer if the file ends, or was cut, before."""
+        data = np.empty(size, np.uint8) if scratch is None or size > len(scratch) else scratch[:size]
+        if self._archived is not None:
+            data = data[: _copy(self._archived, data, position)]
+        else:
+            with self._opened() as file:
+                data = data[: _fill(file, data, position)]
+        data.flags.writeable = False
+        return data
+
+    def gather(
+        self, offsets: NDArray[np.int64], sizes: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The bytes of some ranges, ascending and apart, in one array, and where each range begins in it.
+
+        What lies between two that are near one another is read as well, and is in the array too.
+        """
+        if self._archived is not None or not len(offsets):
+            return np.empty(0, np.uint8) if self._archived is None else self._archived, offsets
+        ends = offsets + sizes
+        breaks = np.flatnonzero(offsets[1:] - ends[:-1] > NEAR_BYTES) + 1
+        firsts = offsets[np.concatenate([[0], breaks])]
+        lengths = ends[np.concatenate([breaks - 1, [len(ends) - 1]])] - firsts
+        begins = np.cumsum(lengths) - lengths
+        data = np.empty(int(lengths.sum()), np.uint8)
+        with self._opened() as file:
+            for first, length, begin in zip(firsts.tolist(), lengths.tolist(), begins.tolist(), strict=True):
+                count = _fill(file, data[begin : begin + length], first)
+                if count < length:
+                    raise SegmentReadError(f"segment {self.path}: got {count} bytes at {first}, expected {length}")
+        counts = np.diff(np.concatenate([[0], breaks, [len(offsets)]]))
+        return data, offsets + (begins - firsts).repeat(counts)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        """A descriptor of the file, and the system's errors as ours."""
+        file = self._file or _File(self.path)
+        try:
+            yield file.descriptor
+        except OSError as error:
+            raise SegmentReadError(f"segment {self.path}: cannot read: {error.strerror}") from error
+
+
+def _copy(source: NDArray[np.uint8], target: NDArray[np.uint8], position: int) -> int:
+    found = source[position : position + len(target)]
+    target[: len(found)] = found
+    return len(found)
+
+
+def _fill(file: int, target: NDArray[np.uint8], position: int) -> int:
+    """Read as much as there is from `position`; how many bytes that is."""
+    filled = 0
+    while filled < len(target):
+        count = os.preadv(file, [target.data[filled:]], position + filled)
+        if not count:
+            break
+        filled += count
+    return filled
+
+
+class _File:
+    """An open file, until nobody has it any more: one that another thread reads is not closed under its hands."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise SegmentMissingError(f"segment {path}: cannot open: {error.strerror}") from error
+        except OSError as error:
+            raise SegmentReadError(f"segment {path}: cannot open: {error.strerror}") from error
+        weakref.finalize(self, os.close, self.descriptor)

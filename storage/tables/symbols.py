@@ -99,13 +99,28 @@ class SymbolBook:
     def __call__(self, date: datetime.date) -> SymbolIndex | None:
         """What tokens mean on `date`, or None when no list of that day or before is stored. Raises TableError."""
         with self._lock:
+            return self._lookup(self._refresh(), date)
+
+    def fixed(self) -> tuple[int, SymbolLookup]:
+        """The table's version as `version` has it, and a lookup that keeps to it."""
+        with self._lock:
             snapshot = self._refresh()
-            day = None if snapshot is None else _in_force(snapshot, date)
-            if day is None:
-                return None
-            if day not in self._indexes:
-                self._indexes[day] = _index(self._table.read(date=day, columns=["instrument_token", "symbol"]))
-            return self._indexes[day]
+
+        def lookup(date: datetime.date) -> SymbolIndex | None:
+            with self._lock:
+                return self._lookup(snapshot, date)
+
+        return -1 if snapshot is None else snapshot.version, lookup
+
+    def _lookup(self, snapshot: Snapshot | None, date: datetime.date) -> SymbolIndex | None:
+        day = None if snapshot is None else _in_force(snapshot, date)
+        if snapshot is None or day is None:
+            return None
+        known = self._indexes if snapshot.version == self._version else {}
+        if day not in known:
+            rows = self._table.read(date=day, columns=["instrument_token", "symbol"], snapshot=snapshot)
+            known[day] = _index(rows)
+        return known[day]
 
     @property
     def version(self) -> int:

@@ -156,12 +156,21 @@ class LakeTable:
                 self._snapshot = Snapshot(self.path, self.spec, version, actions, self.transaction_at)
             return self._snapshot
 
-    def read(self, *, date: datetime.date | None = None, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows, or those of one `date`, in the table's schema: for tables that fit in memory."""
+    def read(
+        self,
+        *,
+        date: datetime.date | None = None,
+        columns: Sequence[str] | None = None,
+        snapshot: Snapshot | None = None,
+    ) -> pa.Table:
+        """All rows, or those of one `date`, in the table's schema: for tables that fit in memory.
+
+        Of the newest version, or as of a snapshot.
+        """
         names = list(columns or self.spec.schema.names)
         schema = pa.schema([self.spec.schema.field(name) for name in names])
         day = None if date is None else date.isoformat()
-        entries = [e for e in self.snapshot().entries if day is None or e.values.get("date") == day]
+        entries = [e for e in (snapshot or self.snapshot()).entries if day is None or e.values.get("date") == day]
         return pa.concat_tables(
             [pa.Table.from_batches([], schema), *(self._read_file(entry, schema) for entry in entries)]
         )

@@ -8,16 +8,18 @@ import datetime
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from storage import schema
-from storage.commit.decoder import Decoded, Part
+from storage.commit.decoder import Decoded, Fetch, Part
 from storage.journal import Block, JournalWriter, Kind, SegmentReader, segments, streams
 from storage.layout import DataLayout, segment_stem
 from storage.tables.parquet import write_file
@@ -45,10 +47,27 @@ class ToyDecoder:
     def decode(
         self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, symbols: SymbolLookup
     ) -> Decoded:
+        self.blocks.update((stream, segment, block.offset) for block in blocks)
+        rows, packets = self._rows(stream, segment, blocks, first_seq, symbols)
+        return Decoded({name: _parts(schema.TABLES[name], found) for name, found in rows.items()}, packets)
+
+    def find(self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, fetch: Fetch) -> "ToyFound":
+        self.blocks.update((stream, segment, block.offset) for block in blocks)
+        rows, packets = self._rows(stream, segment, blocks, first_seq, lambda _day: None)
+        by_day: dict[datetime.date, list[dict[str, Any]]] = {}
+        for row in rows.pop("ticks", []):
+            by_day.setdefault(row["date"], []).append(row)
+        others = {name: _parts(schema.TABLES[name], found) for name, found in rows.items()}
+        return ToyFound(packets, [ToyTicks(day, found) for day, found in by_day.items()], others)
+
+    @staticmethod
+    def _rows(
+        stream: str, segment: int, blocks: Sequence[Block], first_seq: int, symbols: SymbolLookup
+    ) -> tuple[dict[str, list[dict[str, Any]]], int]:
+        """The rows of each table, and how many ticks there are."""
         rows: dict[str, list[dict[str, Any]]] = {}
         seq = first_seq
         for block in blocks:
-            self.blocks[stream, segment, block.offset] += 1
             for kind in (Kind.BINARY, Kind.TEXT, Kind.EVENT):
                 for at, payload in block.payloads(kind):
                     channel = block.channel_table[int(block.channels[at])]
@@ -67,7 +86,52 @@ class ToyDecoder:
                     record = {"record": block.first_record + at}
                     table, values = _record(kind, payload, segment)
                     rows.setdefault(table, []).append(origin | record | values)
-        return Decoded({name: _parts(schema.TABLES[name], found) for name, found in rows.items()}, seq - first_seq)
+        return rows, seq - first_seq
+
+
+@dataclass(frozen=True)
+class ToyFound:
+    packets: int
+    ticks: Sequence["ToyTicks"]
+    parts: Mapping[str, list[Part]]
+
+    def others(self) -> Mapping[str, list[Part]]:
+        return self.parts
+
+
+class ToyTicks:
+    def __init__(self, day: datetime.date, rows: list[dict[str, Any]]) -> None:
+        self.day = day
+        self.rows = rows
+        self.tokens = np.array(sorted({row["instrument_token"] for row in rows}), np.int64)
+
+    @property
+    def exchanges(self) -> pa.DictionaryArray:
+        return pa.array([EXCHANGES[token & 0xFF] for token in self.tokens.tolist()]).dictionary_encode()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def join(self, others: Sequence["ToyTicks"]) -> "ToyTicks":
+        return ToyTicks(self.day, [row for ticks in (self, *others) for row in ticks.rows])
+
+    def rows_of(self, wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
+        tokens = set(self.tokens[wanted].tolist())
+        return np.array([i for i, row in enumerate(self.rows) if row["instrument_token"] in tokens], np.int64)
+
+    def decode(
+        self, columns: Collection[str], symbols: SymbolLookup, rows: NDArray[np.int64] | None = None
+    ) -> dict[str, pa.Array]:
+        chosen = self.rows if rows is None else [self.rows[i] for i in rows.tolist()]
+        index = symbols(self.day)
+        found = {}
+        for name in columns:
+            kind = schema.TICKS.schema.field(name).type
+            array = pa.array([row.get(name) for row in chosen], kind)
+            if name == "symbol" and index is not None:
+                array = index.lookup(np.array([row["instrument_token"] for row in chosen], np.int64))
+            found[name] = array.cast(pa.dictionary(pa.int32(), kind)) if pa.types.is_string(kind) else array
+        return found
 
 
 def _tick(seq: int, token: int, paise: int, symbols: SymbolLookup, origin: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 import struct
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +16,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from ingest.wire import decode_frames
 from ingest.wire import records as wire_records
-from ingest.wire.journal import JournalDecoder
+from ingest.wire.journal import FoundInBlocks, JournalDecoder, TicksOfDay
 from storage.commit.decoder import Decoded
 from storage.journal import Block, Channel, JournalWriter, Kind, SegmentReader
 from storage.layout import DataLayout
@@ -71,7 +73,64 @@ def decode(*blocks: Block, first_seq: int = 0, one_group: bool = True) -> Decode
             else:
                 order = list(zip(*(part.rows[key].to_pylist() for key in ("instrument_token", "seq")), strict=True))
             assert order == sorted(order) or (name == TICKS.name and not one_group)
+    check_found(blocks, first_seq, decoded)
     return decoded
+
+
+def check_found(blocks: Sequence[Block], first_seq: int, decoded: Decoded) -> None:
+    """What `find` gives is what `decode` gives, whether blocks are looked at together or one by one and then joined."""
+    placed, file = in_a_file(blocks)
+
+    def find(some: Sequence[Block], first_seq: int) -> FoundInBlocks:
+        fetch = lambda offsets, _sizes: (file, offsets)  # noqa: E731
+        return JournalDecoder().find(STREAM, 7, some, first_seq=first_seq, fetch=fetch)
+
+    found = find(placed, first_seq)
+    assert found.packets == decoded.packets == sum(len(ticks) for ticks in found.ticks)
+    for name, parts in found.others().items():
+        assert [(part.values, part.rows.to_pylist()) for part in parts] == [
+            (part.values, part.rows.to_pylist()) for part in decoded.parts[name]
+        ]
+    expected = [
+        {"date": date.fromisoformat(part.values["date"]), "exchange": part.values["exchange"]} | row
+        for part in decoded.parts[TICKS.name]
+        for row in part.rows.to_pylist()
+    ]
+    expected.sort(key=lambda row: row["seq"])
+    assert found_rows(found.ticks) == expected
+
+    days: dict[date, list[TicksOfDay]] = {}
+    for each in placed:
+        piece = find([each], first_seq)
+        first_seq += piece.packets
+        for ticks in piece.ticks:
+            days.setdefault(ticks.day, []).append(ticks)
+    joined = [first.join(rest) for first, *rest in days.values()]
+    assert found_rows(joined) == expected
+    for ticks in joined:
+        for column in ("seq", "last_price", "account", "bid_orders_3", "exchange_timestamp", "received_at"):
+            some = ticks.rows_of(ticks.tokens == ticks.tokens[0])
+            (array,) = ticks.decode([column], no_symbols, some).values()
+            token = ticks.tokens[0]
+            assert array.to_pylist() == [
+                row[column] for row in expected if (row["date"], row["instrument_token"]) == (ticks.day, token)
+            ]
+
+
+def found_rows(ticks: Sequence[TicksOfDay]) -> list[dict[str, object]]:
+    """All rows with all columns, by `seq`."""
+    found = [row for each in ticks for row in pa.table(each.decode(TICKS.schema.names, no_symbols)).to_pylist()]
+    return sorted(found, key=lambda row: row["seq"])
+
+
+def in_a_file(blocks: Sequence[Block]) -> tuple[list[Block], NDArray[np.uint8]]:
+    """The blocks, one behind the other, and such a file as far as it has their payloads."""
+    placed, pieces = [], [np.empty(0, np.uint8)]
+    for each in blocks:
+        at = sum(map(len, pieces))
+        placed.append(replace(each, offset=at))
+        pieces += [np.full(placed[-1].payload_at - at, 0xFF, np.uint8), each.payload]
+    return placed, np.concatenate(pieces)
 
 
 def rows(decoded: Decoded, name: str, order: str) -> list[dict[str, object]]:

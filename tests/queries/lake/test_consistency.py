@@ -20,7 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from queries.lake.lake import SqlLake
 from queries.lake.result import Result
-from queries.lake.tail import Tail
+from queries.lake.state import LakeState
+from queries.tail.tail import Tail
 from storage.journal import segments
 from storage.layout import DataLayout
 from storage.tables.snapshot import Snapshot
@@ -68,6 +69,7 @@ class LakeMachine(RuleBasedStateMachine):
         self.truth: list[Row] = []
         self.committing: Iterator[str] = iter(())
         self.late: list[tuple[Result, list[Row]]] = []
+        self.looks: list[tuple[LakeState, list[Row]]] = []
 
     @initialize()
     def begin(self) -> None:
@@ -152,10 +154,26 @@ class LakeMachine(RuleBasedStateMachine):
         self.lake.close()
         self.lake = SqlLake(self.root, ToyDecoder())
 
+    @rule()
+    def look_now_and_ask_later(self) -> None:
+        self.looks.append((self.lake.look(), self.truth))
+
+    @rule(token=TOKENS)
+    def ask_earlier_looks(self, token: int) -> None:
+        """Parts of an answer, each by a query of its own: a count, one instrument, all."""
+        for state, truth in self.looks:
+            ticks = [row for row in truth if row[0] == "tick"]
+            ours = [row for row in ticks if str(row[3]).startswith(f"{token}@")]
+            assert rows(state.sql("select count(*) from ticks")) == [(len(ticks),)]
+            found = rows(state.sql("select seq, last_price from ticks where instrument_token = $1", [token]))
+            assert sorted((n, f"{token}@{price}") for n, price in found) == sorted((row[2], row[3]) for row in ours)
+            assert rows(state.sql(EVERYTHING)) == truth
+
     def fetch_late(self) -> None:
         for result, expected in self.late:
             assert rows(result) == expected
         self.late.clear()
+        self.looks.clear()
 
     @invariant()
     def sees_what_was_journalled(self) -> None:

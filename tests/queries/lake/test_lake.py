@@ -235,7 +235,7 @@ assert not heavy, heavy
 from tests.support.lake import ToyDecoder
 lake = queries.lake.lake.SqlLake(sys.argv[1], ToyDecoder())
 table = lake.sql("select seq, received_at, date::varchar as day from ticks order by seq").arrow()
-assert not {"pyarrow.dataset", "polars"} & set(sys.modules)
+assert "polars" not in sys.modules
 print(table.schema.field("received_at").type, *table["seq"].to_pylist(), *set(table["day"].to_pylist()))
 print(lake.sql("select min(received_at)::varchar, min(hour(received_at)) from ticks").arrow().to_pylist())
 """

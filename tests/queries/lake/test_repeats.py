@@ -6,13 +6,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import storage.journal.segment
-from queries.lake.tail import NOTHING, Tail, list_journal
+from queries.tail.tail import NOTHING, Tail, list_journal
 from storage import schema
 from storage.commit.writer import SegmentWriter
 from storage.errors import JournalSyncError
@@ -116,10 +115,11 @@ class SqlLake:
         ticks = LakeTable(self.layout.table("ticks"), schema.TICKS).open()
         mark = ticks.snapshot().watermark(STREAM) or NOTHING
         committed = ticks.read()
-        found = self.tail.read(lambda _: mark, lambda _: None, symbols_version=0, seen=list_journal(self.layout))
-        live = [segment.tables["ticks"] for segment in found if "ticks" in segment.tables]
-        everything = pa.concat_tables([committed, *live])
-        return sorted(zip(everything["seq"].to_pylist(), everything["last_price"].to_pylist(), strict=True))
+        found = self.tail.read(lambda _: mark, seen=list_journal(self.layout))
+        live = (ticks for segment in found for piece in segment.pieces for ticks in piece.ticks)
+        everything = [committed, *(ticks.decode(("seq", "last_price"), lambda _: None) for ticks in live)]
+        pairs = [zip(each["seq"].to_pylist(), each["last_price"].to_pylist(), strict=True) for each in everything]
+        return sorted(pair for some in pairs for pair in some)
 
     def events(self) -> list[str]:
         rows = LakeTable(self.layout.table("events"), schema.EVENTS).open().read()

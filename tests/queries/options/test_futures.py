@@ -10,7 +10,7 @@ import pytest
 from queries.errors import SymbolError
 from queries.history import Moment
 from tests.support.hand_made import HandMade, at
-from tests.support.profiles import files_read
+from tests.support.profile import files_read
 
 DAY = dt.date(2026, 11, 20)
 NOON = "2026-11-20 12:00:00"

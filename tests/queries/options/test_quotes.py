@@ -13,7 +13,7 @@ import pytest
 import kitelake
 from queries.options.quotes import RECENT, Quotes, quotes
 from tests.support.hand_made import HandMade, at
-from tests.support.profiles import files_read
+from tests.support.profile import files_read
 
 DAYS = (dt.date(2026, 11, 19), dt.date(2026, 11, 20))
 SECOND = dt.timedelta(seconds=1)

@@ -1,4 +1,4 @@
-"""One consistent look at the lake: what is committed of every table, and the live tail behind it.
+"""One consistent look at the lake: what is committed of the tables, and the live tail behind it.
 
 The order of looking makes it consistent while a writer commits (`storage.tables.table` has the order of its commits):
 
@@ -6,10 +6,15 @@ The order of looking makes it consistent while a writer commits (`storage.tables
 2. `ticks`, whose watermark says which segments are committed to every table;
 3. the other tables. Each may be one segment ahead of ticks, and says so by a watermark of its own: of its rows, those
    up to the later of the two watermarks are committed, and the later ones come from the tail;
-4. the tail behind the watermark of ticks.
+4. the tail behind the watermark of ticks, which is read as far as it is there at this moment.
+
+All four are done in the look itself, for the tables that are looked at, and nothing of it is put off: only what the
+bytes that were read say of ticks is decoded later (`queries.tail.ticks`), from files that are kept open, with the
+symbols that the look found. So whatever is asked of a look, and whenever, the answer is of the same moment. A table
+that is not looked at costs nothing: without one that has rows from the journal, the journal is not looked at either.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from operator import is_
 from typing import Final
@@ -18,14 +23,17 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from queries.errors import QueryError
-from queries.lake.tail import NOTHING, Listing, SegmentRows, Tail, Vanished, list_journal
+from queries.tail.segment import SegmentRows
+from queries.tail.tail import NOTHING, Listing, Tail, Vanished, list_journal
+from queries.tail.ticks import KeptColumns, LiveTicks
 from storage import schema
-from storage.commit import Decoder, SegmentId, first_of_each
+from storage.commit import SegmentId, TailDecoder, first_of_each
 from storage.errors import TableMissingError
 from storage.layout import DataLayout
 from storage.tables import LakeTable, Snapshot, SymbolBook, Watermark
 
 ATTEMPTS: Final = 100
+_JOURNALLED: Final = frozenset(schema.TABLES) - {schema.INSTRUMENTS.name}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +42,7 @@ class TableSource:
 
     spec: schema.Table
     files: tuple[str, ...]
-    live: pa.Table
+    live: pa.Table | LiveTicks
 
     def partitions(self) -> set[tuple[str, ...]]:
         """The values of the partitions that it has rows of, as text, in the order of the partition columns."""
@@ -44,6 +52,8 @@ class TableSource:
             tuple(unquote(part.partition("=")[2]) for part in folder.split("/")[-len(names) :])
             for folder in {path.rpartition("/")[0] for path in self.files}
         }
+        if isinstance(self.live, LiveTicks):
+            return found | self.live.partitions()
         if len(self.live):
             live = self.live.select(list(names)).group_by(list(names)).aggregate([])
             found |= {tuple(str(row[name]) for name in names) for row in live.to_pylist()}
@@ -55,31 +65,36 @@ class _State:
     """A source with what it was made of: equal parts make an equal source."""
 
     version: int | None
-    live: tuple[pa.Table, ...]
+    symbols: int
+    live: tuple[object, ...]
     source: TableSource
 
 
 class Snapshots:
     """Looks at one lake again and again, reading each time only what is new. Belongs to one thread at a time."""
 
-    def __init__(self, layout: DataLayout, decoder: Decoder) -> None:
+    def __init__(self, layout: DataLayout, decoder: TailDecoder) -> None:
         self._layout = layout
         self._tail = Tail(layout, decoder)
         self._symbols = SymbolBook(layout)
         self._tables: dict[str, LakeTable] = {}
         self._states: dict[str, _State] = {}
+        self._kept = KeptColumns()
 
-    def latest(self) -> list[TableSource]:
-        """Every table as it is now. A table that did not change is the same object as before.
+    def look(self, names: Collection[str] = tuple(schema.TABLES)) -> list[TableSource]:
+        """The tables of these names as they are now. A table that did not change is the same object as before.
 
         Raises QueryError if the journal changes faster than it can be read; StorageError for a table or a journal
         that cannot be read.
         """
+        specs = [spec for spec in schema.TABLES.values() if spec.name in names]
+        if not _JOURNALLED.intersection(names):
+            return [self._source(spec, self._open(spec.name), ()) for spec in specs]
         suspects: set[SegmentId] = set()
         for _ in range(ATTEMPTS):
             seen = list_journal(self._layout)
             # ticks first: see above.
-            opened = {name: self._open(name) for name in (schema.TICKS.name, *schema.TABLES)}
+            opened = {name: self._open(name) for name in dict.fromkeys((schema.TICKS.name, *(s.name for s in specs)))}
             try:
                 # A segment that was missing before this watermark was read, and is above it, was not removed after a
                 # commit: it is a hole.
@@ -87,7 +102,9 @@ class Snapshots:
             except Vanished as vanished:
                 suspects |= vanished.missing
                 continue
-            return [self._source(spec, opened, rows) for spec in schema.TABLES.values()]
+            found = [self._source(spec, opened[spec.name], rows) for spec in specs]
+            self._kept.keep_only({ticks for segment in rows for piece in segment.pieces for ticks in piece.ticks})
+            return found
         raise QueryError(
             f"{self._layout.journal}: segments disappeared during each of {ATTEMPTS} attempts to read them"
         )
@@ -95,6 +112,7 @@ class Snapshots:
     def close(self) -> None:
         """Close all files. Idempotent."""
         self._tail.close()
+        self._kept.keep_only(())
         self._tables.clear()
         self._states.clear()
 
@@ -117,37 +135,40 @@ class Snapshots:
         def covered(stream: str) -> Watermark:
             return (ticks and ticks.watermark(stream)) or NOTHING
 
-        return self._tail.read(
-            covered,
-            self._symbols,
-            symbols_version=self._symbols.version,
-            seen=seen,
-            holes=holes,
-        )
+        return self._tail.read(covered, seen=seen, holes=holes)
 
-    def _source(
-        self, spec: schema.Table, opened: Mapping[str, Snapshot | None], tail: list[SegmentRows]
-    ) -> TableSource:
-        snapshot = opened[spec.name]
+    def _source(self, spec: schema.Table, snapshot: Snapshot | None, tail: Sequence[SegmentRows]) -> TableSource:
         version = None if snapshot is None else snapshot.version
-        live = tuple(
-            rows
-            for segment in tail
-            if (rows := segment.tables.get(spec.name)) is not None
-            and not (snapshot and _is_committed(snapshot, segment))
-        )
+        pieces = [
+            piece for segment in tail if not (snapshot and _is_committed(snapshot, segment)) for piece in segment.pieces
+        ]
+        symbols_version = -1
+        if spec is schema.TICKS:
+            live: tuple[object, ...] = tuple(ticks for piece in pieces for ticks in piece.ticks)
+            if live:
+                symbols_version, symbols = self._symbols.fixed()
+        else:
+            live = tuple(piece.tables[spec.name] for piece in pieces if spec.name in piece.tables)
         known = self._states.get(spec.name)
-        if known and known.version == version and len(known.live) == len(live) and all(map(is_, known.live, live)):
+        if known and (known.version, known.symbols) == (version, symbols_version) and _are_same(known.live, live):
             return known.source
         # Sorted by day, exchange, stream and segment: rows come roughly in the order of time.
         if known and known.version == version:
             files = known.source.files
         else:
             files = () if snapshot is None else tuple(sorted(snapshot.files))
-        nothing = pa.Table.from_batches([], spec.schema)  # `empty_table` would load pandas
-        source = TableSource(spec, files, _once(spec, pa.concat_tables([nothing, *live])))
-        self._states[spec.name] = _State(version, live, source)
+        if spec is schema.TICKS and live:
+            rows: pa.Table | LiveTicks = LiveTicks(live, symbols, symbols_version, self._kept)  # type: ignore[arg-type]
+        else:
+            nothing = pa.Table.from_batches([], spec.schema)  # `empty_table` would load pandas
+            rows = _once(spec, pa.concat_tables([nothing, *live]))
+        source = TableSource(spec, files, rows)
+        self._states[spec.name] = _State(version, symbols_version, live, source)
         return source
+
+
+def _are_same(some: Sequence[object], others: Sequence[object]) -> bool:
+    return len(some) == len(others) and all(map(is_, some, others))
 
 
 def _is_committed(snapshot: Snapshot, segment: SegmentRows) -> bool:

@@ -6,20 +6,19 @@ import zlib
 from collections.abc import Iterator, Set
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
-from queries.lake.tail import NOTHING, SegmentRows, Tail, Vanished, list_journal, whole_rows
+from queries.tail.segment import SegmentRows, whole_rows
+from queries.tail.tail import NOTHING, Tail, Vanished, list_journal
 from storage import schema
-from storage.commit.decoder import Decoded, Part
+from storage.commit.decoder import Part
 from storage.commit.segments import SegmentId
 from storage.errors import JournalVersionError
 from storage.journal.format import CRC_END, SegmentHeader, pack_segment_header
 from storage.layout import DataLayout
 from storage.tables.snapshot import Watermark
-from storage.tables.symbols import SymbolIndex, SymbolLookup
-from tests.support.lake import CRUDE, INFY, NIFTY_FUT, Feed, ToyDecoder
+from tests.support.lake import CRUDE, INFY, NIFTY_FUT, Feed, ToyDecoder, ToyFound
 
 STREAM = "20261123T034500-aaaaaa"
 
@@ -32,16 +31,12 @@ class Looker:
         self.decoder = ToyDecoder()
         self.tail = Tail(self.layout, self.decoder)
         self.watermarks: dict[str, Watermark] = {}
-        self.symbols: SymbolLookup = lambda _: None
-        self.symbols_version = 0
 
     def read(
         self, *, holes: Set[SegmentId] = frozenset(), seen: dict[str, list[int]] | None = None
     ) -> list[SegmentRows]:
         return self.tail.read(
             lambda stream: self.watermarks.get(stream, NOTHING),
-            self.symbols,
-            symbols_version=self.symbols_version,
             seen=list_journal(self.layout) if seen is None else seen,
             holes=holes,
         )
@@ -52,9 +47,19 @@ class Looker:
 
 def ticks(found: list[SegmentRows]) -> list[tuple[int, int, float]]:
     """(seq, token, price) of all segments."""
-    tables = [segment.tables["ticks"] for segment in found if "ticks" in segment.tables]
-    rows = pa.concat_tables(tables).to_pylist() if tables else []
-    return [(row["seq"], row["instrument_token"], row["last_price"]) for row in rows]
+    columns = ("seq", "instrument_token", "last_price")
+    rows = []
+    for each in (each for segment in found for piece in segment.pieces for each in piece.ticks):
+        decoded = each.decode(columns, lambda _: None)
+        rows += list(zip(*(decoded[name].to_pylist() for name in columns), strict=True))
+    return rows
+
+
+def tables(found: list[SegmentRows]) -> dict[str, pa.Table]:
+    """The rows of the other tables, by table."""
+    pieces = [piece for segment in found for piece in segment.pieces]
+    names = {name for piece in pieces for name in piece.tables}
+    return {name: pa.concat_tables([p.tables[name] for p in pieces if name in p.tables]) for name in names}
 
 
 @pytest.fixture
@@ -105,16 +110,46 @@ def test_what_was_returned_stays_as_it_was(looker: Looker, feed: Feed) -> None:
     assert ticks(early) == [(0, INFY, 0.01)]
 
 
-def test_a_table_without_news_is_the_same_object(looker: Looker, feed: Feed) -> None:
+def test_what_was_found_is_the_same_object_later(looker: Looker, feed: Feed) -> None:
     feed.event("connected")
     feed.tick((INFY, 1))
     feed.flush()
-    early = looker.read()[0].tables
+    (early,) = looker.read()[0].pieces
     feed.tick((INFY, 2))
     feed.flush()
-    late = looker.read()[0].tables
-    assert late["events"] is early["events"]
-    assert late["ticks"] is not early["ticks"]
+    assert looker.read()[0].pieces[0] is early
+
+
+def test_what_was_returned_can_be_decoded_when_its_file_is_gone(looker: Looker, feed: Feed) -> None:
+    for paise in (1, 2):
+        feed.tick((INFY, paise))
+        feed.roll()
+    early = looker.read()
+    looker.watermarks[STREAM] = Watermark(1, 2)
+    for number in (0, 1):
+        looker.layout.segment(STREAM, number).unlink()
+    assert ticks(looker.read()) == []
+    looker.tail.close()
+    assert ticks(early) == [(0, INFY, 0.01), (1, INFY, 0.02)]
+
+
+def test_few_files_stay_open(looker: Looker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("queries.tail.tail.MOST_OPEN", 2)
+    with Feed(tmp_path, STREAM) as feed:
+        for paise in range(1, 8):
+            feed.tick((INFY, paise))
+            feed.roll()
+    before = open_files()
+    found = looker.read()
+    assert open_files() == before + 2
+    assert [row[0] for row in ticks(found)] == list(range(7))
+    assert open_files() == before + 2
+    looker.tail.close()
+    assert open_files() == before
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_what_the_watermark_covers_is_dropped_and_ordinals_go_on(looker: Looker, feed: Feed) -> None:
@@ -173,7 +208,7 @@ def test_damage_inside_a_segment_costs_only_its_block(looker: Looker, feed: Feed
     feed.writer.close()
     found = looker.read()
     assert ticks(found) == [(0, INFY, 0.01), (1, INFY, 0.03)]
-    (row,) = found[0].tables["quarantine"].to_pylist()
+    (row,) = tables(found)["quarantine"].to_pylist()
     assert (row["segment"], row["offset"], row["length"]) == (0, ends[0], ends[1] - ends[0])
     assert "CRC" in row["reason"]
 
@@ -237,27 +272,17 @@ def test_a_stream_that_vanished_as_a_whole_says_so(looker: Looker, feed: Feed) -
     assert looker.read(seen=seen) == []
 
 
-def test_new_names_are_looked_up_anew(looker: Looker, feed: Feed) -> None:
-    feed.tick((INFY, 1))
-    feed.flush()
-    assert looker.read()[0].tables["ticks"]["symbol"].to_pylist() == [None]
-    index = SymbolIndex(np.array([INFY], np.int64), pa.array(["NSE:INFY"]))
-    looker.symbols, looker.symbols_version = lambda _: index, 1
-    assert looker.read()[0].tables["ticks"]["symbol"].to_pylist() == ["NSE:INFY"]
-
-
 def test_rows_have_the_schema_of_the_table(looker: Looker, feed: Feed) -> None:
     feed.tick((INFY, 1), (CRUDE, 2))
     feed.order("a")
     feed.event("b")
     feed.junk(b"c")
     feed.flush()
-    found = looker.read()[0].tables
-    assert set(found) == {"ticks", "orders", "events", "quarantine"}
+    found = tables(looker.read())
+    assert set(found) == {"orders", "events", "quarantine"}
     for name, rows in found.items():
         assert rows.schema == schema.TABLES[name].schema
         rows.validate(full=True)
-    assert sorted(found["ticks"]["exchange"].to_pylist()) == ["MCX", "NSE"]
 
 
 def test_whole_rows_puts_partition_columns_in_front() -> None:
@@ -278,11 +303,13 @@ def test_closing_lets_go_of_files(looker: Looker, feed: Feed) -> None:
     assert looker.ticks() == [(0, INFY, 0.01)]
 
 
-@pytest.mark.parametrize("parts", [{"candles": []}, {"ticks": []}], ids=["another table", "too few ticks"])
+@pytest.mark.parametrize(
+    "found", [ToyFound(0, [], {"candles": []}), ToyFound(1, [], {})], ids=["another table", "too few ticks"]
+)
 def test_rows_that_the_writer_would_refuse_are_left_out(
-    looker: Looker, feed: Feed, monkeypatch: pytest.MonkeyPatch, parts: dict[str, list[Part]]
+    looker: Looker, feed: Feed, monkeypatch: pytest.MonkeyPatch, found: ToyFound
 ) -> None:
     feed.tick((INFY, 1))
     feed.roll()
-    monkeypatch.setattr(looker.decoder, "decode", lambda *_, **__: Decoded(parts, 1))
+    monkeypatch.setattr(looker.decoder, "find", lambda *_, **__: found)
     assert looker.ticks() == []
