@@ -362,7 +362,7 @@ class TestWhereTo:
         assert Path("/dev/null").is_char_device()
 
     def test_an_unknown_format(self, query: Query) -> None:
-        with pytest.raises(OutputError, match="'xml': expected one of table, csv, json, arrow, parquet"):
+        with pytest.raises(OutputError, match="'xml': expected one of table, book, csv, json, arrow, parquet"):
             write_result(query("select 1"), "xml")
 
     @pytest.mark.parametrize("output_format", FORMATS)
