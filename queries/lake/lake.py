@@ -82,6 +82,7 @@ class SqlLake:
         self._closed = False
         self._altered = False
         self._published = False
+        self._leading: LakeState | None = None
         self._memo: dict[str, dict[Any, Any]] = {}
         self._readers: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
         # Also at the end of the process, while DuckDB's own module is still whole.
@@ -250,6 +251,7 @@ class SqlLake:
     def _publish(self, query: str, state: LakeState) -> None:
         """Bring the plain names of what statements that are no SELECT name up to the state."""
         self._views.lead(state.views.values(), altered=self._altered)
+        self._leading = state  # whose views of rows are in what the names lead to
         named = needed(words(query), self.relations, self.macros)
         for relation in self.relations:
             if relation.name in named:
