@@ -13,7 +13,10 @@ from queries.history.symbols import Symbols
 from queries.history.ticks import overloads
 from queries.lake import LakeState, Macro, Relation, Result, words
 
-_SHOWN: Final = "symbol, time, price, quantity, value, oi, received_at, clock, exchange, date, instrument_token"
+_SHOWN: Final = (
+    f"symbol, time, price, quantity, value, oi, received_at, {clock_sql('timed_by')} AS clock, exchange, date, "
+    "instrument_token"
+)
 
 
 def trades_sql(rows: str) -> str:
@@ -22,7 +25,7 @@ def trades_sql(rows: str) -> str:
     return f"""
     SELECT date, exchange, symbol, instrument_token, make_timestamptz(at_us) AS time, last_price AS price,
         volume_traded - volume_then AS quantity, (volume_traded - volume_then) * last_price AS value, oi, received_at,
-        {clock_sql("timed_by")} AS clock, timed_by, place, at_us, opens_us, closes_us
+        timed_by, place, at_us, opens_us, closes_us
     FROM (
         SELECT *, coalesce(max(volume_traded) OVER (
                 {whole}, times_anew ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING

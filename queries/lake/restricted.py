@@ -20,7 +20,7 @@ import duckdb
 
 from queries.errors import QueryError, RestrictedError
 from queries.lake.statements import explained
-from queries.lake.views import literal
+from queries.lake.views import SCHEMA, literal
 
 ALLOWED: Final = "one SELECT, DESCRIBE, SUMMARIZE or EXPLAIN at a time over the lake's own tables and macros"
 TABLE_FUNCTIONS: Final = frozenset(
@@ -39,6 +39,8 @@ _NODES: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_N
 _SOURCES: Final = frozenset(
     {"BASE_TABLE", "EMPTY", "EXPRESSION_LIST", "JOIN", "PIVOT", "SHOW_REF", "SUBQUERY", "TABLE_FUNCTION"}
 )
+_OWN_ROWS: Final = ["memory", SCHEMA]
+"""Where the rows are that helpers have worked out of the lake."""
 _PLACES: Final[tuple[list[str], ...]] = ([], ["main"], ["memory"], ["memory", "main"])
 
 
@@ -165,7 +167,7 @@ class Gate:
 
     def _check_table(self, path: list[str], ctes: frozenset[str]) -> None:
         *place, name = path
-        if not place and name.lower() in ctes:
+        if (not place and name.lower() in ctes) or [each.lower() for each in place] == _OWN_ROWS:
             return
         if name.lower() not in self._tables or [each.lower() for each in place] not in _PLACES:
             known = ", ".join(sorted(self._tables))

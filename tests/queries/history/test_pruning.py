@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,16 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kitelake.Lake]:
 
 
 def scanned(lake: kitelake.Lake, query: Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
-    """How many files of ticks the query opens, and how many row groups it reads; it finds something in them."""
-    profile = tmp_path / "profile.json"
+    """How many files of ticks the query opens, and how many row groups it reads; it finds something in them.
+
+    It may be several queries in one.
+    """
     run = SqlLake.run
+    profiles = (tmp_path / f"profile-{number}.json" for number in count())
 
     def profiled(self: SqlLake, *args: Any) -> Any:
         result = run(self, *args)
+        profile = next(profiles)
         self._con.execute(f"SET enable_profiling = 'json'; SET profiling_output = '{profile}'")
         return result
 
@@ -49,7 +54,8 @@ def scanned(lake: kitelake.Lake, query: Query, tmp_path: Path, monkeypatch: pyte
     finally:
         lake._con.execute("SET enable_profiling = 'no_output'")
     assert rows
-    scans = [each for node in json.loads(profile.read_text())["operator"] for each in scans_of(node)]
+    found = [json.loads(profile.read_text()) for profile in tmp_path.glob("profile-*.json")]
+    scans = [each for one in found for node in one["operator"] for each in scans_of(node)]
     return max(files for files, _ in scans), max(groups for _, groups in scans)
 
 
