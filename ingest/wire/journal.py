@@ -93,7 +93,11 @@ class FoundInBlocks:
     ) -> None:
         """The good packets of a walk over a group; `records` are the places of their records in it."""
         tokens = packets_of(found).tokens
-        offsets = found.offsets + (group.file_starts - group.starts).take(records)
+        moved = group.file_starts - group.starts
+        if len(records):  # blocks that were read at once are all moved alike
+            offsets = found.offsets + (moved[0] if bool(np.all(moved == moved[0])) else moved.take(records))
+        else:
+            offsets = found.offsets
         seqs = np.arange(len(tokens)) + (first_seq + self.packets)
         self.packets += len(tokens)
         first, last = (int(origins.days.min()), int(origins.days.max())) if len(records) else (0, -1)
