@@ -250,7 +250,8 @@ def _bar(told: Sequence[Row], traded: Sequence[_Group], tails: Sequence[_Group])
         high = max([*prices, *(row.rose for row in shown if row.rose is not None)])
         low = min([*prices, *(row.fell for row in shown if row.fell is not None)])
     else:
-        prices = [row.price for row in rows if row.price] or [math.nan]  # packets that have no price
+        last = [[row.price for row in group.rows if row.price][-1:] for group in tails]
+        prices = [price for each in last for price in each] or [math.nan]  # packets that have no price
         high, low = max(prices), min(prices)
     ois = [row.values["oi"] for row in rows if row.own and row.values.get("oi") is not None]
     seen = volume - missed

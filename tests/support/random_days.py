@@ -69,6 +69,8 @@ class RandomDays:
             self.captured.on(FIRST_DAY + dt.timedelta(days=number))
             if number == 0 or self.rng.random() < 0.5:
                 self.captured.instruments()
+            if number == 2:  # what was asked for more than a day ago is not looked for
+                self.run, self.subscribers = None, []
             self._day()
             if self.rng.random() < 0.3:
                 self.captured.commit()
@@ -107,7 +109,7 @@ class RandomDays:
         if self.run is None or rng.random() < 0.04:
             if self.run is not None and rng.random() < 0.5:
                 self.run.stopped(noted_us - 15_000)
-            self.run = self.captured.run(None if rng.random() < 0.1 and self.run is None else noted_us - 10_000)
+            self.run = self.captured.run(None if rng.random() < 0.1 and not self.captured.runs else noted_us - 10_000)
             names = [("asha", 1), ("asha", 2), ("ravi", 1)][: 3 if self.several else 1]
             self.subscribers = [_Subscriber(self.run.line(*name)) for name in names]
         for number, each in enumerate(self.subscribers):
