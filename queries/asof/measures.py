@@ -8,8 +8,9 @@ import datetime as dt
 from typing import Final, Literal
 
 from queries.asof.book import CARRIES_BOOK, level_value
+from queries.bars import Measure, width_of
 from queries.errors import QueryError, WidthError
-from queries.history import Measure, Symbols, TimeRange, chosen, width_of
+from queries.history import Symbols, TimeRange, chosen
 from queries.lake import LakeState, Result
 from storage.schema import DEPTH_LEVELS
 

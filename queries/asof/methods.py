@@ -13,18 +13,19 @@ from queries.asof.latest import MACRO as LATEST
 from queries.asof.latest import latest
 from queries.asof.markout import markout
 from queries.asof.measures import Price, imbalance, realized_volatility, returns, spread
-from queries.history import HistoryMethods, Moment, Symbols, time_range
+from queries.bars import BarMethods
+from queries.history import Moment, Symbols, time_range
 from queries.lake import Macro, Result
 
 
-class AsofMethods(HistoryMethods):
+class AsofMethods(BarMethods):
     """What was known at a moment, by the clock of receipt: rows received at or before it, of its IST day only.
 
     `moment` is one or a list, and now if it is left out; a bare date is the whole day, as it ended. Rows come by
     symbol, then moment. Macros of the same names have `symbols` and `moment`, and take one moment.
     """
 
-    macros: ClassVar[Sequence[Macro]] = (*HistoryMethods.macros, LATEST, *BOOKS)
+    macros: ClassVar[Sequence[Macro]] = (*BarMethods.macros, LATEST, *BOOKS)
 
     def find(self, symbols: Symbols, day: Moment | Sequence[Moment] | None = None) -> Found:
         """What the symbols are on that day, those days or today: found, in part (on some of the days), or not found,

@@ -1,4 +1,4 @@
-"""What happened to instruments: ticks, trades, bars and the book, by name and by time."""
+"""What was captured of instruments, by name and by time."""
 
 import lazy_loader
 

@@ -1,5 +1,7 @@
 from .methods import HistoryMethods as HistoryMethods
 from .moments import SQL_MOMENT as SQL_MOMENT
+from .moments import SQL_START as SQL_START
+from .moments import SQL_STOP as SQL_STOP
 from .moments import Moment as Moment
 from .moments import TimeRange as TimeRange
 from .moments import day_of as day_of
@@ -9,8 +11,6 @@ from .moments import sql_moment as sql_moment
 from .moments import sql_parameter as sql_parameter
 from .moments import sql_range as sql_range
 from .moments import time_range as time_range
-from .sessions import hours_sql as hours_sql
-from .sessions import sessions_of as sessions_of
 from .symbols import Near as Near
 from .symbols import Resolved as Resolved
 from .symbols import Selection as Selection
@@ -23,5 +23,3 @@ from .symbols import near_matches as near_matches
 from .symbols import resolve as resolve
 from .ticks import ORDER as ORDER
 from .ticks import overloads as overloads
-from .widths import Measure as Measure
-from .widths import width_of as width_of

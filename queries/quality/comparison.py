@@ -4,8 +4,9 @@ import datetime as dt
 
 import pyarrow as pa
 
+from queries.bars import hours_sql, sessions_of
 from queries.errors import SymbolError
-from queries.history import Symbol, chosen, hours_sql, lists_in_force, sessions_of
+from queries.history import Symbol, chosen, lists_in_force
 from queries.lake import LakeState, Result
 from queries.quality.compare import Differences, compare_bars
 from storage.schema import TIMESTAMP

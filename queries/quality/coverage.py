@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from queries.bars import sessions_of
 from queries.connections import (
     OF_INSTRUMENTS,
     SECOND_US,
@@ -28,7 +29,7 @@ from queries.connections import (
     wanted_of,
 )
 from queries.errors import QueryError
-from queries.history import Moment, Symbols, chosen, day_of, lists_in_force, sessions_of
+from queries.history import Moment, Symbols, chosen, day_of, lists_in_force
 from queries.lake import LakeState
 from queries.quality.intervals import BLOCK, Intervals, Ints, State, Stretches, silences, tiled
 from queries.quality.missed import UNKNOWN, UNKNOWN_TIME, Missed, Packets, missed_in

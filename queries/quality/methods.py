@@ -2,9 +2,10 @@
 
 import datetime as dt
 
+from queries.bars import width_of
 from queries.connections import LATENCY_BUCKET_SECONDS, latencies, survey
 from queries.errors import QueryError
-from queries.history import Moment, Symbol, Symbols, day_of, width_of
+from queries.history import Moment, Symbol, Symbols, day_of
 from queries.lake import Result
 from queries.options import OptionMethods
 from queries.quality.candles import Candles, read_candles, width_of_candles

@@ -7,10 +7,8 @@ sums of these.
 
 from typing import Final
 
-from queries.history.moments import SQL_START, SQL_STOP, TimeRange
-from queries.history.rows import AWAY, Rows, clock_sql, joined_sql, macro_rows_sql, rows_sql
-from queries.history.symbols import Symbols
-from queries.history.ticks import overloads
+from queries.bars.rows import AWAY, Rows, clock_sql, joined_sql, macro_rows_sql, rows_sql
+from queries.history import SQL_START, SQL_STOP, Symbols, TimeRange, overloads
 from queries.lake import LakeState, Macro, Relation, Result, words
 
 _SHOWN: Final = (
@@ -50,7 +48,7 @@ def _shown(rows: str, which: str) -> str:
 
 
 def trades(state: LakeState, symbols: Symbols, when: TimeRange, clock: str) -> Result:
-    """See `HistoryMethods.trades`."""
+    """See `BarMethods.trades`."""
     return state.sql(_shown(Rows.of(state, symbols, when, clock).text, when.where_us("at_us")))
 
 

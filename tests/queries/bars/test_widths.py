@@ -4,8 +4,8 @@ import datetime as dt
 
 import pytest
 
+from queries.bars.widths import Measure, Width, width_of
 from queries.errors import WidthError
-from queries.history.widths import Measure, Width, width_of
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Final
 
-from queries.history.sessions import hours_sql, sessions_of
-from queries.history.symbols import lists_in_force
+from queries.bars.sessions import hours_sql, sessions_of
+from queries.history import lists_in_force
 from queries.lake import LakeState, sources_sql
 
 FEW_DAYS: Final = 5

@@ -8,10 +8,9 @@ the exchange has them; one that does not, in `quote` and `ltp` mode, is a trade 
 from dataclasses import dataclass
 from typing import Final, Self
 
-from queries.history.listening import among, listening_view
-from queries.history.moments import SQL_START, SQL_STOP, TimeRange, sql_moment
-from queries.history.sessions import hours_sql
-from queries.history.symbols import Selection, Symbols, chosen, days_of
+from queries.bars.listening import among, listening_view
+from queries.bars.sessions import hours_sql
+from queries.history import SQL_START, SQL_STOP, Selection, Symbols, TimeRange, chosen, days_of, sql_moment
 from queries.lake import LakeState, sources_sql
 from storage.clock import IST_OFFSET_NS, NS_PER_US
 

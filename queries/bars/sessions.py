@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from queries.history.symbols import lists_in_force
+from queries.history import lists_in_force
 from queries.lake import LakeState, Relation
 from storage.datafolder import source_of
 from storage.market import (

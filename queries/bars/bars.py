@@ -16,14 +16,12 @@ than half is a new beginning from 0.
 import datetime as dt
 from typing import Final, Literal, get_args
 
+from queries.bars.assemble import assemble
+from queries.bars.rows import AWAY, Rows, clock_sql, macro_rows_sql
+from queries.bars.trades import trades_sql
+from queries.bars.widths import DAY_US, Measure, width_of
 from queries.errors import QueryError
-from queries.history.assemble import assemble
-from queries.history.moments import SQL_START, SQL_STOP, TimeRange
-from queries.history.rows import AWAY, Rows, clock_sql, macro_rows_sql
-from queries.history.symbols import Symbols
-from queries.history.ticks import overloads
-from queries.history.trades import trades_sql
-from queries.history.widths import DAY_US, Measure, width_of
+from queries.history import SQL_START, SQL_STOP, Symbols, TimeRange, overloads
 from queries.lake import LakeState, Macro, Result
 
 Clock = Literal["exchange", "received"]
@@ -247,7 +245,7 @@ def bars(
     fill: Fill,
     label: Label,
 ) -> Result:
-    """See `HistoryMethods.bars`."""
+    """See `BarMethods.bars`."""
     asked = (("clock", clock, Clock), ("sessions", sessions, Sessions), ("fill", fill, Fill), ("label", label, Label))
     for name, value, kind in asked:
         if value not in get_args(kind):

@@ -1,0 +1,5 @@
+"""Bars and trades, by one definition."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
