@@ -155,8 +155,9 @@ class RandomDays:
         if mode == "quote, then full":
             mode = "full" if token in each.sent else "quote"
         volume = market.volume
-        if volume > 20 and rng.random() < 0.05:
-            volume -= rng.randrange(1, 6)  # a correction
+        # A correction; none in the same interval as a beginning anew, whose value is then that of the largest volume.
+        if volume > 20 and not self.begins_anew and rng.random() < 0.05:
+            volume -= rng.randrange(1, 6)
         average = round(market.turnover / market.volume, 2) if market.volume else 0.0
         price = 0.0 if rng.random() < 0.02 else market.price
         if mode == "ltp":
