@@ -63,7 +63,7 @@ from storage.layout import DataLayout
 from storage.schema import TICKS
 
 AFTER: Final = (LAST_DAY + dt.timedelta(days=1)).isoformat()
-ALL: Final = "*"
+ALL: Final = ["NSE:*", "NFO:*"]
 ONE: Final = "NSE:INFY"
 ONE_TOKEN: Final = 408065
 MANY_DAYS: Final = (25, 125, 250)
