@@ -92,7 +92,7 @@ def lines(raw: Path, sealed: Path, many: Path) -> Iterator[Line]:
     one = f"{day} AND {instrument}"
     for clock in CLOCKS:
 
-        def bars(lake: Any, symbols: str = ONE, clock: str = clock) -> Any:
+        def bars(lake: Any, symbols: str | list[str] = ONE, clock: str = clock) -> Any:
             return lake.bars(symbols, "1 minute", DAY, clock=clock)
 
         def all_bars(lake: Any, bars: Callable[..., Any] = bars) -> Any:
@@ -117,7 +117,7 @@ def lines(raw: Path, sealed: Path, many: Path) -> Iterator[Line]:
         yield Line(f"days {count}", many, day_bars(many, where), "bars", days, "a day's cost")
 
     def latest(lake: Any) -> Any:
-        return lake.latest(ALL, f"{DAY} 15:45", COLUMNS)
+        return lake.latest(None, f"{DAY} 15:45", COLUMNS)
 
     def chain(lake: Any) -> Any:
         return lake.chain("NIFTY", f"{DAY} 11:00")

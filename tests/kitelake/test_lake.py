@@ -1,12 +1,17 @@
 """`kitelake.open`: what a lake may use, and what a restricted one gives."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import kitelake
+from kitelake import Result
 from queries.errors import QueryError, QueryTimeoutError, RestrictedError
 from storage.layout import DataLayout
+from tests.support.two_days import DAYS, two_days
+
+__all__ = ["two_days"]
 
 ENDLESS = "select sum(hash(a.range * b.range)) from range(1_000_000) a, range(1_000_000) b"
 SETTINGS = "select current_setting('memory_limit') as memory, current_setting('threads') as threads"
@@ -43,3 +48,33 @@ def test_limits_that_cannot_be_kept(empty: Path) -> None:
     for limits in ({"memory_limit": "much"}, {"threads": 0}, {"timeout": -1.0}):
         with pytest.raises(QueryError):
             kitelake.open(empty, restricted=True, **limits)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda lake: lake.ticks("NSE:INFY"),
+        lambda lake: lake.bars("NSE:INFY", "5m"),
+        lambda lake: lake.bars("NSE:INFY", "1h", fill="previous", clock="received"),
+        lambda lake: lake.bars("NSE:INFY", "50 ticks"),
+        lambda lake: lake.trades("NSE:INFY"),
+        lambda lake: lake.latest(moment=DAYS[1]),
+        lambda lake: lake.books("NSE:*", DAYS[1]),
+        lambda lake: lake.find(["NSE:INFY", "NSE:INFI"]).rows,
+        lambda lake: lake.asof(lake.trades("NSE:INFY"), "quotes", tolerance=5.0),
+        lambda lake: lake.markout(lake.trades("NSE:INFY", DAYS[1]), [1, 60]),
+        lambda lake: lake.returns("NSE:INFY", "5m"),
+        lambda lake: lake.futures("NIFTY", DAYS[1]),
+        lambda lake: lake.chain("NIFTY", DAYS[1]),
+        lambda lake: lake.coverage(DAYS[1]),
+        lambda lake: lake.gaps(DAYS[1]),
+        lambda lake: lake.latency(DAYS[1]),
+        lambda lake: lake.sql("FROM bars('NSE:INFY', width := '1h')"),
+        lambda lake: lake.sql("SELECT count(*) FROM trades"),
+    ],
+)
+def test_helpers_answer_in_a_restricted_lake_as_in_any(two_days: Path, ask: Callable[[kitelake.Lake], Result]) -> None:
+    with kitelake.open(two_days) as lake, kitelake.open(two_days, restricted=True) as restricted:
+        expected = ask(lake).arrow()
+        assert len(expected)
+        assert ask(restricted).arrow().equals(expected)
