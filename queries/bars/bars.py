@@ -14,20 +14,16 @@ than half is a new beginning from 0.
 """
 
 import datetime as dt
-from typing import Final, Literal, get_args
+from typing import Final
 
 from queries.bars.assemble import assemble
+from queries.bars.choices import Clock, Fill, Label, Sessions, check, checked_sql
 from queries.bars.rows import AWAY, Rows, clock_sql, macro_rows_sql
 from queries.bars.trades import trades_sql
-from queries.bars.widths import DAY_US, Measure, width_of
+from queries.bars.widths import DAY_US, WHOLE_SECONDS, Measure, width_of
 from queries.errors import QueryError
 from queries.history import SQL_START, SQL_STOP, Symbols, TimeRange, overloads
 from queries.lake import LakeState, Macro, Result
-
-Clock = Literal["exchange", "received"]
-Sessions = Literal["continuous", "all"]
-Fill = Literal["none", "null", "previous"]
-Label = Literal["open", "close"]
 
 MAX_BUCKETS: Final = 10_000_000
 """Intervals are numbered from the session's open; this makes numbers of earlier ones positive."""
@@ -40,7 +36,7 @@ def grouped_sql(rows: str, width_us: str, sessions: str) -> str:
     'all'.
     """
     part = "CASE WHEN at_us < opens_us THEN -1 WHEN at_us >= closes_us THEN 1 ELSE 0 END"
-    part = f"CASE WHEN {sessions} = 'all' THEN 0 ELSE {part} END"
+    part = f"CASE WHEN ({sessions}) = 'all' THEN 0 ELSE {part} END"
     since = f"(at_us - opens_us + {MAX_BUCKETS} * ({width_us}))"
     bucket = f"CASE WHEN ({width_us}) >= {DAY_US} THEN 0 ELSE {since} // ({width_us}) END"
     return f"""
@@ -153,7 +149,7 @@ def timed_sql(bars: str, width_us: str, sessions: str) -> str:
     day = f"({width_us}) >= {DAY_US}"
     begins = f"opens_us + CASE WHEN {day} THEN 0 ELSE (bucket - {MAX_BUCKETS}) * ({width_us}) END"
     ends = f"CASE WHEN {day} THEN closes_us ELSE {begins} + ({width_us}) END"
-    ends = f"CASE WHEN {sessions} = 'all' THEN {ends} ELSE least({ends}, closes_us) END"
+    ends = f"CASE WHEN ({sessions}) = 'all' THEN {ends} ELSE least({ends}, closes_us) END"
     return f"""
     SELECT date, symbol, instrument_token, {begins} AS begin_us, {ends} AS end_us, open, high, low, close,
         volume::BIGINT AS volume, volume_missed::BIGINT AS volume_missed, value,
@@ -228,8 +224,8 @@ def filled_sql(bars: str, hours: str, which: str, width_us: int, fill: Fill) -> 
 def shown_sql(bars: str, label: str, which: str) -> str:
     """The bars as they are given, those for which `which` holds; `label` is an expression, 'open' or 'close'."""
     return f"""
-    SELECT symbol, make_timestamptz(CASE WHEN {label} = 'close' THEN end_us ELSE begin_us END) AS time, open, high, low,
-        close, volume, volume_missed, value, vwap, oi, ticks, timed_by AS clock
+    SELECT symbol, make_timestamptz(CASE WHEN ({label}) = 'close' THEN end_us ELSE begin_us END) AS time,
+        open, high, low, close, volume, volume_missed, value, vwap, oi, ticks, timed_by AS clock
     FROM ({bars}) WHERE {which} ORDER BY symbol, begin_us, instrument_token
     """
 
@@ -246,10 +242,8 @@ def bars(
     label: Label,
 ) -> Result:
     """See `BarMethods.bars`."""
-    asked = (("clock", clock, Clock), ("sessions", sessions, Sessions), ("fill", fill, Fill), ("label", label, Label))
-    for name, value, kind in asked:
-        if value not in get_args(kind):
-            raise QueryError(f"{name}: got {value!r}, expected one of {', '.join(get_args(kind))}")
+    for name, value in (("clock", clock), ("sessions", sessions), ("fill", fill), ("label", label)):
+        check(name, value)
     size = width_of(width)
     if fill != "none" and size.measure is not Measure.TIME:
         raise QueryError(f"fill: got {fill!r} for bars by {size.measure}, expected 'none': they have no fixed times")
@@ -267,7 +261,12 @@ def bars(
     return state.sql(shown_sql(made, f"'{label}'", begins))
 
 
-_WIDTH_US: Final = "(extract(epoch FROM (width)::INTERVAL) * 1000000)::BIGINT"
+_WIDTH_US: Final = f"""
+    CASE WHEN epoch_us((width)::INTERVAL) BETWEEN 1000000 AND {DAY_US} AND epoch_us((width)::INTERVAL) % 1000000 = 0
+        THEN epoch_us((width)::INTERVAL)
+    ELSE error('width: got ' || coalesce(width::VARCHAR, 'NULL') || ', expected {WHOLE_SECONDS}') END
+"""
+_SESSIONS: Final = checked_sql("sessions")
 _WHICH_BARS: Final = (
     f"(({SQL_START}) IS NULL OR begin_us >= epoch_us({SQL_START}))"
     f" AND (({SQL_STOP}) IS NULL OR begin_us < epoch_us({SQL_STOP}))"
@@ -278,8 +277,8 @@ MACRO: Final = Macro(
         "width := '1 minute', start := NULL, stop := NULL, clock := 'exchange', sessions := 'continuous', "
         "label := 'open'",
         shown_sql(
-            timed_sql(bars_sql(macro_rows_sql("clock"), _WIDTH_US, "sessions"), _WIDTH_US, "sessions"),
-            "label",
+            timed_sql(bars_sql(macro_rows_sql(checked_sql("clock")), _WIDTH_US, _SESSIONS), _WIDTH_US, _SESSIONS),
+            checked_sql("label"),
             _WHICH_BARS,
         ),
     ),

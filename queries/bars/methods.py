@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from queries.bars.bars import MACRO as BARS
-from queries.bars.bars import Clock, Fill, Label, Sessions, bars
+from queries.bars.bars import bars
+from queries.bars.choices import Clock, Fill, Label, Sessions
 from queries.bars.sessions import SESSIONS
 from queries.bars.trades import MACRO as TRADES
 from queries.bars.trades import RELATION as ALL_TRADES

@@ -49,7 +49,7 @@ def rows_sql(joined: str, clock: str, upto_us: str) -> str:
     cached, not of another day. What is of another day has a volume of 0: on this one nothing was traded yet. `epoch`
     is -1 for rows that say their time, and else how often the volume began anew.
     """
-    own_clock = f"({clock} = 'exchange' AND {_DATED})"
+    own_clock = f"(({clock}) = 'exchange' AND {_DATED})"
     own = f"({_OWN} OR NOT ({_DATED}))"
 
     def columns(own: str) -> str:

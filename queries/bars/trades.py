@@ -7,6 +7,7 @@ sums of these.
 
 from typing import Final
 
+from queries.bars.choices import check, checked_sql
 from queries.bars.rows import AWAY, Rows, clock_sql, joined_sql, macro_rows_sql, rows_sql
 from queries.history import SQL_START, SQL_STOP, Symbols, TimeRange, overloads
 from queries.lake import LakeState, Macro, Relation, Result, words
@@ -49,6 +50,7 @@ def _shown(rows: str, which: str) -> str:
 
 def trades(state: LakeState, symbols: Symbols, when: TimeRange, clock: str) -> Result:
     """See `BarMethods.trades`."""
+    check("clock", clock)
     return state.sql(_shown(Rows.of(state, symbols, when, clock).text, when.where_us("at_us")))
 
 
@@ -58,7 +60,9 @@ _IN_RANGE: Final = (
 )
 MACRO: Final = Macro(
     "trades",
-    overloads("start := NULL, stop := NULL, clock := 'exchange'", _shown(macro_rows_sql("clock"), _IN_RANGE)),
+    overloads(
+        "start := NULL, stop := NULL, clock := 'exchange'", _shown(macro_rows_sql(checked_sql("clock")), _IN_RANGE)
+    ),
 )
 
 _ALL: Final = f"SELECT {_SHOWN} FROM (" + trades_sql(rows_sql(joined_sql("ticks"), "'exchange'", "NULL")) + ")"

@@ -1,6 +1,7 @@
 """Widths of bars as people write them: by time, by ticks, by volume or by value. Pure."""
 
 import datetime as dt
+import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,6 +10,7 @@ from typing import Final
 from queries.errors import WidthError
 
 DAY_US: Final = 86_400_000_000
+WHOLE_SECONDS: Final = "whole seconds, at least one and at most a day"
 
 
 class Measure(StrEnum):
@@ -45,10 +47,12 @@ def width_of(width: str | dt.timedelta) -> Width:
     """What the text means. Raises WidthError. Widths of time are whole seconds up to a day, and a day's session."""
     if isinstance(width, dt.timedelta):
         return _time(width // dt.timedelta(microseconds=1), width)
-    found = _FORM.fullmatch(width.strip().lower())
+    found = _FORM.fullmatch(width.strip().lower()) if isinstance(width, str) else None
     if found is None or found[2] not in {**_UNITS, **_COUNTS}:
         raise WidthError(f"width: got {width!r}, {_EXPECTED}")
     number, unit = float(found[1]), found[2]
+    if math.isinf(number):
+        raise WidthError(f"width: got {width!r}, expected a number less than 1e308")
     if unit in _UNITS:
         return _time(round(number * _UNITS[unit]), width)
     if number != int(number) or number < 1:
@@ -58,5 +62,5 @@ def width_of(width: str | dt.timedelta) -> Width:
 
 def _time(microseconds: int, said: object) -> Width:
     if microseconds < 1_000_000 or microseconds % 1_000_000 or microseconds > DAY_US:
-        raise WidthError(f"width: got {said!r}, expected whole seconds, at least one and at most a day")
+        raise WidthError(f"width: got {said!r}, expected {WHOLE_SECONDS}")
     return Width(Measure.TIME, microseconds)

@@ -1,6 +1,7 @@
 """Widths of bars as people write them."""
 
 import datetime as dt
+from typing import Any
 
 import pytest
 
@@ -36,8 +37,11 @@ def test_of_a_count(said: str, measure: Measure, size: int) -> None:
 
 @pytest.mark.parametrize(
     "said",
-    ["", "1", "m", "-1m", "0s", "0.5s", "1.5s", "2d", "25h", "1w", "ten minutes", "0 ticks", "1.5 ticks"],
-)
-def test_what_is_none_is_said(said: str) -> None:
+    [
+        "", "1", "m", "-1m", "0s", "0.5s", "1.5s", "2d", "25h", "1w", "ten minutes", "0 ticks", "1.5 ticks",
+        "1e400 value", None, 5,
+    ],
+)  # fmt: skip
+def test_what_is_none_is_said(said: Any) -> None:
     with pytest.raises(WidthError, match=r"^width: got .*expected"):
         width_of(said)
