@@ -16,6 +16,9 @@ from storage.clock import IST
 Moment = str | dt.date | dt.datetime
 """A `datetime` is one of these, and so is a pandas `Timestamp`. Without a zone it is IST."""
 
+# So that the day before or after a time is one, too.
+_FIRST_YEAR: Final = 2
+_LAST_YEAR: Final = 9998
 _ONE_DAY: Final = dt.timedelta(days=1)
 _WHOLE_DAY: Final = _ONE_DAY - dt.timedelta(microseconds=1)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -29,11 +32,13 @@ def moment_of(value: Moment, what: str) -> dt.datetime:
             value = dt.datetime.fromisoformat(value.strip())
         except ValueError:
             raise MomentError(f"{what}: got {value!r}, {_EXPECTED}") from None
+    if not isinstance(value, dt.date):
+        raise MomentError(f"{what}: got {type(value).__name__}, {_EXPECTED}")
+    if not _FIRST_YEAR <= value.year <= _LAST_YEAR:  # pandas' NaT is in no year
+        raise MomentError(f"{what}: got {value}, expected a time of the years {_FIRST_YEAR} to {_LAST_YEAR}")
     if isinstance(value, dt.datetime):
         return value.replace(tzinfo=IST) if value.tzinfo is None else value.astimezone(IST)
-    if isinstance(value, dt.date):
-        return dt.datetime.combine(value, dt.time(), IST)
-    raise MomentError(f"{what}: got {type(value).__name__}, {_EXPECTED}")
+    return dt.datetime.combine(value, dt.time(), IST)
 
 
 def day_of(value: Moment, what: str) -> dt.date:

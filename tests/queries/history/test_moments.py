@@ -1,8 +1,10 @@
 """Times as people write them mean the same to a method and to a macro, whatever zone the host or the session has."""
 
 import datetime as dt
+from typing import Any
 
 import duckdb
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +48,13 @@ def test_text_and_dates_are_ist_unless_they_name_a_zone(said: str | dt.date, mea
 def test_what_is_no_time_is_said(said: object) -> None:
     with pytest.raises(MomentError, match=r"^start: got .*expected a date such as 2026-11-24, or a time such as"):
         moment_of(said, "start")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("said", ["9999-12-31", "0001-01-01", dt.date.max, dt.date.min, "9999-12-31T23:59:59Z", pd.NaT])
+def test_a_time_has_a_day_before_and_a_day_after(said: Any) -> None:
+    with pytest.raises(MomentError, match=r"^start: got .*, expected a time of the years 2 to 9998$"):
+        time_range(said, None)
+    assert time_range("0002-01-01", "9998-12-31").first_day == dt.date(2, 1, 1)
 
 
 def test_several_moments_keep_their_order() -> None:
