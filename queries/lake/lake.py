@@ -108,7 +108,7 @@ class SqlLake:
         no question to it, ProtectedFolderError for what would write into the data folder.
         """
         with self._lock, typed_errors():
-            return self.run(query, params, self._look(self._tables_of(query)), timeout)
+            return self.run(query, params, self._look(self._tables_of(valid(query))), timeout)
 
     def look(self) -> LakeState:
         """Everything that was captured until now, to query it several times as one state."""

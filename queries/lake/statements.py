@@ -46,7 +46,9 @@ def moved_up(message: str, moved: bool) -> str:
 
 
 def valid(query: str) -> str:
-    """Raises QueryError for text that holds what is no character, as a shell may pass it on."""
+    """Raises QueryError for what is no text, or holds what is no character, as a shell may pass it on."""
+    if not isinstance(query, str):
+        raise QueryError(f"query: got {type(query).__name__}, expected SQL text")
     try:
         query.encode()
     except UnicodeEncodeError as error:

@@ -12,6 +12,7 @@
 """
 
 import datetime as dt
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from queries.errors import QueryError
 from queries.history import Moment
 from queries.lake import LakeState, Result
 from queries.options.contracts import OPTIONS, Contracts, Expiry, closes_at, contracts
@@ -68,7 +70,10 @@ SCHEMA: Final = pa.schema(
 def chain(
     state: LakeState, underlying: str, moments: Sequence[dt.datetime], expiry: Moment | None, rate: float
 ) -> Result:
-    """By moment and strike. Raises SymbolError and ExpiryError, of the first day on which it is one."""
+    """By moment and strike. Raises SymbolError and ExpiryError, of the first day on which it is one; and QueryError for
+    a rate that is none."""
+    if not isinstance(rate, int | float) or not math.isfinite(rate):
+        raise QueryError(f"rate: got {rate!r}, expected interest a year as a fraction, such as 0.065")
     parts = []
     for day, of_day in groupby(sorted(set(moments)), dt.datetime.date):
         listed = contracts(state, underlying, day, options=True)

@@ -139,7 +139,9 @@ def home_first(name: str) -> tuple[str, ...]:
 
 
 def every(state: LakeState, name: str, day: dt.date) -> list[Contracts]:
-    """Those of each exchange that has the name. Raises SymbolError if no list is in force on that day."""
+    """Those of each exchange that has the name. Raises SymbolError for what is none, or if no list is in force."""
+    if not isinstance(name, str) or not name.strip():
+        raise SymbolError(f"got {name!r}, expected a name such as NIFTY, NSE:NIFTY 50, RELIANCE or MCX:CRUDEOIL")
     listed = lists_in_force(state, [day]).get(day)
     if listed is None:
         raise SymbolError(f"{name}: there is no instrument list of {day} or before, which would say what it is")
@@ -231,9 +233,7 @@ def closes_at(exchange: str, kind: InstrumentKind, day: dt.date) -> dt.datetime:
 
 def _pairs(name: str) -> list[tuple[str, str]]:
     """Exchange (empty: any) and name under which derivatives of it may be listed."""
-    text = str(name).strip().upper()
-    if not text:
-        raise SymbolError(f"got {name!r}, expected a name such as NIFTY, NSE:NIFTY 50, RELIANCE or MCX:CRUDEOIL")
+    text = name.strip().upper()
     if ":" in text:
         found = [each.partition(":") for each in derivatives_of(text)]
         return [(exchange, of) for exchange, _, of in found]

@@ -6,6 +6,7 @@ serves it.
 """
 
 import datetime as dt
+import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -67,8 +68,8 @@ class DayCoverage:
         self, state: LakeState, day: Moment, symbols: Symbols | None, silent_seconds: float, now: dt.datetime
     ) -> None:
         """Raises MomentError, SymbolError for what resolves to nothing, and QueryError for a silence of no length."""
-        if not silent_seconds > 0:
-            raise QueryError(f"silent: got {silent_seconds}, expected seconds, more than 0")
+        if not isinstance(silent_seconds, int | float) or not 0 < silent_seconds < math.inf:
+            raise QueryError(f"silent: got {silent_seconds!r}, expected seconds, more than 0")
         self.date = day_of(day, "day")
         self._state = state
         self._silent_us = round(silent_seconds * SECOND_US)

@@ -50,8 +50,8 @@ class QualityMethods(OptionMethods):
 
         Exchange times are whole seconds, so values are too high by up to one. Raises MomentError and QueryError.
         """
-        if bucket_seconds < 1:
-            raise QueryError(f"bucket_seconds: got {bucket_seconds}, expected at least 1")
+        if not isinstance(bucket_seconds, int) or bucket_seconds < 1:
+            raise QueryError(f"bucket_seconds: got {bucket_seconds!r}, expected a whole number of at least 1")
         state = self.look()
         rows = latencies(state, survey(state, day_of(day, "day")), bucket_seconds).table()
         return state.sql(f"FROM {state.rows_view('latency', rows).name}")

@@ -131,6 +131,7 @@ class TestSql:
             ("selec 1", 'syntax error at or near "selec"'),
             ("select 1 from ticks\nwhere here and and", "LINE 2:"),
             ("select $a from ticks", "a"),
+            (None, "query: got NoneType, expected SQL text"),
             ("select '\udcff'", "not valid text: got '.udcff' at position 8"),
             ("", "the query is empty"),
             (" -- nothing", "the query is empty"),
@@ -138,7 +139,7 @@ class TestSql:
             ("drop view ticks; select count(*) from nosuch", "nosuch"),
         ],
     )
-    def test_says_what_duckdb_says(self, lake: SqlLake, half: ToyWriter, query: str, text: str) -> None:
+    def test_says_what_duckdb_says(self, lake: SqlLake, half: ToyWriter, query: Any, text: str) -> None:
         with pytest.raises(QueryError, match=text):
             lake.sql(query).arrow()
         assert rows(lake, "select count(*) from events") == [(1,)]

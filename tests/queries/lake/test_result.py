@@ -47,6 +47,9 @@ def test_comes_in_every_form(lake: SqlLake, half: ToyWriter) -> None:
     result = lake.sql("select seq, last_price, received_at from ticks order by seq")
     assert result.arrow()["seq"].to_pylist() == list(range(6))
     assert result.head(2)["seq"].to_pylist() == [0, 1]
+    for number in (-1, 1.5, "x"):
+        with pytest.raises(QueryError, match=r"^rows: got .*, expected a whole number"):
+            result.head(number)  # type: ignore[arg-type]
     assert result.pl()["seq"].to_list() == list(range(6))
     frame = result.df()
     assert list(frame["seq"]) == list(range(6))

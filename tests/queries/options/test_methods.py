@@ -1,13 +1,15 @@
 """The methods as a user meets them: near() wherever a symbol is, results in every form."""
 
 import datetime as dt
+import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import kitelake
-from queries.errors import MomentError, SymbolError
+from queries.errors import MomentError, QueryError, SymbolError
 from tests.support.hand_made import HandMade
 
 NOON = "2026-11-20 12:00:00"
@@ -61,6 +63,19 @@ def test_moments(lake: kitelake.Lake) -> None:
         lake.futures("NIFTY", [])
     with pytest.raises(MomentError, match="day: got 'today'"):
         lake.expiries("NIFTY", "today")
+
+
+@pytest.mark.parametrize("name", [None, "", 256265, ["NIFTY", "BANKNIFTY"]])
+def test_what_is_no_name_is_said(lake: kitelake.Lake, name: Any) -> None:
+    for ask in (lake.expiries, lake.futures, lake.chain):
+        with pytest.raises(SymbolError, match=r"^got .*, expected a name such as NIFTY"):
+            ask(name, NOON)
+
+
+@pytest.mark.parametrize("rate", [math.nan, math.inf, "x"])
+def test_what_is_no_rate_is_said(lake: kitelake.Lake, rate: Any) -> None:
+    with pytest.raises(QueryError, match=r"^rate: got .*, expected interest a year as a fraction"):
+        lake.chain("NIFTY", NOON, rate=rate)
 
 
 def test_the_macro_is_in_a_connection_of_ones_own(lake: kitelake.Lake) -> None:

@@ -1,6 +1,7 @@
 """What became of an instrument at each moment, over journals written at the times that a test says."""
 
 import datetime as dt
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -380,7 +381,9 @@ class TestTables:
                 lake.coverage("someday")
             with pytest.raises(SymbolError, match="near it: NSE:INFY"):
                 lake.gaps(DAY, "NSE:INF")
-            with pytest.raises(QueryError, match="silent: got 0, expected seconds, more than 0"):
-                lake.gaps(DAY, silent=0)
-            with pytest.raises(QueryError, match="bucket_seconds: got 0, expected at least 1"):
-                lake.latency(DAY, bucket_seconds=0)
+            for silent in (0, -1, math.nan, math.inf, "x"):
+                with pytest.raises(QueryError, match=r"silent: got .*, expected seconds, more than 0"):
+                    lake.gaps(DAY, silent=silent)  # type: ignore[arg-type]
+            for bucket in (0, 1.5, "x"):
+                with pytest.raises(QueryError, match=r"bucket_seconds: got .*, expected a whole number of at least 1"):
+                    lake.latency(DAY, bucket_seconds=bucket)  # type: ignore[arg-type]
