@@ -6,9 +6,11 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from queries.errors import NoLakeError, QueryError
@@ -143,6 +145,16 @@ class TestSql:
         with pytest.raises(QueryError, match=text):
             lake.sql(query).arrow()
         assert rows(lake, "select count(*) from events") == [(1,)]
+
+    def test_views_of_rows_are_made_in_turns(self, lake: SqlLake, half: ToyWriter) -> None:
+        """As helpers make them, of the user's threads, between queries."""
+        given = pa.table({"x": [1]})
+
+        def ask(_: int) -> int:
+            return sum(lake.look().rows("given", given).arrow()["x"].to_pylist() == [1] for _ in range(25))
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(ask, range(8))) == [25] * 8
 
     def test_after_close_says_so(self, lake: SqlLake, half: ToyWriter) -> None:
         late = lake.sql("select 1 from ticks")
