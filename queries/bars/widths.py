@@ -47,7 +47,7 @@ def width_of(width: str | dt.timedelta) -> Width:
     """What the text means. Raises WidthError. Widths of time are whole seconds up to a day, and a day's session."""
     if isinstance(width, dt.timedelta):
         return _time(width // dt.timedelta(microseconds=1), width)
-    found = _FORM.fullmatch(width.strip().lower()) if isinstance(width, str) else None
+    found = _FORM.fullmatch(width.strip().lower()) if hasattr(width, "strip") else None
     if found is None or found[2] not in {**_UNITS, **_COUNTS}:
         raise WidthError(f"width: got {width!r}, {_EXPECTED}")
     number, unit = float(found[1]), found[2]

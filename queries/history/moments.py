@@ -34,7 +34,7 @@ def moment_of(value: Moment, what: str) -> dt.datetime:
             raise MomentError(f"{what}: got {value!r}, {_EXPECTED}") from None
     if not isinstance(value, dt.date):
         raise MomentError(f"{what}: got {type(value).__name__}, {_EXPECTED}")
-    if not _FIRST_YEAR <= value.year <= _LAST_YEAR:  # pandas' NaT is in no year
+    if not _FIRST_YEAR <= value.year <= _LAST_YEAR:
         raise MomentError(f"{what}: got {value}, expected a time of the years {_FIRST_YEAR} to {_LAST_YEAR}")
     if isinstance(value, dt.datetime):
         return value.replace(tzinfo=IST) if value.tzinfo is None else value.astimezone(IST)

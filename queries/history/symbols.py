@@ -240,9 +240,9 @@ def _resolved(state: LakeState, asked: Symbol, rows: Sequence[_Row], lists: dict
 
 def _nearest(state: LakeState, asked: Near, lists: dict[dt.date, dt.date]) -> dict[dt.date, tuple[int, str]]:
     """Of each day the token and the symbol of the nth future that has not expired before it."""
-    if not isinstance(asked.name, str) or not asked.name.strip():
+    if not hasattr(asked.name, "strip") or not asked.name.strip():
         raise SymbolError(f"near({asked.name!r}, {asked.n!r}): expected a name such as NIFTY or MCX:CRUDEOIL")
-    if isinstance(asked.n, bool) or not isinstance(asked.n, int) or asked.n < 1:
+    if not hasattr(asked.n, "__index__") or asked.n < 1:
         raise SymbolError(
             f"near({asked.name!r}, {asked.n!r}): got {asked.n!r}, expected 1 for the nearest, 2 for the next"
         )

@@ -221,7 +221,7 @@ class Result:
 
     def head(self, rows: int) -> pa.Table:
         """The first rows as an Arrow table; the others are not fetched. Raises QueryError for what is no number."""
-        if not isinstance(rows, int) or rows < 0:
+        if not hasattr(rows, "__index__") or rows < 0:
             raise QueryError(f"rows: got {rows!r}, expected a whole number, such as 5")
         with self._turns.turn():
             return self._relation.limit(rows).to_arrow_table()

@@ -72,7 +72,7 @@ def chain(
 ) -> Result:
     """By moment and strike. Raises SymbolError and ExpiryError, of the first day on which it is one; and QueryError for
     a rate that is none."""
-    if not isinstance(rate, int | float) or not math.isfinite(rate):
+    if not hasattr(rate, "__float__") or not math.isfinite(rate):
         raise QueryError(f"rate: got {rate!r}, expected interest a year as a fraction, such as 0.065")
     parts = []
     for day, of_day in groupby(sorted(set(moments)), dt.datetime.date):

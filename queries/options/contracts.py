@@ -140,7 +140,7 @@ def home_first(name: str) -> tuple[str, ...]:
 
 def every(state: LakeState, name: str, day: dt.date) -> list[Contracts]:
     """Those of each exchange that has the name. Raises SymbolError for what is none, or if no list is in force."""
-    if not isinstance(name, str) or not name.strip():
+    if not hasattr(name, "strip") or not name.strip():
         raise SymbolError(f"got {name!r}, expected a name such as NIFTY, NSE:NIFTY 50, RELIANCE or MCX:CRUDEOIL")
     listed = lists_in_force(state, [day]).get(day)
     if listed is None:

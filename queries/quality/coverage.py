@@ -68,7 +68,7 @@ class DayCoverage:
         self, state: LakeState, day: Moment, symbols: Symbols | None, silent_seconds: float, now: dt.datetime
     ) -> None:
         """Raises MomentError, SymbolError for what resolves to nothing, and QueryError for a silence of no length."""
-        if not isinstance(silent_seconds, int | float) or not 0 < silent_seconds < math.inf:
+        if not hasattr(silent_seconds, "__float__") or not 0 < silent_seconds < math.inf:
             raise QueryError(f"silent: got {silent_seconds!r}, expected seconds, more than 0")
         self.date = day_of(day, "day")
         self._state = state

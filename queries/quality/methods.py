@@ -50,7 +50,7 @@ class QualityMethods(OptionMethods):
 
         Exchange times are whole seconds, so values are too high by up to one. Raises MomentError and QueryError.
         """
-        if not isinstance(bucket_seconds, int) or bucket_seconds < 1:
+        if not hasattr(bucket_seconds, "__index__") or bucket_seconds < 1:
             raise QueryError(f"bucket_seconds: got {bucket_seconds!r}, expected a whole number of at least 1")
         state = self.look()
         rows = latencies(state, survey(state, day_of(day, "day")), bucket_seconds).table()

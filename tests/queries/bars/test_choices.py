@@ -22,12 +22,12 @@ def test_are_these_and_no_other(name: str, words: list[str]) -> None:
     value = f"SELECT {checked_sql(name)} FROM (SELECT $value AS {name})"
     for word in words:
         check(name, word)
-        assert duckdb.sql(value, params={"value": word}).fetchall() == [(word,)]
+        assert duckdb.execute(value, {"value": word}).fetchall() == [(word,)]
     for other in ("moon", None):
         with pytest.raises(QueryError, match=rf"^{name}: got .*, expected one of {', '.join(words)}$"):
             check(name, other)
         with pytest.raises(duckdb.Error, match=rf"{name}: got .*, expected one of {', '.join(words)}$"):
-            duckdb.sql(value, params={"value": other}).fetchall()
+            duckdb.execute(value, {"value": other}).fetchall()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import datetime as dt
 from typing import Any
 
 import duckdb
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,7 +49,7 @@ def test_what_is_no_time_is_said(said: object) -> None:
         moment_of(said, "start")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("said", ["9999-12-31", "0001-01-01", dt.date.max, dt.date.min, "9999-12-31T23:59:59Z", pd.NaT])
+@pytest.mark.parametrize("said", ["9999-12-31", "0001-01-01", dt.date.max, dt.date.min, "9999-12-31T23:59:59Z"])
 def test_a_time_has_a_day_before_and_a_day_after(said: Any) -> None:
     with pytest.raises(MomentError, match=r"^start: got .*, expected a time of the years 2 to 9998$"):
         time_range(said, None)
