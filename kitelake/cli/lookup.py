@@ -202,9 +202,10 @@ def find(
 def show(ask: "Callable[[Lake], Result]", folder: Path, output_format: str, output: Path | None) -> None:
     """Write what is asked of the lake in that folder. Ctrl-C ends it. Raises AskError if it cannot be asked."""
     from kitelake import open as open_lake
-    from kitelake.views import write_result
+    from kitelake.views import check_output, write_result
 
     with open_lake(folder) as lake:
+        check_output(output, lake.root)
 
         def work() -> None:
             try:

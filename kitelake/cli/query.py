@@ -47,9 +47,10 @@ def sql(
 ) -> None:
     """Query the captured ticks, including what arrived a moment ago. Times are IST."""
     from kitelake import open as open_lake
-    from kitelake.views import write_result
+    from kitelake.views import check_output, write_result
 
     with open_lake(data_of(config, data), restricted=restricted, timeout=timeout) as lake:
+        check_output(output, lake.root)
         until_interrupted(lambda: write_result(lake.sql(query), output_format, output), lake.interrupt)
 
 

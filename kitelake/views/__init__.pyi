@@ -1,3 +1,4 @@
+from .output import check_output as check_output
 from .output import draw as draw
 from .output import render as render
 from .output import write_result as write_result

@@ -60,6 +60,12 @@ def write_result(result: Result, output_format: str, output: Path | None = None)
         _to_stdout(lambda sink: write(result, sink))
 
 
+def check_output(output: Path | None, folder: Path) -> None:
+    """Raises OutputError for a file in the data folder, which is the service's alone."""
+    if output is not None and output.resolve().is_relative_to(folder.resolve()):
+        raise OutputError(f"{output}: got a file in the data folder {folder}, expected one elsewhere")
+
+
 def render(result: Result, *, note: str = "") -> Grid:
     """A table of all rows for rich to print, and under it `note`."""
     return Grid(result, written(result).arrow(), note)

@@ -111,6 +111,15 @@ def test_an_error_is_one_line(
     assert len(ended.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("asked", [("sql", "select 1"), ("latest",)])
+def test_nothing_is_written_into_the_data_folder(command: Run, empty: Path, asked: tuple[str, ...]) -> None:
+    before = sorted(empty.rglob("*"))
+    done = command(*asked, "--data", empty, "--format", "csv", "--output", empty / "journal" / ".." / "kitelake.json")
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert "got a file in the data folder" in done.err
+    assert sorted(empty.rglob("*")) == before
+
+
 def test_restricted_answers_questions_and_nothing_else(command: Run, data: Path) -> None:
     ended = command("sql", "select count(*) as n from ticks", "--data", data, "-f", "csv", "--restricted")
     assert (ended.status, ended.out) == (0, "n\n2\n")
