@@ -44,11 +44,8 @@ group by symbol order by ticks desc, symbol limit 8""",
     (
         "One-minute bars of the most active one",
         """\
-select time_bucket(interval 1 minute, received_at) as minute,
-       first(last_price order by seq) as open, max(last_price) as high,
-       min(last_price) as low, last(last_price order by seq) as close, count(*) as ticks
-from ticks where stream = $stream and symbol = $symbol
-group by minute order by minute""",
+select time, open, high, low, close, volume, volume_missed as missed, vwap, ticks
+from bars($symbol, width := '1 minute') order by time desc limit 5""",
     ),
     (
         "Its best bid and ask",

@@ -23,6 +23,7 @@ from queries.lake.shown import RELATIONS
 from queries.lake.state import LakeState, Macro, Parameters, Relation, needed, words
 from queries.lake.statements import explained, fixed_text, moved_up, refuse_writing_into, valid
 from queries.lake.views import (
+    SCHEMA,
     RowsView,
     Views,
     create_rows,
@@ -41,6 +42,8 @@ from storage.layout import DataLayout
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 SAYS_LATER = frozenset({"query", "query_table"})
 """What a query may name tables by that are not in its own text."""
+OWN_ROWS = f"memory.{SCHEMA}."
+"""Where helpers name rows that they have worked out: these are where they are, whatever plain names lead to."""
 PLAINLY = SAYS_LATER | {"main", "memory"}
 """What it may reach plain names by, whatever its head says."""
 FIXABLE = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several statements
@@ -134,9 +137,13 @@ class SqlLake:
                 self.relations,
                 self.macros,
                 run=self.run,
-                view_of=self._of_rows,
+                view_of=self._view_of,
                 memo=self._memo,
             )
+
+    def _view_of(self, name: str, rows: pa.Table) -> RowsView:
+        with self._lock, typed_errors():  # helpers of several threads may work out rows at a time
+            return self._views.of_rows(name, rows)
 
     def _tables_of(self, query: str) -> Collection[str]:
         """The tables that a query may read: all where it does not say so itself."""
@@ -165,7 +172,7 @@ class SqlLake:
             *first, last = statements
             if any(statement.type not in READING for statement in statements):
                 self._altered = True
-            if first or last.type not in FIXABLE or words(query) & PLAINLY:
+            if first or last.type not in FIXABLE or words(query.replace(OWN_ROWS, "")) & PLAINLY:
                 self._publish(query, state)
             for statement in first:
                 refuse_writing_into(self.root, self._con, statement, values)

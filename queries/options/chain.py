@@ -28,6 +28,7 @@ from queries.lake import LakeState, Result
 from queries.options.contracts import OPTIONS, Contracts, Expiry, closes_at, contracts
 from queries.options.quotes import Quotes, quotes
 from queries.options.volatility import Floats, greeks, implied_volatility, over_intrinsic
+from storage.clock import microseconds, nanoseconds
 from storage.market import InstrumentKind
 from storage.schema import TIMESTAMP
 
@@ -119,7 +120,7 @@ def _of_day(
     years = np.array([(close - moment).total_seconds() / _YEAR_SECONDS for moment in moments])[:, None]
     forward, forward_from = _forward(each.strikes, years, found[[1]], sides, rate)
     columns: dict[str, Sequence[object] | Floats] = {
-        "moment": np.repeat(np.array([_microseconds(moment) for moment in moments]), count),
+        "moment": np.repeat(np.array([microseconds(nanoseconds(moment)) for moment in moments]), count),
         "underlying": [str(listed)] * (len(moments) * count),
         "expiry": [expiry.date] * (len(moments) * count),
         "years": np.repeat(years, count),
@@ -180,10 +181,6 @@ def _parity(strikes: Floats, years: Floats, sides: tuple[Quotes, Quotes], rate: 
     some = ~np.isnan(values).all(axis=1)
     result[some, 0] = np.nanmedian(values[some], axis=1)
     return result
-
-
-def _microseconds(moment: dt.datetime) -> int:
-    return (moment - dt.datetime.fromtimestamp(0, dt.UTC)) // dt.timedelta(microseconds=1)
 
 
 def _column(values: Sequence[object] | Floats, kind: pa.DataType) -> pa.Array:

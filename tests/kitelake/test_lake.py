@@ -1,6 +1,7 @@
 """`kitelake.open`: what a lake may use, and what a restricted one gives."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,13 @@ def test_helpers_answer_in_a_restricted_lake_as_in_any(two_days: Path, ask: Call
         expected = ask(lake).arrow()
         assert len(expected)
         assert ask(restricted).arrow().equals(expected)
+
+
+def test_helpers_of_several_threads_take_turns(two_days: Path) -> None:
+    with kitelake.open(two_days) as lake, ThreadPoolExecutor(4) as pool:
+        expected = lake.bars("NSE:INFY", "1m").arrow()
+        asked = [pool.submit(lambda: lake.bars("NSE:INFY", "1m").arrow()) for _ in range(12)]
+        asked += [pool.submit(lambda: lake.chain("NIFTY", DAYS[1]).arrow()) for _ in range(4)]
+        found = [each.result() for each in asked]
+    assert all(each.equals(expected) for each in found[:12])
+    assert all(each.equals(found[12]) for each in found[12:])

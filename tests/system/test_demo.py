@@ -53,7 +53,7 @@ def test_the_demo_accounts_for_every_tick(config: Path) -> None:
     assert int(counts[0].replace(",", "")) > 1000
     # A busy machine may be told that nothing is streamed yet: that is how capture is, and no mistake.
     assert [line for line in done.stderr.splitlines() if "] capture is " not in line] == []
-    for shown in ("The most active names", "One-minute bars", "best bid and ask", "time_bucket", "┤", "What next"):
+    for shown in ("The most active names", "One-minute bars", "best bid and ask", "from bars", "┤", "What next"):
         assert shown in done.stdout
     assert "min(volume_traded)" not in done.stdout, "no bar's volume: it lacks what came with the bar's first tick"
 

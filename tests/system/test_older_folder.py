@@ -81,7 +81,8 @@ def rows_of(layout: DataLayout) -> Rows:
     with kitelake.open(layout.root) as lake:
         for name, spec in TABLES.items():
             key = ", ".join(f'"{column}"' for column in spec.key)
-            found[name] = lake.sql(f"select * from {name} order by {key}").arrow().to_pylist()
+            table = "ticks_all" if name == "ticks" else name
+            found[name] = lake.sql(f"select * from {table} order by {key}").arrow().to_pylist()
     return found
 
 

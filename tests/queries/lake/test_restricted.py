@@ -151,7 +151,6 @@ SOURCES = [
     "json_execute_serialized_sql(json_serialize_sql('select 1'))",
     "histogram('{out}/secret.csv', secret)",
     "python_arrow_scan(1, 2, 3)",
-    "memory.kitelake.ticks_1",
     "kitelake.ticks_1",
     "information_schema.tables",
     "pg_catalog.pg_class",
