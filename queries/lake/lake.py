@@ -255,13 +255,6 @@ class SqlLake:
     def _names(self) -> list[str]:
         return [*map(name_in_sql, schema.TABLES.values()), *(relation.name for relation in self.relations)]
 
-    def _of_rows(self, name: str, rows: pa.Table) -> RowsView:
-        """A view of rows, made in its turn: helpers make theirs between queries, from any thread."""
-        with self._lock, typed_errors():
-            if self._closed:
-                raise QueryError(f"{self!r}: it cannot be queried any more")
-            return self._views.of_rows(name, rows)
-
     def _publish(self, query: str, state: LakeState) -> None:
         """Bring the plain names of what statements that are no SELECT name up to the state."""
         self._views.lead(state.views.values(), altered=self._altered)
