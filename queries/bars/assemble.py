@@ -64,8 +64,10 @@ class _Groups:
         kept = live | (ahead == len(live))
         bucket = np.where(part == 0, _or(np.append(self["bucket"], _NULL)[ahead], self["bucket"]), _NULL)
         # A high or low of the day above or below all before: there was such a trade between two snapshots.
-        high = np.fmax(high, np.where(away | np.isnan(high), self["first_high"], _NULL))
-        low = np.fmin(low, np.where(away | np.isnan(low), self["first_low"], _NULL))
+        # What the packet that ends a gap carries is no such, nor is the first that is known of the day.
+        at_first = np.where(away, self["high_at_first"], _NULL), np.where(away, self["low_at_first"], _NULL)
+        high = np.fmax(high, np.where(np.isnan(high), self["first_high"], at_first[0]))
+        low = np.fmin(low, np.where(np.isnan(low), self["first_low"], at_first[1]))
         shown = {name: np.where(kept, self[name], _NULL) for name in ("last_price", "oi", "timed_by")}
         return shown | {
             "bucket": bucket,

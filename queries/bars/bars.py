@@ -47,8 +47,8 @@ def grouped_sql(rows: str, width_us: str, sessions: str) -> str:
             max(volume_traded) AS most_volume,
             arg_min(traded_value, place) AS first_value, arg_max(nullif(traded_value, 0), place) AS last_value,
             max(traded_value) AS most_value,
-            arg_min(high, place) AS first_high, max(high) AS most_high,
-            arg_min(low, place) AS first_low, min(low) AS least_low,
+            arg_min(high, place) AS first_high, arg_min_null(high, place) AS high_at_first, max(high) AS most_high,
+            arg_min(low, place) AS first_low, arg_min_null(low, place) AS low_at_first, min(low) AS least_low,
             arg_min(live_price, place) AS open, max(live_price) AS high, min(live_price) AS low,
             arg_max(live_price, place) AS close, arg_max(last_price, place) AS last_price,
             arg_max(oi, place) AS oi, count(live_price) AS ticks, max(timed_by) AS timed_by
@@ -111,9 +111,11 @@ def bars_sql(rows: str, width_us: str, sessions: str) -> str:
                 ELSE coalesce(last_value, first_value) - CASE WHEN last_value IS NULL THEN 0 ELSE value_then END
             END AS value_grown,
             CASE WHEN away AND first_value > 0 THEN first_value - value_then ELSE 0 END AS value_away,
-            CASE WHEN most_high > greatest(high_then, CASE WHEN away OR high_then IS NULL THEN first_high END)
+            CASE WHEN most_high > greatest(high_then, CASE WHEN high_then IS NULL THEN first_high
+                    WHEN away THEN high_at_first END)
                 THEN most_high END AS high_rose,
-            CASE WHEN least_low < least(low_then, CASE WHEN away OR low_then IS NULL THEN first_low END)
+            CASE WHEN least_low < least(low_then, CASE WHEN low_then IS NULL THEN first_low
+                    WHEN away THEN low_at_first END)
                 THEN least_low END AS low_fell,
             count(*) FILTER (ticks > 0) OVER (
                 PARTITION BY date, instrument_token, part ORDER BY place

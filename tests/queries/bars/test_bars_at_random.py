@@ -91,6 +91,7 @@ def width_us(width: str) -> int:
 @given(seed=st.integers(0, 1 << 32))
 @example(seed=5)  # quotes that began on the day before
 @example(seed=10)  # two sources over midnight
+@example(seed=86200)  # a gap ended by a packet of another day
 def test_the_method_and_the_macro_give_what_the_definition_says(seed: int) -> None:
     rng = Random(seed)
     with tempfile.TemporaryDirectory() as folder, Captured(Path(folder), FIRST_DAY) as captured:
