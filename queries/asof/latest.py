@@ -12,14 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-from queries.errors import QueryError
-from queries.history import SQL_MOMENT, Moment, Symbols, chosen, moments_of, overloads, sql_moment
-from queries.lake import LakeState, Macro, Result, quoted
+from queries.history import (
+    COLUMNS,
+    SQL_MOMENT,
+    Moment,
+    Symbols,
+    chosen,
+    known_columns,
+    moments_of,
+    overloads,
+    sql_moment,
+)
+from queries.lake import LakeState, Macro, Result, among, quoted
 from storage.clock import IST
-from storage.schema import TICKS
-
-COLUMNS: Final = (*TICKS.schema.names, "source_since")
-"""What rows of the view `ticks` have."""
 
 _LATER_LAST: Final = "ORDER BY stream DESC, seq DESC"
 
@@ -42,8 +47,7 @@ class Asked:
         several = [dt.datetime.now(IST)] if moment is None else moments_of(moment, "moment")
         moments = tuple(sorted(set(several)))
         days = sorted({each.date() for each in moments})
-        among = ", ".join(f"DATE '{day}'" for day in days)
-        parts = [f"date IN ({among})", f"received_at <= {sql_moment(moments[-1])}", also]
+        parts = [among(days), f"received_at <= {sql_moment(moments[-1])}", also]
         if symbols is not None:
             parts.append(chosen(state, symbols, days).where())
         return cls(moments, " AND ".join(f"({part})" for part in parts))
@@ -102,18 +106,9 @@ def latest(
     columns: Sequence[str] | None,
 ) -> Result:
     """Last rows as of the moments. Raises SymbolError, MomentError; QueryError for a column that ticks has not."""
-    shown = ", ".join(map(quoted, _known(columns)))
+    shown = ", ".join(map(quoted, known_columns(columns)))
     rows = Asked.of(state, symbols, moment).rows_sql("ticks.*")
     return state.sql(f"SELECT as_of AS moment, {shown} FROM ({rows}) ORDER BY symbol, as_of, instrument_token")
-
-
-def _known(columns: Sequence[str] | None) -> Sequence[str]:
-    if columns is None:
-        return COLUMNS
-    wanted = [columns] if isinstance(columns, str) else list(columns)
-    if unknown := [name for name in wanted if name not in COLUMNS]:
-        raise QueryError(f"columns: got {', '.join(map(str, unknown))}, expected some of {', '.join(COLUMNS)}")
-    return wanted or COLUMNS
 
 
 _SHOWN: Final = (

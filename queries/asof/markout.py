@@ -10,7 +10,7 @@ from queries.asof.inputs import Rows, microseconds, source_of
 from queries.asof.measures import MID
 from queries.errors import QueryError
 from queries.history import chosen
-from queries.lake import LakeState, Result, literal, quoted
+from queries.lake import LakeState, Result, among, literal, quoted
 
 _ADDED: Final = ("horizon", "quoted_at", "mid", "change")
 _PATTERN: Final = re.compile(r"[*?]")
@@ -81,5 +81,4 @@ def _instruments(state: LakeState, events: str, symbol: str, at: str, horizons: 
     selection = chosen(state, asked, days)
     names = {(str(each.asked), name) for each in selection.resolved for _, name in each.instruments if name}
     pairs = ", ".join(f"({literal(one)}, {literal(name)})" for one, name in sorted(names))
-    among = ", ".join(f"DATE '{day}'" for day in days)
-    return pairs, f"date IN ({among}) AND {selection.where()}"
+    return pairs, f"{among(days)} AND {selection.where()}"

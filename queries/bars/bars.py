@@ -22,7 +22,7 @@ from queries.bars.rows import AWAY, Rows, clock_sql, macro_rows_sql
 from queries.bars.trades import trades_sql
 from queries.bars.widths import DAY_US, WHOLE_SECONDS, Measure, width_of
 from queries.errors import QueryError
-from queries.history import SQL_START, SQL_STOP, Symbols, TimeRange, overloads
+from queries.history import Symbols, TimeRange, overloads, sql_range_us
 from queries.lake import LakeState, Macro, Result
 
 MAX_BUCKETS: Final = 10_000_000
@@ -269,10 +269,6 @@ _WIDTH_US: Final = f"""
     ELSE error('width: got ' || coalesce(width::VARCHAR, 'NULL') || ', expected {WHOLE_SECONDS}') END
 """
 _SESSIONS: Final = checked_sql("sessions")
-_WHICH_BARS: Final = (
-    f"(({SQL_START}) IS NULL OR begin_us >= epoch_us({SQL_START}))"
-    f" AND (({SQL_STOP}) IS NULL OR begin_us < epoch_us({SQL_STOP}))"
-)
 MACRO: Final = Macro(
     "bars",
     overloads(
@@ -281,7 +277,7 @@ MACRO: Final = Macro(
         shown_sql(
             timed_sql(bars_sql(macro_rows_sql(checked_sql("clock")), _WIDTH_US, _SESSIONS), _WIDTH_US, _SESSIONS),
             checked_sql("label"),
-            _WHICH_BARS,
+            sql_range_us("begin_us"),
         ),
     ),
 )

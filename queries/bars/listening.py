@@ -10,10 +10,9 @@ from typing import Final
 
 from queries.bars.sessions import hours_sql, sessions_of
 from queries.history import lists_in_force
-from queries.lake import LakeState, sources_sql
+from queries.lake import LakeState, among, sources_sql, with_before
 
 FEW_DAYS: Final = 5
-KEPT: Final = 64
 _FOREVER_US: Final = 1 << 62
 
 
@@ -25,31 +24,21 @@ def listening_view(state: LakeState, days: Sequence[dt.date], tokens: Sequence[i
     of the day before tells of it.
     """
     asked = None if len(days) <= FEW_DAYS else tuple(tokens)
-    memo = state.memo.setdefault("listening", {})
-    key = (tuple(days), asked)
-    version = (state.views["events"].source, state.views["instruments"].source)
-    known = memo.pop(key, None)
-    if known is None or any(one is not other for one, other in zip(known[0], version, strict=True)):
-        rows = state.sql(_listening_sql(state, days, asked)).arrow()
-        known = (version, state.rows_view("listening", rows))
-    memo[key] = known
-    if len(memo) > KEPT:
-        del memo[next(iter(memo))]
-    state.keep(known[1])
-    return str(known[1].name)
-
-
-def among(days: Sequence[dt.date]) -> str:
-    """The SQL condition that `date` is one of these."""
-    several = ", ".join(f"DATE '{day}'" for day in days)
-    return f"date IN ({several or 'NULL'})"
+    view = state.remembered(
+        "listening",
+        (tuple(days), asked),
+        ["events", "instruments"],
+        lambda: state.rows_view("listening", state.sql(_listening_sql(state, days, asked)).arrow()),
+    )
+    state.keep(view)
+    return view.name
 
 
 def _listening_sql(state: LakeState, days: Sequence[dt.date], tokens: Sequence[int] | None) -> str:
     sessions = state.rows_view("sessions", sessions_of(state, days)).name
     lists = sorted(set(lists_in_force(state, days).values()))
     which = "true" if tokens is None else f"instrument_token IN ({', '.join(map(str, tokens)) or 'NULL'})"
-    events = among(sorted({*days, *(day - dt.timedelta(days=1) for day in days)}))
+    events = among(with_before(days))
     return f"""
     WITH days AS (
         SELECT date, epoch_us(timezone('Asia/Kolkata', date::TIMESTAMP)) AS day_us

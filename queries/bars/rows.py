@@ -8,10 +8,21 @@ the exchange has them; one that does not, in `quote` and `ltp` mode, is a trade 
 from dataclasses import dataclass
 from typing import Final, Self
 
-from queries.bars.listening import among, listening_view
+from queries.bars.listening import listening_view
 from queries.bars.sessions import hours_sql
-from queries.history import SQL_START, SQL_STOP, Selection, Symbols, TimeRange, chosen, days_of, sql_moment
-from queries.lake import LakeState, sources_sql
+from queries.history import (
+    SQL_FIRST_DAY,
+    SQL_LAST_DAY,
+    SQL_START,
+    SQL_STOP,
+    Selection,
+    Symbols,
+    TimeRange,
+    chosen,
+    days_of,
+    sql_moment,
+)
+from queries.lake import LakeState, among, sources_sql
 from storage.clock import IST_OFFSET_NS, NS_PER_US
 
 # Of rows that are received in the same microsecond, the later in the stream is the later.
@@ -150,13 +161,11 @@ class Rows:
 
 def macro_rows_sql(clock: str) -> str:
     """The same for a macro with the parameters symbols, start and stop; with {which} where rows are chosen."""
-    first = f"timezone('Asia/Kolkata', {SQL_START})::DATE"
-    last = f"timezone('Asia/Kolkata', {SQL_STOP} - INTERVAL 1 MICROSECOND)::DATE"
-    upto_last = f"(({SQL_STOP}) IS NULL OR date <= {last})"
+    upto_last = f"(({SQL_STOP}) IS NULL OR date <= {SQL_LAST_DAY})"
     joined = joined_sql(
-        f"(FROM ticks WHERE {{which}} AND (({SQL_START}) IS NULL OR date >= {first}) AND {upto_last})",
+        f"(FROM ticks WHERE {{which}} AND (({SQL_START}) IS NULL OR date >= {SQL_FIRST_DAY}) AND {upto_last})",
         listed=upto_last,
-        events=f"(({SQL_START}) IS NULL OR date >= {first} - 1) AND {upto_last}",
+        events=f"(({SQL_START}) IS NULL OR date >= {SQL_FIRST_DAY} - 1) AND {upto_last}",
     )
     return rows_sql(joined, clock, f"epoch_us({SQL_STOP})")
 

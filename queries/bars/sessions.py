@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from queries.history import lists_in_force
-from queries.lake import LakeState, Relation
+from queries.lake import LakeState, Relation, among
 from storage.datafolder import source_of
 from storage.market import (
     END_OF_DAY,
@@ -97,15 +97,17 @@ def hours_sql(sessions: str, listed: str = "true", which: str = "true") -> str:
 
 def _exchanges(state: LakeState, lists: Iterable[dt.date]) -> dict[dt.date, list[str]]:
     """The exchanges of each of these instrument lists."""
-    memo = state.memo.setdefault("exchanges", {})
-    if missing := [day for day in sorted(lists) if day not in memo]:
-        some = ", ".join(f"DATE '{day}'" for day in missing)
-        found = state.sql(
-            f"SELECT DISTINCT date, exchange FROM instruments WHERE date IN ({some}) ORDER BY ALL"
-        ).arrow()
-        for day, exchange in zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True):
-            memo.setdefault(day, []).append(exchange)
-    return memo
+    days = sorted(lists)
+
+    def look() -> dict[dt.date, list[str]]:
+        query = f"SELECT DISTINCT date, exchange FROM instruments WHERE {among(days)} ORDER BY ALL"
+        rows = state.sql(query).arrow()
+        found: dict[dt.date, list[str]] = {}
+        for day, exchange in zip(rows["date"].to_pylist(), rows["exchange"].to_pylist(), strict=True):
+            found.setdefault(day, []).append(exchange)
+        return found
+
+    return state.remembered("exchanges", tuple(days), ["instruments"], look)
 
 
 def _of_day(

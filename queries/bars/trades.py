@@ -9,7 +9,7 @@ from typing import Final
 
 from queries.bars.choices import check, checked_sql
 from queries.bars.rows import AWAY, Rows, clock_sql, joined_sql, macro_rows_sql, rows_sql
-from queries.history import SQL_START, SQL_STOP, Symbols, TimeRange, overloads
+from queries.history import Symbols, TimeRange, overloads, sql_range_us
 from queries.lake import LakeState, Macro, Relation, Result, words
 
 _SHOWN: Final = (
@@ -54,14 +54,11 @@ def trades(state: LakeState, symbols: Symbols, when: TimeRange, clock: str) -> R
     return state.sql(_shown(Rows.of(state, symbols, when, clock).text, when.where_us("at_us")))
 
 
-_IN_RANGE: Final = (
-    f"(({SQL_START}) IS NULL OR at_us >= epoch_us({SQL_START}))"
-    f" AND (({SQL_STOP}) IS NULL OR at_us < epoch_us({SQL_STOP}))"
-)
 MACRO: Final = Macro(
     "trades",
     overloads(
-        "start := NULL, stop := NULL, clock := 'exchange'", _shown(macro_rows_sql(checked_sql("clock")), _IN_RANGE)
+        "start := NULL, stop := NULL, clock := 'exchange'",
+        _shown(macro_rows_sql(checked_sql("clock")), sql_range_us("at_us")),
     ),
 )
 

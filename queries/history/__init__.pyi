@@ -1,4 +1,6 @@
 from .methods import HistoryMethods as HistoryMethods
+from .moments import SQL_FIRST_DAY as SQL_FIRST_DAY
+from .moments import SQL_LAST_DAY as SQL_LAST_DAY
 from .moments import SQL_MOMENT as SQL_MOMENT
 from .moments import SQL_START as SQL_START
 from .moments import SQL_STOP as SQL_STOP
@@ -10,6 +12,7 @@ from .moments import moments_of as moments_of
 from .moments import sql_moment as sql_moment
 from .moments import sql_parameter as sql_parameter
 from .moments import sql_range as sql_range
+from .moments import sql_range_us as sql_range_us
 from .moments import time_range as time_range
 from .symbols import Near as Near
 from .symbols import Resolved as Resolved
@@ -21,5 +24,7 @@ from .symbols import days_of as days_of
 from .symbols import lists_in_force as lists_in_force
 from .symbols import near_matches as near_matches
 from .symbols import resolve as resolve
+from .ticks import COLUMNS as COLUMNS
 from .ticks import ORDER as ORDER
+from .ticks import known_columns as known_columns
 from .ticks import overloads as overloads

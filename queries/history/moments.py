@@ -136,6 +136,10 @@ SQL_STOP: Final = (
 )
 """Its stop: a start that is a bare date has the whole day."""
 
+SQL_FIRST_DAY: Final = f"timezone('Asia/Kolkata', {SQL_START})::DATE"
+SQL_LAST_DAY: Final = f"timezone('Asia/Kolkata', {SQL_STOP} - INTERVAL 1 MICROSECOND)::DATE"
+"""The days that it has a part of."""
+
 SQL_MOMENT: Final = (
     f"CASE WHEN moment IS NULL THEN now() ELSE {sql_parameter('moment')}"
     " + CASE WHEN length(trim(moment::VARCHAR)) = 10 THEN INTERVAL 1 DAY - INTERVAL 1 MICROSECOND"
@@ -146,9 +150,15 @@ SQL_MOMENT: Final = (
 
 def sql_range(column: str = "received_at") -> str:
     """The SQL condition of a macro with the parameters `start` and `stop`, as `TimeRange.where`."""
-    first = f"timezone('Asia/Kolkata', {SQL_START})::DATE"
-    last = f"timezone('Asia/Kolkata', {SQL_STOP} - INTERVAL 1 MICROSECOND)::DATE"
     return (
-        f"(({SQL_START}) IS NULL OR (date >= {first} AND {column} >= {SQL_START}))"
-        f" AND (({SQL_STOP}) IS NULL OR (date <= {last} AND {column} < {SQL_STOP}))"
+        f"(({SQL_START}) IS NULL OR (date >= {SQL_FIRST_DAY} AND {column} >= {SQL_START}))"
+        f" AND (({SQL_STOP}) IS NULL OR (date <= {SQL_LAST_DAY} AND {column} < {SQL_STOP}))"
+    )
+
+
+def sql_range_us(column: str) -> str:
+    """The same for a column of microseconds since the epoch, as `TimeRange.where_us`."""
+    return (
+        f"(({SQL_START}) IS NULL OR {column} >= epoch_us({SQL_START}))"
+        f" AND (({SQL_STOP}) IS NULL OR {column} < epoch_us({SQL_STOP}))"
     )

@@ -16,7 +16,7 @@ from typing import Final
 
 from queries.errors import SymbolError
 from queries.history.moments import TimeRange
-from queries.lake import LakeState, literal
+from queries.lake import LakeState, among, literal
 from storage.market import FUTURE, exchange_of_token
 
 
@@ -37,8 +37,6 @@ class Near:
 Symbol = str | int | Near
 Symbols = Symbol | Sequence[Symbol]
 
-KEPT: Final = 64
-"""So many questions are remembered with their answers, as long as the instrument lists stay as they are."""
 _NEAR_MATCHES: Final = 5
 _DEFAULT_EXCHANGE: Final = "NSE"
 _WILD: Final = re.compile(r"[*?]")
@@ -141,13 +139,11 @@ def lists_in_force(state: LakeState, days: Sequence[dt.date]) -> dict[dt.date, d
 
 def near_matches(state: LakeState, name: str, day: dt.date | None) -> list[str]:
     """Symbols of the list in force on that day, or of the newest, that look like the name; the likest first."""
-    there = state.dates("instruments")
-    if day is not None:
-        there = there[: bisect_right(there, day)]
-    if not there:
+    listed = max(state.dates("instruments"), default=None) if day is None else lists_in_force(state, [day]).get(day)
+    if listed is None:
         return []
     full = _full(name).upper()
-    rows = state.sql("SELECT DISTINCT symbol FROM instruments WHERE date = $day", {"day": there[-1]}).arrow()
+    rows = state.sql("SELECT DISTINCT symbol FROM instruments WHERE date = $day", {"day": listed}).arrow()
     every = rows.column("symbol").to_pylist()
     exchange = full.partition(":")[0] + ":"
     first = [symbol for symbol in every if symbol.startswith(exchange)]
@@ -193,14 +189,8 @@ _Row = tuple[str, int, list[dt.date]]
 
 def _look_up(state: LakeState, lists: Sequence[dt.date], names: set[str], patterns: set[str]) -> list[_Row]:
     """Symbol, token and the days of the lists that have it so, of what these names and patterns are."""
-    memo = state.memo.setdefault("symbols", {})
     key = (tuple(lists), frozenset(names), frozenset(patterns))
-    source = state.views["instruments"].source
-    if key not in memo or memo[key][0] is not source:
-        memo[key] = (source, _looked_up(state, lists, names, patterns))
-        if len(memo) > KEPT:
-            del memo[next(iter(memo))]
-    return list(memo[key][1])
+    return state.remembered("symbols", key, ["instruments"], lambda: _looked_up(state, lists, names, patterns))
 
 
 def _looked_up(state: LakeState, lists: Sequence[dt.date], names: set[str], patterns: set[str]) -> list[_Row]:
@@ -208,10 +198,9 @@ def _looked_up(state: LakeState, lists: Sequence[dt.date], names: set[str], patt
     parts += [f"symbol GLOB {literal(_glob(pattern))}" for pattern in sorted(patterns)]
     if not lists:
         return []
-    days = ", ".join(f"DATE '{day}'" for day in lists)
     found = state.sql(
         "SELECT symbol, instrument_token, list(DISTINCT date ORDER BY date) AS days FROM instruments "
-        f"WHERE date IN ({days}) AND ({' OR '.join(parts)}) GROUP BY ALL ORDER BY symbol, instrument_token"
+        f"WHERE {among(lists)} AND ({' OR '.join(parts)}) GROUP BY ALL ORDER BY symbol, instrument_token"
     ).arrow()
     columns = (found.column(name).to_pylist() for name in ("symbol", "instrument_token", "days"))
     return list(zip(*columns, strict=True))

@@ -8,6 +8,8 @@ from queries.history.symbols import Symbols, chosen, days_of
 from queries.lake import LakeState, Macro, Result, quoted
 from storage.schema import TICKS
 
+COLUMNS = (*TICKS.schema.names, "source_since")
+"""What rows of the view `ticks` have."""
 ORDER = "symbol, received_at, stream, seq"
 """How rows of ticks come: by symbol, then time, then as they were received."""
 
@@ -15,20 +17,20 @@ ORDER = "symbol, received_at, stream, seq"
 def ticks(state: LakeState, symbols: Symbols, when: TimeRange, columns: Sequence[str] | None) -> Result:
     """Rows of the view `ticks`, by symbol and time. Raises SymbolError; QueryError for a column that it has not."""
     selection = chosen(state, symbols, days_of(state, when))
-    names = _known(columns)
+    names = ", ".join(map(quoted, known_columns(columns)))
     return state.sql(
         f"SELECT {names} FROM ticks WHERE {selection.where()} AND {when.where()} ORDER BY {ORDER}, instrument_token"
     )
 
 
-def _known(columns: Sequence[str] | None) -> str:
+def known_columns(columns: Sequence[str] | None) -> Sequence[str]:
+    """These, or all if none are said. Raises QueryError for what `ticks` has not."""
     if columns is None:
-        return "*"
-    there = [*TICKS.schema.names, "source_since"]
+        return COLUMNS
     wanted = [columns] if isinstance(columns, str) else list(columns)
-    if unknown := [name for name in wanted if name not in there]:
-        raise QueryError(f"columns: got {', '.join(map(str, unknown))}, expected some of {', '.join(there)}")
-    return ", ".join(map(quoted, wanted)) or "*"
+    if unknown := [name for name in wanted if name not in COLUMNS]:
+        raise QueryError(f"columns: got {', '.join(map(str, unknown))}, expected some of {', '.join(COLUMNS)}")
+    return wanted or COLUMNS
 
 
 _PARAMETERS = "start := NULL, stop := NULL"

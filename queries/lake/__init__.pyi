@@ -4,10 +4,12 @@ from .restricted import Limits as Limits
 from .result import Result as Result
 from .shown import RELATIONS as RELATIONS
 from .sources import sources_sql as sources_sql
+from .sources import with_before as with_before
 from .state import LakeState as LakeState
 from .state import Macro as Macro
 from .state import Parameters as Parameters
 from .state import Relation as Relation
 from .state import words as words
+from .views import among as among
 from .views import literal as literal
 from .views import quoted as quoted

@@ -218,7 +218,7 @@ class SqlLake:
                 return RowsView(quoted(name))
 
             theirs = LakeState(
-                self.root, state.views, self.relations, self.macros, run=self.run, view_of=view_of, memo=self._memo
+                self.root, state.views, self.relations, self.macros, run=self.run, view_of=view_of, memo={}
             )
             for relation in self.relations:
                 made = relation.make(theirs)
@@ -262,9 +262,7 @@ class SqlLake:
         named = needed(words(query), self.relations, self.macros)
         for relation in self.relations:
             if relation.name in named:
-                made = state.made(relation.name)
-                text = made if isinstance(made, str) else f"FROM {made.name}"
-                self._views.publish(relation.name, text, altered=self._altered)
+                self._views.publish(relation.name, state.text(relation.name), altered=self._altered)
 
     def _is_select(self, text: str) -> bool:
         with contextlib.suppress(duckdb.Error):

@@ -15,6 +15,7 @@ from typing import Final
 import pyarrow as pa
 
 from queries.lake.state import LakeState, Relation
+from queries.lake.views import RowsView, among
 
 _ONE_DAY: Final = dt.timedelta(days=1)
 _LOST: Final = "'closed', 'refused', 'failed', 'connected'"
@@ -106,7 +107,7 @@ def _suspects(state: LakeState, days: Sequence[dt.date]) -> set[dt.date]:
         f"""
         WITH asked AS (
             SELECT DISTINCT date, stream, account, connection, unnest((data->'$.tokens')::BIGINT[]) AS instrument_token
-            FROM events WHERE event = 'subscribed' AND {_among(_with_before(days))}
+            FROM events WHERE event = 'subscribed' AND {among(with_before(days))}
         )
         SELECT date FROM asked GROUP BY date, instrument_token HAVING count(*) > 1
         UNION SELECT date FROM (
@@ -117,14 +118,14 @@ def _suspects(state: LakeState, days: Sequence[dt.date]) -> set[dt.date]:
     return set(days).intersection(found.column("date").to_pylist())
 
 
-def _with_before(days: Iterable[dt.date]) -> list[dt.date]:
+def with_before(days: Iterable[dt.date]) -> list[dt.date]:
     """The days, and the day before each."""
     return sorted({each for day in days for each in (day - _ONE_DAY, day)})
 
 
 def _redundant(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
     """The stretches of the instruments that had several sources at the same time on one of these days."""
-    around = _among(_with_before(days))
+    around = among(with_before(days))
     return state.sql(
         f"""
         WITH asked AS ({_asked_sql(around, "true")})
@@ -137,38 +138,39 @@ def _redundant(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
     ).arrow()
 
 
-def _among(days: Sequence[dt.date]) -> str:
-    several = ", ".join(f"DATE '{day}'" for day in days)
-    return f"date IN ({several})"
-
-
 def _ticks(state: LakeState) -> str:
     """`ticks_all` as it is, but for the days on which some instruments had several sources at a time."""
-    memo = state.memo.setdefault("sources", {})
+    text, shown = state.remembered("sources", None, ["events"], lambda: _shown(state))
+    if shown is not None:
+        state.keep(shown)
+    return text
+
+
+def _shown(state: LakeState) -> tuple[str, RowsView | None]:
+    """The SELECT, and the view of rows that it names, if any."""
+    memo = state.memo.setdefault("days with sources", {})
     events = _by_day(state)
     # What was asked for may last into the next day.
     now = {day: (events.get(day - _ONE_DAY), events.get(day)) for day in {*events, *(d + _ONE_DAY for d in events)}}
     fresh = [day for day, parts in now.items() if memo.get(day, (None,))[0] != parts]
     suspects = _suspects(state, fresh) if fresh else set()
-    live = state.views["events"].source.live
-    memo.update({day: (now[day], day in suspects, live) for day in fresh})  # it stays, so that no other has its id
+    memo.update({day: (now[day], day in suspects) for day in fresh})
     days = sorted(day for day in now if memo[day][1])
-    if not days:
-        return _ALL
-    rows = _redundant(state, days)
+    rows = _redundant(state, days) if days else ()
     if not len(rows):
-        return _ALL
+        return _ALL, None
     shown = state.rows_view("sources", rows)
-    return f"""
-        SELECT *, NULL::TIMESTAMPTZ AS source_since FROM ticks_all WHERE NOT ({_among(days)})
+    text = f"""
+        SELECT *, NULL::TIMESTAMPTZ AS source_since FROM ticks_all WHERE NOT ({among(days)})
         UNION ALL
         SELECT ticks_all.*, shown.shown_from AS source_since
         FROM ticks_all LEFT JOIN {shown.name} AS shown ON ticks_all.instrument_token = shown.instrument_token
             AND ticks_all.received_at >= shown.shown_from AND ticks_all.received_at < shown.until
-        WHERE {_among(days)} AND (shown.stream IS NULL OR (
+        WHERE {among(days)} AND (shown.stream IS NULL OR (
             ticks_all.stream = shown.stream AND ticks_all.account = shown.account
             AND ticks_all.connection = shown.connection))
     """
+    return text, shown
 
 
 TICKS: Final = Relation("ticks", _ticks, frozenset({"ticks_all", "events"}), _ALL)

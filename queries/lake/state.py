@@ -6,11 +6,11 @@ named in queries as tables are, and a query that names one, or a macro whose bod
 
 import datetime as dt
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar, cast
 
 import pyarrow as pa
 
@@ -18,6 +18,9 @@ from queries.lake.result import Result
 from queries.lake.views import RowsView, View, quoted
 
 Parameters = Sequence[object] | Mapping[str, object] | None
+Known = TypeVar("Known")
+
+KEPT: Final = 64
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class LakeState:
     ) -> None:
         """`run` runs a SELECT over a state; `view_of` makes a view of rows.
 
-        `memo` is the lake's, for what relations work out: by the relation, whatever they want to know again.
+        `memo` is the database's, for what was worked out of earlier states: see `remembered`.
         """
         self.root = root
         self.views = views
@@ -100,7 +103,7 @@ class LakeState:
         self._view_of = view_of
         self.memo = memo
         self._kept: list[RowsView] = []
-        self._made: dict[str, str | RowsView] = {}
+        self._texts: dict[str, str] = {}
 
     def sql(self, query: str, params: Parameters = None, *, timeout: float | None = None) -> Result:
         """As `SqlLake.sql`, over this state. For one SELECT."""
@@ -118,18 +121,31 @@ class LakeState:
         """The IST days of which the table has rows, ascending."""
         return sorted({dt.date.fromisoformat(values[0]) for values in self.partitions(table)})
 
-    def made(self, name: str) -> str | RowsView:
-        """A relation's SELECT, or the view of its rows, made when it is first asked for."""
-        if name not in self._made:
+    def text(self, name: str) -> str:
+        """A relation's SELECT, made when it is first asked for."""
+        if name not in self._texts:
             made = self._relations[name].make(self)
-            self._made[name] = made if isinstance(made, str) else self.rows_view(name, made)
-        return self._made[name]
+            self._texts[name] = made if isinstance(made, str) else f"FROM {self.rows_view(name, made).name}"
+        return self._texts[name]
 
     def rows_view(self, name: str, rows: pa.Table) -> RowsView:
         """Rows as a view, for the text of a relation: it lives as long as this state. `name` is for its name."""
         view = self._view_of(name, rows)
         self.keep(view)
         return view
+
+    def remembered(self, what: str, key: Hashable, of: Sequence[str], make: Callable[[], Known]) -> Known:
+        """What `make` gave for this key in an earlier state, if the tables `of` were as they are in this one; else what
+        it gives now. So many answers are kept of each kind, the latest."""
+        memo = self.memo.setdefault(what, {})
+        version = [self.views[name].source for name in of]
+        before, known = memo.pop(key, (None, None))
+        if before != version:  # sources are equal if they are the same
+            known = make()
+        memo[key] = version, known
+        if len(memo) > KEPT:
+            memo.pop(next(iter(memo)), None)
+        return cast("Known", known)
 
     def keep(self, view: RowsView) -> None:
         """Have the view live as long as this state."""
@@ -142,10 +158,7 @@ class LakeState:
         """
         names = needed(words(query), self._relations.values(), self._macros).difference(without)
         found = [view.cte() for view in self.views.values() if view.name_in_sql in names]
-        for name in self._relations:
-            if name in names:
-                made = self.made(name)
-                text = made if isinstance(made, str) else f"FROM {made.name}"
-                # Not materialised, because DuckDB would else read all of it when a query names it twice.
-                found.append(f"{quoted(name)} AS NOT MATERIALIZED ({text})")
-        return found
+        # Not materialised, because DuckDB would else read all of it when a query names it twice.
+        return found + [
+            f"{quoted(name)} AS NOT MATERIALIZED ({self.text(name)})" for name in self._relations if name in names
+        ]

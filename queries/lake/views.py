@@ -8,6 +8,7 @@ names (`ticks`, …) in `main` are brought up to date only for statements that c
 """
 
 import atexit
+import datetime as dt
 import functools
 import os
 import re
@@ -271,6 +272,12 @@ def _read_parquet(spec: schema.Table, paths: str) -> str:
 def quoted(name: str) -> str:
     """A name as SQL has it."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def among(days: Iterable[dt.date]) -> str:
+    """The SQL condition that `date` is one of these."""
+    several = ", ".join(f"DATE '{day}'" for day in days)
+    return f"date IN ({several or 'NULL'})"
 
 
 def literal(text: str) -> str:

@@ -36,8 +36,6 @@ _ROW: Final = (
     "instrument_token", "symbol", "tradingsymbol", "strike", "instrument_type", "lot_size", "tick_size",
 )  # fmt: skip
 _SHOWN: Final = 24
-_KEPT: Final = 16
-"""So many names and days are remembered, as long as the instrument lists stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -145,14 +143,7 @@ def every(state: LakeState, name: str, day: dt.date) -> list[Contracts]:
     listed = lists_in_force(state, [day]).get(day)
     if listed is None:
         raise SymbolError(f"{name}: there is no instrument list of {day} or before, which would say what it is")
-    memo = state.memo.setdefault("contracts", {})
-    source = state.views["instruments"].source
-    if memo.get((name, day), (None,))[0] is not source:
-        memo[name, day] = (source, _looked_up(state, name, day, listed))
-        if len(memo) > _KEPT:
-            del memo[next(iter(memo))]
-    found: list[Contracts] = memo[name, day][1]
-    return found
+    return state.remembered("contracts", (name, day), ["instruments"], lambda: _looked_up(state, name, day, listed))
 
 
 def _looked_up(state: LakeState, name: str, day: dt.date, listed: dt.date) -> list[Contracts]:

@@ -7,7 +7,7 @@ import pyarrow as pa
 from queries.bars import hours_sql, sessions_of
 from queries.errors import SymbolError
 from queries.history import Symbol, chosen, lists_in_force
-from queries.lake import LakeState, Result
+from queries.lake import LakeState, Result, among
 from queries.quality.compare import Differences, compare_bars
 from storage.schema import TIMESTAMP
 
@@ -55,7 +55,7 @@ def _one_token(state: LakeState, symbol: Symbol, date: dt.date) -> int:
 def _session_of(state: LakeState, token: int, date: dt.date) -> tuple[int, int] | None:
     """The continuous session of an instrument, in µs since 1970; None if it is not known."""
     sessions = state.rows_view("sessions", sessions_of(state, [date])).name
-    lists = " OR ".join(f"date = DATE '{day}'" for day in lists_in_force(state, [date]).values()) or "false"
+    lists = among(lists_in_force(state, [date]).values())
     rows = state.sql(
         f"SELECT opens_us, closes_us FROM ({hours_sql(sessions, lists, f'instrument_token = {token}')})"
     ).arrow()

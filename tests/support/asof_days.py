@@ -1,8 +1,9 @@
 """Two days of a few instruments, at exact times: Monday committed, Tuesday in the journal of a run that goes on."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from kitelake.lake import Result
 from tests.support.by_hand import Journal, book, commit, ist, list_instruments, quote
 
 SUNDAY: Final = "2026-11-22"
@@ -60,3 +61,8 @@ def fill(root: Path) -> Journal:
     tuesday.tick(f"{TUESDAY} 09:16", INFY, 1520)
     tuesday.flush()
     return tuesday
+
+
+def columns(result: Result, *names: str) -> list[tuple[Any, ...]]:
+    """The rows of a result, of these columns."""
+    return [tuple(row[name] for name in names) for row in result.arrow().to_pylist()]

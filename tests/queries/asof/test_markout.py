@@ -10,7 +10,7 @@ import pytest
 import kitelake
 from kitelake.lake import Lake
 from queries.errors import QueryError, SymbolError
-from queries.lake import Result
+from tests.support.asof_days import columns
 from tests.support.by_hand import Journal, book, commit, ist, list_instruments, quote
 from tests.support.profile import scans
 
@@ -45,10 +45,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lake(root: Path) -> Iterator[Lake]:
     with kitelake.open(root) as lake:
         yield lake
-
-
-def columns(result: Result, *names: str) -> list[tuple[Any, ...]]:
-    return [tuple(row[name] for name in names) for row in result.arrow().to_pylist()]
 
 
 def event(at: str, symbol: str | None = "NSE:INFY") -> dict[str, list[Any]]:

@@ -10,7 +10,7 @@ import pytest
 import kitelake
 from kitelake.lake import Lake
 from queries.errors import MomentError, QueryError, SymbolError, WidthError
-from queries.lake import Result
+from tests.support.asof_days import columns
 from tests.support.by_hand import Journal, book, ist, list_instruments, quote
 
 INFY, TCS, NIFTY_50 = 408065, 2953217, 256265
@@ -51,10 +51,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lake(root: Path) -> Iterator[Lake]:
     with kitelake.open(root) as lake:
         yield lake
-
-
-def columns(result: Result, *names: str) -> list[tuple[Any, ...]]:
-    return [tuple(row[name] for name in names) for row in result.arrow().to_pylist()]
 
 
 class TestSpread:
