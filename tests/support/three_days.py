@@ -19,6 +19,7 @@ from storage.layout import DataLayout
 from storage.schema import TICKS
 from storage.tables.table import LakeTable
 from tests.support.lake import CRUDE, INFY
+from tests.support.shared import made_once
 
 TODAY = dt.datetime.now(IST).date()
 DAYS = [TODAY - dt.timedelta(days=ago) for ago in (40, 3, 1)]
@@ -26,10 +27,14 @@ STREAM = f"{DAYS[0]:%Y%m%d}T034500-aaaaaa"
 SEGMENTS_A_DAY = 3
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def three_days(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
     """Three days of one stream, each of three segments with ticks of two exchanges and an event, committed."""
-    layout = DataLayout(tmp_path_factory.mktemp("maintenance") / "data")
+    return DataLayout(made_once(tmp_path_factory, "maintenance", _capture))
+
+
+def _capture(root: Path) -> None:
+    layout = DataLayout(root)
     journal = JournalWriter(layout, STREAM, segment_seconds=1e9)
     channel = journal.channel("one", 1)
     written: dict[int, float] = {}
@@ -51,7 +56,6 @@ def three_days(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
         noon = written.get(segment, noon)
         os.utime(layout.segment(STREAM, segment), (noon, noon))
     SegmentWriter(layout, JournalDecoder()).run(poll_seconds=0.01, stop=threading.Event())
-    return layout
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from storage.schema import DEPTH_LEVELS, TICKS
 from storage.tables import write_instruments
+from tests.support.shared import made_once
 
 DAYS: Final = (dt.date(2026, 11, 12), dt.date(2026, 11, 13))
 WEEKLY, MONTHLY, NEXT_MONTH = dt.date(2026, 11, 17), dt.date(2026, 11, 24), dt.date(2026, 12, 29)
@@ -85,7 +86,7 @@ LISTED: Final = (
 @pytest.fixture(scope="session")
 def two_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data folder, which no test may change."""
-    return capture_two_days(tmp_path_factory.mktemp("two days") / "data")
+    return made_once(tmp_path_factory, "two days", capture_two_days)
 
 
 def capture_two_days(root: Path) -> Path:

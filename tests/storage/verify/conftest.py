@@ -8,6 +8,7 @@ import pytest
 from storage.layout import DataLayout
 from tests.support.committing import commit_all as commit
 from tests.support.lake import Feed
+from tests.support.shared import made_once
 from tests.support.verifying import STREAM, fill
 
 
@@ -26,12 +27,12 @@ def copy_of(layout: DataLayout, root: Path) -> DataLayout:
 
 @pytest.fixture(scope="session")
 def _one_day(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
-    return make(tmp_path_factory.mktemp("verify"), 1)
+    return DataLayout(made_once(tmp_path_factory, "one day", lambda folder: make(folder, 1)) / "data %")
 
 
 @pytest.fixture(scope="session")
 def _three_days(tmp_path_factory: pytest.TempPathFactory) -> DataLayout:
-    return make(tmp_path_factory.mktemp("verify"), 3)
+    return DataLayout(made_once(tmp_path_factory, "three days", lambda folder: make(folder, 3)) / "data %")
 
 
 @pytest.fixture
