@@ -292,9 +292,7 @@ def _explained(state: LakeState, asked: Symbol, days: Sequence[dt.date]) -> str:
     if isinstance(asked, Near):
         return f"{asked}: the instrument list has no such future{span}; expected {NAMES}"
     if isinstance(asked, int):
-        return (
-            f"{asked}: the instrument list has no such token{span}, nor was a tick of it captured; find('NAME') has it"
-        )
+        return f"{asked}: the instrument list has no such token{span}, nor was it captured; find has tokens by names"
     like = near_matches(state, str(asked), days[-1] if days else None)
     hint = f"; near it: {', '.join(like)}" if like else ""
     return f"{asked}: the instrument list has no such instrument{span}{hint}"

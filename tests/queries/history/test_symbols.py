@@ -120,9 +120,7 @@ def test_near_takes_the_names_that_chains_take(lake: SqlLake, tmp_path: Path) ->
 def test_a_token_that_is_none_is_said(lake: SqlLake) -> None:
     state = lake.look()
     assert chosen(state, 408577, DAYS).tokens == [408577]
-    with pytest.raises(
-        SymbolError, match=r"^408577: the instrument list has no such token on 2026-11-23, nor was a tick"
-    ):
+    with pytest.raises(SymbolError, match=r"^408577: the instrument list has no such token on 2026-11-23, nor was it"):
         chosen(state, ["NSE:INFY", 408577], [D23])
     assert chosen(state, 408577, [dt.date(2026, 11, 20)]).tokens == [408577]  # of a day without a list nothing is known
 
