@@ -138,7 +138,7 @@ def _unknown_tokens(state: LakeState, selection: Selection) -> list[Symbol]:
     rest = asked - known
     exchanges = _texts(sorted(set(map(exchange_of_token, rest))))
     ticks = f"FROM ticks_all WHERE {among(selection.days)} AND exchange IN ({exchanges})"
-    return sorted(rest - _tokens_in(state, f"FROM ({ticks})", rest))
+    return [*sorted(rest - _tokens_in(state, f"FROM ({ticks})", rest))]
 
 
 def _tokens_in(state: LakeState, rows: str, tokens: Collection[int]) -> set[int]:

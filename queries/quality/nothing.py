@@ -32,15 +32,15 @@ def why_nothing(state: LakeState, symbols: Symbols | None, when: TimeRange) -> s
     if then:
         return f"what was received in that range, {_packets(then)}, has nothing of what is asked for"
     if packets:
-        first, last = (f"{each.astimezone(IST):%Y-%m-%d %H:%M:%S}" for each in (first_at, last_at))
-        return f"what was received {span}, {_packets(packets)}, came from {first} to {last} IST, none in that range"
+        begin, end = (f"{each.astimezone(IST):%Y-%m-%d %H:%M:%S}" for each in (first_at, last_at))
+        return f"what was received {span}, {_packets(packets)}, came from {begin} to {end} IST, none in that range"
     tokens = ", ".join(map(str, selection.tokens))
     asked = _rows(
         state,
         f"""
         SELECT token FROM (
             SELECT unnest((data->'$.tokens')::BIGINT[]) AS token FROM events
-            WHERE event = 'subscribed' AND {among(with_before(days))}
+            WHERE event IN ('subscribed', 'held') AND {among(with_before(days))}
         ) WHERE token IN ({tokens}) LIMIT 1
         """,
     )
