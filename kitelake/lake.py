@@ -73,7 +73,7 @@ def open(  # noqa: A001 (the name that users expect: kitelake.open)
 def near(name: str, n: int = 1) -> Near:
     """The nearest future of a name on each day, or the `n`th nearest: usable wherever a symbol is.
 
-    `name` is as in the instrument list: NIFTY, RELIANCE; with the exchange, MCX:GOLD, if several have it. Prices are
-    not adjusted where it rolls.
+    `name` is what `Lake.chain` takes: NIFTY, NSE:NIFTY 50, RELIANCE, MCX:CRUDEOIL. Prices are not adjusted where it
+    rolls.
     """
     return Near(name, n)

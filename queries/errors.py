@@ -11,6 +11,10 @@ class NoLakeError(QueryError, DataFolderError):
     """The path is no data folder, or one in which nothing was captured yet."""
 
 
+class ClosedError(QueryError):
+    """A lake, or what was asked of it before, was asked after it had been closed."""
+
+
 class MissingLibraryError(QueryError, ImportError):
     """A result was asked for in the form of a library that is not installed."""
 

@@ -15,6 +15,7 @@ class Event(StrEnum):
     SUBSCRIBED = "subscribed"  # was sent. tokens
     UNSUBSCRIBED = "unsubscribed"  # was sent. tokens
     MODE = "mode"  # was sent. mode, tokens
+    HELD = "held"  # a new day began, in IST: what the server was asked for. tokens; since_us: of each, since 1970
     ASKED_AGAIN = "asked again"  # the server does not stream what was asked for. silent, wrong_mode, unwanted: tokens
 
 

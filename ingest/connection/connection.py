@@ -177,6 +177,10 @@ class KiteConnection(Feeds):
         self.session.unsubscribe(tokens)
         await self._life.send()
 
+    def note_held(self) -> None:
+        """Journal what the server was asked for and when: to be called when a new day begins, in IST."""
+        self._life.note_held()
+
     async def close(self) -> None:
         """Close cleanly, forcibly after `close_timeout_seconds`. Safe to call twice.
 

@@ -36,6 +36,7 @@ from ingest.connection.session import (
 from ingest.connection.stats import Traffic
 from ingest.connection.watchdog import Complaints, StreamWatchdog, Supervisor
 from ingest.settings import StreamSettings
+from storage.clock import NS_PER_US
 from storage.events import Event
 from storage.journal import Kind
 
@@ -51,6 +52,7 @@ _LEVEL: Final = {
     Event.SUBSCRIBED: logging.DEBUG,
     Event.UNSUBSCRIBED: logging.DEBUG,
     Event.MODE: logging.DEBUG,
+    Event.HELD: logging.DEBUG,
 }
 _SENT: Final = {
     Action.SUBSCRIBE: Event.SUBSCRIBED,
@@ -94,6 +96,7 @@ class Lifecycle:
         self._task: asyncio.Task[None] | None = None
         self._dead: Failure | None = None  # why we have ended a socket, until its end is reported
         self._lost_at: float | None = None
+        self._asked_ns: dict[int, int] = {}  # when the server was asked for an instrument, on this socket
         self._asking: asyncio.Task[None] | None = None
         self._sending = asyncio.Lock()
         self.supervisor = Supervisor(
@@ -149,6 +152,13 @@ class Lifecycle:
                 if messages:
                     self.supervisor.look()
                     self.watchdog.told(self._session.wanted, time.monotonic())
+
+    def note_held(self) -> None:
+        """Journal what the server was asked for and when, if there is something: for readers of one day's events."""
+        if self._receiver is not None and self._asked_ns:
+            since_us = [ns // NS_PER_US for ns in self._asked_ns.values()]
+            text = f"{len(since_us):,} instruments"
+            self._event(Event.HELD, text, tokens=list(self._asked_ns), since_us=since_us)
 
     async def _run(self) -> None:
         try:
@@ -215,6 +225,7 @@ class Lifecycle:
             receiver.transport.abort()
             return
         self._receiver = receiver
+        self._asked_ns.clear()
         self._session.opened(time.monotonic())
         self._event(Event.CONNECTED, f"opening {self._session.openings}", opening=self._session.openings)
         self.supervisor.opened(asyncio.get_running_loop().call_later)
@@ -287,14 +298,22 @@ class Lifecycle:
         if message.mode is not None:
             data["mode"] = message.mode
             text += f" in mode {message.mode}"
-        self._event(_SENT[message.action], text, **data)
+        at_ns = self._event(_SENT[message.action], text, **data)
+        for token in message.tokens:
+            if message.action is Action.SUBSCRIBE:
+                self._asked_ns.setdefault(token, at_ns)
+            elif message.action is Action.UNSUBSCRIBE:
+                self._asked_ns.pop(token, None)
 
-    def _event(self, event: Event, message: str, **data: Any) -> None:
+    def _event(self, event: Event, message: str, **data: Any) -> int:
+        """Log and journal it. Returns when it happened, in ns since 1970."""
         text = self._redact(message)[:MAX_MESSAGE]  # in this order: half a secret would pass
         level = logging.WARNING if "reason" in data else _LEVEL.get(event, logging.INFO)
         log.log(level, "%s %s: %s", self._name, event, text)
         payload = json.dumps({"event": event, "message": text, "data": data}).encode()
+        at_ns = time.time_ns()
         try:
-            self._hub.append(Kind.EVENT, self._channel, time.time_ns(), payload)
+            self._hub.append(Kind.EVENT, self._channel, at_ns, payload)
         except Exception as error:  # a sink that fails must not end the connection as well
             log.error("event %s was not journalled: %s: %s", event, type(error).__name__, error)
+        return at_ns

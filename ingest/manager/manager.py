@@ -214,6 +214,11 @@ class TickerManager(Feeds):
         """Those of `waiting` that stream from no connection at all."""
         return self._allocation.unserved
 
+    def note_held(self) -> None:
+        """Journal what each connection was asked for and when: to be called when a new day begins, in IST."""
+        for connection in self._connections.values():
+            connection.note_held()
+
     def stats(self) -> ManagerStats:
         """The counts of this moment. Costs some microseconds a connection."""
         return ManagerStats([connection.stats() for _, connection in sorted(self._connections.items())])

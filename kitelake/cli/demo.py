@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sys
 import time
 from collections import deque
@@ -219,7 +220,7 @@ def _show_queries(console: Console, lake: SqlLake, stream: str) -> None:
 
 
 def _say_what_next(console: Console, config_path: Path) -> None:
-    command = _short(Path(sys.argv[0]).absolute())
+    command = _command()
     console.print()
     console.print(Rule("[bold]What next", align="left"))
     for step, why in (
@@ -229,6 +230,16 @@ def _say_what_next(console: Console, config_path: Path) -> None:
         ("README.md", "the first queries, and where to read on"),
     ):
         console.print(Text.assemble(step, (f"\n    {why}", "dim")), soft_wrap=True)
+
+
+def _command() -> str:
+    """What was typed to start this, as far as it is known."""
+    started = Path(sys.argv[0]).absolute()
+    if started.name != "__main__.py":
+        return _short(started)
+    python = Path(sys.executable)
+    names = [name for name in ("python", "python3") if shutil.which(name) == str(python)]
+    return f"{names[0] if names else _short(python)} -m {started.parent.name}"
 
 
 def _short(path: Path) -> str:

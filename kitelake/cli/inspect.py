@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from kitelake.cli.lookup import FormatOption, OutputOption, SomeSymbolsArgument, newest_day, show, symbols_of, to_read
+from kitelake.cli.lookup import (
+    FormatOption,
+    OutputOption,
+    SomeSymbolsArgument,
+    newest_day,
+    reason,
+    show,
+    symbols_of,
+    to_read,
+)
 from kitelake.cli.options import (
     DATE_METAVAR,
     DEFAULT_CONFIG,
@@ -176,7 +185,9 @@ def coverage(
     def ask(lake: "Lake") -> "Result":
         return lake.coverage(day or newest_day(lake), symbols_of(symbols) if symbols else None, silent=silent)
 
-    show(ask, data_of(config, data), output_format, output)
+    show(
+        ask, data_of(config, data), output_format, output, lambda lake: reason(lake, symbols, _day_of(lake, day), None)
+    )
 
 
 def gaps(
@@ -197,7 +208,7 @@ def gaps(
         rows = lake.gaps(day or newest_day(lake), symbols_of(symbols) if symbols else None, silent=silent)
         return to_read(rows, GAPS) if output_format is Format.TABLE else rows
 
-    show(ask, data_of(config, data), output_format, output)
+    show(ask, data_of(config, data), output_format, output, lambda lake: reason(lake, None, _day_of(lake, day), None))
 
 
 def latency(
@@ -216,7 +227,7 @@ def latency(
     def ask(lake: "Lake") -> "Result":
         return lake.latency(day or newest_day(lake), bucket_seconds=bucket)
 
-    show(ask, data_of(config, data), output_format, output)
+    show(ask, data_of(config, data), output_format, output, lambda lake: reason(lake, None, _day_of(lake, day), None))
 
 
 def compare(
@@ -248,3 +259,7 @@ def compare(
     show(ask, data_of(config, data), output_format, output)
     typer.echo(said[0], err=output_format is not Format.TABLE)
     raise typer.Exit(1 if unexplained[0] else 0)
+
+
+def _day_of(lake: "Lake", day: dt.date | None) -> str:
+    return str(day or newest_day(lake))

@@ -22,7 +22,7 @@ SYMBOLS_HELP: Final = (
     "each day, near2:NIFTY for the second."
 )
 MOMENT_METAVAR: Final = "TIME"
-_NEAR: Final = re.compile(r"near(\d*):(.+)")
+_NEAR: Final = re.compile(r"near(\d*):(.*)")
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d{1,6})?)?")
 
 SymbolsArgument = Annotated[list[str], typer.Argument(help=SYMBOLS_HELP, show_default=False)]
@@ -82,13 +82,15 @@ def bars(
     For example: `kitelake bars NSE:INFY near:NIFTY --width 5m --start 2026-11-24 --stop '2026-11-24 12:00'`
     """
 
-    def ask(lake: "Lake") -> "Result":
+    def times(lake: "Lake") -> tuple[str | None, str | None]:
         begin = start or (None if stop else str(newest_day(lake)))
+        return moment_of(lake, begin), moment_of(lake, stop)
+
+    def ask(lake: "Lake") -> "Result":
         rows = lake.bars(
             symbols_of(symbols),
             width,
-            moment_of(lake, begin),
-            moment_of(lake, stop),
+            *times(lake),
             clock=clock,
             sessions=sessions,
             fill=fill,
@@ -96,7 +98,10 @@ def bars(
         )
         return to_read(rows, BARS) if output_format is Format.TABLE else rows
 
-    show(ask, data_of(config, data), output_format, output)
+    def why(lake: "Lake") -> str | None:
+        return reason(lake, symbols, *times(lake))
+
+    show(ask, data_of(config, data), output_format, output, why)
 
 
 def book(
@@ -115,7 +120,10 @@ def book(
     def ask(lake: "Lake") -> "Result":
         return lake.book(symbols_of(symbols), moment_of(lake, at or str(newest_day(lake))))
 
-    show(ask, data_of(config, data), "book" if output_format is Format.TABLE else output_format, output)
+    def why(lake: "Lake") -> str | None:
+        return reason_at(lake, symbols, moment_of(lake, at or str(newest_day(lake))))
+
+    show(ask, data_of(config, data), "book" if output_format is Format.TABLE else output_format, output, why)
 
 
 def latest(
@@ -141,7 +149,10 @@ def latest(
         rows = lake.latest(which, moment_of(lake, at or str(newest_day(lake))), names)
         return to_read(rows, LATEST) if output_format is Format.TABLE and names is None else rows
 
-    show(ask, data_of(config, data), output_format, output)
+    def why(lake: "Lake") -> str | None:
+        return reason_at(lake, symbols, moment_of(lake, at or str(newest_day(lake))))
+
+    show(ask, data_of(config, data), output_format, output, why)
 
 
 def chain(
@@ -199,8 +210,17 @@ def find(
         raise typer.Exit(1)
 
 
-def show(ask: "Callable[[Lake], Result]", folder: Path, output_format: str, output: Path | None) -> None:
-    """Write what is asked of the lake in that folder. Ctrl-C ends it. Raises AskError if it cannot be asked."""
+def show(
+    ask: "Callable[[Lake], Result]",
+    folder: Path,
+    output_format: str,
+    output: Path | None,
+    why: "Callable[[Lake], str | None]" = lambda _: None,
+) -> None:
+    """Write what is asked of the lake in that folder. `why` may say why there is nothing, for the standard error.
+
+    Ctrl-C ends it. Raises AskError if it cannot be asked.
+    """
     from kitelake import open as open_lake
     from kitelake.views import check_output, write_result
 
@@ -212,7 +232,8 @@ def show(ask: "Callable[[Lake], Result]", folder: Path, output_format: str, outp
                 result = ask(lake)
             except QueryError as error:
                 raise AskError(str(error)) from error
-            write_result(result, output_format, output)
+            if not write_result(result, output_format, output) and (said := why(lake)) is not None:
+                typer.echo(f"no rows: {said}", err=True)
 
         until_interrupted(work, lake.interrupt)
 
@@ -243,6 +264,22 @@ def moment_of(lake: "Lake", text: str | None) -> str | None:
     if text is not None and _CLOCK.fullmatch(text):
         return f"{newest_day(lake)} {text:0>{len(text) + (text.index(':') == 1)}}"
     return text
+
+
+def reason(lake: "Lake", symbols: "Sequence[str] | None", start: str | None, stop: str | None) -> str | None:
+    """Why there is nothing of them in that range, as far as it is known."""
+    from queries.history import time_range
+    from queries.quality import why_nothing
+
+    return why_nothing(lake.look(), symbols_of(symbols) if symbols else None, time_range(start, stop))
+
+
+def reason_at(lake: "Lake", symbols: "Sequence[str] | None", moment: str | None) -> str | None:
+    """The same as of a moment."""
+    from queries.history import moments_of
+
+    (last,) = moments_of(moment or "", "--at")
+    return reason(lake, symbols, str(last.date()), last.isoformat())
 
 
 def to_read(result: "Result", columns: str) -> "Result":

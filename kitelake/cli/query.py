@@ -54,7 +54,7 @@ def sql(
         until_interrupted(lambda: write_result(lake.sql(query), output_format, output), lake.interrupt)
 
 
-def until_interrupted(work: Callable[[], None], interrupt: Callable[[], None]) -> None:
+def until_interrupted(work: Callable[[], object], interrupt: Callable[[], None]) -> None:
     """Do the work in another thread, because the main one does not hear Ctrl-C while DuckDB has it."""
     from concurrent.futures import ThreadPoolExecutor, wait
 

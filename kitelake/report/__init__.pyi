@@ -13,6 +13,9 @@ from .text import as_text as as_text
 from .text import clock as clock
 from .text import counts_of as counts_of
 from .text import duration as duration
+from .text import missed_cells as missed_cells
+from .text import missed_title as missed_title
+from .text import shares_of as shares_of
 from .text import silent_symbols_of as silent_symbols_of
 from .text import summary as summary
 from .text import title_of as title_of

@@ -1,7 +1,8 @@
 """A day's record held against the lake: `make_report`.
 
-The ticks of the day are read three times, and only the columns that count: they are grouped in two passes, by
-instrument and by connection, and each full packet is looked at in another. A day may have hundreds of millions.
+The ticks of the day are read four times, and only the columns that count: they are grouped in two passes, by
+instrument and by connection, each full packet is looked at in another for its latency, and each packet of what was
+wanted in one more for what was missed. A day may have hundreds of millions.
 """
 
 import datetime as dt
@@ -15,7 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from kitelake.report.model import ConnectionReport, Gaps, Latency, ListReport, Report
+from kitelake.report.model import (
+    ConnectionReport,
+    Gaps,
+    Latency,
+    ListReport,
+    MissedReport,
+    Report,
+    StateReport,
+)
 from kitelake.report.problems import problems_of
 from kitelake.report.record import DayRecord, ListRecord, PartRecord
 from queries.connections import (
@@ -31,6 +40,7 @@ from queries.connections import (
     survey,
     within,
 )
+from queries.quality import SILENT_SECONDS, DayCoverage, Summary
 from storage.clock import IST
 from storage.errors import TableMissingError
 from storage.events import Event
@@ -98,6 +108,7 @@ class _Day:
         ticked = {token for part, hours in begun for token in ticks.of(part.tokens, self._hours.index(hours))}
         (found,) = self._select("SELECT coalesce(sum(rows), 0)::BIGINT AS rows FROM day WHERE stream IS NOT NULL")
         latency, not_live = self._latency()
+        covered = self._coverage()
         (quarantine,) = self._select(
             "SELECT count(*) AS ranges, coalesce(sum(length), 0)::BIGINT AS bytes FROM quarantine WHERE date = $date",
             date=self._record.date,
@@ -117,6 +128,12 @@ class _Day:
             quarantined_bytes=quarantine["bytes"],
             latency=latency,
             not_live=not_live,
+            coverage=tuple(
+                StateReport(state=state, instruments=instruments, seconds=seconds)
+                for state, instruments, seconds in covered.states
+            ),
+            missed_instruments=covered.missed,
+            missed=tuple(MissedReport(**each._asdict()) for each in covered.worst),
             quiet=tuple(self._quiet()),
             problems=(),
         )
@@ -235,6 +252,12 @@ class _Day:
             return None, found.not_live
         latency = Latency(packets=total.packets, p50_seconds=total.p50, p99_seconds=total.p99, max_seconds=total.most)
         return latency, found.not_live
+
+    def _coverage(self) -> Summary:
+        """Of the instruments of all lists."""
+        tokens = {token for each in self._record.lists for token in each.tokens}
+        found = DayCoverage(self._lake.look(), self._record.date, tokens, SILENT_SECONDS, self._now)
+        return found.summary(NAMED)
 
     def _file_bytes(self) -> int:
         total = 0

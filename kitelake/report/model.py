@@ -75,6 +75,26 @@ class Latency(_ReportModel):
     max_seconds: float
 
 
+class StateReport(_ReportModel):
+    """What became of wanted instruments in the hours of trading: see `queries.quality`."""
+
+    state: str
+    instruments: int = Field(description="those that were in it at some time")
+    seconds: float = Field(description="of all of them together")
+
+
+class MissedReport(_ReportModel):
+    """What of an instrument was missed at least, in the gaps whose next packet shows a change."""
+
+    symbol: str
+    gaps: int
+    seconds: float
+    volume: int
+    value: float = Field(description="rupees: the volume at the last price of the day")
+    high: float | None = Field(description="a new high of the day that came in one; null: none is known")
+    low: float | None
+
+
 class Report(_ReportModel):
     """An IST day of a data folder, up to `made_at`."""
 
@@ -96,6 +116,9 @@ class Report(_ReportModel):
     quarantined_bytes: int
     latency: Latency | None = Field(description="null without a live packet")
     not_live: int = Field(default=0, description="full packets that brought nothing new, and are not in the latency")
+    coverage: tuple[StateReport, ...] = Field(default=(), description="of the instruments of all lists, the best first")
+    missed_instruments: int = Field(default=0, description="those of which something was missed, as packets show")
+    missed: tuple[MissedReport, ...] = Field(default=(), description="the worst ten of these, by value")
     quiet: tuple[str, ...] = Field(
         default=(), description="exchanges on which nothing traded on a day that may have been a holiday, with why"
     )

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Iterator
 
-from kitelake.report.model import ConnectionReport, Gaps, ListReport, Report
+from kitelake.report.model import ConnectionReport, Gaps, ListReport, MissedReport, Report
 from storage.clock import IST
 
 
@@ -58,6 +58,8 @@ def as_text(report: Report) -> str:
     parts = [("Problems", list(report.problems))] if report.problems else []
     parts.append(("Lists", [_list_line(each) for each in report.lists]))
     parts.append(("Connections", [_connection_line(each) for each in report.connections]))
+    parts.append(("Coverage, in the hours of trading", [_state_line(*each) for each in shares_of(report)]))
+    parts.append((missed_title(report), [_missed_line(each) for each in report.missed]))
     parts.append(("In all", list(totals_of(report))))
     blocks = [f"{title}\n" + "\n".join(f"- {line}" for line in lines) for title, lines in parts if lines]
     return "\n\n".join([f"{title_of(report)}\n{summary(report)}", *blocks]) + "\n"
@@ -96,6 +98,36 @@ def _list_line(each: ListReport) -> str:
 def _connection_line(each: ConnectionReport) -> str:
     name, gaps = f"{each.account}/{each.connection}", gaps_in_words(each.gaps)
     return f"{name}: {gaps}{place_of(each.gaps)}, {counted(each.reconnects, 'reconnect')}"
+
+
+def shares_of(report: Report) -> Iterator[tuple[str, int, str]]:
+    """Of each state how many instruments were in it, and for how much of all their time, as in "99.2 %"."""
+    total = sum(each.seconds for each in report.coverage)
+    for each in report.coverage:
+        share = 100 * each.seconds / total if total else 0.0
+        yield each.state, each.instruments, f"{share:.1f} %" if share >= 0.1 else "< 0.1 %" if share else "0 %"
+
+
+def _state_line(state: str, instruments: int, share: str) -> str:
+    return f"{state}: {counted(instruments, 'instrument')}, {share} of the time of all"
+
+
+def missed_title(report: Report) -> str:
+    """Above what was missed."""
+    more = report.missed_instruments > len(report.missed)
+    return f"Missed at least, of {counted(report.missed_instruments, 'instrument')}" + (", the worst" if more else "")
+
+
+def missed_cells(each: MissedReport) -> tuple[str, ...]:
+    """Gaps, their time, volume, and the day's high and low that came in them."""
+    prices = ("–" if price is None else f"{price:,.2f}" for price in (each.high, each.low))
+    return f"{each.gaps:,}", duration(each.seconds), f"{each.volume:,}", *prices
+
+
+def _missed_line(each: MissedReport) -> str:
+    line = f"{each.symbol}: {counted(each.gaps, 'gap')} of {duration(each.seconds)}, a volume of {each.volume:,}"
+    line += "" if each.high is None else f", a high of {each.high:,.2f}"
+    return line + ("" if each.low is None else f", a low of {each.low:,.2f}")
 
 
 def totals_of(report: Report) -> Iterator[str]:

@@ -107,6 +107,7 @@ class Monitor:
             await self._keep_in_step()
         if self._date != (date := dt.datetime.now(IST).date()):
             self._date = date
+            self._cycle.reconciler.manager.note_held()
             self._cycle.set_jobs(only_missing=True)  # those that lay too far ahead
 
     async def _look_at_files(self) -> None:

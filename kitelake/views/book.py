@@ -15,7 +15,7 @@ _MIDDLE: Final = 2
 """How many of the columns are left of the bid's price."""
 
 
-def write_book(result: Result, sink: IO[bytes]) -> None:
+def write_book(result: Result, sink: IO[bytes]) -> int:
     """All books of a result as `Lake.book` gives it, with a line above each that says whose it is and as of when."""
     rows = result.arrow().to_pylist()
     books = [
@@ -23,6 +23,7 @@ def write_book(result: Result, sink: IO[bytes]) -> None:
     ]
     texts = ["\n".join(_lines(levels)) for levels in books] or ["no book was received on that day up to then"]
     sink.write(("\n\n".join(texts) + "\n").encode())
+    return len(rows)
 
 
 def _lines(levels: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Forms to go on with: every row, batch by batch, while the query runs."""
+"""Forms to go on with: every row, batch by batch, while the query runs. Writers return how many rows there were."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ from queries.lake import Result, literal
 ROW_GROUP_ROWS: Final = 1 << 18
 
 
-def write_csv(result: Result, sink: IO[bytes]) -> None:
+def write_csv(result: Result, sink: IO[bytes]) -> int:
     """A header, then a line a row. An empty field is null, `""` an empty string."""
     names = _distinct(result.columns)
     header = io.StringIO()
@@ -27,12 +27,15 @@ def write_csv(result: Result, sink: IO[bytes]) -> None:
     options = pyarrow.csv.WriteOptions(include_header=False)
     kinds = result.types
     columns = (_csv_column(kind, f"#{place}") for place, kind in enumerate(kinds, 1))
+    rows = 0
     for batch in result.project(", ".join(columns)).reader():
+        rows += len(batch)
         arrays = [_csv_values(kind, values) for kind, values in zip(kinds, batch, strict=True)]
         # Into memory first: Arrow would close the sink, and knows no broken pipe.
         lines = pa.BufferOutputStream()
         pyarrow.csv.write_csv(pa.Table.from_arrays(arrays, names=names), lines, options)
         sink.write(lines.getvalue())
+    return rows
 
 
 def _csv_column(kind: DuckDBPyType, value: str) -> str:
@@ -55,7 +58,7 @@ def _csv_values(kind: DuckDBPyType, values: pa.Array) -> pa.Array:
     return pa.array(spaced(values.to_pylist()), pa.string()) if kind.id in NESTED else values
 
 
-def write_json(result: Result, sink: IO[bytes]) -> None:
+def write_json(result: Result, sink: IO[bytes]) -> int:
     """One object a line. Numbers that JSON has no form for (NaN, infinity) are null; bytes are hex."""
     columns = enumerate(zip(_distinct(result.columns), result.types, strict=True), 1)
     pairs = [
@@ -63,19 +66,25 @@ def write_json(result: Result, sink: IO[bytes]) -> None:
         for place, (name, kind) in columns
     ]
     object_of_row = "concat('{', " + ", ',', ".join(pairs) + ", '}')"
+    rows = 0
     for batch in result.project(object_of_row).reader():
+        rows += len(batch)
         if len(batch):
             sink.write(("\n".join(batch.column(0).to_pylist()) + "\n").encode())
+    return rows
 
 
-def write_arrow(result: Result, sink: IO[bytes]) -> None:
+def write_arrow(result: Result, sink: IO[bytes]) -> int:
     reader = result.reader()
+    rows = 0
     with pa.ipc.new_stream(sink, reader.schema) as writer:
         for batch in reader:
+            rows += len(batch)
             writer.write_batch(batch)
+    return rows
 
 
-def write_parquet(result: Result, sink: IO[bytes]) -> None:
+def write_parquet(result: Result, sink: IO[bytes]) -> int:
     reader = result.reader()
     names = _distinct(reader.schema.names)
     if strange := [field for field in reader.schema if not _fits_parquet(field)]:
@@ -83,8 +92,11 @@ def write_parquet(result: Result, sink: IO[bytes]) -> None:
         raise OutputError(f"Parquet has no type for: {columns}. Cast to text in the query, as in column::varchar")
     schema = pa.schema([field.with_name(name) for field, name in zip(reader.schema, names, strict=True)])
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        count = 0
         for rows in _grouped(reader):
+            count += len(rows)
             writer.write_table(rows.rename_columns(names))
+    return count
 
 
 def _fits_parquet(field: pa.Field) -> bool:

@@ -28,7 +28,7 @@ from storage.files import replacing
 __all__ = ["OutputError", "draw", "render", "write_result"]
 
 BINARY: Final = ("arrow", "parquet")
-WRITERS: Final[dict[str, Callable[[Result, IO[bytes]], None]]] = {
+WRITERS: Final[dict[str, Callable[[Result, IO[bytes]], int]]] = {
     "table": write_table,
     "book": write_book,
     "csv": write_csv,
@@ -38,11 +38,12 @@ WRITERS: Final[dict[str, Callable[[Result, IO[bytes]], None]]] = {
 }
 
 
-def write_result(result: Result, output_format: str, output: Path | None = None) -> None:
+def write_result(result: Result, output_format: str, output: Path | None = None) -> int:
     """Write a result as `table`, `csv`, `json` (one object a line), `arrow` (an IPC stream) or `parquet`.
 
     What `Lake.book` gave is a `book`, too. To the standard output if `output` is None; a reader that goes away early
-    (`| head`) is no error. A file appears under its name when it is whole. Raises OutputError for an unknown format,
+    (`| head`) is no error. A file appears under its name when it is whole. Returns how many rows were read for it, 0 if
+    there are none. Raises OutputError for an unknown format,
     bytes for a terminal, or a file that cannot be written; QueryError if the query fails.
     """
     if output_format not in WRITERS:
@@ -51,13 +52,12 @@ def write_result(result: Result, output_format: str, output: Path | None = None)
     if output is None and cast("object", sys.stdout) is None:
         raise OutputError("the standard output is closed; to write to a file: --output FILE")
     if output is not None:
-        _to_file(output, lambda sink: write(result, sink))
-    elif output_format == "table" and sys.stdout.isatty():
-        print_table(result)
-    elif output_format in BINARY and sys.stdout.isatty():
+        return _to_file(output, lambda sink: write(result, sink))
+    if output_format == "table" and sys.stdout.isatty():
+        return print_table(result)
+    if output_format in BINARY and sys.stdout.isatty():
         raise OutputError(f"{output_format} is not for a terminal; to write it to a file: --output FILE")
-    else:
-        _to_stdout(lambda sink: write(result, sink))
+    return _to_stdout(lambda sink: write(result, sink))
 
 
 def check_output(output: Path | None, folder: Path) -> None:
@@ -98,20 +98,20 @@ def draw(times: Sequence[dt.datetime], prices: Sequence[float | None], *, width:
         figure.clear()
 
 
-def _to_file(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+def _to_file(path: Path, write: Callable[[IO[bytes]], int]) -> int:
     """Write it whole or not at all; but straight to the path, if it is no regular file but a pipe or a device."""
     is_regular = path.is_file() or not path.exists()
     try:
         with replacing(path, durable=False) if is_regular else path.open("wb") as sink:
-            write(sink)
+            return write(sink)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def _to_stdout(write: Callable[[IO[bytes]], None]) -> None:
+def _to_stdout(write: Callable[[IO[bytes]], int]) -> int:
     try:
         sys.stdout.flush()
-        write(sys.stdout.buffer)
+        rows = write(sys.stdout.buffer)
         sys.stdout.flush()
     except OSError as error:
         # What is left in the buffer has nowhere to go: without this, Python complains when it ends.
@@ -119,3 +119,5 @@ def _to_stdout(write: Callable[[IO[bytes]], None]) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise OutputError(f"the standard output cannot be written: {error.strerror or error}") from error
+        return 1  # at least, or there would have been nothing to write
+    return rows

@@ -9,6 +9,9 @@ from kitelake.report import (
     clock,
     counts_of,
     duration,
+    missed_cells,
+    missed_title,
+    shares_of,
     silent_symbols_of,
     summary,
     title_of,
@@ -42,6 +45,19 @@ def render_report(report: Report) -> RenderableType:
         ),
         Text(),
     ]
+    if report.coverage:
+        rows = [(state, f"{instruments:,}", share) for state, instruments, share in shares_of(report)]
+        tables += [ruled_table(("in the hours of trading", "instruments", "of the time"), rows, words=1), Text()]
+    if report.missed:
+        tables += [
+            Text(missed_title(report)),
+            ruled_table(
+                ("instrument", "gaps", "in all", "volume", "high", "low"),
+                [(each.symbol, *missed_cells(each)) for each in report.missed],
+                words=1,
+            ),
+            Text(),
+        ]
     return Group(*lines, *tables, *totals, *([Text(), *problems] if problems else []))
 
 

@@ -107,16 +107,17 @@ def _line(cells: Sequence[tuple[str, str]]) -> Text:
     return line
 
 
-def print_table(result: Result) -> None:
-    """The first rows, for a terminal."""
+def print_table(result: Result) -> int:
+    """The first rows, for a terminal. Returns how many it read."""
     if result.columns == PLAN:
-        sys.stdout.write(_plan(result.arrow()))
-        return
+        sys.stdout.write(_plan(plan := result.arrow()))
+        return len(plan)
     rows = written(result).head(TERMINAL_ROWS + 1)
     note = _count(len(rows))
     if len(rows) > TERMINAL_ROWS:
         note = f"{TERMINAL_ROWS} of {_count(result.count())}; --format csv or --output FILE has them all"
     Console().print(Grid(result, rows.slice(0, TERMINAL_ROWS), note))
+    return len(rows)
 
 
 def _count(rows: int) -> str:
@@ -132,11 +133,11 @@ def _plan(table: pa.Table) -> str:
     return "".join(f"{part}\n" for part in parts)
 
 
-def write_table(result: Result, sink: IO[bytes]) -> None:
+def write_table(result: Result, sink: IO[bytes]) -> int:
     """All rows, for a file or a pipe. Columns are as wide as the first rows need; a later cell may push its line."""
     if result.columns == PLAN:
-        sink.write(_plan(result.arrow()).encode())
-        return
+        sink.write(_plan(plan := result.arrow()).encode())
+        return len(plan)
     reader = written(result).reader()
     batches = iter(reader)
     first: list[pa.RecordBatch] = []
@@ -154,6 +155,7 @@ def write_table(result: Result, sink: IO[bytes]) -> None:
         later = _columns(result, each)
         _write_rows(sink, later, [max(column.width, width) for column, width in zip(later, widths, strict=True)])
     sink.write(f"({_count(total)})\n".encode())
+    return total
 
 
 def _write_rows(sink: IO[bytes], columns: Sequence[_Column], widths: Sequence[int]) -> None:

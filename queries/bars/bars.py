@@ -203,10 +203,9 @@ def filled_sql(bars: str, hours: str, which: str, width_us: int, fill: Fill) -> 
     shown = ", ".join(f"{text} AS {name}" for name, text in {**carried, **nothing}.items())
     return f"""
     WITH bars AS ({bars}), hours AS ({hours}), slots AS (
-        SELECT date, instrument_token, symbol, closes_us,
-            unnest(range(opens_us, closes_us, CASE WHEN {width_us} >= {DAY_US} THEN closes_us - opens_us
-                ELSE {width_us} END)) AS begin_us
-        FROM hours
+        SELECT date, instrument_token, symbol, closes_us, begin_us
+        FROM hours, range(opens_us, closes_us, CASE WHEN {width_us} >= {DAY_US} THEN closes_us - opens_us
+            ELSE {width_us} END) AS slots(begin_us)
     )
     SELECT coalesce(bars.date, slots.date) AS date, coalesce(bars.symbol, slots.symbol) AS symbol,
         coalesce(bars.instrument_token, slots.instrument_token) AS instrument_token,

@@ -44,13 +44,14 @@ def _listening_sql(state: LakeState, days: Sequence[dt.date], tokens: Sequence[i
         SELECT date, epoch_us(timezone('Asia/Kolkata', date::TIMESTAMP)) AS day_us
         FROM (SELECT unnest([{", ".join(f"DATE '{day}'" for day in days)}]::DATE[]) AS date)
     ), hours AS ({hours_sql(sessions, among(lists), which)}), sources AS (
-        SELECT instrument_token, epoch_us(since) AS since_us, epoch_us(rows_from) AS from_us,
+        SELECT instrument_token, epoch_us(since) AS since_us, epoch_us(noted) AS noted_us,
+            epoch_us(rows_from) AS from_us,
             CASE WHEN isfinite(rows_until) THEN epoch_us(rows_until) ELSE {_FOREVER_US} END AS until_us
         FROM ({sources_sql(events, which)})
     ), asked AS (
-        SELECT date, sources.* FROM sources JOIN days
+        SELECT date, sources.* EXCLUDE (noted_us) FROM sources JOIN days
         ON sources.from_us < days.day_us + 86400000000 AND sources.until_us > days.day_us
-            AND sources.since_us >= days.day_us - 86400000000
+            AND sources.noted_us >= days.day_us - 86400000000
     ), stretches AS (
         FROM asked UNION ALL
         SELECT date, instrument_token, NULL, 0, min(from_us) FROM asked GROUP BY date, instrument_token

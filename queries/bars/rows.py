@@ -175,7 +175,7 @@ def joined_sql(ticks: str, *, listed: str = "true", events: str = "true") -> str
     return f"""
         FROM (
             SELECT ticks.*, hours.opens_us, hours.closes_us,
-                CASE WHEN epoch_us(sources.since) >= {_DAY_US} - 86400000000 THEN epoch_us(sources.since) END
+                CASE WHEN epoch_us(sources.noted) >= {_DAY_US} - 86400000000 THEN epoch_us(sources.since) END
                     AS since_us
             FROM {ticks} AS ticks LEFT JOIN ({hours_sql("sessions", listed)}) AS hours
                 ON ticks.date = hours.date AND ticks.instrument_token = hours.instrument_token

@@ -28,3 +28,7 @@ from .ticks import COLUMNS as COLUMNS
 from .ticks import ORDER as ORDER
 from .ticks import known_columns as known_columns
 from .ticks import overloads as overloads
+from .underlyings import NAMES as NAMES
+from .underlyings import listed_under as listed_under
+from .underlyings import listings as listings
+from .underlyings import meant as meant

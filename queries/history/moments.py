@@ -5,7 +5,6 @@ not its stop. The same rules as SQL, for macros, are `SQL_START` and `SQL_STOP`.
 """
 
 import datetime as dt
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -21,7 +20,6 @@ _FIRST_YEAR: Final = 2
 _LAST_YEAR: Final = 9998
 _ONE_DAY: Final = dt.timedelta(days=1)
 _WHOLE_DAY: Final = _ONE_DAY - dt.timedelta(microseconds=1)
-_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _EXPECTED: Final = "expected a date such as 2026-11-24, or a time such as 2026-11-24 09:15:00 (IST) or …T03:45:00Z"
 
 
@@ -60,7 +58,11 @@ def moments_of(value: Moment | Sequence[Moment], what: str) -> list[dt.datetime]
 def is_bare_date(value: Moment) -> bool:
     """Whether it says a day and no time."""
     if isinstance(value, str):
-        return _DATE.fullmatch(value.strip()) is not None
+        try:
+            dt.date.fromisoformat(value.strip())
+        except ValueError:
+            return False
+        return True
     return not isinstance(value, dt.datetime)
 
 

@@ -10,12 +10,13 @@ import difflib
 import operator
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from queries.errors import SymbolError
 from queries.history.moments import TimeRange
+from queries.history.underlyings import NAMES, listed_under, meant
 from queries.lake import LakeState, among, literal
 from storage.market import FUTURE, exchange_of_token
 
@@ -24,7 +25,7 @@ from storage.market import FUTURE, exchange_of_token
 class Near:
     """The nearest future of a name on each day, or the `n`th nearest; prices are not adjusted where it rolls.
 
-    `name` is as in the instrument list: NIFTY, RELIANCE, CRUDEOIL; with an exchange, `MCX:GOLD`, if several have it.
+    `name` is NIFTY, NSE:NIFTY 50, RELIANCE, MCX:CRUDEOIL: see `queries.history.underlyings`.
     """
 
     name: str
@@ -117,11 +118,32 @@ def resolve(state: LakeState, symbols: Symbols, days: Sequence[dt.date]) -> Sele
 def chosen(state: LakeState, symbols: Symbols, days: Sequence[dt.date]) -> Selection:
     """The same, for a query: raises SymbolError also for what resolves to nothing, and names what is near it."""
     selection = resolve(state, symbols, days)
-    if missing := selection.missing:
+    if missing := [*selection.missing, *_unknown_tokens(state, selection)]:
         lines = [_explained(state, one, days) for one in missing[:_NEAR_MATCHES]]
         more = "" if len(missing) <= len(lines) else f"; and {len(missing) - len(lines)} more"
         raise SymbolError("; ".join(lines) + more)
     return selection
+
+
+def _unknown_tokens(state: LakeState, selection: Selection) -> list[Symbol]:
+    """The tokens asked for that no list of these days has, and of which they have no tick; none without a list."""
+    asked = {each.asked for each in selection.resolved if isinstance(each.asked, int)}
+    if not asked or not selection.lists:
+        return []
+    listed = f"SELECT DISTINCT instrument_token FROM instruments WHERE {among(selection.lists)}"
+    key = (selection.lists, frozenset(asked))
+    known = state.remembered("tokens", key, ["instruments"], lambda: _tokens_in(state, f"FROM ({listed})", asked))
+    if asked <= known:
+        return []
+    rest = asked - known
+    exchanges = _texts(sorted(set(map(exchange_of_token, rest))))
+    ticks = f"FROM ticks_all WHERE {among(selection.days)} AND exchange IN ({exchanges})"
+    return [*sorted(rest - _tokens_in(state, f"FROM ({ticks})", rest))]
+
+
+def _tokens_in(state: LakeState, rows: str, tokens: Collection[int]) -> set[int]:
+    found = state.sql(f"SELECT DISTINCT instrument_token {rows} WHERE instrument_token IN ({_numbers(tokens)})")
+    return set(found.arrow().column(0).to_pylist())
 
 
 def days_of(state: LakeState, when: TimeRange) -> list[dt.date]:
@@ -180,6 +202,10 @@ def _spellings(name: str) -> set[str]:
     return {_full(name), _full(name).upper()}
 
 
+def _numbers(values: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(values)))
+
+
 def _texts(values: Sequence[str]) -> str:
     return ", ".join(map(literal, values))
 
@@ -230,38 +256,33 @@ def _resolved(state: LakeState, asked: Symbol, rows: Sequence[_Row], lists: dict
 def _nearest(state: LakeState, asked: Near, lists: dict[dt.date, dt.date]) -> dict[dt.date, tuple[int, str]]:
     """Of each day the token and the symbol of the nth future that has not expired before it."""
     if not hasattr(asked.name, "strip") or not asked.name.strip():
-        raise SymbolError(f"near({asked.name!r}, {asked.n!r}): expected a name such as NIFTY or MCX:CRUDEOIL")
+        raise SymbolError(f"near({asked.name!r}, {asked.n!r}): expected {NAMES}")
     if not hasattr(asked.n, "__index__") or asked.n < 1:
         raise SymbolError(
             f"near({asked.name!r}, {asked.n!r}): got {asked.n!r}, expected 1 for the nearest, 2 for the next"
         )
     if not lists:
         return {}
-    exchange, _, name = asked.name.rpartition(":")
-    found = state.sql(
-        """
+    rows = state.sql(
+        f"""
         WITH pairs AS (SELECT unnest($days) AS day, unnest($lists) AS listed)
-        SELECT day, exchange, instrument_token, symbol FROM pairs JOIN instruments ON date = listed
-        WHERE date IN (SELECT unnest($lists)) AND name = $name AND instrument_type = $future AND expiry >= day
-            AND ($exchange = '' OR exchange = $exchange)
-        QUALIFY dense_rank() OVER (PARTITION BY day, exchange ORDER BY expiry) = $n
-        ORDER BY day, exchange, symbol
+        SELECT exchange, name, day, instrument_token, symbol,
+            dense_rank() OVER (PARTITION BY day, exchange, name ORDER BY expiry) AS place
+        FROM pairs JOIN instruments ON date = listed
+        WHERE date IN (SELECT unnest($lists)) AND instrument_type = $future AND expiry >= day
+            AND ({listed_under(asked.name)})
+        ORDER BY exchange, name, day, symbol
         """,
-        {
-            "days": list(lists),
-            "lists": list(lists.values()),
-            "name": name.upper(),
-            "future": FUTURE,
-            "exchange": exchange.upper(),
-            "n": asked.n,
-        },
+        {"days": list(lists), "lists": list(lists.values()), "future": FUTURE},
     ).arrow()
-    several = sorted(set(found.column("exchange").to_pylist()))
-    if len(several) > 1:
-        known = ", ".join(f"near('{each}:{name}')" for each in several)
-        raise SymbolError(f"near({asked.name!r}): got a name of {len(several)} exchanges, expected one of {known}")
-    columns = (found.column(each).to_pylist() for each in ("day", "instrument_token", "symbol"))
-    return {day: (token, symbol) for day, token, symbol in zip(*columns, strict=True)}
+    found: dict[tuple[str, str], dict[dt.date, tuple[int, str]]] = {}
+    for exchange, name, day, token, symbol, place in zip(*(each.to_pylist() for each in rows.columns), strict=True):
+        of_name = found.setdefault((exchange, name), {})
+        if place == asked.n:
+            of_name[day] = token, symbol
+    if not found:
+        return {}
+    return found[meant(asked.name, list(found), operator.itemgetter(0), ":".join)]
 
 
 def _explained(state: LakeState, asked: Symbol, days: Sequence[dt.date]) -> str:
@@ -269,7 +290,9 @@ def _explained(state: LakeState, asked: Symbol, days: Sequence[dt.date]) -> str:
     if not lists_in_force(state, days):
         return f"{asked}: there is no instrument list{span} or before; instruments can be asked for by their tokens"
     if isinstance(asked, Near):
-        return f"{asked}: the instrument list has no such future{span}; expected a name such as NIFTY or MCX:CRUDEOIL"
+        return f"{asked}: the instrument list has no such future{span}; expected {NAMES}"
+    if isinstance(asked, int):
+        return f"{asked}: the instrument list has no such token{span}, nor was it captured; find has tokens by names"
     like = near_matches(state, str(asked), days[-1] if days else None)
     hint = f"; near it: {', '.join(like)}" if like else ""
     return f"{asked}: the instrument list has no such instrument{span}{hint}"

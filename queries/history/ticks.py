@@ -24,13 +24,15 @@ def ticks(state: LakeState, symbols: Symbols, when: TimeRange, columns: Sequence
 
 
 def known_columns(columns: Sequence[str] | None) -> Sequence[str]:
-    """These, or all if none are said. Raises QueryError for what `ticks` has not."""
+    """These, or all for None. Raises QueryError for none at all, and for what `ticks` has not."""
     if columns is None:
         return COLUMNS
     wanted = [columns] if isinstance(columns, str) else list(columns)
     if unknown := [name for name in wanted if name not in COLUMNS]:
-        raise QueryError(f"columns: got {', '.join(map(str, unknown))}, expected some of {', '.join(COLUMNS)}")
-    return wanted or COLUMNS
+        raise QueryError(f"columns: got {', '.join(map(repr, unknown))}, expected some of {', '.join(COLUMNS)}")
+    if not wanted:
+        raise QueryError(f"columns: got an empty list, expected some of {', '.join(COLUMNS)}; None for all")
+    return wanted
 
 
 _PARAMETERS = "start := NULL, stop := NULL"

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Self
 import duckdb
 import pyarrow as pa
 
-from queries.errors import NoLakeError, QueryError, QueryTimeoutError, RestrictedError
-from queries.lake.restricted import Gate, Limits, lock
+from queries.errors import ClosedError, NoLakeError, QueryError, QueryTimeoutError, RestrictedError
+from queries.lake.restricted import Gate, Limits, bound_sizes, lock
 from queries.lake.result import Clock, Result, Turns, typed_errors
 from queries.lake.shown import RELATIONS
 from queries.lake.state import LakeState, Macro, Parameters, Relation, needed, words
@@ -80,6 +80,7 @@ class SqlLake:
         with typed_errors():
             limits.apply(self._con)
             if restricted:
+                bound_sizes(self._con)
                 lock(self._con, map(layout.table, schema.TABLES))
                 self._gate = Gate(self._con, self._names(), [macro.name for macro in self.macros])
         self._closed = False
@@ -121,7 +122,7 @@ class SqlLake:
         """These tables as of now."""
         with self._lock, typed_errors():
             if self._closed:
-                raise QueryError(f"{self!r}: it cannot be queried any more")
+                raise ClosedError(f"{self!r}: it cannot be queried any more; open it anew with kitelake.open(…)")
             if not self._published:
                 self._published = True
                 self._views.announce()
@@ -189,7 +190,7 @@ class SqlLake:
             try:
                 with clock.running(self._con):
                     relation = self._con.sql(fixed, params=values)
-            except QueryTimeoutError:
+            except (QueryTimeoutError, RestrictedError, ClosedError):
                 raise
             except QueryError as error:
                 raise QueryError(moved_up(str(error), bool(ctes))) from error

@@ -8,10 +8,14 @@ Two layers, each of which would do by itself against what is known:
 2. What the database can do: nothing outside of the tables' folders can be opened, links resolved; no extension is
    loaded, no Python name is looked up, nothing is spilled to disk; memory and threads are limited, and all of this is
    locked. (DuckDB would let a COPY write into a folder that it may read: the first layer alone forbids that.)
+
+An interrupt is not heard, nor the limit of memory kept, while DuckDB makes one value. So functions that make a value as
+large as a number says are macros here that refuse large numbers, whatever the number is worked out from.
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +38,11 @@ REFUSED_FUNCTIONS: Final = frozenset(
         *("sleep_ms", "stats", "vector_type"),  # of no use to a question
     }
 )
+_STEP_BY_STEP: Final = frozenset({"array_reduce", "list_reduce", "reduce"})
+"""What makes a value out of itself many times, while no interrupt is heard."""
+_FORMATS: Final = frozenset({"format", "printf"})
+_WIDE: Final = re.compile(r"\d{4}|\*|\{[^}]*\{")
+"""What a format has for a width that may be large: a long number, or one that is an argument."""
 _REFUSED_BEGINNINGS: Final = ("__internal", "pg_")  # the latter look into the catalog
 _NODES: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 _SOURCES: Final = frozenset(
@@ -42,6 +51,61 @@ _SOURCES: Final = frozenset(
 _OWN_ROWS: Final = ["memory", SCHEMA]
 """Where the rows are that helpers have worked out of the lake."""
 _PLACES: Final[tuple[list[str], ...]] = ([], ["main"], ["memory"], ["memory", "main"])
+
+
+TOO_LARGE: Final = "a restricted lake makes texts and lists"
+"""How the text of an error begins that says that a value would be too large."""
+MOST: Final = 10_000
+"""How long a text or a list may be that a function makes, in bytes and elements. DuckDB makes 2,048 at a time."""
+
+
+def _up_to(size: str, value: str, most: int = MOST) -> str:
+    """The SQL of a value, if the size that it leads to is no more than `most`."""
+    # An error by itself is not worked out while a query is planned, so neither is what depends on it.
+    return f"if({size} > {most}, error('{TOO_LARGE} of at most {most:,} bytes or elements'), {value})"
+
+
+def _sized() -> dict[str, list[tuple[str, str]]]:
+    """Parameters and arguments of those functions, an overload each."""
+    steps = [
+        (f"start {kind}, stop {kind}, step {by}", f"start, stop, {_up_to(f'abs(({gap}) / nullif({each}, 0))', 'step')}")
+        for kind, by, gap, each in (
+            ("BIGINT", "BIGINT", "stop::HUGEINT - start", "step"),
+            ("TIMESTAMP", "INTERVAL", "epoch(stop) - epoch(start)", "epoch(step)"),
+            ("TIMESTAMPTZ", "INTERVAL", "epoch(stop) - epoch(start)", "epoch(step)"),
+        )
+    ]
+    series = [
+        ("size", _up_to("size", "size")),
+        ("start, stop", f"start, {_up_to('stop::HUGEINT - start', 'stop')}"),
+        *steps,
+    ]
+    resize = [("list, size", f"list, {_up_to('size', 'size')}")]
+    resize += [("list, size, value", f"list, {_up_to('size', 'size')}, value")]
+    pad = [("text, size, filler", f"text, {_up_to('size', 'size')}, filler")]
+    lengths = ("text VARCHAR", "strlen(text)"), ("text BLOB", "octet_length(text)"), ("text", "len(text)")
+    grown = _up_to("strlen(text) * strlen(new)", "new", 10 * MOST)  # also where little is replaced
+    return {
+        "array_resize": resize,
+        "bitstring": [("bits, size", f"bits, {_up_to('size', 'size')}")],
+        "generate_series": series,
+        "list_resize": resize,
+        "lpad": pad,
+        "range": series,
+        "repeat": [(f"{text}, times", f"text, {_up_to(f'times * {size}', 'times')}") for text, size in lengths],
+        "replace": [("text, old, new", f"text, old, {grown}")],
+        "rpad": pad,
+    }
+
+
+SIZED: Final = _sized()
+
+
+def bound_sizes(con: duckdb.DuckDBPyConnection) -> None:
+    """Have those functions refuse what is too large, in the whole database."""
+    for name, overloads in SIZED.items():
+        texts = ", ".join(f"({parameters}) AS system.main.{name}({given})" for parameters, given in overloads)
+        con.execute(f"CREATE MACRO memory.main.{name}{texts}")
 
 
 @dataclass(frozen=True)
@@ -80,6 +144,14 @@ def lock(con: duckdb.DuckDBPyConnection, folders: Iterable[Path]) -> None:
         "lock_configuration = true",
     ):
         con.execute(f"SET GLOBAL {setting}")
+
+
+def _functions_in(part: Any) -> Iterator[str]:
+    """The functions that a part of a parse tree names."""
+    if isinstance(part, dict) and "function_name" in part:
+        yield part["function_name"].lower()
+    for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _functions_in(each)
 
 
 class Gate:
@@ -145,12 +217,31 @@ class Gate:
 
     def _visit_expression(self, expression: Mapping[str, Any], ctes: frozenset[str]) -> None:
         if "function_name" in expression:
-            name = expression["function_name"].lower()
-            if name in REFUSED_FUNCTIONS or name.startswith(_REFUSED_BEGINNINGS):
-                raise RestrictedError(
-                    f"got the function {name}; a restricted lake has none that reach outside of the query"
-                )
+            self._check_scalar(expression)
+        if expression["class"] == "LAMBDA" and (large := SIZED.keys() & set(_functions_in(expression))):
+            raise RestrictedError(
+                f"got the function {min(large)} in a lambda; a restricted lake has it outside of lambdas alone"
+            )
         self._visit(list(expression.values()), ctes)
+
+    def _check_scalar(self, function: Mapping[str, Any]) -> None:
+        name = function["function_name"].lower()
+        if name in REFUSED_FUNCTIONS or name.startswith(_REFUSED_BEGINNINGS):
+            raise RestrictedError(
+                f"got the function {name}; a restricted lake has none that reach outside of the query"
+            )
+        if name in _STEP_BY_STEP:
+            raise RestrictedError(f"got the function {name}; in a restricted lake use list_sum, list_product, …")
+        if name in SIZED and len(function["qualified_name"]["path"]) > 1:
+            raise RestrictedError(f"got the function {name} by its schema; a restricted lake has it as {name} alone")
+        if name in _FORMATS:
+            first = function["arguments"][0]["expression"] if function["arguments"] else {}
+            text = first.get("literal", {}).get("text", "{{")
+            if _WIDE.search(text):
+                raise RestrictedError(
+                    f"got the function {name} with a format that may be long; in a restricted lake a format is a text "
+                    "in quotes, with widths below 1000"
+                )
 
     def _visit_source(self, source: Mapping[str, Any], ctes: frozenset[str]) -> None:
         """What may stand behind FROM."""

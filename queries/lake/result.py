@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from queries.errors import QueryError, QueryTimeoutError, RestrictedError
+from queries.errors import ClosedError, QueryError, QueryTimeoutError, RestrictedError
 from queries.lake.forms import (
     HTML_ROWS,
     counted,
@@ -31,6 +31,7 @@ from queries.lake.forms import (
     to_polars,
     zone_of,
 )
+from queries.lake.restricted import TOO_LARGE
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
@@ -39,6 +40,13 @@ if TYPE_CHECKING:
 
 BATCH_ROWS: Final = 65_536
 AGAIN_SECONDS: Final = 0.05
+FAULTS: Final = "INTERNAL Error", "FATAL Error"
+"""How DuckDB begins to tell of what broke in it, with a list of its functions below."""
+AFTER_FAULT: Final = (
+    "The lake works on. A helper cannot take its parameters from another table of the query: give them as values, as "
+    "in bars(['NSE:INFY', 'NSE:TCS']), or join its rows with that table by symbol"
+)
+"""What to do about the one that is known."""
 
 Again = Callable[[], tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]]
 
@@ -294,7 +302,7 @@ def _batches(
                 return
             yield from in_zone(pa.Table.from_batches([batch]), zone).to_batches()
     except OSError as error:  # what DuckDB says while it streams comes through Arrow, which knows only this
-        raise QueryError(str(error)) from error
+        raise _typed(str(error)) from error
     finally:
         source.close()
         del keep
@@ -302,8 +310,19 @@ def _batches(
 
 @contextmanager
 def typed_errors() -> Iterator[None]:
-    """DuckDB's errors as QueryError, with the same text."""
+    """DuckDB's errors as QueryError, with the same text; but not its own account of what broke in it."""
     try:
         yield
     except duckdb.Error as error:
-        raise QueryError(str(error)) from error
+        raise _typed(str(error)) from error
+
+
+def _typed(text: str) -> QueryError:
+    """What DuckDB says, as an error of ours."""
+    if text.startswith(f"Invalid Input Error: {TOO_LARGE}"):
+        return RestrictedError(text.splitlines()[0].partition(": ")[2])
+    if text.startswith("Connection Error"):
+        return ClosedError("the lake was closed: fetch results before, or open it anew with kitelake.open(…)")
+    if text.startswith(FAULTS):
+        return QueryError(f"DuckDB cannot run this query: {text.splitlines()[0]}\n{AFTER_FAULT}")
+    return QueryError(text)

@@ -23,15 +23,16 @@ _ALL: Final = "SELECT *, NULL::TIMESTAMPTZ AS source_since FROM ticks_all"
 
 
 def sources_sql(days: str = "true", tokens: str = "true") -> str:
-    """The SELECT of the stretches: instrument_token, stream, account, connection, since, shown_from, until, rows_from,
-    rows_until.
+    """The SELECT of the stretches: instrument_token, stream, account, connection, since, noted, shown_from, until,
+    rows_from, rows_until.
 
-    The connection was asked at `since`; rows of it are shown from `shown_from` up to `until`. If `shown_from` is later
-    than `since`, another was shown up to there, and nothing was missed between. A row of `ticks` is judged by that
-    stretch of its instrument with `received_at >= rows_from AND received_at < rows_until`: the first packet may be
-    there a moment before it is noted that it was asked for, and the last one a moment after it is noted that no more is
-    wanted. `days` is a condition on the `date` of events, which should include the day before; `tokens` one on
-    `instrument_token`.
+    The connection was asked at `since`, and the last event that says so is of `noted`: a service that runs for days
+    notes at the beginning of each what it holds, so the events of a day and of the one before are enough. Rows are
+    shown from `shown_from` up to `until`. If `shown_from` is later than `since`, another was shown up to there, and
+    nothing was missed between. A row of `ticks` is judged by that stretch of its instrument with `received_at >=
+    rows_from AND received_at < rows_until`: the first packet may be there a moment before it is noted that it was asked
+    for, and the last one a moment after it is noted that no more is wanted. `days` is a condition on the `date` of
+    events, which should include the day before; `tokens` one on `instrument_token`.
     """
     return f"""
     SELECT * EXCLUDE (lost_before), coalesce(lead(rows_from) OVER (
@@ -53,15 +54,12 @@ def _asked_sql(days: str, tokens: str) -> str:
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS lost_before
         FROM (
-            SELECT asked.instrument_token, asked.stream, asked.account, asked.connection, asked.since, least(
+            SELECT asked.*, least(
                 coalesce(lost.at, 'infinity'), coalesce(dropped.at, 'infinity'), coalesce(ended.at, 'infinity')
             ) AS until
             FROM (
-                FROM (
-                    SELECT stream, account, connection, received_at AS since,
-                        unnest((data->'$.tokens')::BIGINT[]) AS instrument_token
-                    FROM events WHERE event = 'subscribed' AND {days}
-                ) WHERE {tokens}
+                SELECT instrument_token, stream, account, connection, since, max(noted) AS noted
+                FROM ({_told_sql(days)}) WHERE {tokens} GROUP BY ALL
             ) AS asked
             ASOF LEFT JOIN (
                 SELECT stream, account, connection, received_at AS at FROM events WHERE event IN ({_LOST}) AND {days}
@@ -87,6 +85,16 @@ def _asked_sql(days: str, tokens: str) -> str:
     """
 
 
+def _told_sql(days: str) -> str:
+    """A row for each instrument that an event says a connection was asked for: at `since`, as `noted` then."""
+    return f"""
+    SELECT date, stream, account, connection, received_at AS noted,
+        unnest((data->'$.tokens')::BIGINT[]) AS instrument_token,
+        coalesce(make_timestamptz(unnest((data->'$.since_us')::BIGINT[])), received_at) AS since
+    FROM events WHERE event IN ('subscribed', 'held') AND {days}
+    """
+
+
 def _by_day(state: LakeState) -> dict[dt.date, tuple[object, ...]]:
     """Of each day with events what they are read from: equal values mean equal events."""
     source = state.views["events"].source
@@ -106,8 +114,8 @@ def _suspects(state: LakeState, days: Sequence[dt.date]) -> set[dt.date]:
     found = state.sql(
         f"""
         WITH asked AS (
-            SELECT DISTINCT date, stream, account, connection, unnest((data->'$.tokens')::BIGINT[]) AS instrument_token
-            FROM events WHERE event = 'subscribed' AND {among(with_before(days))}
+            SELECT DISTINCT date, stream, account, connection, instrument_token
+            FROM ({_told_sql(among(with_before(days)))})
         )
         SELECT date FROM asked GROUP BY date, instrument_token HAVING count(*) > 1
         UNION SELECT date FROM (

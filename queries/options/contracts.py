@@ -1,9 +1,6 @@
 """The futures and options of a name, as the instrument list in force on a day has them.
 
-A name is said as people say it: NIFTY, RELIANCE, MCX:CRUDEOIL, or as the index or the share, NSE:NIFTY 50. One without
-an exchange is NSE's if NSE lists derivatives of it, else BSE's, else that of the one other exchange that has it. With
-NSE or BSE it is that of a share or an index, whose derivatives are on its own exchange if both have some. A contract is
-weekly or monthly by its own symbol.
+`queries.history.underlyings` says what names there are. A contract is weekly or monthly by its own symbol.
 """
 
 import datetime as dt
@@ -14,18 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from queries.errors import ExpiryError, SymbolError
-from queries.history import Moment, day_of, lists_in_force
+from queries.history import NAMES, Moment, day_of, listed_under, listings, lists_in_force, meant
 from queries.lake import LakeState, Result, literal
 from storage.clock import IST
 from storage.market import (
-    EQUITIES,
     EQUITY_DERIVATIVES,
     FUTURE,
-    INDEX_DERIVATIVES,
     Cycle,
     InstrumentKind,
     cycle_of,
-    derivatives_of,
     span_of,
     spot_of,
     usual_sessions,
@@ -115,31 +109,17 @@ def contracts(state: LakeState, name: str, day: dt.date, *, options: bool) -> Co
     ]
     if not found:
         raise SymbolError(_nothing(name, day, "options" if options else "futures"))
-    order = home_first(name)
-    places = [order.index(each.exchange) if each.exchange in order else len(order) for each in found]
-    first = [each for each, place in zip(found, places, strict=True) if place == min(places)]
-    if len(first) > 1:
-        choices = ", ".join(map(str, first))
-        raise SymbolError(f"{name}: got a name of {len(first)} exchanges, expected one of {choices}")
-    return first[0]
+    return meant(name, found, lambda one: one.exchange, str)
 
 
 def _nothing(name: str, day: dt.date, what: str) -> str:
-    return (
-        f"{name}: the instrument list has no {what} of it on {day}; "
-        "expected a name such as NIFTY, NSE:NIFTY 50, RELIANCE or MCX:CRUDEOIL"
-    )
-
-
-def home_first(name: str) -> tuple[str, ...]:
-    """The exchanges that go before others, in order: NSE's derivatives before BSE's, but for a share of BSE."""
-    return EQUITY_DERIVATIVES[::-1] if name.strip().upper().startswith("BSE:") else EQUITY_DERIVATIVES
+    return f"{name}: the instrument list has no {what} of it on {day}; expected {NAMES}"
 
 
 def every(state: LakeState, name: str, day: dt.date) -> list[Contracts]:
     """Those of each exchange that has the name. Raises SymbolError for what is none, or if no list is in force."""
     if not hasattr(name, "strip") or not name.strip():
-        raise SymbolError(f"got {name!r}, expected a name such as NIFTY, NSE:NIFTY 50, RELIANCE or MCX:CRUDEOIL")
+        raise SymbolError(f"got {name!r}, expected {NAMES}")
     listed = lists_in_force(state, [day]).get(day)
     if listed is None:
         raise SymbolError(f"{name}: there is no instrument list of {day} or before, which would say what it is")
@@ -147,12 +127,7 @@ def every(state: LakeState, name: str, day: dt.date) -> list[Contracts]:
 
 
 def _looked_up(state: LakeState, name: str, day: dt.date, listed: dt.date) -> list[Contracts]:
-    pairs = _pairs(name)
-    spots = {symbol for exchange, of in pairs for symbol in _spots(exchange, of)}
-    which = " OR ".join(
-        f"(name = {literal(of)}" + (f" AND exchange = {literal(exchange)})" if exchange else ")")
-        for exchange, of in pairs
-    )
+    spots = {symbol for exchange, of in listings(name) for symbol in _spots(exchange, of)}
     rows = state.sql(
         f"""
         SELECT exchange, name, expiry,
@@ -161,7 +136,7 @@ def _looked_up(state: LakeState, name: str, day: dt.date, listed: dt.date) -> li
             count(DISTINCT strike) FILTER (instrument_type IN {OPTIONS}) AS strikes,
             count(strike) FILTER (instrument_type IN {OPTIONS}) AS options
         FROM instruments WHERE date = DATE '{listed}' AND (
-            (instrument_type IN {(FUTURE, *OPTIONS)} AND expiry >= DATE '{day}' AND ({which}))
+            (instrument_type IN {(FUTURE, *OPTIONS)} AND expiry >= DATE '{day}' AND ({listed_under(name)}))
             OR symbol IN ({", ".join(map(literal, sorted(spots)))})
         ) GROUP BY exchange, name, expiry ORDER BY exchange, name, expiry
         """
@@ -220,16 +195,6 @@ _EXPIRIES: Final = pa.schema(
 def closes_at(exchange: str, kind: InstrumentKind, day: dt.date) -> dt.datetime:
     """The end of that day's last session, by the usual hours of that date."""
     return span_of(day, usual_sessions(exchange, day)[kind][-1].hours).stop
-
-
-def _pairs(name: str) -> list[tuple[str, str]]:
-    """Exchange (empty: any) and name under which derivatives of it may be listed."""
-    text = name.strip().upper()
-    if ":" in text:
-        found = [each.partition(":") for each in derivatives_of(text)]
-        return [(exchange, of) for exchange, _, of in found]
-    indices = [INDEX_DERIVATIVES.get(f"{home}:{text}", text) for home in EQUITIES]
-    return [("", of) for of in dict.fromkeys([text, *indices])]
 
 
 def _spots(exchange: str, name: str) -> list[str]:

@@ -57,7 +57,7 @@ def read_candles(candles: Candles, day: dt.date) -> pa.Table:
     found = [row for row in rows if row["time"].date() == day]
     if not found:
         first, last = (each(row["time"] for row in rows).date() for each in (min, max))
-        raise CandlesError(f"candles: got candles from {first} to {last}, expected some of {day}")
+        raise CandlesError(f"candles: got candles from {first} to {last}, expected some of {day}, which is compared")
     twice = [time for time, count in Counter(row["time"] for row in found).items() if count > 1]
     if twice:
         raise CandlesError(f"candles: got {twice[0]} several times, expected each time once, of one instrument")

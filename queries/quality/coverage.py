@@ -7,8 +7,8 @@ serves it.
 
 import datetime as dt
 import math
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -30,10 +30,10 @@ from queries.connections import (
     wanted_of,
 )
 from queries.errors import QueryError
-from queries.history import Moment, Symbols, chosen, day_of, lists_in_force
+from queries.history import lists_in_force
 from queries.lake import LakeState
 from queries.quality.intervals import BLOCK, Intervals, Ints, State, Stretches, silences, tiled
-from queries.quality.missed import UNKNOWN, UNKNOWN_TIME, Missed, Packets, missed_in
+from queries.quality.missed import UNKNOWN, UNKNOWN_TIME, Floats, Missed, Packets, missed_in
 from queries.quality.periods import DAY_US, Periods, Source, waits
 from storage.clock import NS_PER_US, day_bounds_ns, nanoseconds
 from storage.market import exchange_of_token
@@ -61,20 +61,50 @@ _INTERVALS: Final = pa.schema(
 )
 
 
+class StateTotal(NamedTuple):
+    """How many instruments were in a state in the hours of trading, and for how long together."""
+
+    state: State
+    instruments: int
+    seconds: float
+
+
+class MissedTotal(NamedTuple):
+    """What of an instrument was missed at least, in the gaps that show it: the sum of the volume, the day's highest
+    high and lowest low that came in them; `value` in rupees is the volume at the last price of the day."""
+
+    symbol: str
+    gaps: int
+    seconds: float
+    volume: int
+    value: float
+    high: float | None
+    low: float | None
+
+
+class Summary(NamedTuple):
+    """A day's coverage in short: each state that there was, how many instruments something is known to be missed of,
+    and the worst of these by value, then time."""
+
+    states: Sequence[StateTotal]
+    missed: int
+    worst: Sequence[MissedTotal]
+
+
 class DayCoverage:
     """The coverage of the instruments of a day, or of some: `tokens`, ascending, with their `symbols`."""
 
     def __init__(
-        self, state: LakeState, day: Moment, symbols: Symbols | None, silent_seconds: float, now: dt.datetime
+        self, state: LakeState, date: dt.date, tokens: Iterable[int] | None, silent_seconds: float, now: dt.datetime
     ) -> None:
-        """Raises MomentError, SymbolError for what resolves to nothing, and QueryError for a silence of no length."""
+        """Raises QueryError for a silence of no length."""
         if not hasattr(silent_seconds, "__float__") or not 0 < silent_seconds < math.inf:
             raise QueryError(f"silent: got {silent_seconds!r}, expected seconds, more than 0")
-        self.date = day_of(day, "day")
+        self.date = date
         self._state = state
         self._silent_us = round(silent_seconds * SECOND_US)
         self._begin_us = day_bounds_ns(self.date)[0] // NS_PER_US
-        tokens = None if symbols is None else chosen(state, symbols, [self.date]).tokens
+        tokens = None if tokens is None else list(tokens)
         self._survey = survey(state, self.date, tokens)
         span = span_of_day(self.date, now)
         self._now_us = self._of_day(span[1])
@@ -93,7 +123,7 @@ class DayCoverage:
         """A row for each instrument: its packets, and the seconds in each state."""
         count = len(self.tokens)
         spent = np.zeros((count, len(STATES)), np.int64)
-        for at, intervals, _ in self._parts():
+        for at, intervals, *_ in self._parts():
             number = intervals.starts // BLOCK + at
             np.add.at(spent, (number, intervals.states), intervals.stops - intervals.starts)
         which = np.searchsorted(self.tokens, self._survey.token)
@@ -116,11 +146,58 @@ class DayCoverage:
     def intervals(self, *, served: bool) -> pa.Table:
         """A row for each interval, with what was missed in it; with those that are served, or without."""
         tables = [_INTERVALS.empty_table()]
-        for at, intervals, missed in self._parts():
+        for at, intervals, missed, _ in self._parts():
             shown = np.flatnonzero(served | (intervals.states != STATES.index(State.SERVED)))
             tables.append(self._rows(at, intervals, missed, shown))
         order = [(name, "ascending") for name in ("symbol", "instrument_token", "start")]
         return pa.concat_tables(tables).sort_by(order)
+
+    def summary(self, worst: int) -> Summary:
+        """All instruments together, and of what was missed the `worst` so many instruments."""
+        count = len(self.tokens)
+        spent = np.zeros((count, len(STATES)), np.int64)
+        missed = 0
+        found: list[MissedTotal] = []
+        for at, intervals, of_part, packets in self._parts():
+            number = intervals.starts // BLOCK
+            traded = self._trading_us(number + at, intervals)
+            np.add.at(spent, (number + at, intervals.states), traded)
+            shown = np.flatnonzero(of_part.missed > 0)
+            numbers = np.unique(number[shown])
+            missed += len(numbers)
+            prices = _last_prices(packets, numbers)
+            for each, price in zip(numbers.tolist(), prices.tolist(), strict=True):
+                which = shown[number[shown] == each]
+                found.append(self._missed_of(each + at, intervals, of_part, which, price))
+            found = sorted(found, key=lambda one: (-one.value, -one.seconds, one.symbol))[:worst]
+        states = [
+            StateTotal(state, int(np.count_nonzero(spent[:, place])), int(spent[:, place].sum()) / SECOND_US)
+            for place, state in enumerate(STATES)
+        ]
+        return Summary([each for each in reversed(states) if each.instruments], missed, found)
+
+    def _missed_of(self, number: int, intervals: Intervals, missed: Missed, which: Ints, price: float) -> MissedTotal:
+        volume = int(missed.volume[which].clip(min=0).sum())
+        seconds = int((intervals.stops[which] - intervals.starts[which]).sum()) / SECOND_US
+        high, low = missed.high[which], missed.low[which]
+        token = int(self.tokens[number])
+        return MissedTotal(
+            self._symbols.get(token) or str(token),
+            len(which),
+            seconds,
+            volume,
+            0.0 if math.isnan(price) else volume * price,
+            None if np.isnan(high).all() else float(np.nanmax(high)),
+            None if np.isnan(low).all() else float(np.nanmin(low)),
+        )
+
+    def _trading_us(self, number: Ints, intervals: Intervals) -> Ints:
+        """How much of each interval lies in the hours of trading; all of it where these are not known."""
+        opens, closes = self._opens[number], self._closes[number]
+        begin = intervals.starts % BLOCK
+        end = begin + intervals.stops - intervals.starts
+        within = (np.minimum(end, closes) - np.maximum(begin, opens)).clip(min=0)
+        return np.where(opens < closes, within, end - begin)
 
     def _rows(self, at: int, intervals: Intervals, missed: Missed, shown: Ints) -> pa.Table:
         starts, stops = intervals.starts[shown], intervals.stops[shown]
@@ -143,15 +220,16 @@ class DayCoverage:
         ]
         return pa.Table.from_arrays(columns, schema=_INTERVALS)
 
-    def _parts(self) -> Iterator[tuple[int, Intervals, Missed]]:
-        """Of each part of the instruments where it begins among all, its intervals, and what was missed in them."""
+    def _parts(self) -> Iterator[tuple[int, Intervals, Missed, Packets]]:
+        """Of each part of the instruments where it begins among all, its intervals, what was missed in them, and its
+        packets."""
         asked = read_asks(self._state, self._survey)
         at = 0
         for tokens in self._survey.parts(self.tokens):
             yield at, *self._part(at, tokens, Asks(tokens, *asked))
             at += len(tokens)
 
-    def _part(self, at: int, tokens: Ints, asks: Asks) -> tuple[Intervals, Missed]:
+    def _part(self, at: int, tokens: Ints, asks: Asks) -> tuple[Intervals, Missed, Packets]:
         rows = packets_of(self._state, self._survey, tokens, _COLUMNS)
         rows = rows.filter(np.isin(rows.column("instrument_token").to_numpy(), tokens))
         names = ("place", "instrument_token", "received_us", "exchange_us", "traded_us", "volume_traded", "oi")
@@ -177,7 +255,7 @@ class DayCoverage:
         floats = [rows.column(name).fill_null(np.nan).to_numpy()[order] for name in ("high", "low", "last_price")]
         times = [np.where(each >= 0, each - self._begin_us, UNKNOWN_TIME)[order] for each in (exchange, traded)]
         packets = Packets(line[order], times[0], times[1], volume[order], floats[0], floats[1], oi[order], floats[2])
-        return intervals, missed_in(intervals, packets, opens, closes, self._silent_us)
+        return intervals, missed_in(intervals, packets, opens, closes, self._silent_us), packets
 
     def _known(self) -> set[int]:
         """The instruments that a connection was to bring, or brought."""
@@ -213,6 +291,13 @@ class DayCoverage:
     def _names(self, numbers: Ints) -> pa.Array:
         every = pa.array([self._symbols.get(token) for token in self.tokens.tolist()], pa.string())
         return every.take(pa.array(numbers))
+
+
+def _last_prices(packets: Packets, numbers: Ints) -> Floats:
+    """Of instruments of a part; NaN without a packet."""
+    last = np.searchsorted(packets.at, (numbers + 1) * BLOCK) - 1
+    there = (last >= 0) & (packets.at[last] // BLOCK == numbers) if len(packets.at) else np.zeros(len(last), np.bool_)
+    return np.where(there, packets.price[last] if len(packets.at) else np.nan, np.nan)
 
 
 def _symbols_of(state: LakeState, date: dt.date) -> dict[int, str]:

@@ -5,8 +5,8 @@ import datetime as dt
 from queries.bars import width_of
 from queries.connections import LATENCY_BUCKET_SECONDS, latencies, survey
 from queries.errors import QueryError
-from queries.history import Moment, Symbol, Symbols, day_of
-from queries.lake import Result
+from queries.history import Moment, Symbol, Symbols, chosen, day_of
+from queries.lake import LakeState, Result
 from queries.options import OptionMethods
 from queries.quality.candles import Candles, read_candles, width_of_candles
 from queries.quality.comparison import Comparison, comparison
@@ -26,7 +26,7 @@ class QualityMethods(OptionMethods):
         each state. Together they are the day from the first start of the service, or the opening of the instrument's
         exchange, to its last end or the closing; up to now. Raises MomentError, SymbolError and QueryError."""
         state = self.look()
-        rows = DayCoverage(state, day, symbols, silent, dt.datetime.now(IST)).totals()
+        rows = _coverage(state, day, symbols, silent).totals()
         return state.sql(f"FROM {state.rows_view('coverage', rows).name}")
 
     def intervals(self, day: Moment, symbols: Symbols | None = None, *, silent: float = SILENT_SECONDS) -> Result:
@@ -73,5 +73,11 @@ class QualityMethods(OptionMethods):
 
     def _intervals(self, day: Moment, symbols: Symbols | None, silent: float, *, served: bool) -> Result:
         state = self.look()
-        rows = DayCoverage(state, day, symbols, silent, dt.datetime.now(IST)).intervals(served=served)
+        rows = _coverage(state, day, symbols, silent).intervals(served=served)
         return state.sql(f"FROM {state.rows_view('intervals', rows).name}")
+
+
+def _coverage(state: LakeState, day: Moment, symbols: Symbols | None, silent: float) -> DayCoverage:
+    date = day_of(day, "day")
+    tokens = None if symbols is None else chosen(state, symbols, [date]).tokens
+    return DayCoverage(state, date, tokens, silent, dt.datetime.now(IST))

@@ -81,6 +81,17 @@ def test_helpers_answer_in_a_restricted_lake_as_in_any(two_days: Path, ask: Call
         assert ask(restricted).arrow().equals(expected)
 
 
+@pytest.mark.parametrize("macro", ["bars", "ticks", "latest", "book"])
+def test_a_macro_whose_parameter_is_of_another_table_says_what_to_write(two_days: Path, macro: str) -> None:
+    with kitelake.open(two_days) as lake:
+        with pytest.raises(
+            QueryError, match=r"take its parameters from another table.*: give them as values"
+        ) as caught:
+            lake.sql(f"from (values ('NSE:INFY')) t(s), {macro}(t.s)").arrow()
+        assert len(str(caught.value).splitlines()) == 2
+        assert lake.sql("select count(*) as n from bars('NSE:INFY')").arrow()["n"][0].as_py()
+
+
 def test_helpers_of_several_threads_take_turns(two_days: Path) -> None:
     with kitelake.open(two_days) as lake, ThreadPoolExecutor(4) as pool:
         expected = lake.bars("NSE:INFY", "1m").arrow()

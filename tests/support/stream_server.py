@@ -35,6 +35,7 @@ class Sink:
 
     def __init__(self) -> None:
         self.records: list[tuple[Kind, bytes]] = []
+        self.times_ns: list[int] = []  # of the events
         self._changed = asyncio.Event()
 
     def channel(self, account: str, connection: int) -> int:
@@ -45,6 +46,8 @@ class Sink:
         assert channel == 7
         assert received_at_ns > 0
         self.records.append((kind, payload))
+        if kind is Kind.EVENT:
+            self.times_ns.append(received_at_ns)
         self._changed.set()
 
     @property

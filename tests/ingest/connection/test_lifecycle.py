@@ -90,6 +90,22 @@ async def test_subscriptions_are_sent_and_reported_and_come_back_after_a_drop() 
     assert resumed["data"]["down_seconds"] >= 0
 
 
+async def test_what_it_holds_is_noted_with_when_each_was_asked_for() -> None:
+    async with broker(wait_closed) as url, connected(url) as (connection, sink):
+        connection.note_held()  # there is nothing yet
+        await connection.subscribe([1, 2])
+        await sink.until(lambda sink: "subscribed" in sink.names)
+        await connection.subscribe([3])
+        await connection.unsubscribe([2])
+        await connection.subscribe([1], Mode.FULL)  # it goes on
+        connection.note_held()
+    (held,) = (event["data"] for event in sink.events if event["event"] == "held")
+    first, second = (
+        ns // 1000 for ns, event in zip(sink.times_ns, sink.events, strict=True) if event["event"] == "subscribed"
+    )
+    assert held == {"tokens": [1, 3], "since_us": [first, second]}
+
+
 # How it ends
 
 

@@ -160,11 +160,14 @@ def test_find_says_what_is_found_and_what_is_near(command: Run, two_days: Path) 
         (["bars", "NSE:INFY", "--start", "yesterdays"], "start: got 'yesterdays'"),
         (["bars", "NSE:INFY", "--start", "12:00", "--stop", "11:00"], "a stop that is not before the start"),
         (["bars", "near:NIFTI"], "near(NIFTI, 1)"),
+        (["bars", "near:"], "near('', 1): expected a name such as NIFTY"),
+        (["latest", "12345"], "12345: the instrument list has no such token on 2026-11-13"),
+        (["latest", "--columns", ""], "columns: got '', expected some of date"),
         (["book", "NSE:INFY", "--at", "99:99"], "got '2026-11-13 99:99'"),
         (["latest", "NSE:*X"], "NSE:*X"),
         (["chain", "NIFTY", "--expiry", "2026-11-18"], "2026-11-17 (weekly), 2026-11-24 (monthly)"),
         (["chain", "NIFTI"], "NIFTI"),
-        (["latest", "--columns", "price"], "columns: got price"),
+        (["latest", "--columns", "price"], "columns: got 'price'"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_status_2(
@@ -176,13 +179,34 @@ def test_what_cannot_be_is_one_line_and_status_2(
     assert len(ended.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["bars", "NSE:INFY", "--start", "2026-11-15"], "nothing was captured on 2026-11-15, but from 2026-11-12 to"),
+        (["bars", "NSE:INFY", "--start", "8:00", "--stop", "8:30"], "came from 2026-11-13 09:00:00 to 2026-11-13 15:4"),
+        (["bars", "NSE:INFY", "--start", "15:40"], "has nothing of what is asked for"),
+        (["latest", "--at", "2026-11-15"], "nothing was captured on 2026-11-15"),
+        (["book", "NSE:NIFTY 50"], "has nothing of what is asked for"),
+        (["coverage", "--day", "2026-11-15"], "nothing was captured on 2026-11-15"),
+        (["gaps", "--day", "2026-11-15"], "nothing was captured on 2026-11-15"),
+    ],
+)
+def test_no_rows_are_explained_in_a_line(command: Run, two_days: Path, arguments: list[str], reason: str) -> None:
+    ended = command(*arguments, "--data", two_days, "--format", "json")
+    assert (ended.status, ended.out) == (0, "")
+    assert ended.err.startswith("no rows: ")
+    assert reason in ended.err
+    assert len(ended.err.splitlines()) == 1
+
+
 def test_a_lake_without_ticks(command: Run, tmp_path: Path) -> None:
     (tmp_path / "data" / "journal").mkdir(parents=True)
     for arguments in (["bars", "NSE:INFY"], ["book", "NSE:INFY"], ["chain", "NIFTY"]):
         ended = command(*arguments, "--data", tmp_path / "data")
         assert ended.status == 2, arguments
         assert "instrument list" in ended.err
-    assert rows_of(command, tmp_path / "data", "latest") == []
+    ended = command("latest", "--data", tmp_path / "data", "--format", "json")
+    assert (ended.status, ended.out, ended.err) == (0, "", "no rows: nothing was captured yet\n")
 
 
 @pytest.mark.parametrize("name", ["bars", "book", "latest", "chain", "find", "coverage", "gaps", "latency", "compare"])

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from kitelake.report import Report, make_report
+from kitelake.report.model import MissedReport
 from kitelake.report.text import as_text, duration, summary
 from kitelake.views.report import render_report
 from tests.support.reports import INFY, TCS, Stream, at, day, finish, listed, record
@@ -48,6 +49,13 @@ class TestWords:
             "Connections\n"
             "- asha/1: 1 gap of 12 s from 11:00:12 IST, 1 reconnect\n".replace("11:00:12", "11:00:00")
             + "\n"
+            "Coverage, in the hours of trading\n"
+            "- silent: 1 instrument, 6.7 % of the time of all\n"
+            "- cached packet only: 1 instrument, 26.7 % of the time of all\n"
+            "- not yet served: 1 instrument, 6.6 % of the time of all\n"
+            "- disconnected: 1 instrument, < 0.1 % of the time of all\n"
+            "- not subscribed: 2 instruments, 60.0 % of the time of all\n"
+            "\n"
             "In all\n"
             "- 1,234 rows; the day's files have 0.0 MiB\n"
             "- latency of 1 live packet: p50 0.25 s, p99 0.25 s, at most 0.25 s "
@@ -62,6 +70,7 @@ class TestWords:
         table = [line.split() for line in text.splitlines()]
         assert ["NSE", "ltp", "2", "2", "1", "1", "1,234"] in table
         assert ["asha/1", "1", "12", "s", "12", "s", "11:00:00", "IST", "1"] in table
+        assert ["cached", "packet", "only", "1", "26.7", "%"] in table
         assert "silent in NSE: 2953217" in text
         assert "NSE:FOO is not in the list" in " ".join(text.split())
 
@@ -81,6 +90,17 @@ class TestWords:
     )
     def test_durations(self, seconds: float, words: str) -> None:
         assert duration(seconds) == words
+
+    def test_what_was_missed(self, report: Report) -> None:
+        one = MissedReport(symbol="NSE:INFY", gaps=2, seconds=312, volume=12345, value=1.8e7, high=1520.5, low=None)
+        missed = report.model_copy(update={"missed_instruments": 3, "missed": (one,)})
+        lines = as_text(missed).splitlines()
+        place = lines.index("Missed at least, of 3 instruments, the worst")
+        assert lines[place + 1] == "- NSE:INFY: 2 gaps of 5 min 12 s, a volume of 12,345, a high of 1,520.50"
+        console = Console(width=80, record=True, file=io.StringIO())
+        console.print(render_report(missed))
+        table = [line.split() for line in console.export_text().splitlines()]
+        assert ["NSE:INFY", "2", "5", "min", "12", "s", "12,345", "1,520.50", "–"] in table
 
     def test_a_report_comes_back_from_json(self, report: Report) -> None:
         assert Report.model_validate_json(report.model_dump_json()) == report

@@ -137,7 +137,7 @@ class TestMistakes:
             lake.latest(moment="noon")
         with pytest.raises(MomentError, match="moment: got an empty list"):
             lake.latest(moment=[])
-        with pytest.raises(QueryError, match="columns: got price, expected some of date, exchange"):
+        with pytest.raises(QueryError, match="columns: got 'price', expected some of date, exchange"):
             lake.latest(moment=MONDAY, columns=["last_price", "price"])
 
 
@@ -268,7 +268,8 @@ def test_as_a_loop_over_all_rows_finds_them(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "data"
-        list_instruments(root, MONDAY, *EVERY_DAY)
+        reused = "770,3,NIFTY26N2324000CE,NIFTY,0,2026-11-23,24000,0.05,75,CE,NFO-OPT,NFO"
+        list_instruments(root, MONDAY, *EVERY_DAY, reused)
         journals = [Journal(root, f"20261123T03450{number}-aaaaaa") for number in range(2)]
         for stream, slot, token, mode in written:
             journals[stream].tick(slot_time(slot), token, mode=mode)

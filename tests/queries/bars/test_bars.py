@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import kitelake
 from queries.errors import MomentError, QueryError, SymbolError, WidthError
 from queries.history import Near
 from tests.support.captured import CALL, INFY, NIFTY_50, NIFTY_FUT, Captured, Line, us_of
@@ -356,3 +357,32 @@ def test_see_what_is_written_meanwhile(line: Line, captured: Captured, ask: Ask)
     line.begin("09:15:05", INFY)
     line.full("09:15:07", INFY, 100, volume=30)
     assert [row["volume_missed"] for row in ask("bars", "NSE:INFY", "1m")] == [18]
+
+
+@pytest.mark.parametrize("notes", [True, False])
+def test_a_service_that_runs_for_days_notes_what_it_holds(captured: Captured, ask: Ask, notes: bool) -> None:
+    captured.on("2026-11-19").instruments()
+    run = captured.run("08:49")
+    line, other = run.line(), run.line("ravi")
+    line.begin("08:50", INFY)
+    since_us = us_of(captured.day, "08:50")
+    other.begin("08:51", INFY)
+    for day in ("2026-11-20", "2026-11-23", "2026-11-24"):
+        captured.on(day)
+        if notes:
+            run.note("00:00:01", ("asha", 1), "held", tokens=[INFY], since_us=[since_us])
+            run.note("00:00:01", ("ravi", 1), "held", tokens=[INFY], since_us=[since_us + 60_000_000])
+        line.full("09:15:02", INFY, 100, volume=10)
+        other.full("09:15:02.1", INFY, 100, volume=10)
+        line.full("09:15:30", INFY, 101, volume=30)
+    captured.commit()
+    one_day = ask("bars", "NSE:INFY", "1m", "2026-11-24")
+    assert shown(one_day, "volume", "volume_missed", "open") == [("09:15:00", 30, 0 if notes else 10, 100)]
+    several = ask("bars", "NSE:INFY", "1m", "2026-11-20", "2026-11-25")
+    assert several[-1:] == one_day
+    assert [row["volume_missed"] for row in several[1:]] == [one_day[0]["volume_missed"]] * 2
+    with kitelake.open(captured.root) as lake:
+        macro = lake.sql("FROM bars('NSE:INFY', start := '2026-11-24')").arrow().to_pylist()
+        rows = lake.sql("SELECT date, count(*)::INT AS n FROM ticks GROUP BY ALL ORDER BY ALL").arrow()
+    assert macro == one_day
+    assert rows["n"].to_pylist()[-1] == (2 if notes else 3)

@@ -67,6 +67,7 @@ def test_a_bare_date_alone_is_the_whole_day_and_else_its_midnight() -> None:
     next_day = MIDNIGHT + dt.timedelta(days=1)
     assert time_range("2026-11-24", None) == TimeRange(MIDNIGHT, next_day)
     assert time_range(dt.date(2026, 11, 24), None) == TimeRange(MIDNIGHT, next_day)
+    assert time_range("20261124", None) == TimeRange(MIDNIGHT, next_day)
     assert time_range(MIDNIGHT, None) == TimeRange(MIDNIGHT, None)
     assert time_range("2026-11-24 00:00", None) == TimeRange(MIDNIGHT, None)
     assert time_range("2026-11-23", "2026-11-24") == TimeRange(MIDNIGHT - dt.timedelta(days=1), MIDNIGHT)

@@ -33,7 +33,11 @@ INFY_BE = listed(408321, "NSE:INFY-BE")
 NEW = listed(408577, "NSE:NEW")
 NOV_FUT = listed(12345602, "NFO:NIFTY26NOVFUT", "FUT", "NIFTY", NOVEMBER)
 DEC_FUT = listed(12345858, "NFO:NIFTY26DECFUT", "FUT", "NIFTY", DECEMBER)
-SAME_NAME = listed(100_000_007, "MCX:NIFTY26DECFUT", "FUT", "NIFTY", DECEMBER)
+OF_OTHERS = [
+    listed(100_000_004, "BFO:NIFTY26DECFUT", "FUT", "NIFTY", DECEMBER),
+    listed(100_000_007, "MCX:GOLD26DECFUT", "FUT", "GOLD", DECEMBER),
+    listed(100_000_008, "NCO:GOLD26DECFUT", "FUT", "GOLD", DECEMBER),
+]
 
 
 @pytest.fixture
@@ -100,13 +104,25 @@ def test_near_is_the_nearest_future_of_each_day(lake: SqlLake) -> None:
         resolve(state, Near("NIFTY", 0), DAYS)
 
 
-def test_near_of_a_name_of_two_exchanges_wants_to_know_which(lake: SqlLake, tmp_path: Path) -> None:
-    both = pa.Table.from_pylist([DEC_FUT, SAME_NAME], schema=INSTRUMENTS.file_schema)
+def test_near_takes_the_names_that_chains_take(lake: SqlLake, tmp_path: Path) -> None:
+    both = pa.Table.from_pylist([DEC_FUT, *OF_OTHERS], schema=INSTRUMENTS.file_schema)
     write_instruments(DataLayout(tmp_path), D26, both)
     state = lake.look()
-    with pytest.raises(SymbolError, match=r"expected one of near\('MCX:NIFTY'\), near\('NFO:NIFTY'\)"):
-        resolve(state, Near("NIFTY"), [D26])
-    assert tokens(resolve(state, Near("MCX:NIFTY"), [D26])) == [[100_000_007]]
+    for name in ("NIFTY", "NSE:NIFTY 50", "nifty 50", "NFO:NIFTY"):
+        assert tokens(resolve(state, Near(name), [D26])) == [[12345858]], name
+    assert tokens(resolve(state, Near("BSE:NIFTY"), [D26])) == [[100_000_004]]
+    assert tokens(resolve(state, Near("BFO:NIFTY"), [D26])) == [[100_000_004]]
+    assert tokens(resolve(state, Near("MCX:GOLD"), [D26])) == [[100_000_007]]
+    with pytest.raises(SymbolError, match=r"^GOLD: got a name of 2 exchanges, expected one of MCX:GOLD, NCO:GOLD"):
+        resolve(state, Near("GOLD"), [D26])
+
+
+def test_a_token_that_is_none_is_said(lake: SqlLake) -> None:
+    state = lake.look()
+    assert chosen(state, 408577, DAYS).tokens == [408577]
+    with pytest.raises(SymbolError, match=r"^408577: the instrument list has no such token on 2026-11-23, nor was it"):
+        chosen(state, ["NSE:INFY", 408577], [D23])
+    assert chosen(state, 408577, [dt.date(2026, 11, 20)]).tokens == [408577]  # of a day without a list nothing is known
 
 
 def test_what_resolves_to_nothing_is_said_with_what_is_near(lake: SqlLake) -> None:

@@ -5,15 +5,16 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import duckdb
 import pytest
 
-from queries.errors import MissingLibraryError, QueryError, QueryTimeoutError
+from queries.errors import ClosedError, MissingLibraryError, QueryError, QueryTimeoutError
 from queries.lake.lake import SqlLake
 from queries.lake.result import Clock, Result
 from storage import schema
-from tests.support.lake import INFY, Feed, ToyWriter
+from tests.support.lake import INFY, Feed, ToyDecoder, ToyWriter
 from tests.support.lake_queries import TICKS, rows
 
 
@@ -205,3 +206,17 @@ class TestTimeout:
     def test_holds_for_a_state_too(self, lake: SqlLake) -> None:
         with pytest.raises(QueryTimeoutError):
             lake.look().sql(ENDLESS, timeout=0.1).arrow()
+
+
+def test_after_the_lake_was_closed_says_so(tmp_path: Path, feed: Feed) -> None:
+    with SqlLake(tmp_path, ToyDecoder()) as lake:
+        result = lake.sql("select 1 as a")
+        state = lake.look()
+    asked: list[Callable[[], object]] = [
+        result.arrow, result.df, result.pl, result.numpy, result.count, result.show, result.reader,
+        lambda: result.head(1), lambda: result.columns, lambda: next(result.arrow(count=1)),
+        lambda: state.sql("select 1"), lake.look, lambda: lake.sql("select 1"),
+    ]  # fmt: skip
+    for ask in asked:
+        with pytest.raises(ClosedError, match=r"closed.*open it anew"):
+            ask()

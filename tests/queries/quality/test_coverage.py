@@ -9,11 +9,15 @@ import pytest
 
 import kitelake
 from queries.errors import MomentError, QueryError, SymbolError
+from queries.quality.coverage import DayCoverage
 from storage.clock import IST
 from storage.layout import DataLayout
 from storage.tables import write_instruments
 from tests.support.quotes import QuoteStream
 from tests.support.reports import DAY, INFY, SBIN, TCS, at, commit, finish, instruments
+from tests.support.two_days import DAYS, two_days
+
+__all__ = ["two_days"]  # the fixture
 
 pytestmark = pytest.mark.slow
 
@@ -387,3 +391,28 @@ class TestTables:
             for bucket in (0, 1.5, "x"):
                 with pytest.raises(QueryError, match=r"bucket_seconds: got .*, expected a whole number of at least 1"):
                     lake.latency(DAY, bucket_seconds=bucket)  # type: ignore[arg-type]
+
+
+def test_a_summary_adds_up_what_coverage_and_gaps_say(two_days: Path) -> None:
+    with kitelake.open(two_days) as lake:
+        found = DayCoverage(lake.look(), DAYS[1], None, 60.0, dt.datetime.now(IST)).summary(4)
+        whole = lake.coverage(DAYS[1]).arrow().to_pylist()
+        missed = lake.gaps(DAYS[1]).relation.filter("missed")
+        by_symbol = "symbol, count(*) AS gaps, sum(seconds) AS seconds, sum(volume_missed)::BIGINT AS volume"
+        rows = {row[0]: row[1:] for row in missed.aggregate(by_symbol).fetchall()}
+        last = dict(lake.latest(moment=DAYS[1]).relation.project("symbol, last_price").fetchall())
+    assert [state for state, *_ in found.states] == ["served", "cached packet only", "not yet served", "disconnected"]
+    for state, count, seconds in found.states:
+        spent = [row[f"{state.replace(' ', '_')}_seconds"] for row in whole]
+        assert count <= sum(each > 0 for each in spent)
+        assert 0 < seconds <= sum(spent)
+    assert sum(each.seconds for each in found.states) == sum(
+        23_100 if row["symbol"].startswith("NFO:") else 22_500
+        for row in whole  # to 15:40, and to 15:30
+    )
+    worst = sorted(rows, key=lambda symbol: -(rows[symbol][2] or 0) * last[symbol])[:4]
+    assert found.missed == len(rows)
+    assert [(each.symbol, each.gaps, each.seconds, each.volume) for each in found.worst] == [
+        (symbol, *rows[symbol]) for symbol in worst
+    ]
+    assert [each.value for each in found.worst] == [rows[symbol][2] * last[symbol] for symbol in worst]
