@@ -68,9 +68,12 @@ class Segment:
             return
         if self._reader is None:
             self._reader = RecordReader(layout, self.stream, self.number, self.first_record)
-        blocks = self._reader.read(scratch)
-        if blocks and not self._given_up:
-            self.next_seq += self._add(decoder, blocks, self._reader.bytes)
+        before = len(self._pieces)
+        while blocks := self._reader.read(scratch):
+            if not self._given_up:
+                self._pieces.append(self._find(decoder, blocks, self._reader.bytes))
+        if len(self._pieces) > before + 1:
+            self._pieces[before:] = [_joined(self._pieces[before:])]
         if (complete or self._reader.sealed) and not self._reader.waiting:
             self._exhausted = True
             if not self._given_up and (damage := self._reader.finish()):
@@ -95,13 +98,13 @@ class Segment:
         if self._exhausted and self._reader is not None:
             self._reader.close()
 
-    def _add(self, decoder: TailDecoder, blocks: Sequence[Block], source: SegmentBytes) -> int:
-        """A piece more. Returns how many ticks it has."""
+    def _find(self, decoder: TailDecoder, blocks: Sequence[Block], source: SegmentBytes) -> Piece:
+        """What is in the next blocks."""
         found, others = find_in_segment(
             decoder, self.stream, self.number, blocks, first_seq=self.next_seq, fetch=source.gather
         )
-        self._pieces.append(Piece(found.ticks, _whole(others)))
-        return found.packets
+        self.next_seq += found.packets
+        return Piece(found.ticks, _whole(others))
 
     def _damage_parts(self, layout: DataLayout, damage: list[Damage]) -> Mapping[str, list[Part]]:
         with SegmentReader(layout.segment(self.stream, self.number)) as reader:

@@ -63,7 +63,8 @@ def tables(found: list[SegmentRows]) -> dict[str, pa.Table]:
 
 
 @pytest.fixture
-def looker(tmp_path: Path) -> Iterator[Looker]:
+def looker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Looker]:
+    monkeypatch.setattr("queries.tail.tail.SCRATCH_BYTES", 256)  # some blocks fit in, one at a time
     looker = Looker(tmp_path)
     yield looker
     looker.tail.close()
