@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +13,6 @@ from storage import schema
 from storage.commit import FoundTicks, Part, TailDecoder, find_in_segment, with_damage
 from storage.journal import Block, Damage, RecordReader, SegmentBytes, SegmentReader
 from storage.layout import DataLayout
-
-MOST_PIECES: Final = 16
-"""Who asks every few milliseconds gets a few blocks each time: so many pieces become one."""
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +24,9 @@ class Piece:
 
     ticks: Sequence[FoundTicks]
     tables: Mapping[str, pa.Table]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.ticks))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,8 +77,9 @@ class Segment:
             self._exhausted = True
             if not self._given_up and (damage := self._reader.finish()):
                 self._pieces.append(Piece((), _whole(self._damage_parts(layout, damage))))
-        if len(self._pieces) > (1 if self._exhausted else MOST_PIECES):
-            self._pieces = [_joined(self._pieces)]
+        # Few pieces, as each costs every query something; large ones seldom become others, for what is kept of them.
+        while len(self._pieces) > 1 and (self._exhausted or 2 * len(self._pieces[-1]) >= len(self._pieces[-2])):
+            self._pieces[-2:] = [_joined(self._pieces[-2:])]
 
     def rows(self) -> SegmentRows:
         """What was found so far."""
@@ -124,7 +124,7 @@ def _joined(pieces: Sequence[Piece]) -> Piece:
             tables.setdefault(name, []).append(rows)
     return Piece(
         [first.join(rest) if rest else first for first, *rest in days.values()],
-        {name: pa.concat_tables(some) for name, some in tables.items()},
+        {name: some[0] if len(some) == 1 else pa.concat_tables(some) for name, some in tables.items()},
     )
 
 
