@@ -318,7 +318,7 @@ def _bitmap(valid: NDArray[np.bool_]) -> tuple[pa.Buffer | None, int]:
     return (pa.py_buffer(np.packbits(valid, bitorder="little")), nulls) if nulls else (None, 0)
 
 
-def modes_of(lengths: Ints) -> pa.DictionaryArray:
+def modes_of(lengths: NDArray[np.integer]) -> pa.DictionaryArray:
     """The modes of packets of these lengths, dictionary-encoded."""
     return pa.DictionaryArray.from_arrays(pa.array(MODE_CODE.take(lengths)), pa.array(MODES))
 

@@ -14,6 +14,7 @@ alike. It keeps these promises:
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence, Sized
 from datetime import date
+from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
@@ -48,7 +49,7 @@ class JournalDecoder:
         for group in group_records(blocks):
             frames = np.flatnonzero(group.kinds == Kind.BINARY)
             walk = walk_frames(group.payload, group.lengths[frames], group.starts[frames])
-            found.add(Origins(stream, group, channels), group, frames.take(walk.packet_frames), walk, first_seq, fetch)
+            found.add(Origins(stream, group, channels), group, frames, walk, first_seq, fetch)
             others = (group.kinds != Kind.BINARY) & (group.kinds != Kind.CHANNELS)
             others[frames[walk.range_frames]] = True
             if others.any():
@@ -89,10 +90,11 @@ class FoundInBlocks:
         self._others: list[Origin] = []
 
     def add(
-        self, origins: Origins, group: RecordGroup, records: Ints, found: Walk, first_seq: int, fetch: Fetch
+        self, origins: Origins, group: RecordGroup, frames: Ints, found: Walk, first_seq: int, fetch: Fetch
     ) -> None:
-        """The good packets of a walk over a group; `records` are the places of their records in it."""
+        """The good packets of a walk over a group's records `frames`."""
         tokens = packets_of(found).tokens
+        records = frames.take(found.packet_frames)
         moved = group.file_starts - group.starts
         if len(records):  # blocks that were read at once are all moved alike
             offsets = found.offsets + (moved[0] if bool(np.all(moved == moved[0])) else moved.take(records))
@@ -100,9 +102,10 @@ class FoundInBlocks:
             offsets = found.offsets
         seqs = np.arange(len(tokens)) + (first_seq + self.packets)
         self.packets += len(tokens)
-        first, last = (int(origins.days.min()), int(origins.days.max())) if len(records) else (0, -1)
+        days = origins.days.take(frames)
+        first, last = (int(days.min()), int(days.max())) if len(records) else (0, -1)
         for number in range(first, last + 1):
-            of_day = slice(None) if first == last else origins.days.take(records) == number
+            of_day = slice(None) if first == last else days.take(found.packet_frames) == number
             columns = (offsets, found.lengths, records, seqs)
             ticks = TicksOfDay(date_of_day(number), fetch, origins, tokens[of_day], *(each[of_day] for each in columns))
             if len(ticks):
@@ -134,34 +137,47 @@ class TicksOfDay:
         origins: Origins,
         tokens: NDArray[np.integer],
         offsets: Ints,
-        lengths: Ints,
-        records: Ints,
+        lengths: NDArray[np.integer],
+        records: NDArray[np.integer],
         seqs: Ints,
     ) -> None:
         self.day = day
         self._fetch = fetch
         self._origins = origins
+        self._tokens = tokens
         self._offsets = offsets
-        self._lengths = lengths
-        self._records = records
+        self._lengths = lengths.astype(np.uint8, copy=False)
+        self._records = records.astype(np.int32, copy=False)
         self._seqs = seqs
-        encoded = pa.array(tokens).dictionary_encode()
-        self.tokens: Ints = encoded.dictionary.to_numpy().astype(np.int64)
-        self._codes: NDArray[np.int32] = encoded.indices.to_numpy()
 
     def __len__(self) -> int:
-        return len(self._codes)
+        return len(self._tokens)
+
+    @cached_property
+    def _encoded(self) -> pa.DictionaryArray:
+        return pa.array(self._tokens).dictionary_encode()
+
+    @cached_property
+    def tokens(self) -> Ints:
+        """The instruments that there are, each once."""
+        tokens: Ints = self._encoded.dictionary.to_numpy().astype(np.int64)
+        return tokens
+
+    def _codes_of(self, rows: Ints | None) -> NDArray[np.int32]:
+        """Of each row, the place of its instrument in `tokens`."""
+        codes: NDArray[np.int32] = self._encoded.indices.to_numpy()
+        return codes if rows is None else codes.take(rows)
 
     def join(self, others: "Sequence[TicksOfDay]") -> "TicksOfDay":
         """All of them, with the bytes of the same segment."""
         parts = (self, *others)
         counts = [len(part._origins.days) for part in parts]
-        shifts = np.cumsum(counts) - counts
+        shifts = (np.cumsum(counts) - counts).tolist()
         return TicksOfDay(
             self.day,
             self._fetch,
             self._origins.join([part._origins for part in others]),
-            np.concatenate([part.tokens.take(part._codes) for part in parts]),
+            np.concatenate([part._tokens for part in parts]),
             np.concatenate([part._offsets for part in parts]),
             np.concatenate([part._lengths for part in parts]),
             np.concatenate([part._records + shift for part, shift in zip(parts, shifts, strict=True)]),
@@ -176,26 +192,25 @@ class TicksOfDay:
 
     def rows_of(self, wanted: NDArray[np.bool_]) -> Ints:
         """The rows of the tokens that are wanted."""
-        return np.flatnonzero(wanted.take(self._codes))
+        return np.flatnonzero(wanted.take(self._codes_of(None)))
 
     def decode(self, columns: Collection[str], symbols: SymbolLookup, rows: Ints | None = None) -> dict[str, pa.Array]:
         """Columns of the ticks table."""
-        offsets, lengths, records, seqs = (
-            each if rows is None else each.take(rows)
-            for each in (self._offsets, self._lengths, self._records, self._seqs)
-        )
-        codes = self._codes if rows is None else self._codes.take(rows)
-        found = self._origins.columns(records, columns)
+        wanted = slice(None) if rows is None else rows
+        lengths, seqs = self._lengths[wanted], self._seqs[wanted]
+        found = self._origins.columns(self._records[wanted], columns)
         if not set(columns).isdisjoint(PACKET_COLUMNS):
-            found |= decode_packets(Packets(*self._fetch(offsets, lengths), lengths), columns)
+            sizes = lengths.astype(np.int64)
+            found |= decode_packets(Packets(*self._fetch(self._offsets[wanted], sizes), sizes), columns)
         if "date" in columns:
-            day = np.full(len(codes), np.datetime64(self.day, "D").astype(np.int32))
+            day = np.full(len(seqs), np.datetime64(self.day, "D").astype(np.int32))
             found["date"] = pa.array(day).view(pa.date32())
         if "exchange" in columns:
-            found["exchange"] = _spread(self.exchanges, codes)
+            found["exchange"] = _spread(self.exchanges, self._codes_of(rows))
         if "symbol" in columns:
             index = symbols(self.day)
-            found["symbol"] = _spread(_no_symbols(self.tokens) if index is None else index.lookup(self.tokens), codes)
+            names = _no_symbols(self.tokens) if index is None else index.lookup(self.tokens)
+            found["symbol"] = _spread(names, self._codes_of(rows))
         if "mode" in columns:
             found["mode"] = modes_of(lengths)
         if "seq" in columns:

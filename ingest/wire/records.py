@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from ingest.wire.walk import Ints
 from storage.clock import ist_days, microseconds
-from storage.journal import Block, Channel
+from storage.journal import Block, Channel, payload_offset
 from storage.schema import TIMESTAMP
 
 GROUP_BYTES: Final = 128 * 2**20
 """Payload that is decoded at once: more than a segment of the usual size, so that its columns come in one piece."""
 ORIGIN_COLUMNS: Final = ("received_at", "stream", "account", "connection")
 """The columns that all tables have, and that say where a row comes from."""
-_CHANNELS: Final = 2**16
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +77,8 @@ def _group_of(blocks: Sequence[Block]) -> RecordGroup:
     first_starts = np.cumsum(lengths) - lengths  # as if the payloads lay end to end
     sizes = np.array([len(block.payload) for block in blocks], np.int64)
     gaps = payload_starts - (np.cumsum(sizes) - sizes)
-    file_gaps = np.array([block.payload_at for block in blocks], np.int64) - (np.cumsum(sizes) - sizes)
+    offsets = np.array([block.offset for block in blocks], np.int64)
+    file_gaps = offsets + payload_offset(counts) - (np.cumsum(sizes) - sizes)
     return RecordGroup(
         payload=payload,
         starts=first_starts + gaps.repeat(counts),
@@ -114,7 +114,7 @@ def _end_to_end(arrays: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 class ChannelNames:
-    """What a channel number means, as arrays over all numbers. The service itself has no account and no connection."""
+    """What channel numbers mean, many at once. The service itself has no account and no connection."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         known: dict[int, Channel] = {}
@@ -122,12 +122,21 @@ class ChannelNames:
             known.update(table)
         names = sorted({channel.account for channel in known.values() if channel.account})
         self.accounts = pa.array(names, pa.string())
-        self.account = np.full(_CHANNELS, -1, np.int16)
-        self.connection = np.full(_CHANNELS, -1, np.int64)
+        # The place behind all that are known is for those that are not.
+        self._account = np.full(max(known, default=-1) + 2, -1, np.int16)
+        self._connection = np.full(len(self._account), -1, np.int64)
         for number, channel in known.items():
             if channel.account:
-                self.account[number] = names.index(channel.account)
-                self.connection[number] = channel.connection
+                self._account[number] = names.index(channel.account)
+                self._connection[number] = channel.connection
+
+    def account(self, channels: NDArray[np.uint16]) -> NDArray[np.int16]:
+        """The place in `accounts` of each channel's; -1 if there is none."""
+        return self._account.take(channels, mode="clip")
+
+    def connection(self, channels: NDArray[np.uint16]) -> Ints:
+        """The connection of each channel; -1 if there is none."""
+        return self._connection.take(channels, mode="clip")
 
 
 class Origins:
@@ -140,10 +149,10 @@ class Origins:
         self._names = channels.accounts
         # Worked out for each record once, so that each of its packets costs only a look-up.
         self._received_at = microseconds(group.received_at_ns)
-        self._accounts = channels.account.take(group.channels)
-        self._connections = channels.connection.take(group.channels)
+        self._accounts = channels.account(group.channels)
+        self._connections = channels.connection(group.channels)
 
-    def columns(self, records: Ints, wanted: Collection[str] = ORIGIN_COLUMNS) -> dict[str, pa.Array]:
+    def columns(self, records: NDArray[np.integer], wanted: Collection[str] = ORIGIN_COLUMNS) -> dict[str, pa.Array]:
         """Those of ORIGIN_COLUMNS that are wanted: one row for each of `records`."""
         columns: dict[str, pa.Array] = {}
         if "received_at" in wanted:

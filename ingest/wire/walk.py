@@ -106,8 +106,7 @@ def walk_frames(payload: NDArray[np.uint8], lengths: NDArray[np.integer], starts
         rest, ordinals = _step(payload, members, begin[members], size[members], claimed[members], headed, ranges)
         records = _merge(even.records, rest, ordinals, len(headed))
 
-    good = KNOWN_LENGTH.take(records.lengths)
-    if not good.all():
+    if records is not even.records and not (good := KNOWN_LENGTH.take(records.lengths)).all():
         bad = ~good
         ranges.add(
             headed[records.members[bad]], records.offsets[bad], records.lengths[bad], QuarantineReason.UNKNOWN_LENGTH

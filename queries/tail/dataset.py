@@ -63,8 +63,11 @@ class TicksScan:
             return
         named = [name for name in LIVE_SCHEMA.names if re.search(rf"\b{name}\b", str(self._filter))]
         others = [name for name in named if name not in INSTRUMENT]
-        for part in self._ticks.parts:
-            possible = may_pass(self._filter, self._ticks.instruments(part), others)
+        parts = self._ticks.parts
+        known = [self._ticks.instruments(part) for part in parts]
+        passed = may_pass(self._filter, pa.concat_tables(known), others)  # at once, since each time takes a while
+        ends = np.cumsum([len(rows) for rows in known])
+        for part, possible in zip(parts, np.split(passed, ends[:-1]), strict=True):
             if not possible.any():
                 continue
             rows = None if possible.all() else part.rows_of(possible)

@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +13,6 @@ from storage import schema
 from storage.commit import FoundTicks, Part, TailDecoder, find_in_segment, with_damage
 from storage.journal import Block, Damage, RecordReader, SegmentBytes, SegmentReader
 from storage.layout import DataLayout
-
-MOST_PIECES: Final = 16
-"""Who asks every few milliseconds gets a few blocks each time: so many pieces become one."""
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +24,9 @@ class Piece:
 
     ticks: Sequence[FoundTicks]
     tables: Mapping[str, pa.Table]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.ticks))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,15 +67,19 @@ class Segment:
             return
         if self._reader is None:
             self._reader = RecordReader(layout, self.stream, self.number, self.first_record)
-        blocks = self._reader.read(scratch)
-        if blocks and not self._given_up:
-            self.next_seq += self._add(decoder, blocks, self._reader.bytes)
+        before = len(self._pieces)
+        while blocks := self._reader.read(scratch):
+            if not self._given_up:
+                self._pieces.append(self._find(decoder, blocks, self._reader.bytes))
+        if len(self._pieces) > before + 1:
+            self._pieces[before:] = [_joined(self._pieces[before:])]
         if (complete or self._reader.sealed) and not self._reader.waiting:
             self._exhausted = True
             if not self._given_up and (damage := self._reader.finish()):
                 self._pieces.append(Piece((), _whole(self._damage_parts(layout, damage))))
-        if len(self._pieces) > (1 if self._exhausted else MOST_PIECES):
-            self._pieces = [_joined(self._pieces)]
+        # Few pieces, as each costs every query something; large ones seldom become others, for what is kept of them.
+        while len(self._pieces) > 1 and (self._exhausted or 2 * len(self._pieces[-1]) >= len(self._pieces[-2])):
+            self._pieces[-2:] = [_joined(self._pieces[-2:])]
 
     def rows(self) -> SegmentRows:
         """What was found so far."""
@@ -95,13 +98,13 @@ class Segment:
         if self._exhausted and self._reader is not None:
             self._reader.close()
 
-    def _add(self, decoder: TailDecoder, blocks: Sequence[Block], source: SegmentBytes) -> int:
-        """A piece more. Returns how many ticks it has."""
+    def _find(self, decoder: TailDecoder, blocks: Sequence[Block], source: SegmentBytes) -> Piece:
+        """What is in the next blocks."""
         found, others = find_in_segment(
             decoder, self.stream, self.number, blocks, first_seq=self.next_seq, fetch=source.gather
         )
-        self._pieces.append(Piece(found.ticks, _whole(others)))
-        return found.packets
+        self.next_seq += found.packets
+        return Piece(found.ticks, _whole(others))
 
     def _damage_parts(self, layout: DataLayout, damage: list[Damage]) -> Mapping[str, list[Part]]:
         with SegmentReader(layout.segment(self.stream, self.number)) as reader:
@@ -121,7 +124,7 @@ def _joined(pieces: Sequence[Piece]) -> Piece:
             tables.setdefault(name, []).append(rows)
     return Piece(
         [first.join(rest) if rest else first for first, *rest in days.values()],
-        {name: pa.concat_tables(some) for name, some in tables.items()},
+        {name: some[0] if len(some) == 1 else pa.concat_tables(some) for name, some in tables.items()},
     )
 
 

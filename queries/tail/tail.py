@@ -25,7 +25,6 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from queries.tail.segment import Segment, SegmentRows
 from storage.commit import SegmentId, TailDecoder
@@ -41,8 +40,8 @@ from storage.journal import segments, streams
 from storage.layout import DataLayout
 from storage.tables import Watermark
 
-SCRATCH_BYTES: Final = 72 << 20
-"""More than a segment of the usual size."""
+SCRATCH_BYTES: Final = 8 << 20
+"""So much is read at once. What is looked at while it is in the processor's cache costs less."""
 MOST_OPEN: Final = 200
 """So many files are kept open. Others are opened again when they are needed."""
 NOTHING: Final = Watermark(-1, 0, 0)
@@ -72,6 +71,7 @@ class Tail:
         self._layout = layout
         self._decoder = decoder
         self._segments: dict[SegmentId, Segment] = {}
+        self._scratch = np.empty(SCRATCH_BYTES, np.uint8)
 
     def read(
         self,
@@ -87,7 +87,6 @@ class Tail:
         the system cannot read.
         """
         now = list_journal(self._layout)
-        scratch = np.empty(SCRATCH_BYTES, np.uint8)  # takes memory only as far as it is used
         current: list[Segment] = []
         for stream in sorted({*seen, *now}):
             done = covered(stream)
@@ -101,7 +100,7 @@ class Tail:
             for number in numbers:
                 if number > done.segment:
                     segment = self._segment(stream, number, seq, record)
-                    self._advance(segment, scratch, complete=number < last)
+                    self._advance(segment, complete=number < last)
                     seq, record = segment.next_seq, segment.next_record
                     current.append(segment)
         self._forget(self._segments.keys() - {(segment.stream, segment.number) for segment in current})
@@ -123,9 +122,9 @@ class Tail:
         self._segments[stream, number] = segment
         return segment
 
-    def _advance(self, segment: Segment, scratch: NDArray[np.uint8], *, complete: bool) -> None:
+    def _advance(self, segment: Segment, *, complete: bool) -> None:
         try:
-            segment.advance(self._layout, self._decoder, scratch, complete=complete)
+            segment.advance(self._layout, self._decoder, self._scratch, complete=complete)
         except SegmentMissingError as error:
             raise Vanished({(segment.stream, segment.number)}) from error
         except (JournalVersionError, SegmentReadError):

@@ -11,6 +11,7 @@ from .format import Block as Block
 from .format import Channel as Channel
 from .format import Damage as Damage
 from .format import Kind as Kind
+from .format import payload_offset as payload_offset
 from .reader import SegmentBytes as SegmentBytes
 from .reader import SegmentReader as SegmentReader
 from .reserve import Reserve as Reserve

@@ -18,6 +18,7 @@ the last one was made, as that one's header says.
 
 import contextlib
 import fcntl
+from collections.abc import Sequence
 from enum import Enum, auto
 from pathlib import Path
 from types import TracebackType
@@ -111,9 +112,20 @@ class RecordReader:
     def read(self, scratch: NDArray[np.uint8] | None = None) -> list[Block]:
         """The blocks that count, behind those already returned. Raises JournalError if the system cannot read them.
 
-        For `scratch` see `SegmentReader.read`.
+        For `scratch` see `SegmentReader.read`. There are no more if there are none.
         """
-        blocks = self._held + self._reader.read(scratch)
+        while True:
+            fresh = self._reader.read(scratch)
+            counted = self._count([*self._held, *fresh])
+            if counted or not fresh:
+                break
+        # The seal is a record too, which the reader does not return.
+        if self.sealed and self.next_record is not None and self._reader.next_record == self.next_record + 1:
+            self.next_record += 1
+        return counted
+
+    def _count(self, blocks: Sequence[Block]) -> list[Block]:
+        """Those that count. What is not certain yet is held back."""
         self._held = []
         counted: list[Block] = []
         for i, block in enumerate(blocks):
@@ -128,9 +140,6 @@ class RecordReader:
                     return counted
             counted.append(block)
             self.next_record = block.first_record + len(block)
-        # The seal is a record too, which the reader does not return.
-        if self.sealed and self.next_record is not None and self._reader.next_record == self.next_record + 1:
-            self.next_record += 1
         return counted
 
     def finish(self) -> list[Damage]:

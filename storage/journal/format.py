@@ -60,7 +60,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,9 @@ SEALED: Final = 1
 FINAL: Final = 2
 TABLE: Final = 4
 _NAME_BYTES: Final = 80
+
+Number = TypeVar("Number", int, NDArray[np.int64])
+"""One, or many."""
 
 
 class Kind(IntEnum):
@@ -123,11 +126,6 @@ class Block:
     def __len__(self) -> int:
         return len(self.kinds)
 
-    @property
-    def payload_at(self) -> int:
-        """Where the payload begins in the file."""
-        return self.offset + payload_offset(len(self))
-
     def copied(self) -> "Block":
         """The same block with bytes of its own."""
         columns = ("received_at_ns", "lengths", "channels", "kinds", "payload")
@@ -161,13 +159,13 @@ class SegmentHeader:
     unsynced_segments: int = 0
 
 
-def padding(size: int) -> int:
+def padding(size: Number) -> Number:
     """How many zeros take `size` to the next multiple of 8."""
     return -size % ALIGNMENT
 
 
-def payload_offset(records: int) -> int:
-    """Where the payloads begin in a block."""
+def payload_offset(records: Number) -> Number:
+    """Where the payloads begin in a block, or in each of some blocks."""
     columns = records * RECORD_COLUMNS_BYTES
     return BLOCK_HEADER.size + columns + padding(columns)
 

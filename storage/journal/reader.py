@@ -102,21 +102,33 @@ class SegmentReader:
     def read(self, scratch: NDArray[np.uint8] | None = None) -> list[Block]:
         """All whole blocks behind those already returned, without the seal and tables that are no records.
 
-        With `scratch` they are in it, if they fit, and valid until it is used again. Never raises for what the file
-        contains; raises SegmentReadError if the system cannot read it.
+        With `scratch` they are in it, as many as it holds (there may be more), and valid until it is used again. Those
+        that it is too small for have memory of their own. Never raises for what the file contains; raises
+        SegmentReadError if the system cannot read it.
         """
-        data = self._read_from(self._position, scratch)
+        while scratch is not None and not self.sealed and self.bytes.size() - self._position > len(scratch):
+            before = self._position
+            if blocks := self._take(self.bytes.read(before, len(scratch), scratch), to_the_end=False):
+                return blocks
+            if self._position == before:
+                scratch = None
+        return self._take(self._read_from(self._position, scratch), to_the_end=True)
+
+    def _take(self, data: NDArray[np.uint8], *, to_the_end: bool) -> list[Block]:
+        """The blocks of bytes that begin at the position, which moves behind them."""
         blocks: list[Block] = []
         at = 0
         while not self.sealed:
-            problem = self._check(data, at)
-            if problem:
-                found = self._search(data, at + ALIGNMENT)
-                if found is None:  # a block that is being written looks the same: not damage yet
+            found = self._block(data, at)
+            if isinstance(found, str):
+                # Not damage if the rest of the block lies behind these bytes, or is not written yet.
+                following = self._search(data, at + ALIGNMENT) if to_the_end else None
+                if following is None:
                     break
-                self._damage.append(Damage(self._position + at, found - at, problem))
-                at = found
-            block, flags = self._block(data, at)
+                self._damage.append(Damage(self._position + at, following - at, found))
+                at = following
+                continue
+            block, flags = found
             self._learn(block)
             at += block.size
             self.sealed = bool(flags & SEALED)
@@ -134,8 +146,8 @@ class SegmentReader:
         data = self._read_from(self._position)
         damage = list(self._damage)
         if len(data):
-            problem = f"{len(data)} bytes behind the seal" if self.sealed else self._check(data, 0)
-            damage.append(Damage(self._position, len(data), problem or "not read"))
+            found = f"{len(data)} bytes behind the seal" if self.sealed else self._block(data, 0)
+            damage.append(Damage(self._position, len(data), found if isinstance(found, str) else "not read"))
         return damage
 
     def _identify(self) -> tuple[str, int]:
@@ -159,12 +171,13 @@ class SegmentReader:
     def _read_from(self, position: int, scratch: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         return self.bytes.read(position, max(self.bytes.size() - position, 0), scratch)
 
-    def _check(self, data: NDArray[np.uint8], at: int) -> str:
-        """What is wrong with the block that begins at `at` of `data` ("" if nothing is)."""
+    def _block(self, data: NDArray[np.uint8], at: int) -> tuple[Block, int] | str:
+        """The block that begins at `at` of `data`, and its flags; or what is wrong with it."""
         left = len(data) - at
         if left < BLOCK_HEADER.size:
             return f"block header: got {left} bytes, expected {BLOCK_HEADER.size}"
-        magic, crc, _flags, offset, _first, records, payload_size = BLOCK_HEADER.unpack_from(data.data, at)
+        view = data.data
+        magic, crc, flags, offset, first_record, records, payload_size = BLOCK_HEADER.unpack_from(view, at)
         if magic != BLOCK_MAGIC:
             return f"block header: got magic {magic.hex()}, expected {BLOCK_MAGIC.hex()}"
         if offset != self._position + at:
@@ -172,29 +185,9 @@ class SegmentReader:
         size = block_size(records, payload_size)
         if left < size:
             return f"block: got {left} bytes, expected {size}"
-        actual = zlib.crc32(data.data[at + CRC_END : at + size], self._seed)
+        actual = zlib.crc32(view[at + CRC_END : at + size], self._seed)
         if actual != crc:
             return f"block: got bytes of CRC {actual:08x}, expected {crc:08x}"
-        return ""
-
-    def _search(self, data: NDArray[np.uint8], start: int) -> int | None:
-        """Where the next valid block begins, or None."""
-        for at in self._candidates(data, start):
-            if not self._check(data, at):
-                return at
-        return None
-
-    @staticmethod
-    def _candidates(data: NDArray[np.uint8], start: int) -> Iterator[int]:
-        """Where the magic stands, at multiples of 8 from `start`."""
-        whole = data[start : start + (len(data) - start) // ALIGNMENT * ALIGNMENT] if start < len(data) else data[:0]
-        for word in np.flatnonzero(whole.view("<u8") == _MAGIC_WORD):
-            yield start + int(word) * ALIGNMENT
-
-    def _block(self, data: NDArray[np.uint8], at: int) -> tuple[Block, int]:
-        """The valid block at `at`, and its flags."""
-        _magic, _crc, flags, offset, first_record, records, payload_size = BLOCK_HEADER.unpack_from(data.data, at)
-        size = block_size(records, payload_size)
         received_at = at + BLOCK_HEADER.size
         lengths = received_at + 8 * records
         channels = lengths + 4 * records
@@ -212,6 +205,20 @@ class SegmentReader:
             size=size,
         )
         return block, flags
+
+    def _search(self, data: NDArray[np.uint8], start: int) -> int | None:
+        """Where the next valid block begins, or None."""
+        for at in self._candidates(data, start):
+            if not isinstance(self._block(data, at), str):
+                return at
+        return None
+
+    @staticmethod
+    def _candidates(data: NDArray[np.uint8], start: int) -> Iterator[int]:
+        """Where the magic stands, at multiples of 8 from `start`."""
+        whole = data[start : start + (len(data) - start) // ALIGNMENT * ALIGNMENT] if start < len(data) else data[:0]
+        for word in np.flatnonzero(whole.view("<u8") == _MAGIC_WORD):
+            yield start + int(word) * ALIGNMENT
 
     def _learn(self, block: Block) -> None:
         """Take in the block's channel tables. Blocks returned before see the channels too."""

@@ -22,7 +22,7 @@ from ingest.wire import decode_frames
 from ingest.wire import records as wire_records
 from ingest.wire.journal import FoundInBlocks, JournalDecoder, TicksOfDay
 from storage.commit.decoder import Decoded
-from storage.journal import Block, Channel, JournalWriter, Kind, SegmentReader
+from storage.journal import Block, Channel, JournalWriter, Kind, SegmentReader, payload_offset
 from storage.layout import DataLayout
 from storage.market.exchanges import exchange_of_token
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TABLES, TICKS
@@ -129,7 +129,7 @@ def in_a_file(blocks: Sequence[Block]) -> tuple[list[Block], NDArray[np.uint8]]:
     for each in blocks:
         at = sum(map(len, pieces))
         placed.append(replace(each, offset=at))
-        pieces += [np.full(placed[-1].payload_at - at, 0xFF, np.uint8), each.payload]
+        pieces += [np.full(payload_offset(len(each)), 0xFF, np.uint8), each.payload]
     return placed, np.concatenate(pieces)
 
 

@@ -63,7 +63,8 @@ def tables(found: list[SegmentRows]) -> dict[str, pa.Table]:
 
 
 @pytest.fixture
-def looker(tmp_path: Path) -> Iterator[Looker]:
+def looker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Looker]:
+    monkeypatch.setattr("queries.tail.tail.SCRATCH_BYTES", 256)  # some blocks fit in, one at a time
     looker = Looker(tmp_path)
     yield looker
     looker.tail.close()
@@ -112,12 +113,16 @@ def test_what_was_returned_stays_as_it_was(looker: Looker, feed: Feed) -> None:
 
 def test_what_was_found_is_the_same_object_later(looker: Looker, feed: Feed) -> None:
     feed.event("connected")
-    feed.tick((INFY, 1))
+    feed.tick(*[(INFY, paise) for paise in range(1, 101)])
     feed.flush()
     (early,) = looker.read()[0].pieces
-    feed.tick((INFY, 2))
-    feed.flush()
-    assert looker.read()[0].pieces[0] is early
+    for paise in range(101, 149):
+        feed.tick((INFY, paise))
+        feed.flush()
+        pieces = looker.read()[0].pieces
+        assert pieces[0] is early
+        assert len(pieces) <= 7
+    assert len(looker.ticks()) == 148
 
 
 def test_what_was_returned_can_be_decoded_when_its_file_is_gone(looker: Looker, feed: Feed) -> None:

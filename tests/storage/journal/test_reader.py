@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -57,8 +58,13 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 
 def read(path: Path) -> tuple[list[Content], list[Damage], bool]:
     with SegmentReader(path) as reader:
-        blocks = [content(block) for block in reader.read()]
-        return blocks, reader.finish(), reader.sealed
+        whole = [content(block) for block in reader.read()], reader.finish(), reader.sealed
+    scratch, blocks = np.empty(200, np.uint8), []  # one block fits in, and not always
+    with SegmentReader(path) as reader:
+        while some := reader.read(scratch):
+            blocks += [content(block) for block in some]
+        assert (blocks, reader.finish(), reader.sealed) == whole
+    return whole
 
 
 def put(sample: Sample, folder: Path, data: bytes) -> Path:
