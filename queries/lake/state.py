@@ -72,7 +72,8 @@ def called(text: str) -> frozenset[str]:
 def needed(named: Collection[str], relations: Iterable[Relation], macros: Iterable[Macro]) -> set[str]:
     """The names out of `named` and, of relations and macros among them, those that they use, and so on."""
     by_name: dict[str, list[Relation | Macro]] = {}
-    for one in (*relations, *macros):  # a macro may have the name of a table or a relation
+    everything: list[Relation | Macro] = [*relations, *macros]
+    for one in everything:  # a macro may have the name of a table or a relation
         by_name.setdefault(one.name, []).append(one)
     found: set[str] = set()
     todo = set(named)

@@ -9,7 +9,7 @@ missing. All else is for the library (`LakeTable`), which reads it, or says what
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -59,7 +59,7 @@ class Watermark:
 class Version:
     """One version of a table. `files` are the absolute paths of its files, in no particular order."""
 
-    def __init__(self, version: int, files: Sequence[str], transaction: Callable[[str], int | None]) -> None:
+    def __init__(self, version: int, files: list[str], transaction: Callable[[str], int | None]) -> None:
         """`transaction` gives an application's version in this one."""
         self.version = version
         self.files = files

@@ -62,7 +62,8 @@ def test_as_the_library_has_it(table: LakeTable) -> None:
             assert said(follower) == known(table)
         assert said(TableLog(table.path, EVENTS)) == known(table)
     newest = follower.newest()
-    assert newest is follower.newest() is not None
+    assert newest is not None
+    assert newest is follower.newest()
     table.commit([], transactions={"one": 1000})
     assert newest.transaction("one") != 1000  # it stays as it was
 
