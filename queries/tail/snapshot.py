@@ -14,6 +14,7 @@ symbols that the look found. So whatever is asked of a look, and whenever, the a
 that is not looked at costs nothing: without one that has rows from the journal, the journal is not looked at either.
 """
 
+import datetime as dt
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,6 +48,12 @@ class TableSource:
     spec: schema.Table
     files: tuple[str, ...]
     live: pa.Table | LiveTicks
+    committed: Version | None = None
+    """What `files` are of, if it is known."""
+
+    def received_until(self, day: dt.date) -> dt.datetime | None:
+        """About when the last of the committed rows of that day was received, if the table says so."""
+        return None if self.committed is None else self.committed.received_until(day)
 
     def partitions(self) -> set[tuple[str, ...]]:
         """The values of the partitions that it has rows of, as text, in the order of the partition columns."""
@@ -180,7 +187,7 @@ class Snapshots:
         else:
             nothing = pa.Table.from_batches([], spec.schema)  # `empty_table` would load pandas
             rows = _once(spec, pa.concat_tables([nothing, *live]))
-        source = TableSource(spec, files, rows)
+        source = TableSource(spec, files, rows, snapshot)
         self._states[spec.name] = _State(version, symbols_version, live, source)
         return source
 

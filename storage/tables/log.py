@@ -6,10 +6,11 @@ this takes 15 and 0.3). It understands the log that we write: our columns, the f
 missing. All else is for the library (`LakeTable`), which reads it, or says what is wrong.
 """
 
+import datetime
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +37,7 @@ _TYPES: Final = {
     TIMESTAMP: "timestamp",
 }
 _CHECKPOINT_COLUMNS: Final = (
-    "add.path", "txn.appId", "txn.version", "protocol.minReaderVersion", "metaData.schemaString",
+    "add.path", "add.stats", "txn.appId", "txn.version", "protocol.minReaderVersion", "metaData.schemaString",
     "metaData.partitionColumns",
 )  # fmt: skip
 _SAYS_NOTHING: Final = frozenset({"commitInfo", "cdc"})
@@ -59,10 +60,14 @@ class Watermark:
 class Version:
     """One version of a table. `files` are the absolute paths of its files, in no particular order."""
 
-    def __init__(self, version: int, files: list[str], transaction: Callable[[str], int | None]) -> None:
-        """`transaction` gives an application's version in this one."""
+    def __init__(
+        self, version: int, files: list[str], transaction: Callable[[str], int | None], stats: Sequence[str | None] = ()
+    ) -> None:
+        """`transaction` gives an application's version in this one; `stats` are what the log says of each file, if it
+        is known."""
         self.version = version
         self.files = files
+        self._stats = stats
         self._of_application = transaction
         self._transactions: dict[str, int | None] = {}
 
@@ -71,6 +76,15 @@ class Version:
         if application not in self._transactions:
             self._transactions[application] = self._of_application(application)
         return self._transactions[application]
+
+    def received_until(self, day: datetime.date) -> datetime.datetime | None:
+        """The latest `received_at` of that day's rows, within a millisecond; None if the log does not say it of all."""
+        of_day = [each for path, each in zip(self.files, self._stats, strict=False) if f"/date={day}/" in path]
+        try:
+            latest = [json.loads(each or "")["maxValues"]["received_at"] for each in of_day]
+            return max(map(datetime.datetime.fromisoformat, latest), default=None)
+        except (ValueError, KeyError, TypeError):
+            return None
 
     def watermark(self, stream: str) -> Watermark | None:
         """How far the stream is in it; None if nothing of it is."""
@@ -119,7 +133,9 @@ class TableLog:
             self._replay = _Replay(self._path, self._spec)
         if self._replay.go_on() or self._newest is None:
             replay = self._replay
-            self._newest = Version(replay.version, [*replay.files.values()], dict(replay.transactions).get)
+            self._newest = Version(
+                replay.version, [*replay.files.values()], dict(replay.transactions).get, [*replay.stats.values()]
+            )
         return self._newest
 
 
@@ -132,6 +148,7 @@ class _Replay:
         self._log = log = log_of(path)
         self._spec = spec
         self.files: dict[str, str] = {}  # absolute, by what the log has for it
+        self.stats: dict[str, str | None] = {}
         self.transactions: dict[str, int] = {}
         self._checked: set[str] = set()
         names = os.listdir(log) if log.is_dir() else []  # noqa: PTH208 - names are all that is wanted
@@ -170,9 +187,10 @@ class _Replay:
     def _take(self, name: str, action: dict[str, Any]) -> None:
         match name:
             case "add":
-                self._add(action["path"])
+                self._add(action["path"], action.get("stats"))
             case "remove":
                 self.files.pop(action["path"], None)
+                self.stats.pop(action["path"], None)
             case "txn":
                 self.transactions[action["appId"]] = int(action["version"])
             case "protocol":
@@ -182,7 +200,8 @@ class _Replay:
             case _:
                 self._check(name, name in _SAYS_NOTHING)
 
-    def _add(self, relative: str) -> None:
+    def _add(self, relative: str, stats: str | None) -> None:
+        self.stats[relative] = stats
         self.files[relative] = f"{self._path}{os.sep}{unquote(relative)}"
 
     def _check(self, name: str, is_plain: bool) -> None:
@@ -202,9 +221,9 @@ class _Replay:
 
         rows = pq.ParquetFile(path, page_checksum_verification=True).read(columns=list(_CHECKPOINT_COLUMNS)).flatten()
         columns = {name: rows[name].to_pylist() for name in _CHECKPOINT_COLUMNS}
-        for each in columns["add.path"]:
+        for each, stats in zip(columns["add.path"], columns["add.stats"], strict=True):
             if each is not None:
-                self._add(each)
+                self._add(each, stats)
         self.transactions = {
             name: version
             for name, version in zip(columns["txn.appId"], columns["txn.version"], strict=True)

@@ -1,5 +1,7 @@
 """The log as its readers follow it: always what the library says of it, and nothing where only the library knows."""
 
+import dataclasses
+import datetime as dt
 import json
 import random
 from pathlib import Path
@@ -38,6 +40,31 @@ def append(table: LakeTable, *actions: object) -> None:
     """A version that another program wrote."""
     path = log_of(table.path) / version_name(table.snapshot().version + 1)
     path.write_text("".join(json.dumps(action) + "\n" for action in actions))
+
+
+def test_until_when_rows_were_received(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path / "events", EVENTS).open(create=True)
+    day, other, never = (dt.date(2026, 11, number) for number in (22, 23, 24))
+
+    def add(stem: str, day: dt.date, stats: dict[str, object]) -> None:
+        file = stage_events(table, stem, stem, day=day.isoformat())
+        table.commit([dataclasses.replace(file, stats=json.dumps({"numRecords": 1} | stats))])
+
+    for hour in (10, 11):
+        add(f"{hour}", day, {"maxValues": {"received_at": f"2026-11-22T{hour}:00:00.123Z"}})
+    DeltaTable(table.path.as_uri()).create_checkpoint()
+    add("b", other, {"maxValues": {"received_at": "2026-11-23T09:00:00.000Z"}})
+    log = TableLog(table.path, EVENTS)
+    newest = log.newest()
+    assert newest is not None
+    assert newest.received_until(day) == dt.datetime(2026, 11, 22, 11, 0, 0, 123_000, dt.UTC)
+    assert newest.received_until(other) == dt.datetime(2026, 11, 23, 9, tzinfo=dt.UTC)
+    assert newest.received_until(never) is None
+    assert table.snapshot().received_until(day) is None  # the library has it otherwise
+    add("c", other, {})
+    newest = log.newest()
+    assert newest is not None
+    assert newest.received_until(other) is None
 
 
 def test_as_the_library_has_it(table: LakeTable) -> None:
