@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
-from filelock import FileLock, Timeout
-
 from storage.clock import IST
 from storage.errors import DataFolderError
 from storage.files import is_full, write_whole
@@ -36,6 +34,8 @@ def hold(root: Path, source: TickSource) -> Iterator[DataLayout]:
     Raises `DataFolderError` if it cannot be written to, if another process holds it (which it names), or if what it
     holds comes from the other source.
     """
+    from filelock import FileLock, Timeout  # readers, who ask whose ticks these are, need not wait for it
+
     layout = DataLayout(root)
     with contextlib.ExitStack() as held:
         try:

@@ -39,7 +39,7 @@ from storage.market import time_of_day
 
 OTHER_VARIABLES: Final = frozenset({"KITELAKE_CONFIG"})  # of the command line; every other KITELAKE_… is an option
 
-_ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")  # see storage.tables.table
+_ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")  # see storage.tables.log
 Folder = Annotated[Path, BeforeValidator(path_of)]
 Stretch = Annotated[dt.timedelta, BeforeValidator(stretch_of_time)]
 TimeOfDay = Annotated[dt.time, BeforeValidator(time_of_day)]

@@ -4,7 +4,9 @@ A row counts from the instant at which it was received, that instant included, a
 price of yesterday is shown today. Of rows received in the same microsecond the last is the later in its stream.
 
 It takes two passes. The first reads instrument and time alone and finds when each instrument's last row was received;
-the second reads the other columns, of those rows only. So it costs little more to ask for all columns.
+the second reads the other columns, of those rows only. So it costs little more to ask for all columns. Of all
+instruments, the first pass looks into the last minutes, where most of them are, and into the rest of the day for the
+others alone.
 """
 
 import datetime as dt
@@ -25,16 +27,22 @@ from queries.history import (
 )
 from queries.lake import LakeState, Macro, Result, among, quoted
 from storage.clock import IST
+from storage.schema import TICKS
 
+RECENT: Final = dt.timedelta(minutes=5)
 _LATER_LAST: Final = "ORDER BY stream DESC, seq DESC"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Moments, each once and ascending, and the SQL condition for rows of ticks that may be the last as of one."""
+    """Moments, each once and ascending, and the SQL condition for rows of ticks that may be the last as of one.
+
+    `recent` is one more condition, which most last rows meet; None where it is not worth while to look there first.
+    """
 
     moments: tuple[dt.datetime, ...]
     where: str
+    recent: str | None = None
 
     @classmethod
     def of(
@@ -48,14 +56,21 @@ class Asked:
         moments = tuple(sorted(set(several)))
         days = sorted({each.date() for each in moments})
         parts = [among(days), f"received_at <= {sql_moment(moments[-1])}", also]
+        recent = None
         if symbols is not None:
             parts.append(chosen(state, symbols, days).where())
-        return cls(moments, " AND ".join(f"({part})" for part in parts))
+        elif len(moments) == 1 and (until := state.views[TICKS.name].source.received_until(days[0])):
+            recent = f"received_at > {sql_moment(min(until, moments[0]) - RECENT)}"
+        return cls(moments, " AND ".join(f"({part})" for part in parts), recent)
 
     def rows_sql(self, columns: str) -> str:
         """The SELECT of the rows: `as_of`, and these columns of ticks."""
         if len(self.moments) == 1:
-            return last_rows_sql(self.where, columns, sql_moment(self.moments[0]))
+            moment = sql_moment(self.moments[0])
+            if self.recent is None:
+                return last_rows_sql(self.where, columns, moment)
+            where = f"{self.where} AND received_at >= (SELECT min(received_at) FROM newest)"
+            return last_rows_sql(where, columns, moment, self._newest_of_all(self.recent))
         values = ", ".join(f"({sql_moment(each)}, DATE '{each.date()}')" for each in self.moments)
         # Each row is put to the first moment that knows it, and what a moment has none of comes from the one before.
         return f"""
@@ -76,20 +91,39 @@ class Asked:
         QUALIFY row_number() OVER (PARTITION BY as_of, instrument_token {_LATER_LAST}) = 1
         """
 
+    def _newest_of_all(self, recent: str) -> str:
+        """The CTE `newest` and those before it."""
+        return f"""
+        recent AS MATERIALIZED ({_newest(f"{self.where} AND {recent}")}),
+        every AS MATERIALIZED (
+            SELECT DISTINCT instrument_token FROM ticks_all WHERE date = DATE '{self.moments[0].date()}'
+        ),
+        others AS MATERIALIZED (FROM every ANTI JOIN recent USING (instrument_token)),
+        newest AS MATERIALIZED (
+            FROM recent UNION ALL
+            {_newest(f"{self.where} AND instrument_token IN (SELECT instrument_token FROM others)")}
+        )
+        """
 
-def last_rows_sql(where: str, columns: str, moment: str) -> str:
+
+def last_rows_sql(where: str, columns: str, moment: str, newest: str | None = None) -> str:
     """The SELECT of the last row of each instrument among rows of ticks of one day: `as_of` and these columns.
 
-    `where` chooses the rows, those of later moments not among them; `moment` is only shown.
+    `where` chooses the rows, those of later moments not among them; `moment` is only shown. `newest` is the CTE of when
+    each instrument's last row was received, with those that it needs.
     """
     return f"""
-    WITH newest AS MATERIALIZED (
-        SELECT instrument_token, max(received_at) AS received_at FROM ticks WHERE {where} GROUP BY instrument_token
-    )
+    WITH {newest or f"newest AS MATERIALIZED ({_newest(where)})"}
     SELECT {moment} AS as_of, {columns} FROM (FROM ticks WHERE {where}) AS ticks
     SEMI JOIN newest USING (instrument_token, received_at)
     QUALIFY row_number() OVER (PARTITION BY instrument_token {_LATER_LAST}) = 1
     """
+
+
+def _newest(where: str) -> str:
+    return (
+        f"SELECT instrument_token, max(received_at) AS received_at FROM ticks WHERE {where} GROUP BY instrument_token"
+    )
 
 
 def macro_rows_sql(columns: str, which: str, also: str = "true") -> str:

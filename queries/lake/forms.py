@@ -8,7 +8,6 @@ import warnings
 import zoneinfo
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
-from html import escape
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import duckdb
@@ -116,6 +115,8 @@ def _without_mask(array: np.ndarray) -> np.ndarray:
 
 def to_html(columns: list[str], rows: pa.Table) -> str:
     """A table for notebooks, which style the class that data frames have."""
+    from html import escape  # with a table of all its entities, which nobody else needs
+
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     cells = zip(*(column.to_pylist() for column in rows.slice(0, HTML_ROWS).columns), strict=True)
     body = "".join(f"<tr>{''.join(f'<td>{escape(text or _null(text))}</td>' for text in row)}</tr>" for row in cells)

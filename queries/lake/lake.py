@@ -20,7 +20,7 @@ from queries.errors import ClosedError, NoLakeError, QueryError, QueryTimeoutErr
 from queries.lake.restricted import Gate, Limits, bound_sizes, lock
 from queries.lake.result import Clock, Result, Turns, typed_errors
 from queries.lake.shown import RELATIONS
-from queries.lake.state import LakeState, Macro, Parameters, Relation, needed, words
+from queries.lake.state import LakeState, Macro, Parameters, Relation, called, needed, words
 from queries.lake.statements import explained, fixed_text, moved_up, refuse_writing_into, valid
 from queries.lake.views import (
     SCHEMA,
@@ -168,7 +168,7 @@ class SqlLake:
             clock = Clock(seconds)
             turns = Turns(self._con, self._lock, seconds, None if self._gate is None else self._gate.check)
             for macro in self.macros:
-                if macro.name in named:
+                if macro.name in (named if named & SAYS_LATER else called(query)):
                     self._views.define(macro.name, macro.create())
             *first, last = statements
             if any(statement.type not in READING for statement in statements):

@@ -103,7 +103,7 @@ def _by_day(state: LakeState) -> dict[dt.date, tuple[object, ...]]:
         day = dt.date.fromisoformat(path.rpartition("/")[0].rpartition("=")[2])
         found[day] = (*found.get(day, ()), path)
     if isinstance(source.live, pa.Table):  # of events they are
-        for day in source.live["date"].unique().to_pylist():
+        for day in set(source.live["date"].to_pylist()):  # `unique` would load pyarrow.compute: a tenth of a second
             found[day] = (*found.get(day, ()), source.live)
     return found
 

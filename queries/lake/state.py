@@ -64,16 +64,22 @@ def words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", text.lower()))
 
 
+def called(text: str) -> frozenset[str]:
+    """What may be a name of a macro that SQL calls, in small letters: it comes before a parenthesis or a comment."""
+    return frozenset(re.findall(r"(\w+)\"?\s*(?:\(|--|/\*)", text.lower()))
+
+
 def needed(named: Collection[str], relations: Iterable[Relation], macros: Iterable[Macro]) -> set[str]:
     """The names out of `named` and, of relations and macros among them, those that they use, and so on."""
-    uses = {relation.name: relation.uses for relation in relations}
-    for macro in macros:  # it may have the name of a table or a relation
-        uses[macro.name] = uses.get(macro.name, frozenset()) | macro.uses
+    by_name: dict[str, list[Relation | Macro]] = {}
+    everything: list[Relation | Macro] = [*relations, *macros]
+    for one in everything:  # a macro may have the name of a table or a relation
+        by_name.setdefault(one.name, []).append(one)
     found: set[str] = set()
     todo = set(named)
     while todo:
         found |= todo
-        todo = {name for each in todo for name in uses.get(each, ())} - found
+        todo = {name for each in todo for one in by_name.get(each, ()) for name in one.uses} - found
     return found
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from queries.errors import ExpiryError, SymbolError
 from queries.history import NAMES, Moment, day_of, listed_under, listings, lists_in_force, meant
@@ -35,20 +34,14 @@ _SHOWN: Final = 24
 @dataclass(frozen=True)
 class Expiry:
     """One day on which contracts of a name expire. `rows` are those, by strike, type and symbol, with the columns _ROW;
-    there may be many."""
+    there may be many. `futures` are those among them that are futures: one, or none."""
 
     date: dt.date
     cycle: Cycle | None
     strikes: int
     options: int
     rows: pa.StructArray
-
-    @property
-    def futures(self) -> list[dict[str, Any]]:
-        """The rows of the futures among them: of one, or of none."""
-        is_future = pc.equal(self.rows.field("instrument_type"), FUTURE)
-        found: list[dict[str, Any]] = self.rows.filter(is_future).to_pylist()
-        return found
+    futures: list[dict[str, Any]]
 
     @property
     def future(self) -> tuple[int, str] | None:
@@ -128,11 +121,12 @@ def every(state: LakeState, name: str, day: dt.date) -> list[Contracts]:
 
 def _looked_up(state: LakeState, name: str, day: dt.date, listed: dt.date) -> list[Contracts]:
     spots = {symbol for exchange, of in listings(name) for symbol in _spots(exchange, of)}
+    columns = ", ".join(f"'{column}': {column}" for column in _ROW)
+    rows_in_order = f"list({{{columns}}} ORDER BY strike, instrument_type, symbol)"
     rows = state.sql(
         f"""
-        SELECT exchange, name, expiry,
-            list({{{", ".join(f"'{column}': {column}" for column in _ROW)}}} ORDER BY strike, instrument_type, symbol)
-                AS rows,
+        SELECT exchange, name, expiry, {rows_in_order} AS rows,
+            coalesce({rows_in_order} FILTER (instrument_type = '{FUTURE}'), []) AS futures,
             count(DISTINCT strike) FILTER (instrument_type IN {OPTIONS}) AS strikes,
             count(strike) FILTER (instrument_type IN {OPTIONS}) AS options
         FROM instruments WHERE date = DATE '{listed}' AND (
@@ -149,7 +143,8 @@ def _looked_up(state: LakeState, name: str, day: dt.date, listed: dt.date) -> li
         if row["expiry"] is None:
             there |= {one["symbol"]: one["instrument_token"] for one in of_row.to_pylist()}
         else:
-            expiry = Expiry(row["expiry"], _cycle(row["expiry"], of_row), row["strikes"], row["options"], of_row)
+            cycle = _cycle(row["expiry"], of_row)
+            expiry = Expiry(row["expiry"], cycle, row["strikes"], row["options"], of_row, row["futures"])
             found.setdefault((row["exchange"], row["name"]), []).append(expiry)
     return [
         Contracts(exchange, of, day, tuple(several), _spot(exchange, of, there))

@@ -14,10 +14,12 @@ symbols that the look found. So whatever is asked of a look, and whenever, the a
 that is not looked at costs nothing: without one that has rows from the journal, the journal is not looked at either.
 """
 
+import datetime as dt
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from operator import is_
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -30,7 +32,10 @@ from storage import schema
 from storage.commit import SegmentId, TailDecoder, first_of_each
 from storage.errors import TableMissingError
 from storage.layout import DataLayout
-from storage.tables import LakeTable, Snapshot, SymbolBook, Watermark
+from storage.tables import TableLog, Version, Watermark
+
+if TYPE_CHECKING:
+    from storage.tables import LakeTable, SymbolBook
 
 ATTEMPTS: Final = 100
 _JOURNALLED: Final = frozenset(schema.TABLES) - {schema.INSTRUMENTS.name}
@@ -43,6 +48,12 @@ class TableSource:
     spec: schema.Table
     files: tuple[str, ...]
     live: pa.Table | LiveTicks
+    committed: Version | None = None
+    """What `files` are of, if it is known."""
+
+    def received_until(self, day: dt.date) -> dt.datetime | None:
+        """About when the last of the committed rows of that day was received, if the table says so."""
+        return None if self.committed is None else self.committed.received_until(day)
 
     def partitions(self) -> set[tuple[str, ...]]:
         """The values of the partitions that it has rows of, as text, in the order of the partition columns."""
@@ -76,7 +87,7 @@ class Snapshots:
     def __init__(self, layout: DataLayout, decoder: TailDecoder) -> None:
         self._layout = layout
         self._tail = Tail(layout, decoder)
-        self._symbols = SymbolBook(layout)
+        self._logs: dict[str, TableLog] = {}
         self._tables: dict[str, LakeTable] = {}
         self._states: dict[str, _State] = {}
         self._kept = KeptColumns()
@@ -113,22 +124,36 @@ class Snapshots:
         """Close all files. Idempotent."""
         self._tail.close()
         self._kept.keep_only(())
+        self._logs.clear()
         self._tables.clear()
         self._states.clear()
 
-    def _open(self, name: str) -> Snapshot | None:
+    def _open(self, name: str) -> Version | None:
         """The newest version of a table; None if there is none yet."""
-        table = self._tables.get(name)
-        if table is None:
-            try:
-                table = LakeTable(self._layout.table(name), schema.TABLES[name]).open()
-            except TableMissingError:
-                return None
-            self._tables[name] = table
-        return table.snapshot()
+        if name in self._tables:
+            return self._tables[name].snapshot()
+        if name not in self._logs:
+            self._logs[name] = TableLog(self._layout.table(name), schema.TABLES[name])
+        try:
+            return self._logs[name].newest() or self._by_library(name)
+        except TableMissingError:
+            return None
+
+    @cached_property
+    def _symbols(self) -> "SymbolBook":
+        from storage.tables import SymbolBook  # see _by_library: most looks find nothing to decode
+
+        return SymbolBook(self._layout)
+
+    def _by_library(self, name: str) -> Version:
+        """The same of a table whose log is not as we write it."""
+        from storage.tables import LakeTable  # to load the library takes longer than to read a log
+
+        self._tables[name] = LakeTable(self._layout.table(name), schema.TABLES[name]).open()
+        return self._tables[name].snapshot()
 
     def _read_tail(
-        self, opened: Mapping[str, Snapshot | None], seen: Listing, *, holes: Set[SegmentId]
+        self, opened: Mapping[str, Version | None], seen: Listing, *, holes: Set[SegmentId]
     ) -> list[SegmentRows]:
         ticks = opened[schema.TICKS.name]
 
@@ -137,7 +162,7 @@ class Snapshots:
 
         return self._tail.read(covered, seen=seen, holes=holes)
 
-    def _source(self, spec: schema.Table, snapshot: Snapshot | None, tail: Sequence[SegmentRows]) -> TableSource:
+    def _source(self, spec: schema.Table, snapshot: Version | None, tail: Sequence[SegmentRows]) -> TableSource:
         version = None if snapshot is None else snapshot.version
         pieces = [
             piece for segment in tail if not (snapshot and _is_committed(snapshot, segment)) for piece in segment.pieces
@@ -162,7 +187,7 @@ class Snapshots:
         else:
             nothing = pa.Table.from_batches([], spec.schema)  # `empty_table` would load pandas
             rows = _once(spec, pa.concat_tables([nothing, *live]))
-        source = TableSource(spec, files, rows)
+        source = TableSource(spec, files, rows, snapshot)
         self._states[spec.name] = _State(version, symbols_version, live, source)
         return source
 
@@ -171,7 +196,7 @@ def _are_same(some: Sequence[object], others: Sequence[object]) -> bool:
     return len(some) == len(others) and all(map(is_, some, others))
 
 
-def _is_committed(snapshot: Snapshot, segment: SegmentRows) -> bool:
+def _is_committed(snapshot: Version, segment: SegmentRows) -> bool:
     """Whether the table is ahead of ticks by this segment."""
     committed = snapshot.transaction(segment.stream)
     return committed is not None and segment.segment <= committed

@@ -3,7 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from storage.commit import FoundTicks
 from storage.schema import TICKS
-from storage.tables import SymbolLookup
+
+if TYPE_CHECKING:
+    from storage.tables import SymbolLookup  # with Delta's library, which a reader needs not load
 
 KEPT_BYTES: Final = 256 << 20
 """What decoded columns may take that are kept for the next query."""
@@ -37,7 +39,7 @@ class KeptColumns:
         self._lock = threading.Lock()
 
     def decode(
-        self, ticks: FoundTicks, columns: Collection[str], symbols: SymbolLookup, version: int
+        self, ticks: FoundTicks, columns: Collection[str], symbols: "SymbolLookup", version: int
     ) -> dict[str, pa.Array]:
         """Columns of all rows of `ticks`; `version` says by which instrument lists symbols are looked up."""
         with self._lock:
@@ -64,7 +66,7 @@ class KeptColumns:
 class LiveTicks:
     """The ticks of one state of the tail. `symbols` are those of the state, and `version` says which ones."""
 
-    def __init__(self, parts: Sequence[FoundTicks], symbols: SymbolLookup, version: int, kept: KeptColumns) -> None:
+    def __init__(self, parts: Sequence[FoundTicks], symbols: "SymbolLookup", version: int, kept: KeptColumns) -> None:
         self.parts = parts
         self.symbols = symbols
         self.version = version

@@ -7,6 +7,7 @@ from .decoder import Part as Part
 from .decoder import TailDecoder as TailDecoder
 from .rebuild import rebuild_day as rebuild_day
 from .rebuild_plan import RebuildError as RebuildError
+from .segment_rows import SegmentId as SegmentId
 from .segment_rows import decode_segment as decode_segment
 from .segment_rows import find_in_segment as find_in_segment
 from .segment_rows import first_of_each as first_of_each
@@ -14,7 +15,6 @@ from .segment_rows import with_damage as with_damage
 from .segments import DamageRows as DamageRows
 from .segments import FilesOfTicks as FilesOfTicks
 from .segments import Loaded as Loaded
-from .segments import SegmentId as SegmentId
 from .segments import damage_rows as damage_rows
 from .segments import is_whole as is_whole
 from .segments import load as load

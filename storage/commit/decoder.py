@@ -8,14 +8,16 @@ query that reads it before it is committed. All of them must get the same rows w
 import datetime
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from storage.journal import Block
-from storage.tables import SymbolLookup
+
+if TYPE_CHECKING:
+    from storage.tables import SymbolLookup  # with Delta's library, which a reader needs not load
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,7 @@ class FoundTicks(Protocol):
         ...
 
     def decode(
-        self, columns: Collection[str], symbols: SymbolLookup, rows: NDArray[np.int64] | None = None
+        self, columns: Collection[str], symbols: "SymbolLookup", rows: NDArray[np.int64] | None = None
     ) -> dict[str, pa.Array]:
         """These columns of the ticks table, of all rows or of some; strings are dictionary<int32, string>."""
         ...
@@ -100,7 +102,7 @@ class Decoder(Protocol):
     """Turns the blocks of one segment into rows. Pure: the same arguments give the same rows."""
 
     def decode(
-        self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, symbols: SymbolLookup
+        self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, symbols: "SymbolLookup"
     ) -> Decoded:
         """`blocks` in file order; rows of ticks get `seq` `first_seq`, `first_seq + 1`, … in wire order."""
         ...

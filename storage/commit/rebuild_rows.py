@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from storage.commit.segments import SegmentId
+from storage.commit.segment_rows import SegmentId
 from storage.errors import TableError
 from storage.files import DataFile
 from storage.layout import parse_file

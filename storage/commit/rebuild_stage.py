@@ -12,8 +12,8 @@ import pyarrow as pa
 from storage.commit.decoder import Decoder, Part
 from storage.commit.rebuild_plan import RebuildError, SegmentRun, load_or_nothing
 from storage.commit.rebuild_rows import DecodedRun
-from storage.commit.segment_rows import JOURNAL_TABLES, decode_segment, first_of_each, with_damage
-from storage.commit.segments import DamageRows, Loaded, SegmentId, is_whole, load
+from storage.commit.segment_rows import JOURNAL_TABLES, SegmentId, decode_segment, first_of_each, with_damage
+from storage.commit.segments import DamageRows, Loaded, is_whole, load
 from storage.errors import RowsError, TableError
 from storage.files import DataFile, make_folders, sync_folder
 from storage.layout import DataLayout, rebuilt_stem

@@ -6,7 +6,7 @@ whoever looks at it, and all three refuse the same. What is different about them
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
@@ -16,14 +16,20 @@ from storage.errors import RowsError, SegmentMissingError, SegmentReadError
 from storage.journal import Block, Damage
 from storage.layout import DataLayout, archive_of
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
-from storage.tables import SymbolLookup, canonical_rows
+from storage.tables import canonical_rows
+
+if TYPE_CHECKING:
+    from storage.tables import SymbolLookup  # with Delta's library, which a reader needs not load
+
+SegmentId = tuple[str, int]
+"""A stream and a number in it."""
 
 JOURNAL_TABLES: Final = (EVENTS, ORDERS, QUARANTINE, TICKS)
 """The tables whose rows come from the journal, in the order of their commits."""
 
 
 def decode_segment(
-    decoder: Decoder, stream: str, number: int, blocks: Sequence[Block], *, first_seq: int, symbols: SymbolLookup
+    decoder: Decoder, stream: str, number: int, blocks: Sequence[Block], *, first_seq: int, symbols: "SymbolLookup"
 ) -> Decoded:
     """The rows of a segment, or of its next blocks: of each of JOURNAL_TABLES, at most one part a partition.
 

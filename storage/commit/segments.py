@@ -13,14 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from storage.commit.segment_rows import SegmentId
 from storage.errors import JournalError, TableError
 from storage.files import DataFile
 from storage.journal import Block, Damage, Kind, RecordReader
 from storage.layout import DataLayout, parse_file
 from storage.tables import LakeTable, Snapshot, first_line
-
-SegmentId = tuple[str, int]
-"""A stream and a number in it."""
 
 DamageRows = Mapping[SegmentId, Sequence[tuple[int, int]]]
 """The damage of the journal that is in quarantine: offset and length of each, by segment."""

@@ -26,24 +26,10 @@ from deltalake.transaction import AddAction, RemoveAction
 from storage.errors import DamagedLogError, KitelakeError, TableError
 from storage.files import DataFile, sync_file, sync_folder
 from storage.schema import Table
+from storage.tables.log import CHECKPOINT_NAME, VERSION_NAME, checkpoint_name, log_of, version_name
 
-VERSION_NAME: Final = re.compile(r"(\d{20})\.json")
-CHECKPOINT_NAME: Final = re.compile(r"(\d{20})\.checkpoint\.parquet")
 HINT_NAME: Final = "_last_checkpoint"
 CHECKPOINT_INTERVAL: Final = 100
-
-
-def log_of(table: Path) -> Path:
-    """The folder of a table's log."""
-    return table / "_delta_log"
-
-
-def version_name(version: int) -> str:
-    return f"{version:020d}.json"
-
-
-def checkpoint_name(version: int) -> str:
-    return f"{version:020d}.checkpoint.parquet"
 
 
 def numbered(folder: Path, name: re.Pattern[str]) -> dict[int, Path]:

@@ -3,8 +3,7 @@
 import datetime
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -15,36 +14,25 @@ from storage.errors import TableError
 from storage.files import DataFile
 from storage.schema import Table
 from storage.tables.delta import reading_log
+from storage.tables.log import Version
 
 FIRST_DAY: Final = "retention/first_day"
 
 
-@dataclass(frozen=True)
-class Watermark:
-    """How far a stream is in the ticks: segments up to `segment`, rows and records below the other two."""
-
-    segment: int
-    next_seq: int
-    next_record: int | None = None
-    """None if the table does not say."""
-
-
-class Snapshot:
-    """One version of a table. `files` are the absolute paths of its files, in no particular order."""
+class Snapshot(Version):
+    """One version of a table as the library has it, with what the log says of its files."""
 
     def __init__(
         self, path: Path, spec: Table, version: int, actions: pa.Table, transaction_at: Callable[[int, str], int | None]
     ) -> None:
         """`actions` are the table's files as the library has them; `transaction_at` gives an application's version."""
-        self.version = version
         self._path = path
         self._spec = spec
         self._actions = actions
-        self._transaction_at = transaction_at
         with reading_log(path):
             self._relative = [unquote(path) for path in actions.column("path").to_pylist()]
-        self.files = [f"{path}{os.sep}{relative}" for relative in self._relative]
-        self._transactions: dict[str, int | None] = {}
+        files = [f"{path}{os.sep}{relative}" for relative in self._relative]
+        super().__init__(version, files, partial(transaction_at, version))
 
     @cached_property
     def entries(self) -> list[DataFile]:
@@ -59,19 +47,6 @@ class Snapshot:
             DataFile(relative=relative, size=size, values=partition, rows=count, stats="")
             for relative, size, partition, count in zip(self._relative, sizes, partitions, rows, strict=True)
         ]
-
-    def transaction(self, application: str) -> int | None:
-        """The application's version in this snapshot, or None."""
-        if application not in self._transactions:
-            self._transactions[application] = self._transaction_at(self.version, application)
-        return self._transactions[application]
-
-    def watermark(self, stream: str) -> Watermark | None:
-        """How far the stream is in this snapshot; None if nothing of it is."""
-        segment = self.transaction(stream)
-        if segment is None:
-            return None
-        return Watermark(segment, self.transaction(f"{stream}/seq") or 0, self.transaction(f"{stream}/record"))
 
 
 def first_day(ordinal: int | None) -> datetime.date:

@@ -20,7 +20,6 @@ what looks like an encoded character (`%20`) cannot be used with Delta, and is r
 
 import contextlib
 import datetime
-import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,20 +37,17 @@ from storage.schema import Table
 from storage.tables.delta import (
     HINT_NAME,
     add_action,
-    checkpoint_name,
     create_delta,
     first_line,
     is_panic,
-    log_of,
     open_delta,
     reading_log,
     remove_action,
-    version_name,
 )
+from storage.tables.log import ENCODED, checkpoint_name, log_of, version_name
 from storage.tables.snapshot import Snapshot
 
 COMMIT_ATTEMPTS: Final = 5
-_ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 class LakeTable:
@@ -70,7 +66,7 @@ class LakeTable:
         Raises TableMissingError if there is none; DamagedLogError if its log cannot be understood; TableError if it
         cannot be looked at, or if the table has other columns.
         """
-        if _ENCODED.search(str(self.path)):
+        if ENCODED.search(str(self.path)):
             raise TableError(f"table {self.path}: got a path with '%' and two hex digits, which Delta would decode")
         with self._lock:
             try:

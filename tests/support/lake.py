@@ -22,8 +22,8 @@ from storage import schema
 from storage.commit.decoder import Decoded, Fetch, Part
 from storage.journal import Block, JournalWriter, Kind, SegmentReader, segments, streams
 from storage.layout import DataLayout, segment_stem
+from storage.tables.log import Watermark
 from storage.tables.parquet import write_file
-from storage.tables.snapshot import Watermark
 from storage.tables.symbols import SymbolLookup
 from storage.tables.table import LakeTable
 

@@ -212,16 +212,19 @@ class TestPruning:
                 assert rows == {"files": "6/24", "scanned": 1, "row_groups": 6}
 
     def test_all_instruments_are_of_the_day_and_of_the_time_before(self, hours: Path, tmp_path: Path) -> None:
-        moment = f"{TUESDAY} 11:00"
         with kitelake.open(hours) as lake:
-            for work in (
-                lambda: lake.latest(moment=moment).arrow(),
-                lambda: lake.sql(f"from latest(moment := '{moment}')").arrow(),
-            ):
-                assert scans(lake, work, tmp_path) == [
-                    {"files": "12/24", "scanned": 4, "row_groups": 12},
-                    {"files": "12/24", "scanned": 2, "row_groups": 12},
-                ]
+            by_macro = scans(lake, lambda: lake.sql(f"from latest(moment := '{TUESDAY} 11:00')").arrow(), tmp_path)
+            assert by_macro == [
+                {"files": "12/24", "scanned": 4, "row_groups": 12},
+                {"files": "12/24", "scanned": 2, "row_groups": 12},
+            ]
+            # The last minutes, which instruments there are (of all hours, by token alone), the others, and the rows.
+            by_method = scans(lake, lambda: lake.latest(moment=f"{TUESDAY} 11:00").arrow(), tmp_path)
+            assert [scan["scanned"] for scan in by_method] == [0, 12, 4, 2]
+            whole_day = scans(lake, lambda: lake.latest(moment=TUESDAY).arrow(), tmp_path)
+            assert [scan["scanned"] for scan in whole_day[:2]] == [2, 12]
+            assert whole_day[3]["scanned"] == 2
+            assert {scan["files"] for scan in by_method + whole_day} == {"12/24"}
 
     def test_several_moments_read_their_days_alone(self, hours: Path, tmp_path: Path) -> None:
         with kitelake.open(hours) as lake:

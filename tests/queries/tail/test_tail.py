@@ -13,11 +13,11 @@ from queries.tail.segment import SegmentRows, whole_rows
 from queries.tail.tail import NOTHING, Tail, Vanished, list_journal
 from storage import schema
 from storage.commit.decoder import Part
-from storage.commit.segments import SegmentId
+from storage.commit.segment_rows import SegmentId
 from storage.errors import JournalVersionError
 from storage.journal.format import CRC_END, SegmentHeader, pack_segment_header
 from storage.layout import DataLayout
-from storage.tables.snapshot import Watermark
+from storage.tables.log import Watermark
 from tests.support.lake import CRUDE, INFY, NIFTY_FUT, Feed, ToyDecoder, ToyFound
 
 STREAM = "20261123T034500-aaaaaa"

@@ -19,7 +19,7 @@ from storage.commit.writer import SegmentCommitted, SegmentWriter
 from storage.errors import TableError
 from storage.journal import Block, SegmentReader, segments, streams
 from storage.layout import DataLayout
-from storage.tables.snapshot import Watermark
+from storage.tables.log import Watermark
 from storage.tables.symbols import SymbolLookup, write_instruments
 from storage.tables.table import LakeTable
 from storage.upkeep.retention import remove_committed

@@ -14,8 +14,8 @@ from deltalake import DeltaTable
 from storage.errors import TableError, TableMissingError
 from storage.schema import EVENTS, ORDERS, TABLES, TICKS, Table
 from storage.tables.delta import CHECKPOINT_INTERVAL
+from storage.tables.log import Watermark
 from storage.tables.parquet import write_file
-from storage.tables.snapshot import Watermark
 from storage.tables.table import LakeTable
 from tests.support.tables import stage_events
 

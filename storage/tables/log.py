@@ -1,0 +1,238 @@
+"""A table's log for those who only look at it: which files are in it, and how far each stream is.
+
+Opening takes the paths of the newest checkpoint and what came since, and each newer version is read by itself; the
+library takes all files anew each time, with their bounds (of 2,000 files: 75 ms of CPU to open, 25 ms a version, where
+this takes 15 and 0.3). It understands the log that we write: our columns, the first version of the protocol, no version
+missing. All else is for the library (`LakeTable`), which reads it, or says what is wrong.
+"""
+
+import datetime
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+import pyarrow as pa
+
+from storage.errors import TableMissingError
+from storage.schema import TIMESTAMP, Table
+
+VERSION_NAME: Final = re.compile(r"(\d{20})\.json")
+CHECKPOINT_NAME: Final = re.compile(r"(\d{20})\.checkpoint\.parquet")
+ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
+"""What Delta would decode in the path of a table."""
+
+_PLAIN_READER: Final = 1
+_TYPES: Final = {
+    pa.int64(): "long",
+    pa.float64(): "double",
+    pa.string(): "string",
+    pa.bool_(): "boolean",
+    pa.binary(): "binary",
+    pa.date32(): "date",
+    TIMESTAMP: "timestamp",
+}
+_CHECKPOINT_COLUMNS: Final = (
+    "add.path", "add.stats", "txn.appId", "txn.version", "protocol.minReaderVersion", "metaData.schemaString",
+    "metaData.partitionColumns",
+)  # fmt: skip
+_SAYS_NOTHING: Final = frozenset({"commitInfo", "cdc"})
+
+
+class _NotPlainError(Exception):
+    """The log is for the library."""
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """How far a stream is in the ticks: segments up to `segment`, rows and records below the other two."""
+
+    segment: int
+    next_seq: int
+    next_record: int | None = None
+    """None if the table does not say."""
+
+
+class Version:
+    """One version of a table. `files` are the absolute paths of its files, in no particular order."""
+
+    def __init__(
+        self, version: int, files: list[str], transaction: Callable[[str], int | None], stats: Sequence[str | None] = ()
+    ) -> None:
+        """`transaction` gives an application's version in this one; `stats` are what the log says of each file, if it
+        is known."""
+        self.version = version
+        self.files = files
+        self._stats = stats
+        self._of_application = transaction
+        self._transactions: dict[str, int | None] = {}
+
+    def transaction(self, application: str) -> int | None:
+        """The application's version in this one, or None."""
+        if application not in self._transactions:
+            self._transactions[application] = self._of_application(application)
+        return self._transactions[application]
+
+    def received_until(self, day: datetime.date) -> datetime.datetime | None:
+        """The latest `received_at` of that day's rows, within a millisecond; None if the log does not say it of all."""
+        of_day = [each for path, each in zip(self.files, self._stats, strict=False) if f"/date={day}/" in path]
+        try:
+            latest = [json.loads(each or "")["maxValues"]["received_at"] for each in of_day]
+            return max(map(datetime.datetime.fromisoformat, latest), default=None)
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def watermark(self, stream: str) -> Watermark | None:
+        """How far the stream is in it; None if nothing of it is."""
+        segment = self.transaction(stream)
+        if segment is None:
+            return None
+        return Watermark(segment, self.transaction(f"{stream}/seq") or 0, self.transaction(f"{stream}/record"))
+
+
+def log_of(table: Path) -> Path:
+    """The folder of a table's log."""
+    return table / "_delta_log"
+
+
+def version_name(version: int) -> str:
+    return f"{version:020d}.json"
+
+
+def checkpoint_name(version: int) -> str:
+    return f"{version:020d}.checkpoint.parquet"
+
+
+class TableLog:
+    """The log of the table at `path`, as it is at each call of `newest`. Belongs to one thread at a time."""
+
+    def __init__(self, path: Path, spec: Table) -> None:
+        self._path = path.absolute()
+        self._spec = spec
+        self._replay: _Replay | None = None
+        self._newest: Version | None = None
+
+    def newest(self) -> Version | None:
+        """The newest version, the same object as before if there is none since; None if the log is for the library.
+
+        Raises TableMissingError.
+        """
+        try:
+            return self._followed()
+        except (_NotPlainError, OSError, ValueError, TypeError, KeyError, AttributeError, pa.ArrowException):
+            self._replay = self._newest = None
+            return None
+
+    def _followed(self) -> Version:
+        if self._replay is None or not self._replay.is_there():
+            self._newest = None
+            self._replay = _Replay(self._path, self._spec)
+        if self._replay.go_on() or self._newest is None:
+            replay = self._replay
+            self._newest = Version(
+                replay.version, [*replay.files.values()], dict(replay.transactions).get, [*replay.stats.values()]
+            )
+        return self._newest
+
+
+class _Replay:
+    """What the log says as of `version`, which goes on. Raises _NotPlainError for what is for the library."""
+
+    def __init__(self, path: Path, spec: Table) -> None:
+        """Begins with the newest checkpoint. Raises TableMissingError."""
+        self._path = path
+        self._log = log = log_of(path)
+        self._spec = spec
+        self.files: dict[str, str] = {}  # absolute, by what the log has for it
+        self.stats: dict[str, str | None] = {}
+        self.transactions: dict[str, int] = {}
+        self._checked: set[str] = set()
+        names = os.listdir(log) if log.is_dir() else []  # noqa: PTH208 - names are all that is wanted
+        if not names:
+            raise TableMissingError(f"table {path}: there is none")
+        if ENCODED.search(str(path)):
+            raise _NotPlainError
+        self.version = max((int(at[1]) for name in names if (at := CHECKPOINT_NAME.fullmatch(name))), default=-1)
+        if self.version >= 0:
+            self._take_checkpoint(log / checkpoint_name(self.version))
+        self.go_on()
+        newest = max((int(at[1]) for name in names if (at := VERSION_NAME.fullmatch(name))), default=-1)
+        if self.version < newest or self._checked != {"protocol", "metaData"}:
+            raise _NotPlainError
+
+    def is_there(self) -> bool:
+        """Whether it can go on: of versions that were cleaned away nothing is known."""
+        return self._exists(self.version) or self._exists(self.version + 1)
+
+    def go_on(self) -> bool:
+        """Read up to the newest version; whether there was any."""
+        before = self.version
+        while self._exists(self.version + 1):
+            lines = (self._log / version_name(self.version + 1)).read_bytes().splitlines()
+            if not lines:
+                raise _NotPlainError
+            for line in lines:
+                for name, action in json.loads(line).items():
+                    self._take(name, action)
+            self.version += 1
+        return self.version > before
+
+    def _exists(self, version: int) -> bool:
+        return (self._log / version_name(version)).exists()
+
+    def _take(self, name: str, action: dict[str, Any]) -> None:
+        match name:
+            case "add":
+                self._add(action["path"], action.get("stats"))
+            case "remove":
+                self.files.pop(action["path"], None)
+                self.stats.pop(action["path"], None)
+            case "txn":
+                self.transactions[action["appId"]] = int(action["version"])
+            case "protocol":
+                self._check(name, action["minReaderVersion"] == _PLAIN_READER)
+            case "metaData":
+                self._check(name, self._is_ours(action["schemaString"], action["partitionColumns"]))
+            case _:
+                self._check(name, name in _SAYS_NOTHING)
+
+    def _add(self, relative: str, stats: str | None) -> None:
+        self.stats[relative] = stats
+        self.files[relative] = f"{self._path}{os.sep}{unquote(relative)}"
+
+    def _check(self, name: str, is_plain: bool) -> None:
+        if not is_plain:
+            raise _NotPlainError
+        if name not in _SAYS_NOTHING:
+            self._checked.add(name)
+
+    def _is_ours(self, schema: str, partition_by: list[str]) -> bool:
+        fields = [(field["name"], field["type"]) for field in json.loads(schema)["fields"]]
+        return tuple(partition_by) == self._spec.partition_by and fields == [
+            (field.name, _TYPES[field.type]) for field in self._spec.schema
+        ]
+
+    def _take_checkpoint(self, path: Path) -> None:
+        import pyarrow.parquet as pq  # a new table has none, and loading it takes longer than reading one
+
+        rows = pq.ParquetFile(path, page_checksum_verification=True).read(columns=list(_CHECKPOINT_COLUMNS)).flatten()
+        columns = {name: rows[name].to_pylist() for name in _CHECKPOINT_COLUMNS}
+        for each, stats in zip(columns["add.path"], columns["add.stats"], strict=True):
+            if each is not None:
+                self._add(each, stats)
+        self.transactions = {
+            name: version
+            for name, version in zip(columns["txn.appId"], columns["txn.version"], strict=True)
+            if name is not None
+        }
+        for version in filter(None, columns["protocol.minReaderVersion"]):
+            self._take("protocol", {"minReaderVersion": version})
+        for schema, partition_by in zip(
+            columns["metaData.schemaString"], columns["metaData.partitionColumns"], strict=True
+        ):
+            if schema is not None:
+                self._take("metaData", {"schemaString": schema, "partitionColumns": partition_by})
