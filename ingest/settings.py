@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ingest.mode import Mode
+from storage.mode import Mode
 
 MAX_CONNECTIONS: Final = 3
 """Of one api_key, open at the same time (Kite Connect v3 streaming docs)."""

@@ -10,7 +10,7 @@ from .lake import open as open
 from .streaming import Account as Account
 from .streaming import ConnectionEvent as ConnectionEvent
 from .streaming import ConnectionStats as ConnectionStats
-from .streaming import Feed as Feed
+from .streaming import Consumer as Consumer
 from .streaming import Frame as Frame
 from .streaming import Gap as Gap
 from .streaming import Health as Health

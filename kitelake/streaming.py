@@ -3,16 +3,14 @@
 from ingest.accounts import Account as Account
 from ingest.connection import ConnectionEvent as ConnectionEvent
 from ingest.connection import ConnectionStats as ConnectionStats
-from ingest.connection import Feed as Feed
+from ingest.connection import Consumer as Consumer
 from ingest.connection import Frame as Frame
 from ingest.connection import Gap as Gap
 from ingest.connection import Health as Health
 from ingest.connection import KiteConnection as KiteConnection
-from ingest.connection import Level as Level
 from ingest.connection import ManagerStats as ManagerStats
 from ingest.connection import OrderUpdate as OrderUpdate
 from ingest.connection import Status as Status
-from ingest.connection import Tick as Tick
 from ingest.connection import TotalStats as TotalStats
 from ingest.manager import Moved as Moved
 from ingest.manager import Slot as Slot
@@ -29,3 +27,5 @@ from ingest.wire import encode_packets as encode_packets
 from ingest.wire import frame_views as frame_views
 from ingest.wire import packet_view as packet_view
 from ingest.wire import run_view as run_view
+from storage.ticks import Level as Level
+from storage.ticks import Tick as Tick

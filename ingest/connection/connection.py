@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self, SupportsIndex
 
 from ingest.accounts import Account, Credentials
-from ingest.connection.feeds import Feeds
+from ingest.connection.consumers import Consumers
 from ingest.connection.handshake import WS_URL, check_ws_url
 from ingest.connection.hub import Hub
 from ingest.connection.lifecycle import MAX_MESSAGE, Lifecycle
@@ -52,7 +52,7 @@ def check_room(instruments: int) -> None:
         )
 
 
-class KiteConnection(Feeds):
+class KiteConnection(Consumers):
     """One connection of one account: `start`, `subscribe`, read, `close`; reconnects by itself until closed.
 
     `async with KiteConnection(account) as connection: …` starts and closes it. Belongs to one event loop. What it wants

@@ -1,7 +1,7 @@
 """From one stream of records to any number of consumers, none of which can slow the sockets or one another.
 
 The hub is the sink of the connections. It hands each record to the journal first, if there is one, then to the buffer
-of every feed that wants it. Nothing is decoded here: a feed decodes what it takes, when its consumer asks, so what
+of every consumer that wants it. Nothing is decoded here: a consumer decodes what it takes, when it is asked, so what
 waits is decoded in one go.
 
 A buffer is bounded by frames, by bytes and by the time it spans. When it is full its oldest records go, for this
@@ -155,8 +155,8 @@ class Buffer:
         self.news.set()
 
 
-class Feed(Generic[T]):
-    """What one consumer iterates over: items, and a `Gap` wherever it was too slow. Ends when the sockets are closed.
+class Consumer(Generic[T]):
+    """What is iterated over: items, and a `Gap` wherever it was too slow. Ends when the sockets are closed.
 
     It collects from the moment it is made. One that is no longer referred to, or is closed, collects nothing more.
     """
@@ -217,14 +217,14 @@ class Feed(Generic[T]):
 
 
 class Hub:
-    """A sink for connections, with feeds to read from. `sink`, such as a journal, gets every record first."""
+    """A sink for connections, with consumers that read from it. `sink`, such as a journal, gets every record first."""
 
     def __init__(self, sink: Sink | None = None) -> None:
         self._sink = sink
         self._channels: list[tuple[str, int]] = []
         self._inner: list[int] = []
         self._taps: list[Callable[[bytes], None] | None] = []
-        self._buffers: tuple[Buffer, ...] = ()  # replaced, never changed: a feed may be collected while one is filled
+        self._buffers: tuple[Buffer, ...] = ()  # replaced, never changed: one may be collected while another is filled
         self._closed = False
         self._latencies: dict[tuple[str, int], Latencies] = {}
 
@@ -242,7 +242,7 @@ class Hub:
         self._taps[channel] = take
 
     def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
-        """Hand on one record. What the sink raises passes through, and then no feed has the record either."""
+        """Hand on one record. What the sink raises passes through, and then no consumer has the record either."""
         if self._sink is not None:
             self._sink.append(kind, self._inner[channel], received_at_ns, payload)
         if kind is Kind.BINARY and (tap := self._taps[channel]) is not None:
@@ -254,7 +254,7 @@ class Hub:
                 if not buffer.closed and buffer.wants(kind, account, connection):
                     buffer.put(record)
 
-    def feed(
+    def consumer(
         self,
         settings: BufferSettings,
         kinds: frozenset[Kind],
@@ -263,12 +263,12 @@ class Hub:
         account: str | None = None,
         connection: int | None = None,
         most_bytes: int = BATCH_BYTES,
-    ) -> Feed[T]:
-        """A feed of records of these kinds, of all accounts and connections or of one. Collects from now on."""
+    ) -> Consumer[T]:
+        """A consumer of records of these kinds, of all accounts and connections or of one. Collects from now on."""
         buffer = Buffer(settings, kinds, account, connection)
         buffer.closed = self._closed
         self._buffers = (*self._buffers, buffer)
-        return Feed(self, buffer, convert, most_bytes)
+        return Consumer(self, buffer, convert, most_bytes)
 
     def remove(self, buffer: Buffer) -> None:
         """Fill this buffer no more."""
@@ -286,13 +286,13 @@ class Hub:
         return None if latencies is None else latencies.percentiles()
 
     def open(self) -> None:
-        """Feeds that were made since the last `close`, and from now on, go on until the next one."""
+        """Consumers that were made since the last `close`, and from now on, go on until the next one."""
         self._closed = False
         for buffer in self._buffers:
             buffer.closed = False
 
     def close(self) -> None:
-        """End every feed behind what it holds."""
+        """End every consumer behind what it holds."""
         self._closed = True
         for buffer in self._buffers:
             buffer.close()

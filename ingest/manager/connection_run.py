@@ -38,7 +38,7 @@ class ConnectionRun:
         self._read = asyncio.Event()
         self._hub = Hub()
         kinds = frozenset({Kind.BINARY, Kind.TEXT, Kind.EVENT})
-        self._feed = self._hub.feed(settings, kinds, lambda records: [records])
+        self._consumer = self._hub.consumer(settings, kinds, lambda records: [records])
         self.connection = KiteConnection(account, 1, settings, self._hub, ws_url=root, changed=self._changed)
         self.connection.session.want(modes)
         self._loop: asyncio.AbstractEventLoop
@@ -90,7 +90,7 @@ class ConnectionRun:
         await self._read.wait()
 
     async def _take(self) -> list[Record] | Gap | None:
-        return await anext(self._feed, None)
+        return await anext(self._consumer, None)
 
     def _changed(self, connection: KiteConnection) -> None:
         if connection.session.state is State.OPEN:

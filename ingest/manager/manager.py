@@ -19,7 +19,7 @@ from typing import Self
 from ingest.accounts import Account, Credentials, Token
 from ingest.connection import (
     WS_URL,
-    Feeds,
+    Consumers,
     Health,
     Hub,
     KiteConnection,
@@ -41,7 +41,7 @@ from ingest.wire import Mode
 log = logging.getLogger(__name__)
 
 
-class TickerManager(Feeds):
+class TickerManager(Consumers):
     """Streams instruments over all connections of all accounts.
 
     `async with TickerManager(accounts) as manager: await manager.subscribe(tokens, mode=Mode.FULL)`, and read from

@@ -24,8 +24,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.mode import Mode as Mode
 from storage.market import EXCHANGE_BY_SEGMENT, UNKNOWN_EXCHANGE, exchange_of_token
+from storage.mode import Mode as Mode
 
 MODES: Final = tuple(mode.value for mode in Mode)
 

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
 from ingest.instruments import Select
-from ingest.mode import Mode
 from kitelake.config.calendar import EXCHANGES, date_of
 from kitelake.config.values import Section, address_of, one_line, path_of, stretch_of_time
 from storage.market import Hours, hours_of
+from storage.mode import Mode
 
 SHORTEST_STEP: Final = dt.timedelta(seconds=10)
 LONGEST_STEP: Final = dt.timedelta(hours=6)

@@ -7,11 +7,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ingest.mode import Mode
 from kitelake.plan import PRICED_LATER, DayPlan, ListPlan, PlanPhase, why_not
 from kitelake.schedule import Day, ListHours
 from kitelake.views.columns import plain_table
 from storage.market import Phase, place_of_exchange
+from storage.mode import Mode
 
 _WRAPPED: Final = ("list", "hours", "day")
 """These columns are broken where the terminal is narrow."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ingest.connection.feeds import read_batch, read_ticks
+from ingest.connection.consumers import read_batch, read_ticks
 from ingest.connection.hub import Record
 from ingest.wire.journal import JournalDecoder
 from queries.lake.lake import SqlLake

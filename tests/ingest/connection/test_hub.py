@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.connection.feeds import Frame
+from ingest.connection.consumers import Frame
 from ingest.connection.hub import TURN_SECONDS, Buffer, Gap, Hub, Record
 from ingest.settings import BufferSettings
 from storage.journal import Kind
-from tests.support.feeds import LTP, NINE_NS, feeds
+from tests.support.consumers import LTP, NINE_NS, consumers
 
 
 class Keeping:
@@ -42,7 +42,7 @@ def test_the_sink_gets_everything_first_under_its_own_numbers() -> None:
 
 
 async def test_frames_come_to_every_consumer_that_asked_for_them() -> None:
-    hub, both, one, two = feeds()
+    hub, both, one, two = consumers()
     everything, ones, third = both.frames(), both.frames(account="one"), both.frames(account="two", connection=1)
     hub.append(Kind.BINARY, one, NINE_NS, LTP)
     hub.append(Kind.TEXT, one, NINE_NS, b"{}")
@@ -60,7 +60,7 @@ async def test_frames_come_to_every_consumer_that_asked_for_them() -> None:
 
 
 async def test_a_slow_consumer_loses_the_oldest_for_itself_alone_and_finds_a_gap() -> None:
-    hub, both, one, _ = feeds(buffer_frames=3)
+    hub, both, one, _ = consumers(buffer_frames=3)
     slow, quick = both.frames(), both.frames()
     seen: list[object] = []
     for number in range(10):
@@ -116,7 +116,7 @@ def test_what_was_taken_and_what_is_missing_is_everything_in_order(
 
 
 async def test_what_is_closed_or_forgotten_collects_nothing_more() -> None:
-    hub, both, one, _ = feeds()
+    hub, both, one, _ = consumers()
     closed = both.frames()
     hub.append(Kind.BINARY, one, NINE_NS, LTP)
     await closed.aclose()
@@ -133,7 +133,7 @@ async def test_what_is_closed_or_forgotten_collects_nothing_more() -> None:
 
 
 async def test_closing_ends_every_iterator_behind_what_it_holds_and_opening_begins_again() -> None:
-    hub, both, one, _ = feeds()
+    hub, both, one, _ = consumers()
     waiting = both.frames()
     task = asyncio.create_task(_collect(waiting))
     await asyncio.sleep(0)
@@ -153,7 +153,7 @@ async def _collect(feed: Any) -> list[object]:
 
 
 async def test_a_feed_that_is_made_while_all_is_closed_begins_with_the_next_opening() -> None:
-    hub, both, one, _ = feeds()
+    hub, both, one, _ = consumers()
     hub.close()
     feed = both.frames()
     hub.append(Kind.BINARY, one, NINE_NS, LTP)
@@ -183,7 +183,7 @@ class Clock:
 
 async def test_a_consumer_that_never_waits_lets_the_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
     Clock(monkeypatch, step=TURN_SECONDS / 10)
-    hub, both, one, _ = feeds()
+    hub, both, one, _ = consumers()
     feed = both.frames()
     for _ in range(100):
         hub.append(Kind.BINARY, one, NINE_NS, LTP)
@@ -204,7 +204,7 @@ async def test_a_consumer_that_never_waits_lets_the_others_run(monkeypatch: pyte
 
 async def test_latency_is_from_the_read_to_the_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    hub, both, one, _ = feeds()
+    hub, both, one, _ = consumers()
     feed = both.frames()
     assert hub.latencies("one", 1) is None
     hub.append(Kind.BINARY, one, NINE_NS, LTP)

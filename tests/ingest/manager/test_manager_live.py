@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ingest.accounts.account import Account
 from ingest.accounts.rest import KiteRest
 from ingest.connection.connection import KiteConnection
-from ingest.connection.feeds import ConnectionEvent, Frame, OrderUpdate, Tick
+from ingest.connection.consumers import ConnectionEvent, Frame, OrderUpdate
 from ingest.connection.hub import Gap
 from ingest.connection.session import State
 from ingest.connection.stats import Status
@@ -27,6 +27,7 @@ from ingest.manager.manager import TickerManager
 from ingest.settings import ManagerSettings, Strategy, StreamSettings
 from ingest.simulator.simulator import Simulator
 from ingest.wire import Mode
+from storage.ticks import Tick
 from tests.support.scaled import scaled
 from tests.support.simulation import start_simulation
 from tests.support.simulator_client import fault, running, until
@@ -83,11 +84,11 @@ def wanted(manager: TickerManager) -> dict[str, dict[int, Mode]]:
 
 async def test_every_kind_of_feed_gets_every_packet_that_was_sent() -> None:
     async with running(instruments=300, rate=50, order_seconds=0) as simulator, managing(simulator) as manager:
-        feeds = manager.batches(), manager.ticks(), manager.frames(), manager.batches(account="two", connection=1)
+        readers = manager.batches(), manager.ticks(), manager.frames(), manager.batches(account="two", connection=1)
         await manager.subscribe(tokens_of(simulator)[:200], Mode.FULL)
         await until(lambda: simulator.ledger.totals()["packets"] > 2000)
         await manager.stop()
-        batches, ticks, frames, some = [[item async for item in feed] for feed in feeds]
+        batches, ticks, frames, some = [[item async for item in each] for each in readers]
         sent = simulator.ledger.totals()["packets"]
         assert sum(batch.num_rows for batch in batches) == len(ticks) == sent  # type: ignore[union-attr]
         counted = Counter((tick.account, tick.connection) for tick in ticks if isinstance(tick, Tick))
@@ -361,9 +362,9 @@ async def test_after_fifty_drops_everything_is_back_within_two_seconds() -> None
             dropped_at = time.monotonic()
             assert await fault(simulator, "drop", how=["rst", "close", "eof"][turn % 3]) == 6
             await until(lambda: manager.stats().total.connected < 6)
-            feeds = [manager.frames(account=name, connection=number) for name, number in slots]
+            readers = [manager.frames(account=name, connection=number) for name, number in slots]
             async with asyncio.timeout(40):
-                waits += await asyncio.gather(*(first_tick(feed, dropped_at) for feed in feeds))
+                waits += await asyncio.gather(*(first_tick(each, dropped_at) for each in readers))
             await until(lambda: streamed(simulator) == wanted(manager))
             await asyncio.sleep(settings.settled_seconds)
     assert len(waits) == 54

@@ -1,30 +1,31 @@
 """What consumers get: Arrow batches, typed ticks, raw frames, order updates, events.
 
-Each function here turns records of the hub into items of one kind; `Feeds` offers them under the names that a manager
-and a single connection have in common.
+Each function here turns records of the hub into items of one kind; `Consumers` offers them under the names that a
+manager and a single connection have in common.
 """
 
 import json
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ingest.connection.hub import Feed, Hub, Record
+from ingest.connection.hub import Consumer, Hub, Record
 from ingest.errors import WireError
 from ingest.settings import BufferSettings
-from ingest.wire import Mode, Order, batch_of, decode_columns, decode_packet, frame_views, read_text, split_frame
+from ingest.wire import Order, batch_of, decode_columns, decode_packet, frame_views, read_text, split_frame
 from storage.clock import IST, ist_time
 from storage.journal import Kind
-from storage.schema import DEPTH_LEVELS
+from storage.mode import Mode
+from storage.ticks import Tick, levels_of
 
 REMEMBERED_ORDERS: Final = 10_000
 _BINARY: Final = frozenset({Kind.BINARY})
+_COPIED: Final = frozenset(field.name for field in fields(Tick)) - {"mode"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,48 +45,6 @@ class Frame:
     def views(self) -> list[NDArray[Any]]:
         """The packets as structured arrays over the frame's own bytes: nothing is copied; see `frame_views`."""
         return frame_views(self.data)
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """One level of market depth; the price in rupees."""
-
-    price: float
-    quantity: int
-    orders: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
-    """One packet, with the names and units of the ticks table (docs/data-dictionary.md). Times are in IST.
-
-    What its mode does not carry is None; `bids` and `asks` are empty then, else the five levels, best first.
-    """
-
-    account: str
-    connection: int
-    received_at: datetime
-    exchange: str
-    instrument_token: int
-    mode: Mode
-    last_price: float
-    last_traded_quantity: int | None = None
-    average_traded_price: float | None = None
-    volume_traded: int | None = None
-    total_buy_quantity: int | None = None
-    total_sell_quantity: int | None = None
-    open: float | None = None
-    high: float | None = None
-    low: float | None = None
-    close: float | None = None
-    price_change: float | None = None
-    last_trade_time: datetime | None = None
-    oi: int | None = None
-    oi_day_high: int | None = None
-    oi_day_low: int | None = None
-    exchange_timestamp: datetime | None = None
-    bids: tuple[Level, ...] = ()
-    asks: tuple[Level, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,22 +97,15 @@ def read_ticks(records: list[Record]) -> Iterator[Tick]:
             for name in ("last_trade_time", "exchange_timestamp"):
                 if row.get(name) is not None:
                     row[name] = row[name].astimezone(IST)
-            if "bid_price_1" in row:
-                row |= {f"{side}s": _levels(row, side) for side in ("bid", "ask")}
             yield Tick(
                 account=record.account,
                 connection=record.connection,
                 received_at=received_at,
-                mode=Mode(row.pop("mode")),
-                **row,
+                mode=Mode(row["mode"]),
+                bids=levels_of(row, "bid"),
+                asks=levels_of(row, "ask"),
+                **{name: row[name] for name in _COPIED & row.keys()},
             )
-
-
-def _levels(row: dict[str, Any], side: str) -> tuple[Level, ...]:
-    return tuple(
-        Level(*(row.pop(f"{side}_{what}_{level}") for what in ("price", "quantity", "orders")))
-        for level in range(1, DEPTH_LEVELS + 1)
-    )
 
 
 def read_frames(records: list[Record]) -> Iterator[Frame]:
@@ -201,38 +153,40 @@ class OrderReader:
                 yield OrderUpdate(record.account, record.connection, record.received_at_ns, update_id, data)
 
 
-class Feeds:
+class Consumers:
     """The ways to read from a hub. Every iterator collects from the moment it is made, in a buffer of its own."""
 
     def __init__(self, hub: Hub, settings: BufferSettings) -> None:
         self._hub = hub
         self._buffer_settings = settings
 
-    def batches(self, *, account: str | None = None, connection: int | None = None) -> Feed[pa.RecordBatch]:
+    def batches(self, *, account: str | None = None, connection: int | None = None) -> Consumer[pa.RecordBatch]:
         """Arrow record batches in the schema of the ticks table, rows in the order of receipt.
 
         Whatever has come since the last batch is in the next one: one frame when it is quiet, thousands under load.
         `stream`, `seq` and `symbol` are null. Of all accounts and connections, or of those named.
         """
-        return self._hub.feed(self._buffer_settings, _BINARY, read_batch, account=account, connection=connection)
+        return self._hub.consumer(self._buffer_settings, _BINARY, read_batch, account=account, connection=connection)
 
-    def ticks(self, *, account: str | None = None, connection: int | None = None) -> Feed[Tick]:
+    def ticks(self, *, account: str | None = None, connection: int | None = None) -> Consumer[Tick]:
         """Typed objects, one a packet. Convenient, and a hundred times the work of `batches` for each."""
-        return self._feed(_BINARY, read_ticks, account, connection)
+        return self._consumer(_BINARY, read_ticks, account, connection)
 
-    def frames(self, *, account: str | None = None, connection: int | None = None) -> Feed[Frame]:
+    def frames(self, *, account: str | None = None, connection: int | None = None) -> Consumer[Frame]:
         """Raw frames with receive time, account and connection; nothing is decoded."""
-        return self._feed(_BINARY, read_frames, account, connection)
+        return self._consumer(_BINARY, read_frames, account, connection)
 
-    def order_updates(self, *, account: str | None = None) -> Feed[OrderUpdate]:
+    def order_updates(self, *, account: str | None = None) -> Consumer[OrderUpdate]:
         """Order updates, each once, whichever sockets bring it."""
-        return self._feed(frozenset({Kind.TEXT}), OrderReader(), account, None)
+        return self._consumer(frozenset({Kind.TEXT}), OrderReader(), account, None)
 
-    def events(self, *, account: str | None = None, connection: int | None = None) -> Feed[ConnectionEvent]:
+    def events(self, *, account: str | None = None, connection: int | None = None) -> Consumer[ConnectionEvent]:
         """What happens to the connections: connected, closed and why, refused, resumed, subscribed."""
-        return self._feed(frozenset({Kind.EVENT}), read_events, account, connection)
+        return self._consumer(frozenset({Kind.EVENT}), read_events, account, connection)
 
-    def _feed(self, kinds: frozenset[Kind], convert: Any, account: str | None, connection: int | None) -> Feed[Any]:
-        return self._hub.feed(
+    def _consumer(
+        self, kinds: frozenset[Kind], convert: Any, account: str | None, connection: int | None
+    ) -> Consumer[Any]:
+        return self._hub.consumer(
             self._buffer_settings, kinds, convert, account=account, connection=connection, most_bytes=1
         )

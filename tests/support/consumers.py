@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from ingest.connection.feeds import Feeds
+from ingest.connection.consumers import Consumers
 from ingest.connection.hub import Hub
 from ingest.settings import BufferSettings
 
@@ -11,7 +11,7 @@ LTP: Final = bytes.fromhex("0001 0008 00063b01 000186a0")
 """A frame of one packet: token 408321, 1000.00 rupees."""
 
 
-def feeds(**changes: Any) -> tuple[Hub, Feeds, int, int]:
+def consumers(**changes: Any) -> tuple[Hub, Consumers, int, int]:
     """A hub, all ways to read from it, and the channels of connection 1 of account one and 3 of account two."""
     hub = Hub()
-    return hub, Feeds(hub, BufferSettings(**changes)), hub.channel("one", 1), hub.channel("two", 3)
+    return hub, Consumers(hub, BufferSettings(**changes)), hub.channel("one", 1), hub.channel("two", 3)

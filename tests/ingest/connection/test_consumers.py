@@ -9,19 +9,20 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.connection.feeds import Level, OrderUpdate, Tick
+from ingest.connection.consumers import OrderUpdate
 from ingest.connection.hub import Gap
 from ingest.wire import Mode, decode_frames, encode_frames
 from ingest.wire.plain import decode_packet
 from storage.clock import IST
 from storage.journal import Kind
 from storage.schema import TICKS
-from tests.support.feeds import LTP, NINE_NS, feeds
+from storage.ticks import Level, Tick
+from tests.support.consumers import LTP, NINE_NS, consumers
 from tests.support.packets import frame_of, packets
 
 
 async def test_batches_are_the_ticks_table_with_account_and_connection() -> None:
-    hub, both, one, two = feeds()
+    hub, both, one, two = consumers()
     batches = both.batches()
     hub.append(Kind.BINARY, one, NINE_NS, LTP)
     hub.append(Kind.BINARY, two, NINE_NS + 1000, LTP)
@@ -48,7 +49,7 @@ def test_a_tick_says_what_its_packet_says(some: list[bytes]) -> None:
     frame = frame_of(some)
 
     async def read() -> list[Tick | Gap]:
-        hub, both, one, _ = feeds()
+        hub, both, one, _ = consumers()
         ticks = both.ticks()
         hub.append(Kind.BINARY, one, NINE_NS, frame)
         hub.append(Kind.BINARY, one, NINE_NS, b"\x00\x01\xff")  # damaged: left out
@@ -74,7 +75,7 @@ def order(number: int, **data: Any) -> bytes:
 
 
 async def test_order_updates_come_once_whichever_sockets_bring_them() -> None:
-    hub, both, one, two = feeds()
+    hub, both, one, two = consumers()
     other = hub.channel("one", 2)
     updates = both.order_updates()
     for number in (1, 2, 1):
@@ -100,7 +101,7 @@ def test_levels_have_prices_in_rupees() -> None:
     assert frames == [_full_frame()]
 
     async def read() -> Tick:
-        hub, both, one, _ = feeds()
+        hub, both, one, _ = consumers()
         ticks = both.ticks()
         hub.append(Kind.BINARY, one, NINE_NS, _full_frame())
         tick = await anext(ticks)
