@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from queries.feed import FeedMethods
 from queries.history import Near
 from queries.lake import RESTRICTED, Limits
 from queries.lake import Result as Result
-from queries.quality import QualityMethods
 from storage.schema import TABLES as TABLES
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class _JournalDecoder:
         return JournalDecoder().find(stream, segment, blocks, first_seq=first_seq, fetch=fetch)
 
 
-class Lake(QualityMethods):
+class Lake(FeedMethods):
     """A data folder as SQL, with the helpers."""
 
 

@@ -53,3 +53,11 @@ class ProtectedFolderError(QueryError):
 
 class TimeZoneError(QueryError, ValueError):
     """Times were asked for in a zone that there is not."""
+
+
+class FeedError(QueryError):
+    """A feed was asked for what it cannot give, or to go where it cannot."""
+
+
+class OutageError(FeedError):
+    """A feed that was to raise at outages has come to one."""

@@ -3,6 +3,7 @@ from .restricted import RESTRICTED as RESTRICTED
 from .restricted import Limits as Limits
 from .result import Result as Result
 from .shown import RELATIONS as RELATIONS
+from .sources import shown_sources as shown_sources
 from .sources import sources_sql as sources_sql
 from .sources import with_before as with_before
 from .state import LakeState as LakeState

@@ -148,27 +148,10 @@ def _redundant(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
 
 def _ticks(state: LakeState) -> str:
     """`ticks_all` as it is, but for the days on which some instruments had several sources at a time."""
-    text, shown = state.remembered("sources", None, ["events"], lambda: _shown(state))
-    if shown is not None:
-        state.keep(shown)
-    return text
-
-
-def _shown(state: LakeState) -> tuple[str, RowsView | None]:
-    """The SELECT, and the view of rows that it names, if any."""
-    memo = state.memo.setdefault("days with sources", {})
-    events = _by_day(state)
-    # What was asked for may last into the next day.
-    now = {day: (events.get(day - _ONE_DAY), events.get(day)) for day in {*events, *(d + _ONE_DAY for d in events)}}
-    fresh = [day for day, parts in now.items() if memo.get(day, (None,))[0] != parts]
-    suspects = _suspects(state, fresh) if fresh else set()
-    memo.update({day: (now[day], day in suspects) for day in fresh})
-    days = sorted(day for day in now if memo[day][1])
-    rows = _redundant(state, days) if days else ()
-    if not len(rows):
-        return _ALL, None
-    shown = state.rows_view("sources", rows)
-    text = f"""
+    days, shown = shown_sources(state)
+    if shown is None:
+        return _ALL
+    return f"""
         SELECT *, NULL::TIMESTAMPTZ AS source_since FROM ticks_all WHERE NOT ({among(days)})
         UNION ALL
         SELECT ticks_all.*, shown.shown_from AS source_since
@@ -178,7 +161,29 @@ def _shown(state: LakeState) -> tuple[str, RowsView | None]:
             ticks_all.stream = shown.stream AND ticks_all.account = shown.account
             AND ticks_all.connection = shown.connection))
     """
-    return text, shown
+
+
+def shown_sources(state: LakeState) -> tuple[Sequence[dt.date], RowsView | None]:
+    """The days on which some instruments had several sources at a time, and a view of the stretches of these: of a row
+    that was received in one of its instrument's, on such a day, another source's is left out. None without such days.
+    """
+    days, shown = state.remembered("sources", None, ["events"], lambda: _shown(state))
+    if shown is not None:
+        state.keep(shown)
+    return days, shown
+
+
+def _shown(state: LakeState) -> tuple[Sequence[dt.date], RowsView | None]:
+    memo = state.memo.setdefault("days with sources", {})
+    events = _by_day(state)
+    # What was asked for may last into the next day.
+    now = {day: (events.get(day - _ONE_DAY), events.get(day)) for day in {*events, *(d + _ONE_DAY for d in events)}}
+    fresh = [day for day, parts in now.items() if memo.get(day, (None,))[0] != parts]
+    suspects = _suspects(state, fresh) if fresh else set()
+    memo.update({day: (now[day], day in suspects) for day in fresh})
+    days = sorted(day for day in now if memo[day][1])
+    rows = _redundant(state, days) if days else ()
+    return (days, state.rows_view("sources", rows)) if len(rows) else ((), None)
 
 
 TICKS: Final = Relation("ticks", _ticks, frozenset({"ticks_all", "events"}), _ALL)

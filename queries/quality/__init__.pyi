@@ -1,3 +1,6 @@
+from .candles import Candles as Candles
+from .candles import all_candles as all_candles
+from .candles import width_of_candles as width_of_candles
 from .comparison import Comparison as Comparison
 from .coverage import SILENT_SECONDS as SILENT_SECONDS
 from .coverage import DayCoverage as DayCoverage

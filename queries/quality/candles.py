@@ -51,17 +51,31 @@ Candles = Any
 
 def read_candles(candles: Candles, day: dt.date) -> pa.Table:
     """The candles of that day, by time. Raises CandlesError, which says what was got and expected."""
-    rows = [_row(number, values) for number, values in enumerate(_rows(candles), 1)]
-    if not rows:
-        raise CandlesError(f"candles: got none, {_EXPECTED}")
+    rows = _parsed(candles)
     found = [row for row in rows if row["time"].date() == day]
     if not found:
         first, last = (each(row["time"] for row in rows).date() for each in (min, max))
         raise CandlesError(f"candles: got candles from {first} to {last}, expected some of {day}, which is compared")
-    twice = [time for time, count in Counter(row["time"] for row in found).items() if count > 1]
+    return _table(found)
+
+
+def all_candles(candles: Candles) -> pa.Table:
+    """The candles of all days, by time. Raises CandlesError."""
+    return _table(_parsed(candles))
+
+
+def _parsed(candles: Candles) -> list[dict[str, Any]]:
+    rows = [_row(number, values) for number, values in enumerate(_rows(candles), 1)]
+    if not rows:
+        raise CandlesError(f"candles: got none, {_EXPECTED}")
+    return rows
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    twice = [time for time, count in Counter(row["time"] for row in rows).items() if count > 1]
     if twice:
         raise CandlesError(f"candles: got {twice[0]} several times, expected each time once, of one instrument")
-    return pa.Table.from_pylist(sorted(found, key=lambda row: row["time"]), schema=CANDLES)
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: row["time"]), schema=CANDLES)
 
 
 def width_of_candles(candles: pa.Table) -> dt.timedelta:

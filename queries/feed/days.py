@@ -1,0 +1,198 @@
+"""What a feed gives of one day, in order: blocks of ticks, and between them bars as they close, and outages."""
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from queries.bars import Measure, width_of
+from queries.errors import WidthError
+from queries.feed.marks import NEEDS, Marks
+from queries.feed.points import Bar, Outage, Point, bars_of, ordered, outages_of
+from queries.feed.reading import FOREVER_US, KEYS, TEXT, Reader, Wanted, parts_of
+from queries.feed.sweep import Block, held_rows, sweep
+from queries.feed.tick import CACHED
+from queries.history import Symbols, TimeRange, resolve
+from queries.lake import LakeState, quoted
+from storage.clock import EPOCH, IST, NS_PER_US, day_bounds_ns
+from storage.schema import TICKS
+
+OnGap = Literal["skip", "mark", "raise"]
+
+FEW: Final = 20
+"""Of so many instruments a day's ticks are asked of the database, which reads little more than theirs of each file."""
+IST_TIME: Final = pa.timestamp("us", "Asia/Kolkata")
+EVERYTHING: Final = "*:*"
+
+
+class Place(NamedTuple):
+    """Behind a row, by what orders rows; or with "" as the stream, behind so many bars and outages of that moment."""
+
+    us: int
+    stream: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a feed. `bars_in` gives the bars of a range as `Lake.bars` does; it is there if `width` is."""
+
+    symbols: Symbols | None
+    when: TimeRange
+    columns: tuple[str, ...]
+    ticks: bool
+    width: str | dt.timedelta | None
+    on_gap: OnGap
+    bars_in: Callable[[Symbols, str | dt.timedelta, dt.datetime, dt.datetime], pa.Table] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Raises WidthError."""
+        if self.width is not None and width_of(self.width).measure is not Measure.TIME:
+            raise WidthError(
+                f"bars: got {self.width!r}, expected a width of time, such as 1m: others close at any time"
+            )
+
+    @cached_property
+    def kinds(self) -> Mapping[str, pa.DataType]:
+        """The columns that are read, with their types."""
+        names = dict.fromkeys([*KEYS, *self.columns, *(NEEDS if CACHED in self.columns else ())])
+        fields = [TICKS.schema.field(name) for name in names if name != CACHED]
+        return {field.name: TEXT if pa.types.is_string(field.type) else field.type for field in fields}
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """What batches have."""
+        kinds = {name: IST_TIME if pa.types.is_timestamp(kind) else kind for name, kind in self.kinds.items()}
+        return pa.schema([(name, pa.bool_() if name == CACHED else kinds[name]) for name in self.columns])
+
+    def tokens(self, state: LakeState, day: dt.date) -> list[int] | None:
+        """The instruments, as that day's list has them; None for all."""
+        return None if self.symbols is None else resolve(state, self.symbols, [day]).tokens
+
+
+class Day:
+    """One day of a feed."""
+
+    def __init__(self, state: LakeState, asked: Asked, date: dt.date, start_us: int, until: dt.datetime) -> None:
+        """From `start_us` on, or from where the range begins; bars that had closed by `until`."""
+        self._state = state
+        self._until = until
+        self._asked = asked
+        self.date = date
+        self._tokens = asked.tokens(state, date)
+        begin, end = (bound // NS_PER_US for bound in day_bounds_ns(date))
+        first = begin if asked.when.start is None else max(begin, us_of(asked.when.start))
+        self._range = first, end if asked.when.stop is None else min(end, us_of(asked.when.stop))
+        self.start_us = max(first, start_us)
+
+    def __iter__(self) -> Iterator[Block | Bar | Outage]:
+        return merged(self.blocks() if self._asked.ticks else (), self.points())
+
+    def blocks(self) -> Iterator[Block]:
+        """The ticks, in order."""
+        if self._tokens is not None and len(self._tokens) <= FEW:
+            return self._by_database(self._tokens)
+        return self.new_blocks({}, frozenset())
+
+    def new_blocks(self, given: Mapping[str, int], known: frozenset[object]) -> Iterator[Block]:
+        """Those that do not lie in what is known, and were not given: of each stream the ticks behind that number."""
+        names = list(self._asked.kinds)
+        wanted = Wanted(self.date, names, self._tokens, self.start_us, self._range[1], given)
+        parts = parts_of(self._state, wanted, without=known)
+        reader = Reader(self._state, wanted)
+        return self._marked(sweep(parts, reader.read, held_rows(self._asked.kinds)))
+
+    def points(self) -> list[Point]:
+        """The bars that had closed, and the outages that had ended."""
+        first_us, stop_us = self._range
+        found: list[Point] = []
+        if self._asked.width is not None and first_us < stop_us:
+            symbols = EVERYTHING if self._asked.symbols is None else self._asked.symbols
+            rows = self._asked.bars_in(symbols, self._asked.width, time_of(first_us), time_of(stop_us))
+            found += bars_of(rows, min(stop_us, us_of(self._until)))
+        if self._asked.on_gap != "skip":
+            ended = outages_of(self._state, self.date, self._tokens, self._until)
+            found += [point for point in ended if point.us <= stop_us]
+        return ordered(point for point in found if point.us >= self.start_us)
+
+    def _by_database(self, tokens: Sequence[int]) -> Iterator[Block]:
+        names, (_, stop_us) = list(self._asked.kinds), self._range
+        if not tokens or self.start_us >= stop_us:
+            return
+        selection = resolve(self._state, self._asked.symbols or (), [self.date])
+        rows = self._state.sql(
+            f"""
+            SELECT {", ".join(map(quoted, names))} FROM ticks
+            WHERE date = DATE '{self.date}' AND {selection.where()}
+                AND received_at >= make_timestamptz({self.start_us}) AND received_at < make_timestamptz({stop_us})
+            ORDER BY received_at, stream, seq
+            """
+        ).arrow()
+        if len(rows):
+            columns = {name: rows[name].combine_chunks().cast(kind) for name, kind in self._asked.kinds.items()}
+            yield from self._marked([Block.of(columns)])
+
+    def _marked(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """The same with the columns that are worked out."""
+        marks = Marks(self._state, self.date, self._tokens) if CACHED in self._asked.columns else None
+        for block in blocks:
+            more = {} if marks is None else {CACHED: marks.of(block.columns)}
+            yield Block({**block.columns, **more}, block.received_us, block.seq)
+
+
+def merged(blocks: Iterable[Block], points: Sequence[Point]) -> Iterator[Block | Bar | Outage]:
+    """Blocks, parted where a point is: one of a moment comes before the ticks that were received then."""
+    left = iter([*points, None])
+    point = next(left)
+    for block in blocks:
+        done = 0
+        while point is not None and point.us <= block.received_us[-1]:
+            place = int(np.searchsorted(block.received_us, point.us))
+            if place > done:
+                yield block.slice(done, place)
+                done = place
+            yield point.item
+            point = next(left)
+        if done < len(block):
+            yield block.slice(done, len(block))
+    while point is not None:
+        yield point.item
+        point = next(left)
+
+
+def behind(items: Iterable[Block | Bar | Outage], place: Place) -> Iterator[Block | Bar | Outage]:
+    """What comes after the place, of what begins at its moment."""
+    points = place.number if not place.stream else FOREVER_US
+    for item in items:
+        if not isinstance(item, Block):
+            if moment_us(item) > place.us or (moment_us(item) == place.us and points <= 0):
+                yield item
+            else:
+                points -= moment_us(item) == place.us
+        elif item.received_us[-1] > place.us or place.stream:
+            row = int(np.searchsorted(item.received_us, place.us))
+            while row < len(item) and (item.received_us[row], item.stream(row), item.seq[row]) <= place:
+                row += 1
+            if row < len(item):
+                yield item.slice(row, len(item))
+        else:
+            yield item
+
+
+def moment_us(item: Bar | Outage) -> int:
+    """When it is given."""
+    return us_of(item.time if isinstance(item, Bar) else item.stop)
+
+
+def us_of(moment: dt.datetime) -> int:
+    """Microseconds since the epoch."""
+    return (moment - EPOCH) // dt.timedelta(microseconds=1)
+
+
+def time_of(us: int) -> dt.datetime:
+    """The same the other way, in IST."""
+    return (EPOCH + dt.timedelta(microseconds=us)).astimezone(IST)

@@ -1,0 +1,389 @@
+"""The feed itself: what was captured, in the order of receipt, in the form that is asked for."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+import hashlib
+import math
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+
+from queries.bars import width_of
+from queries.errors import FeedError, OutageError
+from queries.feed.days import Asked, Day, Place, behind, merged, moment_us, time_of, us_of
+from queries.feed.points import Bar, Outage
+from queries.feed.reading import sources_in
+from queries.feed.sweep import Block
+from queries.feed.tick import ALL, FeedTick, Values, dicts_of
+from queries.history import Moment, lists_in_force, moment_of
+from queries.lake import LakeState
+from storage.clock import IST
+from storage.schema import TICKS
+
+POLL_SECONDS: Final = 0.1
+BATCH_ROWS: Final = 65_536
+TURN_ROWS: Final = 1_000
+"""An asynchronous consumer that never waits lets the event loop run after so many ticks."""
+_MINUTE_US: Final = 60_000_000
+SETTLED: Final = dt.timedelta(seconds=1)
+"""So long after the end of an interval all that was received in it is in the journal, and its bar is given."""
+
+
+class Position(NamedTuple):
+    """Up to where a feed was read: after this tick; or with "" as the stream, after so many bars and outages of that
+    moment, before its ticks."""
+
+    received_at: dt.datetime
+    stream: str
+    seq: int
+
+
+class Progress(NamedTuple):
+    """How far a feed is: in this day, which is the so manieth of so many, after so many ticks."""
+
+    day: dt.date
+    number: int
+    days: int
+    ticks: int
+
+
+class _Waiting:
+    """Nothing more is there, now."""
+
+
+_WAITING: Final = _Waiting()
+Item = Block | Bar | Outage | _Waiting
+
+
+class TickFeed:
+    """What `Lake.feed` gives: ticks in the order (received_at, stream, seq), and what was asked for beside them.
+
+    Each way to read it goes on where the one before stopped: iterating over ticks, `batches`, `slices`, `dicts`. One
+    thread at a time reads it; `close` may come from any.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[], LakeState],
+        asked: Asked,
+        *,
+        follow: bool = False,
+        warmup: Sequence[Bar] = (),
+        position: Position | None = None,
+        progress: Callable[[Progress], object] | None = None,
+    ) -> None:
+        """`look` gives the state of the lake."""
+        self._look = look
+        self._asked = asked
+        self._follow = follow
+        self._warmup = warmup
+        self._progress = progress
+        self._place = None if position is None else Place(us_of(position.received_at), position.stream, position.seq)
+        self._seeking_us = 0
+        self._closed = threading.Event()
+        self._items: Iterator[Item] | None = None
+        self._block: Block | None = None
+        self._row = 0
+        self._ticks = 0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of its ticks."""
+        return self._asked.columns
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of its batches."""
+        return self._asked.schema
+
+    @property
+    def position(self) -> Position | None:
+        """Behind what was given last; `Lake.feed(…, position=…)` goes on from there. None at the beginning."""
+        place = self._at()
+        return None if place is None else Position(time_of(place.us), place.stream, place.number)
+
+    def seek(self, moment: Moment) -> None:
+        """Go forward: what is given next was received at that moment or later. Raises FeedError if it lies behind."""
+        us = us_of(moment_of(moment, "moment"))
+        place = self._at()
+        if place is not None and us < place.us:
+            raise FeedError(f"seek: got {time_of(us)}, expected no time before {time_of(place.us)}, where the feed is")
+        if self._items is not None:
+            self._items = None
+            self._place, self._block = place, None
+        self._seeking_us = max(self._seeking_us, us)
+
+    def close(self) -> None:
+        """End it: who iterates comes to an end. Idempotent."""
+        self._closed.set()
+
+    def instruments(self, day: Moment | None = None) -> pa.Table:
+        """What the instrument list in force on that day says of the instruments: lot_size, expiry, strike, tick_size,
+        symbol, … By default the day of the last tick given, or the first of the range."""
+        state = self._look()
+        if day is None:
+            place = self._at()
+            days = self._days(state)
+            date = time_of(place.us).date() if place is not None else days[0] if days else None
+        else:
+            date = moment_of(day, "day").date()
+        listed = None if date is None else lists_in_force(state, [date]).get(date)
+        if date is None or listed is None:
+            raise FeedError(f"instruments: there is no instrument list of {date} or before")
+        tokens = self._asked.tokens(state, date)
+        which = "true" if tokens is None else f"instrument_token IN ({', '.join(map(str, tokens)) or 'NULL'})"
+        return state.sql(
+            f"SELECT * EXCLUDE (date) FROM instruments WHERE date = DATE '{listed}' AND {which} ORDER BY symbol"
+        ).arrow()
+
+    def __iter__(self) -> Iterator[FeedTick | Bar | Outage]:
+        """Ticks, and bars and outages in their places."""
+        for item in self._waited():
+            if not isinstance(item, Block):
+                yield item
+                continue
+            values = Values(self._shown(item))
+            for row in range(self._row, len(item)):
+                self._row = row + 1
+                yield FeedTick(values, row)
+                if self._block is not item:  # it was sent elsewhere
+                    break
+
+    async def __aiter__(self) -> AsyncIterator[FeedTick | Bar | Outage]:
+        """The same, without holding up the event loop while it reads or waits."""
+        while (item := await asyncio.to_thread(self._next)) is not None:
+            if isinstance(item, _Waiting):
+                await asyncio.sleep(POLL_SECONDS)
+            elif not isinstance(item, Block):
+                yield item
+            else:
+                values = Values(self._shown(item))
+                for row in range(self._row, len(item)):
+                    self._row = row + 1
+                    yield FeedTick(values, row)
+                    if self._block is not item:
+                        break
+                    if not row % TURN_ROWS:
+                        await asyncio.sleep(0)
+
+    def batches(self, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        """The ticks alone, as Arrow batches of at most so many rows. Text is in dictionaries, times are in IST."""
+        if not hasattr(rows, "__index__") or rows < 1:
+            raise FeedError(f"rows: got {rows!r}, expected a whole number of at least 1")
+        for block in self._blocks():
+            columns = self._shown(block)
+            while self._block is block and self._row < len(block):
+                start, self._row = self._row, min(self._row + rows, len(block))
+                arrays = [columns[name].slice(start, self._row - start) for name in self._asked.columns]
+                yield pa.RecordBatch.from_arrays(arrays, schema=self._asked.schema)
+
+    def slices(self, width: float | dt.timedelta) -> Iterator[tuple[dt.datetime, pa.RecordBatch]]:
+        """The ticks of each interval of so many seconds, with the moment at which it ends: a batch holds what was
+        received from `width` before that up to it. Intervals begin at midnight; empty ones are left out."""
+        seconds = width.total_seconds() if isinstance(width, dt.timedelta) else width
+        if type(seconds) not in (int, float) or not 1e-6 <= seconds <= 86_400:
+            raise FeedError(f"slices: got {width!r}, expected seconds up to a day, such as 0.25")
+        size = round(seconds * 1_000_000)
+        waiting: list[pa.RecordBatch] = []
+        end_us = 0
+        for batch in self._parted(size):
+            last_us = self._last_us()
+            midnight = us_of(time_of(last_us).replace(hour=0, minute=0, second=0, microsecond=0))
+            stop_us = midnight + ((last_us - midnight) // size + 1) * size
+            if waiting and stop_us != end_us:
+                yield time_of(end_us), _one(waiting)
+                waiting = []
+            end_us = stop_us
+            waiting.append(batch)
+        if waiting:
+            yield time_of(end_us), _one(waiting)
+
+    def dicts(self) -> Iterator[dict[str, Any]]:
+        """The ticks alone, as the dictionaries that the official client's callbacks get; for any feed that has not
+        begun, else for one of all columns."""
+        if set(ALL) - set(self._asked.columns):
+            if self._items is not None:
+                raise FeedError("dicts: got a feed of some columns that has begun, expected one with columns='all'")
+            self._asked = dataclasses.replace(self._asked, columns=ALL)
+        for block in self._blocks():
+            rest = block.slice(self._row, len(block))
+            for row, found in enumerate(dicts_of(self._shown(rest)), self._row + 1):
+                self._row = row
+                yield found
+                if self._block is not block:
+                    break
+
+    def digest(self) -> str:
+        """A digest of all ticks from here on, which are read for it: equal ticks give equal ones, whatever files they
+        lie in and however many were read at once."""
+        digests = {name: (hashlib.sha256(), hashlib.sha256()) for name in self._asked.columns}
+        for batch in self.batches():
+            for name, (valid, values) in digests.items():
+                column = batch.column(name)
+                valid.update(column.is_valid().to_numpy(zero_copy_only=False).tobytes())
+                values.update(_bytes_of(column))
+        whole = hashlib.sha256()
+        for name, (valid, values) in digests.items():
+            whole.update(f"{name} {valid.hexdigest()} {values.hexdigest()}\n".encode())
+        return whole.hexdigest()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"TickFeed({self._asked.symbols!r}, {self._asked.when.start} to {self._asked.when.stop})"
+
+    def _at(self) -> Place | None:
+        if self._block is None or not self._row:
+            return self._place
+        row = self._row - 1
+        return Place(int(self._block.received_us[row]), self._block.stream(row), int(self._block.seq[row]))
+
+    def _last_us(self) -> int:
+        place = self._at()
+        assert place is not None
+        return place.us
+
+    def _shown(self, block: Block) -> dict[str, pa.Array]:
+        return {field.name: block.columns[field.name].cast(field.type) for field in self._asked.schema}
+
+    def _next(self) -> Item | None:
+        """The block that was begun, if there is more of it, or what comes next; None at the end.
+
+        Raises OutageError.
+        """
+        if self._closed.is_set():
+            return None
+        if self._block is not None and self._row < len(self._block):
+            return self._block
+        if self._items is None:
+            self._items = self._read()
+        self._place, self._block, self._row = self._at(), None, 0
+        item = next(self._items, None)
+        if isinstance(item, Block):
+            self._block = item
+        elif isinstance(item, Bar | Outage):
+            us = moment_us(item)
+            same = self._place is not None and self._place[:2] == (us, "")
+            self._place = Place(us, "", self._place.number + 1 if same and self._place else 1)
+            if isinstance(item, Outage) and self._asked.on_gap == "raise":
+                raise OutageError(
+                    f"from {item.start} to {item.stop} nothing of {len(item.tokens)} instruments could be received; "
+                    "on_gap='mark' gives such times as they come, 'skip' leaves them out"
+                )
+        return item
+
+    def _waited(self) -> Iterator[Block | Bar | Outage]:
+        while (item := self._next()) is not None:
+            if not isinstance(item, _Waiting):
+                yield item
+            elif self._closed.wait(POLL_SECONDS):
+                return
+
+    def _blocks(self) -> Iterator[Block]:
+        return (item for item in self._waited() if isinstance(item, Block))
+
+    def _parted(self, size_us: int) -> Iterator[pa.RecordBatch]:
+        """Batches none of which goes beyond the end of an interval of the day."""
+        for block in self._blocks():
+            columns = self._shown(block)
+            # IST is whole half hours before UTC, and a width need not part these alike: so from midnight.
+            first = int(block.received_us[0])
+            midnight = us_of(time_of(first).replace(hour=0, minute=0, second=0, microsecond=0))
+            number = (block.received_us - midnight) // size_us
+            ends = [*(np.flatnonzero(np.diff(number)) + 1).tolist(), len(block)]
+            for end in ends:
+                if self._block is block and self._row < end:
+                    start, self._row = self._row, end
+                    arrays = [columns[name].slice(start, end - start) for name in self._asked.columns]
+                    yield pa.RecordBatch.from_arrays(arrays, schema=self._asked.schema)
+
+    def _days(self, state: LakeState) -> list[dt.date]:
+        return self._asked.when.days(state.dates(TICKS.name))
+
+    def _read(self) -> Iterator[Item]:
+        """All that comes from here on."""
+        start = self._place
+        start_us = max(self._seeking_us, 0 if start is None else start.us)
+        if start is None:
+            yield from self._warmup
+        state = self._look()
+        given: dict[str, int] = {}
+        until = dt.datetime.now(IST) - SETTLED
+        days = [each for each in self._days(state) if each >= time_of(start_us).date()]
+        for number, date in enumerate(days, 1):
+            day = Day(state, self._asked, date, start_us, until)
+            items: Iterator[Block | Bar | Outage] = iter(day)
+            for item in behind(items, start) if start is not None else items:
+                yield self._noted(item, given)
+                if self._progress is not None and isinstance(item, Block):
+                    self._progress(Progress(date, number, len(days), self._ticks))
+        if self._follow:
+            yield from self._followed(state, start_us, given, until)
+
+    def _followed(self, state: LakeState, start_us: int, given: dict[str, int], until: dt.datetime) -> Iterator[Item]:
+        """What becomes visible after that state, each tick once: those of a stream appear in their order."""
+        first = max(self._days(state), default=until.date())
+        while True:
+            yield _WAITING
+            before, state = state, self._look()
+            earlier, until = until, max(until, dt.datetime.now(IST) - SETTLED)
+            is_new = state.views[TICKS.name].source is not before.views[TICKS.name].source
+            is_due = self._turns(earlier) != self._turns(until)
+            if not is_new and not is_due:
+                continue
+            known = sources_in(before)
+            for date in [each for each in self._days(state) if each >= first]:
+                day = Day(state, self._asked, date, start_us, until)
+                blocks = day.new_blocks(given, known) if is_new and self._asked.ticks else ()
+                points = [point for point in day.points() if point.us > us_of(earlier)] if is_due else []
+                for item in merged(blocks, points):
+                    yield self._noted(item, given)
+                first = date
+
+    def _turns(self, moment: dt.datetime) -> int:
+        """A number that changes whenever a bar may have closed, or once a minute if outages are asked for."""
+        if self._asked.width is None:
+            return us_of(moment) // _MINUTE_US if self._asked.on_gap != "skip" else 0
+        return us_of(moment) // math.gcd(width_of(self._asked.width).size, _MINUTE_US)
+
+    def _noted(self, block: Block | Bar | Outage, given: dict[str, int]) -> Block | Bar | Outage:
+        """Keep in mind what is given of each stream."""
+        if isinstance(block, Block):
+            self._ticks += len(block)
+            if self._follow:
+                streams = block.columns["stream"]
+                codes = streams.indices.to_numpy()
+                for code in np.unique(codes):
+                    name = streams.dictionary[int(code)].as_py()
+                    given[name] = max(given.get(name, -1), int(block.seq[codes == code].max()))
+        return block
+
+
+def _one(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    return pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches()[0]
+
+
+def _bytes_of(column: pa.Array) -> bytes:
+    """Its values, 0 or nothing where there are none."""
+    if pa.types.is_dictionary(column.type):
+        return "".join(f"{text}\0" for text in column.cast(pa.string()).fill_null("").to_pylist()).encode()
+    if pa.types.is_boolean(column.type):
+        numbers = column.cast(pa.int8())
+    elif pa.types.is_floating(column.type):
+        numbers = column
+    else:
+        numbers = column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64())
+    return (numbers.fill_null(0) if numbers.null_count else numbers).to_numpy().tobytes()  # type: ignore[no-any-return]

@@ -1,0 +1,66 @@
+"""What marks a packet that tells of the past: the cached one, which a connection gets when it asks for an instrument.
+
+A packet is cached if the exchange's time in it is not later than the second in which its connection was asked for the
+instrument, or is of another day than its receipt. Nothing else is looked at, so a mark depends on no other packet. A
+packet that does not say the exchange's time (`quote`, `ltp`) is not marked: null.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from queries.feed.reading import FOREVER_US, last_before, numbers_of
+from queries.lake import LakeState, among, sources_sql, with_before
+from storage.clock import NS_PER_US, day_bounds_ns
+
+NEEDS: Final = ("received_at", "instrument_token", "exchange_timestamp")
+_SECOND_US: Final = 1_000_000
+
+
+class Marks:
+    """The marks of a day's rows."""
+
+    def __init__(self, state: LakeState, day: dt.date, tokens: Sequence[int] | None) -> None:
+        begin, end = (bound // NS_PER_US for bound in day_bounds_ns(day))
+        self._day_us = begin, end
+        which = None if tokens is None else tuple(sorted(tokens))
+        asked = state.remembered("asked", (day, which), ["events"], lambda: _asked(state, day, which, begin))
+        self._token, self._from, self._until, self._since = map(numbers_of, asked.columns)
+
+    def of(self, columns: Mapping[str, pa.Array]) -> pa.Array:
+        """Of rows, in any order: true, false or null."""
+        stamped_at = columns["exchange_timestamp"]
+        unsaid = np.zeros(len(stamped_at), np.bool_)
+        if stamped_at.null_count:
+            unsaid = stamped_at.is_null().to_numpy(zero_copy_only=False)
+        stamped, received = numbers_of(stamped_at), numbers_of(columns["received_at"])
+        cached = (stamped < self._day_us[0]) | (stamped >= self._day_us[1])
+        if len(self._since) and len(received):
+            # Later than all that was asked until the last of these rows: nearly always.
+            latest = int(self._since[self._from <= received.max()].max(initial=0))
+            suspects = np.flatnonzero((stamped // _SECOND_US <= latest // _SECOND_US) & ~cached & ~unsaid)
+            if len(suspects):
+                token, at = numbers_of(columns["instrument_token"])[suspects], received[suspects]
+                place = last_before(self._token, self._from, token, at)
+                known = (place >= 0) & (at < self._until[place])
+                cached[suspects] = known & (stamped[suspects] // _SECOND_US <= self._since[place] // _SECOND_US)
+        return pa.array(cached, mask=unsaid)
+
+
+def _asked(state: LakeState, day: dt.date, tokens: Sequence[int] | None, begin_us: int) -> pa.Table:
+    """When connections were asked for instruments: instrument_token, from_us, until_us and since_us, ascending."""
+    which = "true" if tokens is None else f"instrument_token IN ({', '.join(map(str, tokens)) or 'NULL'})"
+    # What was noted earlier than the day before may have ended since.
+    return state.sql(
+        f"""
+        SELECT instrument_token, epoch_us(rows_from) AS from_us,
+            CASE WHEN isfinite(rows_until) THEN epoch_us(rows_until) ELSE {FOREVER_US} END AS until_us,
+            epoch_us(since) AS since_us
+        FROM ({sources_sql(among(with_before([day])), which)})
+        WHERE epoch_us(noted) >= {begin_us - 24 * 3600 * _SECOND_US}
+        ORDER BY instrument_token, from_us
+        """
+    ).arrow()

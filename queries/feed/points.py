@@ -1,0 +1,118 @@
+"""What a feed has beside ticks, each at the moment at which it could be known: bars as they close, and outages."""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+
+from queries.bars import sessions_of
+from queries.connections import OF_CONNECTIONS, Stretch, last_rows_of, outages, runs_of_day, span_of_day, within
+from queries.feed.reading import numbers_of
+from queries.lake import LakeState, among, sources_sql, with_before
+from storage.clock import IST, NS_PER_US, nanoseconds
+from storage.market import exchange_of_token
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar that has closed at `time`: a row of `Lake.bars` by the clock of receipt. One of a warm-up has prices,
+    volume and open interest alone."""
+
+    symbol: str
+    time: dt.datetime
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: int | None
+    volume_missed: int | None = None
+    value: float | None = None
+    vwap: float | None = None
+    oi: int | None = None
+    ticks: int | None = None
+    clock: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """From `start` to `stop` nothing of these instruments could be received: no connection for them was connected."""
+
+    start: dt.datetime
+    stop: dt.datetime
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One of them, with the moment at which it is given."""
+
+    us: int
+    item: Bar | Outage
+
+
+_COLUMNS: Final = list(Bar.__dataclass_fields__)
+
+
+def bars_of(rows: pa.Table, until_us: int) -> list[Point]:
+    """Of bars, as `Lake.bars` names them by their end, those that had closed by then.
+
+    Without those of an interval in which no trade was seen: that nothing would come of it was known at the end of the
+    day alone.
+    """
+    ends = numbers_of(rows["time"]).tolist()
+    values = zip(*(rows[name].to_pylist() for name in _COLUMNS), strict=True)
+    found = [Point(us, Bar(*each)) for us, each in zip(ends, values, strict=True) if us <= until_us]
+    return [point for point in found if isinstance(point.item, Bar) and point.item.ticks]
+
+
+def outages_of(state: LakeState, day: dt.date, tokens: Sequence[int] | None, now: dt.datetime) -> list[Point]:
+    """The outages of a day that have ended, in the hours of trading of the exchanges."""
+    span = span_of_day(day, now)
+    runs = runs_of_day(state, span, last_rows_of(state, day), OF_CONNECTIONS)
+    if not runs:
+        return []
+    lost = outages(runs, span)
+    which = "true" if tokens is None else f"instrument_token IN ({', '.join(map(str, tokens)) or 'NULL'})"
+    brought = state.sql(
+        f"""
+        SELECT accounts, connections, list(instrument_token ORDER BY instrument_token) AS tokens FROM (
+            SELECT instrument_token, list(account ORDER BY account, connection) AS accounts,
+                list(connection ORDER BY account, connection) AS connections
+            FROM (
+                SELECT DISTINCT instrument_token, account, connection
+                FROM ({sources_sql(among(with_before([day])), which)})
+            ) GROUP BY instrument_token
+        ) GROUP BY ALL ORDER BY ALL
+        """
+    ).arrow()
+    hours = sessions_of(state, [day]).to_pylist()
+    found = []
+    for row in brought.to_pylist():
+        out = [lost.get(each, [span]) for each in zip(row["accounts"], row["connections"], strict=True)]
+        exchanges = set(map(exchange_of_token, row["tokens"]))
+        trading = [(each["opens"], each["closes"]) for each in hours if each["exchange"] in exchanges] or [span]
+        for start, stop in within(_all_of(out), trading):
+            if stop < span[1]:
+                outage = Outage(start.astimezone(IST), stop.astimezone(IST), tuple(row["tokens"]))
+                found.append(Point(nanoseconds(stop) // NS_PER_US, outage))
+    return found
+
+
+def _all_of(several: Sequence[Sequence[Stretch]]) -> Sequence[Stretch]:
+    """When all are out at the same time."""
+    first, *rest = several
+    for each in rest:
+        first = within(first, each)
+    return first
+
+
+def ordered(points: Iterable[Point]) -> list[Point]:
+    """By the moment at which they are given; at the same, outages come first, then bars by symbol."""
+
+    def key(point: Point) -> tuple[int, bool, Any]:
+        item = point.item
+        return point.us, isinstance(item, Bar), item.symbol if isinstance(item, Bar) else item.tokens
+
+    return sorted(points, key=key)

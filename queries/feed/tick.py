@@ -1,0 +1,144 @@
+"""Ticks of a feed as objects: views of a row of a batch, whose columns are converted when they are asked for."""
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pyarrow as pa
+
+from queries.feed.reading import numbers_of
+from storage.clock import EPOCH, IST
+from storage.mode import Mode
+from storage.schema import DEPTH_LEVELS, TICKS
+from storage.ticks import Level, Tick, levels_of, tick_dict
+
+CACHED: Final = "cached"
+ALL: Final = (*TICKS.schema.names, CACHED)
+"""What rows of a feed may have."""
+_TIMES: Final = frozenset(field.name for field in TICKS.schema if pa.types.is_timestamp(field.type))
+_EPOCH: Final = EPOCH.astimezone(IST)
+_US: Final = dt.timedelta(microseconds=1)
+_BOOK: Final = tuple(
+    f"{side}_{what}_{level}"
+    for side in ("bid", "ask")
+    for level in range(1, DEPTH_LEVELS + 1)
+    for what in ("price", "quantity", "orders")
+)
+
+
+class Values:
+    """The columns of a block as lists, each made when a tick is first asked for it; times are µs since the epoch."""
+
+    def __init__(self, columns: dict[str, pa.Array]) -> None:
+        """Those that were asked for."""
+        self._columns = columns
+
+    def __getattr__(self, name: str) -> list[Any]:
+        columns = self.__dict__["_columns"]
+        if name not in columns:
+            raise AttributeError(
+                f"{name}: this feed has the columns {', '.join(columns)}; columns=[…] or columns='all' asks for others"
+            )
+        values = _listed(columns[name])
+        setattr(self, name, values)
+        return values
+
+
+def _listed(column: pa.Array) -> list[Any]:
+    if pa.types.is_dictionary(column.type) or pa.types.is_boolean(column.type) or pa.types.is_date32(column.type):
+        found: list[Any] = column.to_pylist()
+        return found
+    if pa.types.is_floating(column.type) and not column.null_count:
+        return column.to_numpy().tolist()  # type: ignore[no-any-return]
+    if pa.types.is_floating(column.type):
+        return column.to_pylist()  # type: ignore[no-any-return]
+    numbers: list[Any] = numbers_of(column).tolist()
+    if column.null_count:
+        for row in column.is_null().to_numpy(zero_copy_only=False).nonzero()[0].tolist():
+            numbers[row] = None
+    return numbers
+
+
+def _time(us: int | None) -> dt.datetime | None:
+    return None if us is None else _EPOCH + us * _US
+
+
+class FeedTick:
+    """One packet, as a view of the feed's columns: the names and units of `kitelake.Tick`, and of the ticks table.
+
+    A column that the feed was not made with raises AttributeError. What the packet does not carry is None.
+    """
+
+    __slots__ = ("_row", "_values")
+
+    def __init__(self, values: Values, row: int) -> None:
+        self._values = values
+        self._row = row
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._values, name)[self._row]
+
+    @property
+    def received_at(self) -> dt.datetime:
+        """When it was received, in IST."""
+        return _EPOCH + self._values.received_at[self._row] * _US  # type: ignore[no-any-return]
+
+    @property
+    def last_trade_time(self) -> dt.datetime | None:
+        """The exchange's time of the last trade, in IST."""
+        return _time(self._values.last_trade_time[self._row])
+
+    @property
+    def exchange_timestamp(self) -> dt.datetime | None:
+        """The exchange's time of the packet, in IST."""
+        return _time(self._values.exchange_timestamp[self._row])
+
+    @property
+    def mode(self) -> Mode:
+        """How much it carries."""
+        return Mode(self._values.mode[self._row])
+
+    @property
+    def bids(self) -> tuple[Level, ...]:
+        """The five levels of the bid side, best first; empty if it carries none."""
+        return levels_of(self._book(), "bid")
+
+    @property
+    def asks(self) -> tuple[Level, ...]:
+        """The same of the ask side."""
+        return levels_of(self._book(), "ask")
+
+    def tick(self) -> Tick:
+        """The same as `kitelake.Tick`, which holds its values itself. For a feed of all columns."""
+        return Tick(**{name: getattr(self, name) for name in Tick.__dataclass_fields__})
+
+    def _book(self) -> dict[str, Any]:
+        return {name: getattr(self._values, name)[self._row] for name in _BOOK}
+
+    def __repr__(self) -> str:
+        names = self._values._columns
+        return f"FeedTick({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+
+def _of_column(name: str) -> property:
+    def value(tick: FeedTick) -> Any:
+        return getattr(tick._values, name)[tick._row]
+
+    return property(value)
+
+
+for _name in ALL:  # a property finds its column at once, __getattr__ only after all else
+    if not hasattr(FeedTick, _name):
+        setattr(FeedTick, _name, _of_column(_name))
+
+
+def dicts_of(columns: dict[str, pa.Array]) -> Iterator[dict[str, Any]]:
+    """Rows as the official client's dictionaries; `columns` are all there are."""
+    names = [name for name in columns if name not in ("date", CACHED)]
+    lists = [
+        [_time(us) for us in _listed(columns[name])] if name in _TIMES else _listed(columns[name]) for name in names
+    ]
+    for values in zip(*lists, strict=True):
+        yield tick_dict(dict(zip(names, values, strict=True)))
