@@ -40,13 +40,12 @@ if TYPE_CHECKING:
 
 BATCH_ROWS: Final = 65_536
 AGAIN_SECONDS: Final = 0.05
-FAULTS: Final = "INTERNAL Error", "FATAL Error"
-"""How DuckDB begins to tell of what broke in it, with a list of its functions below."""
-AFTER_FAULT: Final = (
-    "The lake works on. A helper cannot take its parameters from another table of the query: give them as values, as "
-    "in bars(['NSE:INFY', 'NSE:TCS']), or join its rows with that table by symbol"
-)
-"""What to do about the one that is known."""
+FAULTS: Final = {
+    "INTERNAL Error": "The lake works on. A helper cannot take its parameters from another table of the query: give "
+    "them as values, as in bars(['NSE:INFY', 'NSE:TCS']), or join its rows with that table by symbol",
+    "FATAL Error": "The lake has to be opened anew, with kitelake.open(…)",
+}
+"""How DuckDB begins to tell of what broke in it, with a list of its functions below; and what to do about it."""
 
 Again = Callable[[], tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]]
 
@@ -323,6 +322,7 @@ def _typed(text: str) -> QueryError:
         return RestrictedError(text.splitlines()[0].partition(": ")[2])
     if text.startswith("Connection Error"):
         return ClosedError("the lake was closed: fetch results before, or open it anew with kitelake.open(…)")
-    if text.startswith(FAULTS):
-        return QueryError(f"DuckDB cannot run this query: {text.splitlines()[0]}\n{AFTER_FAULT}")
+    for fault, advice in FAULTS.items():
+        if text.startswith(fault):
+            return QueryError(f"DuckDB cannot run this query: {text.splitlines()[0]}\n{advice}")
     return QueryError(text)
