@@ -243,8 +243,9 @@ class TestFolder:
 LIGHT = """
 import sys
 import queries.lake.lake
-heavy = {"pandas", "polars", "pyarrow.dataset", "rich", "plotext"} & set(sys.modules)
-assert not heavy, heavy
+from queries.quality import QualityMethods
+heavy = {"pandas", "polars", "pyarrow.dataset", "pyarrow.compute", "deltalake", "filelock", "rich", "plotext"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
 from tests.support.lake import ToyDecoder
 lake = queries.lake.lake.SqlLake(sys.argv[1], ToyDecoder())
 table = lake.sql("select seq, received_at, date::varchar as day from ticks order by seq").arrow()
