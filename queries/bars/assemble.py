@@ -33,8 +33,8 @@ def assemble(groups: Mapping[str, NDArray[Any]], asked: Asked) -> dict[str, NDAr
 
     They are those of `timed_sql`, with `timed_by` as it is in groups.
     """
-    order = np.lexsort((groups["place"], groups["run"]))
-    found = _Groups({name: values[order] for name, values in groups.items()})
+    order = _order(groups["run"], groups["place"])
+    found = _Groups(groups if order is None else {name: values[order] for name, values in groups.items()})
     return _timed(found.merged(found.told()), asked)
 
 
@@ -56,7 +56,12 @@ def as_table(
     known = sorted({name for name in names if name is not None})
     ranks = {name: rank for rank, name in enumerate(known)}
     rank = np.array([ranks.get(name, len(known)) for name in names], np.int64)[of]  # type: ignore[arg-type]
-    order = np.lexsort((columns["run"], columns["begin_us"], rank))
+    first, counts = np.flatnonzero(begins), np.bincount(of)
+    runs_in_order = np.lexsort((runs, rank[first]))
+    ends = np.cumsum(counts[runs_in_order])
+    order = np.arange(len(of)) + np.repeat(first[runs_in_order] - ends + counts[runs_in_order], counts[runs_in_order])
+    if (again := _order(rank[order], columns["begin_us"][order])) is not None:  # an interval that began the day before
+        order = order[again]
     columns = {name: values[order] for name, values in columns.items()}
     rank = rank[order]
     made = {
@@ -149,7 +154,8 @@ class _Groups:
     def merged(self, told: dict[str, Floats]) -> dict[str, NDArray[Any]]:
         """Groups of one bar as one: the third step."""
         mine = np.flatnonzero(~np.isnan(told["bucket"]))
-        order = mine[np.lexsort((told["bucket"][mine], self._run[mine]))]  # stable: in a bar as they were received
+        order = _order(self._run[mine], told["bucket"][mine])  # stable: in a bar as they were received
+        order = mine if order is None else mine[order]
         columns = {name: values[order] for name, values in told.items()}
         starts = np.flatnonzero(_begins(self._run[order], columns["bucket"]))
         other = columns["last_price"]
@@ -193,6 +199,12 @@ def _begins(*keys: NDArray[np.generic]) -> Bools:
     found = np.ones(len(keys[0]), np.bool_)
     found[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
     return found
+
+
+def _order(major: NDArray[Any], minor: NDArray[Any]) -> Ints | None:
+    """The stable order by both; None if they are in it."""
+    rising = (major[1:] > major[:-1]) | ((major[1:] == major[:-1]) & (minor[1:] >= minor[:-1]))
+    return None if rising.all() else np.lexsort((minor, major))
 
 
 def _lag(values: Floats, run: Ints) -> Floats:

@@ -41,7 +41,8 @@ from queries.history import Symbols, TimeRange, blocks_of, names_of, overloads, 
 from queries.lake import LakeState, Macro, Result
 
 _COLUMNS: Final = (
-    "symbol", "time", "open", "high", "low", "close", "volume", "volume_missed", "value", "vwap", "oi", "ticks", "clock",
+    "symbol", "time", "open", "high", "low", "close", "volume", "volume_missed", "value", "vwap", "oi", "ticks",
+    "clock",
 )  # fmt: skip
 MAX_BUCKETS: Final = 10_000_000
 """Intervals are numbered from the session's open; this makes numbers of earlier ones positive."""

@@ -1,6 +1,6 @@
-"""What may be chosen of bars and trades: by a word, checked in Python and in SQL, and widths as people write them. Pure.
+"""What may be chosen of bars and trades: by a word, checked in Python and in SQL; and widths as people write them.
 
-A width is by time, by ticks, by volume or by value.
+A width is by time, by ticks, by volume or by value. Pure.
 """
 
 import datetime as dt

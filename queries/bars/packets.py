@@ -44,13 +44,10 @@ class Asked:
 def groups_of(rows: Mapping[str, Array], listening: Listening, asked: Asked) -> dict[str, Array]:
     """The groups as `grouped_sql` gives them, with `run` in the place of date and token.
 
-    `rows` is a block as `history.blocks_of` has it, of COLUMNS. `live_first` is whether the group's first row is live.
-    Empty without a group.
+    `rows` is a block as `history.blocks_of` has it, of COLUMNS, and is used up. `live_first` is whether the first row
+    of a group is live. Empty without a group.
     """
-    if asked.clock == "exchange":
-        says = ~_missing(rows["stamped_us"])
-    else:
-        says = np.zeros(len(rows["run"]), np.bool_)
+    says = ~_missing(rows["stamped_us"]) & (asked.clock == "exchange")
     parts = []
     for which, judge in ((says, _say_their_time), (~says, _do_not)):
         if which.any():
@@ -109,19 +106,24 @@ class _Packets:
         """What each tells of the day so far. Of another day's, that nothing was traded on this one."""
         self["value"] = self["average_traded_price"] * self["volume_traded"]
         for name in ("last_price", "high", "low"):
-            self[name] = _without_zeros(self[name])
+            self.without(name, self[name] == 0)
         self.forget(~own)
-        if not own.all():
-            self["oi"] = np.where(own, self["oi"], _NULL)
+        self.without("oi", ~own)
 
     def forget(self, which: Bools) -> None:
         """Of these, that nothing was traded on this day."""
-        if which.any():
-            nothing = self["volume_traded"] * 0  # or null
-            self["volume_traded"] = np.where(which, nothing, self["volume_traded"])
-            self["value"] = np.where(which, nothing, self["value"])
+        at = np.flatnonzero(which)
+        if len(at):
+            self["volume_traded"][at] *= 0  # or null
+            self["value"][at] = self["volume_traded"][at]
             for name in ("high", "low"):
-                self[name] = np.where(which, _NULL, self[name])
+                self.without(name, which)
+
+    def without(self, name: str, which: Bools) -> None:
+        """Those of which it is not said."""
+        if which.any():
+            self[name] = self[name].astype(np.float64, copy=False)
+            self[name][which] = _NULL
 
     def only_before(self, upto_us: int | None) -> None:
         """Those dated before this."""
@@ -160,17 +162,19 @@ class _Packets:
         groups |= {"part": part, "bucket": np.where(part == 0, number, 0), "place": self["place"][starts]}
         groups |= {"last_us": self["received_us"][ends - 1], "live_first": self["live"][starts]}
         groups |= {"high_at_first": self["high"][starts], "low_at_first": self["low"][starts]}
-        volume, value, price = self["volume_traded"], self["value"], np.where(self["live"], self["last_price"], _NULL)
-        for name, column, others in (("volume", volume, volume == 0), ("value", value, value == 0)):
-            missing = _missing(column)
-            groups[f"first_{name}"] = _edges(column, missing, starts, ends)[0]
-            groups[f"last_{name}"] = _edges(column, missing | others, starts, ends)[1]
-        groups["first_high"], groups["first_low"] = (
-            _edges(self[name], _missing(self[name]), starts, ends)[0] for name in ("high", "low")
-        )
-        groups["open"], groups["close"] = _edges(price, ~self["live"], starts, ends)
-        for name in ("last_price", "oi"):
-            groups[name] = _edges(self[name], _missing(self[name]), starts, ends)[1]
+        volume, value = self["volume_traded"], self["value"]
+        self["price"] = self["last_price"].copy()
+        self.without("price", ~self["live"])
+        price = self["price"]
+        for name, column in (("volume", volume), ("value", value)):
+            groups[f"first_{name}"] = _edge(column, starts, ends, last=False)
+            groups[f"last_{name}"] = _edge(column, starts, ends, last=True, zero=True)
+        groups["first_high"] = _edge(self["high"], starts, ends, last=False)
+        groups["first_low"] = _edge(self["low"], starts, ends, last=False)
+        groups["open"] = _edge(price, starts, ends, last=False)
+        groups["close"] = _edge(price, starts, ends, last=True)
+        groups["last_price"] = _edge(self["last_price"], starts, ends, last=True)
+        groups["oi"] = _edge(self["oi"], starts, ends, last=True)
         for name, how, column in (
             ("most_volume", np.fmax, volume), ("most_value", np.fmax, value), ("high", np.fmax, price),
             ("low", np.fmin, price), ("most_high", np.fmax, self["high"]), ("least_low", np.fmin, self["low"]),
@@ -231,14 +235,19 @@ def _before(values: Array, which: Bools, begins: Bools) -> Floats:
     return np.where(last >= start, values[last], _NULL)
 
 
-def _edges(values: Array, missing: Bools, starts: Ints, ends: Ints) -> tuple[Floats, Floats]:
-    """The first and the last value of each group that is not missing; NaN if there is none."""
-    if not missing.any():
-        return values[starts].astype(np.float64), values[ends - 1].astype(np.float64)
-    there = np.append(np.flatnonzero(~missing), 0)
-    low, high = np.searchsorted(there[:-1], starts), np.searchsorted(there[:-1], ends)
-    first, last = (np.where(low < high, values[there[at]], _NULL) for at in (low, high - 1))
-    return first, last
+def _edge(values: Array, starts: Ints, ends: Ints, *, last: bool, zero: bool = False) -> Floats:
+    """The first or the last value of each group that is there, and with `zero` is not 0; NaN if there is none."""
+    found = values[ends - 1 if last else starts].astype(np.float64)
+    absent = np.flatnonzero(_missing(found) | (found == 0 if zero else False))
+    if len(absent):  # few, so that these alone are looked through
+        begins, counts = starts[absent], (ends - starts)[absent]
+        ends_there = np.cumsum(counts)
+        rows = np.arange(counts.sum()) + np.repeat(begins - ends_there + counts, counts)
+        there = np.append(rows[~(_missing(values[rows]) | (values[rows] == 0 if zero else False))], -1)
+        at = np.searchsorted(there[:-1], begins + counts) - 1 if last else np.searchsorted(there[:-1], begins)
+        inside = (there[at] >= begins) & (there[at] < begins + counts)
+        found[absent] = np.where(inside, values[there[at]], _NULL)
+    return found
 
 
 def _begins(*keys: Array) -> Bools:
@@ -252,8 +261,3 @@ def _begins(*keys: Array) -> Bools:
 
 def _missing(values: Array) -> Bools:
     return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), np.bool_)
-
-
-def _without_zeros(values: Array) -> Array:
-    none = values == 0
-    return np.where(none, _NULL, values) if none.any() else values

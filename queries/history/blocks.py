@@ -25,10 +25,11 @@ RUN_SQL: Final = f"((date - DATE '{FIRST_DAY}') << 32) + instrument_token"
 # Of rows that are received in the same microsecond, the later in the stream is the later.
 PLACE_SQL: Final = f"(epoch_us(received_at) << {PLACE_BITS}) + (seq & {(1 << PLACE_BITS) - 1})"
 
-_READ_ROWS: Final = 3_000_000
-_BLOCK_ROWS: Final = 1 << 18  # so that what is worked out of one stays near the processor
+_READ_ROWS: Final = 1_000_000
+_BLOCK_ROWS: Final = 1 << 17  # so that what is worked out of one stays near the processor
 _MOST_ROWS: Final = 50_000  # that one instrument has in a day, about
 _LONG_PIECE: Final = 32
+_FEW_RUNS: Final = 20
 _FEW_DAYS: Final = 5  # whose lists are kept as a whole
 TOKEN: Final = (1 << 32) - 1
 
@@ -49,7 +50,8 @@ def blocks_of(
     """
     shown = ", ".join(f"{text} AS {name}" for name, text in {"run": RUN_SQL, "place": PLACE_SQL, **columns}.items())
     parts = _parts(state, selection)
-    for rows in state.read(f"SELECT {shown} FROM ticks WHERE {part} AND ({condition})" for part in parts):
+    queries = (f"SELECT {shown} FROM ticks WHERE {part} AND ({condition})" for part in parts)
+    for rows in state.read(queries, many=len(selection.days) * len(selection.tokens) > _FEW_RUNS):
         yield from _in_order([_arrays(batch) for batch in rows.to_batches() if batch.num_rows])
 
 
@@ -93,8 +95,7 @@ def _parts(state: LakeState, selection: Selection) -> Iterator[str]:
         yield f"{among(days)} AND {selection.where()}"
         return
     where = f"{among(days)} AND {selection.where(tokens, dense=True)}"
-    (found,) = state.read([f"SELECT {RUN_SQL} AS run, count(*) AS rows FROM ticks WHERE {where} GROUP BY run"])
-    runs, rows = (found[name].to_numpy() for name in ("run", "rows"))
+    runs, rows = state.remembered("rows of runs", where, ["ticks", "events"], lambda: _counted(state, where))
     chosen = np.isin(runs & TOKEN, tokens)
     several: list[dt.date] = []
     count = 0
@@ -117,6 +118,12 @@ def _parts(state: LakeState, selection: Selection) -> Iterator[str]:
             yield f"{among([day])} AND {selection.where(some.tolist(), dense=dense)}"
     if several:
         yield f"{among(several)} AND {selection.where()}"
+
+
+def _counted(state: LakeState, where: str) -> tuple[Ints, Ints]:
+    """The runs, and how many rows they have."""
+    (found,) = state.read([f"SELECT {RUN_SQL} AS run, count(*) AS rows FROM ticks WHERE {where} GROUP BY run"])
+    return found["run"].to_numpy(), found["rows"].to_numpy()
 
 
 def _arrays(batch: pa.RecordBatch) -> Columns:

@@ -65,10 +65,12 @@ def _type_in_zone(kind: pa.DataType, zone: str) -> pa.DataType:
     return kind
 
 
-def executed(con: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
-    """The rows of a query that is run at once. A relation is bound first and planned again when it is fetched."""
+def executed(con: duckdb.DuckDBPyConnection, query: str, *, many: bool) -> pa.Table:
+    """The rows of a query: planned once, or without a copy for `many` rows."""
+    if many:
+        return con.sql(query).to_arrow_reader(BATCH_ROWS).read_all()
     with warnings.catch_warnings():
-        # That rows are copied once more: it takes less than planning twice, for ten rows or ten million.
+        # That rows are copied once more: of a few, that takes less than to plan twice, as a relation does.
         warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
         return con.execute(query).to_arrow_reader(BATCH_ROWS).read_all()
 

@@ -202,7 +202,7 @@ class SqlLake:
             again = None if theirs or head else functools.partial(self._again, fixed, values, state)
             return Result(relation, again, state, turns)
 
-    def read(self, queries: Iterable[str], state: LakeState) -> Iterator[pa.Table]:
+    def read(self, queries: Iterable[str], many: bool, state: LakeState) -> Iterator[pa.Table]:
         """See `LakeState.read`."""
         clock = Clock(self._timeout)
         for query in queries:
@@ -213,7 +213,7 @@ class SqlLake:
                 text = fixed_text(query, state.ctes(query, without=theirs))
                 try:
                     with clock.running(self._con):
-                        rows = executed(self._con, text)
+                        rows = executed(self._con, text, many=many)
                 except OSError as error:  # what DuckDB says while it streams comes through Arrow, which knows only this
                     raise QueryError(str(error)) from error
             yield rows

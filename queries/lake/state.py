@@ -88,7 +88,7 @@ class LakeState:
         macros: Sequence[Macro],
         *,
         run: "Callable[[str, Parameters, LakeState, float | None], Result]",
-        read: "Callable[[Iterable[str], LakeState], Iterator[pa.Table]]",
+        read: "Callable[[Iterable[str], bool, LakeState], Iterator[pa.Table]]",
         result_of: "Callable[[pa.Table, LakeState], Result]",
         view_of: Callable[[str, pa.Table], RowsView],
         memo: dict[str, dict[Any, Any]],
@@ -113,13 +113,14 @@ class LakeState:
         """As `SqlLake.sql`, over this state. For one SELECT."""
         return self._run(query, params, self, timeout)
 
-    def read(self, queries: Iterable[str]) -> Iterator[pa.Table]:
+    def read(self, queries: Iterable[str], *, many: bool = False) -> Iterator[pa.Table]:
         """The rows of each of these SELECTs of ours over this state, one after the other, times in IST.
 
-        What a helper reads to work on: each is planned and run once, which `sql(…).arrow()` does twice, and which is
-        most of what a few rows cost. A lake's timeout holds for all of them together. Raises as a result's fetch does.
+        What a helper reads to work on: each is planned once, which `sql(…).arrow()` does twice, and which is most of
+        what a few rows cost; with `many` rows, that they are not copied counts for more. A lake's timeout holds for all
+        of them together. Raises as a result's fetch does.
         """
-        return self._read(queries, self)
+        return self._read(queries, many, self)
 
     def rows(self, rows: pa.Table) -> Result:
         """Rows worked out from this state, as a result."""
