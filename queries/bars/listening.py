@@ -7,7 +7,7 @@ instruments of a few days at once, and kept for what is asked next; for many day
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,16 +36,16 @@ class Listening:
     view: RowsView
     columns: dict[str, NDArray[Any]]
 
-    @classmethod
-    def of(cls, state: LakeState, days: Sequence[dt.date], tokens: Sequence[int]) -> Self:
+    @staticmethod
+    def of(state: LakeState, days: Sequence[dt.date], tokens: Sequence[int]) -> "Listening":
         """That of the instruments on these days; perhaps of others, too."""
         asked = None if len(days) <= FEW_DAYS else tuple(tokens)
 
-        def look() -> Self:
+        def look() -> "Listening":
             (rows,) = state.read([_listening_sql(state, days, asked)])
             names = ("run", "from_us", "since_us", "opens_us", "closes_us")
             columns = {name: rows[name].to_numpy() for name in names}
-            return cls(state.rows_view("listening", rows), columns)
+            return Listening(state.rows_view("listening", rows), columns)
 
         found = state.remembered("listening", (tuple(days), asked), ["events", "instruments"], look)
         state.keep(found.view)

@@ -132,15 +132,14 @@ class _Packets:
 
     def intervals(self, asked: Asked) -> Ints:
         """The interval of each by its number; -1 before the session, and one more than all in it after it."""
-        since = self["at_us"] - self.each("opens_us")
+        number: Ints = (self["at_us"] - self.each("opens_us")) // asked.width_us
         if asked.sessions == "all":
-            return since * 0 if asked.width_us >= DAY_US else since // asked.width_us
-        length = self.of_stretch["closes_us"] - self.of_stretch["opens_us"]
-        count = -(-length // asked.width_us)
-        number = np.minimum(np.maximum(since // asked.width_us, -1), self.of_each(count))
-        if (length % asked.width_us).any():
-            number = np.where(since >= self.of_each(length), self.of_each(count), number)
-        return number
+            return number * 0 if asked.width_us >= DAY_US else number
+        opens, closes = self.of_stretch["opens_us"], self.of_stretch["closes_us"]
+        count = self.of_each(-((opens - closes) // asked.width_us))
+        if ((closes - opens) % asked.width_us).any():
+            number[self["at_us"] >= self.each("closes_us")] = count.max()
+        return np.minimum(np.maximum(number, -1, out=number), count, out=number)
 
     def grouped(self, asked: Asked) -> dict[str, Array]:
         """Groups of the rows that were judged, which are those of one stretch, interval and `epoch`."""
@@ -156,7 +155,7 @@ class _Packets:
         number = self["interval"][starts]
         part = np.zeros(len(starts), np.int64)
         if asked.sessions != "all":
-            after = number >= -(-(of["closes_us"] - of["opens_us"]) // asked.width_us)
+            after = number >= -((of["opens_us"] - of["closes_us"]) // asked.width_us)
             part = after.astype(np.int64) - (number < 0)
         groups: dict[str, Array] = {name: of[name] for name in ("run", "since_us", "opens_us", "closes_us")}
         groups |= {"part": part, "bucket": np.where(part == 0, number, 0), "place": self["place"][starts]}
@@ -176,11 +175,14 @@ class _Packets:
         groups["last_price"] = _edge(self["last_price"], starts, ends, last=True)
         groups["oi"] = _edge(self["oi"], starts, ends, last=True)
         for name, how, column in (
-            ("most_volume", np.fmax, volume), ("most_value", np.fmax, value), ("high", np.fmax, price),
-            ("low", np.fmin, price), ("most_high", np.fmax, self["high"]), ("least_low", np.fmin, self["low"]),
+            ("most_volume", np.fmax, volume), ("high", np.fmax, price), ("low", np.fmin, price),
+            ("most_high", np.fmax, self["high"]), ("least_low", np.fmin, self["low"]),
             ("timed_by", np.maximum, self["timed_by"]), ("ticks", np.add, self["live"].astype(np.int64)),
         ):  # fmt: skip
             groups[name] = how.reduceat(column, starts)
+        # Asked for only where the volume fell in a group.
+        fell = (groups["last_volume"] < groups["most_volume"] / 2).any()
+        groups["most_value"] = np.fmax.reduceat(value, starts) if fell else groups["last_value"]
         return groups
 
 

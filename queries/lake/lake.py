@@ -25,6 +25,7 @@ from queries.lake.state import LakeState, Macro, Parameters, Relation, needed, w
 from queries.lake.statements import explained, fixed_text, moved_up, refuse_writing_into, valid
 from queries.lake.views import (
     SCHEMA,
+    ZONE,
     RowsView,
     Views,
     create_rows,
@@ -47,6 +48,8 @@ OWN_ROWS = f"memory.{SCHEMA}."
 """Where helpers name rows that they have worked out: these are where they are, whatever plain names lead to."""
 PLAINLY = SAYS_LATER | {"main", "memory"}
 """What it may reach plain names by, whatever its head says."""
+GIVEN_BACK = frozenset({pa.string(), pa.int64(), pa.float64(), pa.timestamp("us", ZONE)})
+"""Types of Arrow's that DuckDB gives back as it takes them."""
 FIXABLE = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several statements
 
 
@@ -226,7 +229,8 @@ class SqlLake:
         with self._lock, typed_errors():
             check = None if self._gate is None else self._gate.check
             turns = Turns(self._con, self._lock, self._timeout, check)
-            return Result(self._con.from_arrow(rows), again, state, turns)
+            same = all(field.type in GIVEN_BACK for field in rows.schema)
+            return Result(self._con.from_arrow(rows), again, state, turns, rows if same else None)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A DuckDB database of its own with the views as of now, which the caller closes.

@@ -10,8 +10,7 @@ import duckdb
 import pytest
 
 import kitelake
-import queries.lake.lake
-from queries.lake import SqlLake
+from queries.lake import SqlLake, forms
 from tests.support.captured import CRUDE, INFY, NIFTY_FUT, Captured
 
 DAYS = ("2026-11-23", "2026-11-24", "2026-11-25")
@@ -40,7 +39,7 @@ def scanned(lake: kitelake.Lake, query: Query, tmp_path: Path, monkeypatch: pyte
 
     It may be several queries in one.
     """
-    run, executed = SqlLake.run, queries.lake.lake.executed
+    run, executed = SqlLake.run, forms.executed
     profiles = (tmp_path / f"profile-{number}.json" for number in count())
 
     def profile(con: duckdb.DuckDBPyConnection) -> None:
@@ -59,7 +58,7 @@ def scanned(lake: kitelake.Lake, query: Query, tmp_path: Path, monkeypatch: pyte
 
     query(lake).arrow()  # what it keeps for the next time is not counted
     monkeypatch.setattr(SqlLake, "run", profiled)
-    monkeypatch.setattr(queries.lake.lake, "executed", read)
+    monkeypatch.setattr("queries.lake.lake.executed", read)
     try:
         rows = query(lake).arrow().to_pylist()
     finally:
