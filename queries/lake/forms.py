@@ -67,14 +67,11 @@ def _type_in_zone(kind: pa.DataType, zone: str) -> pa.DataType:
 
 def executed(con: duckdb.DuckDBPyConnection, query: str, *, many: bool) -> pa.Table:
     """The rows of a query: planned once, or without a copy for `many` rows."""
-    if many:
-        relation = con.sql(query)
-        assert relation is not None  # as it is for a SELECT
-        return relation.to_arrow_reader(BATCH_ROWS).read_all()
     with warnings.catch_warnings():
         # That rows are copied once more: of a few, that takes less than to plan twice, as a relation does.
         warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
-        return con.execute(query).to_arrow_reader(BATCH_ROWS).read_all()
+        reader = (con.sql(query) if many else con.execute(query)).to_arrow_reader(BATCH_ROWS)  # type: ignore[union-attr]
+    return pa.RecordBatchReader.read_all(reader)
 
 
 def to_pandas(relation: duckdb.DuckDBPyRelation, zone: str) -> pd.DataFrame:
