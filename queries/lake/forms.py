@@ -70,7 +70,7 @@ def executed(con: duckdb.DuckDBPyConnection, query: str, *, many: bool) -> pa.Ta
     with warnings.catch_warnings():
         # That rows are copied once more: of a few, that takes less than to plan twice, as a relation does.
         warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
-        reader = (con.sql(query) if many else con.execute(query)).to_arrow_reader(BATCH_ROWS)  # type: ignore[union-attr]
+        reader = (con.sql(query) if many else con.execute(query)).to_arrow_reader(BATCH_ROWS)
     return pa.RecordBatchReader.read_all(reader)
 
 
