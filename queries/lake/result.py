@@ -140,12 +140,23 @@ class Result:
     QueryTimeoutError when it takes too long, and TimeZoneError for a zone that there is not.
     """
 
-    def __init__(self, relation: duckdb.DuckDBPyRelation, again: Again | None, keep: object, turns: Turns) -> None:
-        """`again` makes the same relation on a connection of its own; `keep` must live as long as the result."""
+    def __init__(
+        self,
+        relation: duckdb.DuckDBPyRelation,
+        again: Again | None,
+        keep: object,
+        turns: Turns,
+        rows: pa.Table | None = None,
+    ) -> None:
+        """`again` makes the same relation on a connection of its own; `keep` must live as long as the result.
+
+        `rows` are those of the relation as DuckDB would give them, if they are there.
+        """
         self._relation = relation
         self._again = again
         self._keep = keep
         self._turns = turns
+        self._rows = rows
 
     @property
     def relation(self) -> duckdb.DuckDBPyRelation:
@@ -195,6 +206,8 @@ class Result:
         zone = zone_of(tz)
         if count is not None:
             return tables_of(self._reader(counted(count), zone), count)
+        if self._rows is not None:
+            return in_zone(self._rows, zone)
         with self._turns.turn():
             rows = self._relation.to_arrow_table()
         return in_zone(rows, zone)
