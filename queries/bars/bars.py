@@ -1,5 +1,7 @@
 """Bars: one definition, written down in docs/queries.md, for the method and for the macro.
 
+The method works it out in columns (`packets`, `assemble`), the macro in SQL, since a macro cannot call Python.
+
 Three steps, of which only the first looks at ticks, and none at one tick beside another where packets say when the
 last trade was:
 
@@ -81,9 +83,9 @@ def grouped_sql(rows: str, width_us: str, sessions: str) -> str:
 
 
 def bars_sql(rows: str, width_us: str, sessions: str) -> str:
-    """The SELECT of bars of time over rows as `rows_sql` gives them: the other steps, as `assemble` takes them, in SQL.
+    """The SELECT of bars of time over rows as `rows_sql` gives them: the other steps, as `assemble` takes them.
 
-    For macros. The arguments are as in `grouped_sql`.
+    The arguments are as in `grouped_sql`.
     """
     return f"""
     WITH grouped AS ({grouped_sql(rows, width_us, sessions)}
