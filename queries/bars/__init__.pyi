@@ -1,5 +1,5 @@
+from .choices import Measure as Measure
+from .choices import width_of as width_of
 from .methods import BarMethods as BarMethods
 from .sessions import hours_sql as hours_sql
 from .sessions import sessions_of as sessions_of
-from .widths import Measure as Measure
-from .widths import width_of as width_of

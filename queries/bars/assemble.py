@@ -3,41 +3,110 @@
 Both are under the same tests. Columns are float64, with NaN for null: whole numbers of the wire are exact in them.
 """
 
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from queries.bars.choices import DAY_US
+from queries.bars.packets import Asked
+from queries.bars.rows import CLOCKS
+from queries.history import TOKEN
+from queries.lake import ZONE
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _SUMS: Final = ("volume", "volume_missed", "value", "value_missed", "ticks")
-_WHOLE: Final = ("volume", "volume_missed", "oi", "ticks", "timed_by")
+_SHOWN: Final = ("open", "high", "low", "close", "volume", "volume_missed", "value", "vwap", "oi", "ticks")
+_NUMBERS: Final = ("run", "begin_us", "end_us")
+_WHOLE: Final = ("volume", "volume_missed", "oi", "ticks")
 _NULL: Final = np.nan
 
 
-def assemble(groups: pa.Table) -> pa.Table:
-    """The bars, in the columns of `bars_sql`; `groups` is as `grouped_sql` gives it, in any order."""
-    place, token, day = (_whole(groups[name]) for name in ("place", "instrument_token", "date"))
-    order = np.lexsort((place, token, day))
-    found = _Groups(groups, order, (day[order], token[order]))
-    return found.merged(found.told())
+def assemble(groups: Mapping[str, NDArray[Any]], asked: Asked) -> dict[str, NDArray[Any]]:
+    """The bars of some groups, which `groups_of` gives of whole runs, by `run` and `begin_us`: columns by name.
+
+    They are those of `timed_sql`, with `timed_by` as it is in groups.
+    """
+    order = _order(groups["run"], groups["place"])
+    found = _Groups(groups if order is None else {name: values[order] for name, values in groups.items()})
+    return _timed(found.merged(found.told()), asked)
+
+
+def as_table(
+    bars: Sequence[Mapping[str, NDArray[Any]]], names_of: Callable[[Ints], Sequence[str | None]], label: str
+) -> pa.Table:
+    """Bars of several blocks as `shown_sql` gives them, and behind that its other columns.
+
+    `names_of` gives the symbols of runs.
+    """
+    columns = {
+        name: np.concatenate([np.empty(0, kind), *(block[name] for block in bars)])
+        for kind, several in ((np.int64, _NUMBERS), (np.float64, (*_SHOWN, "timed_by")))
+        for name in several
+    }
+    begins = _begins(columns["run"])
+    runs, of = columns["run"][begins], np.cumsum(begins) - 1
+    names = names_of(runs)
+    known = sorted({name for name in names if name is not None})
+    ranks = {name: rank for rank, name in enumerate(known)}
+    rank = np.array([ranks.get(name, len(known)) for name in names], np.int64)[of]  # type: ignore[arg-type]
+    first, counts = np.flatnonzero(begins), np.bincount(of)
+    runs_in_order = np.lexsort((runs, rank[first]))
+    ends = np.cumsum(counts[runs_in_order])
+    order = np.arange(len(of)) + np.repeat(first[runs_in_order] - ends + counts[runs_in_order], counts[runs_in_order])
+    if (again := _order(rank[order], columns["begin_us"][order])) is not None:  # an interval that began the day before
+        order = order[again]
+    columns = {name: values[order] for name, values in columns.items()}
+    rank = rank[order]
+    made = {
+        "symbol": _words(known, rank, rank == len(known)),
+        "time": _array(columns["end_us" if label == "close" else "begin_us"], None, pa.timestamp("us", ZONE)),
+    }
+    for name in _SHOWN:
+        empty = np.isnan(columns[name])
+        whole = np.where(empty, 0, columns[name]).astype(np.int64) if name in _WHOLE else columns[name]
+        made[name] = _array(whole, empty, pa.int64() if name in _WHOLE else pa.float64())
+    made["clock"] = _words(CLOCKS, columns["timed_by"].astype(np.int64), None)
+    made["date"] = _array((columns["run"] >> 32).astype(np.int32), None, pa.date32())
+    made["instrument_token"] = _array(columns["run"] & TOKEN, None, pa.int64())
+    for name in ("begin_us", "end_us"):
+        made[name] = _array(columns[name], None, pa.int64())
+    return pa.table(made)
+
+
+def _timed(bars: dict[str, NDArray[Any]], asked: Asked) -> dict[str, NDArray[Any]]:
+    """With begin and end in the place of numbers, and with vwap; as `timed_sql`."""
+    opens, closes = bars.pop("opens_us"), bars.pop("closes_us")
+    whole = asked.width_us >= DAY_US
+    begins = opens if whole else opens + bars["bucket"].astype(np.int64) * asked.width_us
+    ends = closes if whole else begins + asked.width_us
+    volume, missed = bars["volume"], bars["volume_missed"]
+    seen = np.where(volume > missed, volume - missed, _NULL)
+    vwap = np.fmax(bars["low"], np.fmin(bars["high"], (bars["value"] - bars["value_missed"]) / seen))
+    del bars["bucket"], bars["value_missed"]
+    return bars | {
+        "begin_us": begins,
+        "end_us": ends if asked.sessions == "all" else np.minimum(ends, closes),
+        "vwap": np.where(np.isnan(seen), _NULL, vwap),
+    }
 
 
 class _Groups:
     """Groups in the order of their receipt, those of a day and an instrument one after the other: a run."""
 
-    def __init__(self, groups: pa.Table, order: Ints, keys: tuple[Ints, Ints]) -> None:
-        self._table = groups
-        self._order = order
-        self._at = np.arange(len(order))
-        self._run: Ints = np.cumsum(_begins(*keys))
+    def __init__(self, groups: Mapping[str, NDArray[Any]]) -> None:
+        self._columns = groups
+        self._at = np.arange(len(groups["run"]))
+        self._run = groups["run"]
 
     def __getitem__(self, name: str) -> Floats:
-        values: Floats = self._table[name].to_numpy().astype(np.float64, copy=False)[self._order]
-        return values
+        return self._columns[name].astype(np.float64, copy=False)
 
     def told(self) -> dict[str, Floats]:
         """What each group adds to its bar: the second step. `bucket` is that of the bar, NaN where there is none."""
@@ -46,7 +115,7 @@ class _Groups:
         first_volume, last_volume, most_volume = map(self.__getitem__, ("first_volume", "last_volume", "most_volume"))
         first_value, last_value = self["first_value"], self["last_value"]
         heard = _before(np.fmax, self["last_us"], run)
-        away = _away(heard, since, _lag(since, run), opens, self["live_place"] == self["place"])
+        away = _away(heard, since, _lag(since, run), opens, self._columns["live_first"])
         fell = last_volume < most_volume / 2
         volume_before = self._last(last_volume, run)
         anew = np.where(first_volume > 0, first_volume, last_volume) < volume_before / 2
@@ -82,10 +151,11 @@ class _Groups:
             "ticks": ticks,
         }
 
-    def merged(self, told: dict[str, Floats]) -> pa.Table:
+    def merged(self, told: dict[str, Floats]) -> dict[str, NDArray[Any]]:
         """Groups of one bar as one: the third step."""
         mine = np.flatnonzero(~np.isnan(told["bucket"]))
-        order = mine[np.lexsort((told["bucket"][mine], self._run[mine]))]  # stable: in a bar as they were received
+        order = _order(self._run[mine], told["bucket"][mine])  # stable: in a bar as they were received
+        order = mine if order is None else mine[order]
         columns = {name: values[order] for name, values in told.items()}
         starts = np.flatnonzero(_begins(self._run[order], columns["bucket"]))
         other = columns["last_price"]
@@ -102,15 +172,9 @@ class _Groups:
         made["high"] = np.where(untraded, _reduced(np.fmax, other, starts), made["high"])
         made["low"] = np.where(untraded, _reduced(np.fmin, other, starts), made["low"])
         there = np.flatnonzero(np.where(np.isnan(made["volume"]), made["ticks"] > 0, made["volume"] > 0))
-        firsts = starts[there]
-        table = self._table.select(["date", "symbol", "instrument_token", "opens_us", "closes_us"])
-        table = table.take(_array(self._order[order[firsts]], None))
-        table = table.append_column("bucket", _array(columns["bucket"][firsts].astype(np.int64), None))
-        for name, values in made.items():
-            empty = np.isnan(values[there])
-            chosen = np.where(empty, 0, values[there]).astype(np.int64) if name in _WHOLE else values[there]
-            table = table.append_column(name, _array(chosen, empty))
-        return table
+        firsts = order[starts[there]]
+        bars = {name: self._columns[name][firsts] for name in ("run", "opens_us", "closes_us")}
+        return bars | {"bucket": told["bucket"][firsts]} | {name: values[there] for name, values in made.items()}
 
     def _last(self, values: Floats, run: Ints) -> Floats:
         """The last value that is there, of the groups before in the run; NaN if there is none."""
@@ -137,19 +201,22 @@ def _begins(*keys: NDArray[np.generic]) -> Bools:
     return found
 
 
+def _order(major: NDArray[Any], minor: NDArray[Any]) -> Ints | None:
+    """The stable order by both; None if they are in it."""
+    rising = (major[1:] > major[:-1]) | ((major[1:] == major[:-1]) & (minor[1:] >= minor[:-1]))
+    return None if rising.all() else np.lexsort((minor, major))
+
+
 def _lag(values: Floats, run: Ints) -> Floats:
     return np.where(_begins(run), _NULL, np.append(_NULL, values[:-1])) if len(values) else values
 
 
 def _before(how: np.ufunc, values: Floats, run: Ints) -> Floats:
     """The largest value, with `fmax`, or the least of the groups before in the run; NaN if there is none."""
-    most = _lag(values, run)
-    step = 1
-    longest = int(np.max(np.diff(np.append(np.flatnonzero(_begins(run)), len(run))), initial=0))
-    while step < longest:  # each step doubles how many are seen
-        most[step:] = np.where(run[step:] == run[:-step], how(most[step:], most[:-step]), most[step:])
-        step *= 2
-    return most
+    most = np.empty_like(values)
+    for begin, end in pairwise([*np.flatnonzero(_begins(run)).tolist(), len(run)]):
+        how.accumulate(values[begin:end], out=most[begin:end])
+    return _lag(most, run)
 
 
 def _or(*several: Floats | float) -> Floats:
@@ -178,14 +245,15 @@ def _edge(how: np.ufunc, values: Floats, starts: Ints) -> Floats:
     return np.append(values, _NULL)[place.astype(np.int64)]
 
 
-def _whole(column: pa.ChunkedArray) -> Ints:
-    column = column.cast(pa.int32()) if pa.types.is_date(column.type) else column
-    values: Ints = column.to_numpy().astype(np.int64, copy=False)
-    return values
+def _words(words: Sequence[str], which: Ints, missing: Bools | None) -> pa.Array:
+    """The words of these numbers."""
+    texts = [word.encode() for word in words]
+    ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+    known = pa.StringArray.from_buffers(len(words), pa.py_buffer(ends), pa.py_buffer(b"".join(texts)))
+    return known.take(_array(which, missing, pa.int64()))
 
 
-def _array(values: Floats | Ints, missing: Bools | None) -> pa.Array:
+def _array(values: NDArray[Any], missing: Bools | None, kind: pa.DataType) -> pa.Array:
     """The column. `pa.array` would import pandas where that is installed."""
     bits = None if missing is None else pa.py_buffer(np.packbits(~missing, bitorder="little"))
-    kind = pa.int64() if values.dtype == np.int64 else pa.float64()
     return pa.Array.from_buffers(kind, len(values), [bits, pa.py_buffer(np.ascontiguousarray(values))])

@@ -1,5 +1,7 @@
 """Bars: one definition, written down in docs/queries.md, for the method and for the macro.
 
+The method works it out in columns (`packets`, `assemble`), the macro in SQL, since a macro cannot call Python.
+
 Three steps, of which only the first looks at ticks, and none at one tick beside another where packets say when the
 last trade was:
 
@@ -14,17 +16,36 @@ than half is a new beginning from 0.
 """
 
 import datetime as dt
+from functools import partial
 from typing import Final
 
-from queries.bars.assemble import assemble
-from queries.bars.choices import Clock, Fill, Label, Sessions, check, checked_sql
+import numpy as np
+import pyarrow as pa
+
+from queries.bars.assemble import as_table, assemble
+from queries.bars.choices import (
+    DAY_US,
+    WHOLE_SECONDS,
+    Clock,
+    Fill,
+    Label,
+    Measure,
+    Sessions,
+    check,
+    checked_sql,
+    width_of,
+)
+from queries.bars.packets import COLUMNS, Asked, groups_of
 from queries.bars.rows import AWAY, Rows, clock_sql, macro_rows_sql
 from queries.bars.trades import trades_sql
-from queries.bars.widths import DAY_US, WHOLE_SECONDS, Measure, width_of
 from queries.errors import QueryError
-from queries.history import Symbols, TimeRange, overloads, sql_range_us
+from queries.history import Symbols, TimeRange, blocks_of, names_of, overloads, sql_moment, sql_range_us
 from queries.lake import LakeState, Macro, Result
 
+_COLUMNS: Final = (
+    "symbol", "time", "open", "high", "low", "close", "volume", "volume_missed", "value", "vwap", "oi", "ticks",
+    "clock",
+)  # fmt: skip
 MAX_BUCKETS: Final = 10_000_000
 """Intervals are numbered from the session's open; this makes numbers of earlier ones positive."""
 
@@ -62,9 +83,9 @@ def grouped_sql(rows: str, width_us: str, sessions: str) -> str:
 
 
 def bars_sql(rows: str, width_us: str, sessions: str) -> str:
-    """The SELECT of bars of time over rows as `rows_sql` gives them: the other steps, as `assemble` takes them, in SQL.
+    """The SELECT of bars of time over rows as `rows_sql` gives them: the other steps, as `assemble` takes them.
 
-    For macros. The arguments are as in `grouped_sql`.
+    The arguments are as in `grouped_sql`.
     """
     return f"""
     WITH grouped AS ({grouped_sql(rows, width_us, sessions)}
@@ -251,15 +272,28 @@ def bars(
     chosen_rows = Rows.of(state, symbols, when, clock)
     begins = when.where_us("begin_us")
     if size.measure is Measure.TIME:
-        asked_for = (f"{size.size}::BIGINT", f"'{sessions}'")
-        groups = state.sql(grouped_sql(chosen_rows.text, *asked_for)).arrow()
-        made = timed_sql(f"FROM {state.rows_view('bars', assemble(groups)).name}", *asked_for)
+        found = _of_time(state, chosen_rows, Asked(size.size, clock, sessions, when.stop_us), when, label)
+        if fill == "none":
+            return state.rows(found.select(_COLUMNS))
+        made = f"SELECT * EXCLUDE (time) RENAME (clock AS timed_by) FROM {state.rows_view('bars', found).name}"
+        made = filled_sql(made, chosen_rows.sessions, begins, size.size, fill)
     else:
         made = counted_bars_sql(trades_sql(chosen_rows.text), size.measure, size.size, sessions)
-    made = f"FROM ({made}) WHERE {begins}"
-    if fill != "none":
-        made = filled_sql(made, chosen_rows.sessions, begins, size.size, fill)
     return state.sql(shown_sql(made, f"'{label}'", begins))
+
+
+def _of_time(state: LakeState, rows: Rows, asked: Asked, when: TimeRange, label: Label) -> pa.Table:
+    """Bars of time that begin in the range, as `as_table` has them, from packets in columns."""
+    found = []
+    only = "true" if when.stop is None or asked.clock != "received" else f"received_at < {sql_moment(when.stop)}"
+    for block in blocks_of(state, rows.selection, COLUMNS, only):
+        if groups := groups_of(block, rows.listening, asked):
+            bars = assemble(groups, asked)
+            begins = bars["begin_us"]
+            inside = np.ones(len(begins), np.bool_) if when.start_us is None else begins >= when.start_us
+            inside &= True if when.stop_us is None else begins < when.stop_us
+            found.append(bars if inside.all() else {name: values[inside] for name, values in bars.items()})
+    return as_table(found, partial(names_of, state, rows.selection), label)
 
 
 _WIDTH_US: Final = f"""

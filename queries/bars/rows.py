@@ -8,9 +8,10 @@ the exchange has them; one that does not, in `quote` and `ltp` mode, is a trade 
 from dataclasses import dataclass
 from typing import Final, Self
 
-from queries.bars.listening import listening_view
+from queries.bars.listening import Listening
 from queries.bars.sessions import hours_sql
 from queries.history import (
+    PLACE_SQL,
     SQL_FIRST_DAY,
     SQL_LAST_DAY,
     SQL_START,
@@ -25,8 +26,6 @@ from queries.history import (
 from queries.lake import LakeState, among, sources_sql
 from storage.clock import IST_OFFSET_NS, NS_PER_US
 
-# Of rows that are received in the same microsecond, the later in the stream is the later.
-_PLACE: Final = "(epoch_us(ticks.received_at) << 12) + (ticks.seq & 4095)"
 # By numbers alone, which is ten times as fast as by the zone.
 _DAY_US: Final = f"(epoch_us(ticks.date::TIMESTAMP) - {IST_OFFSET_NS // NS_PER_US})"
 _DATED: Final = "ticks.exchange_timestamp IS NOT NULL"
@@ -67,7 +66,7 @@ def rows_sql(joined: str, clock: str, upto_us: str) -> str:
         return f"""
         ticks.date, ticks.exchange, ticks.instrument_token, ticks.symbol, nullif(ticks.last_price, 0) AS last_price,
         CASE WHEN {own} THEN nullif(ticks.high, 0) END AS high, CASE WHEN {own} THEN nullif(ticks.low, 0) END AS low,
-        CASE WHEN {own} THEN ticks.oi END AS oi, ticks.received_at, {_PLACE} AS place,
+        CASE WHEN {own} THEN ticks.oi END AS oi, ticks.received_at, {PLACE_SQL} AS place,
         epoch_us(ticks.received_at) AS received_us, coalesce(opens_us, {_DAY_US}) AS opens_us,
         coalesce(closes_us, {_DAY_US} + 86400000000) AS closes_us, since_us,
         CASE WHEN {own} THEN ticks.volume_traded WHEN ticks.volume_traded IS NOT NULL THEN 0 END AS volume_traded,
@@ -131,20 +130,20 @@ class Rows:
 
     text: str
     selection: Selection
-    listening: str
+    listening: Listening
 
     @classmethod
     def of(cls, state: LakeState, symbols: Symbols, when: TimeRange, clock: str) -> Self:
         """Those of the symbols, of whole days, since a day's volume is told from its beginning. Raises SymbolError."""
         days = days_of(state, when)
         selection = chosen(state, symbols, days)
-        upto = "NULL" if when.stop is None else f"epoch_us({sql_moment(when.stop)})"
+        upto = "NULL" if when.stop_us is None else str(when.stop_us)
         ticks = f"FROM ticks WHERE {among(days)} AND {selection.where()}"
         if clock == "received" and when.stop is not None:
             ticks += f" AND received_at < {sql_moment(when.stop)}"
-        listening = listening_view(state, days, selection.tokens)
+        listening = Listening.of(state, days, selection.tokens)
         joined = f"""
-            FROM ({ticks}) AS ticks LEFT JOIN {listening} AS listening
+            FROM ({ticks}) AS ticks LEFT JOIN {listening.view.name} AS listening
             ON ticks.instrument_token = listening.instrument_token AND ticks.date = listening.date
             AND epoch_us(ticks.received_at) >= listening.from_us AND epoch_us(ticks.received_at) < listening.until_us
         """
@@ -154,7 +153,7 @@ class Rows:
     def sessions(self) -> str:
         """The SELECT of date, instrument_token, symbol, opens_us and closes_us of the instruments on each day."""
         return f"""
-            SELECT DISTINCT date, instrument_token, symbol, opens_us, closes_us FROM {self.listening}
+            SELECT DISTINCT date, instrument_token, symbol, opens_us, closes_us FROM {self.listening.view.name}
             WHERE opens_us IS NOT NULL AND ({self.selection.which()})
         """
 

@@ -26,7 +26,7 @@ from storage.market import exchange_of_token
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-PART_ROWS: Final = 1 << 21
+PART_ROWS: Final = 1 << 20
 MOST_PARTS: Final = 128
 """A longer day has longer parts: each of them reads the column of the tokens, in files that are not sorted by it."""
 SECOND_US: Final = 1_000_000

@@ -1,3 +1,10 @@
+from .blocks import PLACE_BITS as PLACE_BITS
+from .blocks import PLACE_SQL as PLACE_SQL
+from .blocks import RUN_SQL as RUN_SQL
+from .blocks import TOKEN as TOKEN
+from .blocks import blocks_of as blocks_of
+from .blocks import names_of as names_of
+from .blocks import run_of as run_of
 from .methods import HistoryMethods as HistoryMethods
 from .moments import SQL_FIRST_DAY as SQL_FIRST_DAY
 from .moments import SQL_LAST_DAY as SQL_LAST_DAY

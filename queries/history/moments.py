@@ -19,7 +19,9 @@ Moment = str | dt.date | dt.datetime
 _FIRST_YEAR: Final = 2
 _LAST_YEAR: Final = 9998
 _ONE_DAY: Final = dt.timedelta(days=1)
-_WHOLE_DAY: Final = _ONE_DAY - dt.timedelta(microseconds=1)
+_ONE_US: Final = dt.timedelta(microseconds=1)
+_WHOLE_DAY: Final = _ONE_DAY - _ONE_US
+_EPOCH: Final = dt.datetime.fromtimestamp(0, dt.UTC)
 _EXPECTED: Final = "expected a date such as 2026-11-24, or a time such as 2026-11-24 09:15:00 (IST) or …T03:45:00Z"
 
 
@@ -81,7 +83,17 @@ class TimeRange:
     @property
     def last_day(self) -> dt.date | None:
         """The last one."""
-        return None if self.stop is None else (self.stop - dt.timedelta(microseconds=1)).date()
+        return None if self.stop is None else (self.stop - _ONE_US).date()
+
+    @property
+    def start_us(self) -> int | None:
+        """The start in microseconds since the epoch."""
+        return None if self.start is None else (self.start - _EPOCH) // _ONE_US
+
+    @property
+    def stop_us(self) -> int | None:
+        """The stop."""
+        return None if self.stop is None else (self.stop - _EPOCH) // _ONE_US
 
     def days(self, among: Sequence[dt.date]) -> list[dt.date]:
         """Those of these days that it has a part of."""
@@ -99,8 +111,8 @@ class TimeRange:
 
     def where_us(self, column: str) -> str:
         """The same for a column of microseconds since the epoch."""
-        parts = [] if self.start is None else [f"{column} >= epoch_us({sql_moment(self.start)})"]
-        parts += [] if self.stop is None else [f"{column} < epoch_us({sql_moment(self.stop)})"]
+        parts = [] if self.start_us is None else [f"{column} >= {self.start_us}"]
+        parts += [] if self.stop_us is None else [f"{column} < {self.stop_us}"]
         return " AND ".join(parts) or "true"
 
 

@@ -74,14 +74,18 @@ class Selection:
         """All tokens, ascending."""
         return sorted({token for each in self.resolved for token, _ in each.instruments})
 
-    def where(self) -> str:
-        """The SQL condition for rows of ticks, which also skips the files of other exchanges."""
-        tokens = self.tokens
+    def where(self, tokens: Sequence[int] | None = None, *, dense: bool = False) -> str:
+        """The SQL condition for rows of ticks, which also skips the files of other exchanges.
+
+        `tokens` are some of `self.tokens`, ascending, if not all of them are meant. `dense`: their exchanges have no
+        rows of others between them, so that they need not be looked for one by one.
+        """
+        tokens = self.tokens if tokens is None else tokens
         if not tokens:
             return "false"
         exchanges = sorted(set(map(exchange_of_token, tokens)))
-        numbers = ", ".join(map(str, tokens))
-        which = f"exchange IN ({_texts(exchanges)}) AND instrument_token IN ({numbers})"
+        numbers = f"BETWEEN {tokens[0]} AND {tokens[-1]}" if dense else f"IN ({', '.join(map(str, tokens))})"
+        which = f"exchange IN ({_texts(exchanges)}) AND instrument_token {numbers}"
         # One list gives a token one name: rows of another name are not of these days. `near` may be another each day.
         same = len(self.lists) < 2 and not any(each.of_day for each in self.resolved)
         return which if same else f"{which} AND ({self.which()})"

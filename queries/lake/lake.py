@@ -8,7 +8,7 @@ import functools
 import math
 import threading
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from queries.errors import ClosedError, NoLakeError, QueryError, QueryTimeoutError, RestrictedError
+from queries.lake.forms import executed
 from queries.lake.restricted import Gate, Limits, bound_sizes, lock
 from queries.lake.result import Clock, Result, Turns, typed_errors
 from queries.lake.shown import RELATIONS
@@ -24,6 +25,7 @@ from queries.lake.state import LakeState, Macro, Parameters, Relation, called, n
 from queries.lake.statements import explained, fixed_text, moved_up, refuse_writing_into, valid
 from queries.lake.views import (
     SCHEMA,
+    ZONE,
     RowsView,
     Views,
     create_rows,
@@ -46,6 +48,8 @@ OWN_ROWS = f"memory.{SCHEMA}."
 """Where helpers name rows that they have worked out: these are where they are, whatever plain names lead to."""
 PLAINLY = SAYS_LATER | {"main", "memory"}
 """What it may reach plain names by, whatever its head says."""
+GIVEN_BACK = frozenset({pa.string(), pa.int64(), pa.float64(), pa.timestamp("us", ZONE)})
+"""Types of Arrow's that DuckDB gives back as it takes them."""
 FIXABLE = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several statements
 
 
@@ -138,6 +142,8 @@ class SqlLake:
                 self.relations,
                 self.macros,
                 run=self.run,
+                read=self.read,
+                result_of=self._result_of,
                 view_of=self._view_of,
                 memo=self._memo,
             )
@@ -200,6 +206,33 @@ class SqlLake:
             again = None if theirs or head else functools.partial(self._again, fixed, values, state)
             return Result(relation, again, state, turns)
 
+    def read(self, queries: Iterable[str], many: bool, state: LakeState) -> Iterator[pa.Table]:
+        """See `LakeState.read`."""
+        clock = Clock(self._timeout)
+        for query in queries:
+            with self._lock, typed_errors():
+                if self._gate is not None:
+                    self._gate.check(query)
+                theirs = own_names(self._con, self._names()) if self._altered else set()
+                text = fixed_text(query, state.ctes(query, without=theirs))
+                try:
+                    with clock.running(self._con):
+                        rows = executed(self._con, text, many=many)
+                except OSError as error:  # what DuckDB says while it streams comes through Arrow, which knows only this
+                    raise QueryError(str(error)) from error
+            yield rows
+
+    def _result_of(self, rows: pa.Table, state: LakeState) -> Result:
+        def again() -> tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]:
+            self._readers.add(cursor := self._con.cursor())
+            return cursor.from_arrow(rows), cursor
+
+        with self._lock, typed_errors():
+            check = None if self._gate is None else self._gate.check
+            turns = Turns(self._con, self._lock, self._timeout, check)
+            same = all(field.type in GIVEN_BACK for field in rows.schema)
+            return Result(self._con.from_arrow(rows), again, state, turns, rows if same else None)
+
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A DuckDB database of its own with the views as of now, which the caller closes.
 
@@ -219,7 +252,15 @@ class SqlLake:
                 return RowsView(quoted(name))
 
             theirs = LakeState(
-                self.root, state.views, self.relations, self.macros, run=self.run, view_of=view_of, memo={}
+                self.root,
+                state.views,
+                self.relations,
+                self.macros,
+                run=self.run,
+                read=self.read,
+                result_of=self._result_of,
+                view_of=view_of,
+                memo={},
             )
             for relation in self.relations:
                 made = relation.make(theirs)

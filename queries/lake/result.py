@@ -40,13 +40,12 @@ if TYPE_CHECKING:
 
 BATCH_ROWS: Final = 65_536
 AGAIN_SECONDS: Final = 0.05
-FAULTS: Final = "INTERNAL Error", "FATAL Error"
-"""How DuckDB begins to tell of what broke in it, with a list of its functions below."""
-AFTER_FAULT: Final = (
-    "The lake works on. A helper cannot take its parameters from another table of the query: give them as values, as "
-    "in bars(['NSE:INFY', 'NSE:TCS']), or join its rows with that table by symbol"
-)
-"""What to do about the one that is known."""
+FAULTS: Final = {
+    "INTERNAL Error": "The lake works on. A helper cannot take its parameters from another table of the query: give "
+    "them as values, as in bars(['NSE:INFY', 'NSE:TCS']), or join its rows with that table by symbol",
+    "FATAL Error": "The lake has to be opened anew, with kitelake.open(…)",
+}
+"""How DuckDB begins to tell of what broke in it, with a list of its functions below; and what to do about it."""
 
 Again = Callable[[], tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]]
 
@@ -141,12 +140,23 @@ class Result:
     QueryTimeoutError when it takes too long, and TimeZoneError for a zone that there is not.
     """
 
-    def __init__(self, relation: duckdb.DuckDBPyRelation, again: Again | None, keep: object, turns: Turns) -> None:
-        """`again` makes the same relation on a connection of its own; `keep` must live as long as the result."""
+    def __init__(
+        self,
+        relation: duckdb.DuckDBPyRelation,
+        again: Again | None,
+        keep: object,
+        turns: Turns,
+        rows: pa.Table | None = None,
+    ) -> None:
+        """`again` makes the same relation on a connection of its own; `keep` must live as long as the result.
+
+        `rows` are those of the relation as DuckDB would give them, if they are there.
+        """
         self._relation = relation
         self._again = again
         self._keep = keep
         self._turns = turns
+        self._rows = rows
 
     @property
     def relation(self) -> duckdb.DuckDBPyRelation:
@@ -196,6 +206,8 @@ class Result:
         zone = zone_of(tz)
         if count is not None:
             return tables_of(self._reader(counted(count), zone), count)
+        if self._rows is not None:
+            return in_zone(self._rows, zone)
         with self._turns.turn():
             rows = self._relation.to_arrow_table()
         return in_zone(rows, zone)
@@ -323,6 +335,7 @@ def _typed(text: str) -> QueryError:
         return RestrictedError(text.splitlines()[0].partition(": ")[2])
     if text.startswith("Connection Error"):
         return ClosedError("the lake was closed: fetch results before, or open it anew with kitelake.open(…)")
-    if text.startswith(FAULTS):
-        return QueryError(f"DuckDB cannot run this query: {text.splitlines()[0]}\n{AFTER_FAULT}")
+    for fault, advice in FAULTS.items():
+        if text.startswith(fault):
+            return QueryError(f"DuckDB cannot run this query: {text.splitlines()[0]}\n{advice}")
     return QueryError(text)

@@ -6,7 +6,7 @@ named in queries as tables are, and a query that names one, or a macro whose bod
 
 import datetime as dt
 import re
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -94,10 +94,12 @@ class LakeState:
         macros: Sequence[Macro],
         *,
         run: "Callable[[str, Parameters, LakeState, float | None], Result]",
+        read: "Callable[[Iterable[str], bool, LakeState], Iterator[pa.Table]]",
+        result_of: "Callable[[pa.Table, LakeState], Result]",
         view_of: Callable[[str, pa.Table], RowsView],
         memo: dict[str, dict[Any, Any]],
     ) -> None:
-        """`run` runs a SELECT over a state; `view_of` makes a view of rows.
+        """`run` runs a SELECT over a state, `read` several; `result_of` and `view_of` make a result and a view of rows.
 
         `memo` is the database's, for what was worked out of earlier states: see `remembered`.
         """
@@ -106,6 +108,8 @@ class LakeState:
         self._relations = {relation.name: relation for relation in relations}
         self._macros = macros
         self._run = run
+        self._read = read
+        self._result_of = result_of
         self._view_of = view_of
         self.memo = memo
         self._kept: list[RowsView] = []
@@ -115,9 +119,18 @@ class LakeState:
         """As `SqlLake.sql`, over this state. For one SELECT."""
         return self._run(query, params, self, timeout)
 
-    def rows(self, name: str, rows: pa.Table) -> Result:
-        """Rows worked out from this state, as a result. `name` is for the catalog; they live as long as this."""
-        return self.sql(f"FROM {self.rows_view(name, rows).name}")
+    def read(self, queries: Iterable[str], *, many: bool = False) -> Iterator[pa.Table]:
+        """The rows of each of these SELECTs of ours over this state, one after the other, times in IST.
+
+        What a helper reads to work on: each is planned once, which `sql(…).arrow()` does twice, and which is most of
+        what a few rows cost; with `many` rows, that they are not copied counts for more. A lake's timeout holds for all
+        of them together. Raises as a result's fetch does.
+        """
+        return self._read(queries, many, self)
+
+    def rows(self, rows: pa.Table) -> Result:
+        """Rows worked out from this state, as a result."""
+        return self._result_of(rows, self)
 
     def partitions(self, table: str) -> set[tuple[str, ...]]:
         """The values of the partitions in which the table has rows, in the order of its partition columns."""

@@ -79,7 +79,7 @@ def chain(
     for day, of_day in groupby(sorted(set(moments)), dt.datetime.date):
         listed = contracts(state, underlying, day, options=True)
         parts.append(_of_day(state, listed, listed.chosen(expiry), list(of_day), rate))
-    return state.rows("chain", pa.concat_tables(parts))
+    return state.rows(pa.concat_tables(parts))
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ def expiries(state: LakeState, name: str, day: dt.date | None) -> Result:
         for one in found
         for each in one.expiries
     ]
-    return state.rows("expiries", pa.Table.from_pylist(rows, _EXPIRIES))
+    return state.rows(pa.Table.from_pylist(rows, _EXPIRIES))
 
 
 _EXPIRIES: Final = pa.schema(

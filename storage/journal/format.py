@@ -104,9 +104,9 @@ class Channel:
 SERVICE: Final = Channel("", 0)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen, which takes three times as long to make: there are thousands
 class Block:
-    """All records of one write, as columns. Arrays are read-only views of the file's bytes.
+    """All records of one write, as columns, never changed. Arrays are read-only views of the file's bytes.
 
     `first_record` is the ordinal in the stream of the first record, which includes channel tables. Record i has
     `lengths[i]` bytes of `payload`, behind those of the records before it. `channel_table` is what the reader knows

@@ -2,12 +2,12 @@ from .content import Content as Content
 from .content import listed as listed
 from .content import read_contents as read_contents
 from .content import sorter as sorter
-from .delta import HINT_NAME as HINT_NAME
 from .delta import first_line as first_line
 from .delta import numbered as numbered
 from .digest import is_as_stamped as is_as_stamped
 from .lock import hold_tables as hold_tables
 from .log import CHECKPOINT_NAME as CHECKPOINT_NAME
+from .log import HINT_NAME as HINT_NAME
 from .log import VERSION_NAME as VERSION_NAME
 from .log import TableLog as TableLog
 from .log import Version as Version

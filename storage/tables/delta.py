@@ -26,9 +26,8 @@ from deltalake.transaction import AddAction, RemoveAction
 from storage.errors import DamagedLogError, KitelakeError, TableError
 from storage.files import DataFile, sync_file, sync_folder
 from storage.schema import Table
-from storage.tables.log import CHECKPOINT_NAME, VERSION_NAME, checkpoint_name, log_of, version_name
+from storage.tables.log import CHECKPOINT_NAME, HINT_NAME, VERSION_NAME, checkpoint_name, log_of, version_name
 
-HINT_NAME: Final = "_last_checkpoint"
 CHECKPOINT_INTERVAL: Final = 100
 
 

@@ -23,6 +23,7 @@ from storage.schema import TIMESTAMP, Table
 
 VERSION_NAME: Final = re.compile(r"(\d{20})\.json")
 CHECKPOINT_NAME: Final = re.compile(r"(\d{20})\.checkpoint\.parquet")
+HINT_NAME: Final = "_last_checkpoint"
 ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 """What Delta would decode in the path of a table."""
 
@@ -112,7 +113,7 @@ class TableLog:
 
     def __init__(self, path: Path, spec: Table) -> None:
         self._path = path.absolute()
-        self._spec = spec
+        self.spec = spec
         self._replay: _Replay | None = None
         self._newest: Version | None = None
 
@@ -130,7 +131,7 @@ class TableLog:
     def _followed(self) -> Version:
         if self._replay is None or not self._replay.is_there():
             self._newest = None
-            self._replay = _Replay(self._path, self._spec)
+            self._replay = _Replay(self._path, self.spec)
         if self._replay.go_on() or self._newest is None:
             replay = self._replay
             self._newest = Version(
@@ -156,6 +157,10 @@ class _Replay:
             raise TableMissingError(f"table {path}: there is none")
         if ENCODED.search(str(path)):
             raise _NotPlainError
+        if HINT_NAME in names:
+            hint = json.loads((log / HINT_NAME).read_bytes())
+            if not (log / checkpoint_name(hint["version"])).exists():
+                raise _NotPlainError
         self.version = max((int(at[1]) for name in names if (at := CHECKPOINT_NAME.fullmatch(name))), default=-1)
         if self.version >= 0:
             self._take_checkpoint(log / checkpoint_name(self.version))

@@ -34,6 +34,10 @@ from storage.schema import Table
 from storage.tables.digest import NO_DIGEST, stamp
 
 ROW_GROUP_ROWS: Final = 1 << 20
+PAGE_ROWS: Final = 4096
+"""A reader who wants one instrument passes over the pages without it. Of a day that is not sealed, whose files have its
+rows among all others, its minutes cost 160 ms of CPU where with pages of a whole file they cost 250; files are 5 %
+larger for it (2 % when sealed), and take 0.2 µs a row more to write."""
 BOUND_CHARACTERS: Final = 64
 REPEATED: Final = frozenset(
     (
@@ -96,6 +100,7 @@ def parquet_writer(schema: pa.Schema, path: Path | BinaryIO) -> Iterator[pq.Parq
         compression_level=1,
         use_dictionary=dictionaries or False,
         column_encoding=encodings or None,
+        max_rows_per_page=PAGE_ROWS,
         write_page_checksum=True,
         store_schema=False,
     ) as writer:

@@ -35,7 +35,6 @@ from storage.errors import TableChangedError, TableError, TableMissingError
 from storage.files import DataFile, sync_file, sync_folder
 from storage.schema import Table
 from storage.tables.delta import (
-    HINT_NAME,
     add_action,
     create_delta,
     first_line,
@@ -44,7 +43,7 @@ from storage.tables.delta import (
     reading_log,
     remove_action,
 )
-from storage.tables.log import ENCODED, checkpoint_name, log_of, version_name
+from storage.tables.log import ENCODED, HINT_NAME, checkpoint_name, log_of, version_name
 from storage.tables.snapshot import Snapshot
 
 COMMIT_ATTEMPTS: Final = 5

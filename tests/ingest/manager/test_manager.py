@@ -124,6 +124,17 @@ def test_too_many_instruments_are_refused_before_anything_is_sent() -> None:
     asyncio.run(run())
 
 
+async def test_each_connection_notes_what_it_holds() -> None:
+    sink = Sink()
+    async with silent_broker() as (url, _), TickerManager([ONE], FAST, sink, ws_url=url) as manager:
+        await manager.subscribe(range(1, 4_001))
+        await until(lambda: sum(len(one["data"].get("tokens", ())) for one in sink.events()) == 4000)
+        manager.note_held()
+    held = [one["data"]["tokens"] for one in sink.events() if one["event"] == "held"]
+    assert sorted(token for tokens in held for token in tokens) == list(range(1, 4_001))
+    assert len(held) == len([slot for slot in set(sink.slots) if slot.account == ONE.name])
+
+
 @pytest.mark.parametrize("wrong", [0, -1, 2**32, "408065", 1.5, None])
 async def test_what_cannot_be_a_token_is_refused_and_nothing_changes(wrong: Any) -> None:
     manager = TickerManager([ONE], FAST, Sink())

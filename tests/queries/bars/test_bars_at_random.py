@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -97,6 +98,9 @@ def test_the_method_and_the_macro_give_what_the_definition_says(seed: int) -> No
     with tempfile.TemporaryDirectory() as folder, Captured(Path(folder), FIRST_DAY) as captured:
         days = rng.randrange(1, 4)
         RandomDays(captured, rng).put(days)
-        with kitelake.open(folder) as lake:
+        # By parts and in blocks of any size, as rows by the million are read.
+        read, block, long = ((1, 1, 1), (40, 20, 1000), (3_000_000, 1 << 17, 32))[seed % 3]
+        sizes: dict[str, Any] = {"_READ_ROWS": read, "_BLOCK_ROWS": block, "_LONG_PIECE": long}
+        with patch.multiple("queries.history.blocks", **sizes), kitelake.open(folder) as lake:
             for _ in range(4):
                 check(lake, captured, days, rng)

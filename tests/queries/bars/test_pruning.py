@@ -6,10 +6,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 import kitelake
-from queries.lake import SqlLake
+from queries.lake import SqlLake, forms
 from tests.support.captured import CRUDE, INFY, NIFTY_FUT, Captured
 
 DAYS = ("2026-11-23", "2026-11-24", "2026-11-25")
@@ -38,17 +39,26 @@ def scanned(lake: kitelake.Lake, query: Query, tmp_path: Path, monkeypatch: pyte
 
     It may be several queries in one.
     """
-    run = SqlLake.run
+    run, executed = SqlLake.run, forms.executed
     profiles = (tmp_path / f"profile-{number}.json" for number in count())
+
+    def profile(con: duckdb.DuckDBPyConnection) -> None:
+        con.execute(f"SET enable_profiling = 'json'; SET profiling_output = '{next(profiles)}'")
 
     def profiled(self: SqlLake, *args: Any) -> Any:
         result = run(self, *args)
-        profile = next(profiles)
-        self._con.execute(f"SET enable_profiling = 'json'; SET profiling_output = '{profile}'")
+        profile(self._con)
         return result
+
+    def read(con: duckdb.DuckDBPyConnection, query: str, **options: Any) -> Any:
+        profile(con)
+        rows = executed(con, query, **options)
+        profile(con)  # of what comes after it
+        return rows
 
     query(lake).arrow()  # what it keeps for the next time is not counted
     monkeypatch.setattr(SqlLake, "run", profiled)
+    monkeypatch.setattr("queries.lake.lake.executed", read)
     try:
         rows = query(lake).arrow().to_pylist()
     finally:

@@ -24,8 +24,7 @@ from queries.lake.state import LakeState
 from queries.tail.tail import Tail
 from storage.journal import segments
 from storage.layout import DataLayout
-from storage.tables.snapshot import Snapshot
-from storage.tables.table import LakeTable
+from storage.tables.log import TableLog, Version
 from tests.support.lake import CRUDE, INFY, NIFTY_FUT, Feed, ToyDecoder, ToyWriter
 from tests.support.scaled import scaled
 
@@ -204,14 +203,14 @@ class Between:
         self._monkeypatch = monkeypatch
 
     def before_snapshot(self, name: str, action: "Action") -> None:
-        original = LakeTable.snapshot
+        original = TableLog.newest
 
-        def look(table: LakeTable) -> Snapshot:
+        def look(table: TableLog) -> Version | None:
             if table.spec.name == name:
                 action.once()
             return original(table)
 
-        self._monkeypatch.setattr(LakeTable, "snapshot", look)
+        self._monkeypatch.setattr(TableLog, "newest", look)
 
     def before_tail(self, action: "Action") -> None:
         original = Tail.read

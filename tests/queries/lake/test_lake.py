@@ -13,8 +13,10 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from queries.errors import NoLakeError, QueryError
+from queries.errors import NoLakeError, QueryError, QueryTimeoutError
 from queries.lake.lake import SqlLake
+from queries.lake.restricted import Limits
+from queries.lake.state import LakeState
 from storage.errors import DataFolderError
 from tests.support.lake import CRUDE, INFY, Feed, ToyDecoder, ToyWriter
 from tests.support.lake_queries import STREAM, TICKS, rows
@@ -70,6 +72,7 @@ class TestSql:
             lambda: lake.sql(endless).arrow(),
             lambda: lake.sql(endless).reader().read_all(),
             lambda: lake.sql(f"create temp table t as {endless}"),
+            lambda: list(lake.look().read([endless])),
         ]
         for work in works:
             with ThreadPoolExecutor(1) as pool:
@@ -146,12 +149,40 @@ class TestSql:
             lake.sql(query).arrow()
         assert rows(lake, "select count(*) from events") == [(1,)]
 
+    def test_reads_one_state_for_helpers(self, lake: SqlLake, half: ToyWriter, feed: Feed) -> None:
+        state = lake.look()
+        reading = state.read(f"SELECT count(*) AS n FROM {name}" for name in ("ticks", "orders", "nosuch"))
+        before = [next(reading)["n"].to_pylist()]
+        feed.tick((INFY, 1))
+        feed.order("sold again")
+        before.append(next(reading)["n"].to_pylist())
+        assert before == [[6], [3]]
+        with pytest.raises(QueryError, match="nosuch"):
+            next(reading)
+        with pytest.raises(QueryError, match="boom"):
+            next(state.read(["SELECT CASE WHEN i > 3000000 THEN error('boom') ELSE i END FROM range(4000000) t(i)"]))
+
+    def test_reading_ends_with_the_lakes_limit(self, tmp_path: Path, half: ToyWriter) -> None:
+        endless = "SELECT sum(a.range) AS n FROM range(1000000) a, range(1000000) b"
+        with SqlLake(tmp_path, ToyDecoder(), limits=Limits(seconds=0.2)) as lake:
+            with pytest.raises(QueryTimeoutError):
+                list(lake.look().read([endless]))
+            assert [rows["n"].to_pylist() for rows in lake.look().read(["SELECT 1 AS n", "SELECT 2 AS n"])] == [
+                [1],
+                [2],
+            ]
+
     def test_views_of_rows_are_made_in_turns(self, lake: SqlLake, half: ToyWriter) -> None:
         """As helpers make them, of the user's threads, between queries."""
         given = pa.table({"x": [1]})
 
         def ask(_: int) -> int:
-            return sum(lake.look().rows("given", given).arrow()["x"].to_pylist() == [1] for _ in range(25))
+            return sum(is_there(lake.look()) for _ in range(25))
+
+        def is_there(state: LakeState) -> bool:
+            of_view = state.sql(f"FROM {state.rows_view('given', given).name}")
+            results = (of_view.arrow(), state.rows(given).arrow(), *state.rows(given).arrow(count=5))
+            return [rows["x"].to_pylist() for rows in results] == [[1]] * 3
 
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(ask, range(8))) == [25] * 8
@@ -243,8 +274,9 @@ class TestFolder:
 LIGHT = """
 import sys
 import queries.lake.lake
-heavy = {"pandas", "polars", "pyarrow.dataset", "rich", "plotext"} & set(sys.modules)
-assert not heavy, heavy
+from queries.quality import QualityMethods
+heavy = {"pandas", "polars", "pyarrow.dataset", "pyarrow.compute", "deltalake", "filelock", "rich", "plotext"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
 from tests.support.lake import ToyDecoder
 lake = queries.lake.lake.SqlLake(sys.argv[1], ToyDecoder())
 table = lake.sql("select seq, received_at, date::varchar as day from ticks order by seq").arrow()

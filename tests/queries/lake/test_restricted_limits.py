@@ -60,6 +60,7 @@ HUGE = [
     "system.main.repeat('x', 3000000000)",
 ]
 """Values that no interrupt would end, and no limit of memory keep."""
+DOUBLING = "with recursive a as (select 'x' as s union all select s || s from a) select max(length(s)) from a"
 ASKING = """
 import json, resource, sys
 from queries.errors import RestrictedError
@@ -135,8 +136,9 @@ class TestLimits:
     def test_bound_memory_without_a_file(self, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         with SqlLake(root, ToyDecoder(), restricted=True, limits=Limits("50MB", 1)) as lake:
-            with pytest.raises(QueryError, match=r"(?i)memory"):
-                lake.sql("select count(*) from (select distinct hash(range) from range(20_000_000))").arrow()
+            for query in ("select count(*) from (select distinct hash(range) from range(20_000_000))", DOUBLING):
+                with pytest.raises(QueryError, match=r"(?i)memory"):
+                    lake.sql(query).arrow()
             assert rows(lake, "select count(*) from ticks") == [(6,)]
         assert not list(tmp_path.iterdir())
 

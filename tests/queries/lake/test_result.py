@@ -12,7 +12,7 @@ import pytest
 
 from queries.errors import ClosedError, MissingLibraryError, QueryError, QueryTimeoutError
 from queries.lake.lake import SqlLake
-from queries.lake.result import Clock, Result
+from queries.lake.result import Clock, Result, typed_errors
 from storage import schema
 from tests.support.lake import INFY, Feed, ToyDecoder, ToyWriter
 from tests.support.lake_queries import TICKS, rows
@@ -206,6 +206,16 @@ class TestTimeout:
     def test_holds_for_a_state_too(self, lake: SqlLake) -> None:
         with pytest.raises(QueryTimeoutError):
             lake.look().sql(ENDLESS, timeout=0.1).arrow()
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"), [(duckdb.InternalException, "The lake works on"), (duckdb.FatalException, "opened anew")]
+)
+def test_what_breaks_in_duckdb_is_two_lines(fault: type[duckdb.Error], advice: str) -> None:
+    name = fault.__name__.removesuffix("Exception").upper()
+    with pytest.raises(QueryError, match=f"{name} Error: table index mismatch\n.*{advice}") as caught, typed_errors():
+        raise fault(f"{name} Error: table index mismatch\n\nStack Trace:\n0 _PyEval_Vector")
+    assert len(str(caught.value).splitlines()) == 2
 
 
 def test_after_the_lake_was_closed_says_so(tmp_path: Path, feed: Feed) -> None:
