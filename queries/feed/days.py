@@ -13,8 +13,9 @@ from queries.bars import Measure, width_of
 from queries.errors import WidthError
 from queries.feed.marks import NEEDS, Marks
 from queries.feed.points import Bar, Outage, Point, bars_of, ordered, outages_of
-from queries.feed.reading import FOREVER_US, KEYS, TEXT, Reader, Wanted, parts_of
-from queries.feed.sweep import Block, held_rows, sweep
+from queries.feed.pool import TEXT
+from queries.feed.reading import FOREVER_US, KEYS, Reader, Wanted, parts_of
+from queries.feed.sweep import Block, sweep
 from queries.feed.tick import CACHED
 from queries.history import Symbols, TimeRange, resolve
 from queries.lake import LakeState, quoted
@@ -104,7 +105,7 @@ class Day:
         wanted = Wanted(self.date, names, self._tokens, self.start_us, self._range[1], given)
         parts = parts_of(self._state, wanted, without=known)
         reader = Reader(self._state, wanted)
-        return self._marked(sweep(parts, reader.read, held_rows(self._asked.kinds)))
+        return self._marked(sweep(parts, reader.read, self._asked.kinds))
 
     def points(self) -> list[Point]:
         """The bars that had closed, and the outages that had ended."""
@@ -124,14 +125,16 @@ class Day:
         if not tokens or self.start_us >= stop_us:
             return
         selection = resolve(self._state, self._asked.symbols or (), [self.date])
-        rows = self._state.sql(
-            f"""
+        (rows,) = self._state.read(
+            [
+                f"""
             SELECT {", ".join(map(quoted, names))} FROM ticks
             WHERE date = DATE '{self.date}' AND {selection.where()}
                 AND received_at >= make_timestamptz({self.start_us}) AND received_at < make_timestamptz({stop_us})
             ORDER BY received_at, stream, seq
             """
-        ).arrow()
+            ]
+        )
         if len(rows):
             columns = {name: rows[name].combine_chunks().cast(kind) for name, kind in self._asked.kinds.items()}
             yield from self._marked([Block.of(columns)])

@@ -137,9 +137,8 @@ class TickFeed:
             raise FeedError(f"instruments: there is no instrument list of {date} or before")
         tokens = self._asked.tokens(state, date)
         which = "true" if tokens is None else f"instrument_token IN ({', '.join(map(str, tokens)) or 'NULL'})"
-        return state.sql(
-            f"SELECT * EXCLUDE (date) FROM instruments WHERE date = DATE '{listed}' AND {which} ORDER BY symbol"
-        ).arrow()
+        query = f"SELECT * EXCLUDE (date) FROM instruments WHERE date = DATE '{listed}' AND {which} ORDER BY symbol"
+        return next(state.read([query]))
 
     def __iter__(self) -> Iterator[FeedTick | Bar | Outage]:
         """Ticks, and bars and outages in their places."""

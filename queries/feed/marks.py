@@ -54,8 +54,9 @@ def _asked(state: LakeState, day: dt.date, tokens: Sequence[int] | None, begin_u
     """When connections were asked for instruments: instrument_token, from_us, until_us and since_us, ascending."""
     which = "true" if tokens is None else f"instrument_token IN ({', '.join(map(str, tokens)) or 'NULL'})"
     # What was noted earlier than the day before may have ended since.
-    return state.sql(
-        f"""
+    (asked,) = state.read(
+        [
+            f"""
         SELECT instrument_token, epoch_us(rows_from) AS from_us,
             CASE WHEN isfinite(rows_until) THEN epoch_us(rows_until) ELSE {FOREVER_US} END AS until_us,
             epoch_us(since) AS since_us
@@ -63,4 +64,6 @@ def _asked(state: LakeState, day: dt.date, tokens: Sequence[int] | None, begin_u
         WHERE epoch_us(noted) >= {begin_us - 24 * 3600 * _SECOND_US}
         ORDER BY instrument_token, from_us
         """
-    ).arrow()
+        ]
+    )
+    return asked

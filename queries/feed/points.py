@@ -75,8 +75,9 @@ def outages_of(state: LakeState, day: dt.date, tokens: Sequence[int] | None, now
         return []
     lost = outages(runs, span)
     which = "true" if tokens is None else f"instrument_token IN ({', '.join(map(str, tokens)) or 'NULL'})"
-    brought = state.sql(
-        f"""
+    (brought,) = state.read(
+        [
+            f"""
         SELECT accounts, connections, list(instrument_token ORDER BY instrument_token) AS tokens FROM (
             SELECT instrument_token, list(account ORDER BY account, connection) AS accounts,
                 list(connection ORDER BY account, connection) AS connections
@@ -86,7 +87,8 @@ def outages_of(state: LakeState, day: dt.date, tokens: Sequence[int] | None, now
             ) GROUP BY instrument_token
         ) GROUP BY ALL ORDER BY ALL
         """
-    ).arrow()
+        ]
+    )
     hours = sessions_of(state, [day]).to_pylist()
     found = []
     for row in brought.to_pylist():

@@ -6,7 +6,7 @@ order. A row group that has nothing of what is asked for, by its bounds in the f
 
 import datetime as dt
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
@@ -24,17 +24,15 @@ from storage.schema import TICKS
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-Columns = dict[str, list[pa.Array]]
-"""Columns by their names, each in pieces that are in the same order for all of them."""
 
 FOREVER_US: Final = 1 << 62
-TEXT: Final = pa.dictionary(pa.int32(), pa.string())
 KEYS: Final = ("received_at", "stream", "seq")
 """What orders rows."""
 _SOURCE: Final = ("instrument_token", "stream", "account", "connection")
 _TEXTS: Final = [field.name for field in TICKS.file_schema if pa.types.is_string(field.type)]
-_AT_ONCE: Final = 8
-"""So many row groups are read at once where only some of their rows are wanted."""
+
+Add = Callable[[pa.Table, Bools | None], None]
+"""Takes rows, and which of them are wanted; None for all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,48 +158,37 @@ class Reader:
         days, shown = shown_sources(state)
         self._shown = None
         if shown is not None and wanted.day in days:
-            self._shown = _Shown(state.sql(f"FROM {shown.name}").arrow())
+            self._shown = _Shown(*state.read([f"FROM {shown.name}"]))
         more = [*KEYS, *(["instrument_token"] if self._tokens is not None else ()), *(_SOURCE if self._shown else ())]
         self._columns = list(dict.fromkeys([*more, *wanted.columns]))
 
-    def read(self, parts: Sequence[Part], before_us: int) -> Columns:
-        """The rows that were received before that, in any order."""
-        found: Columns = {name: [] for name in self._columns}
+    def read(self, parts: Sequence[Part], before_us: int, add: Add) -> None:
+        """Hand on the rows that were received before that, in any order, a piece at a time."""
         before_us = min(before_us, self._wanted.stop_us)
         for path, of_file in itertools.groupby(sorted(parts, key=_where), key=lambda part: part.source):
             several = list(of_file)
             if isinstance(path, str):
-                self._read_file(path, several, before_us, found)
+                self._read_file(path, several, before_us, add)
             else:
-                rows = pa.table(path.decode(self._columns, self._symbols))
-                self._take(rows.select(self._columns), several[0], before_us, found)
-        return found
+                self._add(pa.table(path.decode(self._columns, self._symbols)), several[0], before_us, add)
 
-    def _read_file(self, path: str, parts: Sequence[Part], before_us: int, found: Columns) -> None:
+    def _read_file(self, path: str, parts: Sequence[Part], before_us: int, add: Add) -> None:
         names = [name for name in self._columns if name not in TICKS.partition_by]
-        whole = [part for part in parts if not self._is_cut(part, before_us)]
-        cut = [part for part in parts if self._is_cut(part, before_us)]
         with pq.ParquetFile(path, read_dictionary=_TEXTS) as file:
-            for some in ([whole] if whole else []) + [cut[at : at + _AT_ONCE] for at in range(0, len(cut), _AT_ONCE)]:
-                rows = file.read_row_groups([part.group for part in some], names)
-                if "exchange" in self._columns:
-                    constant = pa.DictionaryArray.from_arrays(np.zeros(len(rows), np.int32), [some[0].exchange])
-                    rows = rows.append_column("exchange", constant.cast(TEXT))
-                self._take(rows, some[0], before_us, found)
+            for part in parts:  # each by itself, and without threads, takes the least time and memory
+                self._add(file.read_row_group(part.group, names, use_threads=False), part, before_us, add)
 
     def _is_cut(self, part: Part, before_us: int) -> bool:
         """Whether not all of its rows are wanted, perhaps."""
         anywhere = self._tokens is not None or self._shown is not None or self._wanted.given or part.begin_us
         return bool(anywhere) or part.first_us < self._wanted.start_us or part.last_us >= before_us
 
-    def _take(self, rows: pa.Table, part: Part, before_us: int, found: Columns) -> None:
-        """Add what is wanted of rows that all begin to count where the part does."""
-        if "date" in self._columns and "date" not in rows.column_names:
-            rows = rows.append_column("date", pa.repeat(pa.scalar(self._wanted.day), len(rows)))
-        if self._is_cut(part, before_us):
-            rows = rows.filter(pa.array(self._mask(rows, part.begin_us, before_us)))
-        for name in self._columns:
-            found[name] += rows.column(name).chunks
+    def _add(self, rows: pa.Table, part: Part, before_us: int, add: Add) -> None:
+        """Hand on what is wanted of a part's rows, with the columns of its folders."""
+        for name, value in (("date", pa.scalar(self._wanted.day)), ("exchange", part.exchange)):
+            if name in self._columns and name not in rows.column_names:
+                rows = rows.append_column(name, pa.repeat(value, len(rows)))
+        add(rows, self._mask(rows, part.begin_us, before_us) if self._is_cut(part, before_us) else None)
 
     def _mask(self, rows: pa.Table, begin_us: int, before_us: int) -> Bools:
         received = numbers_of(rows["received_at"])

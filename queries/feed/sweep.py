@@ -14,17 +14,18 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from queries.feed.reading import FOREVER_US, TEXT, Columns, Ints, Part, numbers_of
+from queries.feed.pool import Ints, Pool, width_of_row
+from queries.feed.reading import FOREVER_US, Add, Part, numbers_of
 
 STEP_ROWS: Final = 1 << 20
 """So many rows are put in order together, at least."""
 BLOCK_ROWS: Final = 1 << 18
-HELD_BYTES: Final = 560 << 20
+HELD_BYTES: Final = 464 << 20
 LEAST_HELD_ROWS: Final = 4_400_000
 """A stretch of a sealed day: less would have each be read several times, which costs more than the memory is worth."""
-_SPARSE: Final = 8
 
-Read = Callable[[Sequence[Part], int], Columns]
+Read = Callable[[Sequence[Part], int, Add], None]
+"""Reads parts, up to a moment, and hands what it finds to a function, a piece at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,46 +56,36 @@ class Block:
         return str(self.columns["stream"][row].as_py())
 
 
-def held_rows(columns: Mapping[str, pa.DataType]) -> int:
+def held_rows(kinds: Mapping[str, pa.DataType]) -> int:
     """How many rows of these columns may be held."""
-    width = sum(4 if pa.types.is_dictionary(kind) or pa.types.is_date32(kind) else 8 for kind in columns.values())
-    return max(HELD_BYTES // width, LEAST_HELD_ROWS)
+    return max(HELD_BYTES // width_of_row(kinds), LEAST_HELD_ROWS)
 
 
-def sweep(parts: Sequence[Part], read: Read, most_rows: int) -> Iterator[Block]:
-    """All rows that `read` gives of the parts: a function of parts, and the moment before which rows are wanted."""
+def sweep(parts: Sequence[Part], read: Read, kinds: Mapping[str, pa.DataType]) -> Iterator[Block]:
+    """All rows that `read` gives of the parts, in the columns `kinds`."""
     queue = [(part.first_us, number, part) for number, part in enumerate(parts)]
     heapq.heapify(queue)
     count = len(queue)
-    held: dict[str, pa.Array] = {}
-    while queue or held:
+    most_rows = held_rows(kinds)
+    pool = Pool(kinds, min(most_rows, sum(part.rows for part in parts)))
+    while queue or len(pool):
         opened, until_us = _opened(queue)
-        room = max(most_rows - (len(held["seq"]) if held else 0), most_rows // 4)
+        room = max(most_rows - len(pool), most_rows // 4)
         if sum(part.rows for part in opened) > room:
             until_us = min(until_us, _limit(opened, room))
             for part in opened:
                 if part.last_us >= until_us:
                     rest = part.after(max(until_us, part.first_us))
                     heapq.heappush(queue, (rest.first_us, count := count + 1, rest))
-            found = read([part for part in opened if part.first_us < until_us], until_us)
+            read([part for part in opened if part.first_us < until_us], until_us, pool.add)
         else:
-            found = read(opened, FOREVER_US)
-        if not held and not found["seq"]:
-            continue
-        columns = _joined(held, found)
-        del opened, found
-        order, times = in_order(columns["received_at"], numbers_of(columns["seq"]), columns["stream"])
+            read(opened, FOREVER_US, pool.add)
+        order, times = pool.in_order()
         complete = int(np.searchsorted(times, until_us))
         del times
         for start in range(0, complete, BLOCK_ROWS):
-            places = pa.array(order[start : min(start + BLOCK_ROWS, complete)])
-            yield Block.of({name: column.take(places) for name, column in columns.items()})
-        places = pa.array(order[complete:])
-        # One column after the other, so that never both are there whole.
-        held = {name: columns.pop(name).take(places) for name in list(columns)} if len(places) else {}
-        columns.clear()
-        del order, places
-        pa.default_memory_pool().release_unused()
+            yield Block.of(pool.take(order[start : min(start + BLOCK_ROWS, complete)]))
+        pool.keep(order[complete:])
 
 
 def _opened(queue: list[tuple[int, int, Part]]) -> tuple[list[Part], int]:
@@ -122,48 +113,3 @@ def _limit(parts: Sequence[Part], room: int) -> int:
     ends = {part.last_us + 1 for part in parts}
     fitting = [low, *(us for us in ends if us <= low and kept(us) * 4 >= room)]
     return max(fitting, key=lambda us: kept(us) / sum(part.rows for part in parts if part.first_us < us))
-
-
-def _joined(held: dict[str, pa.Array], read: Columns) -> dict[str, pa.Array]:
-    found = {}
-    for name in list(read):
-        arrays = ([held.pop(name)] if held else []) + read.pop(name)
-        if len(arrays) == 1:
-            found[name] = arrays[0]
-        elif pa.types.is_dictionary(arrays[0].type):
-            found[name] = pa.chunked_array([each.cast(TEXT) for each in arrays]).unify_dictionaries().combine_chunks()
-        else:
-            found[name] = pa.concat_arrays(arrays)
-    return found
-
-
-def in_order(received_at: pa.Array, seq: Ints, stream: pa.DictionaryArray) -> tuple[Ints, Ints]:
-    """The places of rows, by time, then stream, then `seq`; and their times, in µs, in that order."""
-    names: list[str] = stream.dictionary.to_pylist()
-    if len(names) == 1:
-        order = _by_number(seq)
-    else:
-        codes = stream.indices.to_numpy()
-        rows = [np.flatnonzero(codes == code) for code in sorted(range(len(names)), key=names.__getitem__)]
-        order = np.concatenate([each[_by_number(seq[each])] for each in rows])
-    times = numbers_of(received_at)[order]
-    if (times[1:] < times[:-1]).any():  # several streams, or a clock that was set
-        again = np.argsort(times, kind="stable")
-        order, times = order[again], times[again]
-    return order, times
-
-
-def _by_number(numbers: Ints) -> Ints:
-    """The places of different numbers, ascending. Those of a stretch of time are mostly without holes, and need not be
-    sorted."""
-    if not len(numbers):
-        return np.zeros(0, np.int64)
-    least = int(numbers.min())
-    span = int(numbers.max()) - least + 1
-    if span <= _SPARSE * len(numbers):
-        places = np.full(span, -1, np.int32)
-        places[numbers - least] = np.arange(len(numbers), dtype=np.int32)
-        order = places[places >= 0]
-        if len(order) == len(numbers):
-            return order.astype(np.int64)
-    return np.argsort(numbers, kind="stable")
