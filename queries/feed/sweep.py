@@ -20,7 +20,7 @@ from queries.feed.reading import FOREVER_US, Add, Part, numbers_of
 STEP_ROWS: Final = 1 << 20
 """So many rows are put in order together, at least."""
 BLOCK_ROWS: Final = 1 << 18
-HELD_BYTES: Final = 464 << 20
+HELD_BYTES: Final = 400 << 20
 LEAST_HELD_ROWS: Final = 4_400_000
 """A stretch of a sealed day: less would have each be read several times, which costs more than the memory is worth."""
 
