@@ -286,6 +286,18 @@ print(lake.sql("select min(received_at)::varchar, min(hour(received_at)) from ti
 """
 
 
+def test_nothing_is_said_at_the_end_of_a_process_that_read_no_rows() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "import queries.lake.lake"],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
+    )
+    assert done.stderr == ""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("zone", ["America/Los_Angeles", "Pacific/Kiritimati"])
 def test_any_zone_and_few_imports_and_a_quiet_end(tmp_path: Path, feed: Feed, zone: str) -> None:
