@@ -121,6 +121,10 @@ class TestSql:
     ) -> None:
         assert rows(lake, query) == [(expected,)]
 
+    def test_a_word_may_be_long(self, lake: SqlLake, half: ToyWriter) -> None:
+        word = "x" * 200_000
+        assert rows(lake, f"select length('{word}')") == [(len(word),)]
+
     def test_keeps_names_and_order_as_the_query_says(self, lake: SqlLake, half: ToyWriter) -> None:
         result = lake.sql("select seq, seq from ticks order by seq desc")
         assert result.columns == ["seq", "seq"]
