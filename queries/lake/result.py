@@ -2,6 +2,9 @@
 
 A result keeps to the snapshot of the call that made it, however much is captured until it is fetched, and may be
 fetched several times. Each fetch runs the query.
+
+Overloads are for type checkers alone: typing would remember them to the end of the process, and DuckDB with them, which
+tells of leaks then.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Final, overload
+from typing import TYPE_CHECKING, Final
 
 import duckdb
 import numpy as np
@@ -34,6 +37,8 @@ from queries.lake.forms import (
 from queries.lake.restricted import TOO_LARGE
 
 if TYPE_CHECKING:
+    from typing import overload
+
     import pandas as pd  # type: ignore[import-untyped]
     import polars as pl
     from duckdb.sqltypes import DuckDBPyType
@@ -197,10 +202,13 @@ class Result:
             relation = self._relation.project(expressions)
         return Result(relation, None if again is None else projected, (self, self._keep), self._turns)
 
-    @overload
-    def arrow(self, *, tz: str | None = None, count: None = None) -> pa.Table: ...
-    @overload
-    def arrow(self, *, tz: str | None = None, count: int) -> Iterator[pa.Table]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def arrow(self, *, tz: str | None = None, count: None = None) -> pa.Table: ...
+        @overload
+        def arrow(self, *, tz: str | None = None, count: int) -> Iterator[pa.Table]: ...
+
     def arrow(self, *, tz: str | None = None, count: int | None = None) -> pa.Table | Iterator[pa.Table]:
         """The rows as Arrow tables."""
         zone = zone_of(tz)
@@ -246,10 +254,13 @@ class Result:
         with self._turns.turn():
             return self._relation.limit(rows).to_arrow_table()
 
-    @overload
-    def df(self, *, tz: str | None = None, count: None = None) -> pd.DataFrame: ...
-    @overload
-    def df(self, *, tz: str | None = None, count: int) -> Iterator[pd.DataFrame]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def df(self, *, tz: str | None = None, count: None = None) -> pd.DataFrame: ...
+        @overload
+        def df(self, *, tz: str | None = None, count: int) -> Iterator[pd.DataFrame]: ...
+
     def df(self, *, tz: str | None = None, count: int | None = None) -> pd.DataFrame | Iterator[pd.DataFrame]:
         """The rows as pandas DataFrames. Raises MissingLibraryError without pandas."""
         require("pandas")
@@ -259,19 +270,25 @@ class Result:
         with self._turns.turn():
             return to_pandas(self._relation, zone)
 
-    @overload
-    def pl(self, *, tz: str | None = None, count: None = None) -> pl.DataFrame: ...
-    @overload
-    def pl(self, *, tz: str | None = None, count: int) -> Iterator[pl.DataFrame]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def pl(self, *, tz: str | None = None, count: None = None) -> pl.DataFrame: ...
+        @overload
+        def pl(self, *, tz: str | None = None, count: int) -> Iterator[pl.DataFrame]: ...
+
     def pl(self, *, tz: str | None = None, count: int | None = None) -> pl.DataFrame | Iterator[pl.DataFrame]:
         """The rows as Polars DataFrames. Raises MissingLibraryError without Polars."""
         require("polars")
         return to_polars(self.arrow(tz=tz)) if count is None else map(to_polars, self.arrow(tz=tz, count=count))
 
-    @overload
-    def numpy(self, *, tz: str | None = None, count: None = None) -> dict[str, np.ndarray]: ...
-    @overload
-    def numpy(self, *, tz: str | None = None, count: int) -> Iterator[dict[str, np.ndarray]]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def numpy(self, *, tz: str | None = None, count: None = None) -> dict[str, np.ndarray]: ...
+        @overload
+        def numpy(self, *, tz: str | None = None, count: int) -> Iterator[dict[str, np.ndarray]]: ...
+
     def numpy(
         self, *, tz: str | None = None, count: int | None = None
     ) -> dict[str, np.ndarray] | Iterator[dict[str, np.ndarray]]:

@@ -66,7 +66,8 @@ def words(text: str) -> frozenset[str]:
 
 def called(text: str) -> frozenset[str]:
     """What may be a name of a macro that SQL calls, in small letters: it comes before a parenthesis or a comment."""
-    return frozenset(re.findall(r"(\w+)\"?\s*(?:\(|--|/\*)", text.lower()))
+    # Without going back over what was read, which takes minutes of one long word.
+    return frozenset(re.findall(r"(?<!\w)(\w++)\"?\s*+(?:\(|--|/\*)", text.lower()))
 
 
 def needed(named: Collection[str], relations: Iterable[Relation], macros: Iterable[Macro]) -> set[str]:

@@ -121,6 +121,10 @@ class TestSql:
     ) -> None:
         assert rows(lake, query) == [(expected,)]
 
+    def test_a_word_may_be_long(self, lake: SqlLake, half: ToyWriter) -> None:
+        word = "x" * 200_000
+        assert rows(lake, f"select length('{word}')") == [(len(word),)]
+
     def test_keeps_names_and_order_as_the_query_says(self, lake: SqlLake, half: ToyWriter) -> None:
         result = lake.sql("select seq, seq from ticks order by seq desc")
         assert result.columns == ["seq", "seq"]
@@ -284,6 +288,18 @@ assert "polars" not in sys.modules
 print(table.schema.field("received_at").type, *table["seq"].to_pylist(), *set(table["day"].to_pylist()))
 print(lake.sql("select min(received_at)::varchar, min(hour(received_at)) from ticks").arrow().to_pylist())
 """
+
+
+def test_nothing_is_said_at_the_end_of_a_process_that_read_no_rows() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "import queries.lake.lake"],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
+    )
+    assert done.stderr == ""
 
 
 @pytest.mark.slow
