@@ -8,9 +8,7 @@ import functools
 import math
 import threading
 import weakref
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -19,9 +17,8 @@ import duckdb
 import pyarrow as pa
 
 from queries.errors import ClosedError, NoLakeError, QueryError, QueryTimeoutError, RestrictedError
-from queries.lake.forms import executed
 from queries.lake.restricted import Gate, Limits, bound_sizes, lock
-from queries.lake.result import AGAIN_SECONDS, Clock, Result, Turns, typed_errors
+from queries.lake.result import Clock, Result, Turns, fetched, fetched_ahead, typed_errors
 from queries.lake.shown import RELATIONS
 from queries.lake.state import LakeState, Macro, Parameters, Relation, called, needed, words
 from queries.lake.statements import explained, fixed_text, moved_up, refuse_writing_into, valid
@@ -212,28 +209,15 @@ class SqlLake:
         """See `LakeState.read`."""
         clock = Clock(self._timeout)
         texts = (self._checked_text(query, state) for query in queries)
-        if not many or self._altered:  # no other connection sees what is the user's own
-            for text in texts:
-                with self._lock, typed_errors():
-                    rows = self._executed(self._con, text, clock, many=many)
-                yield rows
+        if many and not self._altered:  # no other connection sees what is the user's own
+            with self._lock, typed_errors():
+                con = self._cursor(state)
+            yield from fetched_ahead(con, texts, clock)
             return
-        with self._lock, typed_errors():
-            con = self._cursor(state)
-        pool = ThreadPoolExecutor(1, "lake-read")
-        ahead: deque[Future[pa.Table]] = deque()
-        try:
-            for text in texts:
-                ahead.append(pool.submit(self._executed, con, text, clock, many=many))
-                if len(ahead) > 1:  # these rows are read while the caller works on those before
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            while wait(ahead, 0).not_done:
-                con.interrupt()  # it may not have been in DuckDB yet
-                wait(ahead, AGAIN_SECONDS)
+        for text in texts:
+            with self._lock:
+                rows = fetched(self._con, text, clock, many=many)
+            yield rows
 
     def _checked_text(self, query: str, state: LakeState) -> str:
         """A SELECT of ours, fixed to the state."""
@@ -242,14 +226,6 @@ class SqlLake:
                 self._gate.check(query)
             theirs = own_names(self._con, self._names()) if self._altered else set()
             return fixed_text(query, state.ctes(query, without=theirs))
-
-    @staticmethod
-    def _executed(con: duckdb.DuckDBPyConnection, text: str, clock: Clock, *, many: bool) -> pa.Table:
-        try:
-            with clock.running(con):
-                return executed(con, text, many=many)
-        except OSError as error:  # what DuckDB says while it streams comes through Arrow, which knows only this
-            raise QueryError(str(error)) from error
 
     def _result_of(self, rows: pa.Table, state: LakeState) -> Result:
         def again() -> tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]:
