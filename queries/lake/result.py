@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +25,7 @@ from queries.errors import ClosedError, QueryError, QueryTimeoutError, Restricte
 from queries.lake.forms import (
     HTML_ROWS,
     counted,
+    executed,
     frames_of,
     in_zone,
     require,
@@ -317,6 +320,36 @@ class Result:
             # As text by DuckDB: as Python objects, times with a zone would need pytz.
             rows = self._relation.limit(HTML_ROWS + 1).project("columns(*)::varchar").to_arrow_table()
         return to_html(self.columns, rows)
+
+
+def fetched(con: duckdb.DuckDBPyConnection, query: str, clock: Clock, *, many: bool) -> pa.Table:
+    """The rows of a query of ours, `many` or a few, as `forms.executed` reads them. Raises as a result's fetch does."""
+    try:
+        with clock.running(con):
+            return executed(con, query, many=many)
+    except OSError as error:  # what DuckDB says while it streams comes through Arrow, which knows only this
+        raise _typed(str(error)) from error
+
+
+def fetched_ahead(con: duckdb.DuckDBPyConnection, queries: Iterable[str], clock: Clock) -> Iterator[pa.Table]:
+    """The many rows of each of several, which are read while the caller works on those before. Ends with the caller.
+
+    The connection is one that nobody else uses.
+    """
+    pool = ThreadPoolExecutor(1, "lake-read")
+    ahead: deque[Future[pa.Table]] = deque()
+    try:
+        for query in queries:
+            ahead.append(pool.submit(fetched, con, query, clock, many=True))
+            if len(ahead) > 1:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        while wait(ahead, 0).not_done:
+            con.interrupt()  # it may not have been in DuckDB yet
+            wait(ahead, AGAIN_SECONDS)
 
 
 def _batches(

@@ -73,6 +73,7 @@ class TestSql:
             lambda: lake.sql(endless).reader().read_all(),
             lambda: lake.sql(f"create temp table t as {endless}"),
             lambda: list(lake.look().read([endless])),
+            lambda: list(lake.look().read([endless], many=True)),
         ]
         for work in works:
             with ThreadPoolExecutor(1) as pool:
@@ -153,28 +154,44 @@ class TestSql:
             lake.sql(query).arrow()
         assert rows(lake, "select count(*) from events") == [(1,)]
 
-    def test_reads_one_state_for_helpers(self, lake: SqlLake, half: ToyWriter, feed: Feed) -> None:
+    @pytest.mark.parametrize("many", [False, True])
+    def test_reads_one_state_for_helpers(self, lake: SqlLake, half: ToyWriter, feed: Feed, many: bool) -> None:
         state = lake.look()
-        reading = state.read(f"SELECT count(*) AS n FROM {name}" for name in ("ticks", "orders", "nosuch"))
+        names = ("ticks", "orders", "ticks", "nosuch")
+        reading = state.read((f"SELECT count(*) AS n FROM {name}" for name in names), many=many)
         before = [next(reading)["n"].to_pylist()]
         feed.tick((INFY, 1))
         feed.order("sold again")
         before.append(next(reading)["n"].to_pylist())
-        assert before == [[6], [3]]
+        before.append(next(reading)["n"].to_pylist())
+        assert before == [[6], [3], [6]]
         with pytest.raises(QueryError, match="nosuch"):
             next(reading)
+        late = "SELECT CASE WHEN i > 3000000 THEN error('boom') ELSE i END FROM range(4000000) t(i)"
         with pytest.raises(QueryError, match="boom"):
-            next(state.read(["SELECT CASE WHEN i > 3000000 THEN error('boom') ELSE i END FROM range(4000000) t(i)"]))
+            next(state.read([late], many=many))
 
-    def test_reading_ends_with_the_lakes_limit(self, tmp_path: Path, half: ToyWriter) -> None:
+    def test_reading_many_rows_may_be_left_off(self, lake: SqlLake, half: ToyWriter) -> None:
+        """What is read ahead of the caller ends with it."""
+        endless = "SELECT sum(hash(a.range * b.range)) FROM range(1_000_000) a, range(1_000_000) b"
+        reading = lake.look().read(["SELECT 1 AS n", endless, endless], many=True)
+        assert next(reading)["n"].to_pylist() == [1]
+        reading.close()  # type: ignore[attr-defined]
+        assert rows(lake, "select count(*) from ticks") == [(6,)]
+
+    def test_many_rows_are_read_of_the_users_own_too(self, lake: SqlLake, half: ToyWriter) -> None:
+        lake.sql("create temp table ticks as select 7 as a")
+        queries = ["SELECT * FROM ticks", "SELECT count(*) AS a FROM events"]
+        assert [one["a"].to_pylist() for one in lake.look().read(queries, many=True)] == [[7], [1]]
+
+    @pytest.mark.parametrize("many", [False, True])
+    def test_reading_ends_with_the_lakes_limit(self, tmp_path: Path, half: ToyWriter, many: bool) -> None:
         endless = "SELECT sum(a.range) AS n FROM range(1000000) a, range(1000000) b"
         with SqlLake(tmp_path, ToyDecoder(), limits=Limits(seconds=0.2)) as lake:
             with pytest.raises(QueryTimeoutError):
-                list(lake.look().read([endless]))
-            assert [rows["n"].to_pylist() for rows in lake.look().read(["SELECT 1 AS n", "SELECT 2 AS n"])] == [
-                [1],
-                [2],
-            ]
+                list(lake.look().read(["SELECT 1 AS n", endless, endless], many=many))
+            queries = ["SELECT 1 AS n", "SELECT 2 AS n"]
+            assert [rows["n"].to_pylist() for rows in lake.look().read(queries, many=many)] == [[1], [2]]
 
     def test_views_of_rows_are_made_in_turns(self, lake: SqlLake, half: ToyWriter) -> None:
         """As helpers make them, of the user's threads, between queries."""
