@@ -8,7 +8,7 @@ import functools
 import math
 import threading
 import weakref
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -87,6 +87,7 @@ class SqlLake:
                 lock(self._con, map(layout.table, schema.TABLES))
                 self._gate = Gate(self._con, self._names(), [macro.name for macro in self.macros])
         self._closed = False
+        self._interrupts = 0
         self._altered = False
         self._published = False
         self._leading: LakeState | None = None
@@ -208,7 +209,17 @@ class SqlLake:
     def read(self, queries: Iterable[str], many: bool, state: LakeState) -> Iterator[pa.Table]:
         """See `LakeState.read`."""
         clock = Clock(self._timeout)
+        interrupts = self._interrupts
         texts = (self._checked_text(query, state) for query in queries)
+        with contextlib.closing(self._fetched(texts, clock, state, many=many)) as found:
+            for rows in found:
+                if self._interrupts != interrupts:  # between two queries, where DuckDB does not hear it
+                    raise QueryError("the query was interrupted")
+                yield rows
+
+    def _fetched(
+        self, texts: Iterable[str], clock: Clock, state: LakeState, *, many: bool
+    ) -> Generator[pa.Table, None, None]:
         if many and not self._altered:  # no other connection sees what is the user's own
             with self._lock, typed_errors():
                 con = self._cursor(state)
@@ -279,6 +290,7 @@ class SqlLake:
 
     def interrupt(self) -> None:
         """End queries that run in other threads: they raise QueryError."""
+        self._interrupts += 1
         for con in (self._con, *self._readers):
             con.interrupt()
 

@@ -90,6 +90,15 @@ class TestSql:
             with pytest.raises(QueryError, match="Interrupted"):
                 result.reader()
 
+    @pytest.mark.parametrize("many", [False, True])
+    def test_an_interruption_between_two_queries_of_a_helper_is_heard(self, lake: SqlLake, many: bool) -> None:
+        reading = lake.look().read(["SELECT 1 AS n"] * 4, many=many)
+        next(reading)
+        lake.interrupt()
+        with pytest.raises(QueryError, match="interrupted"):
+            list(reading)
+        assert rows(lake, "select 1") == [(1,)]
+
     def test_copies_to_a_file(self, tmp_path_factory: pytest.TempPathFactory, lake: SqlLake, half: ToyWriter) -> None:
         target = tmp_path_factory.mktemp("elsewhere") / "out.csv"
         assert rows(lake, f"copy (select seq from ticks order by seq) to '{target}'") == [(6,)]
