@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from queries.errors import ClosedError, NoLakeError, QueryError, QueryTimeoutError, RestrictedError
 from queries.lake.restricted import Gate, Limits, bound_sizes, lock
-from queries.lake.result import Clock, Result, Turns, fetched, fetched_ahead, typed_errors
+from queries.lake.result import INTERRUPTED, Clock, Result, Turns, fetched, fetched_ahead, typed_errors
 from queries.lake.shown import RELATIONS
 from queries.lake.state import LakeState, Macro, Parameters, Relation, called, needed, words
 from queries.lake.statements import explained, fixed_text, moved_up, refuse_writing_into, valid
@@ -214,7 +214,7 @@ class SqlLake:
         with contextlib.closing(self._fetched(texts, clock, state, many=many)) as found:
             for rows in found:
                 if self._interrupts != interrupts:  # between two queries, where DuckDB does not hear it
-                    raise QueryError("the query was interrupted")
+                    raise QueryError(INTERRUPTED)
                 yield rows
 
     def _fetched(

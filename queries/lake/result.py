@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS: Final = 65_536
 AGAIN_SECONDS: Final = 0.05
+INTERRUPTED: Final = "the query was interrupted"
 FAULTS: Final = {
     "INTERNAL Error": "The lake works on. A helper cannot take its parameters from another table of the query: give "
     "them as values, as in bars(['NSE:INFY', 'NSE:TCS']), or join its rows with that table by symbol",
@@ -375,6 +376,8 @@ def typed_errors() -> Iterator[None]:
     """DuckDB's errors as QueryError, with the same text; but not its own account of what broke in it."""
     try:
         yield
+    except duckdb.InterruptException as error:
+        raise QueryError(INTERRUPTED) from error
     except duckdb.Error as error:
         raise _typed(str(error)) from error
 
