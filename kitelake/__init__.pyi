@@ -2,6 +2,10 @@ from .errors import AuthError as AuthError
 from .errors import CapacityError as CapacityError
 from .errors import InstrumentError as InstrumentError
 from .errors import KitelakeError as KitelakeError
+from .errors import NoLakeError as NoLakeError
+from .errors import QueryError as QueryError
+from .errors import QueryTimeoutError as QueryTimeoutError
+from .errors import SymbolError as SymbolError
 from .lake import TABLES as TABLES
 from .lake import Lake as Lake
 from .lake import Result as Result

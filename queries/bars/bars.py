@@ -248,7 +248,7 @@ def shown_sql(bars: str, label: str, which: str) -> str:
     return f"""
     SELECT symbol, make_timestamptz(CASE WHEN ({label}) = 'close' THEN end_us ELSE begin_us END) AS time,
         open, high, low, close, volume, volume_missed, value, vwap, oi, ticks, timed_by AS clock
-    FROM ({bars}) WHERE {which} ORDER BY symbol, begin_us, instrument_token
+    FROM ({bars}) WHERE {which} ORDER BY symbol, begin_us, date, instrument_token
     """
 
 

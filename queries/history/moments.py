@@ -21,7 +21,7 @@ _LAST_YEAR: Final = 9998
 _ONE_DAY: Final = dt.timedelta(days=1)
 _ONE_US: Final = dt.timedelta(microseconds=1)
 _WHOLE_DAY: Final = _ONE_DAY - _ONE_US
-_EPOCH: Final = dt.datetime.fromtimestamp(0, dt.UTC)
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _EXPECTED: Final = "expected a date such as 2026-11-24, or a time such as 2026-11-24 09:15:00 (IST) or …T03:45:00Z"
 
 

@@ -66,10 +66,12 @@ def _type_in_zone(kind: pa.DataType, zone: str) -> pa.DataType:
 
 def executed(con: duckdb.DuckDBPyConnection, query: str, *, many: bool) -> pa.Table:
     """The rows of a query: planned once, or without a copy for `many` rows."""
+    if many:
+        return pa.RecordBatchReader.read_all(con.sql(query).to_arrow_reader(BATCH_ROWS))
     with warnings.catch_warnings():
         # That rows are copied once more: of a few, that takes less than to plan twice, as a relation does.
         warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
-        reader = (con.sql(query) if many else con.execute(query)).to_arrow_reader(BATCH_ROWS)
+        reader = con.execute(query).to_arrow_reader(BATCH_ROWS)
     return pa.RecordBatchReader.read_all(reader)
 
 

@@ -8,7 +8,7 @@ import functools
 import math
 import threading
 import weakref
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -17,9 +17,8 @@ import duckdb
 import pyarrow as pa
 
 from queries.errors import ClosedError, NoLakeError, QueryError, QueryTimeoutError, RestrictedError
-from queries.lake.forms import executed
 from queries.lake.restricted import Gate, Limits, bound_sizes, lock
-from queries.lake.result import Clock, Result, Turns, typed_errors
+from queries.lake.result import INTERRUPTED, Clock, Result, Turns, fetched, fetched_ahead, typed_errors
 from queries.lake.shown import RELATIONS
 from queries.lake.state import LakeState, Macro, Parameters, Relation, called, needed, words
 from queries.lake.statements import explained, fixed_text, moved_up, refuse_writing_into, valid
@@ -88,6 +87,7 @@ class SqlLake:
                 lock(self._con, map(layout.table, schema.TABLES))
                 self._gate = Gate(self._con, self._names(), [macro.name for macro in self.macros])
         self._closed = False
+        self._interrupts = 0
         self._altered = False
         self._published = False
         self._leading: LakeState | None = None
@@ -209,18 +209,34 @@ class SqlLake:
     def read(self, queries: Iterable[str], many: bool, state: LakeState) -> Iterator[pa.Table]:
         """See `LakeState.read`."""
         clock = Clock(self._timeout)
-        for query in queries:
+        interrupts = self._interrupts
+        texts = (self._checked_text(query, state) for query in queries)
+        with contextlib.closing(self._fetched(texts, clock, state, many=many)) as found:
+            for rows in found:
+                if self._interrupts != interrupts:  # between two queries, where DuckDB does not hear it
+                    raise QueryError(INTERRUPTED)
+                yield rows
+
+    def _fetched(
+        self, texts: Iterable[str], clock: Clock, state: LakeState, *, many: bool
+    ) -> Generator[pa.Table, None, None]:
+        if many and not self._altered:  # no other connection sees what is the user's own
             with self._lock, typed_errors():
-                if self._gate is not None:
-                    self._gate.check(query)
-                theirs = own_names(self._con, self._names()) if self._altered else set()
-                text = fixed_text(query, state.ctes(query, without=theirs))
-                try:
-                    with clock.running(self._con):
-                        rows = executed(self._con, text, many=many)
-                except OSError as error:  # what DuckDB says while it streams comes through Arrow, which knows only this
-                    raise QueryError(str(error)) from error
+                con = self._cursor(state)
+            yield from fetched_ahead(con, texts, clock)
+            return
+        for text in texts:
+            with self._lock:
+                rows = fetched(self._con, text, clock, many=many)
             yield rows
+
+    def _checked_text(self, query: str, state: LakeState) -> str:
+        """A SELECT of ours, fixed to the state."""
+        with self._lock, typed_errors():
+            if self._gate is not None:
+                self._gate.check(query)
+            theirs = own_names(self._con, self._names()) if self._altered else set()
+            return fixed_text(query, state.ctes(query, without=theirs))
 
     def _result_of(self, rows: pa.Table, state: LakeState) -> Result:
         def again() -> tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]:
@@ -274,6 +290,7 @@ class SqlLake:
 
     def interrupt(self) -> None:
         """End queries that run in other threads: they raise QueryError."""
+        self._interrupts += 1
         for con in (self._con, *self._readers):
             con.interrupt()
 
@@ -315,15 +332,20 @@ class SqlLake:
         self, text: str, values: object, state: LakeState
     ) -> tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]:
         """The same relation on a connection of its own."""
+        cursor = self._cursor(state)
+        relation = cursor.sql(text, params=values)
+        # As long as it is read, it can be interrupted.
+        weakref.finalize(relation, _let_go, cursor).atexit = False
+        return relation, cursor
+
+    def _cursor(self, state: LakeState) -> duckdb.DuckDBPyConnection:
+        """A connection of its own that can read the state, and be interrupted."""
         cursor = self._con.cursor()
         self._readers.add(cursor)
         for view in state.views.values():
             if view.files is not None:
                 view.files.tell(cursor)
-        relation = cursor.sql(text, params=values)
-        # As long as it is read, it can be interrupted.
-        weakref.finalize(relation, _let_go, cursor).atexit = False
-        return relation, cursor
+        return cursor
 
 
 def _values(params: Parameters) -> list[object] | dict[str, object] | None:

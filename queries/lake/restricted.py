@@ -10,7 +10,8 @@ Two layers, each of which would do by itself against what is known:
    locked. (DuckDB would let a COPY write into a folder that it may read: the first layer alone forbids that.)
 
 An interrupt is not heard, nor the limit of memory kept, while DuckDB makes one value. So functions that make a value as
-large as a number says are macros here that refuse large numbers, whatever the number is worked out from.
+large as a number says, or as two texts together, are macros here that refuse large ones, whatever they are worked out
+from.
 """
 
 import json
@@ -40,6 +41,8 @@ REFUSED_FUNCTIONS: Final = frozenset(
 )
 _STEP_BY_STEP: Final = frozenset({"array_reduce", "list_reduce", "reduce"})
 """What makes a value out of itself many times, while no interrupt is heard."""
+_VARIANT: Final = "variant"
+"""A type of which DuckDB breaks down, and the process with it, when one is made of deeply nested JSON."""
 _FORMATS: Final = frozenset({"format", "printf"})
 _WIDE: Final = re.compile(r"\d{4}|\*|\{[^}]*\{")
 """What a format has for a width that may be large: a long number, or one that is an argument."""
@@ -85,14 +88,21 @@ def _sized() -> dict[str, list[tuple[str, str]]]:
     pad = [("text, size, filler", f"text, {_up_to('size', 'size')}, filler")]
     lengths = ("text VARCHAR", "strlen(text)"), ("text BLOB", "octet_length(text)"), ("text", "len(text)")
     grown = _up_to("strlen(text) * strlen(new)", "new", 10 * MOST)  # also where little is replaced
+    # These go through a table of as many numbers, not heeding any limit.
+    distance = [("text, other", f"text, {_up_to('strlen(text) * strlen(other)', 'other', 10 * MOST)}")]
     return {
         "array_resize": resize,
+        **dict.fromkeys(("damerau_levenshtein", "editdist3", "levenshtein"), distance),
         "bitstring": [("bits, size", f"bits, {_up_to('size', 'size')}")],
         "generate_series": series,
         "list_resize": resize,
         "lpad": pad,
         "range": series,
         "repeat": [(f"{text}, times", f"text, {_up_to(f'times * {size}', 'times')}") for text, size in lengths],
+        "regexp_replace": [
+            ("text, pattern, new", f"text, pattern, {grown}"),
+            ("text, pattern, new, options", f"text, pattern, {grown}, options"),
+        ],
         "replace": [("text, old, new", f"text, old, {grown}")],
         "rpad": pad,
     }
@@ -218,6 +228,8 @@ class Gate:
     def _visit_expression(self, expression: Mapping[str, Any], ctes: frozenset[str]) -> None:
         if "function_name" in expression:
             self._check_scalar(expression)
+        if expression["class"] == "TYPE" and expression["type_name"].lower() == _VARIANT:
+            raise RestrictedError("got the type VARIANT; in a restricted lake use JSON")
         if expression["class"] == "LAMBDA" and (large := SIZED.keys() & set(_functions_in(expression))):
             raise RestrictedError(
                 f"got the function {min(large)} in a lambda; a restricted lake has it outside of lambdas alone"
@@ -230,6 +242,8 @@ class Gate:
             raise RestrictedError(
                 f"got the function {name}; a restricted lake has none that reach outside of the query"
             )
+        if name.startswith(f"{_VARIANT}_"):
+            raise RestrictedError(f"got the function {name}; in a restricted lake use JSON and json_…")
         if name in _STEP_BY_STEP:
             raise RestrictedError(f"got the function {name}; in a restricted lake use list_sum, list_product, …")
         if name in SIZED and len(function["qualified_name"]["path"]) > 1:

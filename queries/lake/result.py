@@ -2,15 +2,20 @@
 
 A result keeps to the snapshot of the call that made it, however much is captured until it is fetched, and may be
 fetched several times. Each fetch runs the query.
+
+Overloads are for type checkers alone: typing would remember them to the end of the process, and DuckDB with them, which
+tells of leaks then.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Final, overload
+from typing import TYPE_CHECKING, Final
 
 import duckdb
 import numpy as np
@@ -20,6 +25,7 @@ from queries.errors import ClosedError, QueryError, QueryTimeoutError, Restricte
 from queries.lake.forms import (
     HTML_ROWS,
     counted,
+    executed,
     frames_of,
     in_zone,
     require,
@@ -34,12 +40,15 @@ from queries.lake.forms import (
 from queries.lake.restricted import TOO_LARGE
 
 if TYPE_CHECKING:
+    from typing import overload
+
     import pandas as pd  # type: ignore[import-untyped]
     import polars as pl
     from duckdb.sqltypes import DuckDBPyType
 
 BATCH_ROWS: Final = 65_536
 AGAIN_SECONDS: Final = 0.05
+INTERRUPTED: Final = "the query was interrupted"
 FAULTS: Final = {
     "INTERNAL Error": "The lake works on. A helper cannot take its parameters from another table of the query: give "
     "them as values, as in bars(['NSE:INFY', 'NSE:TCS']), or join its rows with that table by symbol",
@@ -197,10 +206,13 @@ class Result:
             relation = self._relation.project(expressions)
         return Result(relation, None if again is None else projected, (self, self._keep), self._turns)
 
-    @overload
-    def arrow(self, *, tz: str | None = None, count: None = None) -> pa.Table: ...
-    @overload
-    def arrow(self, *, tz: str | None = None, count: int) -> Iterator[pa.Table]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def arrow(self, *, tz: str | None = None, count: None = None) -> pa.Table: ...
+        @overload
+        def arrow(self, *, tz: str | None = None, count: int) -> Iterator[pa.Table]: ...
+
     def arrow(self, *, tz: str | None = None, count: int | None = None) -> pa.Table | Iterator[pa.Table]:
         """The rows as Arrow tables."""
         zone = zone_of(tz)
@@ -246,10 +258,13 @@ class Result:
         with self._turns.turn():
             return self._relation.limit(rows).to_arrow_table()
 
-    @overload
-    def df(self, *, tz: str | None = None, count: None = None) -> pd.DataFrame: ...
-    @overload
-    def df(self, *, tz: str | None = None, count: int) -> Iterator[pd.DataFrame]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def df(self, *, tz: str | None = None, count: None = None) -> pd.DataFrame: ...
+        @overload
+        def df(self, *, tz: str | None = None, count: int) -> Iterator[pd.DataFrame]: ...
+
     def df(self, *, tz: str | None = None, count: int | None = None) -> pd.DataFrame | Iterator[pd.DataFrame]:
         """The rows as pandas DataFrames. Raises MissingLibraryError without pandas."""
         require("pandas")
@@ -259,19 +274,25 @@ class Result:
         with self._turns.turn():
             return to_pandas(self._relation, zone)
 
-    @overload
-    def pl(self, *, tz: str | None = None, count: None = None) -> pl.DataFrame: ...
-    @overload
-    def pl(self, *, tz: str | None = None, count: int) -> Iterator[pl.DataFrame]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def pl(self, *, tz: str | None = None, count: None = None) -> pl.DataFrame: ...
+        @overload
+        def pl(self, *, tz: str | None = None, count: int) -> Iterator[pl.DataFrame]: ...
+
     def pl(self, *, tz: str | None = None, count: int | None = None) -> pl.DataFrame | Iterator[pl.DataFrame]:
         """The rows as Polars DataFrames. Raises MissingLibraryError without Polars."""
         require("polars")
         return to_polars(self.arrow(tz=tz)) if count is None else map(to_polars, self.arrow(tz=tz, count=count))
 
-    @overload
-    def numpy(self, *, tz: str | None = None, count: None = None) -> dict[str, np.ndarray]: ...
-    @overload
-    def numpy(self, *, tz: str | None = None, count: int) -> Iterator[dict[str, np.ndarray]]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def numpy(self, *, tz: str | None = None, count: None = None) -> dict[str, np.ndarray]: ...
+        @overload
+        def numpy(self, *, tz: str | None = None, count: int) -> Iterator[dict[str, np.ndarray]]: ...
+
     def numpy(
         self, *, tz: str | None = None, count: int | None = None
     ) -> dict[str, np.ndarray] | Iterator[dict[str, np.ndarray]]:
@@ -302,6 +323,36 @@ class Result:
         return to_html(self.columns, rows)
 
 
+def fetched(con: duckdb.DuckDBPyConnection, query: str, clock: Clock, *, many: bool) -> pa.Table:
+    """The rows of a query of ours, `many` or a few, as `forms.executed` reads them. Raises as a result's fetch does."""
+    try:
+        with clock.running(con):
+            return executed(con, query, many=many)
+    except OSError as error:  # what DuckDB says while it streams comes through Arrow, which knows only this
+        raise _typed(str(error)) from error
+
+
+def fetched_ahead(con: duckdb.DuckDBPyConnection, queries: Iterable[str], clock: Clock) -> Iterator[pa.Table]:
+    """The many rows of each of several, which are read while the caller works on those before. Ends with the caller.
+
+    The connection is one that nobody else uses.
+    """
+    pool = ThreadPoolExecutor(1, "lake-read")
+    ahead: deque[Future[pa.Table]] = deque()
+    try:
+        for query in queries:
+            ahead.append(pool.submit(fetched, con, query, clock, many=True))
+            if len(ahead) > 1:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        while wait(ahead, 0).not_done:
+            con.interrupt()  # it may not have been in DuckDB yet
+            wait(ahead, AGAIN_SECONDS)
+
+
 def _batches(
     source: pa.RecordBatchReader, zone: str, clock: Clock, con: duckdb.DuckDBPyConnection, keep: object
 ) -> Iterator[pa.RecordBatch]:
@@ -325,6 +376,8 @@ def typed_errors() -> Iterator[None]:
     """DuckDB's errors as QueryError, with the same text; but not its own account of what broke in it."""
     try:
         yield
+    except duckdb.InterruptException as error:
+        raise QueryError(INTERRUPTED) from error
     except duckdb.Error as error:
         raise _typed(str(error)) from error
 

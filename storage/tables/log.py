@@ -152,6 +152,7 @@ class _Replay:
         self.stats: dict[str, str | None] = {}
         self.transactions: dict[str, int] = {}
         self._checked: set[str] = set()
+        self._last: tuple[int, int] | None = None  # the file of `version`: a table may be replaced by another
         names = os.listdir(log) if log.is_dir() else []  # noqa: PTH208 - names are all that is wanted
         if not names:
             raise TableMissingError(f"table {path}: there is none")
@@ -170,8 +171,10 @@ class _Replay:
             raise _NotPlainError
 
     def is_there(self) -> bool:
-        """Whether it can go on: of versions that were cleaned away nothing is known."""
-        return self._exists(self.version) or self._exists(self.version + 1)
+        """Whether it can go on: of versions that were cleaned away nothing is known, nor of another table's."""
+        if not self._exists(self.version):
+            return self._exists(self.version + 1)
+        return self._identity(self.version) == self._last
 
     def go_on(self) -> bool:
         """Read up to the newest version; whether there was any."""
@@ -184,7 +187,14 @@ class _Replay:
                 for name, action in json.loads(line).items():
                     self._take(name, action)
             self.version += 1
+        if (self._last is None or self.version > before) and self._exists(self.version):
+            self._last = self._identity(self.version)
         return self.version > before
+
+    def _identity(self, version: int) -> tuple[int, int]:
+        """What tells the version's file from another of its name."""
+        status = (self._log / version_name(version)).stat()
+        return status.st_ino, status.st_mtime_ns
 
     def _exists(self, version: int) -> bool:
         return (self._log / version_name(version)).exists()

@@ -45,6 +45,18 @@ def test_a_restricted_lake_has_limits_unless_others_are_set(empty: Path) -> None
             lake.sql(ENDLESS).arrow()
 
 
+def test_errors_can_be_caught_by_their_public_names(empty: Path) -> None:
+    with pytest.raises(kitelake.NoLakeError):
+        kitelake.open(empty / "nothing")
+    with kitelake.open(empty, timeout=0.2) as lake:
+        with pytest.raises(kitelake.SymbolError):
+            lake.ticks("NSE:NOTHING")
+        with pytest.raises(kitelake.QueryTimeoutError):
+            lake.sql(ENDLESS).arrow()
+        with pytest.raises(kitelake.QueryError):
+            lake.sql("from nothing").arrow()
+
+
 def test_limits_that_cannot_be_kept(empty: Path) -> None:
     for limits in ({"memory_limit": "much"}, {"threads": 0}, {"timeout": -1.0}):
         with pytest.raises(QueryError):

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.waiting import wait_until
+
+DETACHING_SECONDS = 10
+"""strace detaches at once, or waits without end for a thread that has ended; its own end detaches it as well."""
 
 
 @contextlib.contextmanager
@@ -29,8 +32,8 @@ def traced(pid: int, inject: str, *paths: Path) -> Iterator[subprocess.Popen[byt
     finally:
         process.terminate()
         try:
-            process.communicate(timeout=PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:  # it may wait for a thread that has ended; its own end detaches it as well
+            process.communicate(timeout=DETACHING_SECONDS)
+        except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
 

@@ -144,7 +144,7 @@ def test_a_full_disk_costs_nothing_as_long_as_memory_lasts(tmp_path: Path, disk:
         service.stop()
         assert committed_rows(service.data) == simulator.stats()["packets"]
         assert service.rows("select * from events where event = 'frames lost'") == []
-    assert "Traceback" not in service.log
+    assert "Traceback" not in service.log, service.log
 
 
 def test_a_start_on_a_full_disk_uses_the_reserve(tmp_path: Path, disk: Disk, webhook: Webhook) -> None:
@@ -206,7 +206,7 @@ def test_what_is_lost_beyond_memory_is_known_to_the_packet(tmp_path: Path, disk:
         assert lost > 1_000
         assert committed_rows(service.data) + lost == simulator.stats()["packets"]
         check_by_connection(service, simulator, losses)
-    assert "Traceback" not in service.log
+    assert "Traceback" not in service.log, service.log
 
 
 def check_by_connection(service: Running, simulator: Simulation, losses: list[dict[str, Any]]) -> None:
@@ -267,7 +267,7 @@ def test_upkeep_gives_way_to_the_journal(tmp_path: Path, disk: Disk) -> None:
         service.stop()
         assert committed_rows(service.data) == simulator.stats()["packets"]
     assert "the upkeep ended with status" not in service.log
-    assert "Traceback" not in service.log
+    assert "Traceback" not in service.log, service.log
 
 
 def test_what_needs_no_room_goes_first(disk: Disk) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from kitelake.config import Config
 from kitelake.errors import UpkeepError
 from kitelake.processes import UpkeepRunner, upkeep_runner
 from kitelake.processes.child import Child
+from tests.support.waiting import PATIENCE_SECONDS
 
 KILLED = -9
 
@@ -43,6 +45,7 @@ class Working(Child):
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Runs an upkeep that ends with `status`; `short` says, look after look, whether the disk lacks room."""
     monkeypatch.setattr(upkeep_runner, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(upkeep_runner, "NOTICED_SECONDS", 0.1)
     account = {"name": "one", "api_key": "key", "access_token": "token"}
     lists = [{"name": "a", "instruments": ["NSE:INFY"]}]
     config = Config.model_validate({"data": tmp_path, "accounts": [account], "subscriptions": lists})
@@ -52,7 +55,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             return Working(status)
 
         monkeypatch.setattr(Child, "start", start)
-        looks = iter(short)
+        looks = chain(short, repeat(short[-1]))
         await UpkeepRunner(lambda: next(looks), lambda _name, _data: None).run(config, seal_before=None)
 
     return run
@@ -67,7 +70,12 @@ async def test_a_failure_when_there_is_no_room_is_none(run: Callable[..., Any]) 
     await run(1, False, True)
 
 
-@pytest.mark.parametrize("short", [(False, False), (True,)])
+async def test_nor_if_the_journal_notices_only_then(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep_runner, "NOTICED_SECONDS", PATIENCE_SECONDS)
+    await run(1, *[False] * 20, True)
+
+
+@pytest.mark.parametrize("short", [(False,), (True,)])
 async def test_another_failure_is_one(run: Callable[..., Any], short: tuple[bool, ...]) -> None:
     """Also of one that was only to remove what is old, since there was no room from the beginning."""
     with pytest.raises(UpkeepError, match="ended with status 1"):

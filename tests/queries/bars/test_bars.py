@@ -386,3 +386,13 @@ def test_a_service_that_runs_for_days_notes_what_it_holds(captured: Captured, as
         rows = lake.sql("SELECT date, count(*)::INT AS n FROM ticks GROUP BY ALL ORDER BY ALL").arrow()
     assert macro == one_day
     assert rows["n"].to_pylist()[-1] == (2 if notes else 3)
+
+
+def test_that_begin_together_on_either_side_of_midnight_come_by_day(captured: Captured, line: Line, ask: Ask) -> None:
+    line.full("23:30:01", INFY, 100, volume=10)
+    captured.on("2026-11-25")
+    line.full("00:05:01", INFY, 101, volume=4)
+    expected = [("23:15:00", 100, 10), ("23:15:00", 101, 4)]
+    assert shown(ask("bars", "NSE:INFY", "1h", sessions="all"), "close", "volume") == expected
+    query = "from bars('NSE:INFY', width := '1 hour', sessions := 'all')"
+    assert shown(ask("sql", query), "close", "volume") == expected

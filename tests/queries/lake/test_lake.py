@@ -73,6 +73,7 @@ class TestSql:
             lambda: lake.sql(endless).reader().read_all(),
             lambda: lake.sql(f"create temp table t as {endless}"),
             lambda: list(lake.look().read([endless])),
+            lambda: list(lake.look().read([endless], many=True)),
         ]
         for work in works:
             with ThreadPoolExecutor(1) as pool:
@@ -86,8 +87,17 @@ class TestSql:
     def test_an_interruption_before_the_first_batch_is_typed_too(self, lake: SqlLake, half: ToyWriter) -> None:
         with patch.object(lake, "_again", side_effect=duckdb.InterruptException("INTERRUPT Error: Interrupted!")):
             result = lake.sql("select seq from ticks")
-            with pytest.raises(QueryError, match="Interrupted"):
+            with pytest.raises(QueryError, match="interrupted"):
                 result.reader()
+
+    @pytest.mark.parametrize("many", [False, True])
+    def test_an_interruption_between_two_queries_of_a_helper_is_heard(self, lake: SqlLake, many: bool) -> None:
+        reading = lake.look().read(["SELECT 1 AS n"] * 4, many=many)
+        next(reading)
+        lake.interrupt()
+        with pytest.raises(QueryError, match="interrupted"):
+            list(reading)
+        assert rows(lake, "select 1") == [(1,)]
 
     def test_copies_to_a_file(self, tmp_path_factory: pytest.TempPathFactory, lake: SqlLake, half: ToyWriter) -> None:
         target = tmp_path_factory.mktemp("elsewhere") / "out.csv"
@@ -121,6 +131,10 @@ class TestSql:
     ) -> None:
         assert rows(lake, query) == [(expected,)]
 
+    def test_a_word_may_be_long(self, lake: SqlLake, half: ToyWriter) -> None:
+        word = "x" * 200_000
+        assert rows(lake, f"select length('{word}')") == [(len(word),)]
+
     def test_keeps_names_and_order_as_the_query_says(self, lake: SqlLake, half: ToyWriter) -> None:
         result = lake.sql("select seq, seq from ticks order by seq desc")
         assert result.columns == ["seq", "seq"]
@@ -149,28 +163,44 @@ class TestSql:
             lake.sql(query).arrow()
         assert rows(lake, "select count(*) from events") == [(1,)]
 
-    def test_reads_one_state_for_helpers(self, lake: SqlLake, half: ToyWriter, feed: Feed) -> None:
+    @pytest.mark.parametrize("many", [False, True])
+    def test_reads_one_state_for_helpers(self, lake: SqlLake, half: ToyWriter, feed: Feed, many: bool) -> None:
         state = lake.look()
-        reading = state.read(f"SELECT count(*) AS n FROM {name}" for name in ("ticks", "orders", "nosuch"))
+        names = ("ticks", "orders", "ticks", "nosuch")
+        reading = state.read((f"SELECT count(*) AS n FROM {name}" for name in names), many=many)
         before = [next(reading)["n"].to_pylist()]
         feed.tick((INFY, 1))
         feed.order("sold again")
         before.append(next(reading)["n"].to_pylist())
-        assert before == [[6], [3]]
+        before.append(next(reading)["n"].to_pylist())
+        assert before == [[6], [3], [6]]
         with pytest.raises(QueryError, match="nosuch"):
             next(reading)
+        late = "SELECT CASE WHEN i > 3000000 THEN error('boom') ELSE i END FROM range(4000000) t(i)"
         with pytest.raises(QueryError, match="boom"):
-            next(state.read(["SELECT CASE WHEN i > 3000000 THEN error('boom') ELSE i END FROM range(4000000) t(i)"]))
+            next(state.read([late], many=many))
 
-    def test_reading_ends_with_the_lakes_limit(self, tmp_path: Path, half: ToyWriter) -> None:
+    def test_reading_many_rows_may_be_left_off(self, lake: SqlLake, half: ToyWriter) -> None:
+        """What is read ahead of the caller ends with it."""
+        endless = "SELECT sum(hash(a.range * b.range)) FROM range(1_000_000) a, range(1_000_000) b"
+        reading = lake.look().read(["SELECT 1 AS n", endless, endless], many=True)
+        assert next(reading)["n"].to_pylist() == [1]
+        reading.close()  # type: ignore[attr-defined]
+        assert rows(lake, "select count(*) from ticks") == [(6,)]
+
+    def test_many_rows_are_read_of_the_users_own_too(self, lake: SqlLake, half: ToyWriter) -> None:
+        lake.sql("create temp table ticks as select 7 as a")
+        queries = ["SELECT * FROM ticks", "SELECT count(*) AS a FROM events"]
+        assert [one["a"].to_pylist() for one in lake.look().read(queries, many=True)] == [[7], [1]]
+
+    @pytest.mark.parametrize("many", [False, True])
+    def test_reading_ends_with_the_lakes_limit(self, tmp_path: Path, half: ToyWriter, many: bool) -> None:
         endless = "SELECT sum(a.range) AS n FROM range(1000000) a, range(1000000) b"
         with SqlLake(tmp_path, ToyDecoder(), limits=Limits(seconds=0.2)) as lake:
             with pytest.raises(QueryTimeoutError):
-                list(lake.look().read([endless]))
-            assert [rows["n"].to_pylist() for rows in lake.look().read(["SELECT 1 AS n", "SELECT 2 AS n"])] == [
-                [1],
-                [2],
-            ]
+                list(lake.look().read(["SELECT 1 AS n", endless, endless], many=many))
+            queries = ["SELECT 1 AS n", "SELECT 2 AS n"]
+            assert [rows["n"].to_pylist() for rows in lake.look().read(queries, many=many)] == [[1], [2]]
 
     def test_views_of_rows_are_made_in_turns(self, lake: SqlLake, half: ToyWriter) -> None:
         """As helpers make them, of the user's threads, between queries."""
@@ -284,6 +314,18 @@ assert "polars" not in sys.modules
 print(table.schema.field("received_at").type, *table["seq"].to_pylist(), *set(table["day"].to_pylist()))
 print(lake.sql("select min(received_at)::varchar, min(hour(received_at)) from ticks").arrow().to_pylist())
 """
+
+
+def test_nothing_is_said_at_the_end_of_a_process_that_read_no_rows() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "import queries.lake.lake"],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
+    )
+    assert done.stderr == ""
 
 
 @pytest.mark.slow

@@ -69,6 +69,11 @@ def test_says_what_is_allowed(shut: OurLake) -> None:
         shut.sql("select 1").project("getvariable('x')")
     with pytest.raises(RestrictedError, match="as a table"):
         shut.look().sql("from 'x.csv'")
+    for made in ("1::variant", "try_cast('[1]'::json as struct(a variant[]))", "variant '1'"):
+        with pytest.raises(RestrictedError, match="the type VARIANT; in a restricted lake use JSON"):
+            shut.sql(f"select {made}")
+    with pytest.raises(RestrictedError, match="the function variant_typeof"):
+        shut.sql("select variant_typeof(1)")
     with pytest.raises(QueryError, match="syntax error"):
         shut.sql("selec 1")
     with pytest.raises(QueryError, match="the query is empty"):

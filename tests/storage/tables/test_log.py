@@ -95,6 +95,18 @@ def test_as_the_library_has_it(table: LakeTable) -> None:
     assert newest.transaction("one") != 1000  # it stays as it was
 
 
+def test_another_table_in_its_place(table: LakeTable, tmp_path: Path) -> None:
+    """Also one with more versions."""
+    log = TableLog(table.path, EVENTS)
+    assert said(log) == known(table)
+    other = LakeTable(tmp_path / "other" / "events", EVENTS).open(create=True)
+    for stem in ("b", "c", "d"):
+        other.commit([stage_events(other, stem, stem)])
+    table.path.rename(tmp_path / "gone")
+    other.path.rename(table.path)
+    assert said(log) == known(table)
+
+
 @pytest.mark.parametrize("spec", TABLES.values(), ids=TABLES)
 def test_every_table(tmp_path: Path, spec: Table) -> None:
     log = TableLog(tmp_path / spec.name, spec)
