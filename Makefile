@@ -4,6 +4,7 @@ PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 py
 	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+FRAMEWORKS := backtesting vectorbt bt backtrader nautilus hftbacktest
 CODE := storage ingest queries kitelake tests benchmarks examples docs
 
 # The tests' bytecode is kept: without it every worker compiles all of them, and every child process of theirs the code.
@@ -22,7 +23,7 @@ define tests_beside_static
 	[ $$tests = 0 ] && [ $$static = 0 ]
 endef
 
-.PHONY: help demo run test check static soak engines bench docs lock clean
+.PHONY: help demo run test check static soak engines adapters bench docs lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,11 +45,14 @@ static: .venv/dev.stamp
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 
-soak: .venv/dev.stamp engines ## the long tests: kills, fuzz, load, other engines; and every other test at full scale
+soak: .venv/dev.stamp engines adapters ## the long tests: kills, fuzz, load, other engines; and every other test at full scale
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m soak --timeout 3600
 	HYPOTHESIS_PROFILE=soak $(PYTEST) -m "not soak" --timeout 3600
 
 engines: .venv-engines/stamp ## Spark, Dask, Polars and pandas for the soak tests, in .venv-engines (Spark needs Java 17)
+
+adapters: .venv/run.stamp ## backtest frameworks run over captured data, each in an environment of its own in .venv-adapters
+	@$(BIN)/python tests/support/frameworks.py
 
 bench: .venv/dev.stamp ## every benchmark, one after the other
 	@for file in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
@@ -61,9 +65,11 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv export --quiet --no-header --no-emit-project --format requirements-txt --no-dev --group build -o requirements/run.txt
 	uv export --quiet --no-header --no-emit-project --format requirements-txt --dev -o requirements/dev.txt
 	uv export --quiet --no-header --no-emit-project --format requirements-txt --only-group engines -o requirements/engines.txt
+	for name in $(FRAMEWORKS); do uv export --quiet --no-header --no-emit-project --format requirements-txt --no-dev \
+		--group test --extra $$name -o requirements/adapters/$$name.txt || exit 1; done
 
 clean: ## remove the virtual environment and all caches; captured data stays
-	rm -rf .venv .venv-engines .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-engines .venv-adapters .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Kitelake needs Python 3.11 or newer: none of python3.13 … python is." >&2; exit 2; }

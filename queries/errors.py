@@ -61,3 +61,7 @@ class FeedError(QueryError):
 
 class OutageError(FeedError):
     """A feed that was to raise at outages has come to one."""
+
+
+class AdapterError(QueryError, ValueError):
+    """A backtest framework was to be given what it cannot take."""

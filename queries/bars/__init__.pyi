@@ -1,3 +1,4 @@
+from .choices import Clock as Clock
 from .choices import Measure as Measure
 from .choices import width_of as width_of
 from .methods import BarMethods as BarMethods

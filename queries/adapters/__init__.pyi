@@ -1,0 +1,9 @@
+from .backtrader import backtrader_bars as backtrader_bars
+from .backtrader import backtrader_ticks as backtrader_ticks
+from .catalog import write_catalog as write_catalog
+from .frames import backtesting_frame as backtesting_frame
+from .frames import price_frame as price_frame
+from .frames import wide_frames as wide_frames
+from .hftbacktest import hftbacktest_events as hftbacktest_events
+from .nautilus import nautilus_instrument as nautilus_instrument
+from .nautilus import nautilus_instruments as nautilus_instruments
