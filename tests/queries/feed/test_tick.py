@@ -5,7 +5,6 @@ import datetime as dt
 import pytest
 
 import kitelake
-from ingest.connection.consumers import Consumer
 from ingest.manager.tick_dicts import ticks_of
 from queries.feed import FeedTick
 from tests.support.captured import Captured
@@ -60,8 +59,3 @@ def test_dictionaries_are_the_official_clients(fed: Fed) -> None:
 
 def _first(captured: Captured) -> str:
     return captured.packets[0].source[0]
-
-
-def test_the_streams_tick_is_the_same_class() -> None:
-    assert kitelake.Tick.__module__ == "storage.ticks"
-    assert kitelake.Consumer is Consumer
