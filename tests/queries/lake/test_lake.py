@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -187,6 +188,27 @@ class TestSql:
         assert next(reading)["n"].to_pylist() == [1]
         reading.close()  # type: ignore[attr-defined]
         assert rows(lake, "select count(*) from ticks") == [(6,)]
+
+    def test_what_was_to_be_read_ahead_and_did_not_begin_ends_with_the_caller_too(
+        self, lake: SqlLake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        may_go_on = threading.Event()
+
+        class Busy(ThreadPoolExecutor):
+            """Its thread has something else to do after the first query."""
+
+            def submit(self, *query: Any, **options: Any) -> Any:
+                found = super().submit(*query, **options)
+                super().submit(may_go_on.wait)
+                return found
+
+        monkeypatch.setattr("queries.lake.result.ThreadPoolExecutor", Busy)
+        reading = lake.look().read(["SELECT 1 AS n"] * 2, many=True)
+        assert next(reading)["n"].to_pylist() == [1]
+        try:
+            ThreadPoolExecutor(1).submit(reading.close).result(PATIENCE_SECONDS)  # type: ignore[attr-defined]
+        finally:
+            may_go_on.set()
 
     def test_many_rows_are_read_of_the_users_own_too(self, lake: SqlLake, half: ToyWriter) -> None:
         lake.sql("create temp table ticks as select 7 as a")
