@@ -33,6 +33,7 @@ def test_are_these_and_no_other(name: str, words: list[str]) -> None:
             duckdb.execute(value, {"value": other}).fetchall()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "said",
     [

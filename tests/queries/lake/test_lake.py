@@ -66,6 +66,7 @@ class TestSql:
             (6,)
         ]
 
+    @pytest.mark.slow
     def test_ends_when_it_is_interrupted(self, lake: SqlLake, half: ToyWriter) -> None:
         endless = "select sum(hash(a.range * b.range)) from range(1_000_000) a, range(1_000_000) b"
         works: list[Callable[[], object]] = [
@@ -193,6 +194,7 @@ class TestSql:
         queries = ["SELECT * FROM ticks", "SELECT count(*) AS a FROM events"]
         assert [one["a"].to_pylist() for one in lake.look().read(queries, many=True)] == [[7], [1]]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("many", [False, True])
     def test_reading_ends_with_the_lakes_limit(self, tmp_path: Path, half: ToyWriter, many: bool) -> None:
         endless = "SELECT sum(a.range) AS n FROM range(1000000) a, range(1000000) b"
@@ -202,6 +204,7 @@ class TestSql:
             queries = ["SELECT 1 AS n", "SELECT 2 AS n"]
             assert [rows["n"].to_pylist() for rows in lake.look().read(queries, many=many)] == [[1], [2]]
 
+    @pytest.mark.slow
     def test_views_of_rows_are_made_in_turns(self, lake: SqlLake, half: ToyWriter) -> None:
         """As helpers make them, of the user's threads, between queries."""
         given = pa.table({"x": [1]})
@@ -262,6 +265,7 @@ class TestFolder:
         with pytest.raises(DataFolderError, match=r"got a folder with 0.txt, .*4.txt, …; expected a data folder"):
             SqlLake(tmp_path, ToyDecoder())
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "name", ["with space", 'o\'clock "x"', "a=b", "date=2020-01-01", "exchange=X", "[ab]*?", "नमस्ते", "{a,b}", "~"]
     )
@@ -316,6 +320,7 @@ print(lake.sql("select min(received_at)::varchar, min(hour(received_at)) from ti
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_said_at_the_end_of_a_process_that_read_no_rows() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", "import queries.lake.lake"],

@@ -62,6 +62,7 @@ def expected(rows: list[dict[str, Any]], day: dt.date, token: int, moment: dt.da
     return [math.nan if value is None else value for value in values] + [us]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_against_a_loop(made: tuple[HandMade, list[int]], lake: kitelake.Lake, seed: int) -> None:
     tokens = made[1]

@@ -49,6 +49,7 @@ def layout(request: pytest.FixtureRequest) -> DataLayout:
     return layout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", TABLES.values(), ids=TABLES)
 def test_every_column_has_an_encoding_that_spark_reads(layout: DataLayout, spec: Table) -> None:
     files = LakeTable(layout.table(spec.name), spec).open().snapshot().files
