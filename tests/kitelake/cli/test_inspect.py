@@ -10,6 +10,8 @@ import kitelake
 from tests.support.command import Run, command
 from tests.support.two_days import DAYS, two_days
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["command", "two_days"]  # the fixtures
 
 DAY = str(DAYS[1])
@@ -21,7 +23,6 @@ def rows_of(command: Run, data: Path, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in ended.out.splitlines()]
 
 
-@pytest.mark.slow
 def test_gaps_are_those_of_the_method(command: Run, two_days: Path) -> None:
     found = rows_of(command, two_days, "gaps", "INFY", "--day", DAY)
     with kitelake.open(two_days) as lake:
@@ -35,7 +36,6 @@ def test_gaps_are_those_of_the_method(command: Run, two_days: Path) -> None:
     assert f"{DAY} 11:00:00" in table
 
 
-@pytest.mark.slow
 def test_coverage_has_a_row_for_each_instrument(command: Run, two_days: Path) -> None:
     found = rows_of(command, two_days, "coverage", "--day", DAY)
     assert len(found) == 21
@@ -61,14 +61,12 @@ def candles(data: Path, path: Path, *, volume_by: int = 0) -> Path:
     return path
 
 
-@pytest.mark.slow
 def test_bars_that_are_as_the_brokers(command: Run, two_days: Path, tmp_path: Path) -> None:
     ended = command("compare", "NSE:INFY", candles(two_days, tmp_path / "candles.json"), "--data", two_days)
     assert ended.status == 0
     assert ended.out.splitlines()[-1] == "74 bars, 74 equal"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("output_format", "where"), [("table", "out"), ("csv", "err")])
 def test_an_unexplained_difference_is_status_1(
     command: Run, two_days: Path, tmp_path: Path, output_format: str, where: str

@@ -230,6 +230,7 @@ class TestPruning:
             assert whole_day[3]["scanned"] == 2
             assert {scan["files"] for scan in by_method + whole_day} == {"12/24"}
 
+    @pytest.mark.slow
     def test_several_moments_read_their_days_alone(self, hours: Path, tmp_path: Path) -> None:
         with kitelake.open(hours) as lake:
             moments = [f"{MONDAY} 10:00", f"{MONDAY} 12:00"]

@@ -15,6 +15,8 @@ from queries.options.quotes import RECENT, Quotes, quotes
 from tests.support.hand_made import HandMade, at
 from tests.support.profile import files_read
 
+pytestmark = pytest.mark.slow
+
 DAYS = (dt.date(2026, 11, 19), dt.date(2026, 11, 20))
 SECOND = dt.timedelta(seconds=1)
 NAMES = ("bid", "ask", "last", "volume", "oi", "received_us")
@@ -62,7 +64,6 @@ def expected(rows: list[dict[str, Any]], day: dt.date, token: int, moment: dt.da
     return [math.nan if value is None else value for value in values] + [us]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_against_a_loop(made: tuple[HandMade, list[int]], lake: kitelake.Lake, seed: int) -> None:
     tokens = made[1]
