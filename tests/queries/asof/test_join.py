@@ -118,6 +118,7 @@ def test_mistakes_are_named(lake: Lake, left: Any, options: dict[str, Any], mess
 TIMED = st.lists(st.tuples(st.sampled_from("AB"), st.integers(0, 20)), max_size=12, unique=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(TIMED, TIMED, st.none() | st.integers(0, 5))
 def test_as_a_loop_over_all_pairs_finds_them(

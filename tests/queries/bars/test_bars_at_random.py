@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from tests.support.captured import INFY, NIFTY_50, NIFTY_FUT, SECOND_US, TINY, C
 from tests.support.plain_bars import Asking, Row, bars_of, rows_of, trades_of
 from tests.support.random_days import FIRST_DAY, TOKENS, RandomDays
 from tests.support.scaled import scaled
+
+pytestmark = pytest.mark.slow
 
 SYMBOLS = {INFY: "NSE:INFY", TINY: "NSE:TINY", NIFTY_50: "NSE:NIFTY 50", NIFTY_FUT: "NFO:NIFTY26NOVFUT"}
 CLOSES = {INFY: "15:15", TINY: "15:30", NIFTY_50: "15:30", NIFTY_FUT: "15:40"}

@@ -33,6 +33,7 @@ def captured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Captured]:
         yield captured
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", [1, 25, 100, 1_000_000])
 @pytest.mark.parametrize("block", [1, 40, 1000])
 @pytest.mark.parametrize("long", [1, 1000])  # pieces are put in order, or rows

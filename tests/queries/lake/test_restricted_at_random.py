@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queries.errors import QueryError
 from tests.support.restricted import AROUND, EXPRESSIONS, SECRET, SOURCES, STATEMENTS, OurLake, files_of
 from tests.support.scaled import scaled
+
+pytestmark = pytest.mark.slow
 
 PIECES = st.sampled_from([*SOURCES, "ticks", "answers", "range(3)", "a", "(from a)"])
 WHOLE = st.one_of(

@@ -35,6 +35,8 @@ from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
 from tests.support.lives import Life
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def layout(tmp_path: Path) -> DataLayout:
@@ -94,7 +96,6 @@ class TestBesideAWriter:
             with SqlLake(layout.root, ToyDecoder()) as lake:
                 assert lake.sql("select count(*) as n from ticks").arrow().to_pylist() == [{"n": 7}]
 
-    @pytest.mark.slow
     def test_a_capture_and_readers_that_go_on(self, layout: DataLayout) -> None:
         with Capture(layout, segments=30, pause_seconds=0.2) as capture:
             while not compact_day(layout, DAY, memory_bytes=SMALL) and not capture.errors:
@@ -106,7 +107,6 @@ class TestBesideAWriter:
         check(layout, capture.feed)
 
 
-@pytest.mark.slow
 def test_a_compacted_day_is_sound_and_can_be_rebuilt_and_compacted_again(layout: DataLayout) -> None:
     with Feed(layout.root, STREAM) as feed:
         for number in range(4):
@@ -129,7 +129,6 @@ def test_a_compacted_day_is_sound_and_can_be_rebuilt_and_compacted_again(layout:
 
 
 class TestKilled:
-    @pytest.mark.slow
     def test_at_each_step_and_at_random_moments(self, layout: DataLayout) -> None:
         minutes_of_ticks(layout, files=20)
         before = stored(layout)
