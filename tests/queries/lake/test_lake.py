@@ -21,7 +21,10 @@ from queries.lake.state import LakeState
 from storage.errors import DataFolderError
 from tests.support.lake import CRUDE, INFY, Feed, ToyDecoder, ToyWriter
 from tests.support.lake_queries import STREAM, TICKS, rows
+from tests.support.scaled import scaled
 from tests.support.waiting import PATIENCE_SECONDS
+
+LOOKS = scaled(10, 25)
 
 
 class TestSql:
@@ -234,7 +237,7 @@ class TestSql:
         given = pa.table({"x": [1]})
 
         def ask(_: int) -> int:
-            return sum(is_there(lake.look()) for _ in range(25))
+            return sum(is_there(lake.look()) for _ in range(LOOKS))
 
         def is_there(state: LakeState) -> bool:
             of_view = state.sql(f"FROM {state.rows_view('given', given).name}")
@@ -242,7 +245,7 @@ class TestSql:
             return [rows["x"].to_pylist() for rows in results] == [[1]] * 3
 
         with ThreadPoolExecutor(8) as pool:
-            assert list(pool.map(ask, range(8))) == [25] * 8
+            assert list(pool.map(ask, range(8))) == [LOOKS] * 8
 
     def test_after_close_says_so(self, lake: SqlLake, half: ToyWriter) -> None:
         late = lake.sql("select 1 from ticks")

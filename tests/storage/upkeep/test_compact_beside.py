@@ -33,6 +33,7 @@ from tests.support.compacting import (
 )
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
 from tests.support.lives import Life
+from tests.support.scaled import scaled
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -97,7 +98,7 @@ class TestBesideAWriter:
                 assert lake.sql("select count(*) as n from ticks").arrow().to_pylist() == [{"n": 7}]
 
     def test_a_capture_and_readers_that_go_on(self, layout: DataLayout) -> None:
-        with Capture(layout, segments=30, pause_seconds=0.2) as capture:
+        with Capture(layout, segments=scaled(15, 30), pause_seconds=0.2) as capture:
             while not compact_day(layout, DAY, memory_bytes=SMALL) and not capture.errors:
                 time.sleep(0.1)
             for _ in range(2):
