@@ -3,7 +3,9 @@
 from ingest.errors import AuthError as AuthError
 from ingest.errors import CapacityError as CapacityError
 from ingest.errors import InstrumentError as InstrumentError
+from queries.errors import FeedError as FeedError
 from queries.errors import NoLakeError as NoLakeError
+from queries.errors import OutageError as OutageError
 from queries.errors import QueryError as QueryError
 from queries.errors import QueryTimeoutError as QueryTimeoutError
 from queries.errors import SymbolError as SymbolError

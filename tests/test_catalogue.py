@@ -29,6 +29,7 @@ def test_there_are_enough_and_each_is_asked_once() -> None:
     assert len(ASKED) == len({question.text for question in ASKED}) >= 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", ASKED, ids=lambda question: question.text)
 def test_sql_and_python_answer_alike(lake: Lake, question: Question) -> None:
     (sql,), (python,) = question.sql, question.python

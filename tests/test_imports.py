@@ -1,8 +1,8 @@
 """The directions of imports, as the picture in docs/architecture.md has them, and that packages show what they give."""
 
 import ast
+import functools
 import re
-from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -45,14 +45,22 @@ def package_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).parts[:-1])
 
 
-def imported(path: Path) -> Iterator[str]:
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imported(path: Path) -> list[str]:
     """Dotted names of what a file imports, also inside functions."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    names: list[str] = []
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
 def test_the_picture_is_of_the_packages_that_there_are() -> None:
@@ -118,8 +126,7 @@ def test_light_at_import() -> None:
     heavy = {"pandas", "polars", "twisted", "kiteconnect", "plotext"}
     for top in TOPS:
         for path in sources(top):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            nodes = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+            nodes = [node for node in parsed(path).body if isinstance(node, ast.Import | ast.ImportFrom)]
             names = {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
             names |= {(node.module or "").split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
             assert not names & heavy, path

@@ -1,10 +1,8 @@
 """How the tests lie: a folder a package, what they share in tests/support, and what starts services in tests/system."""
 
 import ast
-from collections.abc import Iterator
+import functools
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 TESTS = ROOT / "tests"
@@ -19,13 +17,16 @@ def packages(folder: Path) -> set[str]:
     return {path.parent.name for path in folder.glob("*/__init__.py")}
 
 
-def imported(module: str) -> Iterator[str]:
+@functools.cache
+def imported(module: str) -> set[str]:
     """Dotted names of what a test module imports, also inside functions."""
+    names = set()
     for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 def is_test_module(name: str) -> bool:
@@ -40,12 +41,11 @@ def test_the_folders_are_the_packages() -> None:
         assert packages(TESTS / top) == packages(ROOT / top), top
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_test_module_imports_another(module: str) -> None:
+def test_no_test_module_imports_another() -> None:
     """What two of them need is in tests/support."""
-    assert not [name for name in imported(module) if is_test_module(name)]
+    assert not [(module, name) for module in MODULES for name in imported(module) if is_test_module(name)]
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if not module.startswith("tests/system/")])
-def test_no_service_is_started_elsewhere_than_in_tests_of_the_system(module: str) -> None:
-    assert not SERVICE & set(imported(module))
+def test_no_service_is_started_elsewhere_than_in_tests_of_the_system() -> None:
+    elsewhere = [module for module in MODULES if not module.startswith("tests/system/")]
+    assert not [module for module in elsewhere if SERVICE & imported(module)]

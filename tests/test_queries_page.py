@@ -18,6 +18,8 @@ from tests.support.command import Run, command
 from tests.support.two_days import DAYS, two_days
 from tests.support.written import answer_of, blocks, section
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["command", "two_days"]  # the fixtures
 
 ROOT = Path(__file__).parent.parent

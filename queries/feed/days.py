@@ -1,8 +1,11 @@
-"""What a feed gives of one day, in order: blocks of ticks, and between them bars as they close, and outages."""
+"""What a feed gives, day by day and then as it comes: blocks of ticks in order, between them bars as they close, and
+outages."""
 
 import datetime as dt
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cached_property
 from typing import Final, Literal, NamedTuple
 
@@ -14,7 +17,7 @@ from queries.errors import WidthError
 from queries.feed.marks import NEEDS, Marks
 from queries.feed.points import Bar, Outage, Point, bars_of, ordered, outages_of
 from queries.feed.pool import TEXT
-from queries.feed.reading import FOREVER_US, KEYS, Reader, Wanted, parts_of
+from queries.feed.reading import FOREVER_US, KEYS, Reader, Wanted, parts_of, sources_in
 from queries.feed.sweep import Block, sweep
 from queries.feed.tick import CACHED
 from queries.history import Symbols, TimeRange, resolve
@@ -24,10 +27,32 @@ from storage.schema import TICKS
 
 OnGap = Literal["skip", "mark", "raise"]
 
+SETTLED: Final = dt.timedelta(seconds=1)
+"""So long after the end of an interval all that was received in it is in the journal, and its bar is given."""
 FEW: Final = 20
 """Of so many instruments a day's ticks are asked of the database, which reads little more than theirs of each file."""
 IST_TIME: Final = pa.timestamp("us", "Asia/Kolkata")
+_MINUTE_US: Final = 60_000_000
 EVERYTHING: Final = "*:*"
+
+
+class Waiting(Enum):
+    """Nothing more is there, now."""
+
+    WAITING = 0
+
+
+WAITING: Final = Waiting.WAITING
+Item = Block | Bar | Outage | Waiting
+
+
+class Progress(NamedTuple):
+    """How far a feed is: in this day, which is the so manieth of so many, after so many ticks."""
+
+    day: dt.date
+    number: int
+    days: int
+    ticks: int
 
 
 class Place(NamedTuple):
@@ -73,6 +98,10 @@ class Asked:
     def tokens(self, state: LakeState, day: dt.date) -> list[int] | None:
         """The instruments, as that day's list has them; None for all."""
         return None if self.symbols is None else resolve(state, self.symbols, [day]).tokens
+
+    def days(self, state: LakeState) -> list[dt.date]:
+        """Those of the range that have ticks."""
+        return self.when.days(state.dates(TICKS.name))
 
 
 class Day:
@@ -145,6 +174,81 @@ class Day:
         for block in blocks:
             more = {} if marks is None else {CACHED: marks.of(block.columns)}
             yield Block({**block.columns, **more}, block.received_us, block.seq)
+
+
+@dataclass
+class Source:
+    """All that a feed has, from any place on. `look` gives the state of the lake."""
+
+    look: Callable[[], LakeState]
+    asked: Asked
+    follow: bool
+    warmup: Sequence[Bar]
+    progress: Callable[[Progress], object] | None
+    ticks: int = 0
+    given: dict[str, int] = field(default_factory=dict)
+    """Of each stream the last `seq` that was given, if it is followed."""
+
+    def after(self, start: Place | None, seeking_us: int) -> Iterator[Item]:
+        """What comes behind a place, and not before that moment."""
+        start_us = max(seeking_us, 0 if start is None else start.us)
+        warmup = [bar for bar in self.warmup if moment_us(bar) >= seeking_us]
+        yield from warmup if start is None else behind(warmup, start)
+        until = dt.datetime.now(IST) - SETTLED
+        state = self.look()
+        self.given.clear()
+        # Bars that close at midnight are of the day before.
+        days = [each for each in self.asked.days(state) if each >= time_of(start_us - 1).date()]
+        for number, date in enumerate(days, 1):
+            items: Iterator[Block | Bar | Outage] = iter(Day(state, self.asked, date, start_us, until))
+            for item in behind(items, start) if start is not None else items:
+                yield self._noted(item)
+                if self.progress is not None and isinstance(item, Block):
+                    self.progress(Progress(date, number, len(days), self.ticks))
+        if self.follow:
+            yield from self._followed(state, start, start_us, until)
+
+    def _followed(self, state: LakeState, start: Place | None, start_us: int, until: dt.datetime) -> Iterator[Item]:
+        """What becomes visible after that state, each tick once: those of a stream appear in their order."""
+        first = max(self.asked.days(state), default=until.date())
+        while True:
+            yield WAITING
+            earlier, until = until, max(until, dt.datetime.now(IST) - SETTLED)
+            before, state = state, self.look()
+            is_new = state.views[TICKS.name].source is not before.views[TICKS.name].source
+            is_due = self._turns(earlier) != self._turns(until)
+            if not is_new and not is_due:
+                continue
+            known = sources_in(before)
+            for date in [each for each in self.asked.days(state) if each >= first]:
+                day = Day(state, self.asked, date, start_us, until)
+                blocks: Iterable[Block] = ()
+                if is_new and self.asked.ticks:
+                    blocks = day.new_blocks(self.given, known)
+                    if start is not None:
+                        blocks = (each for each in behind(blocks, start) if isinstance(each, Block))
+                points = [point for point in day.points() if point.us > us_of(earlier)] if is_due else []
+                for item in merged(blocks, points):
+                    yield self._noted(item)
+                first = date
+
+    def _turns(self, moment: dt.datetime) -> int:
+        """A number that changes whenever a bar may have closed, or once a minute if outages are asked for."""
+        if self.asked.width is None:
+            return us_of(moment) // _MINUTE_US if self.asked.on_gap != "skip" else 0
+        return us_of(moment) // math.gcd(width_of(self.asked.width).size, _MINUTE_US)
+
+    def _noted(self, item: Block | Bar | Outage) -> Block | Bar | Outage:
+        """Keep in mind what is given of each stream."""
+        if isinstance(item, Block):
+            self.ticks += len(item)
+            if self.follow:
+                streams = item.columns["stream"]
+                codes = streams.indices.to_numpy()
+                for code in np.unique(codes):
+                    name = streams.dictionary[int(code)].as_py()
+                    self.given[name] = max(self.given.get(name, -1), int(item.seq[codes == code].max()))
+        return item
 
 
 def merged(blocks: Iterable[Block], points: Sequence[Point]) -> Iterator[Block | Bar | Outage]:

@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import datetime as dt
 import hashlib
-import math
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
@@ -13,25 +12,21 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 import pyarrow as pa
 
-from queries.bars import width_of
 from queries.errors import FeedError, OutageError
-from queries.feed.days import Asked, Day, Place, behind, merged, moment_us, time_of, us_of
+from queries.feed.days import SETTLED, WAITING, Asked, Item, Place, Progress, Source, moment_us, time_of, us_of
 from queries.feed.points import Bar, Outage
-from queries.feed.reading import sources_in
 from queries.feed.sweep import Block
 from queries.feed.tick import ALL, FeedTick, Values, dicts_of
 from queries.history import Moment, lists_in_force, moment_of
 from queries.lake import LakeState
 from storage.clock import IST
-from storage.schema import TICKS
 
 POLL_SECONDS: Final = 0.1
 BATCH_ROWS: Final = 65_536
 TURN_ROWS: Final = 1_000
 """An asynchronous consumer that never waits lets the event loop run after so many ticks."""
-_MINUTE_US: Final = 60_000_000
-SETTLED: Final = dt.timedelta(seconds=1)
-"""So long after the end of an interval all that was received in it is in the journal, and its bar is given."""
+VIEW_ROWS: Final = 16_384
+"""Of so many ticks at a time values become objects, so that these take little memory."""
 
 
 class Position(NamedTuple):
@@ -41,23 +36,6 @@ class Position(NamedTuple):
     received_at: dt.datetime
     stream: str
     seq: int
-
-
-class Progress(NamedTuple):
-    """How far a feed is: in this day, which is the so manieth of so many, after so many ticks."""
-
-    day: dt.date
-    number: int
-    days: int
-    ticks: int
-
-
-class _Waiting:
-    """Nothing more is there, now."""
-
-
-_WAITING: Final = _Waiting()
-Item = Block | Bar | Outage | _Waiting
 
 
 class TickFeed:
@@ -80,16 +58,14 @@ class TickFeed:
         """`look` gives the state of the lake."""
         self._look = look
         self._asked = asked
-        self._follow = follow
-        self._warmup = warmup
-        self._progress = progress
+        self._source = Source(look, asked, follow, warmup, progress)
         self._place = None if position is None else Place(us_of(position.received_at), position.stream, position.seq)
         self._seeking_us = 0
         self._closed = threading.Event()
         self._items: Iterator[Item] | None = None
         self._block: Block | None = None
         self._row = 0
-        self._ticks = 0
+        self._reader: object = None  # who reads it, until another does, or it is sought elsewhere, or closed
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -115,12 +91,13 @@ class TickFeed:
             raise FeedError(f"seek: got {time_of(us)}, expected no time before {time_of(place.us)}, where the feed is")
         if self._items is not None:
             self._items = None
-            self._place, self._block = place, None
+            self._place, self._block, self._reader = place, None, None
         self._seeking_us = max(self._seeking_us, us)
 
     def close(self) -> None:
         """End it: who iterates comes to an end. Idempotent."""
         self._closed.set()
+        self._reader = None
 
     def instruments(self, day: Moment | None = None) -> pa.Table:
         """What the instrument list in force on that day says of the instruments: lot_size, expiry, strike, tick_size,
@@ -128,7 +105,7 @@ class TickFeed:
         state = self._look()
         if day is None:
             place = self._at()
-            days = self._days(state)
+            days = self._asked.days(state)
             date = time_of(place.us).date() if place is not None else days[0] if days else None
         else:
             date = moment_of(day, "day").date()
@@ -143,29 +120,36 @@ class TickFeed:
     def __iter__(self) -> Iterator[FeedTick | Bar | Outage]:
         """Ticks, and bars and outages in their places."""
         for item in self._waited():
+            if item is WAITING:
+                continue
             if not isinstance(item, Block):
                 yield item
                 continue
-            values = Values(self._shown(item))
-            for row in range(self._row, len(item)):
-                self._row = row + 1
-                yield FeedTick(values, row)
-                if self._block is not item:  # it was sent elsewhere
-                    break
+            me = self._begun()
+            while self._reader is me and self._row < len(item):
+                values, first, count = self._values(item)
+                for row in range(count):
+                    self._row = first + row + 1
+                    yield FeedTick(values, row)
+                    if self._reader is not me:
+                        break
 
     async def __aiter__(self) -> AsyncIterator[FeedTick | Bar | Outage]:
         """The same, without holding up the event loop while it reads or waits."""
-        while (item := await asyncio.to_thread(self._next)) is not None:
-            if isinstance(item, _Waiting):
+        while (item := await asyncio.to_thread(self._next)) is not None and not self._closed.is_set():
+            if item is WAITING:
                 await asyncio.sleep(POLL_SECONDS)
-            elif not isinstance(item, Block):
+                continue
+            if not isinstance(item, Block):
                 yield item
-            else:
-                values = Values(self._shown(item))
-                for row in range(self._row, len(item)):
-                    self._row = row + 1
+                continue
+            me = self._begun()
+            while self._reader is me and self._row < len(item):
+                values, first, count = self._values(item)
+                for row in range(count):
+                    self._row = first + row + 1
                     yield FeedTick(values, row)
-                    if self._block is not item:
+                    if self._reader is not me:
                         break
                     if not row % TURN_ROWS:
                         await asyncio.sleep(0)
@@ -176,10 +160,10 @@ class TickFeed:
             raise FeedError(f"rows: got {rows!r}, expected a whole number of at least 1")
         for block in self._blocks():
             columns = self._shown(block)
-            while self._block is block and self._row < len(block):
+            me = self._begun()
+            while self._reader is me and self._row < len(block):
                 start, self._row = self._row, min(self._row + rows, len(block))
-                arrays = [columns[name].slice(start, self._row - start) for name in self._asked.columns]
-                yield pa.RecordBatch.from_arrays(arrays, schema=self._asked.schema)
+                yield self._batch(columns, start, self._row)
 
     def slices(self, width: float | dt.timedelta) -> Iterator[tuple[dt.datetime, pa.RecordBatch]]:
         """The ticks of each interval of so many seconds, with the moment at which it ends: a batch holds what was
@@ -190,15 +174,24 @@ class TickFeed:
         size = round(seconds * 1_000_000)
         waiting: list[pa.RecordBatch] = []
         end_us = 0
-        for batch in self._parted(size):
-            last_us = self._last_us()
-            midnight = us_of(time_of(last_us).replace(hour=0, minute=0, second=0, microsecond=0))
-            stop_us = midnight + ((last_us - midnight) // size + 1) * size
-            if waiting and stop_us != end_us:
+        for item in self._waited():
+            if item is WAITING and us_of(dt.datetime.now(IST) - SETTLED) >= end_us and waiting:
                 yield time_of(end_us), _one(waiting)
                 waiting = []
-            end_us = stop_us
-            waiting.append(batch)
+            if not isinstance(item, Block):
+                continue
+            columns = self._shown(item)
+            me = self._begun()
+            while self._reader is me and self._row < len(item):
+                if waiting and item.received_us[self._row] >= end_us:  # the position is behind these still
+                    yield time_of(end_us), _one(waiting)
+                    waiting = []
+                    continue
+                start, us = self._row, int(item.received_us[self._row])
+                midnight = us_of(time_of(us).replace(hour=0, minute=0, second=0, microsecond=0))
+                end_us = midnight + ((us - midnight) // size + 1) * size
+                self._row = start + int(np.searchsorted(item.received_us[start:], end_us))
+                waiting.append(self._batch(columns, start, self._row))
         if waiting:
             yield time_of(end_us), _one(waiting)
 
@@ -209,13 +202,16 @@ class TickFeed:
             if self._items is not None:
                 raise FeedError("dicts: got a feed of some columns that has begun, expected one with columns='all'")
             self._asked = dataclasses.replace(self._asked, columns=ALL)
+            self._source = dataclasses.replace(self._source, asked=self._asked)
         for block in self._blocks():
-            rest = block.slice(self._row, len(block))
-            for row, found in enumerate(dicts_of(self._shown(rest)), self._row + 1):
-                self._row = row
-                yield found
-                if self._block is not block:
-                    break
+            me = self._begun()
+            while self._reader is me and self._row < len(block):
+                part = block.slice(self._row, self._row + VIEW_ROWS)
+                for found in dicts_of(self._shown(part)):
+                    self._row += 1
+                    yield found
+                    if self._reader is not me:
+                        break
 
     def digest(self) -> str:
         """A digest of all ticks from here on, which are read for it: equal ticks give equal ones, whatever files they
@@ -248,13 +244,24 @@ class TickFeed:
         row = self._row - 1
         return Place(int(self._block.received_us[row]), self._block.stream(row), int(self._block.seq[row]))
 
-    def _last_us(self) -> int:
-        place = self._at()
-        assert place is not None
-        return place.us
-
     def _shown(self, block: Block) -> dict[str, pa.Array]:
         return {field.name: block.columns[field.name].cast(field.type) for field in self._asked.schema}
+
+    def _begun(self) -> object:
+        """Who reads from now on; whoever did goes on behind him."""
+        self._reader = me = object()
+        if self._closed.is_set():
+            self._reader = None
+        return me
+
+    def _values(self, block: Block) -> tuple[Values, int, int]:
+        """Of the next rows: their values, the first of them, and how many."""
+        part = block.slice(self._row, self._row + VIEW_ROWS)
+        return Values(self._shown(part)), self._row, len(part)
+
+    def _batch(self, columns: dict[str, pa.Array], start: int, stop: int) -> pa.RecordBatch:
+        arrays = [columns[name].slice(start, stop - start) for name in self._asked.columns]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._asked.schema)
 
     def _next(self) -> Item | None:
         """The block that was begun, if there is more of it, or what comes next; None at the end.
@@ -266,7 +273,7 @@ class TickFeed:
         if self._block is not None and self._row < len(self._block):
             return self._block
         if self._items is None:
-            self._items = self._read()
+            self._items = self._source.after(self._place, self._seeking_us)
         self._place, self._block, self._row = self._at(), None, 0
         item = next(self._items, None)
         if isinstance(item, Block):
@@ -282,91 +289,15 @@ class TickFeed:
                 )
         return item
 
-    def _waited(self) -> Iterator[Block | Bar | Outage]:
-        while (item := self._next()) is not None:
-            if not isinstance(item, _Waiting):
-                yield item
-            elif self._closed.wait(POLL_SECONDS):
+    def _waited(self) -> Iterator[Item]:
+        """All that comes, and in between that nothing is there."""
+        while (item := self._next()) is not None and not self._closed.is_set():
+            yield item
+            if item is WAITING and self._closed.wait(POLL_SECONDS):
                 return
 
     def _blocks(self) -> Iterator[Block]:
         return (item for item in self._waited() if isinstance(item, Block))
-
-    def _parted(self, size_us: int) -> Iterator[pa.RecordBatch]:
-        """Batches none of which goes beyond the end of an interval of the day."""
-        for block in self._blocks():
-            columns = self._shown(block)
-            # IST is whole half hours before UTC, and a width need not part these alike: so from midnight.
-            first = int(block.received_us[0])
-            midnight = us_of(time_of(first).replace(hour=0, minute=0, second=0, microsecond=0))
-            number = (block.received_us - midnight) // size_us
-            ends = [*(np.flatnonzero(np.diff(number)) + 1).tolist(), len(block)]
-            for end in ends:
-                if self._block is block and self._row < end:
-                    start, self._row = self._row, end
-                    arrays = [columns[name].slice(start, end - start) for name in self._asked.columns]
-                    yield pa.RecordBatch.from_arrays(arrays, schema=self._asked.schema)
-
-    def _days(self, state: LakeState) -> list[dt.date]:
-        return self._asked.when.days(state.dates(TICKS.name))
-
-    def _read(self) -> Iterator[Item]:
-        """All that comes from here on."""
-        start = self._place
-        start_us = max(self._seeking_us, 0 if start is None else start.us)
-        if start is None:
-            yield from self._warmup
-        state = self._look()
-        given: dict[str, int] = {}
-        until = dt.datetime.now(IST) - SETTLED
-        days = [each for each in self._days(state) if each >= time_of(start_us).date()]
-        for number, date in enumerate(days, 1):
-            day = Day(state, self._asked, date, start_us, until)
-            items: Iterator[Block | Bar | Outage] = iter(day)
-            for item in behind(items, start) if start is not None else items:
-                yield self._noted(item, given)
-                if self._progress is not None and isinstance(item, Block):
-                    self._progress(Progress(date, number, len(days), self._ticks))
-        if self._follow:
-            yield from self._followed(state, start_us, given, until)
-
-    def _followed(self, state: LakeState, start_us: int, given: dict[str, int], until: dt.datetime) -> Iterator[Item]:
-        """What becomes visible after that state, each tick once: those of a stream appear in their order."""
-        first = max(self._days(state), default=until.date())
-        while True:
-            yield _WAITING
-            before, state = state, self._look()
-            earlier, until = until, max(until, dt.datetime.now(IST) - SETTLED)
-            is_new = state.views[TICKS.name].source is not before.views[TICKS.name].source
-            is_due = self._turns(earlier) != self._turns(until)
-            if not is_new and not is_due:
-                continue
-            known = sources_in(before)
-            for date in [each for each in self._days(state) if each >= first]:
-                day = Day(state, self._asked, date, start_us, until)
-                blocks = day.new_blocks(given, known) if is_new and self._asked.ticks else ()
-                points = [point for point in day.points() if point.us > us_of(earlier)] if is_due else []
-                for item in merged(blocks, points):
-                    yield self._noted(item, given)
-                first = date
-
-    def _turns(self, moment: dt.datetime) -> int:
-        """A number that changes whenever a bar may have closed, or once a minute if outages are asked for."""
-        if self._asked.width is None:
-            return us_of(moment) // _MINUTE_US if self._asked.on_gap != "skip" else 0
-        return us_of(moment) // math.gcd(width_of(self._asked.width).size, _MINUTE_US)
-
-    def _noted(self, block: Block | Bar | Outage, given: dict[str, int]) -> Block | Bar | Outage:
-        """Keep in mind what is given of each stream."""
-        if isinstance(block, Block):
-            self._ticks += len(block)
-            if self._follow:
-                streams = block.columns["stream"]
-                codes = streams.indices.to_numpy()
-                for code in np.unique(codes):
-                    name = streams.dictionary[int(code)].as_py()
-                    given[name] = max(given.get(name, -1), int(block.seq[codes == code].max()))
-        return block
 
 
 def _one(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:

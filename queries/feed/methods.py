@@ -7,8 +7,8 @@ from typing import Literal, get_args
 import pyarrow as pa
 
 from queries.errors import FeedError
-from queries.feed.days import Asked, OnGap, us_of
-from queries.feed.feed import Position, Progress, TickFeed
+from queries.feed.days import Asked, OnGap, Progress, us_of
+from queries.feed.feed import Position, TickFeed
 from queries.feed.points import Bar
 from queries.feed.tick import ALL, CACHED
 from queries.history import Moment, Symbols, TimeRange, chosen, days_of, time_range

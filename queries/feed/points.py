@@ -8,7 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from queries.bars import sessions_of
-from queries.connections import OF_CONNECTIONS, Stretch, last_rows_of, outages, runs_of_day, span_of_day, within
+from queries.connections import OF_CONNECTIONS, Stretch, last_rows_of, merged, outages, runs_of_day, span_of_day, within
 from queries.feed.reading import numbers_of
 from queries.lake import LakeState, among, sources_sql, with_before
 from storage.clock import IST, NS_PER_US, nanoseconds
@@ -89,16 +89,20 @@ def outages_of(state: LakeState, day: dt.date, tokens: Sequence[int] | None, now
         """
         ]
     )
-    hours = sessions_of(state, [day]).to_pylist()
+    trading: dict[str, list[Stretch]] = {}
+    for each in sessions_of(state, [day]).to_pylist():
+        trading.setdefault(each["exchange"], []).append((each["opens"], each["closes"]))
     found = []
     for row in brought.to_pylist():
         out = [lost.get(each, [span]) for each in zip(row["accounts"], row["connections"], strict=True)]
-        exchanges = set(map(exchange_of_token, row["tokens"]))
-        trading = [(each["opens"], each["closes"]) for each in hours if each["exchange"] in exchanges] or [span]
-        for start, stop in within(_all_of(out), trading):
-            if stop < span[1]:
-                outage = Outage(start.astimezone(IST), stop.astimezone(IST), tuple(row["tokens"]))
-                found.append(Point(nanoseconds(stop) // NS_PER_US, outage))
+        by_hours: dict[tuple[Stretch, ...], list[int]] = {}
+        for token in row["tokens"]:
+            by_hours.setdefault(tuple(merged(trading.get(exchange_of_token(token), [span]))), []).append(token)
+        for hours, alike in by_hours.items():
+            for start, stop in within(_all_of(out), hours):
+                if stop < span[1]:
+                    outage = Outage(start.astimezone(IST), stop.astimezone(IST), tuple(alike))
+                    found.append(Point(nanoseconds(stop) // NS_PER_US, outage))
     return found
 
 

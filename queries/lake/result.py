@@ -348,9 +348,10 @@ def fetched_ahead(con: duckdb.DuckDBPyConnection, queries: Iterable[str], clock:
             yield ahead.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        while wait(ahead, 0).not_done:
+        begun = [each for each in ahead if not each.cancelled()]  # what was cancelled before it began is never done
+        while wait(begun, 0).not_done:
             con.interrupt()  # it may not have been in DuckDB yet
-            wait(ahead, AGAIN_SECONDS)
+            wait(begun, AGAIN_SECONDS)
 
 
 def _batches(

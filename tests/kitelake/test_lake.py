@@ -1,6 +1,6 @@
 """`kitelake.open`: what a lake may use, and what a restricted one gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -63,6 +63,19 @@ def test_limits_that_cannot_be_kept(empty: Path) -> None:
             kitelake.open(empty, restricted=True, **limits)
 
 
+@pytest.fixture(scope="module")
+def lake(two_days: Path) -> Iterator[kitelake.Lake]:
+    with kitelake.open(two_days) as lake:
+        yield lake
+
+
+@pytest.fixture(scope="module")
+def restricted(two_days: Path) -> Iterator[kitelake.Lake]:
+    with kitelake.open(two_days, restricted=True) as lake:
+        yield lake
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "ask",
     [
@@ -86,24 +99,24 @@ def test_limits_that_cannot_be_kept(empty: Path) -> None:
         lambda lake: lake.sql("SELECT count(*) FROM trades"),
     ],
 )
-def test_helpers_answer_in_a_restricted_lake_as_in_any(two_days: Path, ask: Callable[[kitelake.Lake], Result]) -> None:
-    with kitelake.open(two_days) as lake, kitelake.open(two_days, restricted=True) as restricted:
-        expected = ask(lake).arrow()
-        assert len(expected)
-        assert ask(restricted).arrow().equals(expected)
+def test_helpers_answer_in_a_restricted_lake_as_in_any(
+    lake: kitelake.Lake, restricted: kitelake.Lake, ask: Callable[[kitelake.Lake], Result]
+) -> None:
+    expected = ask(lake).arrow()
+    assert len(expected)
+    assert ask(restricted).arrow().equals(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("macro", ["bars", "ticks", "latest", "book"])
-def test_a_macro_whose_parameter_is_of_another_table_says_what_to_write(two_days: Path, macro: str) -> None:
-    with kitelake.open(two_days) as lake:
-        with pytest.raises(
-            QueryError, match=r"take its parameters from another table.*: give them as values"
-        ) as caught:
-            lake.sql(f"from (values ('NSE:INFY')) t(s), {macro}(t.s)").arrow()
-        assert len(str(caught.value).splitlines()) == 2
-        assert lake.sql("select count(*) as n from bars('NSE:INFY')").arrow()["n"][0].as_py()
+def test_a_macro_whose_parameter_is_of_another_table_says_what_to_write(lake: kitelake.Lake, macro: str) -> None:
+    with pytest.raises(QueryError, match=r"take its parameters from another table.*: give them as values") as caught:
+        lake.sql(f"from (values ('NSE:INFY')) t(s), {macro}(t.s)").arrow()
+    assert len(str(caught.value).splitlines()) == 2
+    assert lake.sql("select count(*) as n from bars('NSE:INFY')").arrow()["n"][0].as_py()
 
 
+@pytest.mark.slow
 def test_helpers_of_several_threads_take_turns(two_days: Path) -> None:
     with kitelake.open(two_days) as lake, ThreadPoolExecutor(4) as pool:
         expected = lake.bars("NSE:INFY", "1m").arrow()

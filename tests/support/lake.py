@@ -167,8 +167,12 @@ def _parts(spec: schema.Table, rows: list[dict[str, Any]]) -> list[Part]:
     parts = []
     for values, found in by_partition.items():
         arrays = []
+        filled = set().union(*found)
         for field in spec.file_schema:
-            array = pa.array([row.get(field.name) for row in found], field.type)
+            if field.name in filled:
+                array = pa.array([row.get(field.name) for row in found], field.type)
+            else:  # most are
+                array = pa.nulls(len(found), field.type)
             arrays.append(array.dictionary_encode() if pa.types.is_string(field.type) else array)
         table = pa.Table.from_arrays(arrays, names=spec.file_schema.names)
         parts.append(Part(dict(zip(spec.partition_by, values, strict=True)), table))

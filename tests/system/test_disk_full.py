@@ -29,6 +29,7 @@ from storage.upkeep.compact import compact_day
 from tests.support.disks import mount, unmount
 from tests.support.lake import DAY_NS, INFY, Feed, ToyDecoder
 from tests.support.running import Running, committed_rows, running
+from tests.support.scaled import scaled
 from tests.support.simulation import Simulation, more_packets, simulation, sockets
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 from tests.support.webhook import Webhook
@@ -131,7 +132,7 @@ def test_a_full_disk_costs_nothing_as_long_as_memory_lasts(tmp_path: Path, disk:
         assert not reserve.exists()
         wait_until(lambda: "the journal cannot be written" in service.log)
         memory = resident_bytes(service.process.pid)
-        more_packets(simulator, 3_000)
+        more_packets(simulator, scaled(1_000, 3_000))
         assert sockets(simulator) == before
         assert resident_bytes(service.process.pid) < memory + 64 * MIB
         disk.free()
@@ -179,21 +180,21 @@ def test_what_is_lost_beyond_memory_is_known_to_the_packet(tmp_path: Path, disk:
         simulation(instruments=1_000, rate=200) as simulator,
         running(tmp_path, simulator, journal=journal, notifications=[target]) as service,
     ):
-        simulator.wait_for(lambda stats: stats["packets"] > 5_000)
+        simulator.wait_for(lambda stats: stats["packets"] > scaled(1_000, 5_000))
         before = sockets(simulator)
         disk.fill()
         wait_until(lambda: "frames are lost until there is room" in service.log)
         memory = resident_bytes(service.process.pid)
-        more_packets(simulator, 8_000)
+        more_packets(simulator, scaled(3_000, 8_000))
         assert resident_bytes(service.process.pid) < memory + 32 * MIB
         disk.free()
         wait_until(lambda: "frames were lost" in service.log)
         wait_until(lambda: is_told(webhook, "frames are lost"))
         assert sockets(simulator) == before
-        more_packets(simulator, 2_000)
+        more_packets(simulator, scaled(500, 2_000))
         disk.fill()
         wait_until(lambda: service.log.count("frames are lost until there is room") == 2)
-        more_packets(simulator, 2_000)
+        more_packets(simulator, scaled(500, 2_000))
         simulator.pause()
         service.process.terminate()
         wait_until(lambda: "make room, or give up what is in memory by another signal" in service.log)

@@ -11,6 +11,7 @@ import pytest
 from ingest.accounts.account import Account
 from ingest.accounts.rest import KiteRest
 from storage.layout import DataLayout
+from tests.support.captured import INFY, Captured, us_of
 from tests.support.compacting import put, tick
 from tests.support.simulation import Simulation, simulation
 from tests.support.waiting import PATIENCE_SECONDS
@@ -69,6 +70,24 @@ def test_minute_bars(tmp_path: Path) -> None:
     assert [row[2:] for row in cells[-2:]] == [
         ["100.0", "103.0", "100.0", "101.0", "3"],
         ["102.0", "102.0", "99.0", "99.0", "2"],
+    ]
+
+
+def test_backtest(tmp_path: Path) -> None:
+    """It buys at the first tick after a bar that closed above its average, and sells after one below."""
+    with Captured(tmp_path) as captured:
+        captured.instruments()
+        line = captured.run("09:00").line()
+        line.begin("09:14", INFY)
+        for number, price in enumerate([*range(100, 112), *range(111, 100, -1)]):
+            line.full(us_of(captured.day, "09:15:30") + number * 60_000_000, INFY, price, volume=number + 1)
+        captured.commit()
+    command = [sys.executable, str(ROOT / "examples" / "backtest.py"), str(tmp_path), "NSE:INFY"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True)
+    assert done.stdout.splitlines() == [
+        "2026-11-24 09:26:30 buy      111.00",
+        "2026-11-24 09:31:30 sell     107.00",
+        "earned -4.00",
     ]
 
 

@@ -24,7 +24,7 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.slow
 
 WRITER: Final = "kitelake.processes.writer"
-READING_SECONDS: Final = scaled(4, 20)
+READING_SECONDS: Final = scaled(2, 20)
 SPAN: Final = 300
 COUNT: Final = "select count(*) from ticks_all"
 Answer = tuple[str, list[dict[str, Any]]]

@@ -17,6 +17,8 @@ from ingest.settings import Strategy
 from ingest.wire import Mode
 from tests.support.placement import state
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("one", "two", "three")
 TOKENS = st.integers(1, 24)
 MODES = st.sampled_from(Mode)

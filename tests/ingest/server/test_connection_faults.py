@@ -59,6 +59,7 @@ async def test_all_that_counts_as_sent_comes_before_a_drop(how: str, code: int |
         assert not dropped["open"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["rst", "close", "eof"])
 async def test_a_drop_waits_for_a_slow_reader(how: str) -> None:
     async with serving(ScriptedSource(2000), steps_per_second=50) as server:

@@ -169,6 +169,7 @@ def test_ticks_lie_in_parts_by_day_and_exchange_and_know_their_wire_order() -> N
     assert {part.values["date"] for part in decoded.parts[TICKS.name]} == {"2026-11-22", "2026-11-23"}
 
 
+@pytest.mark.slow
 @given(
     batch=st.lists(frames() | damaged_frames(), min_size=1, max_size=10),
     cuts=st.sets(st.integers(1, 9), max_size=4),
@@ -312,6 +313,7 @@ def test_the_host_zone_changes_nothing(zone: str, monkeypatch: pytest.MonkeyPatc
         assert rows(there, name, order) == rows(here, name, order)
 
 
+@pytest.mark.slow
 def test_a_journal_on_disk(tmp_path: Path) -> None:
     """Blocks that are slices of one file are decoded in place; written, sealed and read by the real journal."""
     random = Random(4)

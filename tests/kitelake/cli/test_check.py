@@ -69,6 +69,7 @@ def test_without_an_instrument_list_names_are_not_looked_up_and_that_is_no_failu
     assert "note  instrument list: none is stored yet, so names were not looked up; --instruments FILE" in result.out
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_an_instrument_list_that_serves_is_a_note(
     command: Run, listed: Path, tmp_path: Path, broker: Broker
 ) -> None:
@@ -263,6 +264,7 @@ def test_online_a_broker_that_does_not_answer_is_a_note(command: Run, tmp_path: 
     assert "note  account a: the access token of account a could not be checked: " in result.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "said"),
     [

@@ -10,6 +10,8 @@ import kitelake
 from tests.support.command import Run, command
 from tests.support.two_days import DAYS, two_days
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["command", "two_days"]  # the fixtures
 
 DAY = str(DAYS[1])

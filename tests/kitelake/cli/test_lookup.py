@@ -41,6 +41,7 @@ def test_bars_are_those_of_the_method(command: Run, two_days: Path) -> None:
         assert row == {**its, "time": its["time"].astimezone(IST).isoformat(timespec="microseconds")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "start", "stop"),
     [
@@ -62,6 +63,7 @@ def test_times_as_people_type_them(
     assert found
 
 
+@pytest.mark.slow
 def test_symbols_as_people_type_them(command: Run, two_days: Path) -> None:
     asked = ["408065", "near:NIFTY", "near2:nifty", "NFO:NIFTY26NOV244*", "Reliance"]
     found = rows_of(command, two_days, "bars", *asked, "-w", "1d")
@@ -72,6 +74,7 @@ def test_symbols_as_people_type_them(command: Run, two_days: Path) -> None:
     assert len(expected) == 6
 
 
+@pytest.mark.slow
 def test_every_format_has_the_same_rows(command: Run, two_days: Path, tmp_path: Path) -> None:
     arguments = ["chain", "NIFTY", "--expiry", "weekly", "--at", "12:00", "--data", two_days]
     for name in ("csv", "json", "arrow", "parquet"):
@@ -87,6 +90,7 @@ def test_every_format_has_the_same_rows(command: Run, two_days: Path, tmp_path: 
     assert strikes == [24300, 24400, 24500, 24600, 24700]
 
 
+@pytest.mark.slow
 def test_a_book_looks_like_one(command: Run, two_days: Path, tmp_path: Path) -> None:
     ended = command("book", "NSE:TCS", "NSE:INFY", "--at", f"{DAY} 12:00", "--data", two_days)
     first, second = ended.out.split("\n\n")
@@ -115,6 +119,7 @@ def test_an_index_has_no_book(command: Run, two_days: Path) -> None:
     assert (ended.status, ended.out) == (0, "no book was received on that day up to then\n")
 
 
+@pytest.mark.slow
 def test_the_last_ticks(command: Run, two_days: Path) -> None:
     found = rows_of(command, two_days, "latest", "--at", "10:15", "--columns", "symbol, last_price")
     with kitelake.open(two_days) as lake:
@@ -129,6 +134,7 @@ def test_the_last_ticks(command: Run, two_days: Path) -> None:
     assert len(rows_of(command, two_days, "latest", "TCS")[0]) > 50
 
 
+@pytest.mark.slow
 def test_a_chain_has_calls_on_the_left_and_puts_on_the_right(command: Run, two_days: Path) -> None:
     out = command("chain", "NIFTY", "--expiry", "2026-11-24", "--at", f"{DAY} 12:00", "--data", two_days).out
     names = out.splitlines()[0].split()
@@ -152,6 +158,7 @@ def test_find_says_what_is_found_and_what_is_near(command: Run, two_days: Path) 
     assert command("find", "infy", "--data", two_days).status == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -179,6 +186,7 @@ def test_what_cannot_be_is_one_line_and_status_2(
     assert len(ended.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

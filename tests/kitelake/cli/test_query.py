@@ -120,6 +120,7 @@ def test_nothing_is_written_into_the_data_folder(command: Run, empty: Path, aske
     assert sorted(empty.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_restricted_answers_questions_and_nothing_else(command: Run, data: Path) -> None:
     ended = command("sql", "select count(*) as n from ticks", "--data", data, "-f", "csv", "--restricted")
     assert (ended.status, ended.out) == (0, "n\n2\n")
@@ -133,6 +134,7 @@ def test_restricted_answers_questions_and_nothing_else(command: Run, data: Path)
         assert len(ended.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_query_is_ended_in_time(command: Run, data: Path) -> None:
     for more in ([], ["--restricted"]):
         ended = command("sql", ENDLESS, "--data", data, "--timeout", "0.2", *more)

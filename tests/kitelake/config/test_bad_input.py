@@ -275,6 +275,7 @@ def selected(select: dict[str, Any]) -> dict[str, Any]:
     return {"subscriptions": [{"name": "a", "select": select}]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "model", "document"), PLACES, ids=lambda value: value if type(value) is str else "")
 def test_whatever_an_option_is_given_its_place_is_named_in_plain_words(
     monkeypatch: pytest.MonkeyPatch,

@@ -118,6 +118,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", FAILURES)
 async def test_a_failure_falls_back_to_the_copy_and_says_why_and_how_old_it_is(
     site: Site, tmp_path: Path, what: str

@@ -170,6 +170,7 @@ def test_what_is_no_list_is_refused_with_line_and_expectation(data: bytes, messa
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.slow
 def test_as_many_names_as_may_be() -> None:
     data = b"\n".join(b"%d" % n for n in range(MAX_NAMES))
     assert len(read_names(data + b"\n0\n", "list")) == MAX_NAMES

@@ -13,6 +13,8 @@ from storage.layout import DataLayout
 from tests.support.three_days import DAYS, SEGMENTS_A_DAY, STREAM, TODAY, damage, layout, live, rows, three_days
 from tests.support.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["layout", "three_days"]  # the fixtures
 
 
@@ -44,7 +46,6 @@ def upkeep(layout: DataLayout, **changes: Any) -> tuple[bool, dict[str, dict[str
     return keep_up(settings_of(layout, **changes), tell), said
 
 
-@pytest.mark.slow
 def test_the_process_says_what_it_does_in_lines_of_json(layout: DataLayout) -> None:
     """It is started as the service does it: settings in, lines out."""
     whole = [sys.executable, "-m", "kitelake.processes.upkeep"]
@@ -91,7 +92,6 @@ def test_one_part_of_the_upkeep_that_fails_leaves_the_others(layout: DataLayout)
     assert {len(live(layout, day)) for day in (DAYS[0], DAYS[2])} == {2}
 
 
-@pytest.mark.slow
 def test_upkeep_ends_with_who_started_it(layout: DataLayout) -> None:
     """It says nothing more and touches nothing more, whatever it was at."""
     process = subprocess.Popen(

@@ -11,6 +11,8 @@ from kitelake.report.text import as_text
 from kitelake.schedule.calendar import Calendar
 from tests.support.reports import INFY, TCS, Stream, at, finish
 
+pytestmark = pytest.mark.slow
+
 DAY = dt.date(2025, 11, 24)
 GOLD = 256 * 4000 + 7  # of MCX
 

@@ -112,6 +112,7 @@ class TestTable:
         write_result(query(f"select {expression} as x"), "table")
         assert [line.strip() for line in printed(capfdbinary).splitlines()[2:-1]] == cells
 
+    @pytest.mark.slow
     def test_in_a_pipe_has_every_row_and_column(self, query: Query, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
         names = ", ".join(f"range as column_{i}" for i in range(5))
         write_result(query(f"select {names}, repeat('x', 100) from range(70_000)"), "table")
@@ -280,6 +281,7 @@ class TestForms:
         if output_format == "parquet":
             assert pq.read_table(path).num_rows == 0
 
+    @pytest.mark.slow
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         st.lists(
@@ -365,6 +367,7 @@ class TestWhereTo:
         with pytest.raises(OutputError, match="'xml': expected one of table, book, csv, json, arrow, parquet"):
             write_result(query("select 1"), "xml")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("output_format", FORMATS)
     def test_a_reader_that_goes_away_is_no_error(
         self, query: Query, monkeypatch: pytest.MonkeyPatch, output_format: str

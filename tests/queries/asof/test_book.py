@@ -105,6 +105,7 @@ class TestBook:
 
 
 class TestMacros:
+    @pytest.mark.slow
     @pytest.mark.parametrize("moment", [MONDAY, f"{MONDAY} 09:15:01", f"{TUESDAY}T03:46:00Z", WEDNESDAY])
     @pytest.mark.parametrize("which", ["book", "books"])
     def test_give_the_rows_of_the_methods(self, lake: Lake, which: str, moment: str) -> None:

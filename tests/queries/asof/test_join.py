@@ -15,6 +15,7 @@ from queries.errors import QueryError
 from queries.lake import Result
 from tests.support.asof_days import MONDAY
 from tests.support.by_hand import ist
+from tests.support.scaled import scaled
 
 OPEN = ist(f"{MONDAY} 09:15")
 
@@ -118,7 +119,8 @@ def test_mistakes_are_named(lake: Lake, left: Any, options: dict[str, Any], mess
 TIMED = st.lists(st.tuples(st.sampled_from("AB"), st.integers(0, 20)), max_size=12, unique=True)
 
 
-@settings(max_examples=30, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=scaled(15, 100), deadline=None)
 @given(TIMED, TIMED, st.none() | st.integers(0, 5))
 def test_as_a_loop_over_all_pairs_finds_them(
     lake: Lake, left: list[tuple[str, int]], right: list[tuple[str, int]], tolerance: int | None

@@ -142,6 +142,7 @@ class TestMistakes:
 
 
 class TestMacro:
+    @pytest.mark.slow
     @pytest.mark.parametrize("moment", [f"{MONDAY} 09:15:01.5", MONDAY, f"{TUESDAY} 09:15:00+05:30"])
     def test_gives_the_rows_of_the_method(self, lake: Lake, moment: str) -> None:
         params = {"moment": moment}
@@ -158,6 +159,7 @@ class TestMacro:
             assert prices(lake.sql(f"from latest('NSE:INFY', moment := {moment})")) == [("NSE:INFY", 1500)]
         assert prices(lake.sql(f"from latest('NSE:INFY', moment := DATE '{MONDAY}')")) == [("NSE:INFY", 1510)]
 
+    @pytest.mark.slow
     def test_are_in_a_database_of_the_users_own_too(self, lake: Lake) -> None:
         with lake.connect() as con:
             for which in ("latest", "book", "books"):
@@ -197,6 +199,7 @@ def hours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestPruning:
     """Of 24 files, twelve of which are of the other exchange and twelve of the other day."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("which", ["latest", "book", "books"])
     def test_files_and_row_groups_are_skipped(self, hours: Path, tmp_path: Path, which: str) -> None:
         moment = f"{TUESDAY} 11:00"
@@ -211,6 +214,7 @@ class TestPruning:
                 # The rows themselves are in one file, which the first pass told.
                 assert rows == {"files": "6/24", "scanned": 1, "row_groups": 6}
 
+    @pytest.mark.slow
     def test_all_instruments_are_of_the_day_and_of_the_time_before(self, hours: Path, tmp_path: Path) -> None:
         with kitelake.open(hours) as lake:
             by_macro = scans(lake, lambda: lake.sql(f"from latest(moment := '{TUESDAY} 11:00')").arrow(), tmp_path)
@@ -226,6 +230,7 @@ class TestPruning:
             assert whole_day[3]["scanned"] == 2
             assert {scan["files"] for scan in by_method + whole_day} == {"12/24"}
 
+    @pytest.mark.slow
     def test_several_moments_read_their_days_alone(self, hours: Path, tmp_path: Path) -> None:
         with kitelake.open(hours) as lake:
             moments = [f"{MONDAY} 10:00", f"{MONDAY} 12:00"]
@@ -264,7 +269,8 @@ def slow_latest(rows: list[dict[str, Any]], moment: dt.datetime, carries: bool) 
     return {token: key[1:] for token, key in found.items()}
 
 
-@settings(max_examples=scaled(12, 300), deadline=None)
+@pytest.mark.slow
+@settings(max_examples=scaled(6, 300), deadline=None)
 @given(ROWS, MOMENTS, st.booleans())
 def test_as_a_loop_over_all_rows_finds_them(
     written: list[tuple[int, int, int, str]], slots: list[int], committed: bool

@@ -123,6 +123,7 @@ def test_count_the_first_row_of_a_late_start_as_missed(captured: Captured, ask: 
     assert shown(ask("bars", "NFO:NIFTY26NOVFUT", "1m"), "volume", "volume_missed") == [("10:05:00", 75, 0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "stopped", "silent", "unsubscribed", "another connection"])
 def test_tell_what_was_missed_however_a_gap_came(captured: Captured, ask: Ask, how: str) -> None:
     captured.instruments()
@@ -196,6 +197,7 @@ def test_take_nothing_back_for_a_correction(line: Line, ask: Ask) -> None:
     assert shown(ask("trades", "NSE:INFY"), "quantity") == [("09:15:02", 1000), ("09:18:02", 10)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", ["1m", "1d"])
 @pytest.mark.parametrize("mode", ["full", "quote"])
 def test_count_on_where_the_volume_begins_anew(line: Line, ask: Ask, width: str, mode: str) -> None:
@@ -214,6 +216,7 @@ def test_have_no_price_of_0(line: Line, ask: Ask) -> None:
     assert shown(ask("bars", "NSE:INFY", "1m"), "ticks", *PRICES) == [("09:15:00", 1, 100, 100, 100, 100)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sessions", "volumes"), [("continuous", [30, 20]), ("all", [100, 30, 20, 7])])
 def test_hold_the_continuous_session_or_all(
     line: Line, captured: Captured, ask: Ask, sessions: str, volumes: list[int]
@@ -270,6 +273,7 @@ def test_begin_in_the_range_and_hold_what_was_before_its_stop(line: Line, ask: A
     assert ask(*asked, "2026-11-25") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fill", "volumes", "closes"),
     [("null", [10, None, None, 5], [100, None, None, 101]), ("previous", [10, 0, 0, 5], [100, 100, 100, 101])],
@@ -290,6 +294,7 @@ def test_fill_intervals_without_a_trade(
     assert len(ask("bars", "NSE:INFY", "1m", fill=fill)) == 360
 
 
+@pytest.mark.slow
 def test_are_full_by_trades_volume_or_value(line: Line, ask: Ask) -> None:
     for second, volume in enumerate((10, 20, 50, 60, 100)):
         line.full(f"09:15:0{second}", INFY, 100 + second, volume=volume)
@@ -315,6 +320,7 @@ def test_come_by_symbol_and_time(line: Line, ask: Ask) -> None:
         ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_go_by_the_name_that_a_token_had_on_the_day(line: Line, captured: Captured, ask: Ask) -> None:
     line.full("09:15:02", CALL, 50, volume=75)
     captured.on("2026-11-25").instruments(
@@ -346,6 +352,7 @@ def test_of_what_is_not_there(line: Line, captured: Captured, ask: Ask) -> None:
             ask("bars", "NSE:INFY", "1m", **{option: "odd"})
 
 
+@pytest.mark.slow
 def test_see_what_is_written_meanwhile(line: Line, captured: Captured, ask: Ask) -> None:
     line.full("09:15:02", INFY, 100, volume=10)
     assert [row["volume"] for row in ask("bars", "NSE:INFY", "1m")] == [10]
@@ -359,6 +366,7 @@ def test_see_what_is_written_meanwhile(line: Line, captured: Captured, ask: Ask)
     assert [row["volume_missed"] for row in ask("bars", "NSE:INFY", "1m")] == [18]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("notes", [True, False])
 def test_a_service_that_runs_for_days_notes_what_it_holds(captured: Captured, ask: Ask, notes: bool) -> None:
     captured.on("2026-11-19").instruments()
@@ -388,6 +396,7 @@ def test_a_service_that_runs_for_days_notes_what_it_holds(captured: Captured, as
     assert rows["n"].to_pylist()[-1] == (2 if notes else 3)
 
 
+@pytest.mark.slow
 def test_that_begin_together_on_either_side_of_midnight_come_by_day(captured: Captured, line: Line, ask: Ask) -> None:
     line.full("23:30:01", INFY, 100, volume=10)
     captured.on("2026-11-25")

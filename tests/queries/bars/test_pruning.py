@@ -13,6 +13,8 @@ import kitelake
 from queries.lake import SqlLake, forms
 from tests.support.captured import CRUDE, INFY, NIFTY_FUT, Captured
 
+pytestmark = pytest.mark.slow
+
 DAYS = ("2026-11-23", "2026-11-24", "2026-11-25")
 Query = Callable[[kitelake.Lake], Any]
 

@@ -32,6 +32,7 @@ def session(captured: Captured, ask: Ask, token: int, day: str, *, listed: bool 
     return f"{begin['time']:%H:%M}", f"{end['time']:%d %H:%M}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("token", "day", "expected"),
     [

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 import kitelake
 from tests.support.captured import INFY, NIFTY_50, NIFTY_FUT, Captured, Line
 
@@ -43,6 +45,7 @@ def test_begin_in_the_range(line: Line, ask: Ask) -> None:
     assert [(row["time"].second, row["quantity"]) for row in rows] == [(1, 10), (2, 10)]
 
 
+@pytest.mark.slow
 def test_are_a_view_and_a_macro_too(line: Line, captured: Captured, ask: Ask) -> None:
     for second in range(5):
         line.full(f"09:15:0{second}", INFY, 100, volume=10 * (second + 1))
@@ -56,6 +59,7 @@ def test_are_a_view_and_a_macro_too(line: Line, captured: Captured, ask: Ask) ->
         assert lake.sql("FROM trades('NSE:INFY', start := '2026-11-24')").arrow().to_pylist() == rows[5:]
 
 
+@pytest.mark.slow
 def test_sum_to_the_volume_of_bars_without_what_was_missed(line: Line, ask: Ask) -> None:
     for second in range(40):
         if second % 12 == 7:

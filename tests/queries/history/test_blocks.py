@@ -1,5 +1,6 @@
 """Ticks in columns: of whole runs, in the order of receipt, however they lie and however much is read at once."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
@@ -10,9 +11,15 @@ import pytest
 import kitelake
 from queries.history import Symbol, blocks_of, chosen, names_of, run_of
 from tests.support.captured import CALL, CRUDE, INFY, NIFTY_FUT, TINY, Captured
+from tests.support.scaled import scaled
 
 COLUMNS = {"last_price": "last_price", "oi": "oi"}
 SYMBOLS: list[Symbol] = ["NSE:INFY", "NFO:NIFTY26NOVFUT", 424242]
+
+
+SIZES = list(itertools.product([1, 25, 100, 1_000_000], [1, 40, 1000], [1, 1000]))
+"""Rows that are read at once, rows of a block, and rows from which a piece is long: pieces are put in order, or rows.
+Each fifth has every number of them."""
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +40,8 @@ def captured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Captured]:
         yield captured
 
 
-@pytest.mark.parametrize("read", [1, 25, 100, 1_000_000])
-@pytest.mark.parametrize("block", [1, 40, 1000])
-@pytest.mark.parametrize("long", [1, 1000])  # pieces are put in order, or rows
+@pytest.mark.slow
+@pytest.mark.parametrize(("read", "block", "long"), SIZES[:: scaled(5, 1)])
 def test_are_runs_in_the_order_of_receipt(captured: Captured, read: int, block: int, long: int) -> None:
     sizes: dict[str, Any] = {"_READ_ROWS": read, "_BLOCK_ROWS": block, "_LONG_PIECE": long}
     with patch.multiple("queries.history.blocks", **sizes), kitelake.open(captured.root) as lake:

@@ -94,6 +94,7 @@ MOMENTS = st.datetimes(
 )
 
 
+@pytest.mark.slow
 @given(st.one_of(MOMENTS, st.dates(dt.date(2015, 1, 1), dt.date(2035, 1, 1))), st.sampled_from(["UTC", "America/Lima"]))
 def test_a_macro_reads_its_parameters_by_the_same_rules(said: dt.date, zone: str) -> None:
     with duckdb.connect() as con:
@@ -107,6 +108,7 @@ def test_a_macro_reads_its_parameters_by_the_same_rules(said: dt.date, zone: str
         assert con.sql("FROM given(NULL, ?)", params=[said.isoformat()]).fetchall() == [(None, us(meant.start))]
 
 
+@pytest.mark.slow
 @given(MOMENTS, MOMENTS, st.lists(MOMENTS, min_size=1, max_size=5))
 def test_both_forms_of_the_condition_choose_the_same_rows(
     one: dt.datetime, other: dt.datetime, rows: list[dt.datetime]

@@ -28,7 +28,20 @@ def lake(tmp_path: Path, feed: Feed) -> Iterator[SqlLake]:
 @pytest.fixture
 def half(tmp_path: Path, feed: Feed) -> ToyWriter:
     """Six ticks on two days, an event and two orders: the first half committed."""
-    writer = ToyWriter(tmp_path)
+    return half_of(tmp_path, feed)
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlLake]:
+    """A lake of the same, for tests that leave it as it was."""
+    root = tmp_path_factory.mktemp("still")
+    with Feed(root, STREAM) as feed, SqlLake(root, ToyDecoder()) as lake:
+        half_of(root, feed)
+        yield lake
+
+
+def half_of(root: Path, feed: Feed) -> ToyWriter:
+    writer = ToyWriter(root)
     feed.tick((INFY, 150_000), (NIFTY_FUT, 2_600_005))
     feed.tick((CRUDE, 500_000))
     feed.event("connected")

@@ -28,6 +28,8 @@ from storage.tables.log import TableLog, Version
 from tests.support.lake import CRUDE, INFY, NIFTY_FUT, Feed, ToyDecoder, ToyWriter
 from tests.support.scaled import scaled
 
+pytestmark = pytest.mark.slow
+
 STREAM = "20261123T034500-aaaaaa"
 EVERYTHING = """
     select 'tick' as kind, stream, seq as n, instrument_token || '@' || last_price as what from ticks
@@ -193,7 +195,7 @@ LakeMachine.TestCase.settings = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-TestInterleavings = pytest.mark.slow(LakeMachine.TestCase)
+TestInterleavings = LakeMachine.TestCase
 
 
 class Between:
@@ -332,7 +334,6 @@ with writer.hold(stop, 0.01):
 """
 
 
-@pytest.mark.slow
 def test_a_writer_in_another_process(tmp_path: Path) -> None:
     """Journal, commit, remove and query all at once: every answer is a prefix of what was journalled, without a gap."""
     with Feed(tmp_path, STREAM, segment_bytes=4096) as feed, SqlLake(tmp_path, ToyDecoder()) as lake:

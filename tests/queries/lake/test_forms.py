@@ -122,6 +122,7 @@ def test_no_rows_have_their_columns(empty: SqlLake, form: str) -> None:
             assert column(frame, names[0]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["arrow", "df", "pl", "numpy"])
 def test_comes_so_many_rows_at_a_time(empty: SqlLake, form: str) -> None:
     query = "select range as n, if(range % 3 = 0, null, range) as i, make_timestamptz(range) as t from range({})"

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -20,17 +21,20 @@ from queries.lake.state import LakeState
 from storage.errors import DataFolderError
 from tests.support.lake import CRUDE, INFY, Feed, ToyDecoder, ToyWriter
 from tests.support.lake_queries import STREAM, TICKS, rows
+from tests.support.scaled import scaled
 from tests.support.waiting import PATIENCE_SECONDS
+
+LOOKS = scaled(10, 25)
 
 
 class TestSql:
-    def test_takes_parameters_by_position_and_by_name(self, lake: SqlLake, half: ToyWriter) -> None:
+    def test_takes_parameters_by_position_and_by_name(self, still: SqlLake) -> None:
         query = "select count(*) from ticks where instrument_token = ? and last_price > ?"
-        assert rows(lake, query, [INFY, 1500.01]) == [(1,)]
-        assert rows(lake, query, (INFY, 0)) == [(2,)]
-        assert rows(lake, "select count(*) from ticks where instrument_token = $token", {"token": CRUDE}) == [(2,)]
+        assert rows(still, query, [INFY, 1500.01]) == [(1,)]
+        assert rows(still, query, (INFY, 0)) == [(2,)]
+        assert rows(still, "select count(*) from ticks where instrument_token = $token", {"token": CRUDE}) == [(2,)]
         with pytest.raises(QueryError, match="got str, expected a list or a dict"):
-            lake.sql("select ?", "x")
+            still.sql("select ?", "x")
 
     def test_runs_several_statements_and_returns_the_last(self, lake: SqlLake, half: ToyWriter) -> None:
         query = "create temp table mine as select * from ticks; insert into mine from ticks; select count(*) from mine"
@@ -66,6 +70,7 @@ class TestSql:
             (6,)
         ]
 
+    @pytest.mark.slow
     def test_ends_when_it_is_interrupted(self, lake: SqlLake, half: ToyWriter) -> None:
         endless = "select sum(hash(a.range * b.range)) from range(1_000_000) a, range(1_000_000) b"
         works: list[Callable[[], object]] = [
@@ -84,20 +89,20 @@ class TestSql:
                 with pytest.raises(QueryError, match=r"(?i)interrupt"):
                     done.result()
 
-    def test_an_interruption_before_the_first_batch_is_typed_too(self, lake: SqlLake, half: ToyWriter) -> None:
-        with patch.object(lake, "_again", side_effect=duckdb.InterruptException("INTERRUPT Error: Interrupted!")):
-            result = lake.sql("select seq from ticks")
+    def test_an_interruption_before_the_first_batch_is_typed_too(self, still: SqlLake) -> None:
+        with patch.object(still, "_again", side_effect=duckdb.InterruptException("INTERRUPT Error: Interrupted!")):
+            result = still.sql("select seq from ticks")
             with pytest.raises(QueryError, match="interrupted"):
                 result.reader()
 
     @pytest.mark.parametrize("many", [False, True])
-    def test_an_interruption_between_two_queries_of_a_helper_is_heard(self, lake: SqlLake, many: bool) -> None:
-        reading = lake.look().read(["SELECT 1 AS n"] * 4, many=many)
+    def test_an_interruption_between_two_queries_of_a_helper_is_heard(self, still: SqlLake, many: bool) -> None:
+        reading = still.look().read(["SELECT 1 AS n"] * 4, many=many)
         next(reading)
-        lake.interrupt()
+        still.interrupt()
         with pytest.raises(QueryError, match="interrupted"):
             list(reading)
-        assert rows(lake, "select 1") == [(1,)]
+        assert rows(still, "select 1") == [(1,)]
 
     def test_copies_to_a_file(self, tmp_path_factory: pytest.TempPathFactory, lake: SqlLake, half: ToyWriter) -> None:
         target = tmp_path_factory.mktemp("elsewhere") / "out.csv"
@@ -126,20 +131,18 @@ class TestSql:
             ("select count(*) from main.ticks", 6),
         ],
     )
-    def test_understands_all_ways_to_name_a_view(
-        self, lake: SqlLake, half: ToyWriter, query: str, expected: int
-    ) -> None:
-        assert rows(lake, query) == [(expected,)]
+    def test_understands_all_ways_to_name_a_view(self, still: SqlLake, query: str, expected: int) -> None:
+        assert rows(still, query) == [(expected,)]
 
-    def test_a_word_may_be_long(self, lake: SqlLake, half: ToyWriter) -> None:
+    def test_a_word_may_be_long(self, still: SqlLake) -> None:
         word = "x" * 200_000
-        assert rows(lake, f"select length('{word}')") == [(len(word),)]
+        assert rows(still, f"select length('{word}')") == [(len(word),)]
 
-    def test_keeps_names_and_order_as_the_query_says(self, lake: SqlLake, half: ToyWriter) -> None:
-        result = lake.sql("select seq, seq from ticks order by seq desc")
+    def test_keeps_names_and_order_as_the_query_says(self, still: SqlLake) -> None:
+        result = still.sql("select seq, seq from ticks order by seq desc")
         assert result.columns == ["seq", "seq"]
         assert result.arrow().column(0).to_pylist() == [5, 4, 3, 2, 1, 0]
-        result = lake.sql("pivot ticks on exchange using count(*) group by date order by date")
+        result = still.sql("pivot ticks on exchange using count(*) group by date order by date")
         assert result.columns == ["date", "MCX", "NFO", "NSE"]
 
     @pytest.mark.parametrize(
@@ -155,12 +158,16 @@ class TestSql:
             ("", "the query is empty"),
             (" -- nothing", "the query is empty"),
             ("select error('boom') from ticks", "boom"),
-            ("drop view ticks; select count(*) from nosuch", "nosuch"),
         ],
     )
-    def test_says_what_duckdb_says(self, lake: SqlLake, half: ToyWriter, query: Any, text: str) -> None:
+    def test_says_what_duckdb_says(self, still: SqlLake, query: Any, text: str) -> None:
         with pytest.raises(QueryError, match=text):
-            lake.sql(query).arrow()
+            still.sql(query).arrow()
+        assert rows(still, "select count(*) from events") == [(1,)]
+
+    def test_says_it_of_a_script_that_has_changed_something(self, lake: SqlLake, half: ToyWriter) -> None:
+        with pytest.raises(QueryError, match="nosuch"):
+            lake.sql("drop view ticks; select count(*) from nosuch").arrow()
         assert rows(lake, "select count(*) from events") == [(1,)]
 
     @pytest.mark.parametrize("many", [False, True])
@@ -188,11 +195,33 @@ class TestSql:
         reading.close()  # type: ignore[attr-defined]
         assert rows(lake, "select count(*) from ticks") == [(6,)]
 
+    def test_what_was_to_be_read_ahead_and_did_not_begin_ends_with_the_caller_too(
+        self, lake: SqlLake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        may_go_on = threading.Event()
+
+        class Busy(ThreadPoolExecutor):
+            """Its thread has something else to do after the first query."""
+
+            def submit(self, *query: Any, **options: Any) -> Any:
+                found = super().submit(*query, **options)
+                super().submit(may_go_on.wait)
+                return found
+
+        monkeypatch.setattr("queries.lake.result.ThreadPoolExecutor", Busy)
+        reading = lake.look().read(["SELECT 1 AS n"] * 2, many=True)
+        assert next(reading)["n"].to_pylist() == [1]
+        try:
+            ThreadPoolExecutor(1).submit(reading.close).result(PATIENCE_SECONDS)  # type: ignore[attr-defined]
+        finally:
+            may_go_on.set()
+
     def test_many_rows_are_read_of_the_users_own_too(self, lake: SqlLake, half: ToyWriter) -> None:
         lake.sql("create temp table ticks as select 7 as a")
         queries = ["SELECT * FROM ticks", "SELECT count(*) AS a FROM events"]
         assert [one["a"].to_pylist() for one in lake.look().read(queries, many=True)] == [[7], [1]]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("many", [False, True])
     def test_reading_ends_with_the_lakes_limit(self, tmp_path: Path, half: ToyWriter, many: bool) -> None:
         endless = "SELECT sum(a.range) AS n FROM range(1000000) a, range(1000000) b"
@@ -202,12 +231,13 @@ class TestSql:
             queries = ["SELECT 1 AS n", "SELECT 2 AS n"]
             assert [rows["n"].to_pylist() for rows in lake.look().read(queries, many=many)] == [[1], [2]]
 
+    @pytest.mark.slow
     def test_views_of_rows_are_made_in_turns(self, lake: SqlLake, half: ToyWriter) -> None:
         """As helpers make them, of the user's threads, between queries."""
         given = pa.table({"x": [1]})
 
         def ask(_: int) -> int:
-            return sum(is_there(lake.look()) for _ in range(25))
+            return sum(is_there(lake.look()) for _ in range(LOOKS))
 
         def is_there(state: LakeState) -> bool:
             of_view = state.sql(f"FROM {state.rows_view('given', given).name}")
@@ -215,7 +245,7 @@ class TestSql:
             return [rows["x"].to_pylist() for rows in results] == [[1]] * 3
 
         with ThreadPoolExecutor(8) as pool:
-            assert list(pool.map(ask, range(8))) == [25] * 8
+            assert list(pool.map(ask, range(8))) == [LOOKS] * 8
 
     def test_after_close_says_so(self, lake: SqlLake, half: ToyWriter) -> None:
         late = lake.sql("select 1 from ticks")
@@ -262,6 +292,7 @@ class TestFolder:
         with pytest.raises(DataFolderError, match=r"got a folder with 0.txt, .*4.txt, …; expected a data folder"):
             SqlLake(tmp_path, ToyDecoder())
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "name", ["with space", 'o\'clock "x"', "a=b", "date=2020-01-01", "exchange=X", "[ab]*?", "नमस्ते", "{a,b}", "~"]
     )
@@ -316,6 +347,7 @@ print(lake.sql("select min(received_at)::varchar, min(hour(received_at)) from ti
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_said_at_the_end_of_a_process_that_read_no_rows() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", "import queries.lake.lake"],

@@ -227,6 +227,7 @@ def test_what_was_on_disk_and_is_damaged_later_holds_nobody_up_for_long(lake: Sq
     assert found == [[0.0, 0.01], [0.0, 0.01, 0.04, 0.05, 0.06, 0.07], [0.0, 0.01, *(0.04 + i / 100 for i in range(6))]]
 
 
+@pytest.mark.slow
 def test_a_damaged_segment_that_nothing_follows_waits_only_as_long_as_the_stream_lives(lake: SqlLake) -> None:
     for _ in range(3):
         lake.append()

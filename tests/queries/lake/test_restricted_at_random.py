@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queries.errors import QueryError
 from tests.support.restricted import AROUND, EXPRESSIONS, SECRET, SOURCES, STATEMENTS, OurLake, files_of
 from tests.support.scaled import scaled
+
+pytestmark = pytest.mark.slow
 
 PIECES = st.sampled_from([*SOURCES, "ticks", "answers", "range(3)", "a", "(from a)"])
 WHOLE = st.one_of(
@@ -27,7 +30,7 @@ NASTY = st.recursive(
 )
 
 
-@settings(max_examples=scaled(300, 1000), deadline=None)
+@settings(max_examples=scaled(150, 1000), deadline=None)
 @given(query=NASTY)
 def test_statements_change_nothing_and_see_nothing(shut: OurLake, root: Path, outside: Path, query: str) -> None:
     text = query.replace("{root}", str(root)).replace("{out}", str(outside))

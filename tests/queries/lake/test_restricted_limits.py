@@ -87,6 +87,7 @@ with SqlLake(sys.argv[1], ToyDecoder(), restricted=True, limits=Limits("200MB", 
 
 
 class TestSizes:
+    @pytest.mark.slow
     def test_a_huge_value_is_refused_before_it_is_made(self, root: Path) -> None:
         asked = subprocess.run(
             [sys.executable, "-c", ASKING, str(root), json.dumps(HUGE)], capture_output=True, text=True, check=True
@@ -134,6 +135,7 @@ class TestSizes:
 
 
 class TestLimits:
+    @pytest.mark.slow
     def test_end_a_query(self, root: Path) -> None:
         with SqlLake(root, ToyDecoder(), restricted=True, limits=Limits(seconds=0.2)) as lake:
             for query in (ENDLESS, f"explain analyze {ENDLESS}"):
@@ -141,6 +143,7 @@ class TestLimits:
                     lake.sql(query, timeout=1000).arrow()
             assert rows(lake, "select count(*) from ticks") == [(6,)]
 
+    @pytest.mark.slow
     def test_bound_memory_without_a_file(self, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         with SqlLake(root, ToyDecoder(), restricted=True, limits=Limits("50MB", 1)) as lake:

@@ -99,6 +99,7 @@ def test_a_chain(nifty: HandMade) -> None:
     assert rows[2]["call_theta"] == pytest.approx(-26050 * 0.4 * 0.14 / (2 * math.sqrt(time)) / 365, rel=0.02)
 
 
+@pytest.mark.slow
 def test_by_parity_where_no_future_expires(nifty: HandMade) -> None:
     time = years(NOON, "2026-12-01 15:40:00")
     quote(nifty, "NFO:NIFTY26D01", 26080, 0.12, time, rate=0.065)
@@ -114,6 +115,7 @@ def test_by_parity_where_no_future_expires(nifty: HandMade) -> None:
     assert rows[1]["put_iv"] == pytest.approx(0.12, abs=3e-4)
 
 
+@pytest.mark.slow
 def test_the_last_price_of_the_future_comes_last(nifty: HandMade) -> None:
     nifty.tick("2026-11-20 11:59:59", "NFO:NIFTY26NOVFUT", 26048, mode="ltp")
     assert {(row["forward"], row["forward_from"]) for row in chain(nifty, "NIFTY", NOON)} == {(26048, "last")}
@@ -195,6 +197,7 @@ def test_both_sides_of_the_day_on_which_the_close_moved(made: HandMade) -> None:
     assert chain(made, "NIFTY", moment, "weekly")[0]["years"] * YEAR == pytest.approx(8 * 86_400 + 660)
 
 
+@pytest.mark.slow
 def test_each_day_has_its_own_nearest(made: HandMade) -> None:
     """The weekly of a holiday expired in the month of the monthly, after that: the symbol says which is which."""
     made.options("NFO:NIFTY25APR", "NIFTY", dt.date(2025, 4, 24), [24000])
@@ -231,6 +234,7 @@ def test_an_option_on_a_future_of_mcx(made: HandMade) -> None:
     assert {(row["forward"], row["forward_from"]) for row in later} == {(5240, "future")}
 
 
+@pytest.mark.slow
 def test_the_day_of_expiry(nifty: HandMade) -> None:
     nifty.tick("2026-11-24 15:39:00", "NFO:NIFTY26NOVFUT", 26050, 26049, 26051)
     nifty.tick("2026-11-24 15:39:00", "NFO:NIFTY26NOV26100CE", 2, 1.9, 2.1)
@@ -249,6 +253,7 @@ def test_the_day_of_expiry(nifty: HandMade) -> None:
     assert chain(nifty, "NIFTY", "2026-11-25 10:00:00")[0]["expiry"] == WEEKLY
 
 
+@pytest.mark.slow
 def test_moments_in_any_order_are_as_if_asked_one_by_one(nifty: HandMade) -> None:
     for second in range(0, 60, 7):
         price = 26050.0 + second
@@ -263,6 +268,7 @@ def test_moments_in_any_order_are_as_if_asked_one_by_one(nifty: HandMade) -> Non
     assert len(together) == 5 * 7
 
 
+@pytest.mark.slow
 def test_only_of_that_day_and_not_of_the_future(nifty: HandMade) -> None:
     nifty.listed(dt.date(2026, 11, 23))
     nifty.tick("2026-11-20 15:39:00", "NFO:NIFTY26NOV26000CE", 100, 99, 101)
@@ -291,6 +297,7 @@ def test_tokens_that_are_given_out_again(made: HandMade) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_committed_and_not(nifty: HandMade, tmp_path: Path) -> None:
     nifty.tick("2026-11-20 11:00:00", "NFO:NIFTY26NOV26000CE", 100, 99, 101)
     with nifty.lake() as lake:
@@ -315,6 +322,7 @@ def test_now(nifty: HandMade) -> None:
     assert column(rows, "strike") == [100000]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_asked(nifty: HandMade) -> None:
     with pytest.raises(ExpiryError, match=r"2026-11-24 \(monthly\), 2026-12-01 \(weekly\)"):
         chain(nifty, "NIFTY", NOON, "2026-11-26")

@@ -136,6 +136,7 @@ def test_a_name_without_weeklies(made: HandMade) -> None:
         found.chosen("weekly")
 
 
+@pytest.mark.slow
 def test_the_list_of_the_day(made: HandMade) -> None:
     """That day's, or the newest before it; by default the newest day of the lake."""
     made.future("NFO:NIFTY26NOVFUT", "NIFTY", dt.date(2026, 11, 24))
@@ -156,6 +157,7 @@ def test_the_list_of_the_day(made: HandMade) -> None:
         expiries(made, "RELIANCE", "2026-11-23")
 
 
+@pytest.mark.slow
 def test_a_list_that_is_replaced(made: HandMade) -> None:
     """What was looked up is remembered until then."""
     made.future("NFO:NIFTY26NOVFUT", "NIFTY", dt.date(2026, 11, 24))

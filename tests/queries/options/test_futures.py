@@ -63,6 +63,7 @@ def test_the_curve(made: HandMade) -> None:
     assert (near["expiry"], near["lot_size"]) == (dt.date(2026, 11, 24), 65)
 
 
+@pytest.mark.slow
 def test_a_share_and_a_commodity(made: HandMade) -> None:
     """A price is the mid, of quotes that do not cross, else the last. A commodity has no spot."""
     some_ticks(made)
@@ -85,6 +86,7 @@ def test_on_the_day_of_expiry(made: HandMade) -> None:
     assert [row["symbol"] for row in futures(made, "NIFTY", "2026-11-25")] == ["NFO:NIFTY26DECFUT"]
 
 
+@pytest.mark.slow
 def test_the_macro_gives_the_rows_of_the_method(made: HandMade) -> None:
     some_ticks(made)
     made.tick("2026-11-23 09:00:00", "NFO:NIFTY26NOVFUT", 26030, 26029, 26031, stamp=at("2026-11-20 15:39:00"))
@@ -113,6 +115,7 @@ def test_the_macro_gives_the_rows_of_the_method(made: HandMade) -> None:
         assert {row["exchange"] for row in macro("GOLD", NOON)} == {"MCX", "NCO"}
 
 
+@pytest.mark.slow
 def test_several_moments(made: HandMade) -> None:
     some_ticks(made)
     moments = ["2026-11-24 10:00:00", NOON, "2026-11-20 11:59:51", "2026-11-20 11:59:50.999999", NOON]
@@ -136,6 +139,7 @@ def test_what_cannot_be_asked(made: HandMade) -> None:
         futures(made, "NIFTY", "2026-11-19")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["method", "macro"])
 def test_other_days_are_not_read(made: HandMade, way: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     for day in range(16, 21):

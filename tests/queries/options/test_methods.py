@@ -44,6 +44,7 @@ def test_near(lake: kitelake.Lake) -> None:
         lake.ticks(lake.near("NIFTY", 0), "2026-11-20")
 
 
+@pytest.mark.slow
 def test_results_in_every_form(lake: kitelake.Lake) -> None:
     """They outlive the call, and are fetched again."""
     for result in (lake.expiries("NIFTY"), lake.futures("NIFTY", NOON), lake.chain("NIFTY", NOON)):
@@ -78,6 +79,7 @@ def test_what_is_no_rate_is_said(lake: kitelake.Lake, rate: Any) -> None:
         lake.chain("NIFTY", NOON, rate=rate)
 
 
+@pytest.mark.slow
 def test_the_macro_is_in_a_connection_of_ones_own(lake: kitelake.Lake) -> None:
     con = lake.connect()
     assert con.sql(f"SELECT symbol FROM futures('NIFTY', '{NOON}')").fetchall() == [

@@ -15,6 +15,8 @@ from queries.options.quotes import RECENT, Quotes, quotes
 from tests.support.hand_made import HandMade, at
 from tests.support.profile import files_read
 
+pytestmark = pytest.mark.slow
+
 DAYS = (dt.date(2026, 11, 19), dt.date(2026, 11, 20))
 SECOND = dt.timedelta(seconds=1)
 NAMES = ("bid", "ask", "last", "volume", "oi", "received_us")

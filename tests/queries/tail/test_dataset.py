@@ -193,6 +193,7 @@ def filled(both: Both, condition: str) -> str:
     return condition
 
 
+@pytest.mark.slow
 @given(condition=FILTERS)
 @example("(bid_price_1 is not null and symbol = {symbol:1})")
 @example("(bid_price_1 is not null and (bid_price_1 > {bid_price_1:1} and symbol = {symbol:1}))")

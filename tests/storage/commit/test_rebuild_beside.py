@@ -21,6 +21,8 @@ from tests.support.rebuilding import DAY, NAMES, OLD, Rows, archive, cheaper, co
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.works import Changed, one_rupee_more
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def layout(tmp_path: Path) -> DataLayout:
@@ -67,7 +69,6 @@ class TestLive:
         assert after is not None
         assert (after.segment, after.next_seq) == (5, 15)
 
-    @pytest.mark.slow
     def test_rows_of_a_segment_that_is_half_committed_stay(self, layout: DataLayout) -> None:
         """A writer that died after events and before ticks."""
 
@@ -88,7 +89,6 @@ class TestLive:
         assert len(rows_of(layout)["events"]) == 4
         assert [row["seq"] for row in rows_of(layout)["ticks"]] == list(range(12))
 
-    @pytest.mark.slow
     def test_beside_a_writer_that_commits_all_the_time(self, layout: DataLayout) -> None:
         feed = Feed(layout.root, OLD)
         committed = threading.Event()
@@ -110,7 +110,6 @@ class TestLive:
         assert [row["data"] for row in rows["quarantine"]] == feed.bad
 
 
-@pytest.mark.slow
 class TestDeath:
     def check(self, layout: DataLayout, rows: Rows) -> bool:
         """Each table has its old rows or its new ones, whole; whether ticks have the new ones."""

@@ -37,6 +37,7 @@ def layout(tmp_path: Path) -> DataLayout:
 
 
 class TestCommit:
+    @pytest.mark.slow
     def test_dead_streams(self, layout: DataLayout) -> None:
         with Feed(layout.root, OLD) as old, Feed(layout.root, NEW) as new:
             fill(old, 3)
@@ -269,6 +270,7 @@ class TestWhatCannotBeDecoded:
         assert [(each.stream, each.segment) for each in done] == [(OLD, 0), (NEW, 0), (OLD, 1), (OLD, 2), (NEW, 1)]
         check(layout, old, new)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("what", ["another table", "another column", "another partition", "another count"])
     def test_a_decoder_that_returns_nonsense_is_one_that_fails(self, layout: DataLayout, what: str) -> None:
         class Wrong(ToyDecoder):
@@ -338,6 +340,7 @@ class TestWhatCannotBeDecoded:
 
 
 class TestRetention:
+    @pytest.mark.slow
     def test_only_what_is_committed_and_old(self, layout: DataLayout) -> None:
         live, old = Feed(layout.root, NEW), Feed(layout.root, OLD)
         fill(old, 2)

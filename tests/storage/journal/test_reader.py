@@ -75,6 +75,7 @@ def put(sample: Sample, folder: Path, data: bytes) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", [0xFF, 0x01])
 def test_a_flip_at_every_byte_costs_just_the_block_that_it_hits(sample: Sample, tmp_path: Path, mask: int) -> None:
     for at in range(len(sample.data)):

@@ -49,6 +49,7 @@ def layout(request: pytest.FixtureRequest) -> DataLayout:
     return layout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", TABLES.values(), ids=TABLES)
 def test_every_column_has_an_encoding_that_spark_reads(layout: DataLayout, spec: Table) -> None:
     files = LakeTable(layout.table(spec.name), spec).open().snapshot().files
@@ -61,6 +62,7 @@ def test_every_column_has_an_encoding_that_spark_reads(layout: DataLayout, spec:
                 assert set(column.encodings) <= SPARK_READS, (file, column.path_in_schema, column.encodings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["Polars", "pandas"])
 def test_the_lines_in_operations_read_what_we_read(
     layout: DataLayout, engine: str, monkeypatch: pytest.MonkeyPatch

@@ -67,6 +67,7 @@ def test_until_when_rows_were_received(tmp_path: Path) -> None:
     assert newest.received_until(other) is None
 
 
+@pytest.mark.slow
 def test_as_the_library_has_it(table: LakeTable) -> None:
     """Whatever is committed, with checkpoints and versions cleaned away, to one who follows and one who comes new."""
     chance = random.Random(7)

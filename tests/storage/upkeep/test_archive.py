@@ -116,6 +116,7 @@ def test_the_zstd_command_unpacks_an_archive(layout: DataLayout) -> None:
     assert unpacked == data
 
 
+@pytest.mark.slow
 def test_what_may_still_grow_or_is_not_committed_stays(layout: DataLayout) -> None:
     feed = Feed(layout.root, OLD)
     fill(feed, 3)
@@ -138,6 +139,7 @@ def file_of_ticks(layout: DataLayout, end: str) -> tuple[LakeTable, DataFile]:
     return table, replace(entry, stats=json.dumps({"numRecords": entry.rows}))
 
 
+@pytest.mark.slow
 def test_rows_that_are_missing_keep_a_segment_until_they_are_there(layout: DataLayout) -> None:
     dead_stream(layout)
     table, file = file_of_ticks(layout, f"MCX/{OLD}-0000000001.parquet")
@@ -153,6 +155,7 @@ def test_rows_that_are_missing_keep_a_segment_until_they_are_there(layout: DataL
     assert names(layout, OLD) == [f"{number:010d}.journal.zst" for number in range(4)]
 
 
+@pytest.mark.slow
 def test_rows_that_are_there_twice_keep_a_segment(layout: DataLayout) -> None:
     dead_stream(layout)
     table, file = file_of_ticks(layout, f"MCX/{OLD}-0000000001.parquet")
@@ -164,6 +167,7 @@ def test_rows_that_are_there_twice_keep_a_segment(layout: DataLayout) -> None:
     assert found.reason == "got 4 rows of 2026-11-23 in the table, 3 of them distinct, expected the 3 from seq 3 to 5"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["missing", "shorter", "flipped"])
 def test_files_that_are_not_as_the_log_says_keep_a_segment(layout: DataLayout, what: str) -> None:
     dead_stream(layout)
@@ -211,6 +215,7 @@ def test_damage_stays_as_it_is_and_what_follows_is_archived(layout: DataLayout) 
     assert read_place(layout.archive(OLD, 2)).first_seq == 3
 
 
+@pytest.mark.slow
 def test_a_segment_that_the_decoder_does_not_take_any_more_stays(layout: DataLayout) -> None:
     class Broken(ToyDecoder):
         def decode(
@@ -228,6 +233,7 @@ def test_a_segment_that_the_decoder_does_not_take_any_more_stays(layout: DataLay
     assert outcome.segments == 3
 
 
+@pytest.mark.slow
 def test_the_begin_of_a_stream_may_be_gone(layout: DataLayout) -> None:
     """Then files that are named after the first segment left say which seq it begins with."""
     dead_stream(layout)
@@ -258,6 +264,7 @@ def test_without_a_segment_before_it_is_counted_back(layout: DataLayout) -> None
     assert (found.segment, "got no segment before it, and cannot count back" in found.reason) == (1, True)
 
 
+@pytest.mark.slow
 def test_both_forms_after_a_death_in_between(layout: DataLayout) -> None:
     dead_stream(layout)
     data = layout.segment(OLD, 1).read_bytes()

@@ -33,7 +33,10 @@ from tests.support.compacting import (
 )
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, Feed, ToyDecoder
 from tests.support.lives import Life
+from tests.support.scaled import scaled
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -94,9 +97,8 @@ class TestBesideAWriter:
             with SqlLake(layout.root, ToyDecoder()) as lake:
                 assert lake.sql("select count(*) as n from ticks").arrow().to_pylist() == [{"n": 7}]
 
-    @pytest.mark.slow
     def test_a_capture_and_readers_that_go_on(self, layout: DataLayout) -> None:
-        with Capture(layout, segments=30, pause_seconds=0.2) as capture:
+        with Capture(layout, segments=scaled(15, 30), pause_seconds=0.2) as capture:
             while not compact_day(layout, DAY, memory_bytes=SMALL) and not capture.errors:
                 time.sleep(0.1)
             for _ in range(2):
@@ -106,7 +108,6 @@ class TestBesideAWriter:
         check(layout, capture.feed)
 
 
-@pytest.mark.slow
 def test_a_compacted_day_is_sound_and_can_be_rebuilt_and_compacted_again(layout: DataLayout) -> None:
     with Feed(layout.root, STREAM) as feed:
         for number in range(4):
@@ -129,7 +130,6 @@ def test_a_compacted_day_is_sound_and_can_be_rebuilt_and_compacted_again(layout:
 
 
 class TestKilled:
-    @pytest.mark.slow
     def test_at_each_step_and_at_random_moments(self, layout: DataLayout) -> None:
         minutes_of_ticks(layout, files=20)
         before = stored(layout)

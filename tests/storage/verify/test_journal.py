@@ -39,6 +39,7 @@ def test_what_only_waits_to_be_removed_is_left_out(number: int, written: datetim
     assert is_to_read(number, 3, written, first_day=DATE, date=None) is not is_lost
 
 
+@pytest.mark.slow
 def test_damage_that_came_after_the_commit(three_days: DataLayout) -> None:
     path = three_days.segment(STREAM, 2)
     data = bytearray(path.read_bytes())

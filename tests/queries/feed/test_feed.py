@@ -1,0 +1,245 @@
+"""A feed in all its forms: what was captured, in the order of receipt."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+import kitelake
+from queries.errors import FeedError, MomentError, SymbolError
+from queries.feed import Bar, FeedTick, Outage, Progress, TickFeed
+from queries.feed.methods import DEFAULT
+from queries.feed.tick import ALL
+from storage.clock import IST
+from tests.support.captured import CRUDE, INFY, NIFTY_FUT, Captured, Packet, moment
+from tests.support.feeding import DAYS, expected, fed, given
+
+__all__ = ["fed"]
+Fed = tuple[Captured, kitelake.Lake]
+NOON = "2026-11-23 12:00"
+
+
+def shown(captured: Captured) -> list[Packet]:
+    """The record, in order, without the account that brought the same as another."""
+    one = [each for each in captured.packets if each.source[1] != "ravi"]
+    return sorted(one, key=lambda each: (each.received_us, each.source[0]))  # a stream's come in their order
+
+
+def test_all_that_was_captured_in_the_order_of_receipt(fed: Fed) -> None:
+    """Three days, sealed, committed and live; a dropped connection, restarts, ties of two streams, two accounts."""
+    captured, lake = fed
+    rows = given(lake.feed(columns=["received_at", "stream", "seq", "instrument_token", "last_price"]).batches())
+    found = [(row["received_at"], row["stream"], row["instrument_token"], row["last_price"]) for row in rows]
+    record = [
+        (moment(each.received_us), each.source[0], each.values["instrument_token"], each.values["last_price"])
+        for each in shown(captured)
+    ]
+    assert found == record
+    keys = [(row["received_at"], row["stream"], row["seq"]) for row in rows]
+    assert keys == sorted(set(keys))
+    assert len({time for time, _, _ in keys}) < len(keys)
+
+
+def test_the_columns(fed: Fed) -> None:
+    _, lake = fed
+    default = lake.feed()
+    assert default.columns == DEFAULT
+    batch = next(default.batches())
+    assert tuple(batch.schema.names) == DEFAULT
+    assert batch.schema == default.schema
+    assert [str(batch.schema.field(name).type) for name in ("received_at", "symbol", "cached")] == [
+        "timestamp[us, tz=Asia/Kolkata]",
+        "dictionary<values=string, indices=int32, ordered=0>",
+        "bool",
+    ]
+    assert lake.feed(columns="all").columns == ALL
+    assert lake.feed(columns=["oi", "last_price", "oi"]).columns == ("oi", "last_price")
+    whole = list(ALL[:-1])
+    assert [{name: row[name] for name in whole} for row in given(lake.feed(columns="all").batches())] == expected(
+        lake, whole
+    )
+
+
+def test_a_range_and_instruments(fed: Fed) -> None:
+    _, lake = fed
+    names = ["received_at", "symbol", "seq"]
+    start, stop = "2026-11-19 09:27", "2026-11-23 09:15:20"
+    rows = given(lake.feed(["NSE:INFY", "NFO:NIFTY26NOVFUT"], start, stop, columns=names).batches())
+    where = f"instrument_token in ({INFY}, {NIFTY_FUT}) and received_at >= '{start}' and received_at < '{stop}'"
+    assert rows == expected(lake, names, where)
+    assert {row["received_at"].date() for row in rows} == set(DAYS[:2])
+    assert given(lake.feed("MCX:CRUDEOIL26DECFUT", DAYS[1], columns=names).batches()) == expected(
+        lake, names, f"instrument_token = {CRUDE}"
+    )
+    assert given(lake.feed("NSE:INFY", "2026-11-20", columns=names).batches()) == []
+    assert list(lake.feed(None, "2027-01-01")) == []
+
+
+@pytest.mark.parametrize("few", [0, 20])
+def test_few_instruments_are_read_as_many_are(fed: Fed, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    """By the database, or by the files."""
+    _, lake = fed
+    monkeypatch.setattr("queries.feed.days.FEW", few)
+    names = ["seq", "stream", "symbol", "mode", "oi", "exchange", "date"]
+    rows = given(lake.feed(["NSE:INFY", "NSE:TINY"], columns=names).batches())
+    assert rows == [row for row in expected(lake, names) if row["symbol"] in ("NSE:INFY", "NSE:TINY")]
+
+
+def test_slices_are_what_was_received_in_each_interval(fed: Fed) -> None:
+    _, lake = fed
+    slices = list(lake.feed(columns=["received_at"]).slices(dt.timedelta(seconds=2)))
+    ends = [end for end, _ in slices]
+    assert ends == sorted(set(ends))
+    assert {(end.second % 2, end.microsecond) for end in ends} == {(0, 0)}
+    rows = [(end, row["received_at"]) for end, batch in slices for row in batch.to_pylist()]
+    assert [at for _, at in rows] == [row["received_at"] for row in expected(lake, ["received_at"])]
+    assert all(dt.timedelta() < end - at <= dt.timedelta(seconds=2) for end, at in rows)
+    assert sum(len(batch) for _, batch in lake.feed().slices(86_400)) == len(rows)
+    assert [end.time() for end, _ in lake.feed().slices(86_400)] == [dt.time()] * 3
+
+
+def test_each_form_goes_on_where_another_stopped(fed: Fed) -> None:
+    """Also one that was begun before, and a feed made at the position."""
+    _, lake = fed
+    rows = [row["seq"] for row in expected(lake, ["seq", "received_at", "stream"])]
+    feed = lake.feed(columns="all")
+    ticks, batches, slices, dicts = iter(feed), feed.batches(3), feed.slices(5), feed.dicts()
+    found: list[int] = []
+
+    def seq_behind() -> None:
+        position = feed.position
+        assert position is not None
+        rest = lake.feed(columns="all", position=position)
+        assert next(iter(rest.batches(1)))["seq"][0].as_py() == rows[len(found)]
+
+    for _ in range(3):
+        found.append(next(ticks).seq)  # type: ignore[union-attr]
+        seq_behind()
+        found += next(batches)["seq"].to_pylist()
+        seq_behind()
+        found += next(slices)[1]["seq"].to_pylist()
+        seq_behind()
+        before = len(found)
+        assert next(dicts)["last_price"]
+        found.append(rows[before])
+        seq_behind()
+    assert found == rows[: len(found)]
+    assert found + [tick.seq for tick in feed if isinstance(tick, FeedTick)] == rows
+    assert list(ticks) == list(feed.batches()) == []
+
+
+def test_seek_goes_forward(fed: Fed) -> None:
+    _, lake = fed
+    feed = lake.feed()
+    feed.seek("2026-11-19 09:27:10")
+    ticks = iter(feed)
+    assert next(ticks).received_at >= dt.datetime(2026, 11, 19, 9, 27, 10, tzinfo=IST)  # type: ignore[union-attr]
+    feed.seek(NOON)
+    assert next(ticks).received_at.date() == DAYS[2]  # type: ignore[union-attr]
+    with pytest.raises(FeedError, match=r"seek: got 2026-11-23 12:00:00.*, expected no time before 2026-11-24 09:16"):
+        feed.seek(NOON)
+
+
+def test_a_digest_is_of_the_rows_alone(fed: Fed, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, lake = fed
+    whole = lake.feed(columns="all").digest()
+    monkeypatch.setattr("queries.feed.feed.BATCH_ROWS", 7)
+    monkeypatch.setattr("queries.feed.sweep.BLOCK_ROWS", 50)
+    assert lake.feed(columns="all").digest() == whole
+    assert lake.feed(columns="all", stop="2026-11-24 09:18").digest() != whole
+    assert lake.feed().digest() != whole
+    feed = lake.feed(columns="all")
+    next(iter(feed))
+    assert feed.digest() != whole
+
+
+def test_instruments_are_those_of_the_day(fed: Fed) -> None:
+    _, lake = fed
+    feed = lake.feed(["NFO:NIFTY26NOVFUT", "NSE:INFY"])
+    assert _lots(feed) == {"NFO:NIFTY26NOVFUT": 75, "NSE:INFY": 1}
+    feed.seek(DAYS[1])
+    next(iter(feed))
+    assert _lots(feed) == {"NFO:NIFTY26NOVFUT": 65, "NSE:INFY": 1}
+    assert _lots(feed, DAYS[0])["NFO:NIFTY26NOVFUT"] == 75
+    assert _lots(feed, DAYS[2])["NFO:NIFTY26NOVFUT"] == 65  # the newest list until then
+    assert len(lake.feed().instruments()) == 7
+    with pytest.raises(FeedError, match="no instrument list of 2026-11-01 or before"):
+        feed.instruments("2026-11-01")
+
+
+def _lots(feed: TickFeed, day: dt.date | None = None) -> dict[str, int]:
+    rows = feed.instruments(day)
+    return dict(zip(rows["symbol"].to_pylist(), rows["lot_size"].to_pylist(), strict=True))
+
+
+def test_progress(fed: Fed) -> None:
+    _, lake = fed
+    told: list[Progress] = []
+    rows = len(given(lake.feed(progress=told.append).batches()))
+    assert [(each.day, each.number, each.days) for each in told] == [(day, n, 3) for n, day in enumerate(DAYS, 1)]
+    assert told[-1].ticks == rows
+
+
+def test_async_iteration_is_the_same(fed: Fed) -> None:
+    _, lake = fed
+
+    async def read() -> Sequence[FeedTick | Bar | Outage]:
+        return [item async for item in lake.feed(bars="5m")]
+
+    found, plain = asyncio.run(read()), list(lake.feed(bars="5m"))
+    assert list(map(repr, found)) == list(map(repr, plain))
+
+
+def test_it_ends_when_it_is_closed(fed: Fed) -> None:
+    _, lake = fed
+    for form in ("__iter__", "dicts"):
+        with lake.feed() as feed:
+            for number, _ in enumerate(getattr(feed, form)()):
+                if number == 10:
+                    feed.close()
+            assert number == 10
+            assert list(feed) == []
+    feed = lake.feed()
+    found = 0
+    for batch in feed.batches(5):
+        found += len(batch)
+        feed.close()
+    assert found == 5
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "text"),
+    [
+        ({"columns": ["last_price", "prize"]}, FeedError, "columns: got 'prize', expected some of date, exchange, "),
+        ({"columns": []}, FeedError, "columns: got none, expected some of"),
+        ({"on_gap": "stop"}, FeedError, "on_gap: got 'stop', expected one of skip, mark, raise"),
+        ({"ticks": False}, FeedError, "ticks: got False without bars, expected bars='1m'"),
+        ({"follow": True, "stop": NOON}, FeedError, "stop: got '2026-11-23 12:00' with follow=True, expected none"),
+        ({"bars": "100 ticks"}, kitelake.QueryError, "bars: got '100 ticks', expected a width of time, such as 1m"),
+        ({"bars": "1x"}, kitelake.QueryError, "1x"),
+        ({"symbols": "NSE:INFI"}, SymbolError, "NSE:INFY"),
+        ({"start": "yesterday"}, MomentError, "start: got 'yesterday'"),
+        ({"warmup": [{"x": 1}], "symbols": "NSE:INFY"}, kitelake.QueryError, "candles"),
+        ({"warmup": []}, FeedError, "warmup: got candles for None, expected {symbol: candles}, or a feed of one"),
+    ],
+)
+def test_what_it_refuses(fed: Fed, wrong: dict[str, Any], error: type[Exception], text: str) -> None:
+    _, lake = fed
+    with pytest.raises(error, match=text.replace("{", r"\{").replace("}", r"\}")):
+        lake.feed(**wrong)
+
+
+def test_what_its_forms_refuse(fed: Fed) -> None:
+    _, lake = fed
+    for rows in (0, -1, 2.5):
+        with pytest.raises(FeedError, match=f"rows: got {rows}, expected a whole number of at least 1"):
+            next(lake.feed().batches(rows))  # type: ignore[arg-type]
+    for width in (0, -1, "1s", float("nan"), 86_401, dt.timedelta(days=2)):
+        with pytest.raises(FeedError, match=r"slices: got .*, expected seconds up to a day"):
+            next(lake.feed().slices(width))  # type: ignore[arg-type]
+    begun = lake.feed()
+    next(iter(begun))
+    with pytest.raises(FeedError, match="dicts: got a feed of some columns that has begun, expected one with columns="):
+        next(begun.dicts())

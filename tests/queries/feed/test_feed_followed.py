@@ -1,0 +1,164 @@
+"""A feed that follows a capture: every tick once, from history over into what comes now."""
+
+import asyncio
+import datetime as dt
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+import kitelake
+from queries.feed import Bar, FeedTick, Outage, Position, TickFeed
+from storage.clock import IST
+from tests.support.captured import INFY, NIFTY_FUT, SECOND_US, Captured, Line
+from tests.support.feeding import given
+from tests.support.waiting import PATIENCE_SECONDS
+
+NAMES = ["received_at", "stream", "seq", "instrument_token", "last_price", "cached"]
+STEPS = 12
+Item = FeedTick | Bar | Outage
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+@pytest.fixture
+def captured(tmp_path: Path) -> Iterator[Captured]:
+    """A capture that is under way: some ticks are committed, some in the journal."""
+    with Captured(tmp_path, dt.datetime.now(IST).date()) as captured:
+        captured.instruments()
+        line = captured.run(now_us() - 90 * SECOND_US).line()
+        line.begin(now_us() - 80 * SECOND_US, INFY, NIFTY_FUT)
+        tick(line, now_us() - 70 * SECOND_US, 1)
+        captured.commit()
+        tick(line, now_us() - 69 * SECOND_US, 2)
+        captured.flush()
+        yield captured
+
+
+def tick(line: Line, at_us: int, number: int) -> None:
+    for token in (INFY, NIFTY_FUT):
+        line.full(at_us, token, 1000 + number, volume=number)
+
+
+def write_on(captured: Captured) -> None:
+    """More ticks; some commits among them, and a restart."""
+    line = captured.runs[-1].line()
+    for number in range(3, 3 + STEPS):
+        if number == 9:
+            line = captured.run(now_us()).line()
+            line.begin(now_us(), INFY, NIFTY_FUT)
+        tick(line, now_us(), number)
+        captured.flush()
+        if number % 4 == 0:
+            captured.commit()
+        time.sleep(0.02)
+
+
+def followed(captured: Captured, feed: TickFeed, count: int, read: Callable[[TickFeed, int], Sequence[Item]]) -> None:
+    """While another thread writes on, what is read is what a feed of the past gives afterwards."""
+    writer = threading.Thread(target=write_on, args=[captured])
+    guard = threading.Timer(PATIENCE_SECONDS, feed.close)
+    guard.start()
+    writer.start()
+    try:
+        found = [_values(item) for item in read(feed, count)]
+    finally:
+        writer.join()
+        guard.cancel()
+    with kitelake.open(captured.root) as lake:
+        rows = [tuple(row.values()) for row in given(lake.feed(columns=NAMES).batches())]
+    assert found == rows[-count:]
+
+
+def _values(item: Item) -> tuple[object, ...]:
+    assert isinstance(item, FeedTick)
+    return tuple(getattr(item, name) for name in NAMES)
+
+
+def read_plainly(feed: TickFeed, count: int) -> list[Item]:
+    """Until so many came; then it is closed."""
+    found = []
+    for item in feed:
+        found.append(item)
+        if len(found) == count:
+            feed.close()
+    return found
+
+
+def read_in_a_loop(feed: TickFeed, count: int) -> list[Item]:
+    """The same, while the loop does something else."""
+
+    async def read() -> list[Item]:
+        turns = 0
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0.01)
+                turns += 1
+
+        other = asyncio.create_task(turn())
+        found = []
+        async for item in feed:
+            found.append(item)
+            if len(found) == count:
+                feed.close()
+        other.cancel()
+        assert turns
+        return found
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize("read", [read_plainly, read_in_a_loop])
+def test_every_tick_once(captured: Captured, read: Callable[[TickFeed, int], Sequence[Item]]) -> None:
+    with kitelake.open(captured.root) as lake:
+        followed(captured, lake.feed(columns=NAMES, follow=True), 2 * (STEPS + 2), read)
+
+
+def test_from_a_position_on(captured: Captured) -> None:
+    """That of the last tick there is, which is committed anew while it is followed."""
+    with kitelake.open(captured.root) as lake:
+        before = lake.feed(["NSE:INFY", "NFO:NIFTY26NOVFUT"], columns=NAMES)
+        assert len(list(before)) == 4
+        assert before.position is not None
+        feed = lake.feed(columns=NAMES, follow=True, position=Position(*before.position))
+        followed(captured, feed, 2 * STEPS, read_plainly)
+
+
+def test_a_close_ends_it_while_it_waits(captured: Captured) -> None:
+    with kitelake.open(captured.root) as lake:
+        feed = lake.feed(columns=NAMES, follow=True)
+        threading.Timer(0.3, feed.close).start()
+        assert len(list(feed)) == 4
+        assert list(feed) == []
+
+
+def test_bars_and_slices_are_given_when_they_are_over(captured: Captured) -> None:
+    """Not when the next tick comes, perhaps never. And once."""
+    with kitelake.open(captured.root) as lake:
+        whole = list(lake.feed(columns=NAMES, bars="1s"))
+        feed = lake.feed(columns=NAMES, bars="1s", follow=True)
+        items = iter(feed)
+        past = [next(items) for _ in whole]
+        assert list(map(repr, past)) == list(map(repr, whole))
+        line = captured.runs[-1].line()
+        at_us = now_us()
+        tick(line, at_us, 20)
+        captured.flush()
+        threading.Timer(PATIENCE_SECONDS, feed.close).start()
+        sliced = lake.feed(columns=NAMES, follow=True)
+        sliced.seek(dt.datetime.fromtimestamp(at_us / SECOND_US, IST))
+        end, batch = next(sliced.slices(0.5))
+        assert (len(batch), batch["last_price"].to_pylist()) == (2, [1020, 1020])
+        assert 0 < end.timestamp() * SECOND_US - at_us <= SECOND_US / 2
+        found = [next(items) for _ in range(4)]
+        assert [item.symbol for item in found if isinstance(item, Bar)] == ["NFO:NIFTY26NOVFUT", "NSE:INFY"]
+        assert {item.time.timestamp() for item in found if isinstance(item, Bar)} == {at_us // SECOND_US + 1}
+        again = [item for item in lake.feed(columns=NAMES, bars="1s") if isinstance(item, Bar)]
+        assert again[-2:] == [item for item in found if isinstance(item, Bar)]
+        feed.close()
