@@ -1,10 +1,12 @@
 """Instruments for NautilusTrader, with what the list of a day says of them; and packets as its quotes, trades, depths.
 
 Prices are in INR; sizes are whole units as the broker counts them, and the multiplier of a contract is 1 (for MCX,
-whose list counts lots, it is for the user to say). An instrument is named TRADINGSYMBOL.EXCHANGE, as INFY.NSE.
+whose list counts lots, it is for the user to say). An instrument is named TRADINGSYMBOL.EXCHANGE, as INFY.NSE,
+with `_` for what a catalog cannot have in a name: M_M.NSE; `raw_symbol` has M&M.
 """
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -47,7 +49,7 @@ def nautilus_instrument(facts: Mapping[str, Any], day: dt.date) -> Any:
     precision = max(2, _decimals(tick))
     begins_ns = day_bounds_ns(day)[0]
     common = {
-        "instrument_id": model.InstrumentId.from_str(f"{facts['tradingsymbol']}.{facts['exchange']}"),
+        "instrument_id": model.InstrumentId.from_str(f"{_name(facts)}.{facts['exchange']}"),
         "raw_symbol": model.Symbol(facts["tradingsymbol"]),
         "currency": model.Currency.from_str("INR"),
         "price_precision": precision,
@@ -155,6 +157,11 @@ def _maker(kind: Any, precision: int) -> Any:
         return found
 
     return make
+
+
+def _name(facts: Mapping[str, Any]) -> str:
+    """The tradingsymbol in letters, digits and `-`, with `_` for all else: by others a catalog cannot be read."""
+    return re.sub(r"[^A-Za-z0-9-]", "_", facts["tradingsymbol"])
 
 
 def _decimals(value: float) -> int:

@@ -69,7 +69,16 @@ def environment(framework: Framework, python: str) -> Path:
     if not stamp.exists() or stamp.read_text() != made_of:
         print(f"Making .venv-adapters/{framework.name} …", flush=True)
         subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
-        pip: list[str | Path] = [inside, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+        # Of what is installed little is loaded, and compiled then.
+        pip: list[str | Path] = [
+            inside,
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "--quiet",
+            "install",
+            "--no-compile",
+        ]
         subprocess.run([*pip, "--require-hashes", "-r", framework.lock], check=True)
         stamp.write_text(made_of)
     return inside
@@ -90,7 +99,17 @@ def run(framework: Framework, python: str | None) -> tuple[bool, str]:
     code = f"import importlib.metadata, platform; print({says})"
     told = subprocess.run([inside, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     # Frameworks warn of each other, which says nothing of us.
-    command: list[str | Path] = [inside, "-m", "pytest", "-q", "-W", "ignore", "-p", "no:cacheprovider", f"{TESTS}/{framework.tests}"]
+    command: list[str | Path] = [
+        inside,
+        "-m",
+        "pytest",
+        "-q",
+        "-W",
+        "ignore",
+        "-p",
+        "no:cacheprovider",
+        f"{TESTS}/{framework.tests}",
+    ]
     print(f"\n{told}", flush=True)
     is_well = subprocess.run(command, cwd=ROOT, check=False).returncode == 0
     return is_well, f"{'passed' if is_well else 'failed'}: {told}"

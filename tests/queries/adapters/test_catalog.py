@@ -67,6 +67,31 @@ def test_facts_are_those_of_the_day(tmp_path: Path) -> None:
     assert lots == [75, 65]
 
 
+def test_names_and_prices_that_a_catalog_can_read(tmp_path: Path) -> None:
+    share, currency = 519937, 100_000_003
+    with Captured(tmp_path / "data") as captured:
+        captured.instruments(
+            "519937,2031,M&M,MAHINDRA,0,,0,0.05,1,EQ,NSE,NSE\n"
+            "100000003,390625,USDINR26DECFUT,USDINR,0,2026-12-28,0,0.0025,1,FUT,CDS-FUT,CDS\n"
+        )
+        line = captured.run("08:55").line()
+        line.begin("08:56", share, currency)
+        for time, price in (("09:15:01", 80.25), ("09:15:02", 80.2525)):
+            line.full(time, share, 3_000.05, volume=int(time[-2:]))
+            line.full(time, currency, price, volume=int(time[-2:]))
+        captured.commit()
+    with kitelake.open(tmp_path / "data") as lake:
+        catalog = adapters.write_catalog(lake, tmp_path / "catalog", [share, currency], bars="1m")
+    made = {str(each.id): each for each in catalog.instruments()}
+    assert {name: str(each.raw_symbol) for name, each in made.items()} == {
+        "M_M.NSE": "M&M",
+        "USDINR26DECFUT.CDS": "USDINR26DECFUT",
+    }
+    assert [str(trade.price) for trade in catalog.trade_ticks(["M_M.NSE"])] == ["3000.05"]
+    assert [str(trade.price) for trade in catalog.trade_ticks(["USDINR26DECFUT.CDS"])] == ["80.2525"]
+    assert len(catalog.bars()) == 2
+
+
 def test_quotes_trades_and_depths_are_what_was_captured(lake: Lake, catalog: Any) -> None:
     for symbol, name in ((SYMBOL, "INFY.NSE"), (FUTURE, "NIFTY26NOVFUT.NFO")):
         ticks = live(lake, symbol)
