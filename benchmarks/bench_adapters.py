@@ -26,15 +26,30 @@ from kitelake.adapters import write_catalog
 ROWS: Final = 1_000_000
 
 
-def of_feed(lake: kitelake.Lake, symbols: list[str] | None) -> int:
+_began: Final = [0.0, 0.0]
+
+
+def start_clock() -> None:
+    """From here on it counts."""
+    _began[:] = time.process_time(), time.perf_counter()
+
+
+def of_feed(lake: kitelake.Lake, symbols: list[str] | None, *, read: bool = True) -> int:
+    """`read`: with finding and reading the first block, which is of up to four million rows."""
+    ticks = iter(lake.feed(symbols, DAY))
+    start_clock()
+    if not read:
+        next(ticks)
+        start_clock()
     count, total = 0, 0.0
-    for tick in islice(lake.feed(symbols, DAY), ROWS):
+    for tick in islice(ticks, ROWS):
         total += tick.last_price + tick.instrument_token  # type: ignore[union-attr]
         count += 1
     return count
 
 
 def of_catalog(catalog: Any) -> int:
+    start_clock()
     count, total = 0, 0.0
     for quote in catalog.quote_ticks():
         total += quote.bid_price.as_double() + quote.ts_init
@@ -43,6 +58,7 @@ def of_catalog(catalog: Any) -> int:
 
 
 def objects_of_catalog(catalog: Any) -> int:
+    start_clock()
     return len(catalog.quote_ticks())
 
 
@@ -78,17 +94,17 @@ def main() -> None:
             catalog = write_catalog(lake, Path(temporary) / "catalog", symbols, DAY)
             print(f"catalog of {len(symbols)} instruments written in {time.perf_counter() - began:.1f} s", flush=True)
             ways: dict[str, Callable[[], int]] = {
-                "feed, all instruments, two fields": lambda: of_feed(lake, None),
                 "feed, the same instruments, two fields": lambda: of_feed(lake, symbols),
+                "feed, all instruments, two fields": lambda: of_feed(lake, None),
+                "the same, after the first block": lambda: of_feed(lake, None, read=False),
                 "catalog, quotes, two fields": lambda: of_catalog(catalog),
                 "catalog, quotes, objects alone": lambda: objects_of_catalog(catalog),
             }
             best: dict[str, tuple[float, int, float]] = {}
             for _ in range(arguments.rounds):
                 for name, way in ways.items():
-                    cpu, wall = time.process_time(), time.perf_counter()
                     rows = way()
-                    took = time.process_time() - cpu, rows, time.perf_counter() - wall
+                    took = time.process_time() - _began[0], rows, time.perf_counter() - _began[1]
                     best[name] = min(best.get(name, took), took)
     for name, (cpu, rows, wall) in best.items():
         print(f"{name:40} {rows:>10,} rows, CPU {cpu:6.2f} s, {rows / cpu / 1e6:5.2f} M/s, wall {wall:6.2f} s")
