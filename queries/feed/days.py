@@ -189,11 +189,10 @@ class Source:
     given: dict[str, int] = field(default_factory=dict)
     """Of each stream the last `seq` that was given, if it is followed."""
 
-    def after(self, start: Place | None, seeking_us: int) -> Iterator[Item]:
-        """What comes behind a place, and not before that moment."""
-        start_us = max(seeking_us, 0 if start is None else start.us)
-        warmup = [bar for bar in self.warmup if moment_us(bar) >= seeking_us]
-        yield from warmup if start is None else behind(warmup, start)
+    def after(self, start: Place | None) -> Iterator[Item]:
+        """What comes behind a place."""
+        start_us = 0 if start is None else max(0, start.us)
+        yield from self.warmup if start is None else behind(self.warmup, start)
         until = dt.datetime.now(IST) - SETTLED
         state = self.look()
         self.given.clear()

@@ -60,9 +60,10 @@ class TickFeed:
         self._asked = asked
         self._source = Source(look, asked, follow, warmup, progress)
         self._place = None if position is None else Place(us_of(position.received_at), position.stream, position.seq)
-        self._seeking_us = 0
         self._closed = threading.Event()
+        self._reading = threading.Lock()  # a thread that reads goes on when the task that waited for it is cancelled
         self._items: Iterator[Item] | None = None
+        self._ahead: Bar | Outage | None = None  # what was read, and not given yet
         self._block: Block | None = None
         self._row = 0
         self._reader: object = None  # who reads it, until another does, or it is sought elsewhere, or closed
@@ -86,13 +87,15 @@ class TickFeed:
     def seek(self, moment: Moment) -> None:
         """Go forward: what is given next was received at that moment or later. Raises FeedError if it lies behind."""
         us = us_of(moment_of(moment, "moment"))
-        place = self._at()
-        if place is not None and us < place.us:
-            raise FeedError(f"seek: got {time_of(us)}, expected no time before {time_of(place.us)}, where the feed is")
-        if self._items is not None:
-            self._items = None
-            self._place, self._block, self._reader = place, None, None
-        self._seeking_us = max(self._seeking_us, us)
+        with self._reading:
+            place = self._at()
+            if place is not None and us < place.us:
+                raise FeedError(
+                    f"seek: got {time_of(us)}, expected no time before {time_of(place.us)}, where the feed is"
+                )
+            sought = Place(us, "", 0)
+            self._place = sought if place is None else max(place, sought)
+            self._items = self._block = self._ahead = self._reader = None
 
     def close(self) -> None:
         """End it: who iterates comes to an end. Idempotent."""
@@ -137,6 +140,7 @@ class TickFeed:
     async def __aiter__(self) -> AsyncIterator[FeedTick | Bar | Outage]:
         """The same, without holding up the event loop while it reads or waits."""
         while (item := await asyncio.to_thread(self._next)) is not None and not self._closed.is_set():
+            self._take(item)
             if item is WAITING:
                 await asyncio.sleep(POLL_SECONDS)
                 continue
@@ -242,7 +246,8 @@ class TickFeed:
         if self._block is None or not self._row:
             return self._place
         row = self._row - 1
-        return Place(int(self._block.received_us[row]), self._block.stream(row), int(self._block.seq[row]))
+        place = Place(int(self._block.received_us[row]), self._block.stream(row), int(self._block.seq[row]))
+        return place if self._place is None else max(self._place, place)  # what is live may come late
 
     def _shown(self, block: Block) -> dict[str, pa.Array]:
         return {field.name: block.columns[field.name].cast(field.type) for field in self._asked.schema}
@@ -264,34 +269,46 @@ class TickFeed:
         return pa.RecordBatch.from_arrays(arrays, schema=self._asked.schema)
 
     def _next(self) -> Item | None:
-        """The block that was begun, if there is more of it, or what comes next; None at the end.
+        """The block that was begun, if there is more of it, or what comes next, until it is taken; None at the end."""
+        with self._reading:
+            if self._closed.is_set():
+                return None
+            if self._block is not None and self._row < len(self._block):
+                return self._block
+            if self._ahead is not None:
+                return self._ahead
+            if self._items is None:
+                self._items = self._source.after(self._place)
+            self._place, self._block, self._row = self._at(), None, 0
+            try:
+                item = next(self._items, None)
+            except BaseException:
+                self._items = None  # which would seem to be at its end
+                raise
+            if isinstance(item, Block):
+                self._block = item
+            elif isinstance(item, Bar | Outage):
+                self._ahead = item
+            return item
 
-        Raises OutageError.
-        """
-        if self._closed.is_set():
-            return None
-        if self._block is not None and self._row < len(self._block):
-            return self._block
-        if self._items is None:
-            self._items = self._source.after(self._place, self._seeking_us)
-        self._place, self._block, self._row = self._at(), None, 0
-        item = next(self._items, None)
-        if isinstance(item, Block):
-            self._block = item
-        elif isinstance(item, Bar | Outage):
+    def _take(self, item: Item) -> None:
+        """A bar or an outage is given. Raises OutageError."""
+        if isinstance(item, Bar | Outage) and item is self._ahead:
             us = moment_us(item)
             same = self._place is not None and self._place[:2] == (us, "")
-            self._place = Place(us, "", self._place.number + 1 if same and self._place else 1)
+            place = Place(us, "", self._place.number + 1 if same and self._place else 1)
+            self._place = place if self._place is None else max(self._place, place)
+            self._ahead = None
             if isinstance(item, Outage) and self._asked.on_gap == "raise":
                 raise OutageError(
                     f"from {item.start} to {item.stop} nothing of {len(item.tokens)} instruments could be received; "
                     "on_gap='mark' gives such times as they come, 'skip' leaves them out"
                 )
-        return item
 
     def _waited(self) -> Iterator[Item]:
         """All that comes, and in between that nothing is there."""
         while (item := self._next()) is not None and not self._closed.is_set():
+            self._take(item)
             yield item
             if item is WAITING and self._closed.wait(POLL_SECONDS):
                 return

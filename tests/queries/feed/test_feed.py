@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from queries.feed.tick import ALL
 from storage.clock import IST
 from tests.support.captured import CRUDE, INFY, NIFTY_FUT, Captured, Packet, moment
 from tests.support.feeding import DAYS, expected, fed, given
+from tests.support.waiting import PATIENCE_SECONDS
 
 __all__ = ["fed"]
 Fed = tuple[Captured, kitelake.Lake]
@@ -243,3 +245,57 @@ def test_what_its_forms_refuse(fed: Fed) -> None:
     next(iter(begun))
     with pytest.raises(FeedError, match="dicts: got a feed of some columns that has begun, expected one with columns="):
         next(begun.dicts())
+
+
+def test_what_is_sought_is_where_the_feed_is(fed: Fed) -> None:
+    """Also before anything was read, and where there is nothing."""
+    _, lake = fed
+    feed = lake.feed(bars="1m")
+    feed.seek("2026-11-19 09:17")
+    assert list(map(repr, lake.feed(bars="1m", position=feed.position))) == list(map(repr, feed))
+    feed.seek("2027-01-01")
+    assert list(feed) == []
+    with pytest.raises(FeedError, match=r"seek: got 2026-11-23 12:00:00.*, expected no time before 2027-01-01"):
+        feed.seek(NOON)
+
+
+def test_what_was_read_for_a_task_that_was_cancelled_comes_next(fed: Fed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if the thread that reads it is at it still."""
+    _, lake = fed
+    feed = lake.feed(ticks=False, bars="5m", on_gap="mark")
+    whole = list(lake.feed(ticks=False, bars="5m", on_gap="mark"))
+    begun, go_on = threading.Event(), threading.Event()
+    after = feed._source.after
+
+    def slow(*place: Any) -> Any:
+        for item in after(*place):
+            begun.set()
+            assert go_on.wait(PATIENCE_SECONDS)
+            yield item
+
+    monkeypatch.setattr(feed._source, "after", slow)
+
+    async def read() -> list[FeedTick | Bar | Outage]:
+        async def first() -> object:
+            return await anext(aiter(feed))
+
+        waiting = asyncio.create_task(first())
+        await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        again = asyncio.create_task(first())
+        await asyncio.sleep(0)
+        go_on.set()
+        return [await again, *[item async for item in feed]]  # type: ignore[list-item]
+
+    assert asyncio.run(read()) == whole
+
+
+def test_after_an_error_it_does_not_seem_to_be_at_its_end(fed: Fed) -> None:
+    captured, _ = fed
+    with kitelake.open(captured.root) as lake:
+        feed = lake.feed()
+        next(iter(feed))
+    for _ in range(2):
+        with pytest.raises(kitelake.QueryError, match="closed"):
+            list(feed)
