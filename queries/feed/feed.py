@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import hashlib
+import operator
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
@@ -22,6 +23,7 @@ from queries.lake import LakeState
 from storage.clock import IST
 
 POLL_SECONDS: Final = 0.1
+DAY_US: Final = 86_400_000_000
 BATCH_ROWS: Final = 65_536
 TURN_ROWS: Final = 1_000
 """An asynchronous consumer that never waits lets the event loop run after so many ticks."""
@@ -162,6 +164,7 @@ class TickFeed:
         """The ticks alone, as Arrow batches of at most so many rows. Text is in dictionaries, times are in IST."""
         if not hasattr(rows, "__index__") or rows < 1:
             raise FeedError(f"rows: got {rows!r}, expected a whole number of at least 1")
+        rows = operator.index(rows)  # one of numpy's would wrap around
         for block in self._blocks():
             columns = self._shown(block)
             me = self._begun()
@@ -173,7 +176,7 @@ class TickFeed:
         """The ticks of each interval of so many seconds, with the moment at which it ends: a batch holds what was
         received from `width` before that up to it. Intervals begin at midnight; empty ones are left out."""
         seconds = width.total_seconds() if isinstance(width, dt.timedelta) else width
-        if type(seconds) not in (int, float) or not 1e-6 <= seconds <= 86_400:
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 1e-6 <= seconds <= 86_400:
             raise FeedError(f"slices: got {width!r}, expected seconds up to a day, such as 0.25")
         size = round(seconds * 1_000_000)
         waiting: list[pa.RecordBatch] = []
@@ -193,7 +196,7 @@ class TickFeed:
                     continue
                 start, us = self._row, int(item.received_us[self._row])
                 midnight = us_of(time_of(us).replace(hour=0, minute=0, second=0, microsecond=0))
-                end_us = midnight + ((us - midnight) // size + 1) * size
+                end_us = midnight + min(((us - midnight) // size + 1) * size, DAY_US)
                 self._row = start + int(np.searchsorted(item.received_us[start:], end_us))
                 waiting.append(self._batch(columns, start, self._row))
         if waiting:

@@ -4,8 +4,10 @@ import asyncio
 import datetime as dt
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import kitelake
@@ -15,7 +17,7 @@ from queries.feed.methods import DEFAULT
 from queries.feed.tick import ALL
 from storage.clock import IST
 from tests.support.captured import CRUDE, INFY, NIFTY_FUT, Captured, Packet, moment
-from tests.support.feeding import DAYS, expected, fed, given
+from tests.support.feeding import DAYS, expected, fed, given, moment_at
 from tests.support.waiting import PATIENCE_SECONDS
 
 __all__ = ["fed"]
@@ -100,6 +102,24 @@ def test_slices_are_what_was_received_in_each_interval(fed: Fed) -> None:
     assert all(dt.timedelta() < end - at <= dt.timedelta(seconds=2) for end, at in rows)
     assert sum(len(batch) for _, batch in lake.feed().slices(86_400)) == len(rows)
     assert [end.time() for end, _ in lake.feed().slices(86_400)] == [dt.time()] * 3
+
+
+def test_a_slice_ends_at_midnight(tmp_path: Path) -> None:
+    """Whatever its width; the next one begins there."""
+    with Captured(tmp_path, DAYS[1]) as captured:
+        line = captured.run("08:55").line()
+        line.ltp("20:00", CRUDE, 5000)
+        captured.on(DAYS[2])
+        line.ltp("09:00", CRUDE, 5001)
+    with kitelake.open(tmp_path) as lake:
+        found = [(end, len(batch)) for end, batch in lake.feed().slices(np.float64(70_000))]
+        assert found == [(moment_at(DAYS[2], "00:00"), 1), (moment_at(DAYS[2], "19:26:40"), 1)]
+
+
+def test_numbers_of_numpy_are_numbers(fed: Fed) -> None:
+    _, lake = fed
+    for rows in (np.int64(2**63 - 1), np.uint8(200)):
+        assert given(lake.feed().batches(rows)) == given(lake.feed().batches())  # type: ignore[arg-type]
 
 
 def test_each_form_goes_on_where_another_stopped(fed: Fed) -> None:
