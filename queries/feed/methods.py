@@ -1,8 +1,9 @@
 """The feed of a lake, as a method."""
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, get_args
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import pyarrow as pa
 
@@ -11,7 +12,7 @@ from queries.feed.days import Asked, OnGap, Progress, us_of
 from queries.feed.feed import Position, TickFeed
 from queries.feed.points import Bar
 from queries.feed.tick import ALL, CACHED
-from queries.history import Moment, Symbols, TimeRange, chosen, days_of, time_range
+from queries.history import Moment, Symbols, TimeRange, chosen, days_of, moment_of, time_range
 from queries.quality import Candles, QualityMethods, all_candles, width_of_candles
 from storage.clock import IST
 
@@ -77,7 +78,8 @@ class FeedMethods(QualityMethods):
         asked = Asked(symbols, when, _columns(columns), ticks, bars, on_gap, self._bars_between)
         first = when.start or next((dt.datetime.combine(day, dt.time(), IST) for day in state.dates("ticks")), None)
         before = [] if warmup is None else list(_warmup(warmup, symbols, first))
-        return TickFeed(self.look, asked, follow=follow, warmup=before, position=position, progress=progress)
+        place = None if position is None else _position(position)
+        return TickFeed(self.look, asked, follow=follow, warmup=before, position=place, progress=progress)
 
     def _bars_between(
         self, symbols: Symbols, width: str | dt.timedelta, start: dt.datetime, stop: dt.datetime
@@ -89,13 +91,23 @@ def _columns(columns: Sequence[str] | str | None) -> tuple[str, ...]:
     """Raises FeedError for a column that there is not."""
     if columns is None:
         return DEFAULT
-    if columns == "all":
+    if isinstance(columns, str) and columns == "all":
         return ALL
-    wanted = tuple(dict.fromkeys([columns] if isinstance(columns, str) else columns))
+    several = [columns] if isinstance(columns, str) or not isinstance(columns, Iterable) else list(columns)
+    wanted = tuple(dict.fromkeys(name if isinstance(name, str) else str(name) for name in several))
     if not wanted or set(wanted) - set(ALL):
         got = ", ".join(repr(name) for name in wanted if name not in ALL) or "none"
         raise FeedError(f"columns: got {got}, expected some of {', '.join(ALL)}; or 'all'")
     return wanted
+
+
+def _position(position: Sequence[Any]) -> Position:
+    """The same, also if it was kept as a plain tuple, as JSON does. Raises FeedError, MomentError."""
+    if isinstance(position, Sequence) and len(position) == len(Position._fields):
+        received_at, stream, number = position
+        if isinstance(stream, str) and hasattr(number, "__index__"):
+            return Position(moment_of(received_at, "position"), stream, operator.index(number))
+    raise FeedError(f"position: got {position!r}, expected (received_at, stream, seq), the position of a feed")
 
 
 def _warmup(

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -236,6 +237,11 @@ def test_it_ends_when_it_is_closed(fed: Fed) -> None:
     [
         ({"columns": ["last_price", "prize"]}, FeedError, "columns: got 'prize', expected some of date, exchange, "),
         ({"columns": []}, FeedError, "columns: got none, expected some of"),
+        ({"columns": 5}, FeedError, "columns: got '5', expected some of"),
+        ({"columns": [["oi"]]}, FeedError, "columns: got "),
+        ({"position": 5}, FeedError, "position: got 5, expected .received_at, stream, seq., the position of a feed"),
+        ({"position": ("2026-11-24", None, 0)}, FeedError, "position: got "),
+        ({"position": ("soon", "", 0)}, MomentError, "position: got 'soon'"),
         ({"on_gap": "stop"}, FeedError, "on_gap: got 'stop', expected one of skip, mark, raise"),
         ({"ticks": False}, FeedError, "ticks: got False without bars, expected bars='1m'"),
         ({"follow": True, "stop": NOON}, FeedError, "stop: got '2026-11-23 12:00' with follow=True, expected none"),
@@ -319,3 +325,11 @@ def test_after_an_error_it_does_not_seem_to_be_at_its_end(fed: Fed) -> None:
     for _ in range(2):
         with pytest.raises(kitelake.QueryError, match="closed"):
             list(feed)
+
+
+def test_a_position_may_be_kept_as_text(fed: Fed) -> None:
+    _, lake = fed
+    feed = lake.feed(columns=np.array(["seq"]))  # type: ignore[arg-type]
+    list(zip(range(30), feed, strict=False))
+    kept = json.loads(json.dumps(feed.position, default=str))
+    assert given(lake.feed(columns=["seq"], position=kept).batches()) == given(feed.batches())
