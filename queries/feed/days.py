@@ -20,7 +20,7 @@ from queries.feed.pool import TEXT
 from queries.feed.reading import FOREVER_US, KEYS, Reader, Wanted, parts_of, sources_in
 from queries.feed.sweep import Block, sweep
 from queries.feed.tick import CACHED
-from queries.history import Symbols, TimeRange, resolve
+from queries.history import Symbols, TimeRange, resolve, those_of
 from queries.lake import LakeState, quoted
 from storage.clock import EPOCH, IST, NS_PER_US, day_bounds_ns
 from storage.schema import TICKS
@@ -141,9 +141,11 @@ class Day:
         first_us, stop_us = self._range
         found: list[Point] = []
         if self._asked.width is not None and first_us < stop_us:
-            symbols = EVERYTHING if self._asked.symbols is None else self._asked.symbols
-            rows = self._asked.bars_in(symbols, self._asked.width, time_of(first_us), time_of(stop_us))
-            found += bars_of(rows, min(stop_us, us_of(self._until)))
+            asked = self._asked.symbols
+            symbols = EVERYTHING if asked is None else those_of(self._state, asked, self.date)
+            if symbols:
+                rows = self._asked.bars_in(symbols, self._asked.width, time_of(first_us), time_of(stop_us))
+                found += bars_of(rows, min(stop_us, us_of(self._until)))
         if self._asked.on_gap != "skip":
             ended = outages_of(self._state, self.date, self._tokens, self._until)
             found += [point for point in ended if point.us <= stop_us]

@@ -14,6 +14,7 @@ from queries.feed.points import Bar
 from queries.feed.tick import ALL, CACHED
 from queries.history import Moment, Symbols, TimeRange, chosen, days_of, moment_of, time_range
 from queries.quality import Candles, QualityMethods, all_candles, width_of_candles
+from queries.lake import LakeState
 from storage.clock import IST
 
 DEFAULT = (
@@ -77,7 +78,7 @@ class FeedMethods(QualityMethods):
             chosen(state, symbols, days_of(state, when))
         asked = Asked(symbols, when, _columns(columns), ticks, bars, on_gap, self._bars_between)
         first = when.start or next((dt.datetime.combine(day, dt.time(), IST) for day in state.dates("ticks")), None)
-        before = [] if warmup is None else list(_warmup(warmup, symbols, first))
+        before = [] if warmup is None else list(_warmup(state, warmup, symbols, first))
         place = None if position is None else _position(position)
         return TickFeed(self.look, asked, follow=follow, warmup=before, position=place, progress=progress)
 
@@ -110,8 +111,22 @@ def _position(position: Sequence[Any]) -> Position:
     raise FeedError(f"position: got {position!r}, expected (received_at, stream, seq), the position of a feed")
 
 
+def _named(state: LakeState, name: str, first: dt.datetime | None) -> str:
+    """The symbol as bars have it. Raises SymbolError, FeedError."""
+    if not state.dates("instruments"):
+        return name
+    days = days_of(state, TimeRange(first, None))
+    names = {symbol for each in chosen(state, name, days).resolved for _, symbol in each.instruments}
+    if len(names) != 1 or None in names:
+        raise FeedError(f"warmup: got candles for {name!r}, expected the symbol of one instrument, such as NSE:INFY")
+    return str(*names)
+
+
 def _warmup(
-    warmup: Candles | Mapping[str, Candles], symbols: Symbols | None, first: dt.datetime | None
+    state: LakeState,
+    warmup: Candles | Mapping[str, Candles],
+    symbols: Symbols | None,
+    first: dt.datetime | None,
 ) -> Iterator[Bar]:
     """The candles that closed until then, as bars, by time and symbol. Raises CandlesError, FeedError."""
     if isinstance(warmup, Mapping) and not {"data", "candles", "status"} & warmup.keys():
@@ -124,11 +139,12 @@ def _warmup(
             )
         by_symbol = {named[0]: warmup}
     found = []
-    for symbol, candles in by_symbol.items():
+    for name, candles in by_symbol.items():
+        symbol = _named(state, name, first)
         rows = all_candles(candles)
         width = width_of_candles(rows)
         for row in rows.to_pylist():
             time = row.pop("time").astimezone(IST) + width
             if first is None or time <= first:
                 found.append(Bar(symbol=symbol, time=time, **row))
-    yield from sorted(found, key=lambda bar: (us_of(bar.time), bar.symbol))
+    yield from sorted(found, key=lambda bar: (us_of(bar.time), str(bar.symbol)))
