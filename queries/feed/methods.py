@@ -13,8 +13,8 @@ from queries.feed.feed import Position, TickFeed
 from queries.feed.points import Bar
 from queries.feed.tick import ALL, CACHED
 from queries.history import Moment, Symbols, TimeRange, chosen, days_of, moment_of, time_range
-from queries.quality import Candles, QualityMethods, all_candles, width_of_candles
 from queries.lake import LakeState
+from queries.quality import Candles, QualityMethods, all_candles, width_of_candles
 from storage.clock import IST
 
 DEFAULT = (
