@@ -176,7 +176,8 @@ class TickFeed:
         """The ticks of each interval of so many seconds, with the moment at which it ends: a batch holds what was
         received from `width` before that up to it. Intervals begin at midnight; empty ones are left out."""
         seconds = width.total_seconds() if isinstance(width, dt.timedelta) else width
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 1e-6 <= seconds <= 86_400:
+        is_number = type(seconds) is not bool and isinstance(seconds, int | float)  # a float of numpy's is one
+        if not is_number or not 1e-6 <= seconds <= 86_400:
             raise FeedError(f"slices: got {width!r}, expected seconds up to a day, such as 0.25")
         size = round(seconds * 1_000_000)
         waiting: list[pa.RecordBatch] = []

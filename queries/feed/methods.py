@@ -88,7 +88,7 @@ class FeedMethods(QualityMethods):
         return self.bars(symbols, width, start, stop, clock="received", label="close").arrow()
 
 
-def _columns(columns: Sequence[str] | str | None) -> tuple[str, ...]:
+def _columns(columns: Any) -> tuple[str, ...]:
     """Raises FeedError for a column that there is not."""
     if columns is None:
         return DEFAULT
@@ -102,7 +102,7 @@ def _columns(columns: Sequence[str] | str | None) -> tuple[str, ...]:
     return wanted
 
 
-def _position(position: Sequence[Any]) -> Position:
+def _position(position: Any) -> Position:
     """The same, also if it was kept as a plain tuple, as JSON does. Raises FeedError, MomentError."""
     if isinstance(position, Sequence) and len(position) == len(Position._fields):
         received_at, stream, number = position

@@ -43,7 +43,7 @@ def test_nothing_is_of_the_future(fed: Fed) -> None:
     assert moments == sorted(moments)
     ticks = [item for item in items if isinstance(item, FeedTick)]
     assert len(ticks) == len(expected(lake, ["seq", "received_at", "stream"]))
-    seen: dict[str, FeedTick] = {}
+    seen: dict[str | None, FeedTick] = {}
     for item in items:
         if isinstance(item, FeedTick):
             seen[item.symbol] = item
@@ -159,7 +159,7 @@ def test_bars_of_what_is_not_listed_every_day(tmp_path: Path) -> None:
                 line.full("09:15:02", token, 101, volume=2)
         captured.instruments()
     with kitelake.open(tmp_path) as lake:
-        names = ["NSE:INFY", "NSE:TINY", UNLISTED]
+        names: list[str | int] = ["NSE:INFY", "NSE:TINY", UNLISTED]
         found = [(bar.time, bar.symbol) for bar in lake.feed(names, bars="1m", ticks=False) if isinstance(bar, Bar)]
         assert found == [
             (moment_at(DAYS[1], "09:16"), None),
