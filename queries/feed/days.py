@@ -201,6 +201,9 @@ class Source:
         # Bars that close at midnight are of the day before.
         days = [each for each in self.asked.days(state) if each >= time_of(start_us - 1).date()]
         for number, date in enumerate(days, 1):
+            if number > 1:  # files that the state before had may have been vacuumed since
+                until = dt.datetime.now(IST) - SETTLED
+                state = self.look()
             items: Iterator[Block | Bar | Outage] = iter(Day(state, self.asked, date, start_us, until))
             for item in behind(items, start) if start is not None else items:
                 yield self._noted(item)

@@ -286,6 +286,11 @@ class TickFeed:
             self._place, self._block, self._row = self._at(), None, 0
             try:
                 item = next(self._items, None)
+            except FileNotFoundError as error:
+                self._items = None
+                raise FeedError(
+                    f"{error}: it was vacuumed since the feed came to this day; read on, which looks anew"
+                ) from error
             except BaseException:
                 self._items = None  # which would seem to be at its end
                 raise

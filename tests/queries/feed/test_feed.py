@@ -17,8 +17,9 @@ from queries.feed import Bar, FeedTick, Outage, Progress, TickFeed
 from queries.feed.methods import DEFAULT
 from queries.feed.tick import ALL
 from storage.clock import IST
+from storage.upkeep import compact_day, vacuum_tables
 from tests.support.captured import CRUDE, INFY, NIFTY_FUT, Captured, Packet, moment
-from tests.support.feeding import DAYS, expected, fed, given, moment_at
+from tests.support.feeding import DAYS, expected, fed, given, moment_at, three_days
 from tests.support.waiting import PATIENCE_SECONDS
 
 __all__ = ["fed"]
@@ -333,3 +334,23 @@ def test_a_position_may_be_kept_as_text(fed: Fed) -> None:
     list(zip(range(30), feed, strict=False))
     kept = json.loads(json.dumps(feed.position, default=str))
     assert given(lake.feed(columns=["seq"], position=kept).batches()) == given(feed.batches())
+
+
+def test_files_may_be_vacuumed_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of later days are found anew; of the day where it is, when it is read on."""
+    captured = three_days(tmp_path)
+    monkeypatch.setattr("queries.feed.sweep.STEP_ROWS", 1)
+    with kitelake.open(tmp_path) as lake:
+        rows = given(lake.feed(columns=["stream", "seq"]).batches())
+        feed = lake.feed(columns=["stream", "seq"])
+        found = given([next(feed.batches())])
+        futures = tmp_path / "ticks" / f"date={DAYS[0]}" / "exchange=NFO"
+        away = futures.rename(tmp_path / "away")
+        with pytest.raises(FeedError, match="it was vacuumed since the feed came to this day; read on"):
+            next(feed.batches())
+        away.rename(futures)
+        found += given([next(feed.batches())])
+        compact_day(captured.layout, DAYS[1])
+        later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=3)
+        assert vacuum_tables(captured.layout, grace=dt.timedelta(), now=later)
+        assert found + given(feed.batches()) == rows
