@@ -20,7 +20,7 @@ from queries.feed.pool import TEXT
 from queries.feed.reading import FOREVER_US, KEYS, Reader, Wanted, parts_of, sources_in
 from queries.feed.sweep import Block, sweep
 from queries.feed.tick import CACHED
-from queries.history import Symbols, TimeRange, resolve
+from queries.history import Symbols, TimeRange, resolve, those_of
 from queries.lake import LakeState, quoted
 from storage.clock import EPOCH, IST, NS_PER_US, day_bounds_ns
 from storage.schema import TICKS
@@ -141,9 +141,11 @@ class Day:
         first_us, stop_us = self._range
         found: list[Point] = []
         if self._asked.width is not None and first_us < stop_us:
-            symbols = EVERYTHING if self._asked.symbols is None else self._asked.symbols
-            rows = self._asked.bars_in(symbols, self._asked.width, time_of(first_us), time_of(stop_us))
-            found += bars_of(rows, min(stop_us, us_of(self._until)))
+            asked = self._asked.symbols
+            symbols = EVERYTHING if asked is None else those_of(self._state, asked, self.date)
+            if symbols:
+                rows = self._asked.bars_in(symbols, self._asked.width, time_of(first_us), time_of(stop_us))
+                found += bars_of(rows, min(stop_us, us_of(self._until)))
         if self._asked.on_gap != "skip":
             ended = outages_of(self._state, self.date, self._tokens, self._until)
             found += [point for point in ended if point.us <= stop_us]
@@ -189,17 +191,19 @@ class Source:
     given: dict[str, int] = field(default_factory=dict)
     """Of each stream the last `seq` that was given, if it is followed."""
 
-    def after(self, start: Place | None, seeking_us: int) -> Iterator[Item]:
-        """What comes behind a place, and not before that moment."""
-        start_us = max(seeking_us, 0 if start is None else start.us)
-        warmup = [bar for bar in self.warmup if moment_us(bar) >= seeking_us]
-        yield from warmup if start is None else behind(warmup, start)
+    def after(self, start: Place | None) -> Iterator[Item]:
+        """What comes behind a place."""
+        start_us = 0 if start is None else max(0, start.us)
+        yield from self.warmup if start is None else behind(self.warmup, start)
         until = dt.datetime.now(IST) - SETTLED
         state = self.look()
         self.given.clear()
         # Bars that close at midnight are of the day before.
         days = [each for each in self.asked.days(state) if each >= time_of(start_us - 1).date()]
         for number, date in enumerate(days, 1):
+            if number > 1:  # files that the state before had may have been vacuumed since
+                until = dt.datetime.now(IST) - SETTLED
+                state = self.look()
             items: Iterator[Block | Bar | Outage] = iter(Day(state, self.asked, date, start_us, until))
             for item in behind(items, start) if start is not None else items:
                 yield self._noted(item)

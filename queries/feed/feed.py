@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import hashlib
+import operator
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
@@ -22,6 +23,7 @@ from queries.lake import LakeState
 from storage.clock import IST
 
 POLL_SECONDS: Final = 0.1
+DAY_US: Final = 86_400_000_000
 BATCH_ROWS: Final = 65_536
 TURN_ROWS: Final = 1_000
 """An asynchronous consumer that never waits lets the event loop run after so many ticks."""
@@ -60,9 +62,10 @@ class TickFeed:
         self._asked = asked
         self._source = Source(look, asked, follow, warmup, progress)
         self._place = None if position is None else Place(us_of(position.received_at), position.stream, position.seq)
-        self._seeking_us = 0
         self._closed = threading.Event()
+        self._reading = threading.Lock()  # a thread that reads goes on when the task that waited for it is cancelled
         self._items: Iterator[Item] | None = None
+        self._ahead: Bar | Outage | None = None  # what was read, and not given yet
         self._block: Block | None = None
         self._row = 0
         self._reader: object = None  # who reads it, until another does, or it is sought elsewhere, or closed
@@ -86,13 +89,15 @@ class TickFeed:
     def seek(self, moment: Moment) -> None:
         """Go forward: what is given next was received at that moment or later. Raises FeedError if it lies behind."""
         us = us_of(moment_of(moment, "moment"))
-        place = self._at()
-        if place is not None and us < place.us:
-            raise FeedError(f"seek: got {time_of(us)}, expected no time before {time_of(place.us)}, where the feed is")
-        if self._items is not None:
-            self._items = None
-            self._place, self._block, self._reader = place, None, None
-        self._seeking_us = max(self._seeking_us, us)
+        with self._reading:
+            place = self._at()
+            if place is not None and us < place.us:
+                raise FeedError(
+                    f"seek: got {time_of(us)}, expected no time before {time_of(place.us)}, where the feed is"
+                )
+            sought = Place(us, "", 0)
+            self._place = sought if place is None else max(place, sought)
+            self._items = self._block = self._ahead = self._reader = None
 
     def close(self) -> None:
         """End it: who iterates comes to an end. Idempotent."""
@@ -137,6 +142,7 @@ class TickFeed:
     async def __aiter__(self) -> AsyncIterator[FeedTick | Bar | Outage]:
         """The same, without holding up the event loop while it reads or waits."""
         while (item := await asyncio.to_thread(self._next)) is not None and not self._closed.is_set():
+            self._take(item)
             if item is WAITING:
                 await asyncio.sleep(POLL_SECONDS)
                 continue
@@ -158,6 +164,7 @@ class TickFeed:
         """The ticks alone, as Arrow batches of at most so many rows. Text is in dictionaries, times are in IST."""
         if not hasattr(rows, "__index__") or rows < 1:
             raise FeedError(f"rows: got {rows!r}, expected a whole number of at least 1")
+        rows = operator.index(rows)  # one of numpy's would wrap around
         for block in self._blocks():
             columns = self._shown(block)
             me = self._begun()
@@ -169,7 +176,8 @@ class TickFeed:
         """The ticks of each interval of so many seconds, with the moment at which it ends: a batch holds what was
         received from `width` before that up to it. Intervals begin at midnight; empty ones are left out."""
         seconds = width.total_seconds() if isinstance(width, dt.timedelta) else width
-        if type(seconds) not in (int, float) or not 1e-6 <= seconds <= 86_400:
+        is_number = type(seconds) is not bool and isinstance(seconds, int | float)  # a float of numpy's is one
+        if not is_number or not 1e-6 <= seconds <= 86_400:
             raise FeedError(f"slices: got {width!r}, expected seconds up to a day, such as 0.25")
         size = round(seconds * 1_000_000)
         waiting: list[pa.RecordBatch] = []
@@ -189,7 +197,7 @@ class TickFeed:
                     continue
                 start, us = self._row, int(item.received_us[self._row])
                 midnight = us_of(time_of(us).replace(hour=0, minute=0, second=0, microsecond=0))
-                end_us = midnight + ((us - midnight) // size + 1) * size
+                end_us = midnight + min(((us - midnight) // size + 1) * size, DAY_US)
                 self._row = start + int(np.searchsorted(item.received_us[start:], end_us))
                 waiting.append(self._batch(columns, start, self._row))
         if waiting:
@@ -242,7 +250,8 @@ class TickFeed:
         if self._block is None or not self._row:
             return self._place
         row = self._row - 1
-        return Place(int(self._block.received_us[row]), self._block.stream(row), int(self._block.seq[row]))
+        place = Place(int(self._block.received_us[row]), self._block.stream(row), int(self._block.seq[row]))
+        return place if self._place is None else max(self._place, place)  # what is live may come late
 
     def _shown(self, block: Block) -> dict[str, pa.Array]:
         return {field.name: block.columns[field.name].cast(field.type) for field in self._asked.schema}
@@ -264,34 +273,51 @@ class TickFeed:
         return pa.RecordBatch.from_arrays(arrays, schema=self._asked.schema)
 
     def _next(self) -> Item | None:
-        """The block that was begun, if there is more of it, or what comes next; None at the end.
+        """The block that was begun, if there is more of it, or what comes next, until it is taken; None at the end."""
+        with self._reading:
+            if self._closed.is_set():
+                return None
+            if self._block is not None and self._row < len(self._block):
+                return self._block
+            if self._ahead is not None:
+                return self._ahead
+            if self._items is None:
+                self._items = self._source.after(self._place)
+            self._place, self._block, self._row = self._at(), None, 0
+            try:
+                item = next(self._items, None)
+            except FileNotFoundError as error:
+                self._items = None
+                raise FeedError(
+                    f"{error}: it was vacuumed since the feed came to this day; read on, which looks anew"
+                ) from error
+            except BaseException:
+                self._items = None  # which would seem to be at its end
+                raise
+            if isinstance(item, Block):
+                self._block = item
+            elif isinstance(item, Bar | Outage):
+                self._ahead = item
+            return item
 
-        Raises OutageError.
-        """
-        if self._closed.is_set():
-            return None
-        if self._block is not None and self._row < len(self._block):
-            return self._block
-        if self._items is None:
-            self._items = self._source.after(self._place, self._seeking_us)
-        self._place, self._block, self._row = self._at(), None, 0
-        item = next(self._items, None)
-        if isinstance(item, Block):
-            self._block = item
-        elif isinstance(item, Bar | Outage):
+    def _take(self, item: Item) -> None:
+        """A bar or an outage is given. Raises OutageError."""
+        if isinstance(item, Bar | Outage) and item is self._ahead:
             us = moment_us(item)
             same = self._place is not None and self._place[:2] == (us, "")
-            self._place = Place(us, "", self._place.number + 1 if same and self._place else 1)
+            place = Place(us, "", self._place.number + 1 if same and self._place else 1)
+            self._place = place if self._place is None else max(self._place, place)
+            self._ahead = None
             if isinstance(item, Outage) and self._asked.on_gap == "raise":
                 raise OutageError(
                     f"from {item.start} to {item.stop} nothing of {len(item.tokens)} instruments could be received; "
                     "on_gap='mark' gives such times as they come, 'skip' leaves them out"
                 )
-        return item
 
     def _waited(self) -> Iterator[Item]:
         """All that comes, and in between that nothing is there."""
         while (item := self._next()) is not None and not self._closed.is_set():
+            self._take(item)
             yield item
             if item is WAITING and self._closed.wait(POLL_SECONDS):
                 return

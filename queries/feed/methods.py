@@ -1,8 +1,9 @@
 """The feed of a lake, as a method."""
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, get_args
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import pyarrow as pa
 
@@ -11,7 +12,8 @@ from queries.feed.days import Asked, OnGap, Progress, us_of
 from queries.feed.feed import Position, TickFeed
 from queries.feed.points import Bar
 from queries.feed.tick import ALL, CACHED
-from queries.history import Moment, Symbols, TimeRange, chosen, days_of, time_range
+from queries.history import Moment, Symbols, TimeRange, chosen, days_of, moment_of, time_range
+from queries.lake import LakeState
 from queries.quality import Candles, QualityMethods, all_candles, width_of_candles
 from storage.clock import IST
 
@@ -76,8 +78,9 @@ class FeedMethods(QualityMethods):
             chosen(state, symbols, days_of(state, when))
         asked = Asked(symbols, when, _columns(columns), ticks, bars, on_gap, self._bars_between)
         first = when.start or next((dt.datetime.combine(day, dt.time(), IST) for day in state.dates("ticks")), None)
-        before = [] if warmup is None else list(_warmup(warmup, symbols, first))
-        return TickFeed(self.look, asked, follow=follow, warmup=before, position=position, progress=progress)
+        before = [] if warmup is None else list(_warmup(state, warmup, symbols, first))
+        place = None if position is None else _position(position)
+        return TickFeed(self.look, asked, follow=follow, warmup=before, position=place, progress=progress)
 
     def _bars_between(
         self, symbols: Symbols, width: str | dt.timedelta, start: dt.datetime, stop: dt.datetime
@@ -85,21 +88,45 @@ class FeedMethods(QualityMethods):
         return self.bars(symbols, width, start, stop, clock="received", label="close").arrow()
 
 
-def _columns(columns: Sequence[str] | str | None) -> tuple[str, ...]:
+def _columns(columns: Any) -> tuple[str, ...]:
     """Raises FeedError for a column that there is not."""
     if columns is None:
         return DEFAULT
-    if columns == "all":
+    if isinstance(columns, str) and columns == "all":
         return ALL
-    wanted = tuple(dict.fromkeys([columns] if isinstance(columns, str) else columns))
+    several = [columns] if isinstance(columns, str) or not isinstance(columns, Iterable) else list(columns)
+    wanted = tuple(dict.fromkeys(name if isinstance(name, str) else str(name) for name in several))
     if not wanted or set(wanted) - set(ALL):
         got = ", ".join(repr(name) for name in wanted if name not in ALL) or "none"
         raise FeedError(f"columns: got {got}, expected some of {', '.join(ALL)}; or 'all'")
     return wanted
 
 
+def _position(position: Any) -> Position:
+    """The same, also if it was kept as a plain tuple, as JSON does. Raises FeedError, MomentError."""
+    if isinstance(position, Sequence) and len(position) == len(Position._fields):
+        received_at, stream, number = position
+        if isinstance(stream, str) and hasattr(number, "__index__"):
+            return Position(moment_of(received_at, "position"), stream, operator.index(number))
+    raise FeedError(f"position: got {position!r}, expected (received_at, stream, seq), the position of a feed")
+
+
+def _named(state: LakeState, name: str, first: dt.datetime | None) -> str:
+    """The symbol as bars have it. Raises SymbolError, FeedError."""
+    if not state.dates("instruments"):
+        return name
+    days = days_of(state, TimeRange(first, None))
+    names = {symbol for each in chosen(state, name, days).resolved for _, symbol in each.instruments}
+    if len(names) != 1 or None in names:
+        raise FeedError(f"warmup: got candles for {name!r}, expected the symbol of one instrument, such as NSE:INFY")
+    return str(*names)
+
+
 def _warmup(
-    warmup: Candles | Mapping[str, Candles], symbols: Symbols | None, first: dt.datetime | None
+    state: LakeState,
+    warmup: Candles | Mapping[str, Candles],
+    symbols: Symbols | None,
+    first: dt.datetime | None,
 ) -> Iterator[Bar]:
     """The candles that closed until then, as bars, by time and symbol. Raises CandlesError, FeedError."""
     if isinstance(warmup, Mapping) and not {"data", "candles", "status"} & warmup.keys():
@@ -112,11 +139,12 @@ def _warmup(
             )
         by_symbol = {named[0]: warmup}
     found = []
-    for symbol, candles in by_symbol.items():
+    for name, candles in by_symbol.items():
+        symbol = _named(state, name, first)
         rows = all_candles(candles)
         width = width_of_candles(rows)
         for row in rows.to_pylist():
             time = row.pop("time").astimezone(IST) + width
             if first is None or time <= first:
                 found.append(Bar(symbol=symbol, time=time, **row))
-    yield from sorted(found, key=lambda bar: (us_of(bar.time), bar.symbol))
+    yield from sorted(found, key=lambda bar: (us_of(bar.time), str(bar.symbol)))

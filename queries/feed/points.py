@@ -20,7 +20,7 @@ class Bar:
     """A bar that has closed at `time`: a row of `Lake.bars` by the clock of receipt. One of a warm-up has prices,
     volume and open interest alone."""
 
-    symbol: str
+    symbol: str | None
     time: dt.datetime
     open: float
     high: float
@@ -119,6 +119,6 @@ def ordered(points: Iterable[Point]) -> list[Point]:
 
     def key(point: Point) -> tuple[int, bool, Any]:
         item = point.item
-        return point.us, isinstance(item, Bar), item.symbol if isinstance(item, Bar) else item.tokens
+        return point.us, isinstance(item, Bar), (item.symbol or "") if isinstance(item, Bar) else item.tokens
 
     return sorted(points, key=key)

@@ -43,6 +43,9 @@ class Values:
         setattr(self, name, values)
         return values
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Values, (self._columns,)
+
 
 def _listed(column: pa.Array) -> list[Any]:
     if pa.types.is_dictionary(column.type) or pa.types.is_boolean(column.type) or pa.types.is_date32(column.type):
@@ -116,6 +119,11 @@ class FeedTick:
 
     def _book(self) -> dict[str, Any]:
         return {name: getattr(self._values, name)[self._row] for name in _BOOK}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its own row alone."""
+        place = pa.array([self._row])
+        return FeedTick, (Values({name: column.take(place) for name, column in self._values._columns.items()}), 0)
 
     def __repr__(self) -> str:
         names = self._values._columns

@@ -129,6 +129,13 @@ def chosen(state: LakeState, symbols: Symbols, days: Sequence[dt.date]) -> Selec
     return selection
 
 
+def those_of(state: LakeState, symbols: Symbols, day: dt.date) -> list[Symbol]:
+    """Those of the symbols for which `chosen` has something on that day."""
+    selection = resolve(state, symbols, [day])
+    unknown = {*selection.missing, *_unknown_tokens(state, selection)}
+    return [each.asked for each in selection.resolved if each.asked not in unknown]
+
+
 def _unknown_tokens(state: LakeState, selection: Selection) -> list[Symbol]:
     """The tokens asked for that no list of these days has, and of which they have no tick; none without a list."""
     asked = {each.asked for each in selection.resolved if isinstance(each.asked, int)}

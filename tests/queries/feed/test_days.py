@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 import kitelake
-from queries.errors import OutageError
+from queries.errors import FeedError, OutageError
 from queries.feed import Bar, FeedTick, Outage
 from storage.clock import IST
-from tests.support.captured import INFY, NIFTY_FUT, Captured
+from tests.support.captured import INFY, LISTED, NIFTY_FUT, TINY, Captured
 from tests.support.feeding import DAYS, expected, fed, given, moment_at
 
 __all__ = ["fed"]
 Fed = tuple[Captured, kitelake.Lake]
+UNLISTED = 999_937
 
 
 def moment_of(item: FeedTick | Bar | Outage) -> dt.datetime:
@@ -42,7 +43,7 @@ def test_nothing_is_of_the_future(fed: Fed) -> None:
     assert moments == sorted(moments)
     ticks = [item for item in items if isinstance(item, FeedTick)]
     assert len(ticks) == len(expected(lake, ["seq", "received_at", "stream"]))
-    seen: dict[str, FeedTick] = {}
+    seen: dict[str | None, FeedTick] = {}
     for item in items:
         if isinstance(item, FeedTick):
             seen[item.symbol] = item
@@ -140,3 +141,31 @@ def test_candles_come_before_the_first_tick(fed: Fed, tmp_path: Path) -> None:
     several = lake.feed(["NSE:INFY", "NSE:TINY"], warmup={"NSE:TINY": file, "NSE:INFY": file})
     assert [item.symbol for item in several if isinstance(item, Bar)] == ["NSE:INFY", "NSE:TINY"] * 2
     assert given(lake.feed("NSE:INFY", warmup=file).batches()) == given(lake.feed("NSE:INFY").batches())
+    short = lake.feed("INFY", warmup=file)
+    assert next(iter(short)) == warm[0]
+    with pytest.raises(FeedError, match=r"warmup: got candles for 'NSE:\*', expected the symbol of one instrument"):
+        lake.feed("NSE:*", warmup=file)
+
+
+def test_bars_of_what_is_not_listed_every_day(tmp_path: Path) -> None:
+    """Those of the days on which it is; of a token that no list has, without a name."""
+    with Captured(tmp_path, DAYS[1]) as captured:
+        captured.instruments(LISTED.replace("TINY,TINY", "OTHER,OTHER"))
+        for day in DAYS[1:]:
+            line = captured.on(day).run("08:55").line()
+            line.begin("09:14", INFY, TINY, UNLISTED)
+            for token in (INFY, TINY, UNLISTED):
+                line.full("09:15:01", token, 100, volume=1)
+                line.full("09:15:02", token, 101, volume=2)
+        captured.instruments()
+    with kitelake.open(tmp_path) as lake:
+        names: list[str | int] = ["NSE:INFY", "NSE:TINY", UNLISTED]
+        found = [(bar.time, bar.symbol) for bar in lake.feed(names, bars="1m", ticks=False) if isinstance(bar, Bar)]
+        assert found == [
+            (moment_at(DAYS[1], "09:16"), None),
+            (moment_at(DAYS[1], "09:16"), "NSE:INFY"),
+            (moment_at(DAYS[2], "09:16"), None),
+            (moment_at(DAYS[2], "09:16"), "NSE:INFY"),
+            (moment_at(DAYS[2], "09:16"), "NSE:TINY"),
+        ]
+        assert len(list(lake.feed("NSE:TINY", bars="1m"))) == 3

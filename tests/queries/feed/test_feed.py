@@ -2,9 +2,13 @@
 
 import asyncio
 import datetime as dt
+import json
+import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import kitelake
@@ -13,8 +17,10 @@ from queries.feed import Bar, FeedTick, Outage, Progress, TickFeed
 from queries.feed.methods import DEFAULT
 from queries.feed.tick import ALL
 from storage.clock import IST
+from storage.upkeep import compact_day, vacuum_tables
 from tests.support.captured import CRUDE, INFY, NIFTY_FUT, Captured, Packet, moment
-from tests.support.feeding import DAYS, expected, fed, given
+from tests.support.feeding import DAYS, expected, fed, given, moment_at, three_days
+from tests.support.waiting import PATIENCE_SECONDS
 
 __all__ = ["fed"]
 Fed = tuple[Captured, kitelake.Lake]
@@ -98,6 +104,24 @@ def test_slices_are_what_was_received_in_each_interval(fed: Fed) -> None:
     assert all(dt.timedelta() < end - at <= dt.timedelta(seconds=2) for end, at in rows)
     assert sum(len(batch) for _, batch in lake.feed().slices(86_400)) == len(rows)
     assert [end.time() for end, _ in lake.feed().slices(86_400)] == [dt.time()] * 3
+
+
+def test_a_slice_ends_at_midnight(tmp_path: Path) -> None:
+    """Whatever its width; the next one begins there."""
+    with Captured(tmp_path, DAYS[1]) as captured:
+        line = captured.run("08:55").line()
+        line.ltp("20:00", CRUDE, 5000)
+        captured.on(DAYS[2])
+        line.ltp("09:00", CRUDE, 5001)
+    with kitelake.open(tmp_path) as lake:
+        found = [(end, len(batch)) for end, batch in lake.feed().slices(np.float64(70_000))]
+        assert found == [(moment_at(DAYS[2], "00:00"), 1), (moment_at(DAYS[2], "19:26:40"), 1)]
+
+
+def test_numbers_of_numpy_are_numbers(fed: Fed) -> None:
+    _, lake = fed
+    for rows in (np.int64(2**63 - 1), np.uint8(200)):
+        assert given(lake.feed().batches(rows)) == given(lake.feed().batches())  # type: ignore[arg-type]
 
 
 def test_each_form_goes_on_where_another_stopped(fed: Fed) -> None:
@@ -214,6 +238,11 @@ def test_it_ends_when_it_is_closed(fed: Fed) -> None:
     [
         ({"columns": ["last_price", "prize"]}, FeedError, "columns: got 'prize', expected some of date, exchange, "),
         ({"columns": []}, FeedError, "columns: got none, expected some of"),
+        ({"columns": 5}, FeedError, "columns: got '5', expected some of"),
+        ({"columns": [["oi"]]}, FeedError, "columns: got "),
+        ({"position": 5}, FeedError, "position: got 5, expected .received_at, stream, seq., the position of a feed"),
+        ({"position": ("2026-11-24", None, 0)}, FeedError, "position: got "),
+        ({"position": ("soon", "", 0)}, MomentError, "position: got 'soon'"),
         ({"on_gap": "stop"}, FeedError, "on_gap: got 'stop', expected one of skip, mark, raise"),
         ({"ticks": False}, FeedError, "ticks: got False without bars, expected bars='1m'"),
         ({"follow": True, "stop": NOON}, FeedError, "stop: got '2026-11-23 12:00' with follow=True, expected none"),
@@ -243,3 +272,85 @@ def test_what_its_forms_refuse(fed: Fed) -> None:
     next(iter(begun))
     with pytest.raises(FeedError, match="dicts: got a feed of some columns that has begun, expected one with columns="):
         next(begun.dicts())
+
+
+def test_what_is_sought_is_where_the_feed_is(fed: Fed) -> None:
+    """Also before anything was read, and where there is nothing."""
+    _, lake = fed
+    feed = lake.feed(bars="1m")
+    feed.seek("2026-11-19 09:17")
+    assert list(map(repr, lake.feed(bars="1m", position=feed.position))) == list(map(repr, feed))
+    feed.seek("2027-01-01")
+    assert list(feed) == []
+    with pytest.raises(FeedError, match=r"seek: got 2026-11-23 12:00:00.*, expected no time before 2027-01-01"):
+        feed.seek(NOON)
+
+
+def test_what_was_read_for_a_task_that_was_cancelled_comes_next(fed: Fed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if the thread that reads it is at it still."""
+    _, lake = fed
+    feed = lake.feed(ticks=False, bars="5m", on_gap="mark")
+    whole = list(lake.feed(ticks=False, bars="5m", on_gap="mark"))
+    begun, go_on = threading.Event(), threading.Event()
+    after = feed._source.after
+
+    def slow(*place: Any) -> Any:
+        for item in after(*place):
+            begun.set()
+            assert go_on.wait(PATIENCE_SECONDS)
+            yield item
+
+    monkeypatch.setattr(feed._source, "after", slow)
+
+    async def read() -> list[FeedTick | Bar | Outage]:
+        async def first() -> object:
+            return await anext(aiter(feed))
+
+        waiting = asyncio.create_task(first())
+        await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        again = asyncio.create_task(first())
+        await asyncio.sleep(0)
+        go_on.set()
+        return [await again, *[item async for item in feed]]  # type: ignore[list-item]
+
+    assert asyncio.run(read()) == whole
+
+
+def test_after_an_error_it_does_not_seem_to_be_at_its_end(fed: Fed) -> None:
+    captured, _ = fed
+    with kitelake.open(captured.root) as lake:
+        feed = lake.feed()
+        next(iter(feed))
+    for _ in range(2):
+        with pytest.raises(kitelake.QueryError, match="closed"):
+            list(feed)
+
+
+def test_a_position_may_be_kept_as_text(fed: Fed) -> None:
+    _, lake = fed
+    feed = lake.feed(columns=np.array(["seq"]))  # type: ignore[arg-type]
+    list(zip(range(30), feed, strict=False))
+    kept = json.loads(json.dumps(feed.position, default=str))
+    assert given(lake.feed(columns=["seq"], position=kept).batches()) == given(feed.batches())
+
+
+def test_files_may_be_vacuumed_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of later days are found anew; of the day where it is, when it is read on."""
+    captured = three_days(tmp_path)
+    monkeypatch.setattr("queries.feed.sweep.STEP_ROWS", 1)
+    with kitelake.open(tmp_path) as lake:
+        rows = given(lake.feed(columns=["stream", "seq"]).batches())
+        feed = lake.feed(columns=["stream", "seq"])
+        found = given([next(feed.batches())])
+        futures = tmp_path / "ticks" / f"date={DAYS[0]}" / "exchange=NFO"
+        away = futures.rename(tmp_path / "away")
+        with pytest.raises(FeedError, match="it was vacuumed since the feed came to this day; read on"):
+            next(feed.batches())
+        away.rename(futures)
+        found += given([next(feed.batches())])
+        compact_day(captured.layout, DAYS[1])
+        later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=3)
+        assert vacuum_tables(captured.layout, grace=dt.timedelta(), now=later)
+        assert found + given(feed.batches()) == rows

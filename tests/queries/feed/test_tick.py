@@ -1,6 +1,8 @@
 """Ticks of a feed: the fields of the stream's, and the official client's dictionaries."""
 
+import copy
 import datetime as dt
+import pickle
 
 import pytest
 
@@ -59,3 +61,15 @@ def test_dictionaries_are_the_official_clients(fed: Fed) -> None:
 
 def _first(captured: Captured) -> str:
     return captured.packets[0].source[0]
+
+
+def test_a_tick_can_be_copied_and_sent(fed: Fed) -> None:
+    """With its own row alone."""
+    _, lake = fed
+    tick = list(lake.feed(columns="all", stop="2026-11-19 09:16"))[3]
+    for again in (pickle.loads(pickle.dumps(tick)), copy.copy(tick), copy.deepcopy(tick)):
+        assert repr(again) == repr(tick)
+        with pytest.raises(AttributeError, match="this feed has the columns"):
+            getattr(again, "prize")  # noqa: B009
+    few = next(iter(lake.feed(columns=["last_price"])))
+    assert len(pickle.dumps(few)) < 2_000
