@@ -380,6 +380,9 @@ def typed_errors() -> Iterator[None]:
     except duckdb.InterruptException as error:
         raise QueryError(INTERRUPTED) from error
     except duckdb.Error as error:
+        if any(line.startswith("KeyboardInterrupt") for line in str(error).splitlines()):
+            # It came while Python was giving DuckDB rows.
+            raise KeyboardInterrupt from error
         raise _typed(str(error)) from error
 
 

@@ -3,11 +3,12 @@
 import importlib.util
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from queries.errors import ClosedError, MissingLibraryError, QueryError, QueryTimeoutError
@@ -220,6 +221,17 @@ def test_what_breaks_in_duckdb_is_two_lines(fault: type[duckdb.Error], advice: s
     with pytest.raises(QueryError, match=f"{name} Error: table index mismatch\n.*{advice}") as caught, typed_errors():
         raise fault(f"{name} Error: table index mismatch\n\nStack Trace:\n0 _PyEval_Vector")
     assert len(str(caught.value).splitlines()) == 2
+
+
+def test_an_interrupt_from_the_keyboard_stays_one_while_python_gives_rows() -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield pa.record_batch({"a": [1]})
+        raise KeyboardInterrupt
+
+    source = pa.RecordBatchReader.from_batches(pa.schema([("a", pa.int64())]), batches())
+    with duckdb.connect() as con, pytest.raises(KeyboardInterrupt), typed_errors():
+        con.register("source", source)
+        con.sql("select sum(a) from source").fetchall()
 
 
 def test_after_the_lake_was_closed_says_so(tmp_path: Path, feed: Feed) -> None:
