@@ -229,8 +229,7 @@ def test_an_interrupt_from_the_keyboard_stays_one_while_python_gives_rows() -> N
         raise KeyboardInterrupt
 
     source = pa.RecordBatchReader.from_batches(pa.schema([("a", pa.int64())]), batches())
-    with duckdb.connect() as con, pytest.raises(KeyboardInterrupt), typed_errors():
-        con.register("source", source)
+    with duckdb.connect().register("source", source) as con, pytest.raises(KeyboardInterrupt), typed_errors():
         con.sql("select sum(a) from source").fetchall()
 
 
