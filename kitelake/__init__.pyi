@@ -1,3 +1,4 @@
+from .errors import AdapterError as AdapterError
 from .errors import AuthError as AuthError
 from .errors import CapacityError as CapacityError
 from .errors import FeedError as FeedError

@@ -3,6 +3,7 @@
 from ingest.errors import AuthError as AuthError
 from ingest.errors import CapacityError as CapacityError
 from ingest.errors import InstrumentError as InstrumentError
+from queries.errors import AdapterError as AdapterError
 from queries.errors import FeedError as FeedError
 from queries.errors import NoLakeError as NoLakeError
 from queries.errors import OutageError as OutageError

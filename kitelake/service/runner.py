@@ -105,12 +105,5 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 
 def _reload_on_signal(service: Service) -> None:
     """SIGHUP has config.yaml read again, where there is such a signal."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    def received() -> None:
-        task = asyncio.ensure_future(service.reload())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
     if hasattr(signal, "SIGHUP"):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, received)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload_soon)

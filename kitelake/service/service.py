@@ -84,6 +84,7 @@ class Service:
         self._notifier = Notifier(config.notifications)
         self._reloading = asyncio.Lock()
         self._reloads_asked = self._reloads_begun = 0
+        self._reloads: set[asyncio.Task[None]] = set()
         self._cycle: DayCycle | None = None
         self._problems: Problems | None = None
         self._since = dt.datetime.now(IST)
@@ -194,9 +195,10 @@ class Service:
                 logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # jobs that it cancels are no failures
                 if self._scheduler.running:
                     self._scheduler.shutdown(wait=False)
-                for task in tasks:
+                ending = [*tasks, *self._reloads]
+                for task in ending:
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await asyncio.gather(*ending, return_exceptions=True)
                 await cycle.close_sockets()
                 await self._notifier.settle(LAST_WORDS_SECONDS)
                 day_recorder.keep()
@@ -230,6 +232,13 @@ class Service:
         self._notifier.tell("problems", f"Kitelake: {title}", text)
         if self._cycle is not None and self._cycle.recorder.short_of_room:
             self._cycle.make_room()
+
+    def reload_soon(self) -> None:
+        """`reload`, for whoever cannot wait. It ends with the service; while that starts or stops nothing is read."""
+        if self._cycle is not None and not self._cycle.stopping:
+            task = asyncio.create_task(self.reload())
+            self._reloads.add(task)
+            task.add_done_callback(self._reloads.discard)
 
     async def reload(self) -> None:
         """Read config.yaml again. A bad one changes nothing and is reported; a good one changes only the difference.

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,7 @@ import yaml
 from ingest.connection.stats import Health, Status
 from ingest.instruments.listing import Instruments
 from kitelake.cli import app as cli
-from kitelake.config.config import load_config
+from kitelake.config.config import Config, load_config
 from kitelake.processes.source import Source
 from kitelake.service.service import Service
 from storage.clock import IST
@@ -204,6 +205,34 @@ async def test_whoever_asks_for_a_reload_waits_until_it_is_done_and_many_are_one
     assert "calendar.hours" in shared.refused  # whichever comes back first, what was written is read
     await asyncio.gather(*asked)
     await shared.configure(KEPT)
+
+
+async def test_a_reload_that_goes_on_ends_with_the_service(shared: Shared, tmp_path: Path) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow(path: Path, before: Config) -> tuple[Config, list[str]]:
+        reading.set()
+        go_on.wait(PATIENCE_SECONDS)
+        return before, []
+
+    def asked() -> bool:
+        service.reload_soon()
+        return reading.is_set()
+
+    with hold(tmp_path / "data", "kite") as layout, patch("kitelake.service.service.reread", slow):
+        source = Source(shared.simulator.ws, shared.simulator.api)
+        one = Shared(tmp_path, shared.simulator, layout)
+        service = Service(load_config(one.path), source, layout, config_path=one.path, until=dt.datetime.now(IST))
+        stop = asyncio.Event()
+        running = asyncio.create_task(service.run(stop))
+        try:
+            await until(asked)
+            stop.set()
+            await running
+            service.reload_soon()
+            assert not [task for task in asyncio.all_tasks() if "Service.reload" in repr(task.get_coro())]
+        finally:
+            go_on.set()
 
 
 async def test_an_account_comes_and_goes_with_a_changed_file_and_many_signals_at_once(shared: Shared) -> None:
