@@ -52,6 +52,9 @@ class Point:
     item: Bar | Outage
 
 
+ASKED: Final = dt.timedelta(minutes=1)
+"""An instrument that a connection was asked for within this of being connected was wanted all along. What is asked for
+later is not missed before: that it would be is of the future."""
 _COLUMNS: Final = list(Bar.__dataclass_fields__)
 
 
@@ -78,12 +81,13 @@ def outages_of(state: LakeState, day: dt.date, tokens: Sequence[int] | None, now
     (brought,) = state.read(
         [
             f"""
-        SELECT accounts, connections, list(instrument_token ORDER BY instrument_token) AS tokens FROM (
+        SELECT accounts, connections, firsts, list(instrument_token ORDER BY instrument_token) AS tokens FROM (
             SELECT instrument_token, list(account ORDER BY account, connection) AS accounts,
-                list(connection ORDER BY account, connection) AS connections
+                list(connection ORDER BY account, connection) AS connections,
+                list(first ORDER BY account, connection) AS firsts
             FROM (
-                SELECT DISTINCT instrument_token, account, connection
-                FROM ({sources_sql(among(with_before([day])), which)})
+                SELECT instrument_token, account, connection, min(since) AS first
+                FROM ({sources_sql(among(with_before([day])), which)}) GROUP BY ALL
             ) GROUP BY instrument_token
         ) GROUP BY ALL ORDER BY ALL
         """
@@ -92,18 +96,27 @@ def outages_of(state: LakeState, day: dt.date, tokens: Sequence[int] | None, now
     trading: dict[str, list[Stretch]] = {}
     for each in sessions_of(state, [day]).to_pylist():
         trading.setdefault(each["exchange"], []).append((each["opens"], each["closes"]))
-    found = []
+    found: dict[Stretch, list[int]] = {}
     for row in brought.to_pylist():
-        out = [lost.get(each, [span]) for each in zip(row["accounts"], row["connections"], strict=True)]
+        earliest = min(row["firsts"])
+        out = []
+        for account, connection, first in zip(row["accounts"], row["connections"], row["firsts"], strict=True):
+            stretches = lost.get((account, connection), [span])
+            was_there = not any(start <= first - ASKED < stop for start, stop in stretches)
+            if was_there and first > earliest + ASKED:  # until then it was there for others
+                stretches = merged([*stretches, (span[0], first)])
+            out.append(stretches)
         by_hours: dict[tuple[Stretch, ...], list[int]] = {}
         for token in row["tokens"]:
             by_hours.setdefault(tuple(merged(trading.get(exchange_of_token(token), [span]))), []).append(token)
         for hours, alike in by_hours.items():
             for start, stop in within(_all_of(out), hours):
-                if stop < span[1]:
-                    outage = Outage(start.astimezone(IST), stop.astimezone(IST), tuple(alike))
-                    found.append(Point(nanoseconds(stop) // NS_PER_US, outage))
-    return found
+                if stop < span[1] and earliest <= stop + ASKED:
+                    found.setdefault((start, stop), []).extend(alike)
+    return [
+        Point(nanoseconds(stop) // NS_PER_US, Outage(start.astimezone(IST), stop.astimezone(IST), tuple(sorted(those))))
+        for (start, stop), those in found.items()
+    ]
 
 
 def _all_of(several: Sequence[Sequence[Stretch]]) -> Sequence[Stretch]:
