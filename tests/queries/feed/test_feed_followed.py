@@ -14,6 +14,7 @@ from queries.feed import Bar, FeedTick, Outage, Position, TickFeed
 from storage.clock import IST
 from tests.support.captured import INFY, NIFTY_FUT, SECOND_US, Captured, Line
 from tests.support.feeding import given
+from tests.support.schedule import clock_at
 from tests.support.waiting import PATIENCE_SECONDS
 
 NAMES = ["received_at", "stream", "seq", "instrument_token", "last_price", "cached"]
@@ -27,8 +28,8 @@ def now_us() -> int:
 
 @pytest.fixture
 def captured(tmp_path: Path) -> Iterator[Captured]:
-    """A capture that is under way: some ticks are committed, some in the journal."""
-    with Captured(tmp_path, dt.datetime.now(IST).date()) as captured:
+    """A capture that is under way: some ticks are committed, some in the journal. It is a morning of trading."""
+    with clock_at("2026-11-24T11:00"), Captured(tmp_path, "2026-11-24") as captured:
         captured.instruments()
         line = captured.run(now_us() - 90 * SECOND_US).line()
         line.begin(now_us() - 80 * SECOND_US, INFY, NIFTY_FUT)
@@ -133,9 +134,10 @@ def test_from_a_position_on(captured: Captured) -> None:
 def test_a_close_ends_it_while_it_waits(captured: Captured) -> None:
     with kitelake.open(captured.root) as lake:
         feed = lake.feed(columns=NAMES, follow=True)
+        items = iter(feed)
+        assert len([next(items) for _ in range(4)]) == 4
         threading.Timer(0.3, feed.close).start()
-        assert len(list(feed)) == 4
-        assert list(feed) == []
+        assert list(items) == list(feed) == []
 
 
 def test_bars_and_slices_are_given_when_they_are_over(captured: Captured) -> None:
@@ -150,7 +152,8 @@ def test_bars_and_slices_are_given_when_they_are_over(captured: Captured) -> Non
         at_us = now_us()
         tick(line, at_us, 20)
         captured.flush()
-        threading.Timer(PATIENCE_SECONDS, feed.close).start()
+        guard = threading.Timer(PATIENCE_SECONDS, feed.close)
+        guard.start()
         sliced = lake.feed(columns=NAMES, follow=True)
         sliced.seek(dt.datetime.fromtimestamp(at_us / SECOND_US, IST))
         end, batch = next(sliced.slices(0.5))
@@ -161,4 +164,5 @@ def test_bars_and_slices_are_given_when_they_are_over(captured: Captured) -> Non
         assert {item.time.timestamp() for item in found if isinstance(item, Bar)} == {at_us // SECOND_US + 1}
         again = [item for item in lake.feed(columns=NAMES, bars="1s") if isinstance(item, Bar)]
         assert again[-2:] == [item for item in found if isinstance(item, Bar)]
+        guard.cancel()
         feed.close()
