@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from queries.errors import AdapterError
 from queries.feed import FeedMethods
 from queries.history import Moment, Symbols, TimeRange, chosen, days_of, time_range
-from storage.clock import IST
+from storage.clock import IST, NS_PER_US
 
 _ALWAYS: Final = ("received_at", "exchange_timestamp", "seq", "cached", "last_price")
 _DAY: Final = dt.timedelta(days=1)
-_NS_PER_US: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -97,8 +96,8 @@ def packets_in(lake: FeedMethods, facts: Mapping[str, Any], part: TimeRange, col
     exchange_us = np.where(stamped_us > 0, np.minimum(stamped_us, received_us), received_us)
     return Packets(
         facts,
-        received_us[kept] * _NS_PER_US,
-        exchange_us[kept] * _NS_PER_US,
+        received_us[kept] * NS_PER_US,
+        exchange_us[kept] * NS_PER_US,
         traded[kept],
         {name: values[kept] for name, values in found.items()},
     )
