@@ -4,12 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from queries.feed import Bar as Bar
 from queries.feed import FeedMethods
-from queries.feed import FeedTick as FeedTick
-from queries.feed import Outage as Outage
-from queries.feed import Position as Position
-from queries.feed import TickFeed as TickFeed
 from queries.history import Near
 from queries.lake import RESTRICTED, Limits
 from queries.lake import Result as Result

@@ -16,9 +16,8 @@ from queries.bars import Measure, width_of
 from queries.errors import WidthError
 from queries.feed.marks import NEEDS, Marks
 from queries.feed.points import Bar, Outage, Point, bars_of, ordered, outages_of
-from queries.feed.pool import TEXT
 from queries.feed.reading import FOREVER_US, KEYS, Reader, Wanted, parts_of, sources_in
-from queries.feed.sweep import Block, sweep
+from queries.feed.sweep import TEXT, Block, sweep
 from queries.feed.tick import CACHED
 from queries.history import Symbols, TimeRange, resolve, those_of
 from queries.lake import LakeState, quoted
@@ -26,6 +25,7 @@ from storage.clock import EPOCH, IST, NS_PER_US, day_bounds_ns
 from storage.schema import TICKS
 
 OnGap = Literal["skip", "mark", "raise"]
+BarsIn = Callable[[Symbols, str | dt.timedelta, dt.datetime, dt.datetime], pa.Table]
 
 SETTLED: Final = dt.timedelta(seconds=1)
 """So long after the end of an interval all that was received in it is in the journal, and its bar is given."""
@@ -73,7 +73,7 @@ class Asked:
     ticks: bool
     width: str | dt.timedelta | None
     on_gap: OnGap
-    bars_in: Callable[[Symbols, str | dt.timedelta, dt.datetime, dt.datetime], pa.Table] = field(repr=False)
+    bars_in: BarsIn = field(repr=False)
 
     def __post_init__(self) -> None:
         """Raises WidthError."""

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from queries.feed.pool import Ints
 from queries.lake import LakeState, shown_sources
 from queries.tail import LiveTicks
 from storage.clock import NS_PER_US, day_bounds_ns, nanoseconds
 from storage.schema import TICKS
 
+Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 FOREVER_US: Final = 1 << 62

@@ -4,18 +4,29 @@ Parts are opened in the order of their first row. What is received before the fi
 goes out; the rest is held until then. Sealed files are laid in stretches of time, inside of which a row group has some
 instruments: so a stretch is held as a whole. Where more parts overlap than may be held, they are read up to a moment,
 and again from there.
+
+Held rows lie in buffers that are made once and filled again and again: to get memory from the system and give it back
+for each stretch of a day costs as much as reading does.
 """
 
 import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from queries.feed.pool import Ints, Pool, width_of_row
-from queries.feed.reading import FOREVER_US, Add, Part, numbers_of
+from queries.feed.reading import FOREVER_US, Add, Bools, Ints, Part, numbers_of
+
+Places = NDArray[np.int32] | Ints
+Columns = dict[str, pa.Array]
+
+TEXT: Final = pa.dictionary(pa.int32(), pa.string())
+_SPARSE: Final = 8
+_NULL: Final = -1
+_MOST: Final = (1 << 31) - 1
 
 STEP_ROWS: Final = 1 << 20
 """So many rows are put in order together, at least."""
@@ -113,3 +124,148 @@ def _limit(parts: Sequence[Part], room: int) -> int:
     ends = {part.last_us + 1 for part in parts}
     fitting = [low, *(us for us in ends if us <= low and kept(us) * 4 >= room)]
     return max(fitting, key=lambda us: kept(us) / sum(part.rows for part in parts if part.first_us < us))
+
+
+def width_of_row(kinds: Mapping[str, pa.DataType]) -> int:
+    """The bytes of a row of these columns."""
+    return sum(_numbers(kind).itemsize for kind in kinds.values())
+
+
+class Pool:
+    """Rows of the columns `kinds`: numbers, times, dates, and TEXT."""
+
+    def __init__(self, kinds: Mapping[str, pa.DataType], rows: int) -> None:
+        """With room for so many rows; it grows if there are more."""
+        self._columns = {name: _Column(kind, rows) for name, kind in kinds.items()}
+        self._rows = 0
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def add(self, rows: pa.Table, wanted: Bools | None) -> None:
+        """Add rows, which may have other columns, too; or those of them that are wanted."""
+        added = len(rows) if wanted is None else int(np.count_nonzero(wanted))
+        for name, column in self._columns.items():
+            column.put(self._rows, added, rows.column(name), wanted)
+        self._rows += added
+
+    def in_order(self) -> tuple[Places, Ints]:
+        """The places of the rows, by time, then stream, then `seq`; and their times, in µs, in that order."""
+        received, seq, stream = (self._columns[name] for name in ("received_at", "seq", "stream"))
+        numbers = seq.values[: self._rows]
+        if len(stream.texts) <= 1:
+            order = _by_number(numbers)
+        else:
+            codes = stream.values[: self._rows]
+            rows = [np.flatnonzero(codes == stream.texts[name]) for name in sorted(stream.texts)]
+            order = np.concatenate([each[_by_number(numbers[each])] for each in rows])
+        times = received.values[order]
+        if (times[1:] < times[:-1]).any():  # several streams, or a clock that was set
+            again = np.argsort(times, kind="stable")
+            order, times = order[again], times[again]
+        return order, times
+
+    def take(self, places: Places) -> Columns:
+        """The rows at these places, as arrays of their own."""
+        return {name: column.take(places) for name, column in self._columns.items()}
+
+    def keep(self, places: Places) -> None:
+        """Hold these rows alone, in this order."""
+        for column in self._columns.values():
+            column.keep(places)
+        self._rows = len(places)
+
+
+class _Column:
+    """One column. `texts` are the numbers of texts, in the order of these."""
+
+    def __init__(self, kind: pa.DataType, rows: int) -> None:
+        self._kind = kind
+        self.values: NDArray[Any] = np.empty(rows, _numbers(kind))
+        self._missing: Bools | None = None
+        self.texts: dict[str, int] = {}
+        self._dictionary: pa.Array | None = None
+
+    def put(self, at: int, count: int, rows: pa.ChunkedArray, wanted: Bools | None) -> None:
+        if at + count > len(self.values):
+            self._grow(at + count + count // 4)
+        read = rows.chunk(0) if rows.num_chunks == 1 else rows.unify_dictionaries().combine_chunks()
+        missing: Bools | None = None
+        if read.null_count:
+            missing = read.is_null().to_numpy(zero_copy_only=False)
+            if self._missing is None:
+                self._missing = np.zeros(len(self.values), np.bool_)
+        if self._missing is not None:
+            self._missing[at : at + count] = (
+                False if missing is None else missing if wanted is None else missing[wanted]
+            )
+        values = self._values(read)
+        is_wider = self.values.dtype == np.int32 and values.dtype == np.int64 and len(values)
+        if is_wider and (values.max() > _MOST or values.min() < -_MOST):
+            self.values = self.values.astype(np.int64)
+        self.values[at : at + count] = values if wanted is None else values[wanted]
+
+    def _values(self, read: pa.Array) -> NDArray[Any]:
+        if pa.types.is_dictionary(self._kind):
+            return self._codes(read if pa.types.is_dictionary(read.type) else read.dictionary_encode())
+        if read.type != self._kind:
+            read = read.cast(self._kind)
+        if pa.types.is_temporal(read.type):
+            read = read.view(pa.int32() if pa.types.is_date32(read.type) else pa.int64())
+        return (read.fill_null(0) if read.null_count else read).to_numpy()  # type: ignore[no-any-return]
+
+    def take(self, places: Places) -> pa.Array:
+        values = self.values.take(places)
+        mask = None if self._missing is None else self._missing.take(places)
+        if mask is not None and not mask.any():
+            mask = None
+        if not pa.types.is_dictionary(self._kind):
+            if pa.types.is_integer(self._kind):
+                values = values.astype(np.int64, copy=False)
+            found = pa.array(values, mask=mask)
+            return found.view(self._kind) if pa.types.is_temporal(self._kind) else found
+        if self._dictionary is None or len(self._dictionary) != len(self.texts):
+            self._dictionary = pa.array(self.texts, pa.string())
+        return pa.DictionaryArray.from_arrays(pa.array(values, mask=mask), self._dictionary)
+
+    def keep(self, places: Places) -> None:
+        self.values[: len(places)] = self.values.take(places)
+        if self._missing is not None:
+            self._missing[: len(places)] = self._missing.take(places)
+
+    def _codes(self, chunk: pa.DictionaryArray) -> NDArray[np.int32]:
+        names = chunk.dictionary.to_pylist()
+        own = np.array([self.texts.setdefault(name, len(self.texts)) for name in names] or [0], np.int32)
+        indices = chunk.indices
+        codes: NDArray[np.int32] = own.take((indices.fill_null(0) if indices.null_count else indices).to_numpy())
+        return codes
+
+    def _grow(self, rows: int) -> None:
+        self.values = np.concatenate([self.values, np.empty(rows - len(self.values), self.values.dtype)])
+        if self._missing is not None:
+            self._missing = np.concatenate([self._missing, np.zeros(rows - len(self._missing), np.bool_)])
+
+
+def _numbers(kind: pa.DataType) -> np.dtype[Any]:
+    """Whole numbers are held as small as they mostly are."""
+    if pa.types.is_timestamp(kind):
+        return np.dtype(np.int64)
+    return np.dtype(np.float64 if pa.types.is_floating(kind) else np.int32)
+
+
+def _by_number(numbers: Ints) -> Places:
+    """The places of different numbers, ascending. Those of a stretch of time are mostly without holes, and need not be
+    sorted."""
+    if not len(numbers):
+        return np.zeros(0, np.int64)
+    least = int(numbers.min())
+    span = int(numbers.max()) - least + 1
+    if span <= _SPARSE * len(numbers):
+        places = np.full(span, _NULL, np.int32)
+        from_least = np.empty(len(numbers), np.int32)
+        np.subtract(numbers, least, out=from_least, casting="unsafe")
+        places[from_least] = np.arange(len(numbers), dtype=np.int32)
+        order: Places = places[places != _NULL]
+        if len(order) == len(numbers):
+            return order
+    return np.argsort(numbers, kind="stable")

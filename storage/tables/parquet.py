@@ -22,16 +22,18 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from storage.errors import RowsError, TableError
 from storage.files import DataFile, make_folders, sync_file, sync_folder
 from storage.layout import table_file
 from storage.schema import Table
 from storage.tables.digest import NO_DIGEST, stamp
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 ROW_GROUP_ROWS: Final = 1 << 20
 PAGE_ROWS: Final = 4096
@@ -81,8 +83,10 @@ def write_parquet(rows: pa.Table, path: Path | BinaryIO) -> None:
 
 
 @contextlib.contextmanager
-def parquet_writer(schema: pa.Schema, path: Path | BinaryIO) -> Iterator[pq.ParquetWriter]:
+def parquet_writer(schema: pa.Schema, path: Path | BinaryIO) -> Iterator["pq.ParquetWriter"]:
     """The same piece by piece: each table written is a row group. A file that ends in an exception has no digest."""
+    import pyarrow.parquet as pq  # an opened lake writes none
+
     dictionaries, encodings = [], {}
     for field in schema:
         if field.name in REPEATED:

@@ -14,7 +14,7 @@ import pytest
 import kitelake
 from queries.errors import FeedError, MomentError, SymbolError
 from queries.feed import Bar, FeedTick, Outage, Progress, TickFeed
-from queries.feed.methods import DEFAULT
+from queries.feed.arguments import DEFAULT
 from queries.feed.tick import ALL
 from storage.clock import IST
 from storage.upkeep import compact_day, vacuum_tables

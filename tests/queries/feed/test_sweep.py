@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import kitelake
-from queries.feed import pool, sweep
+from queries.feed import sweep
 from tests.support.captured import INFY, NIFTY_FUT, Captured
 from tests.support.feeding import expected, given
 
@@ -26,13 +26,13 @@ def test_what_is_held_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                     run.line("asha", number + 1).full(at, INFY if number % 2 else NIFTY_FUT, 100 + step)
             captured.commit()
     most = [0]
-    add = pool.Pool.add
+    add = sweep.Pool.add
 
-    def noted(held: pool.Pool, *rest: object) -> None:
+    def noted(held: sweep.Pool, *rest: object) -> None:
         add(held, *rest)  # type: ignore[arg-type]
         most[0] = max(most[0], len(held))
 
-    monkeypatch.setattr(pool.Pool, "add", noted)
+    monkeypatch.setattr(sweep.Pool, "add", noted)
     monkeypatch.setattr(sweep, "STEP_ROWS", 50)
     monkeypatch.setattr(sweep, "BLOCK_ROWS", 40)
     monkeypatch.setattr(sweep, "HELD_BYTES", 1)
@@ -44,6 +44,6 @@ def test_what_is_held_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_the_bound_is_of_bytes() -> None:
     """However many columns there are; but a stretch of a sealed day is held as a whole."""
-    with_few = dict.fromkeys("ab", pool.TEXT)
-    assert sweep.held_rows(with_few) * pool.width_of_row(with_few) <= sweep.HELD_BYTES
-    assert sweep.held_rows({str(number): pool.TEXT for number in range(60)}) == sweep.LEAST_HELD_ROWS
+    with_few = dict.fromkeys("ab", sweep.TEXT)
+    assert sweep.held_rows(with_few) * sweep.width_of_row(with_few) <= sweep.HELD_BYTES
+    assert sweep.held_rows({str(number): sweep.TEXT for number in range(60)}) == sweep.LEAST_HELD_ROWS

@@ -335,8 +335,10 @@ class TestFolder:
 LIGHT = """
 import sys
 import queries.lake.lake
-from queries.quality import QualityMethods
-heavy = {"pandas", "polars", "pyarrow.dataset", "pyarrow.compute", "deltalake", "filelock", "rich", "plotext"}
+import kitelake
+kitelake.Lake
+heavy = {"pandas", "polars", "pyarrow.dataset", "pyarrow.compute", "pyarrow.parquet", "deltalake", "filelock", "rich",
+    "plotext", "asyncio", "ssl", "pydantic", "queries.feed.feed"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 from tests.support.lake import ToyDecoder
 lake = queries.lake.lake.SqlLake(sys.argv[1], ToyDecoder())
