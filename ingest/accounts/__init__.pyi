@@ -6,6 +6,7 @@ from .redact import Redactor as Redactor
 from .rest import LOOPBACK as LOOPBACK
 from .rest import KiteRest as KiteRest
 from .rest import login_url as login_url
+from .rest import tls_context as tls_context
 from .sources import Polled as Polled
 from .sources import Token as Token
 from .sources import TokenSource as TokenSource

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ingest.accounts import LOOPBACK
+from ingest.accounts import LOOPBACK, tls_context
 from kitelake.errors import ListFileError
 from kitelake.plan.name_lists import MAX_BYTES, read_list_file, read_names
 from storage.clock import IST, ist_time
@@ -67,7 +67,7 @@ async def _get(url: str, what: str, timeout_seconds: float) -> bytes:
     data = bytearray()
     failure = ""
     try:
-        tls = await asyncio.to_thread(httpx.create_ssl_context)  # it takes a while to read all the certificates
+        tls = await asyncio.to_thread(tls_context)
         async with (
             asyncio.timeout(timeout_seconds),
             httpx.AsyncClient(

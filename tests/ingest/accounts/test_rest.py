@@ -10,13 +10,15 @@ import traceback
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import parse_qs
 
+import httpx
 import pytest
 
 from ingest.accounts.account import Account
 from ingest.accounts.redact import MASK
-from ingest.accounts.rest import KiteRest, login_url
+from ingest.accounts.rest import KiteRest, login_url, tls_context
 from ingest.errors import AuthError, RestError
 
 TOKEN = "canaryToken+/=1234567890"
@@ -229,3 +231,16 @@ def assert_clean(error: BaseException) -> None:
             links += [link.__cause__, link.__context__]
             assert "canary" not in f"{link} {link!r} {vars(link)}"
     assert "canary" not in "".join(traceback.format_exception(error))
+
+
+async def test_the_authorities_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a tenth of a second, which all streams of the process would wait for at each check of a token."""
+    read = Mock(wraps=httpx.create_ssl_context)
+    monkeypatch.setattr(httpx, "create_ssl_context", read)
+    tls_context.cache_clear()
+    for _ in range(2):
+        async with KiteRest("https://kite.invalid", ACCOUNT):
+            pass
+    read.assert_called_once()
+    assert tls_context().verify_mode.name == "CERT_REQUIRED"
+    assert tls_context().check_hostname
