@@ -182,11 +182,14 @@ class Trial:
 
     async def streamed(self) -> list[str]:
         """The lists that are streamed, once the simulator has sockets that ask for just their instruments."""
-        placed = {token for there in self.service.cycle.reconciler.manager.placement().values() for token in there}
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while await self._subscribed() != len(placed):
+            while await self._subscribed() != self._placed():  # which a list that is resolved anew changes meanwhile
                 await asyncio.sleep(0.05)
         return [one.name for one in self.service.status().lists if one.active]
+
+    def _placed(self) -> int:
+        placement = self.service.cycle.reconciler.manager.placement()
+        return len({token for there in placement.values() for token in there})
 
     async def _subscribed(self) -> int:
         stats = await asyncio.to_thread(self._simulator.stats)
