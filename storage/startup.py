@@ -2,31 +2,36 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Final
 
-_NEEDLESS: Final = frozenset({"pandas", "twisted"})
+_NEEDLESS: Final = ("pandas", "twisted")
 
 
 class _LeftOut(MetaPathFinder):
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname in _NEEDLESS:
+        if fullname in self._names:
             raise ModuleNotFoundError(f"this process does without {fullname}", name=fullname)
         return None
 
 
-def leave_out_needless() -> None:
+def leave_out_needless(*others: str) -> None:
     """Have this process do without pandas and Twisted, even where they are installed, and without OpenBLAS's threads.
+
+    `others` are further modules that it does without.
 
     pyarrow imports the one when it is first given a value of Python's, structlog the other when it is imported; both
     do as well without. Measured: 0.3 s of CPU a process. numpy's OpenBLAS starts a thread for each further processor,
     which for a while is busy with waiting for work that nobody here has: up to 0.1 s. To be called before numpy is
     loaded. For processes of ours alone, and never for one in which the user's own code runs.
     """
-    sys.meta_path.insert(0, _LeftOut())
+    sys.meta_path.insert(0, _LeftOut({*_NEEDLESS, *others}))
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -29,6 +29,11 @@ ZONES = ("UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kiritimati")
 LOG_LEVEL = logging.getLogger().level
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the whole system begin first: they mostly wait, and would at the end of a run wait alone."""
+    items.sort(key=lambda item: "system" not in item.path.parts)
+
+
 @pytest.fixture(autouse=True)
 def _logs_as_they_were() -> Iterator[None]:
     """A service in the process of a test sets the logs of the process up, and so would those of the tests after it.

@@ -1,4 +1,4 @@
-"""The report process: `python -m kitelake.processes.report`, started by the service once the day's hours are over.
+"""The report process: a child, started by the service once the day's hours are over.
 
 Settings come as one line of JSON on standard input; the report goes to standard output as another. It ends at once when
 its standard input ends, which is how it learns that the service has died. Exit status 1: there is no report, and the

@@ -1,4 +1,4 @@
-"""The upkeep process: `python -m kitelake.processes.upkeep`, started by the service for work that may take an hour.
+"""The upkeep process: a child, started by the service for work that may take an hour.
 
 It seals days, archives segments and removes what is old; on a full disk it only removes. Its settings come as one line
 of JSON on standard input; for each thing that it has done it says a line of JSON on standard output. It ends at once

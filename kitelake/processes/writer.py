@@ -1,4 +1,4 @@
-"""The writer process: `python -m kitelake.processes.writer`, started and restarted by the service.
+"""The writer process: a child, started and restarted by the service.
 
 Settings come as one line of JSON on standard input; a line of JSON goes to standard output for each committed segment,
 and `{"failed": reason}` before it ends because of what only a person can mend. It ends when the live stream's last

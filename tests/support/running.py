@@ -112,14 +112,14 @@ class Running:
             return []
 
     def children(self) -> dict[str, int]:
-        """Module name → process id of the service's own processes."""
+        """Module name → process id of the service's own processes, `python -m kitelake.processes.child MODULE`."""
         found = {}
         for path in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError, ValueError, IndexError):
                 parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
                 command = (path / "cmdline").read_bytes().split(b"\0")
                 if parent == self.process.pid and b"-m" in command:
-                    found[command[command.index(b"-m") + 1].decode()] = int(path.name)
+                    found[command[command.index(b"-m") + 2].decode()] = int(path.name)
         return found
 
 

@@ -48,7 +48,7 @@ def upkeep(layout: DataLayout, **changes: Any) -> tuple[bool, dict[str, dict[str
 
 def test_the_process_says_what_it_does_in_lines_of_json(layout: DataLayout) -> None:
     """It is started as the service does it: settings in, lines out."""
-    whole = [sys.executable, "-m", "kitelake.processes.upkeep"]
+    whole = [sys.executable, "-m", "kitelake.processes.child", "kitelake.processes.upkeep"]
     with subprocess.Popen(whole, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -95,7 +95,9 @@ def test_one_part_of_the_upkeep_that_fails_leaves_the_others(layout: DataLayout)
 def test_upkeep_ends_with_who_started_it(layout: DataLayout) -> None:
     """It says nothing more and touches nothing more, whatever it was at."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "kitelake.processes.upkeep"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "kitelake.processes.child", "kitelake.processes.upkeep"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1

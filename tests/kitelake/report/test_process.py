@@ -42,7 +42,7 @@ class TestProcess:
             record_path(tmp_path, DAY).parent.mkdir()
             record_path(tmp_path, DAY).write_text(text)
         with subprocess.Popen(
-            [sys.executable, "-m", "kitelake.processes.report"],
+            [sys.executable, "-m", "kitelake.processes.child", "kitelake.processes.report"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -64,7 +64,9 @@ class TestProcess:
         record_path(tmp_path, DAY).parent.mkdir()
         os.mkfifo(record_path(tmp_path, DAY))  # to read the record takes forever
         with subprocess.Popen(
-            [sys.executable, "-m", "kitelake.processes.report"], stdin=subprocess.PIPE, text=True
+            [sys.executable, "-m", "kitelake.processes.child", "kitelake.processes.report"],
+            stdin=subprocess.PIPE,
+            text=True,
         ) as process:
             assert process.stdin
             process.stdin.write(json.dumps(settings(tmp_path)) + "\n")
