@@ -177,7 +177,7 @@ def test_what_is_lost_beyond_memory_is_known_to_the_packet(tmp_path: Path, disk:
     target = {"url": webhook.target().url.get_secret_value()}
     journal = JOURNAL | {"buffer_bytes": MIB, "reserve_bytes": 0}
     with (
-        simulation(instruments=scaled(400, 1_000), rate=scaled(40, 200)) as simulator,
+        simulation(instruments=1_000, rate=scaled(100, 200)) as simulator,
         running(tmp_path, simulator, journal=journal, notifications=[target]) as service,
     ):
         simulator.wait_for(lambda stats: stats["packets"] > scaled(1_000, 5_000))
