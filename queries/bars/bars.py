@@ -39,7 +39,7 @@ from queries.bars.packets import COLUMNS, Asked, groups_of
 from queries.bars.rows import AWAY, Rows, clock_sql, macro_rows_sql
 from queries.bars.trades import trades_sql
 from queries.errors import QueryError
-from queries.history import Symbols, TimeRange, blocks_of, names_of, overloads, sql_moment, sql_range_us
+from queries.history import Symbols, TimeRange, batches_of, names_of, overloads, sql_moment, sql_range_us
 from queries.lake import LakeState, Macro, Result
 
 _COLUMNS: Final = (
@@ -286,8 +286,8 @@ def _of_time(state: LakeState, rows: Rows, asked: Asked, when: TimeRange, label:
     """Bars of time that begin in the range, as `as_table` has them, from packets in columns."""
     found = []
     only = "true" if when.stop is None or asked.clock != "received" else f"received_at < {sql_moment(when.stop)}"
-    for block in blocks_of(state, rows.selection, COLUMNS, only):
-        if groups := groups_of(block, rows.listening, asked):
+    for batches in batches_of(state, rows.selection, COLUMNS, only):
+        if groups := groups_of(batches, rows.listening, asked):
             bars = assemble(groups, asked)
             begins = bars["begin_us"]
             inside = np.ones(len(begins), np.bool_) if when.start_us is None else begins >= when.start_us

@@ -4,7 +4,7 @@ The same definition as `rows_sql` and `grouped_sql`, at a fifth of the cost; bot
 column has nulls it is of floats, with NaN for them: whole numbers of the wire and microseconds are exact in these.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from queries.bars.choices import DAY_US
 from queries.bars.listening import Listening
-from queries.history import PLACE_BITS
+from queries.history import PLACE_BITS, in_order
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -41,23 +41,37 @@ class Asked:
     upto_us: int | None
 
 
-def groups_of(rows: Mapping[str, Array], listening: Listening, asked: Asked) -> dict[str, Array]:
+def groups_of(batches: Sequence[Mapping[str, Array]], listening: Listening, asked: Asked) -> dict[str, Array]:
     """The groups as `grouped_sql` gives them, with `run` in the place of date and token.
 
-    `rows` is a block as `history.blocks_of` has it, of COLUMNS, and is used up. `live_first` is whether the first row
-    of a group is live. Empty without a group.
+    `batches` are of `history.batches_of`, of COLUMNS. `live_first` is whether the first row of a group is live. Empty
+    without a group.
     """
-    says = ~_missing(rows["stamped_us"]) & (asked.clock == "exchange")
-    parts = []
-    for which, judge in ((says, _say_their_time), (~says, _do_not)):
-        if which.any():
-            packets = _Packets(rows if which.all() else {name: each[which] for name, each in rows.items()}, listening)
+    says, others = _parted(batches) if asked.clock == "exchange" else ([], batches)
+    groups = []
+    # Of packets that say their time each is judged by itself, so that a run may lie in pieces.
+    for some, judge, in_pieces in ((says, _say_their_time, True), (others, _do_not, False)):
+        for block in in_order(some, in_pieces=in_pieces):
+            packets = _Packets(block, listening)
             judge(packets, asked)
             if len(packets):
-                parts.append(packets.grouped(asked))
-    if len(parts) < 2:
-        return parts[0] if parts else {}
-    return {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
+                groups.append(packets.grouped(asked))
+    return {name: np.concatenate([each[name] for each in groups]) for name in groups[0]} if groups else {}
+
+
+def _parted(batches: Sequence[Mapping[str, Array]]) -> tuple[list[Mapping[str, Array]], list[Mapping[str, Array]]]:
+    """Packets that say their time, and the others."""
+    says, others = [], []
+    for batch in batches:
+        silent = _missing(batch["stamped_us"])
+        if not silent.any():
+            says.append(batch)
+        elif silent.all():
+            others.append(batch)
+        else:
+            says.append({name: each[~silent] for name, each in batch.items()})
+            others.append({name: each[silent] for name, each in batch.items()})
+    return says, others
 
 
 class _Packets:
@@ -74,7 +88,6 @@ class _Packets:
         self.of_stretch = listening.stretches(run[starts], np.append(starts, count), rows["place"])
         begins = self.of_stretch["rows"]
         self["stretch"] = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, count)))
-        self["received_us"] = rows["place"] >> PLACE_BITS
 
     def __getitem__(self, name: str) -> Array:
         return self._columns[name]
@@ -84,6 +97,11 @@ class _Packets:
 
     def __len__(self) -> int:
         return len(self["run"])
+
+    def received_us(self, which: Ints | slice = slice(None)) -> Ints:
+        """When they were received; all or some of them."""
+        received: Ints = self["place"][which] >> PLACE_BITS
+        return received
 
     def each(self, name: str) -> Array:
         """What is said of stretches, for each row; one value where it is the same for all."""
@@ -100,6 +118,8 @@ class _Packets:
         """Whether each is of the day on which it was received, and so is its trade; also if it does not say."""
         day, stamped, traded = self.each("day_us"), self["stamped_us"], self["traded_us"]
         # Comparisons with what is missing are false.
+        if len(day) == 1 and np.minimum(stamped.min(), traded.min()) >= day and stamped.max() < day + DAY_US:
+            return np.ones(len(stamped), np.bool_)
         return ~((stamped < day) | (stamped >= day + DAY_US) | ((traded < day) & ~_missing(stamped)))
 
     def tell(self, own: Bools) -> None:
@@ -112,18 +132,16 @@ class _Packets:
 
     def forget(self, which: Bools) -> None:
         """Of these, that nothing was traded on this day."""
-        at = np.flatnonzero(which)
-        if len(at):
-            self["volume_traded"][at] *= 0  # or null
-            self["value"][at] = self["volume_traded"][at]
+        if which.any():
+            self["volume_traded"] = np.where(which, self["volume_traded"] * 0, self["volume_traded"])  # or null
+            self["value"] = np.where(which, self["volume_traded"], self["value"])
             for name in ("high", "low"):
                 self.without(name, which)
 
     def without(self, name: str, which: Bools) -> None:
         """Those of which it is not said."""
         if which.any():
-            self[name] = self[name].astype(np.float64, copy=False)
-            self[name][which] = _NULL
+            self[name] = np.where(which, _NULL, self[name])
 
     def only_before(self, upto_us: int | None) -> None:
         """Those dated before this."""
@@ -148,7 +166,8 @@ class _Packets:
         if ((keys[1][1:] < keys[1][:-1]) & (keys[0][1:] == keys[0][:-1])).any():
             self.keep(np.lexsort(keys[::-1]))  # stable: in a group as they were received
             keys = [self[name] for name in ("stretch", "interval", "epoch")]
-        starts = np.flatnonzero(_begins(*keys))
+        begins = _begins(*keys)
+        starts = np.flatnonzero(begins)
         ends = np.append(starts[1:], len(self))
         stretch = self["stretch"][starts]
         of = {name: values[stretch] for name, values in self.of_stretch.items()}
@@ -159,12 +178,10 @@ class _Packets:
             part = after.astype(np.int64) - (number < 0)
         groups: dict[str, Array] = {name: of[name] for name in ("run", "since_us", "opens_us", "closes_us")}
         groups |= {"part": part, "bucket": np.where(part == 0, number, 0), "place": self["place"][starts]}
-        groups |= {"last_us": self["received_us"][ends - 1], "live_first": self["live"][starts]}
+        groups |= {"last_us": self.received_us(ends - 1), "live_first": self["live"][starts]}
         groups |= {"high_at_first": self["high"][starts], "low_at_first": self["low"][starts]}
-        volume, value = self["volume_traded"], self["value"]
-        self["price"] = self["last_price"].copy()
-        self.without("price", ~self["live"])
-        price = self["price"]
+        volume, value, live = self["volume_traded"], self["value"], self["live"]
+        price = self["last_price"] if live.all() else np.where(live, self["last_price"], _NULL)
         for name, column in (("volume", volume), ("value", value)):
             groups[f"first_{name}"] = _edge(column, starts, ends, last=False)
             groups[f"last_{name}"] = _edge(column, starts, ends, last=True, zero=True)
@@ -174,12 +191,14 @@ class _Packets:
         groups["close"] = _edge(price, starts, ends, last=True)
         groups["last_price"] = _edge(self["last_price"], starts, ends, last=True)
         groups["oi"] = _edge(self["oi"], starts, ends, last=True)
-        for name, how, column in (
-            ("most_volume", np.fmax, volume), ("high", np.fmax, price), ("low", np.fmin, price),
-            ("most_high", np.fmax, self["high"]), ("least_low", np.fmin, self["low"]),
-            ("timed_by", np.maximum, self["timed_by"]), ("ticks", np.add, self["live"].astype(np.int64)),
-        ):  # fmt: skip
-            groups[name] = how.reduceat(column, starts)
+        groups |= {"high": np.fmax.reduceat(price, starts), "low": np.fmin.reduceat(price, starts)}
+        groups["most_volume"] = _most(volume, begins, starts, ends)
+        groups["most_high"] = _most(self["high"], begins, starts, ends)
+        groups["least_low"] = -_most(-self["low"], begins, starts, ends)
+        timed_by = self["timed_by"]
+        alike = (timed_by == timed_by[0]).all()
+        groups["timed_by"] = timed_by[starts] if alike else np.maximum.reduceat(timed_by, starts)
+        groups["ticks"] = ends - starts if live.all() else np.add.reduceat(live.astype(np.int64), starts)
         # Asked for only where the volume fell in a group.
         fell = (groups["last_volume"] < groups["most_volume"] / 2).any()
         groups["most_value"] = np.fmax.reduceat(value, starts) if fell else groups["last_value"]
@@ -191,7 +210,7 @@ def _say_their_time(packets: _Packets, asked: Asked) -> None:
     own = packets.own()
     untraded = _missing(packets["traded_us"])
     at = np.where(untraded, packets["stamped_us"], packets["traded_us"]) if untraded.any() else packets["traded_us"]
-    at = at if own.all() else np.where(own, at, packets["received_us"])
+    at = at if own.all() else np.where(own, at, packets.received_us())
     packets["at_us"] = at.astype(np.int64, copy=False)
     packets.tell(own)
     since_us = packets.of_stretch["since_us"]
@@ -207,7 +226,7 @@ def _do_not(packets: _Packets, asked: Asked) -> None:
     """Packets that do not: the second."""
     own = packets.own()
     dated = ~_missing(packets["stamped_us"]) & own
-    packets["at_us"] = received = packets["received_us"]
+    packets["at_us"] = received = packets.received_us()
     packets.tell(own)
     volume = packets["volume_traded"]
     begins = _begins(packets["run"])
@@ -231,10 +250,22 @@ def _do_not(packets: _Packets, asked: Asked) -> None:
 
 def _before(values: Array, which: Bools, begins: Bools) -> Floats:
     """Of each row the last value before it in its run for which it holds; NaN if there is none."""
-    at = np.arange(len(values))
-    last = np.append(-1, np.maximum.accumulate(np.where(which, at, -1))[:-1])
-    start = np.maximum.accumulate(np.where(begins, at, 0))
+    count = len(values)
+    if which.all():
+        last = np.arange(-1, count - 1)
+    else:
+        at = np.flatnonzero(which)
+        last = np.repeat(np.append(-1, at), np.diff(np.concatenate([[-1], at, [count - 1]])))
+    starts = np.flatnonzero(begins)
+    start = np.repeat(starts, np.diff(np.append(starts, count)))
     return np.where(last >= start, values[last], _NULL)
+
+
+def _most(values: Array, begins: Bools, starts: Ints, ends: Ints) -> Array:
+    """The largest of each group; NaN if there is none."""
+    # What tells of the day so far rises: then it is the last, without looking at each.
+    rises = ((values[1:] >= values[:-1]) | begins[1:]).all()
+    return values[ends - 1] if rises else np.fmax.reduceat(values, starts)
 
 
 def _edge(values: Array, starts: Ints, ends: Ints, *, last: bool, zero: bool = False) -> Floats:

@@ -48,11 +48,19 @@ def blocks_of(
     receipt: microseconds since the epoch, shifted by PLACE_BITS, and what tells rows of one microsecond apart.
     `columns` are names and SQL expressions of numbers; one with nulls is of floats, with NaN for them.
     """
+    for batches in batches_of(state, selection, columns, condition):
+        yield from in_order(batches)
+
+
+def batches_of(
+    state: LakeState, selection: Selection, columns: Mapping[str, str], condition: str = "true"
+) -> Iterator[Sequence[Columns]]:
+    """The same as they lie, in batches: all rows of some runs at a time."""
     shown = ", ".join(f"{text} AS {name}" for name, text in {"run": RUN_SQL, "place": PLACE_SQL, **columns}.items())
     parts = _parts(state, selection)
     queries = (f"SELECT {shown} FROM ticks WHERE {part} AND ({condition})" for part in parts)
     for rows in state.read(queries, many=len(selection.days) * len(selection.tokens) > _FEW_RUNS):
-        yield from _in_order([_arrays(batch) for batch in rows.to_batches() if batch.num_rows])
+        yield [_arrays(batch) for batch in rows.to_batches() if batch.num_rows]
 
 
 def names_of(state: LakeState, selection: Selection, runs: Ints) -> list[str | None]:
@@ -130,8 +138,13 @@ def _arrays(batch: pa.RecordBatch) -> Columns:
     return {name: batch[name].to_numpy(zero_copy_only=False) for name in batch.schema.names}
 
 
-def _in_order(batches: Sequence[Columns]) -> Iterator[Columns]:
-    """The batches' rows, by run and place."""
+def in_order(batches: Sequence[Columns], *, in_pieces: bool = False) -> Iterator[Columns]:
+    """The batches' rows in blocks of whole runs, by run and place.
+
+    With `in_pieces` the batches as they are, if a run lies in a few pieces in them, each in order and after the other.
+    """
+    if not batches:
+        return
     pieces = _pieces(batches)
     if pieces is None:
         rows = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
@@ -139,6 +152,9 @@ def _in_order(batches: Sequence[Columns]) -> Iterator[Columns]:
         batches = [{name: values[order] for name, values in rows.items()}]
         pieces = _pieces(batches)
         assert pieces is not None  # each is a run
+    elif in_pieces and not any(_falls(batch) for batch in batches):
+        yield from batches
+        return
     kept: list[tuple[int, int, int]] = []
     count, last = 0, None
     for batch, begin, end, run in pieces:
@@ -150,6 +166,12 @@ def _in_order(batches: Sequence[Columns]) -> Iterator[Columns]:
         last = run
     if kept:
         yield _joined(batches, kept)
+
+
+def _falls(batch: Columns) -> bool:
+    """Whether a piece of a run is followed by an earlier one."""
+    run, place = batch["run"], batch["place"]
+    return bool(((run[1:] == run[:-1]) & (place[1:] < place[:-1])).any())
 
 
 def _joined(batches: Sequence[Columns], pieces: Sequence[tuple[int, int, int]]) -> Columns:

@@ -96,13 +96,14 @@ def width_us(width: str) -> int:
 @example(seed=5)  # quotes that began on the day before
 @example(seed=10)  # two sources over midnight
 @example(seed=86200)  # a gap ended by a packet of another day
+@example(seed=7)  # runs that lie in pieces
 def test_the_method_and_the_macro_give_what_the_definition_says(seed: int) -> None:
     rng = Random(seed)
     with tempfile.TemporaryDirectory() as folder, Captured(Path(folder), FIRST_DAY) as captured:
         days = rng.randrange(1, 4)
         RandomDays(captured, rng).put(days)
         # By parts and in blocks of any size, as rows by the million are read.
-        read, block, long = ((1, 1, 1), (40, 20, 1000), (3_000_000, 1 << 17, 32))[seed % 3]
+        read, block, long = ((1, 1, 1), (40, 20, 1000), (3_000_000, 1 << 17, 32), (3_000_000, 1 << 17, 0))[seed % 4]
         sizes: dict[str, Any] = {"_READ_ROWS": read, "_BLOCK_ROWS": block, "_LONG_PIECE": long}
         with patch.multiple("queries.history.blocks", **sizes), kitelake.open(folder) as lake:
             for _ in range(scaled(1, 4)):

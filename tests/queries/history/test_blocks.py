@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kitelake
-from queries.history import Symbol, blocks_of, chosen, names_of, run_of
+from queries.history import Symbol, batches_of, blocks_of, chosen, in_order, names_of, run_of
 from tests.support.captured import CALL, CRUDE, INFY, NIFTY_FUT, TINY, Captured
 from tests.support.scaled import scaled
 
@@ -65,6 +65,21 @@ def test_are_runs_in_the_order_of_receipt(captured: Captured, read: int, block: 
         ltp = [99.0] if run in (run_of(day, INFY) for day in days) else []
         assert prices.tolist() == [*(100 + hour), *ltp] * 3
         assert np.array_equal(oi, [*hour, *(np.nan for _ in ltp)] * 3, equal_nan=True)
+
+
+def test_may_stay_in_pieces(captured: Captured) -> None:
+    """Where nobody needs whole runs, no row is moved; else, or where a run is not in order, they are put in order."""
+    with patch("queries.history.blocks._LONG_PIECE", 0), kitelake.open(captured.root) as lake:
+        state = lake.look()
+        selection = chosen(state, SYMBOLS, state.dates("ticks"))
+        for batches in batches_of(state, selection, COLUMNS):
+            blocks = list(in_order(batches, in_pieces=True))
+            assert all(block is batch for block, batch in zip(blocks, batches, strict=True))
+            turned = [{name: values[::-1] for name, values in batch.items()} for batch in batches]
+            (whole,), (again,) = in_order(batches), in_order(turned, in_pieces=True)
+            assert (np.diff(whole["run"]) >= 0).all()
+            for name, values in whole.items():
+                assert np.array_equal(values, again[name], equal_nan=True)
 
 
 def test_names_are_those_of_the_list_and_else_of_the_rows(captured: Captured) -> None:
