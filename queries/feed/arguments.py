@@ -55,6 +55,8 @@ def feed(
         when = TimeRange(when.start, None)  # a bare date as the start alone is not the day alone
     if on_gap not in get_args(OnGap):
         raise FeedError(f"on_gap: got {on_gap!r}, expected one of {', '.join(get_args(OnGap))}")
+    if progress is not None and not callable(progress):
+        raise FeedError(f"progress: got {progress!r}, expected a function, such as print")
     if not ticks and bars is None and on_gap == "skip":
         raise FeedError("ticks: got False without bars, expected bars='1m', say: else there is nothing to give")
     state = look()

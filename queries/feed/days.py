@@ -19,7 +19,7 @@ from queries.feed.points import Bar, Outage, Point, bars_of, ordered, outages_of
 from queries.feed.reading import FOREVER_US, KEYS, Reader, Wanted, parts_of, sources_in
 from queries.feed.sweep import TEXT, Block, sweep
 from queries.feed.tick import CACHED
-from queries.history import Symbols, TimeRange, resolve, those_of
+from queries.history import Symbols, TimeRange, lists_in_force, resolve, those_of
 from queries.lake import LakeState, quoted
 from storage.clock import EPOCH, IST, NS_PER_US, day_bounds_ns
 from storage.schema import TICKS
@@ -140,16 +140,24 @@ class Day:
         """The bars that had closed, and the outages that had ended."""
         first_us, stop_us = self._range
         found: list[Point] = []
-        if self._asked.width is not None and first_us < stop_us:
-            asked = self._asked.symbols
-            symbols = EVERYTHING if asked is None else those_of(self._state, asked, self.date)
-            if symbols:
-                rows = self._asked.bars_in(symbols, self._asked.width, time_of(first_us), time_of(stop_us))
-                found += bars_of(rows, min(stop_us, us_of(self._until)))
+        if self._asked.width is not None and first_us < stop_us and (symbols := self._symbols()):
+            rows = self._asked.bars_in(symbols, self._asked.width, time_of(first_us), time_of(stop_us))
+            found += bars_of(rows, min(stop_us, us_of(self._until)))
         if self._asked.on_gap != "skip":
             ended = outages_of(self._state, self.date, self._tokens, self._until)
             found += [point for point in ended if point.us <= stop_us]
         return ordered(point for point in found if point.us >= self.start_us)
+
+    def _symbols(self) -> Symbols:
+        """What was asked for, as far as it is known on this day."""
+        if self._asked.symbols is not None:
+            return those_of(self._state, self._asked.symbols, self.date)
+        if lists_in_force(self._state, [self.date]):
+            return EVERYTHING
+        query = f"SELECT DISTINCT instrument_token FROM ticks WHERE date = DATE '{self.date}'"
+        (rows,) = self._state.read([query])
+        tokens: list[int] = rows["instrument_token"].to_pylist()
+        return tokens
 
     def _by_database(self, tokens: Sequence[int]) -> Iterator[Block]:
         names, (_, stop_us) = list(self._asked.kinds), self._range
@@ -214,7 +222,6 @@ class Source:
 
     def _followed(self, state: LakeState, start: Place | None, start_us: int, until: dt.datetime) -> Iterator[Item]:
         """What becomes visible after that state, each tick once: those of a stream appear in their order."""
-        first = max(self.asked.days(state), default=until.date())
         while True:
             yield WAITING
             earlier, until = until, max(until, dt.datetime.now(IST) - SETTLED)
@@ -224,17 +231,20 @@ class Source:
             if not is_new and not is_due:
                 continue
             known = sources_in(before)
-            for date in [each for each in self.asked.days(state) if each >= first]:
+            # Bars that close at midnight are of the day before, and so are ticks that come late.
+            newest = time_of(us_of(earlier) - 1).date()
+            for date in [each for each in self.asked.days(state) if each >= newest - dt.timedelta(days=1)]:
                 day = Day(state, self.asked, date, start_us, until)
                 blocks: Iterable[Block] = ()
                 if is_new and self.asked.ticks:
                     blocks = day.new_blocks(self.given, known)
                     if start is not None:
                         blocks = (each for each in behind(blocks, start) if isinstance(each, Block))
-                points = [point for point in day.points() if point.us > us_of(earlier)] if is_due else []
+                points: list[Point] = []
+                if is_due and date >= newest:
+                    points = [point for point in day.points() if point.us > us_of(earlier)]
                 for item in merged(blocks, points):
                     yield self._noted(item)
-                first = date
 
     def _turns(self, moment: dt.datetime) -> int:
         """A number that changes whenever a bar may have closed, or once a minute if outages are asked for."""

@@ -114,8 +114,10 @@ class TickFeed:
             date = time_of(place.us).date() if place is not None else days[0] if days else None
         else:
             date = moment_of(day, "day").date()
-        listed = None if date is None else lists_in_force(state, [date]).get(date)
-        if date is None or listed is None:
+        if date is None:
+            raise FeedError("instruments: got no day, expected one: the feed has no day with ticks")
+        listed = lists_in_force(state, [date]).get(date)
+        if listed is None:
             raise FeedError(f"instruments: there is no instrument list of {date} or before")
         tokens = self._asked.tokens(state, date)
         which = "true" if tokens is None else f"instrument_token IN ({', '.join(map(str, tokens)) or 'NULL'})"

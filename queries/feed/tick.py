@@ -81,6 +81,9 @@ class FeedTick:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        if name in ("bids", "asks"):  # the property has not found a column of the book
+            there = ", ".join(self._values._columns)
+            raise AttributeError(f"{name}: this feed has the columns {there}; columns='all' asks for the whole book")
         return getattr(self._values, name)[self._row]
 
     @property

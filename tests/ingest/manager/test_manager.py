@@ -214,7 +214,7 @@ async def test_the_important_of_a_refused_account_stream_elsewhere_and_the_rest_
         await manager.subscribe([1, 2], Mode.LTP, account="one")
         await until(lambda: manager.waiting == manager.unserved == (12, 13))
         assert manager.placement() == {Slot("two", 1): dict.fromkeys([11, 1, 2], Mode.LTP)}
-        assert (manager.health().status, manager.health().percent) == (Status.DEGRADED, 60.0)
+        await until(lambda: (manager.health().status, manager.health().percent) == (Status.DEGRADED, 60.0))
         assert "2 instruments wait for room on another connection" in manager.health().reasons
         assert await manager.subscribe([3], Mode.LTP, account="one", leave_out=True) == []
         assert manager.unserved == (11, 12, 13)

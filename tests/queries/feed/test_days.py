@@ -194,3 +194,17 @@ def test_bars_of_what_is_not_listed_every_day(tmp_path: Path) -> None:
             (moment_at(DAYS[2], "09:16"), "NSE:TINY"),
         ]
         assert len(list(lake.feed("NSE:TINY", bars="1m"))) == 3
+
+
+def test_bars_of_everything_before_the_first_list(tmp_path: Path) -> None:
+    """By their tokens, without a name."""
+    with Captured(tmp_path, DAYS[0]) as captured:
+        for day in DAYS[:2]:
+            line = captured.on(day).run("08:55").line()
+            line.begin("09:14", INFY)
+            line.full("09:15:01", INFY, 100, volume=1)
+            line.full("09:15:02", INFY, 101, volume=2)
+        captured.instruments()
+    with kitelake.open(tmp_path) as lake:
+        found = [(bar.time, bar.symbol) for bar in lake.feed(bars="1m", ticks=False) if isinstance(bar, Bar)]
+        assert found == [(moment_at(DAYS[0], "09:16"), None), (moment_at(DAYS[1], "09:16"), "NSE:INFY")]

@@ -191,6 +191,8 @@ def test_instruments_are_those_of_the_day(fed: Fed) -> None:
     assert len(lake.feed().instruments()) == 7
     with pytest.raises(FeedError, match="no instrument list of 2026-11-01 or before"):
         feed.instruments("2026-11-01")
+    with pytest.raises(FeedError, match="instruments: got no day, expected one: the feed has no day with ticks"):
+        lake.feed(start="2026-11-01").instruments()
 
 
 def _lots(feed: TickFeed, day: dt.date | None = None) -> dict[str, int]:
@@ -251,6 +253,7 @@ def test_it_ends_when_it_is_closed(fed: Fed) -> None:
         ({"symbols": "NSE:INFI"}, SymbolError, "NSE:INFY"),
         ({"start": "yesterday"}, MomentError, "start: got 'yesterday'"),
         ({"warmup": [{"x": 1}], "symbols": "NSE:INFY"}, kitelake.QueryError, "candles"),
+        ({"progress": 5}, FeedError, "progress: got 5, expected a function"),
         ({"warmup": []}, FeedError, "warmup: got candles for None, expected {symbol: candles}, or a feed of one"),
     ],
 )

@@ -166,3 +166,35 @@ def test_bars_and_slices_are_given_when_they_are_over(captured: Captured) -> Non
         assert again[-2:] == [item for item in found if isinstance(item, Bar)]
         guard.cancel()
         feed.close()
+
+
+def test_over_midnight(tmp_path: Path) -> None:
+    """The last bars of the day before, and what comes late of its ticks, are given on the next."""
+    with clock_at("2026-11-24T23:59:05") as clock, Captured(tmp_path, "2026-11-24") as captured:
+        captured.simulated()
+        captured.instruments()
+        midnight = dt.datetime(2026, 11, 25, tzinfo=IST)
+        midnight_us = int(midnight.timestamp()) * SECOND_US
+        late, line = (captured.run(midnight_us - 60 * SECOND_US).line("asha", number) for number in (1, 2))
+        for each, token in ((late, INFY), (line, NIFTY_FUT)):
+            each.begin(midnight_us - 59 * SECOND_US, token)
+            for number in (1, 2):
+                each.full(midnight_us - (58 - number) * SECOND_US, token, 1000, volume=number)
+        captured.flush()
+        with kitelake.open(captured.root) as lake:
+            feed = lake.feed(columns=NAMES, bars="1m", follow=True)
+            guard = threading.Timer(PATIENCE_SECONDS, feed.close)
+            guard.start()
+            items = iter(feed)
+            assert [type(next(items)) for _ in range(4)] == 4 * [FeedTick]
+            line.full(midnight_us + 1, NIFTY_FUT, 1001, volume=3)
+            captured.flush()
+            assert [item.last_price for item in (next(items),) if isinstance(item, FeedTick)] == [1001]
+            clock.pass_until(midnight + dt.timedelta(seconds=2))
+            bars = [next(items) for _ in range(2)]
+            assert {item.time.timestamp() * SECOND_US for item in bars if isinstance(item, Bar)} == {midnight_us}
+            late.full(midnight_us - 1, INFY, 1002, volume=3)
+            captured.flush()
+            assert [item.last_price for item in (next(items),) if isinstance(item, FeedTick)] == [1002]
+            guard.cancel()
+            feed.close()

@@ -42,6 +42,8 @@ def test_a_field_that_was_not_asked_for_says_how_to_ask(fed: Fed) -> None:
     for read in (lambda: tick.oi, lambda: tick.bids, lambda: tick.exchange_timestamp, tick.tick):  # type: ignore[union-attr]
         with pytest.raises(AttributeError, match="this feed has the columns last_price, received_at; columns="):
             read()
+    with pytest.raises(AttributeError, match=r"bids: .*; columns='all' asks for the whole book"):
+        tick.bids  # type: ignore[union-attr]  # noqa: B018
     with pytest.raises(AttributeError):
         tick.nothing  # type: ignore[union-attr]  # noqa: B018
 
