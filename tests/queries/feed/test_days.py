@@ -13,6 +13,8 @@ from storage.clock import IST
 from tests.support.captured import CRUDE, INFY, LISTED, NIFTY_FUT, TINY, Captured
 from tests.support.feeding import DAYS, expected, fed, given, moment_at
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["fed"]
 Fed = tuple[Captured, kitelake.Lake]
 UNLISTED = 999_937

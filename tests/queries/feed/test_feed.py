@@ -339,6 +339,7 @@ def test_a_position_may_be_kept_as_text(fed: Fed) -> None:
     assert given(lake.feed(columns=["seq"], position=kept).batches()) == given(feed.batches())
 
 
+@pytest.mark.slow
 def test_files_may_be_vacuumed_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of later days are found anew; of the day where it is, when it is read on."""
     captured = three_days(tmp_path)

@@ -16,6 +16,8 @@ from storage.schema import TICKS
 from tests.support.feeding import NAMES, expected, given, random_days, seal
 from tests.support.scaled import scaled
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = TICKS.schema.names
 
 

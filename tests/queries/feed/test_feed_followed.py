@@ -17,6 +17,8 @@ from tests.support.feeding import given
 from tests.support.schedule import clock_at
 from tests.support.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["received_at", "stream", "seq", "instrument_token", "last_price", "cached"]
 STEPS = 12
 Item = FeedTick | Bar | Outage
