@@ -13,8 +13,10 @@ from typing import Any
 import yaml
 
 import kitelake
-from tests.support.simulation import Simulation
-from tests.support.waiting import PATIENCE_SECONDS
+from kitelake.telemetry.status import read_status
+from storage.layout import DataLayout
+from tests.support.simulation import Simulation, sockets
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 CLOCKED = """
 import datetime, sys, time_machine
@@ -40,6 +42,7 @@ class Running:
     ) -> None:
         """`changes` are sections of config.yaml. Its clock starts at `clock`, an ISO time, or is the machine's."""
         self.clock = clock
+        self._simulator = simulator
         self.data = folder / "data"
         self.config = folder / "config.yaml"
         self._log = folder / "service.log"
@@ -110,6 +113,23 @@ class Running:
                 return answer
         except kitelake.KitelakeError:
             return []
+
+    def sockets(self) -> list[tuple[Any, ...]]:
+        """Those of the simulator, once each that the service wants is open and asks for its instruments."""
+        layout = DataLayout(self.data)
+
+        def wanted() -> int:
+            status = read_status(layout)
+            connections = [] if status is None else status.connections
+            up = connections and all(one.uptime_seconds is not None for one in connections)
+            return sum(one.instruments for one in connections) if up else 0
+
+        def are_open() -> bool:
+            asked = sum(one["subscribed"] for one in self._simulator.stats()["connections"] if one["open"])
+            return bool(asked) and asked == wanted()
+
+        wait_until(are_open)
+        return sockets(self._simulator)
 
     def children(self) -> dict[str, int]:
         """Module name → process id of the service's own processes, `python -m kitelake.processes.child MODULE`."""

@@ -478,7 +478,7 @@ def test_a_reload_changes_only_the_difference_and_a_broken_file_nothing(
         def subscribed() -> int:
             return sum(open_sockets(simulator).values())
 
-        until(lambda: subscribed() > 2)
+        until(lambda: subscribed() == sum(one.instruments for one in status(service.data).lists) > 2)
         opened = open_sockets(simulator).keys()
         service.configure(subscriptions=[INDICES, new])
         until(lambda: subscribed() == 5)

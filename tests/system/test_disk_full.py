@@ -126,7 +126,7 @@ def test_a_full_disk_costs_nothing_as_long_as_memory_lasts(tmp_path: Path, disk:
         reserve = DataLayout(service.data).reserve
         simulator.wait_for(lambda stats: stats["packets"] > 2_000)
         wait_until(reserve.exists)
-        before = sockets(simulator)
+        before = service.sockets()
         disk.fill()
         wait_until(lambda: "the room that was kept for the journal is in use" in service.log)
         assert not reserve.exists()
@@ -181,7 +181,7 @@ def test_what_is_lost_beyond_memory_is_known_to_the_packet(tmp_path: Path, disk:
         running(tmp_path, simulator, journal=journal, notifications=[target]) as service,
     ):
         simulator.wait_for(lambda stats: stats["packets"] > scaled(1_000, 5_000))
-        before = sockets(simulator)
+        before = service.sockets()
         disk.fill()
         wait_until(lambda: "frames are lost until there is room" in service.log)
         memory = resident_bytes(service.process.pid)

@@ -80,7 +80,7 @@ def test_capture_goes_on_while_the_disk_is_unwell(
     with simulation(instruments=300, rate=20) as simulator, running(tmp_path, simulator) as service:
         simulator.wait_for(lambda stats: stats["packets"] > 1_000)
         wait_until((service.data / "reserve").exists)
-        before = sockets(simulator)
+        before = service.sockets()
         for trouble in troubles:
             with trouble(service):
                 more_packets(simulator, scaled(700, 1_500))
@@ -126,7 +126,7 @@ def test_what_waits_for_a_failing_disk_is_bounded_and_is_written_in_the_end(tmp_
         running(tmp_path, simulator, journal=journal_section) as service,
     ):
         simulator.wait_for(lambda stats: stats["packets"] > 2_000)
-        before = sockets(simulator)
+        before = service.sockets()
         with traced(service.process.pid, "fdatasync:error=EIO"):
             wait_until(lambda: "the disk does not say that it has what was written" in service.log)
             wait_until(lambda: "frames are lost until there is room" in service.log)
