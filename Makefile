@@ -9,9 +9,8 @@ CODE := storage ingest queries kitelake tests benchmarks examples docs
 
 # The tests' bytecode is kept: without it every worker compiles all of them, and every child process of theirs the code.
 unexport PYTHONDONTWRITEBYTECODE
-# One worker more than there are processors: tests of the whole system mostly wait.
-PROCESSORS = $$(getconf _NPROCESSORS_ONLN)
-PYTEST = $(BIN)/python -m pytest -q -n $$(($(PROCESSORS) + 1)) --dist worksteal --durations=10
+# One worker more than there are processors: many tests mostly wait.
+PYTEST = $(BIN)/python -m pytest -q -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal --durations=10
 
 # The static checks run beside the tests, and say what they found below them. Either's failure is the target's.
 define tests_beside_static
@@ -39,7 +38,7 @@ test: .venv/dev.stamp ## every check and every test
 	$(call tests_beside_static,-m "not soak")
 
 check: .venv/dev.stamp ## the quick checks: format, lint, types, fast tests
-	$(call tests_beside_static,-n $(PROCESSORS) -m "not slow and not soak")
+	$(call tests_beside_static,-m "not slow and not soak")
 
 static: .venv/dev.stamp
 	$(BIN)/ruff format --check $(CODE)

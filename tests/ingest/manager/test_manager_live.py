@@ -82,6 +82,7 @@ def wanted(manager: TickerManager) -> dict[str, dict[int, Mode]]:
     return found
 
 
+@pytest.mark.slow
 async def test_every_kind_of_feed_gets_every_packet_that_was_sent() -> None:
     async with running(instruments=300, rate=50, order_seconds=0) as simulator, managing(simulator) as manager:
         readers = manager.batches(), manager.ticks(), manager.frames(), manager.batches(account="two", connection=1)
@@ -121,6 +122,7 @@ async def test_an_order_update_comes_once_though_three_sockets_bring_it() -> Non
         ]
 
 
+@pytest.mark.slow
 async def test_a_slow_consumer_is_told_and_slows_nobody() -> None:
     async with (
         running(instruments=300, rate=50) as simulator,
@@ -274,6 +276,7 @@ async def test_copies_on_named_accounts_come_and_are_given_up() -> None:
         await until(lambda: streamed(simulator) == {"one": {}, "two": everything})
 
 
+@pytest.mark.slow
 async def test_an_instrument_that_never_ticks_is_noticed_and_asked_for_again() -> None:
     async with running(instruments=200, rate=20) as simulator, managing(simulator, one()) as manager:
         tokens = tokens_of(simulator)[:30]

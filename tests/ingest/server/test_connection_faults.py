@@ -286,6 +286,7 @@ async def test_handshakes_are_refused_until_that_is_cleared() -> None:
             await until(lambda: accepted.texts)
 
 
+@pytest.mark.slow
 async def test_delayed_frames_come_in_order_and_count_when_they_go() -> None:
     async with serving() as server, client(address(server)) as one:
         await one.ask("subscribe", [INFY])

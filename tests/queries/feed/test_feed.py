@@ -289,6 +289,7 @@ def test_what_is_sought_is_where_the_feed_is(fed: Fed) -> None:
         feed.seek(NOON)
 
 
+@pytest.mark.slow
 def test_what_was_read_for_a_task_that_was_cancelled_comes_next(fed: Fed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even if the thread that reads it is at it still."""
     _, lake = fed

@@ -66,6 +66,7 @@ PATHS = [
 ]
 
 
+@pytest.mark.slow
 def test_nothing_is_written_into_the_data_folder(bare: SqlLake, tmp_path: Path) -> None:
     bare.sql("create table mine as select 1 as a")
     before = everything(tmp_path)
