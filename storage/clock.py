@@ -22,6 +22,7 @@ EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 NS_PER_US: Final = 1_000
 NS_PER_SECOND: Final = 1_000_000_000
 NS_PER_DAY: Final = 86_400 * NS_PER_SECOND
+US_PER_DAY: Final = NS_PER_DAY // NS_PER_US
 IST_OFFSET_NS: Final = (5 * 60 + 30) * 60 * NS_PER_SECOND
 _MICROSECOND: Final = datetime.timedelta(microseconds=1)
 _FIRST_DAY: Final = EPOCH.date()

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from queries.bars.choices import DAY_US
 from queries.bars.packets import Asked
 from queries.bars.rows import CLOCKS
 from queries.history import TOKEN
 from queries.lake import ZONE
+from storage.clock import US_PER_DAY
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -83,7 +83,7 @@ def as_table(
 def _timed(bars: dict[str, NDArray[Any]], asked: Asked) -> dict[str, NDArray[Any]]:
     """With begin and end in the place of numbers, and with vwap; as `timed_sql`."""
     opens, closes = bars.pop("opens_us"), bars.pop("closes_us")
-    whole = asked.width_us >= DAY_US
+    whole = asked.width_us >= US_PER_DAY
     begins = opens if whole else opens + bars["bucket"].astype(np.int64) * asked.width_us
     ends = closes if whole else begins + asked.width_us
     volume, missed = bars["volume"], bars["volume_missed"]

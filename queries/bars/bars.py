@@ -24,7 +24,6 @@ import pyarrow as pa
 
 from queries.bars.assemble import as_table, assemble
 from queries.bars.choices import (
-    DAY_US,
     WHOLE_SECONDS,
     Clock,
     Fill,
@@ -41,6 +40,7 @@ from queries.bars.trades import trades_sql
 from queries.errors import QueryError
 from queries.history import Symbols, TimeRange, batches_of, names_of, overloads, sql_moment, sql_range_us
 from queries.lake import LakeState, Macro, Result
+from storage.clock import US_PER_DAY
 
 _COLUMNS: Final = (
     "symbol", "time", "open", "high", "low", "close", "volume", "volume_missed", "value", "vwap", "oi", "ticks",
@@ -59,7 +59,7 @@ def grouped_sql(rows: str, width_us: str, sessions: str) -> str:
     part = "CASE WHEN at_us < opens_us THEN -1 WHEN at_us >= closes_us THEN 1 ELSE 0 END"
     part = f"CASE WHEN ({sessions}) = 'all' THEN 0 ELSE {part} END"
     since = f"(at_us - opens_us + {MAX_BUCKETS} * ({width_us}))"
-    bucket = f"CASE WHEN ({width_us}) >= {DAY_US} THEN 0 ELSE {since} // ({width_us}) END"
+    bucket = f"CASE WHEN ({width_us}) >= {US_PER_DAY} THEN 0 ELSE {since} // ({width_us}) END"
     return f"""
         SELECT date, instrument_token, any_value(symbol) AS symbol, since_us, part, bucket,
             min(opens_us) AS opens_us, min(closes_us) AS closes_us,
@@ -169,7 +169,7 @@ def bars_sql(rows: str, width_us: str, sessions: str) -> str:
 
 def timed_sql(bars: str, width_us: str, sessions: str) -> str:
     """Bars of time as those of counts are: with begin_us and end_us, and what follows from the other columns."""
-    day = f"({width_us}) >= {DAY_US}"
+    day = f"({width_us}) >= {US_PER_DAY}"
     begins = f"opens_us + CASE WHEN {day} THEN 0 ELSE (bucket - {MAX_BUCKETS}) * ({width_us}) END"
     ends = f"CASE WHEN {day} THEN closes_us ELSE {begins} + ({width_us}) END"
     ends = f"CASE WHEN ({sessions}) = 'all' THEN {ends} ELSE least({ends}, closes_us) END"
@@ -225,13 +225,13 @@ def filled_sql(bars: str, hours: str, which: str, width_us: int, fill: Fill) -> 
     return f"""
     WITH bars AS ({bars}), hours AS ({hours}), slots AS (
         SELECT date, instrument_token, symbol, closes_us, begin_us
-        FROM hours, range(opens_us, closes_us, CASE WHEN {width_us} >= {DAY_US} THEN closes_us - opens_us
+        FROM hours, range(opens_us, closes_us, CASE WHEN {width_us} >= {US_PER_DAY} THEN closes_us - opens_us
             ELSE {width_us} END) AS slots(begin_us)
     )
     SELECT coalesce(bars.date, slots.date) AS date, coalesce(bars.symbol, slots.symbol) AS symbol,
         coalesce(bars.instrument_token, slots.instrument_token) AS instrument_token,
         coalesce(bars.begin_us, slots.begin_us) AS begin_us,
-        coalesce(bars.end_us, CASE WHEN {width_us} >= {DAY_US} THEN slots.closes_us
+        coalesce(bars.end_us, CASE WHEN {width_us} >= {US_PER_DAY} THEN slots.closes_us
             ELSE least(slots.begin_us + {width_us}, slots.closes_us) END) AS end_us,
         {shown}, bars.vwap, bars.timed_by
     FROM bars FULL JOIN (FROM slots WHERE begin_us <= epoch_us(now()) AND {which}) AS slots
@@ -297,7 +297,7 @@ def _of_time(state: LakeState, rows: Rows, asked: Asked, when: TimeRange, label:
 
 
 _WIDTH_US: Final = f"""
-    CASE WHEN epoch_us((width)::INTERVAL) BETWEEN 1000000 AND {DAY_US} AND epoch_us((width)::INTERVAL) % 1000000 = 0
+    CASE WHEN epoch_us((width)::INTERVAL) BETWEEN 1000000 AND {US_PER_DAY} AND epoch_us((width)::INTERVAL) % 1000000 = 0
         THEN epoch_us((width)::INTERVAL)
     ELSE error('width: got ' || coalesce(width::VARCHAR, 'NULL') || ', expected {WHOLE_SECONDS}') END
 """

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final, Literal, get_args
 
 from queries.errors import QueryError, WidthError
+from storage.clock import US_PER_DAY
 
 Clock = Literal["exchange", "received"]
 Sessions = Literal["continuous", "all"]
@@ -38,7 +39,6 @@ def checked_sql(name: str) -> str:
     )
 
 
-DAY_US: Final = 86_400_000_000
 WHOLE_SECONDS: Final = "whole seconds, at least one and at most a day"
 
 
@@ -55,7 +55,7 @@ _UNITS: Final = {
     "s": 1_000_000, "sec": 1_000_000, "second": 1_000_000,
     "m": 60_000_000, "min": 60_000_000, "minute": 60_000_000,
     "h": 3_600_000_000, "hour": 3_600_000_000,
-    "d": DAY_US, "day": DAY_US,
+    "d": US_PER_DAY, "day": US_PER_DAY,
 }  # fmt: skip
 _COUNTS: Final = {
     "t": Measure.TICKS, "tick": Measure.TICKS, "v": Measure.VOLUME, "volume": Measure.VOLUME, "value": Measure.VALUE,
@@ -90,6 +90,6 @@ def width_of(width: str | dt.timedelta) -> Width:
 
 
 def _time(microseconds: int, said: object) -> Width:
-    if microseconds < 1_000_000 or microseconds % 1_000_000 or microseconds > DAY_US:
+    if microseconds < 1_000_000 or microseconds % 1_000_000 or microseconds > US_PER_DAY:
         raise WidthError(f"width: got {said!r}, expected {WHOLE_SECONDS}")
     return Width(Measure.TIME, microseconds)

@@ -12,11 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from queries.bars.choices import DAY_US
 from queries.bars.sessions import hours_sql, sessions_of
 from queries.history import PLACE_BITS, RUN_SQL, lists_in_force
 from queries.lake import LakeState, RowsView, among, sources_sql, with_before
-from storage.clock import IST_OFFSET_NS, NS_PER_US
+from storage.clock import IST_OFFSET_NS, NS_PER_US, US_PER_DAY
 
 Ints = NDArray[np.int64]
 
@@ -74,15 +73,22 @@ class Listening:
         same = np.append(False, (of[1:] == of[:-1]) & (since[1:] == since[:-1]))
         found = {name: each[kept][~same] for name, each in values.items()}
         of = of[~same]
-        day_us = (runs >> 32)[of] * DAY_US - IST_OFFSET_NS // NS_PER_US
+        day_us = (runs >> 32)[of] * US_PER_DAY - IST_OFFSET_NS // NS_PER_US
         return {
             "rows": begins[~same],
             "run": runs[of],
             "day_us": day_us,
             "since_us": found["since_us"],
             "opens_us": np.where(np.isnan(found["opens_us"]), day_us, found["opens_us"]).astype(np.int64),
-            "closes_us": np.where(np.isnan(found["closes_us"]), day_us + DAY_US, found["closes_us"]).astype(np.int64),
+            "closes_us": np.where(np.isnan(found["closes_us"]), day_us + US_PER_DAY, found["closes_us"]).astype(
+                np.int64
+            ),
         }
+
+
+def _or(values: NDArray[Any], others: Ints) -> Ints:
+    """The others where there is none."""
+    return np.where(np.isnan(values), others, values).astype(np.int64)
 
 
 def _begins(places: Ints, bounds: Ints, of: Ints, place: Ints) -> Ints:
@@ -110,8 +116,8 @@ def _listening_sql(state: LakeState, days: Sequence[dt.date], tokens: Sequence[i
         FROM ({sources_sql(events, which)})
     ), asked AS (
         SELECT date, sources.* EXCLUDE (noted_us) FROM sources JOIN days
-        ON sources.from_us < days.day_us + {DAY_US} AND sources.until_us > days.day_us
-            AND sources.noted_us >= days.day_us - {DAY_US}
+        ON sources.from_us < days.day_us + {US_PER_DAY} AND sources.until_us > days.day_us
+            AND sources.noted_us >= days.day_us - {US_PER_DAY}
     ), stretches AS (
         FROM asked UNION ALL
         SELECT date, instrument_token, NULL, 0, min(from_us) FROM asked GROUP BY date, instrument_token

@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from queries.bars.choices import DAY_US
 from queries.bars.listening import Listening
 from queries.history import PLACE_BITS, in_order
+from storage.clock import US_PER_DAY
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -118,9 +118,9 @@ class _Packets:
         """Whether each is of the day on which it was received, and so is its trade; also if it does not say."""
         day, stamped, traded = self.each("day_us"), self["stamped_us"], self["traded_us"]
         # Comparisons with what is missing are false.
-        if len(day) == 1 and np.minimum(stamped.min(), traded.min()) >= day and stamped.max() < day + DAY_US:
+        if len(day) == 1 and np.minimum(stamped.min(), traded.min()) >= day and stamped.max() < day + US_PER_DAY:
             return np.ones(len(stamped), np.bool_)
-        return ~((stamped < day) | (stamped >= day + DAY_US) | ((traded < day) & ~_missing(stamped)))
+        return ~((stamped < day) | (stamped >= day + US_PER_DAY) | ((traded < day) & ~_missing(stamped)))
 
     def tell(self, own: Bools) -> None:
         """What each tells of the day so far. Of another day's, that nothing was traded on this one."""
@@ -152,7 +152,7 @@ class _Packets:
         """The interval of each by its number; -1 before the session, and one more than all in it after it."""
         number: Ints = (self["at_us"] - self.each("opens_us")) // asked.width_us
         if asked.sessions == "all":
-            return number * 0 if asked.width_us >= DAY_US else number
+            return number * 0 if asked.width_us >= US_PER_DAY else number
         opens, closes = self.of_stretch["opens_us"], self.of_stretch["closes_us"]
         count = self.of_each(-((opens - closes) // asked.width_us))
         if ((closes - opens) % asked.width_us).any():

@@ -20,10 +20,9 @@ from queries.feed.sweep import Block
 from queries.feed.tick import ALL, FeedTick, Values, dicts_of
 from queries.history import Moment, lists_in_force, moment_of
 from queries.lake import LakeState
-from storage.clock import IST
+from storage.clock import IST, US_PER_DAY
 
 POLL_SECONDS: Final = 0.1
-DAY_US: Final = 86_400_000_000
 BATCH_ROWS: Final = 65_536
 TURN_ROWS: Final = 1_000
 """An asynchronous consumer that never waits lets the event loop run after so many ticks."""
@@ -199,7 +198,7 @@ class TickFeed:
                     continue
                 start, us = self._row, int(item.received_us[self._row])
                 midnight = us_of(time_of(us).replace(hour=0, minute=0, second=0, microsecond=0))
-                end_us = midnight + min(((us - midnight) // size + 1) * size, DAY_US)
+                end_us = midnight + min(((us - midnight) // size + 1) * size, US_PER_DAY)
                 self._row = start + int(np.searchsorted(item.received_us[start:], end_us))
                 waiting.append(self._batch(columns, start, self._row))
         if waiting:

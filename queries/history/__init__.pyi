@@ -3,7 +3,6 @@ from .blocks import PLACE_SQL as PLACE_SQL
 from .blocks import RUN_SQL as RUN_SQL
 from .blocks import TOKEN as TOKEN
 from .blocks import batches_of as batches_of
-from .blocks import blocks_of as blocks_of
 from .blocks import in_order as in_order
 from .blocks import names_of as names_of
 from .blocks import run_of as run_of

@@ -6,6 +6,7 @@ so that memory is bounded and nothing has to be sorted but pieces that are in or
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -39,23 +40,16 @@ def run_of(day: dt.date, token: int) -> int:
     return ((day - FIRST_DAY).days << 32) + token
 
 
-def blocks_of(
+def batches_of(
     state: LakeState, selection: Selection, columns: Mapping[str, str], condition: str = "true"
-) -> Iterator[Columns]:
-    """Rows of `ticks` of what was chosen, on its days, by name as NumPy arrays, in blocks of whole runs.
+) -> Iterator[Sequence[Columns]]:
+    """Rows of `ticks` of what was chosen, on its days, by name as NumPy arrays, in batches as they lie: all rows of
+    some runs at a time, which `in_order` puts in order.
 
     A run is an instrument's rows of a day: `run` numbers it (`run_of`), and its rows come by `place`, in the order of
     receipt: microseconds since the epoch, shifted by PLACE_BITS, and what tells rows of one microsecond apart.
     `columns` are names and SQL expressions of numbers; one with nulls is of floats, with NaN for them.
     """
-    for batches in batches_of(state, selection, columns, condition):
-        yield from in_order(batches)
-
-
-def batches_of(
-    state: LakeState, selection: Selection, columns: Mapping[str, str], condition: str = "true"
-) -> Iterator[Sequence[Columns]]:
-    """The same as they lie, in batches: all rows of some runs at a time."""
     shown = ", ".join(f"{text} AS {name}" for name, text in {"run": RUN_SQL, "place": PLACE_SQL, **columns}.items())
     parts = _parts(state, selection)
     queries = (f"SELECT {shown} FROM ticks WHERE {part} AND ({condition})" for part in parts)
@@ -152,7 +146,7 @@ def in_order(batches: Sequence[Columns], *, in_pieces: bool = False) -> Iterator
         batches = [{name: values[order] for name, values in rows.items()}]
         pieces = _pieces(batches)
         assert pieces is not None  # each is a run
-    elif in_pieces and not any(_falls(batch) for batch in batches):
+    elif in_pieces and not _falls(pieces):
         yield from batches
         return
     kept: list[tuple[int, int, int]] = []
@@ -168,10 +162,10 @@ def in_order(batches: Sequence[Columns], *, in_pieces: bool = False) -> Iterator
         yield _joined(batches, kept)
 
 
-def _falls(batch: Columns) -> bool:
-    """Whether a piece of a run is followed by an earlier one."""
-    run, place = batch["run"], batch["place"]
-    return bool(((run[1:] == run[:-1]) & (place[1:] < place[:-1])).any())
+def _falls(pieces: Sequence[tuple[int, int, int, int]]) -> bool:
+    """Whether in some batch a piece of a run is followed by an earlier one of it."""
+    keys = [(batch, run) for batch, _, _, run in sorted(pieces)]
+    return any(one == other for one, other in pairwise(keys))
 
 
 def _joined(batches: Sequence[Columns], pieces: Sequence[tuple[int, int, int]]) -> Columns:

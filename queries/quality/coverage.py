@@ -34,8 +34,8 @@ from queries.history import lists_in_force
 from queries.lake import LakeState
 from queries.quality.intervals import BLOCK, Intervals, Ints, State, Stretches, silences, tiled
 from queries.quality.missed import UNKNOWN, UNKNOWN_TIME, Floats, Missed, Packets, missed_in
-from queries.quality.periods import DAY_US, Periods, Source, waits
-from storage.clock import NS_PER_US, day_bounds_ns, nanoseconds
+from queries.quality.periods import Periods, Source, waits
+from storage.clock import NS_PER_US, US_PER_DAY, day_bounds_ns, nanoseconds
 from storage.market import exchange_of_token
 from storage.schema import TIMESTAMP
 
@@ -263,7 +263,7 @@ class DayCoverage:
         return known | {period.token for periods in self._wanted.periods.values() for period in periods}
 
     def _spans(self, opens: Ints, closes: Ints) -> Stretches:
-        begin = min((begin for begin, _ in self._ran_us), default=DAY_US)
+        begin = min((begin for begin, _ in self._ran_us), default=US_PER_DAY)
         end = max((end for _, end in self._ran_us), default=0)
         starts = np.where(opens < closes, np.minimum(opens, begin), begin)
         stops = np.minimum(np.where(opens < closes, np.maximum(closes, end), end), self._now_us)
@@ -275,7 +275,7 @@ class DayCoverage:
         hours: dict[str, tuple[int, int]] = {}
         for row in sessions_of(self._state, [self.date]).to_pylist():
             opens, closes = self._of_day(row["opens"]), self._of_day(row["closes"])
-            if closes - opens < DAY_US:
+            if closes - opens < US_PER_DAY:
                 others = hours.get(row["exchange"], (opens, closes))
                 hours[row["exchange"]] = min(opens, others[0]), max(closes, others[1])
         names = [

@@ -10,8 +10,8 @@ import numpy as np
 
 from queries.connections import Wanted
 from queries.quality.intervals import BLOCK, Bools, Ints, Stretches, united
+from storage.clock import US_PER_DAY
 
-DAY_US: Final = 86_400_000_000
 _NEVER: Final = 1 << 62
 
 Source = tuple[str, tuple[str, int]]
@@ -35,7 +35,7 @@ class Periods:
         order = np.lexsort((columns[2], columns[1], columns[0]))
         place, self._number, begin, end, asked = columns[:, order]
         self._begun_before = begin < 0
-        self._begin, self._end = begin.clip(0, DAY_US), end.clip(0, DAY_US)
+        self._begin, self._end = begin.clip(0, US_PER_DAY), end.clip(0, US_PER_DAY)
         self._asked = asked.astype(np.bool_) & ~self._begun_before
         self._keys = (place * self._count + self._number) * BLOCK + self._begin
 
@@ -61,7 +61,7 @@ class Periods:
         live = np.where(self._begun_before, 0, _NEVER)
         np.minimum.at(live, which[is_live], us[is_live])
         block = self._number * BLOCK
-        sets = [united(block + start.clip(max=DAY_US), block + self._end) for start in (self._begin, first, live)]
+        sets = [united(block + start.clip(max=US_PER_DAY), block + self._end) for start in (self._begin, first, live)]
         since = live[which] if len(live) else us
         return sets[0], sets[1], sets[2], there & (us >= since)
 
@@ -71,4 +71,4 @@ def waits(wanted: Wanted, tokens: Ints, begin_us: int) -> Stretches:
     found = np.array([tuple(wait) for wait in wanted.waits], np.int64).reshape(-1, 3)
     token, begin, end = found[np.isin(found[:, 0], tokens)].T
     block = np.searchsorted(tokens, token) * BLOCK
-    return united(block + (begin - begin_us).clip(0, DAY_US), block + (end - begin_us).clip(0, DAY_US))
+    return united(block + (begin - begin_us).clip(0, US_PER_DAY), block + (end - begin_us).clip(0, US_PER_DAY))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kitelake
-from queries.history import Symbol, batches_of, blocks_of, chosen, in_order, names_of, run_of
+from queries.history import Symbol, batches_of, chosen, in_order, names_of, run_of
 from tests.support.captured import CALL, CRUDE, INFY, NIFTY_FUT, TINY, Captured
 from tests.support.scaled import scaled
 
@@ -48,7 +48,7 @@ def test_are_runs_in_the_order_of_receipt(captured: Captured, read: int, block: 
         state = lake.look()
         days = state.dates("ticks")
         selection = chosen(state, SYMBOLS, days)
-        found = list(blocks_of(state, selection, COLUMNS))
+        found = [block for batches in batches_of(state, selection, COLUMNS) for block in in_order(batches)]
     runs = [run for each in found for run in np.unique(each["run"]).tolist()]
     assert sorted(runs) == sorted(run_of(day, token) for day in days for token in (INFY, NIFTY_FUT, 424242))
     for each in found:
