@@ -18,7 +18,7 @@ from storage.layout import DataLayout
 from storage.upkeep.archive import archive_committed
 from tests.support.command import Run, command
 from tests.support.running import Running, running
-from tests.support.simulation import Simulation, simulation
+from tests.support.simulation import simulation
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 from tests.support.webhook import Webhook
 
@@ -78,7 +78,13 @@ def test_no_secret_is_in_anything_that_is_left(
         monkeypatch.setattr("sys.stdin", io.StringIO(f"http://127.0.0.1/?request_token={CANARY}-asked\n"))
         assert command("login", "three", "--paste").status == 0
         wait_until(lambda: connected_accounts(simulator.stats()) == {"one", "two", "three"})
-        misbehave(simulator, token)
+        simulator.fault("text", account="one", data=f"your access_token={token} is fine, {token}")
+        simulator.fault("order", account="one", data={"tag": token})
+        # A connection that is reset loses what its receiver had not read yet.
+        wait_until(lambda: service.rows("select * from events where message like '%is fine%'"))
+        wait_until(lambda: service.rows("select * from orders"))
+        simulator.fault("refuse", status=403, times=2)
+        simulator.fault("drop", how="rst")
         wait_until(lambda: "refused" in service.log)
         check_children(service)
         good = service.config.read_text()
@@ -105,14 +111,6 @@ def test_no_secret_is_in_anything_that_is_left(
         events = json.dumps(service.rows("select * from events"), default=str)
         assert "your access_token=*** is fine, ***" in events
         assert service.rows("select distinct tag from orders where tag like '*%'") == [{"tag": "***"}]
-
-
-def misbehave(simulator: Simulation, token: str) -> None:
-    """Texts that hold a token, a refusal, a drop."""
-    simulator.fault("text", account="one", data=f"your access_token={token} is fine, {token}")
-    simulator.fault("order", account="one", data={"tag": token})
-    simulator.fault("refuse", status=403, times=2)
-    simulator.fault("drop", how="rst")
 
 
 def metrics_of(service: Running) -> str:
