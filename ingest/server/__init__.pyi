@@ -10,13 +10,17 @@ from .http import ListenError as ListenError
 from .rest import EXCHANGES as EXCHANGES
 from .server import BrokerServer as BrokerServer
 from .server import SteppedServer as SteppedServer
+from .source import INDEX_LENGTHS as INDEX_LENGTHS
 from .source import INDEX_WORDS as INDEX_WORDS
+from .source import LENGTHS as LENGTHS
 from .source import WORDS as WORDS
 from .source import AccountOrder as AccountOrder
 from .source import CachedPackets as CachedPackets
 from .source import CallRefusedError as CallRefusedError
 from .source import Frames as Frames
 from .source import Images as Images
+from .source import Ints as Ints
+from .source import Modes as Modes
 from .source import PacketSource as PacketSource
 from .source import RestCall as RestCall
 from .source import SteppedSource as SteppedSource
