@@ -92,7 +92,7 @@ class MarketClock:
         """Go no further than this, nor than the end, until told again."""
         if self._line_us() > self._limit_us:
             self._turn()  # it stood there: what would have passed is lost
-        self._limit_us = min(us, self.stop_us)
+        self._limit_us = max(min(us, self.stop_us), self.now_us())
 
     def reach(self, us: int) -> None:
         """All before `us` was sent: at speed `inf` that is the market's time from now on."""

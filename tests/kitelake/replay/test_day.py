@@ -14,12 +14,13 @@ import pytest
 
 import kitelake
 from ingest.instruments.listing import parse_instruments
+from ingest.server import Frames
 from ingest.wire import decode_frames, encode_packets
 from ingest.wire.layouts import divisor_of
 from kitelake.errors import ReplayError
 from kitelake.paper import PriceLevel
 from kitelake.replay.day import ReplayDay
-from kitelake.replay.packets import Frames, Latest, Slice
+from kitelake.replay.packets import Latest, Slice
 from storage.schema import DEPTH_LEVELS, TICKS
 from tests.support.captured import INFY, LISTED, NIFTY_50, NIFTY_FUT, TINY
 from tests.support.feeding import DAYS, random_days, seal, three_days
