@@ -97,7 +97,8 @@ class ReplayDay:
             table = table.filter(pc.equal(table["exchange"], exchange))
         columns = {name: table[name] for name in _LISTED}
         columns["expiry"] = pc.fill_null(columns["expiry"].cast(pa.string()), "")
-        columns["strike"] = pc.fill_null(columns["strike"], 0.0)
+        for name in ("last_price", "strike", "tick_size", "lot_size"):  # the broker leaves no number out
+            columns[name] = pc.fill_null(columns[name], 0)
         text = io.BytesIO()
         pyarrow.csv.write_csv(pa.table(columns), text, pyarrow.csv.WriteOptions(include_header=False))
         return f"{','.join(_LISTED)}\n{text.getvalue().decode()}"
