@@ -50,3 +50,7 @@ class UpkeepError(KitelakeError):
 
 class ReportError(KitelakeError):
     """The report of a day cannot be made. What was captured is untouched; the next start tries again."""
+
+
+class PaperError(KitelakeError):
+    """The paper broker cannot be set up as it was asked to: its file of limits is missing or says something else."""
