@@ -111,7 +111,7 @@ def triggered(last_price: int, buying: bool, trigger: int) -> bool:
 
 
 def reason_not(fields: OrderFields, fills: Sequence[Fill], snapshot: Snapshot, limit: Limit) -> str | None:
-    """Why the market does not take an order that would get these fills at once, in the broker's words; None: it does."""
+    """Why the market does not take an order that would get these fills at once; None: it does."""
     symbol = fields.instrument.symbol
     if fields.instrument.segment == "INDICES":
         return f"{symbol} is an index: it has no order book."

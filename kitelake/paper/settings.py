@@ -1,7 +1,7 @@
 """What the paper broker can be told before a day is replayed, and the file of limits, which no stream carries.
 
-The file is CSV with a line of names: `symbol` (EXCHANGE:TRADINGSYMBOL) and any of `freeze_quantity` (the largest order),
-`lower_circuit_limit` and `upper_circuit_limit` (rupees). An empty cell is no limit.
+The file is CSV with a line of names: `symbol` (EXCHANGE:TRADINGSYMBOL) and any of `freeze_quantity` (the largest
+order), `lower_circuit_limit` and `upper_circuit_limit` (rupees). An empty cell is no limit.
 """
 
 import csv
