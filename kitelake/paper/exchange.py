@@ -28,6 +28,7 @@ from kitelake.paper.matching import (
     obtainable,
     outside_protection,
     protected,
+    reach,
     reached,
     reason_not,
     triggered,
@@ -160,8 +161,9 @@ class Exchange:
             position.last_price = snapshot.last_price or position.last_price
         if traded and self._settings.price_protection:
             book.recent.append((snapshot.received_us, snapshot.last_price))
-        if not gap:
+        if traded:
             self._fill_resting(book, snapshot, traded)
+        if not gap:
             self._trigger(book, snapshot)
         waiting, book.waiting = book.waiting, []
         for order, changes in waiting:
@@ -320,14 +322,16 @@ class Exchange:
 
     def _fill_resting(self, book: _Book, snapshot: Snapshot, traded: int) -> None:
         passed = self._settings.fill == "through"
+        came = {buying: reach(snapshot, buying) for buying in (True, False)}
         for order in book.resting_at(snapshot.received_us):
             fields = order.fields
-            if order.awaits_trigger or not reached(snapshot, fields.buying, fields.price, passed):
+            if order.awaits_trigger or not reached(came[fields.buying], fields.buying, fields.price, passed):
                 continue
             quantity = min(order.pending, traded)
-            if quantity:
-                traded -= quantity
-                self._fill(order, [Fill(fields.price, quantity)], book, snapshot.received_us)
+            if not quantity:
+                return
+            traded -= quantity
+            self._fill(order, [Fill(fields.price, quantity)], book, snapshot.received_us)
             if not order.pending:
                 book.resting.remove(order)
 

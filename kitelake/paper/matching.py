@@ -97,12 +97,18 @@ def own_band(instrument: Instrument, last_price: int) -> float:
     return _LAST_BANDS[0 if option else 1]
 
 
-def reached(snapshot: Snapshot, buying: bool, limit: int, passed: bool) -> bool:
-    """Whether the market came to a resting order's price, or `passed` it: the last price or the opposite best did."""
-    sign = 1 if buying else -1
+def reach(snapshot: Snapshot, buying: bool) -> int | None:
+    """How far the market came to resting orders of a side: the better for them of last price and opposite best."""
     best = opposite(snapshot, buying)[:1]
     prices = [price for price in (snapshot.last_price, *(level.price for level in best)) if price > 0]
-    return any(sign * price < sign * limit or (not passed and price == limit) for price in prices)
+    return (min(prices) if buying else max(prices)) if prices else None
+
+
+def reached(came: int | None, buying: bool, limit: int, passed: bool) -> bool:
+    """Whether the market, which `came` so far (`reach`), was at a resting order's price; or `passed` it, if asked."""
+    if came is None or (passed and came == limit):
+        return False
+    return came <= limit if buying else came >= limit
 
 
 def triggered(last_price: int, buying: bool, trigger: int) -> bool:
