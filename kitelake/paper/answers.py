@@ -15,13 +15,13 @@ import pyarrow as pa
 from kitelake.paper.accounts import Account
 from kitelake.paper.fields import malformed, refused
 from kitelake.paper.market import PriceLevel, Snapshot
+from kitelake.paper.matching import LEVELS
 from kitelake.paper.orders import Order, shown_time
 from kitelake.paper.settings import Limit
 from storage.clock import IST
 
 INTERVALS: Final = ("minute", "3minute", "5minute", "10minute", "15minute", "30minute", "60minute", "day")
 SEGMENTS: Final = ("equity", "commodity")
-_LEVELS: Final = 5
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d)?")
 _TIME: Final = pa.timestamp("us", "Asia/Kolkata")
 
@@ -74,7 +74,7 @@ def shown_quote(snapshot: Snapshot, divisor: int, limit: Limit, shift_us: int) -
 
 
 def _levels(levels: Sequence[PriceLevel], divisor: int) -> list[dict[str, Any]]:
-    missing = [PriceLevel(0, 0, 0)] * (_LEVELS - len(levels))
+    missing = [PriceLevel(0, 0, 0)] * (LEVELS - len(levels))
     return [{"price": price / divisor, "quantity": quantity, "orders": n} for price, quantity, n in [*levels, *missing]]
 
 

@@ -27,7 +27,7 @@ from kitelake.paper.answers import (
 )
 from kitelake.paper.exchange import Exchange
 from kitelake.paper.market import Instrument, Snapshot
-from kitelake.paper.orders import Order, day_of, shown, shown_trade
+from kitelake.paper.orders import Order, day_of, shown_trade
 from kitelake.paper.settings import NO_LIMIT, PaperSettings, read_limits
 
 REQUESTS_PER_SECOND: Final = 10
@@ -126,11 +126,11 @@ class PaperBroker:
             case "GET", ["user", "margins", *rest] if len(rest) <= 1:
                 return partial(self._margins, rest)
             case "GET", ["quote"]:
-                return self._quotes(lambda one: shown_quote(one[0], one[1], self._limit(one[0]), self._shift_us))
+                return partial(self._quotes, self._quote)
             case "GET", ["quote", "ltp"]:
-                return self._quotes(lambda one: shown_ltp(*one))
+                return partial(self._quotes, shown_ltp)
             case "GET", ["quote", "ohlc"]:
-                return self._quotes(lambda one: shown_ohlc(*one))
+                return partial(self._quotes, shown_ohlc)
             case "GET", ["instruments", "historical", token, interval]:
                 return partial(self._historical, token, interval)
             case "DELETE", ["session", "token"]:
@@ -148,7 +148,7 @@ class PaperBroker:
     def _order_route(self, method: str, parts: list[str]) -> Answer | None:
         match method, parts:
             case "GET", ["orders"]:
-                return lambda call: [self._shown(one) for one in self._account(call).orders.values()]
+                return lambda call: [one.current for one in self._account(call).orders.values()]
             case "GET", ["trades"]:
                 return lambda call: [shown_trade(one, self._shift_us) for one in self._account(call).trades]
             case "GET", ["orders", order_id]:
@@ -185,25 +185,21 @@ class PaperBroker:
 
     # ── the market ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _limit(self, snapshot: Snapshot) -> Any:
-        return self._limits.get(snapshot.token, NO_LIMIT)
+    def _quote(self, snapshot: Snapshot, divisor: int) -> dict[str, Any]:
+        return shown_quote(snapshot, divisor, self._limits.get(snapshot.token, NO_LIMIT), self._shift_us)
 
-    def _quotes(self, show: Callable[[tuple[Snapshot, int]], dict[str, Any]]) -> Answer:
+    def _quotes(self, show: Callable[[Snapshot, int], dict[str, Any]], call: RestCall) -> dict[str, Any]:
         """By the names that were asked for; what is unknown, or was not captured, is left out, as the broker does."""
-
-        def answer(call: RestCall) -> dict[str, Any]:
-            names = call.query.get("i")
-            if not names:
-                raise fields.malformed("Missing or empty field `i`")
-            found = {}
-            for name in names:
-                one = self._instruments.get(int(name)) if name.isdigit() else self._listed.get(name)
-                snapshot = self._snapshot(one.token) if one else None
-                if one and snapshot:
-                    found[name] = show((snapshot, one.divisor))
-            return found
-
-        return answer
+        names = call.query.get("i")
+        if not names:
+            raise fields.malformed("Missing or empty field `i`")
+        found = {}
+        for name in names:
+            one = self._instruments.get(int(name)) if name.isdigit() else self._listed.get(name)
+            snapshot = self._snapshot(one.token) if one else None
+            if one and snapshot:
+                found[name] = show(snapshot, one.divisor)
+        return found
 
     def _historical(self, token: str, interval: str, call: RestCall) -> dict[str, Any]:
         asked = candle_call(token, interval, call.query, self._shift_us)
@@ -215,9 +211,6 @@ class PaperBroker:
         return shown_candles(self._candles(asked), oi=oi, shift_us=self._shift_us)
 
     # ── orders ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _shown(self, order: Order) -> dict[str, Any]:
-        return shown(order, self._shift_us)
 
     def _order(self, call: RestCall, order_id: str) -> Order:
         order = self._account(call).orders.get(order_id)

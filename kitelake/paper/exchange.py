@@ -38,6 +38,8 @@ from kitelake.paper.settings import NO_LIMIT, Limit, PaperSettings
 
 _SECOND_US: Final = 1_000_000
 _REFERENCE_US: Final = 30 * _SECOND_US
+_MOST_RECENT: Final = 300
+"""More packets than an instrument has in that time."""
 _ENDED: Final = "The day has ended."
 
 
@@ -68,7 +70,7 @@ class _Book:
     waiting: list[tuple[Order, dict[str, Any]]] = field(default_factory=list)
     resting: list[Order] = field(default_factory=list)
     positions: dict[Position, None] = field(default_factory=dict)
-    recent: deque[tuple[int, int]] = field(default_factory=deque)
+    recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_MOST_RECENT))
 
     @property
     def wanted(self) -> bool:
@@ -80,9 +82,8 @@ class _Book:
 
     def recent_prices(self, snapshot: Snapshot) -> list[int]:
         """Of the half minute before, as far as packets tell; else the last one."""
-        while self.recent and self.recent[0][0] < snapshot.received_us - _REFERENCE_US:
-            self.recent.popleft()
-        return [price for _, price in self.recent] or [snapshot.last_price]
+        since_us = snapshot.received_us - _REFERENCE_US
+        return [price for time_us, price in self.recent if time_us >= since_us] or [snapshot.last_price]
 
     def begin(self, snapshot: Snapshot) -> None:
         """A newer snapshot, live or not, is the last."""
@@ -126,10 +127,9 @@ class Exchange:
         if not order.history:
             self._step(order, now_us, orders.RECEIVED, push=False)
         else:
-            data = shown(order, self._shift_us)
-            data["status"] = "CANCEL PENDING" if changes is None else "MODIFY PENDING"
-            data["order_timestamp"] = orders.shown_time(now_us, self._shift_us)
-            order.history.append(data)
+            status = "CANCEL PENDING" if changes is None else "MODIFY PENDING"
+            time = orders.shown_time(now_us, self._shift_us)
+            order.history.append({**order.current, "status": status, "order_timestamp": time})
 
     def run(self, until_us: int) -> None:
         """Handle what arrives until then."""
@@ -374,7 +374,7 @@ class Exchange:
 
     def _step(self, order: Order, now_us: int, status: str, message: str | None = None, *, push: bool = True) -> None:
         order.status, order.message, order.updated_us = status, message, now_us
-        data = shown(order, self._shift_us)
-        order.history.append(data)
+        order.current = shown(order, self._shift_us)
+        order.history.append(order.current)
         if push:
-            self.updates.append(AccountOrder(order.account, postback(data, order.user_id)))
+            self.updates.append(AccountOrder(order.account, postback(order.current, order.user_id)))

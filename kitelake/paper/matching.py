@@ -17,6 +17,7 @@ _OPTION_BANDS: Final = ((10, 5.0), (100, 3.0), (500, 2.0))
 _OTHER_BANDS: Final = ((100, 2.0), (500, 1.0))
 _LAST_BANDS: Final = (1.0, 0.5)
 
+LEVELS: Final = 5
 OUTSIDE: Final = "Price exceeds circuit limits for the instrument. Place an order within the daily range."
 EMPTY: Final = "No quantity is left in the order book for a market order."
 
@@ -52,11 +53,13 @@ def walk(
 def obtainable(
     fields: OrderFields, wanted: int, snapshot: Snapshot, taken: Mapping[int, int], settings: PaperSettings
 ) -> list[Fill]:
-    """What an order gets at once of `wanted`: the levels, and if the settings say so what lies beyond them."""
+    """What an order gets at once of `wanted`: the levels, and if the settings say so what lies beyond all five: where
+    there are fewer, nothing does."""
     levels = opposite(snapshot, fields.buying)
     fills = walk(levels, taken, fields.buying, wanted, fields.price or None)
     rest = wanted - sum(one.quantity for one in fills)
-    if rest > 0 and levels and fields.at_market and fields.validity == "DAY" and settings.beyond == "slippage":
+    hidden = len(levels) == LEVELS and fields.at_market and fields.validity == "DAY"
+    if rest > 0 and hidden and settings.beyond == "slippage":
         fills.append(Fill(beyond(levels, fields.buying, settings.slippage_percent, fields.instrument.tick), rest))
     return fills
 

@@ -43,7 +43,8 @@ class Trade(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Order:
-    """One order. `filled_value` is the sum of price × quantity, in the wire's integers."""
+    """One order. `filled_value` is the sum of price × quantity, in the wire's integers; `current` is how the order is
+    listed now, and `history` how it was at each step."""
 
     order_id: str
     account: str
@@ -60,6 +61,7 @@ class Order:
     filled: int = 0
     filled_value: int = 0
     cancelled: int = 0
+    current: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property

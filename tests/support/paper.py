@@ -60,7 +60,7 @@ ASKS: Levels = ((100.1, 100), (100.2, 200), (100.3, 300), (100.4, 400), (100.5, 
 
 
 def account(api_key: str = "key") -> AccountSettings:
-    return AccountSettings(name=f"paper-{api_key}", api_key=api_key, access_token="token")
+    return AccountSettings.model_validate({"name": f"paper-{api_key}", "api_key": api_key, "access_token": "token"})
 
 
 def status(answer: Any) -> tuple[str, int]:

@@ -1,6 +1,7 @@
 """Positions and funds: against identities that hold for any trades, and against numbers by hand."""
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,7 +38,7 @@ def test_what_holds_for_any_trades(trades: list[tuple[bool, int, int]], last: in
 
 def test_the_average_price_of_what_is_open() -> None:
     position = Position(INFY, "MIS")
-    seen = []
+    seen: list[tuple[Any, Any, Any]] = []
     for buying, price, quantity in (
         (True, 100, 10),
         (True, 130, 20),

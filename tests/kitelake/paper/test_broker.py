@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -357,22 +358,33 @@ def test_quotes_go_by_the_markets_clock() -> None:
     assert (index["ohlc"]["open"], index["net_change"], index["depth"]) == (None, None, {"buy": [], "sell": []})
 
 
-ROWS = [
+ROWS: list[list[Any]] = [
     [dt.datetime(2026, 11, 13, 9, 15, tzinfo=IST), 1.0, 2.0, 0.5, 1.5, 10, 3],
     [dt.datetime(2026, 11, 13, 9, 16, tzinfo=IST), 1.5, 1.5, 1.5, 1.5, 1, None],
 ]
 
 
+def answering(asked: list[CandleCall]) -> Callable[[CandleCall], list[list[Any]]]:
+    """Candles that note what they are asked for."""
+
+    def candles(call: CandleCall) -> list[list[Any]]:
+        asked.append(call)
+        return ROWS
+
+    return candles
+
+
 def test_historical_candles() -> None:
     asked: list[CandleCall] = []
-    desk = Desk(candles=lambda call: asked.append(call) or ROWS)
+    desk = Desk(candles=answering(asked))
     with desk.client() as kite:
         plain = kite.historical_data(INFY.token, MORNING, "2026-11-14", "5minute")
         interest = kite.historical_data(INFY.token, "2026-11-12", MORNING, "day", oi=True)
     first = {"date": ROWS[0][0], "open": 1.0, "high": 2.0, "low": 0.5, "close": 1.5, "volume": 10}
     assert plain[0] == first
     assert [one["oi"] for one in interest] == [3, None]
-    times = [dt.datetime(2026, 11, day, *clock, tzinfo=IST) for day, clock in ((13, (9, 15)), (14, (0,)), (12, (0,)))]
+    texts = ("2026-11-13 09:15", "2026-11-14 00:00", "2026-11-12 00:00")
+    times = [dt.datetime.fromisoformat(text).replace(tzinfo=IST) for text in texts]
     assert asked == [
         CandleCall(INFY.token, "5minute", times[0], times[1]),
         CandleCall(INFY.token, "day", times[2], times[0]),
@@ -408,7 +420,7 @@ def test_without_candles_there_is_no_history() -> None:
 
 def test_times_are_shown_shifted_and_understood_so() -> None:
     asked: list[CandleCall] = []
-    desk = Desk(shift_us=86_400_000_000, candles=lambda call: asked.append(call) or ROWS)
+    desk = Desk(shift_us=86_400_000_000, candles=answering(asked))
     desk.tick(0, exchange_us=desk.us(0))
     with desk.client() as kite:
         place(kite)

@@ -165,7 +165,7 @@ def _check_nothing_from_nowhere(played: Played) -> None:
 
 
 def _us(time: Any) -> int:
-    return round(time.timestamp() * 1_000_000)
+    return int(round(time.timestamp() * 1_000_000))
 
 
 @settings(max_examples=50, deadline=None)

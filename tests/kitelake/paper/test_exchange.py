@@ -262,6 +262,13 @@ def test_price_protection_only_if_asked_for() -> None:
     assert option_order(desk, 5) == "OPEN"
 
 
+def test_where_fewer_than_five_levels_are_shown_nothing_lies_beyond() -> None:
+    desk = Desk(BEFORE_PROTECTION, beyond="slippage")
+    desk.tick(0, asks=ALL_ASKS[:4])
+    placed = desk.place("BUY", 1100, "MARKET")
+    assert (desk.order(placed)["status"], desk.fills(placed)) == ("CANCELLED", ALL_ASKS[:4])
+
+
 # ── what own orders took ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
