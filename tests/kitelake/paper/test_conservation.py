@@ -1,5 +1,6 @@
 """Any day of any orders: nothing is filled that was not there, nothing is lost, and it ends the same way again."""
 
+import datetime as dt
 import itertools
 from collections import Counter
 from fractions import Fraction
@@ -164,8 +165,8 @@ def _check_nothing_from_nowhere(played: Played) -> None:
     assert live or not rows
 
 
-def _us(time: Any) -> int:
-    return int(round(time.timestamp() * 1_000_000))
+def _us(time: dt.datetime) -> int:
+    return round(time.timestamp() * 1_000_000)
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,5 +1,6 @@
 """The settings' limits, and the file of limits: what is read and what is refused."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,13 @@ def test_a_file_that_is_missing(tmp_path: Path) -> None:
 def test_settings_that_are_none(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         PaperSettings.model_validate(wrong)
+
+
+def test_every_setting_is_on_the_page_with_its_default() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "paper.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", page, re.MULTILINE))
+    defaults = {name: field.default for name, field in PaperSettings.model_fields.items()}
+    assert {name: text.strip().replace(",", "") for name, text in rows.items()} == {
+        name: "none" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value).lower()
+        for name, value in defaults.items()
+    }
