@@ -2,7 +2,7 @@
 
 import datetime as dt
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Final
 
 import numpy as np
@@ -125,7 +125,7 @@ class ReplayDay:
             known.update(part, 0, len(part))
         return known
 
-    def slices(self, us: int) -> Iterator[Slice]:
+    def slices(self, us: int) -> Generator[Slice, None, None]:
         """What was received from a moment on, thousands of packets at a time, each frame in one piece."""
         gaps = _Gaps(self, us)
         start = EPOCH + dt.timedelta(microseconds=us)

@@ -33,29 +33,29 @@ class Control:
 
     def __init__(self, server: ReplayServer, http: httpx.AsyncClient) -> None:
         self.server = server
-        self._http = http
+        self.http = http
 
     async def status(self) -> dict[str, Any]:
-        answer = await self._http.get("/status")
+        answer = await self.http.get("/status")
         assert answer.status_code == 200
         return answer.json()  # type: ignore[no-any-return]
 
     async def tell(self, command: str, **values: Any) -> dict[str, Any]:
-        answer = await self._http.post(f"/{command}", json=values)
+        answer = await self.http.post(f"/{command}", json=values)
         assert answer.status_code == 200, answer.text
         return answer.json()  # type: ignore[no-any-return]
 
     async def refused(self, command: str, content: bytes) -> str:
-        answer = await self._http.post(f"/{command}", content=content)
+        answer = await self.http.post(f"/{command}", content=content)
         assert answer.status_code == 400
         return answer.json()["error"]  # type: ignore[no-any-return]
 
 
 @contextlib.asynccontextmanager
 async def controlled(made: HandMade, **settings: Any) -> AsyncIterator[Control]:
-    async with replaying(made.layout.root, **settings) as server:
-        async with httpx.AsyncClient(base_url=server.urls["control"], timeout=PATIENCE_SECONDS) as http:
-            yield Control(server, http)
+    async with replaying(made.layout.root, **settings) as server, httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
+        http.base_url = httpx.URL(server.urls["control"])
+        yield Control(server, http)
 
 
 async def test_the_status_says_where_it_is(made: HandMade) -> None:
@@ -140,15 +140,12 @@ async def test_nonsense_is_answered_with_400(made: HandMade, command: str, conte
 
 
 async def test_other_commands_are_not_found_and_stats_and_faults_work(made: HandMade) -> None:
-    async with (
-        controlled(made, paused=True) as control,
-        httpx.AsyncClient(base_url=control.server.urls["control"]) as to,
-    ):
-        assert (await to.post("/status")).status_code == 404
-        assert (await to.get("/pause")).status_code == 404
-        assert (await to.post("/explode")).status_code == 404
-        assert (await to.get("/stats")).json()["paused"] is True
-        assert (await to.post("/faults", json={"kind": "resume"})).json() == {"applied": 0}
+    async with controlled(made, paused=True) as control:
+        assert (await control.http.post("/status")).status_code == 404
+        assert (await control.http.get("/pause")).status_code == 404
+        assert (await control.http.post("/explode")).status_code == 404
+        assert (await control.http.get("/stats")).json()["paused"] is True
+        assert await control.tell("faults", kind="resume") == {"applied": 0}
         await asyncio.wait_for(control.server.ended.wait(), PATIENCE_SECONDS)
 
 
