@@ -54,3 +54,7 @@ class ReportError(KitelakeError):
 
 class ReplayError(StartError):
     """A day cannot be replayed as it was asked for. Nothing was started."""
+
+
+class PaperError(KitelakeError):
+    """The paper broker cannot be set up as it was asked to: its file of limits is missing or says something else."""

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Final
 
 import numpy as np
@@ -97,7 +97,8 @@ class ReplayDay:
             table = table.filter(pc.equal(table["exchange"], exchange))
         columns = {name: table[name] for name in _LISTED}
         columns["expiry"] = pc.fill_null(columns["expiry"].cast(pa.string()), "")
-        columns["strike"] = pc.fill_null(columns["strike"], 0.0)
+        for name in ("last_price", "strike", "tick_size", "lot_size"):  # the broker leaves no number out
+            columns[name] = pc.fill_null(columns[name], 0)
         text = io.BytesIO()
         pyarrow.csv.write_csv(pa.table(columns), text, pyarrow.csv.WriteOptions(include_header=False))
         return f"{','.join(_LISTED)}\n{text.getvalue().decode()}"
@@ -124,7 +125,7 @@ class ReplayDay:
             known.update(part, 0, len(part))
         return known
 
-    def slices(self, us: int) -> Iterator[Slice]:
+    def slices(self, us: int) -> Generator[Slice, None, None]:
         """What was received from a moment on, thousands of packets at a time, each frame in one piece."""
         gaps = _Gaps(self, us)
         start = EPOCH + dt.timedelta(microseconds=us)

@@ -25,12 +25,13 @@ from typing import Any, ClassVar, Final
 from websockets.exceptions import ConnectionClosed
 
 from ingest.server import BrokerServer, Frames, Modes, Subscriber
+from kitelake.paper import PaperBroker
 from kitelake.replay.control import ist, parse_nothing, parse_seek, parse_speed, shown_speed
 from kitelake.replay.day import ReplayDay
 from kitelake.replay.market_clock import US_PER_SECOND, MarketClock
 from kitelake.replay.packets import Slice
 from kitelake.replay.settings import ReplaySettings
-from kitelake.replay.source import PaperBroker, ReadAhead, ReplaySource
+from kitelake.replay.source import ReadAhead, ReplaySource
 
 AHEAD_SECONDS: Final = 0.2  # so far, in real seconds, the clock goes before what is sent
 POLL_SECONDS: Final = 0.01
@@ -206,20 +207,21 @@ class ReplayServer(BrokerServer):
             await self._serve(ahead, min(self._sent_us + SEEK_US, self._seek_us), unseen=True)
             return 0.0
         due, wait = self._due()
-        if due == self._sent_us:
-            return wait
-        await self._serve(ahead, due)
-        if self.settings.lockstep:
-            await self._settle()
-        return 0.0
+        if due > self._sent_us:
+            await self._serve(ahead, due)
+            if self.settings.lockstep:
+                await self._settle()
+        return wait
 
     def _due(self) -> tuple[int, float]:
-        """Up to which moment packets are due; and, if none are, in how many seconds there may be some."""
+        """Up to which moment packets are due, and in how many seconds there may be more."""
         clock, sent = self.clock, self._sent_us
         end = min(sent + self._slice_us, clock.stop_us)
         if not self.settings.lockstep and math.isfinite(clock.speed):
             due = min(clock.now_us(), end)
             clock.limit(due + int(AHEAD_SECONDS * US_PER_SECOND * clock.speed))
+            if due == end:
+                return due, 0.0
             return due, math.inf if clock.paused else POLL_SECONDS
         if clock.paused:
             return sent, math.inf

@@ -1,7 +1,7 @@
 """A captured day as the server wants it: its instruments and REST calls, the last packets, and what comes next."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,11 +16,10 @@ from ingest.server import (
     PacketSource,
     RestCall,
 )
-from kitelake.paper import Snapshot
+from kitelake.paper import PaperBroker, Snapshot
 from kitelake.replay.day import ReplayDay
 from kitelake.replay.packets import Latest, Slice
 
-PaperBroker = Any
 MOST_PACKETS: Final = 65_535
 NO_PACKETS: Final = b"\0\0"
 
@@ -113,7 +112,7 @@ class Part(NamedTuple):
 class ReadAhead:
     """The day's packets from some moment on, read in a thread, one piece ahead of what is asked for."""
 
-    def __init__(self, pieces: Iterator[Slice]) -> None:
+    def __init__(self, pieces: Generator[Slice, None, None]) -> None:
         self._pieces = pieces
         self._loop = asyncio.get_running_loop()
         self._piece: Slice | None = None
@@ -139,6 +138,7 @@ class ReadAhead:
     async def close(self) -> None:
         """Wait for what is being read, and read no more."""
         await asyncio.wait([self._coming])
+        await asyncio.to_thread(self._pieces.close)
 
     def _ask(self) -> asyncio.Future[Slice | None]:
         return self._loop.run_in_executor(None, next, self._pieces, None)

@@ -2,9 +2,17 @@
 
 import asyncio
 import contextlib
+import datetime as dt
+import json
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.uri import parse_uri
 
 import kitelake
 from ingest.server import AccountOrder, RestCall
@@ -13,6 +21,7 @@ from kitelake.replay.day import ReplayDay
 from kitelake.replay.server import ReplayServer
 from kitelake.replay.settings import ReplaySettings
 from tests.support.hand_made import HandMade, at
+from tests.support.waiting import PATIENCE_SECONDS
 
 DAY = at("2026-11-27T00:00").date()
 FIRST = at("2026-11-27T09:15")
@@ -30,7 +39,7 @@ def a_day(root: Path, seconds: int = 60) -> HandMade:
     made.listed(DAY)
     made.tick(FIRST, QUIET, 7.0, mode="ltp", stamp=False)
     for second in range(seconds):
-        moment = FIRST + at_second(second)
+        moment = FIRST + dt.timedelta(seconds=second)
         made.tick(moment, INFY, 100.0 + second, 99.0, 101.0)
         made.tick(moment, TCS, 100.0 + second, mode="quote", stamp=False)
         made.tick(moment, NIFTY, 100.0 + second)
@@ -38,16 +47,9 @@ def a_day(root: Path, seconds: int = 60) -> HandMade:
     return made
 
 
-def at_second(second: float) -> Any:
-    """So long after the first packets."""
-    import datetime as dt
-
-    return dt.timedelta(seconds=second)
-
-
 class ScriptedBroker:
     """Orders are placed by `POST /orders/regular` with a token; each is filled by the next packet of its instrument, or
-    else cancelled at the end. `GET /wait` is not answered; `log` is what happened, in order."""
+    else cancelled at the end. `GET /quote/ltp?i=token` tells the last price. `log` is what happened, in order."""
 
     def __init__(self, server: ReplayServer) -> None:
         self.server = server
@@ -114,3 +116,45 @@ async def replaying(root: Path, **settings: Any) -> AsyncIterator[ReplayServer]:
 
 def paper_address(server: ReplayServer, api_key: str = "any", access_token: str = "token") -> str:
     return f"{server.urls['ws']}/?api_key={api_key}&access_token={access_token}"
+
+
+class BlockingClient:
+    """A client as the official ones are: what it is told of a message runs before it answers a ping that came later.
+
+    `read` is called in a thread of the test's; it returns when the server closes the connection.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._protocol = ClientProtocol(parse_uri(url))
+        address = urlsplit(url)
+        self._socket = socket.create_connection((address.hostname, address.port), PATIENCE_SECONDS)
+        self._protocol.send_request(self._protocol.connect())
+        self._flush()
+
+    def ask(self, action: str, value: object) -> None:
+        self._protocol.send_text(json.dumps({"a": action, "v": value}).encode())
+        self._flush()
+
+    def read(self, on_open: Callable[[], None], on_message: Callable[[bytes | str], None]) -> None:
+        with self._socket:
+            while True:
+                data = self._socket.recv(65_536)
+                if data:
+                    self._protocol.receive_data(data)
+                else:
+                    self._protocol.receive_eof()
+                for event in self._protocol.events_received():
+                    if not isinstance(event, Frame):
+                        on_open()
+                    elif event.opcode is Opcode.BINARY:
+                        on_message(bytes(event.data))
+                    elif event.opcode is Opcode.TEXT:
+                        on_message(bytes(event.data).decode())
+                self._flush()
+                if not data:
+                    return
+
+    def _flush(self) -> None:
+        for data in self._protocol.data_to_send():
+            if data:
+                self._socket.sendall(data)
