@@ -421,12 +421,16 @@ def test_without_candles_there_is_no_history() -> None:
 def test_times_are_shown_shifted_and_understood_so() -> None:
     asked: list[CandleCall] = []
     desk = Desk(shift_us=86_400_000_000, candles=answering(asked))
-    desk.tick(0, exchange_us=desk.us(0))
+    desk.tick(0)
     with desk.client() as kite:
         place(kite)
         [order] = kite.orders()
         assert order["order_timestamp"] == kite.trades()[0]["fill_timestamp"] == MORNING + dt.timedelta(days=1)
         assert kite.quote("NSE:INFY")["NSE:INFY"]["timestamp"] == MORNING + dt.timedelta(days=1)
+        desk.tick(0, exchange_us=desk.us(3), last_trade_us=desk.us(2))  # a packet's own times are as it says them
+        quote = kite.quote("NSE:INFY")["NSE:INFY"]
+        assert (quote["timestamp"].second, quote["last_trade_time"].second) == (3, 2)
+        assert quote["timestamp"].date() == MORNING.date()
         candles = kite.historical_data(
             INFY.token, MORNING + dt.timedelta(days=1), MORNING + dt.timedelta(days=1), "day"
         )
