@@ -48,8 +48,8 @@ def shown_ohlc(snapshot: Snapshot, divisor: int) -> dict[str, Any]:
 
 
 def shown_quote(snapshot: Snapshot, divisor: int, limit: Limit, shift_us: int) -> dict[str, Any]:
-    """`timestamp` is the exchange's, or where the packet has none when it was received, `shift_us` later. A packet's own
-    times are shown as it says them."""
+    """`timestamp` is the exchange's, or where the packet has none when it was received, `shift_us` later. Times of
+    the packet are shown as it says them."""
     exchange_us = snapshot.received_us + shift_us if snapshot.exchange_us is None else snapshot.exchange_us
     traded_us = snapshot.last_trade_us
     return {

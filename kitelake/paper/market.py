@@ -47,8 +47,8 @@ class Snapshot:
     or a price is left out.
 
     `live` is False for a cached packet, which tells of before its connection asked: it fills and triggers nothing.
-    `last_trade_us` and `exchange_us` are as the packet says them to clients: later than `received_us` has it, if the
-    times in packets are shifted. `after_gap`: it is the first that was received after an outage, so what happened since the one before is not known.
+    `after_gap`: it is the first that was received after an outage, so what happened since the one before is not known.
+    `last_trade_us` and `exchange_us` are as the packet says them to clients, shifted ones too.
     """
 
     token: int
