@@ -154,8 +154,9 @@ class Exchange:
             book.gap |= snapshot.after_gap
             return
         gap = snapshot.after_gap or book.gap or book.last is None or not book.last.live
-        before, after = book.volume, snapshot.volume_traded
-        traded = 0 if gap or before is None or after is None else max(after - before, 0)
+        before, after = None if gap else book.volume, snapshot.volume_traded
+        traded = 0 if before is None or after is None else max(after - before, 0)
+        book.volume = before
         book.begin(snapshot)
         for position in book.positions:
             position.last_price = snapshot.last_price or position.last_price

@@ -376,6 +376,17 @@ def test_nothing_is_filled_across_a_gap() -> None:
         assert desk.fills(placed) == [(99.9, 4)]
 
 
+def test_what_was_traded_in_a_gap_is_nobodys_though_the_first_packet_after_it_has_no_volume() -> None:
+    desk = Desk()
+    desk.tick(0, volume=1000)
+    placed = desk.place("BUY", 10, price=99.9)
+    desk.tick(100, 99.0, volume=None, mode="ltp", bids=(), asks=(), after_gap=True)
+    desk.tick(101, 99.0, volume=5000)
+    assert desk.fills(placed) == []
+    desk.tick(102, 99.0, volume=5003)
+    assert desk.fills(placed) == [(99.9, 3)]
+
+
 def test_the_book_after_a_gap_counts_for_arrivals() -> None:
     desk = Desk(BEFORE_PROTECTION)
     desk.tick(100, after_gap=True)
