@@ -59,7 +59,7 @@ def test_an_order_is_placed_changed_and_cancelled() -> None:
         "status_message_raw": None,
         "order_timestamp": MORNING.replace(second=3),
         "exchange_update_timestamp": "2026-11-13 09:15:03",
-        "exchange_timestamp": MORNING.replace(second=3),
+        "exchange_timestamp": MORNING.replace(second=2),
         "variety": "regular",
         "modified": True,
         "exchange": "NSE",
@@ -110,6 +110,18 @@ def test_an_order_is_placed_changed_and_cancelled() -> None:
         "order_timestamp": "09:15:01",
         "exchange_timestamp": MORNING.replace(second=1),
     }
+
+
+def test_what_the_exchange_did_not_take_has_nothing_of_it() -> None:
+    desk = Desk(latency_seconds=1)
+    desk.tick(0)
+    asked, rejected = desk.place(price=99), desk.place("SELL", product="CNC", price=100)
+    desk.go(0.5)
+    names = ("exchange_order_id", "exchange_timestamp", "exchange_update_timestamp")
+    assert [desk.order(asked)[name] for name in names] == [None] * 3
+    desk.go(1)
+    assert [desk.order(rejected)[name] for name in names] == [None] * 3
+    assert [desk.order(asked)[name] for name in names] == [f"1{asked}", *["2026-11-13 09:15:01"] * 2]
 
 
 def test_a_postback_has_the_brokers_keys() -> None:
