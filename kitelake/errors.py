@@ -44,6 +44,10 @@ class AskError(KitelakeError):
     """What a command was asked to look up is none: no such instrument, time, width, …"""
 
 
+class PaperError(KitelakeError):
+    """The paper broker cannot be set up as it was asked to: its file of limits is missing or says something else."""
+
+
 class UpkeepError(KitelakeError):
     """A day could not be sealed, or old data not be removed. Nothing is lost; the next run tries again."""
 
