@@ -50,3 +50,7 @@ class UpkeepError(KitelakeError):
 
 class ReportError(KitelakeError):
     """The report of a day cannot be made. What was captured is untouched; the next start tries again."""
+
+
+class ReplayError(StartError):
+    """A day cannot be replayed as it was asked for. Nothing was started."""
