@@ -244,7 +244,7 @@ class DayCoverage:
         new = exchange // SECOND_US > asks.since(place, number, received // SECOND_US)
         new &= is_of_the_day(self.date, exchange // SECOND_US)
         which = periods.of(place, number, us)
-        asked, cached, live, serves = periods.sets(which, us, timed=(exchange >= 0) & ~self._replayed, new=new)
+        asked, cached, live, serves = periods.sets(which, us, timed=(exchange >= 0) & (not self._replayed), new=new)
         opens, closes = self._opens[at : at + len(tokens)], self._closes[at : at + len(tokens)]
         intervals = tiled(
             self._spans(opens, closes),
