@@ -50,3 +50,11 @@ class UpkeepError(KitelakeError):
 
 class ReportError(KitelakeError):
     """The report of a day cannot be made. What was captured is untouched; the next start tries again."""
+
+
+class NoReplayError(KitelakeError):
+    """There is no replay to bind a client to: no address is known, it is not on this machine, or no replay answers."""
+
+
+class GuardError(KitelakeError):
+    """A strategy cannot be started so that it is kept from the broker. It was not started."""
