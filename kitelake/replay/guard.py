@@ -15,6 +15,7 @@ program, whoever asks (`socket`, `_socket`, asyncio, Twisted), and it cannot be 
 4. Libraries that connect past Python's sockets are, where they are known, as if they were not installed.
 """
 
+import _socket
 import contextlib
 import errno
 import ipaddress
@@ -73,7 +74,11 @@ class ReplayGuardError(PermissionError):
     """
 
 
-def refusal(what: str, why: str) -> ReplayGuardError:
+class ReplayGuardNameError(ReplayGuardError, _socket.gaierror):
+    """The same where a name is resolved: of other errors than gaierror Twisted says nothing, and waits."""
+
+
+def refusal(what: str, why: str, error: type[ReplayGuardError] = ReplayGuardError) -> ReplayGuardError:
     """The error to raise. It is written to standard error too, once: a strategy may catch whatever it likes."""
     text = (
         f"kitelake replay --run refused {what}: {why}. This strategy runs on a captured day, and nothing that it does "
@@ -83,7 +88,7 @@ def refusal(what: str, why: str) -> ReplayGuardError:
     if text not in _said:
         _said.add(text)
         os.write(2, f"\nREFUSED: {text}\n\n".encode(errors="replace"))
-    return ReplayGuardError(errno.EACCES, text)
+    return error(errno.EACCES, text)
 
 
 # ── names and addresses ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -105,8 +110,6 @@ def is_brokers(host: object) -> bool:
 
 def address_of(host: object) -> str | None:
     """The address that a host is if it is no name: `0x7f.1` and `2130706433` are 127.0.0.1 too."""
-    import _socket
-
     name = host_text(host).partition("%")[0]
     try:
         address = ipaddress.ip_address(name)
@@ -120,10 +123,10 @@ def address_of(host: object) -> str | None:
 
 def check_name(host: object, *_: object) -> None:
     if isinstance(host, str | bytes | bytearray) and is_brokers(host):
-        raise refusal(f"a connection to {host_text(host)}", "it is the broker's")
+        raise refusal(f"a connection to {host_text(host)}", "it is the broker's", ReplayGuardNameError)
 
 
-def check_address(_socket: object, address: object) -> None:
+def check_address(_connecting: object, address: object) -> None:
     """Of a socket that connects, or sends. What is neither IPv4 nor IPv6 stays on this machine."""
     host = address[0] if isinstance(address, tuple) and len(address) >= 2 else None
     if not isinstance(host, str | bytes | bytearray):
@@ -234,8 +237,9 @@ def check_variable(name: bytes | str, value: bytes | str = "") -> None:
 
 
 def _check_import(name: str, *_: object) -> None:
-    if name in _OWN_SOCKETS:
-        text = str(refusal(f"to import {name}", "it connects past Python's sockets, where nothing can be refused"))
+    library = name.partition(".")[0]
+    if library in _OWN_SOCKETS:
+        text = str(refusal(f"to import {library}", "it connects past Python's sockets, where nothing can be refused"))
         raise ImportError(text, name=name)
 
 
@@ -327,8 +331,6 @@ class _Amender:
 
 def install() -> None:
     """From here on this process, its forks and the Pythons that it starts are kept from the broker."""
-    import _socket
-
     for module in (_socket, sys.modules.get("socket")):
         for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex"):
             if module is not None and getattr(module, name).__module__ != "socket":  # that one calls `_socket`'s
