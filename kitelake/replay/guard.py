@@ -58,7 +58,7 @@ _C_FUNCTIONS: Final = frozenset(
         *("execv", "execve", "execvp", "execvpe", "posix_spawn", "posix_spawnp"),
     }
 )
-_HARMLESS: Final = frozenset({"uname", "ldconfig", "lscpu", "nproc", "stty", "tput", "locale", "hostname"})
+_HARMLESS: Final = frozenset({"uname", "ldconfig", "lscpu", "nproc", "stty", "tput", "locale", "hostname", "fc-list"})
 _SYSTEM_FOLDERS: Final = frozenset({"/bin", "/sbin", "/usr/bin", "/usr/sbin"})
 
 _named: set[str] = set()  # addresses that names other than the broker's gave
@@ -289,7 +289,7 @@ def _bind_ticker(module: Any) -> None:
     module.KiteTicker.connect = straight
 
 
-def _bind_tls(module: Any) -> None:
+def _check_tls(module: Any) -> None:
     """TLS is not begun with the broker, by whatever way the bytes would go."""
 
     def checked(wrap: Callable[..., Any]) -> Callable[..., Any]:
@@ -304,11 +304,22 @@ def _bind_tls(module: Any) -> None:
     module.SSLContext.wrap_bio = checked(module.SSLContext.wrap_bio)
 
 
-AMENDED: Final[dict[str, Callable[[Any], None]]] = {
+def _bind_ours(module: Any) -> None:
+    """The default of our own manager, and of `kitelake.compat`."""
+    module.WS_URL = _roots[WS_VARIABLE]
+
+
+BOUND: Final[dict[str, Callable[[Any], None]]] = {
     "kiteconnect.connect": _bind_connect,
     "kiteconnect.ticker": _bind_ticker,
-    "ssl": _bind_tls,
+    "ingest.connection.handshake": _bind_ours,
 }
+AMENDED: Final[dict[str, Callable[[Any], None]]] = {**BOUND, "ssl": _check_tls}
+
+
+def _amend(name: str, module: ModuleType) -> None:
+    if name not in BOUND or all(_roots.values()):  # in a child without the roots the broker's stay, and are refused
+        AMENDED[name](module)
 
 
 class _Amender:
@@ -323,7 +334,7 @@ class _Amender:
 
         def load_and_amend(module: ModuleType) -> None:
             load(module)
-            AMENDED[name](module)
+            _amend(name, module)
 
         spec.loader.exec_module = load_and_amend  # type: ignore[method-assign]
         return spec
@@ -336,7 +347,7 @@ def install() -> None:
             if module is not None and getattr(module, name).__module__ != "socket":  # that one calls `_socket`'s
                 setattr(module, name, _remember(getattr(module, name)))
     for name in AMENDED.keys() & sys.modules.keys():
-        AMENDED[name](sys.modules[name])
+        _amend(name, sys.modules[name])
     sys.meta_path.insert(0, _Amender)
 
     def hook(event: str, args: tuple[Any, ...]) -> None:

@@ -48,7 +48,7 @@ class OtherClient(NamedTuple):
     def made_of(self) -> str:
         """A digest of all that it is made of."""
         digest = hashlib.sha256()
-        for path in sorted(self.source.iterdir()):
+        for path in sorted(filter(Path.is_file, self.source.iterdir())):
             digest.update(path.name.encode() + path.read_bytes())
         return digest.hexdigest()
 

@@ -148,20 +148,28 @@ def urllib_plain() -> object:
     return urllib.request.urlopen(URL, timeout=5)
 
 
+@contextlib.contextmanager
+def proxy_in_the_environment() -> Any:
+    """It is for every name, whatever the environment said before."""
+    os.environ |= {"https_proxy": "http://{}:{}".format(*local()), "no_proxy": ""}
+    try:
+        yield
+    finally:
+        del os.environ["https_proxy"]
+        os.environ["no_proxy"] = "*"
+
+
 @way
 def urllib_proxy() -> object:
     handler = urllib.request.ProxyHandler({"http": "http://{}:{}".format(*local())})
-    return urllib.request.build_opener(handler).open(f"http://{HOST}/orders", timeout=5)
+    with proxy_in_the_environment():
+        return urllib.request.build_opener(handler).open(f"http://{HOST}/orders", timeout=5)
 
 
 @way
 def urllib_proxy_of_the_environment() -> object:
-    os.environ["https_proxy"] = "http://{}:{}".format(*local())
-    os.environ["no_proxy"] = ""
-    try:
+    with proxy_in_the_environment():
         return urllib.request.urlopen(URL, timeout=5)
-    finally:
-        del os.environ["https_proxy"]
 
 
 @way

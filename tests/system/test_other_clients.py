@@ -23,8 +23,6 @@ from tests.support.clients import CLIENTS, Answers, other_client
 from tests.support.packets import frame_of, random_packet
 from tests.support.simulation import simulation, split_frame, tokens_of
 
-pytestmark = pytest.mark.soak
-
 CALLS = (["profile"], ["instruments"], ["instruments", "NFO"], ["orders"])
 ROUTE_IS_MISSING = {"message": "Route not found", "error_type": "GeneralException"}
 
@@ -76,6 +74,7 @@ def check_calls(client: str, given: Answers, server: Mapping[str, str], secret: 
     assert given.refusals == {"orders": ROUTE_IS_MISSING}
 
 
+@pytest.mark.soak
 def test_a_market_field_by_field(client: str, official: Any, tmp_path: Path) -> None:
     with simulation(instruments=600, rate=20, record=tmp_path / "record") as running:
         account, listed = running.account(), tokens_of(running.api)
@@ -121,6 +120,7 @@ def sending(frames: list[bytes]) -> Iterator[str]:
             thread.join()
 
 
+@pytest.mark.soak
 def test_words_at_the_ends_of_their_ranges(client: str, official: Any) -> None:
     """Negative prices, volumes past 2^31, instants of 0, segments that nobody knows."""
     random = Random(20261129)
@@ -135,6 +135,7 @@ def test_words_at_the_ends_of_their_ranges(client: str, official: Any) -> None:
     assert check_ticks(client, given, official) == {8, 28, 32, 44, 184}
 
 
+@pytest.mark.soak
 def test_the_time_of_a_login(client: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes as IST without a zone, which JavaScript takes for the host's."""
     monkeypatch.setenv("TZ", "UTC")
@@ -148,3 +149,13 @@ def test_the_time_of_a_login(client: str, monkeypatch: pytest.MonkeyPatch) -> No
     ahead = dt.datetime.fromisoformat(given.answers["session"]["login_time"]) - dt.datetime.now(dt.UTC)
     hours = round(ahead / dt.timedelta(hours=1), 1)
     assert 5 < hours < 6 if client == "javascript" else -0.5 < hours < 0.5
+
+
+def test_the_locks_name_no_server() -> None:
+    """Whoever makes the clients fetches from where he fetches everything else."""
+    locked = json.loads((CLIENTS["javascript"].source / "package-lock.json").read_text())["packages"]
+    assert locked["node_modules/kiteconnect"]["version"] == "5.3.0"
+    assert [
+        name for name, package in locked.items() if name and ("resolved" in package or not package["integrity"])
+    ] == []
+    assert "github.com/zerodha/gokiteconnect/v4 v4.4.0\n" in (CLIENTS["go"].source / "go.mod").read_text()

@@ -160,6 +160,39 @@ ticker.connect(proxy={"host": "127.0.0.1", "port": 9})
 
 
 @pytest.mark.slow
+def test_our_own_clients_find_the_replay_by_their_defaults(tmp_path: Path) -> None:
+    code = """
+from inspect import signature
+from kitelake import TickerManager
+from kitelake.compat import KiteTicker
+print(KiteTicker("key", "token").root, signature(TickerManager).parameters["ws_url"].default)
+"""
+    ended = guarded(strategy(tmp_path, code), env={"PYTHONPATH": str(ROOT)})
+    assert ended.stdout.split() == [WS, WS], ended.stderr
+
+
+@pytest.mark.slow
+def test_a_child_that_was_not_told_of_the_replay(tmp_path: Path) -> None:
+    """Its client keeps the broker for its root, and is refused."""
+    child = """
+import warnings
+warnings.simplefilter("ignore")
+from kiteconnect import KiteConnect
+try:
+    KiteConnect("key").instruments()
+except Exception as error:
+    print("refused a connection to api.kite.trade: it is the broker's" in str(error))
+"""
+    code = f"""
+import os, subprocess, sys
+environment = {{"PYTHONPATH": os.environ["PYTHONPATH"]}}
+sys.exit(subprocess.run([sys.executable, "-c", {child!r}], env=environment).returncode)
+"""
+    ended = guarded(strategy(tmp_path, code))
+    assert (ended.stdout, ended.returncode) == ("True\n", 0), ended.stderr
+
+
+@pytest.mark.slow
 def test_a_sitecustomize_that_was_there_runs_too(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.of_the_user = __file__\n")
     script = strategy(tmp_path, "import sys, sitecustomize\nprint(sys.of_the_user, sitecustomize.__file__)\n")
