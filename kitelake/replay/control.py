@@ -1,0 +1,86 @@
+"""What may be posted to a replay's control address, and what it says then."""
+
+import datetime as dt
+import math
+from typing import Any, Final
+
+from ingest.server import ControlError
+from kitelake.replay.market_clock import US_PER_SECOND, MarketClock
+from storage.clock import EPOCH, IST
+
+FASTEST: Final = "max"
+
+
+def parse_nothing(command: str, values: Any) -> None:
+    """For a command that needs no values; raises `ControlError` if it got some."""
+    if values != {}:
+        raise ControlError(f"{command}: got {_short(values)}, expected no body, or an empty object")
+
+
+def parse_speed(values: Any) -> float:
+    """The speed in `{"speed": …}`, `inf` for "max"; raises `ControlError`."""
+    expected = 'expected {"speed": a number above 0, or "max"}'
+    match values:
+        case {"speed": "max", **others} if not others:
+            return math.inf
+        case {"speed": int() | float() as speed, **others} if not others and not isinstance(speed, bool):
+            if 0 < speed < math.inf:
+                return float(speed)
+    raise ControlError(f"speed: got {_short(values)}, {expected}")
+
+
+def parse_seek(values: Any, clock: MarketClock) -> int:
+    """Where `{"to": …}` goes: a time of the replayed day, a date and time (IST unless it says otherwise), or
+    microseconds since the epoch. Raises `ControlError` if that is nonsense, not ahead, or not of the replay."""
+    match values:
+        case {"to": str() | int() as to, **others} if not others and not isinstance(to, bool):
+            us = to if isinstance(to, int) else _moment(to, clock)
+        case _:
+            us = None
+    if us is None:
+        expected = 'expected {"to": "10:15", or "2026-11-27T10:15:30", or microseconds since the epoch}'
+        raise ControlError(f"seek: got {_short(values)}, {expected}")
+    now = clock.now_us()
+    if us < now:
+        raise ControlError(
+            f"seek: got {_said(us)}, expected a time from {ist(now)} on, for it goes forward only; reset begins again"
+        )
+    if us > clock.stop_us:
+        raise ControlError(f"seek: got {_said(us)}, expected a time up to the replay's end, {ist(clock.stop_us)}")
+    return us
+
+
+def ist(us: int) -> str:
+    """A moment as ISO 8601 has it, in IST."""
+    return (EPOCH + dt.timedelta(microseconds=us)).astimezone(IST).isoformat()
+
+
+def shown_speed(speed: float) -> float | str:
+    """As JSON can say it."""
+    return FASTEST if math.isinf(speed) else speed
+
+
+def _moment(text: str, clock: MarketClock) -> int | None:
+    day = (EPOCH + dt.timedelta(microseconds=clock.start_us)).astimezone(IST).date()
+    try:
+        moment = dt.datetime.combine(day, dt.time.fromisoformat(text))
+    except ValueError:
+        try:
+            moment = dt.datetime.fromisoformat(text)
+        except ValueError:
+            return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=IST)
+    return (moment - EPOCH) // dt.timedelta(microseconds=1)
+
+
+def _said(us: int) -> str:
+    try:
+        return ist(us)
+    except OverflowError:
+        return f"{us} µs, {us / US_PER_SECOND:.3g} s from the epoch"
+
+
+def _short(values: Any) -> str:
+    text = repr(values)
+    return text if len(text) <= 100 else f"{text[:100]}…"
