@@ -11,7 +11,7 @@ import pytest
 
 from kitelake.errors import NoReplayError
 from kitelake.replay import connect
-from kitelake.replay.guard import API_VARIABLE, WS_VARIABLE
+from kitelake.strategy.guard import API_VARIABLE, WS_VARIABLE
 
 WS = "ws://127.0.0.1:8765"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kitelake.errors import GuardError, NoReplayError
-from kitelake.replay.guard import FOLDER
-from kitelake.replay.launch import exit_status, guarded_environment, start_strategy
+from kitelake.strategy.guard import FOLDER
+from kitelake.strategy.launch import exit_status, guarded_environment, start_strategy
 
 WS, API = "ws://127.0.0.1:1", "http://127.0.0.1:2"
 

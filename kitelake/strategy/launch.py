@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from kitelake.errors import GuardError
-from kitelake.replay.clients import local_root
-from kitelake.replay.guard import API_VARIABLE, FOLDER, NAME, WS_VARIABLE
+from kitelake.strategy.guard import API_VARIABLE, FOLDER, NAME, WS_VARIABLE
+from kitelake.strategy.roots import local_root
 
 PROBE_SECONDS: Final = 300.0
 

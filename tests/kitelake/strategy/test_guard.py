@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kitelake.replay import guard
+from kitelake.strategy import guard
 from tests.support import ways_out
 from tests.support.simulation import ROOT, simulation, tokens_of
 from tests.support.waiting import PATIENCE_SECONDS
@@ -20,7 +20,7 @@ from tests.support.waiting import PATIENCE_SECONDS
 WS, API = "ws://127.0.0.1:1", "http://127.0.0.1:2"
 START = """
 import sys
-from kitelake.replay import exit_status, start_strategy
+from kitelake.strategy import exit_status, start_strategy
 script, ws, api, *arguments = sys.argv[1:]
 sys.exit(exit_status(start_strategy(script, arguments, ws=ws, api=api).wait()))
 """
@@ -203,7 +203,7 @@ def test_a_sitecustomize_that_was_there_runs_too(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_guard_that_does_not_start_lets_nothing_start(tmp_path: Path) -> None:
     for name in ("sitecustomize.py", "guard.py"):
-        (tmp_path / name).write_text((ROOT / "kitelake" / "replay" / name).read_text())
+        (tmp_path / name).write_text((ROOT / "kitelake" / "strategy" / name).read_text())
     (tmp_path / "guard.py").write_text("raise RuntimeError('broken')\n")
     command = [sys.executable, "-c", "print('started')"]
     ended = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False)
