@@ -44,10 +44,6 @@ class AskError(KitelakeError):
     """What a command was asked to look up is none: no such instrument, time, width, …"""
 
 
-class PaperError(KitelakeError):
-    """The paper broker cannot be set up as it was asked to: its file of limits is missing or says something else."""
-
-
 class UpkeepError(KitelakeError):
     """A day could not be sealed, or old data not be removed. Nothing is lost; the next run tries again."""
 
@@ -60,7 +56,7 @@ class ReplayError(StartError):
     """A day cannot be replayed as it was asked for. Nothing was started."""
 
 
-class PaperError(KitelakeError):
+class PaperError(StartError):
     """The paper broker cannot be set up as it was asked to: its file of limits is missing or says something else."""
 
 
