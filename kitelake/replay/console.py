@@ -32,7 +32,7 @@ from queries.quality import Candles
 from storage.clock import EPOCH, IST
 
 LOOK_SECONDS: Final = 0.25
-ENDING_SECONDS: Final = 5.0
+ENDING_SECONDS: Final = 2.0
 """So long after the end of the day, and after each signal, a strategy is waited for."""
 MINUTE_US: Final = 60 * US_PER_SECOND
 KEYS: Final = "space pauses · + - faster, slower · m as fast as it goes · > a minute on · r begins again · q ends"
