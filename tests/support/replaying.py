@@ -105,12 +105,14 @@ class ScriptedBroker:
 
 
 @contextlib.asynccontextmanager
-async def replaying(root: Path, **settings: Any) -> AsyncIterator[ReplayServer]:
+async def replaying(
+    root: Path, make_broker: Callable[[ReplayServer], Any] = ScriptedBroker, **settings: Any
+) -> AsyncIterator[ReplayServer]:
     """A replay of what a folder holds of the day, with a scripted broker, at full speed unless told otherwise."""
     with kitelake.open(root) as lake:
         day = await asyncio.to_thread(ReplayDay, lake, DAY)
         parsed = ReplaySettings.parse({"speed": MAX, **settings})
-        async with ReplayServer(parsed, day, ScriptedBroker) as server:
+        async with ReplayServer(parsed, day, make_broker) as server:
             yield server
 
 

@@ -18,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 import kitelake
 from ingest.server.record import RecordKind, read_record
 from ingest.wire import encode_packets
+from kitelake.paper import PaperBroker, PaperSettings
 from kitelake.replay.server import POLL_SECONDS, ReplayServer
 from storage.schema import TICKS
 from tests.support.hand_made import HandMade
@@ -267,10 +268,11 @@ async def test_a_client_that_does_not_read_holds_the_clock_and_nobody_loses(made
 class Strategy:
     """Orders each fifth second's INFY as a strategy would, in its callback, and notes all it sees."""
 
-    def __init__(self, server: ReplayServer, token: int) -> None:
+    def __init__(self, server: ReplayServer, token: int, order: dict[str, str] | None = None) -> None:
         self._client = BlockingClient(paper_address(server))
         self._http = httpx.Client(base_url=server.urls["api"], headers={"Authorization": "token any:token", **VERSION})
         self._token = token
+        self._order = order or {"token": str(token)}
         self.seen: list[Any] = []
         self._thread = threading.Thread(target=self._client.read, args=(self._begin, self._note))
         self._thread.start()
@@ -287,12 +289,16 @@ class Strategy:
         if isinstance(message, str):
             text = json.loads(message)
             if text["type"] == "order":
-                self.seen.append(tuple(text["data"].values()))
+                self.seen.append(tuple(text["data"].items()))
         elif len(message) > 1:
             price = values_of(message[4:])["last_price"] // 100
             self.seen.append(price)
             if price % 5 == 0:
-                self._http.post("/orders/regular", data={"token": str(self._token)}).raise_for_status()
+                self._http.post("/orders/regular", data=self._order).raise_for_status()
+
+
+def postback(number: str, status: str, price: int, us: int) -> Any:
+    return tuple({"order_id": number, "status": status, "price": price, "at": us}.items())
 
 
 @pytest.mark.parametrize("speed", [float("inf"), 400.0])
@@ -310,13 +316,36 @@ async def test_in_lockstep_a_strategy_sees_the_same_at_any_speed(made: HandMade,
         expected.append(price)
         number, second = str((price - 100) // 5 + 1), price - 100
         if price % 5 == 0:
-            expected.append((number, "OPEN", 0, slices[second]))
+            expected.append(postback(number, "OPEN", 0, slices[second]))
         elif price % 5 == 1:
-            expected.append((number, "COMPLETE", price * 100, slices[second]))
+            expected.append(postback(number, "COMPLETE", price * 100, slices[second]))
     assert strategy.seen == expected
     assert [each for each in log if each[0] == "packet"] == [
         ("packet", made.tokens[INFY], at(second)) for second in range(1, SECONDS, 5)
     ]
+
+
+async def test_in_lockstep_orders_on_paper_give_equal_tables_at_any_speed(made: HandMade) -> None:
+    def broker(server: ReplayServer) -> PaperBroker:
+        settings = PaperSettings(latency_seconds=0.7)
+        return PaperBroker(settings, server.day.listed, snapshot=server.snapshot, clock=server.clock.now_us)
+
+    order = {"exchange": "NSE", "tradingsymbol": "INFY", "transaction_type": "BUY", "quantity": "3"}
+    order |= {"order_type": "LIMIT", "price": "101", "product": "CNC", "validity": "DAY"}
+    runs = []
+    for speed in (float("inf"), 400.0):
+        async with replay(made, make_broker=broker, speed=speed, lockstep=True, wait_for_clients=1) as server:
+            strategy = await asyncio.to_thread(Strategy, server, made.tokens[INFY], order)
+            await asyncio.wait_for(server.ended.wait(), PATIENCE_SECONDS)
+            assert server.broker is not None
+            tables = server.broker.tables()
+        await asyncio.to_thread(strategy.stop)
+        runs.append((strategy.seen, tables))
+    (seen, tables), (others, other_tables) = runs
+    assert seen == others
+    assert tables == other_tables
+    assert len(tables["orders"]) == SECONDS // 5
+    assert len(tables["trades"]) > 0
 
 
 # ── orders, and the day's ends ───────────────────────────────────────────────────────────────────────────────────────
@@ -371,16 +400,20 @@ async def test_a_reset_on_the_way_begins_again(made: HandMade) -> None:
         assert got == [*range(again), *range(SECONDS)]
 
 
-async def test_what_a_seek_passes_goes_to_nobody_but_orders_are_matched_on_it(made: HandMade) -> None:
+@pytest.mark.parametrize("trades", [True, False])
+async def test_what_a_seek_passes_goes_to_nobody_but_orders_are_matched_on_it(made: HandMade, trades: bool) -> None:
     async with replay(made, paused=True, wait_for_clients=1) as server, client(paper_address(server)) as one:
         await subscribe(one, made, "full", INFY)
         headers = {**VERSION, "Authorization": "token any:token"}
         async with httpx.AsyncClient(base_url=server.urls["api"], headers=headers) as http:
-            await http.post("/orders/regular", data={"token": made.tokens[INFY]})
-        await server.control("POST", "seek", {"to": at(90)})
+            if trades:
+                await http.post("/orders/regular", data={"token": made.tokens[INFY]})
+        assert (await server.control("POST", "seek", {"to": at(90)}))["seeks"] == "2026-11-27T09:16:30+05:30"
         await until(lambda: server.clock.now_us() == at(90))
-        await until(lambda: len(one.of_type("order")) == 2)
-        assert one.of_type("order")[1]["price"] == 100_00
+        assert server.status()["seeks"] is None
+        if trades:
+            await until(lambda: len(one.of_type("order")) == 2)
+            assert one.of_type("order")[1]["price"] == 100_00
         async with client(paper_address(server, "late")) as late:
             await subscribe(late, made, "full", INFY)
             await until(lambda: len(late.packets()) == 2)
