@@ -106,6 +106,7 @@ class ReplayServer(BrokerServer):
         now = self.clock.now_us()
         waits = self.settings.wait_for_clients or self.settings.wait_for_instruments
         return {
+            "day": self.day.told_date.isoformat(),
             "clock": ist(now),
             "clock_us": now,
             "first": ist(self.clock.start_us),
