@@ -175,15 +175,15 @@ class ReplayServer(BrokerServer):
 
     async def _play(self) -> None:
         """To the end of the day, or until it is to begin again."""
-        ahead = ReadAhead(self.day.slices(self.day.first_us))
+        self._ahead = ReadAhead(self.day.slices(self.day.first_us))
         try:
             self._started = True
             self.clock.release()
             while not self._to_reset.is_set() and self._sent_us < self.clock.stop_us:
                 await self._have_room()
-                await self._sleep(await self._go_on(ahead))
+                await self._sleep(await self._go_on())
         finally:
-            await ahead.close()
+            await self._ahead.close()
         if not self._to_reset.is_set():
             if self.broker is not None:
                 self.broker.close()
@@ -203,17 +203,17 @@ class ReplayServer(BrokerServer):
         self._to_reset.clear()
         self._was_reset.set()
 
-    async def _go_on(self, ahead: ReadAhead) -> float:
+    async def _go_on(self) -> float:
         """Send what is due, a slice at most; returns in how many seconds there may be more."""
         if self._seek_us > self._sent_us:
             if self.broker is None or not self.broker.watched:
-                await self._jump(ahead, self._seek_us)
+                await self._jump(self._seek_us)
             else:
-                await self._serve(ahead, min(self._sent_us + SEEK_US, self._seek_us), unseen=True)
+                await self._serve(min(self._sent_us + SEEK_US, self._seek_us), unseen=True)
             return 0.0
         due, wait = self._due()
         if due > self._sent_us:
-            await self._serve(ahead, due)
+            await self._serve(due)
             if self.settings.lockstep:
                 await self._settle()
         return wait
@@ -236,15 +236,16 @@ class ReplayServer(BrokerServer):
             return (sent, wait) if wait else (end, 0.0)
         return end, 0.0
 
-    async def _jump(self, ahead: ReadAhead, us: int) -> None:
+    async def _jump(self, us: int) -> None:
         latest = await asyncio.to_thread(self.day.latest, us)
-        await ahead.jump(self.day.slices(us))
+        await self._ahead.close()
+        self._ahead = ReadAhead(self.day.slices(us))
         self._replayed.served.latest = latest
         self._reached(us, [])
 
-    async def _serve(self, ahead: ReadAhead, us: int, *, unseen: bool = False) -> None:
+    async def _serve(self, us: int, *, unseen: bool = False) -> None:
         """Send what was received before that moment, and be there. `unseen`: to nobody."""
-        parts = await ahead.until(us)
+        parts = await self._ahead.until(us)
         watched = self._replayed.rows_of(self.broker.watched) if self.broker is not None else []
         snapshots: list[Snapshot] = []
         for piece, start, stop in parts:

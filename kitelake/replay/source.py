@@ -113,8 +113,11 @@ class ReadAhead:
     """The day's packets from some moment on, read in a thread, one piece ahead of what is asked for."""
 
     def __init__(self, pieces: Generator[Slice, None, None]) -> None:
+        self._pieces = pieces
         self._loop = asyncio.get_running_loop()
-        self._begin(pieces)
+        self._piece: Slice | None = None
+        self._at = 0
+        self._coming = self._ask()
 
     async def until(self, us: int) -> list[Part]:
         """What comes next and was received before that moment."""
@@ -132,21 +135,10 @@ class ReadAhead:
                 return parts
             self._piece, self._at, self._coming = piece, 0, self._ask()
 
-    async def jump(self, pieces: Generator[Slice, None, None]) -> None:
-        """Go on with others."""
-        await self.close()
-        self._begin(pieces)
-
     async def close(self) -> None:
         """Wait for what is being read, and read no more."""
         await asyncio.wait([self._coming])
         await asyncio.to_thread(self._pieces.close)
-
-    def _begin(self, pieces: Generator[Slice, None, None]) -> None:
-        self._pieces = pieces
-        self._piece: Slice | None = None
-        self._at = 0
-        self._coming = self._ask()
 
     def _ask(self) -> asyncio.Future[Slice | None]:
         return self._loop.run_in_executor(None, next, self._pieces, None)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import socket
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,8 @@ import httpx
 import numpy as np
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
 
 import kitelake
-from ingest.server.record import RecordKind, read_record
 from ingest.wire import encode_packets
 from kitelake.paper import PaperBroker, PaperSettings
 from kitelake.replay.server import POLL_SECONDS, ReplayServer
@@ -29,8 +26,8 @@ from tests.support.replaying import (
     NIFTY,
     QUIET,
     TCS,
-    BlockingClient,
     ScriptedBroker,
+    Strategy,
     a_day,
     paper_address,
     replaying,
@@ -265,38 +262,6 @@ async def test_a_client_that_does_not_read_holds_the_clock_and_nobody_loses(made
         assert server.status()["held_by"] == []
 
 
-class Strategy:
-    """Orders each fifth second's INFY as a strategy would, in its callback, and notes all it sees."""
-
-    def __init__(self, server: ReplayServer, token: int, order: dict[str, str] | None = None) -> None:
-        self._client = BlockingClient(paper_address(server))
-        self._http = httpx.Client(base_url=server.urls["api"], headers={"Authorization": "token any:token", **VERSION})
-        self._token = token
-        self._order = order or {"token": str(token)}
-        self.seen: list[Any] = []
-        self._thread = threading.Thread(target=self._client.read, args=(self._begin, self._note))
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._thread.join(PATIENCE_SECONDS)
-        self._http.close()
-
-    def _begin(self) -> None:
-        self._client.ask("subscribe", [self._token])
-        self._client.ask("mode", ["full", [self._token]])
-
-    def _note(self, message: bytes | str) -> None:
-        if isinstance(message, str):
-            text = json.loads(message)
-            if text["type"] == "order":
-                self.seen.append(tuple(text["data"].items()))
-        elif len(message) > 1:
-            price = values_of(message[4:])["last_price"] // 100
-            self.seen.append(price)
-            if price % 5 == 0:
-                self._http.post("/orders/regular", data=self._order).raise_for_status()
-
-
 def postback(number: str, status: str, price: int, us: int) -> Any:
     return tuple({"order_id": number, "status": status, "price": price, "at": us}.items())
 
@@ -421,87 +386,6 @@ async def test_what_a_seek_passes_goes_to_nobody_but_orders_are_matched_on_it(ma
         await fault(server, "resume")
         await ended(server, one)
         assert seconds_of(one, made) == list(range(90, SECONDS))
-
-
-# ── who may come ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_anybody_may_come_and_no_key_or_token_is_kept(made: HandMade, tmp_path: Path) -> None:
-    key, token = "kite-key-of-mine", "kite-token-of-mine"
-    async with contextlib.AsyncExitStack() as stack:
-        server = await stack.enter_async_context(replay(made, wait_for_clients=1, record=tmp_path))
-        one = await stack.enter_async_context(client(paper_address(server, key, token)))
-        http = await stack.enter_async_context(httpx.AsyncClient())
-        await subscribe(one, made)
-        await ended(server, one)
-        headers = {**VERSION, "Authorization": f"token {key}:another"}
-        profile = (await http.get(f"{server.urls['api']}/user/profile", headers=headers)).json()["data"]
-        everything = repr([server.stats(), server.status(), list(server.accounts), profile, vars(server.accounts)])
-        assert key not in everything
-        assert token not in everything
-        (label,) = {each["account"] for each in server.stats()["connections"]}
-        assert label.startswith("paper-")
-        assert len(label) == len("paper-") + 6
-        assert profile["user_name"] == label
-    recorded = (tmp_path / "frames.bin").read_bytes()
-    assert key.encode() not in recorded
-    packets = [record for record in read_record(tmp_path) if record.kind is RecordKind.PACKETS]
-    assert b"".join(record.payload for record in packets) == b"".join(frame for frame in one.frames if len(frame) > 1)
-
-
-async def test_who_brings_nothing_is_refused_and_so_is_a_fourth_connection(made: HandMade) -> None:
-    async with replay(made, paused=True) as server, contextlib.AsyncExitStack() as stack:
-        for address in (paper_address(server, ""), paper_address(server, "any", "")):
-            with pytest.raises(InvalidStatus) as refusal:
-                await connect(address, proxy=None)
-            assert refusal.value.response.status_code == 403
-        for _ in range(3):
-            await stack.enter_async_context(client(paper_address(server)))
-        with pytest.raises(InvalidStatus) as refusal:
-            await connect(paper_address(server), proxy=None)
-        assert refusal.value.response.status_code == 429
-
-
-async def test_named_accounts_keep_others_out(made: HandMade) -> None:
-    accounts = [{"name": "mine", "api_key": "k", "access_token": "t"}]
-    async with replay(made, paused=True, accounts=accounts) as server:
-        with pytest.raises(InvalidStatus):
-            await connect(paper_address(server, "k", "other"), proxy=None)
-        with pytest.raises(InvalidStatus):
-            await connect(paper_address(server, "other", "t"), proxy=None)
-        async with client(paper_address(server, "k", "t")) as one:
-            await until(lambda: one.texts)
-            assert server.status()["clients"][0]["name"] == "mine/1"
-
-
-async def test_the_official_rest_client_logs_in_with_anything(made: HandMade) -> None:
-    kiteconnect = pytest.importorskip("kiteconnect")
-
-    def call(root: str) -> tuple[Any, Any, Any]:
-        kite = kiteconnect.KiteConnect("a-key", root=root)
-        session = kite.generate_session("a-request-token", "a-secret")
-        kite.set_access_token(session["access_token"])
-        return session, kite.profile(), kite.instruments("NSE")
-
-    async with replay(made, paused=True) as server:
-        session, profile, instruments = await asyncio.to_thread(call, server.urls["api"])
-        assert session["api_key"] == "a-key"
-        assert session["user_id"] == profile["user_id"]
-        assert {each["instrument_token"] for each in instruments} == set(made.tokens.values())
-
-
-async def test_a_replaced_token_keeps_the_old_one_out(made: HandMade) -> None:
-    """As a strategy's own handling of a lapsed login is tested."""
-    async with replay(made, paused=True) as server:
-        async with client(paper_address(server)) as one:
-            await until(lambda: one.texts)
-            label = server.status()["clients"][0]["name"].partition("/")[0]
-        await fault(server, "token", account=label, access_token="newer")
-        with pytest.raises(InvalidStatus) as refusal:
-            await connect(paper_address(server), proxy=None)
-        assert refusal.value.response.status_code == 403
-        async with client(paper_address(server, "any", "newer")) as one:
-            await until(lambda: one.texts)
 
 
 async def test_damaged_frames_hold_what_was_served(made: HandMade) -> None:
