@@ -8,7 +8,7 @@ The limit is how far the clock may go at most until it is told again; whoever se
 what is sent. Time for which the clock stood, at the limit or held, is not made up for: a server that was stopped for a
 minute goes on where it was, without a burst.
 
-At speed `inf` no real time passes: the clock stands where it was last told that everything was sent (`reach`).
+At speed `inf` the real time is of no account: the clock stands where it was told to be, by `seek`.
 """
 
 import math
@@ -94,15 +94,10 @@ class MarketClock:
             self._turn()  # it stood there: what would have passed is lost
         self._limit_us = max(min(us, self.stop_us), self.now_us())
 
-    def reach(self, us: int) -> None:
-        """All before `us` was sent: at speed `inf` that is the market's time from now on."""
-        if math.isinf(self._speed):
-            self.seek(us)
-
     def seek(self, us: int) -> None:
-        """Be there at once, whatever the limit, but not beyond the end; never back."""
-        self._turn()
-        self._origin_us = max(self._origin_us, min(us, self.stop_us))
+        """Be there at once if it is ahead, whatever the limit, but not beyond the end."""
+        if us > self.now_us():
+            self._origin_us, self._origin_ns = min(us, self.stop_us), self._real_ns()
 
     def reset(self) -> None:
         """Begin again, held; as paused, and as fast, as it is."""

@@ -11,8 +11,9 @@ In lockstep a slice ends when all that the clients did about it is done: each ha
 it, and has no REST call open; and once more if that brought anything new. A client whose callbacks run in the thread
 that answers pings, as those of the official ones do, has run them by then.
 
-A seek serves what lies between as any other packets, but to nobody: orders are matched on it, and what a new
-subscription brings at once is of the moment where it ends.
+A seek sends nothing of what lies between, and what a new subscription brings at once is of the moment where it ends.
+If the paper broker waits for packets, for orders or for what is held, those between are read and matched on as any
+others; if it waits for none they are passed over.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from typing import Any, ClassVar, Final
 from websockets.exceptions import ConnectionClosed
 
 from ingest.server import BrokerServer, Frames, Modes, Subscriber
-from kitelake.paper import PaperBroker
+from kitelake.paper import PaperBroker, Snapshot
 from kitelake.replay.control import ist, parse_nothing, parse_seek, parse_speed, shown_speed
 from kitelake.replay.day import ReplayDay
 from kitelake.replay.market_clock import US_PER_SECOND, MarketClock
@@ -174,15 +175,15 @@ class ReplayServer(BrokerServer):
 
     async def _play(self) -> None:
         """To the end of the day, or until it is to begin again."""
-        ahead = ReadAhead(self.day.slices(self.day.first_us))
+        self._ahead = ReadAhead(self.day.slices(self.day.first_us))
         try:
             self._started = True
             self.clock.release()
             while not self._to_reset.is_set() and self._sent_us < self.clock.stop_us:
                 await self._have_room()
-                await self._sleep(await self._go_on(ahead))
+                await self._sleep(await self._go_on())
         finally:
-            await ahead.close()
+            await self._ahead.close()
         if not self._to_reset.is_set():
             if self.broker is not None:
                 self.broker.close()
@@ -202,14 +203,17 @@ class ReplayServer(BrokerServer):
         self._to_reset.clear()
         self._was_reset.set()
 
-    async def _go_on(self, ahead: ReadAhead) -> float:
+    async def _go_on(self) -> float:
         """Send what is due, a slice at most; returns in how many seconds there may be more."""
         if self._seek_us > self._sent_us:
-            await self._serve(ahead, min(self._sent_us + SEEK_US, self._seek_us), unseen=True)
+            if self.broker is None or not self.broker.watched:
+                await self._jump(self._seek_us)
+            else:
+                await self._serve(min(self._sent_us + SEEK_US, self._seek_us), unseen=True)
             return 0.0
         due, wait = self._due()
         if due > self._sent_us:
-            await self._serve(ahead, due)
+            await self._serve(due)
             if self.settings.lockstep:
                 await self._settle()
         return wait
@@ -232,25 +236,32 @@ class ReplayServer(BrokerServer):
             return (sent, wait) if wait else (end, 0.0)
         return end, 0.0
 
-    async def _serve(self, ahead: ReadAhead, us: int, *, unseen: bool = False) -> None:
+    async def _jump(self, us: int) -> None:
+        latest = await asyncio.to_thread(self.day.latest, us)
+        await self._ahead.close()
+        self._ahead = ReadAhead(self.day.slices(us))
+        self._replayed.served.latest = latest
+        self._reached(us, [])
+
+    async def _serve(self, us: int, *, unseen: bool = False) -> None:
         """Send what was received before that moment, and be there. `unseen`: to nobody."""
-        parts = await ahead.until(us)
-        broker = self.broker
-        watched = self._replayed.rows_of(broker.watched) if broker is not None else []
-        snapshots = []
+        parts = await self._ahead.until(us)
+        watched = self._replayed.rows_of(self.broker.watched) if self.broker is not None else []
+        snapshots: list[Snapshot] = []
         for piece, start, stop in parts:
             if not unseen:
                 self._send(piece, start, stop)
             snapshots += piece.snapshots(start, stop, watched)
             self._replayed.served.latest.update(piece, start, stop)
+        self._reached(us, snapshots)
+
+    def _reached(self, us: int, watched: list[Snapshot]) -> None:
+        """All that was received before that moment is sent, or passed over."""
         self._sent_us = us
-        if unseen:
-            self.clock.seek(us)
-        else:
-            self.clock.reach(us)
-        if broker is not None:
-            broker.advance(us, snapshots)
-            self._push(broker.updates())
+        self.clock.seek(us)
+        if self.broker is not None:
+            self.broker.advance(us, watched)
+            self._push(self.broker.updates())
 
     def _send(self, piece: Slice, start: int, stop: int) -> None:
         def frames(modes: Modes) -> Frames:

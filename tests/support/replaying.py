@@ -5,11 +5,13 @@ import contextlib
 import datetime as dt
 import json
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
@@ -21,12 +23,14 @@ from kitelake.replay.day import ReplayDay
 from kitelake.replay.server import ReplayServer
 from kitelake.replay.settings import ReplaySettings
 from tests.support.hand_made import HandMade, at
+from tests.support.simulation import values_of
 from tests.support.waiting import PATIENCE_SECONDS
 
 DAY = at("2026-11-27T00:00").date()
 FIRST = at("2026-11-27T09:15")
 INFY, TCS, NIFTY, QUIET = "NSE:INFY", "NSE:TCS", "NSE:NIFTY 50", "NSE:QUIET"
 MAX = float("inf")
+HEADERS = {"Authorization": "token any:token", "X-Kite-Version": "3"}
 
 
 def a_day(root: Path, seconds: int = 60) -> HandMade:
@@ -105,12 +109,14 @@ class ScriptedBroker:
 
 
 @contextlib.asynccontextmanager
-async def replaying(root: Path, **settings: Any) -> AsyncIterator[ReplayServer]:
+async def replaying(
+    root: Path, make_broker: Callable[[ReplayServer], Any] = ScriptedBroker, **settings: Any
+) -> AsyncIterator[ReplayServer]:
     """A replay of what a folder holds of the day, with a scripted broker, at full speed unless told otherwise."""
     with kitelake.open(root) as lake:
         day = await asyncio.to_thread(ReplayDay, lake, DAY)
         parsed = ReplaySettings.parse({"speed": MAX, **settings})
-        async with ReplayServer(parsed, day, ScriptedBroker) as server:
+        async with ReplayServer(parsed, day, make_broker) as server:
             yield server
 
 
@@ -158,3 +164,35 @@ class BlockingClient:
         for data in self._protocol.data_to_send():
             if data:
                 self._socket.sendall(data)
+
+
+class Strategy:
+    """Orders each fifth second's INFY as a strategy would, in its callback, and notes all it sees."""
+
+    def __init__(self, server: ReplayServer, token: int, order: dict[str, str] | None = None) -> None:
+        self._client = BlockingClient(paper_address(server))
+        self._http = httpx.Client(base_url=server.urls["api"], headers=HEADERS)
+        self._token = token
+        self._order = order or {"token": str(token)}
+        self.seen: list[Any] = []
+        self._thread = threading.Thread(target=self._client.read, args=(self._begin, self._note))
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._thread.join(PATIENCE_SECONDS)
+        self._http.close()
+
+    def _begin(self) -> None:
+        self._client.ask("subscribe", [self._token])
+        self._client.ask("mode", ["full", [self._token]])
+
+    def _note(self, message: bytes | str) -> None:
+        if isinstance(message, str):
+            text = json.loads(message)
+            if text["type"] == "order":
+                self.seen.append(tuple(text["data"].items()))
+        elif len(message) > 1:
+            price = values_of(message[4:])["last_price"] // 100
+            self.seen.append(price)
+            if price % 5 == 0:
+                self._http.post("/orders/regular", data=self._order).raise_for_status()
