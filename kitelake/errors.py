@@ -56,7 +56,7 @@ class ReplayError(StartError):
     """A day cannot be replayed as it was asked for. Nothing was started."""
 
 
-class PaperError(KitelakeError):
+class PaperError(StartError):
     """The paper broker cannot be set up as it was asked to: its file of limits is missing or says something else."""
 
 

@@ -5,17 +5,18 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
 from kitelake.cli.options import DATE_METAVAR, DEFAULT_CONFIG, ConfigOption, DataOption, data_of, parse_date, parse_time
-from kitelake.errors import AskError, OutputError, ReplayError, StartError
+from kitelake.errors import AskError, OutputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from kitelake.lake import Lake
+    from queries.quality import Candles
 
 FASTEST: Final = "max"
 PAPER: Final = "Orders on paper"
@@ -83,10 +84,11 @@ def replay(
         float, typer.Option(min=0, max=60, help="Seconds until an order arrives.", rich_help_panel=PAPER)
     ] = 0.0,
     fill: Annotated[
-        str, typer.Option(help="A resting order fills at its price: touch, or through.", rich_help_panel=PAPER)
+        Literal["touch", "through"],
+        typer.Option(help="A resting order fills at its price: touch, or through.", rich_help_panel=PAPER),
     ] = "touch",
     beyond: Annotated[
-        str,
+        Literal["reject", "slippage"],
         typer.Option(help="What a market order wants beyond five levels: reject, or slippage.", rich_help_panel=PAPER),
     ] = "reject",
     slippage: Annotated[float, typer.Option(min=0, max=100, help="Beyond them, percent.", rich_help_panel=PAPER)] = 0.5,
@@ -128,28 +130,24 @@ def replay(
     if output is not None and output.exists() and not output.is_dir():
         raise OutputError(f"{output}: got a file, expected a folder, or none there yet")
     waited = wait_for if wait_for is not None else int(run is not None)
-    served = ReplaySettings.parse(
-        {
-            "speed": speed,
-            "paused": paused,
-            "wait_for_clients": waited,
-            "wait_for_instruments": wait_for_instruments,
-            "lockstep": lockstep,
-            "port": port,
-            "api_port": api_port,
-        }
+    served = ReplaySettings(
+        speed=speed,
+        paused=paused,
+        wait_for_clients=waited,
+        wait_for_instruments=wait_for_instruments,
+        lockstep=lockstep,
+        port=port,
+        api_port=api_port,
     )
-    paper = PaperSettings.parse(
-        {
-            "capital": capital,
-            "latency_seconds": latency,
-            "fill": fill,
-            "beyond": beyond,
-            "slippage_percent": slippage,
-            "margin_percent": margin,
-            "price_protection": price_protection,
-            "limits": limits,
-        }
+    paper = PaperSettings(
+        capital=capital,
+        latency_seconds=latency,
+        fill=fill,
+        beyond=beyond,
+        slippage_percent=slippage,
+        margin_percent=margin,
+        price_protection=price_protection,
+        limits=limits,
     )
     with open_lake(data_of(config, data)) as lake:
         day = date or newest_day(lake)
@@ -172,15 +170,15 @@ def replay(
     sys.exit(status)
 
 
-def _candles(texts: Sequence[str]) -> dict[str, Path]:
-    found = {}
+def _candles(texts: Sequence[str]) -> "dict[str, list[Candles]]":
+    found: dict[str, list[Candles]] = {}
     for text in texts:
         symbol, is_there, path = text.partition("=")
         if not is_there or not Path(path).is_file():
             raise AskError(
                 f"--candles: got {text!r}, expected SYMBOL=FILE, such as NSE:INFY=infy.csv, of a file that is there"
             )
-        found[symbol] = Path(path)
+        found.setdefault(symbol, []).append(Path(path))
     return found
 
 

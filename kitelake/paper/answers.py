@@ -48,13 +48,14 @@ def shown_ohlc(snapshot: Snapshot, divisor: int) -> dict[str, Any]:
 
 
 def shown_quote(snapshot: Snapshot, divisor: int, limit: Limit, shift_us: int) -> dict[str, Any]:
-    """`timestamp` is the exchange's, or where the packet has none when it was received."""
-    exchange_us = snapshot.received_us if snapshot.exchange_us is None else snapshot.exchange_us
+    """`timestamp` is the exchange's, or where the packet has none when it was received, `shift_us` later. Times of
+    the packet are shown as it says them."""
+    exchange_us = snapshot.received_us + shift_us if snapshot.exchange_us is None else snapshot.exchange_us
     traded_us = snapshot.last_trade_us
     return {
         **shown_ohlc(snapshot, divisor),
-        "timestamp": shown_time(exchange_us, shift_us),
-        "last_trade_time": None if traded_us is None else shown_time(traded_us, shift_us),
+        "timestamp": shown_time(exchange_us, 0),
+        "last_trade_time": None if traded_us is None else shown_time(traded_us, 0),
         "last_quantity": snapshot.last_traded_quantity,
         "average_price": _rupees(snapshot.average_traded_price, divisor),
         "volume": snapshot.volume_traded,

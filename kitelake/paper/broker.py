@@ -85,9 +85,10 @@ class PaperBroker:
         return self._exchange.watched
 
     def advance(self, until_us: int, snapshots: Iterable[Snapshot]) -> None:
-        """Take in the packets of what is watched, in order, and let the time go on until then."""
+        """Take in the packets of what is watched, in order, and let the time go on until then. What is due in the
+        microsecond of a packet comes before it, so that it does not matter in which slice the packet is."""
         for snapshot in snapshots:
-            self._run(snapshot.received_us - 1)  # who arrives in the same microsecond sees it
+            self._run(snapshot.received_us)
             self._exchange.packet(snapshot)
         self._run(until_us)
 

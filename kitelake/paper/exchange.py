@@ -1,7 +1,7 @@
 """The market that orders on paper meet: what arrives when, what rests, and what each packet changes.
 
 Theory. A request arrives a latency after it was made, and is matched against the last snapshot of its instrument that
-was received by then. What own orders took of a snapshot's levels is gone until the next one; what does not fill rests,
+was received before. What own orders took of a snapshot's levels is gone until the next one; what does not fill rests,
 and shares the volume that the next snapshots show, in order of time. Packets and arrivals are handled in the order of
 their times alone, so that the same requests at the same times end the same way. docs/paper.md has the rules in full.
 
@@ -154,8 +154,9 @@ class Exchange:
             book.gap |= snapshot.after_gap
             return
         gap = snapshot.after_gap or book.gap or book.last is None or not book.last.live
-        before, after = book.volume, snapshot.volume_traded
-        traded = 0 if gap or before is None or after is None else max(after - before, 0)
+        before, after = None if gap else book.volume, snapshot.volume_traded
+        traded = 0 if before is None or after is None else max(after - before, 0)
+        book.volume = before
         book.begin(snapshot)
         for position in book.positions:
             position.last_price = snapshot.last_price or position.last_price

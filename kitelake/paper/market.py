@@ -48,6 +48,7 @@ class Snapshot:
 
     `live` is False for a cached packet, which tells of before its connection asked: it fills and triggers nothing.
     `after_gap`: it is the first that was received after an outage, so what happened since the one before is not known.
+    `last_trade_us` and `exchange_us` are as the packet says them to clients, shifted ones too.
     """
 
     token: int

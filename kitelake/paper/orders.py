@@ -94,22 +94,22 @@ def day_of(us: int) -> dt.date:
 
 
 def shown(order: Order, shift_us: int) -> dict[str, Any]:
-    """The order as the broker lists it: prices in rupees."""
+    """The order as the broker lists it: prices in rupees; what is the exchange's is null until it took the order."""
     fields = order.fields
     divisor = fields.instrument.divisor
     updated = shown_time(order.updated_us, shift_us)
-    arrived = None if order.arrived_us is None else updated
+    arrived_us = order.arrived_us if order.entered else None
     return {
         "placed_by": order.user_id,
         "order_id": order.order_id,
-        "exchange_order_id": None if arrived is None else f"1{order.order_id}",
+        "exchange_order_id": None if arrived_us is None else f"1{order.order_id}",
         "parent_order_id": None,
         "status": order.status,
         "status_message": order.message,
         "status_message_raw": order.message,
         "order_timestamp": updated,
-        "exchange_update_timestamp": arrived,
-        "exchange_timestamp": arrived,
+        "exchange_update_timestamp": None if arrived_us is None else updated,
+        "exchange_timestamp": None if arrived_us is None else shown_time(arrived_us, shift_us),
         "variety": "regular",
         "modified": order.modified,
         "exchange": fields.instrument.exchange,

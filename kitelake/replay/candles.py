@@ -25,7 +25,7 @@ _MIDNIGHT: Final = dt.time(0, 0, tzinfo=IST)
 
 
 class LakeCandles:
-    """Answers calls for candles: `PaperBroker(…, candles=LakeCandles(…))`. A call of the day is a query, of some ten
+    """Answers calls for candles: `PaperBroker(…, candles=LakeCandles(…))`. A call is a query, of some tens of
     milliseconds."""
 
     def __init__(

@@ -18,10 +18,17 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from kitelake.lake import Lake
+from kitelake.paper import PaperBroker, PaperSettings
+from kitelake.replay.candles import LakeCandles
 from kitelake.replay.control import shown_speed
-from kitelake.replay.server import ReplayServer
+from kitelake.replay.day import ReplayDay
 from kitelake.replay.market_clock import US_PER_SECOND
+from kitelake.replay.server import ReplayServer
+from kitelake.replay.settings import ReplaySettings
 from kitelake.strategy import exit_status, start_strategy
+from queries.history import Symbols
+from queries.quality import Candles
 from storage.clock import EPOCH, IST
 
 LOOK_SECONDS: Final = 0.25
@@ -105,9 +112,7 @@ async def play(server: ReplayServer, ready: Callable[[], object], strategy: Sequ
 
 async def _beside(server: ReplayServer, strategy: Sequence[str], end: asyncio.Event) -> int:
     script, *arguments = strategy
-    process = await asyncio.to_thread(
-        start_strategy, script, arguments, ws=server.urls["ws"], api=server.urls["api"]
-    )
+    process = await asyncio.to_thread(start_strategy, script, arguments, ws=server.urls["ws"], api=server.urls["api"])
     loop = asyncio.get_running_loop()
     ended = loop.create_task(asyncio.to_thread(process.wait))
     serving = loop.create_task(server.serve_until(end))

@@ -18,7 +18,7 @@ from kitelake.paper import Instrument
 from kitelake.replay.packets import Bools, Latest, Slice
 from queries.feed import Outage
 from queries.history import Symbols
-from storage.clock import EPOCH, IST
+from storage.clock import EPOCH, IST, NS_PER_US, ist_date
 from storage.schema import TICKS
 
 SLICE_ROWS: Final = 65_536
@@ -84,6 +84,11 @@ class ReplayDay:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def told_date(self) -> dt.date:
+        """The day that packets say they are of: another one if their times are shifted."""
+        return ist_date((self.first_us + self._shift_us) * NS_PER_US)
 
     @property
     def etag(self) -> str:

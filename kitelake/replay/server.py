@@ -105,6 +105,7 @@ class ReplayServer(BrokerServer):
         now = self.clock.now_us()
         waits = self.settings.wait_for_clients or self.settings.wait_for_instruments
         return {
+            "day": self.day.told_date.isoformat(),
             "clock": ist(now),
             "clock_us": now,
             "first": ist(self.clock.start_us),
@@ -207,20 +208,21 @@ class ReplayServer(BrokerServer):
             await self._serve(ahead, min(self._sent_us + SEEK_US, self._seek_us), unseen=True)
             return 0.0
         due, wait = self._due()
-        if due == self._sent_us:
-            return wait
-        await self._serve(ahead, due)
-        if self.settings.lockstep:
-            await self._settle()
-        return 0.0
+        if due > self._sent_us:
+            await self._serve(ahead, due)
+            if self.settings.lockstep:
+                await self._settle()
+        return wait
 
     def _due(self) -> tuple[int, float]:
-        """Up to which moment packets are due; and, if none are, in how many seconds there may be some."""
+        """Up to which moment packets are due, and in how many seconds there may be more."""
         clock, sent = self.clock, self._sent_us
         end = min(sent + self._slice_us, clock.stop_us)
         if not self.settings.lockstep and math.isfinite(clock.speed):
             due = min(clock.now_us(), end)
             clock.limit(due + int(AHEAD_SECONDS * US_PER_SECOND * clock.speed))
+            if due == end:
+                return due, 0.0
             return due, math.inf if clock.paused else POLL_SECONDS
         if clock.paused:
             return sent, math.inf

@@ -59,7 +59,7 @@ def test_an_order_is_placed_changed_and_cancelled() -> None:
         "status_message_raw": None,
         "order_timestamp": MORNING.replace(second=3),
         "exchange_update_timestamp": "2026-11-13 09:15:03",
-        "exchange_timestamp": MORNING.replace(second=3),
+        "exchange_timestamp": MORNING.replace(second=2),
         "variety": "regular",
         "modified": True,
         "exchange": "NSE",
@@ -110,6 +110,18 @@ def test_an_order_is_placed_changed_and_cancelled() -> None:
         "order_timestamp": "09:15:01",
         "exchange_timestamp": MORNING.replace(second=1),
     }
+
+
+def test_what_the_exchange_did_not_take_has_nothing_of_it() -> None:
+    desk = Desk(latency_seconds=1)
+    desk.tick(0)
+    asked, rejected = desk.place(price=99), desk.place("SELL", product="CNC", price=100)
+    desk.go(0.5)
+    names = ("exchange_order_id", "exchange_timestamp", "exchange_update_timestamp")
+    assert [desk.order(asked)[name] for name in names] == [None] * 3
+    desk.go(1)
+    assert [desk.order(rejected)[name] for name in names] == [None] * 3
+    assert [desk.order(asked)[name] for name in names] == [f"1{asked}", *["2026-11-13 09:15:01"] * 2]
 
 
 def test_a_postback_has_the_brokers_keys() -> None:
@@ -421,12 +433,16 @@ def test_without_candles_there_is_no_history() -> None:
 def test_times_are_shown_shifted_and_understood_so() -> None:
     asked: list[CandleCall] = []
     desk = Desk(shift_us=86_400_000_000, candles=answering(asked))
-    desk.tick(0, exchange_us=desk.us(0))
+    desk.tick(0)
     with desk.client() as kite:
         place(kite)
         [order] = kite.orders()
         assert order["order_timestamp"] == kite.trades()[0]["fill_timestamp"] == MORNING + dt.timedelta(days=1)
         assert kite.quote("NSE:INFY")["NSE:INFY"]["timestamp"] == MORNING + dt.timedelta(days=1)
+        desk.tick(0, exchange_us=desk.us(3), last_trade_us=desk.us(2))  # a packet's own times are as it says them
+        quote = kite.quote("NSE:INFY")["NSE:INFY"]
+        assert (quote["timestamp"].second, quote["last_trade_time"].second) == (3, 2)
+        assert quote["timestamp"].date() == MORNING.date()
         candles = kite.historical_data(
             INFY.token, MORNING + dt.timedelta(days=1), MORNING + dt.timedelta(days=1), "day"
         )
@@ -460,7 +476,7 @@ def test_the_equity_curve_has_every_fill_and_every_minute() -> None:
     desk = Desk(capital=10_000)
     desk.tick(1)
     desk.place("BUY", 10, price=100.1)
-    desk.serve(130, desk.snapshot(60, 101), desk.snapshot(60.000001, 102), desk.snapshot(125, 103))
+    desk.serve(130, desk.snapshot(59.999999, 101), desk.snapshot(60, 102), desk.snapshot(125, 103))
     desk.place("SELL", 10, price=99.9)
     desk.go(200)
     assert curve(desk) == [
@@ -473,17 +489,18 @@ def test_the_equity_curve_has_every_fill_and_every_minute() -> None:
 
 
 def test_the_curve_is_the_same_in_any_slices() -> None:
-    packets = [(second, 100 + second % 7) for second in range(5, 400, 9)]
+    packets = [(second, 100 + second % 7) for second in range(5, 400, 5)]
     curves = []
     for step in (1, 5, 40):
-        desk = Desk()
-        desk.tick(0)
-        desk.place("BUY", 100, price=100.1)
-        for slice_end in range(step, 401, step):
-            due = [desk.snapshot(s, last) for s, last in packets if slice_end - step < s <= slice_end]
-            desk.serve(slice_end, *due)
-        curves.append(curve(desk))
-    assert curves[0] == curves[1] == curves[2]
+        for late in (0, 1):  # a packet of the moment at which a slice ends is in it, or in the next
+            desk = Desk()
+            desk.tick(0)
+            desk.place("BUY", 100, price=100.1)
+            for slice_end in range(step, 401, step):
+                due = [desk.snapshot(s, last) for s, last in packets if slice_end - step < s + late <= slice_end]
+                desk.serve(slice_end, *due)
+            curves.append(curve(desk))
+    assert all(one == curves[0] for one in curves)
     assert len(curves[0]) == 7
 
 

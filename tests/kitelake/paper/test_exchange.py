@@ -376,6 +376,17 @@ def test_nothing_is_filled_across_a_gap() -> None:
         assert desk.fills(placed) == [(99.9, 4)]
 
 
+def test_what_was_traded_in_a_gap_is_nobodys_though_the_first_packet_after_it_has_no_volume() -> None:
+    desk = Desk()
+    desk.tick(0, volume=1000)
+    placed = desk.place("BUY", 10, price=99.9)
+    desk.tick(100, 99.0, volume=None, mode="ltp", bids=(), asks=(), after_gap=True)
+    desk.tick(101, 99.0, volume=5000)
+    assert desk.fills(placed) == []
+    desk.tick(102, 99.0, volume=5003)
+    assert desk.fills(placed) == [(99.9, 3)]
+
+
 def test_the_book_after_a_gap_counts_for_arrivals() -> None:
     desk = Desk(BEFORE_PROTECTION)
     desk.tick(100, after_gap=True)
@@ -463,12 +474,15 @@ def test_an_order_arrives_a_latency_later_and_meets_the_snapshot_of_then() -> No
     assert [one["order_timestamp"][-8:] for one in desk.call("GET", f"/orders/{placed}")] == ["09:15:00"] * 3
 
 
-def test_a_packet_of_the_moment_of_arrival_is_seen() -> None:
-    desk = Desk(latency_seconds=0.5)
-    desk.tick(0)
-    placed = desk.place("BUY", 10, price=100.5)
-    desk.serve(1, desk.snapshot(0.5, asks=[(100.4, 100)]))
-    assert desk.fills(placed) == [(100.4, 10)]
+def test_a_packet_of_the_moment_of_arrival_comes_after_it_whatever_slice_it_is_in() -> None:
+    for slices in ([0.5, 1], [1]):
+        desk = Desk(latency_seconds=0.5)
+        desk.tick(0)
+        placed = desk.place("BUY", 150, price=100.1)
+        packet = desk.snapshot(0.5, asks=[(100.1, 1)], volume=20)
+        for end in slices:
+            desk.serve(end, *([packet] if end == 1 else []))
+        assert desk.fills(placed) == [(100.1, 100), (100.1, 20)]
 
 
 @pytest.mark.parametrize("packet", [{"live": False}, {}], ids=["cached", "stale"])

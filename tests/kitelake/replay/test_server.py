@@ -18,9 +18,10 @@ from websockets.exceptions import InvalidStatus
 import kitelake
 from ingest.server.record import RecordKind, read_record
 from ingest.wire import encode_packets
-from kitelake.replay.server import ReplayServer
+from kitelake.replay.server import POLL_SECONDS, ReplayServer
 from storage.schema import TICKS
 from tests.support.hand_made import HandMade
+from tests.support.official_client import official_client
 from tests.support.replaying import (
     FIRST,
     INFY,
@@ -33,7 +34,7 @@ from tests.support.replaying import (
     paper_address,
     replaying,
 )
-from tests.support.simulation import values_of
+from tests.support.simulation import split_frame, values_of
 from tests.support.simulator_client import Client, client, fault
 from tests.support.waiting import PATIENCE_SECONDS, until
 
@@ -169,6 +170,14 @@ async def test_it_keeps_the_pace(made: HandMade) -> None:
         assert seconds_of(one, made) == list(range(SECONDS))
 
 
+async def test_it_looks_for_what_is_due_a_hundred_times_a_second_at_most(made: HandMade) -> None:
+    async with replay(made, speed=1.0) as server:
+        began, real = server.clock.now_us(), asyncio.get_running_loop().time()
+        await until(lambda: server.clock.now_us() > began + 200_000)
+        looked = len(broker_of(server).log)
+        assert looked <= 5 + (asyncio.get_running_loop().time() - real) / POLL_SECONDS
+
+
 async def test_who_comes_again_goes_on(made: HandMade) -> None:
     async with replay(made, speed=20.0, wait_for_clients=1) as server, client(paper_address(server)) as one:
         await subscribe(one, made, "full", INFY)
@@ -186,6 +195,23 @@ async def test_who_comes_again_goes_on(made: HandMade) -> None:
             assert len(one.packets()) + missed + len(set(got)) in {SECONDS, SECONDS + 1}, (
                 "the cached one was missed too"
             )
+
+
+async def test_the_official_ticker_reads_it(made: HandMade, captured: list[bytes], tmp_path: Path) -> None:
+    tokens = list(made.tokens.values())
+    async with replay(made, wait_for_clients=1) as server:
+        starting = official_client(server.urls["ws"], "any", "token", {"full": tokens}, tmp_path / "received")
+        ticker = await asyncio.to_thread(starting.__enter__)
+        try:
+            await asyncio.wait_for(server.ended.wait(), PATIENCE_SECONDS)
+            await until(lambda: len(ticker.received()) == SECONDS)
+        finally:
+            await asyncio.to_thread(starting.__exit__, None, None, None)
+    received = ticker.received()
+    assert [packet for one in received for packet in split_frame(one.frame)] == captured
+    assert [tick["instrument_token"] for one in received for tick in one.ticks] == [
+        int.from_bytes(packet[:4], "big") for packet in captured
+    ]
 
 
 # ── who waits ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -210,7 +236,8 @@ async def test_it_waits_for_clients_that_have_subscribed(made: HandMade) -> None
 async def test_a_client_that_does_not_read_holds_the_clock_and_nobody_loses(made: HandMade) -> None:
     settings = {"wait_for_clients": 2, "send_buffer_bytes": 0}
     async with replay(made, **settings) as server, client(paper_address(server)) as one:
-        slow = socket.create_connection(server.urls["ws"].removeprefix("ws://").split(":"))
+        host, _, port = server.urls["ws"].removeprefix("ws://").partition(":")
+        slow = socket.create_connection((host, int(port)))
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         async with connect(
             paper_address(server, "slow"), sock=slow, proxy=None, compression=None, ping_interval=None, max_queue=1
