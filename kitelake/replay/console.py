@@ -21,11 +21,10 @@ from rich.text import Text
 from kitelake.lake import Lake
 from kitelake.paper import PaperBroker, PaperSettings
 from kitelake.replay.candles import LakeCandles
-from kitelake.replay.control import shown_speed
+from kitelake.replay.control import ReplaySettings, shown_speed
 from kitelake.replay.day import ReplayDay
 from kitelake.replay.market_clock import US_PER_SECOND
 from kitelake.replay.server import ReplayServer
-from kitelake.replay.settings import ReplaySettings
 from kitelake.strategy import exit_status, start_strategy
 from queries.history import Symbols
 from queries.quality import Candles

@@ -22,9 +22,9 @@ import kitelake
 from ingest.server.record import RecordKind, read_record
 from kitelake.paper import PaperBroker, PaperSettings
 from kitelake.replay.candles import LakeCandles
+from kitelake.replay.control import ReplaySettings
 from kitelake.replay.day import ReplayDay
 from kitelake.replay.server import ReplayServer
-from kitelake.replay.settings import ReplaySettings
 from tests.support import client_views as views
 from tests.support.clients import CLIENTS, Running, other_client
 from tests.support.packets import frame_of, random_packet
