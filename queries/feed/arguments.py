@@ -84,12 +84,19 @@ def _columns(columns: Any) -> tuple[str, ...]:
 
 
 def _position(position: Any) -> Position:
-    """The same, also if it was kept as a plain tuple, as JSON does. Raises FeedError, MomentError."""
-    if isinstance(position, Sequence) and len(position) == len(Position._fields):
-        received_at, stream, number = position
-        if isinstance(stream, str) and hasattr(number, "__index__"):
-            return Position(moment_of(received_at, "position"), stream, operator.index(number))
-    raise FeedError(f"position: got {position!r}, expected (received_at, stream, seq), the position of a feed")
+    """The same, also if it was kept as a plain tuple, as JSON does, or without what has a default. Raises FeedError,
+    MomentError."""
+    if isinstance(position, Sequence) and len(position) in (3, len(Position._fields)):
+        received_at, stream, number, settled, given = position if len(position) > 3 else (*position, None, 0)
+        if isinstance(stream, str) and hasattr(number, "__index__") and hasattr(given, "__index__"):
+            return Position(
+                moment_of(received_at, "position"),
+                stream,
+                operator.index(number),
+                None if settled is None else moment_of(settled, "position"),
+                operator.index(given),
+            )
+    raise FeedError(f"position: got {position!r}, expected ({', '.join(Position._fields)}), the position of a feed")
 
 
 def _named(state: LakeState, name: str, first: dt.datetime | None) -> str:

@@ -16,7 +16,7 @@ from queries.bars import Measure, width_of
 from queries.errors import WidthError
 from queries.feed.marks import NEEDS, Marks
 from queries.feed.points import Bar, Outage, Point, bars_of, ordered, outages_of
-from queries.feed.reading import FOREVER_US, KEYS, Reader, Wanted, parts_of, sources_in
+from queries.feed.reading import KEYS, Reader, Wanted, parts_of, sources_in
 from queries.feed.sweep import TEXT, Block, sweep
 from queries.feed.tick import CACHED
 from queries.history import Symbols, TimeRange, lists_in_force, resolve, those_of
@@ -63,6 +63,18 @@ class Place(NamedTuple):
     number: int
 
 
+class Settled(NamedTuple):
+    """All bars and outages of before a moment were given, and so many of that moment."""
+
+    us: int
+    number: int
+
+
+def settled_at(place: Place) -> Settled:
+    """Where they come in their order: one of a moment before the ticks that were received then."""
+    return Settled(place.us + 1, 0) if place.stream else Settled(place.us, place.number)
+
+
 @dataclass(frozen=True)
 class Asked:
     """What is asked of a feed. `bars_in` gives the bars of a range as `Lake.bars` does; it is there if `width` is."""
@@ -107,8 +119,11 @@ class Asked:
 class Day:
     """One day of a feed."""
 
-    def __init__(self, state: LakeState, asked: Asked, date: dt.date, start_us: int, until: dt.datetime) -> None:
-        """From `start_us` on, or from where the range begins; bars that had closed by `until`."""
+    def __init__(
+        self, state: LakeState, asked: Asked, date: dt.date, start_us: int, settled_us: int, until: dt.datetime
+    ) -> None:
+        """Ticks from `start_us` on, bars and outages from `settled_us` on, or from where the range begins; bars that
+        had closed by `until`."""
         self._state = state
         self._until = until
         self._asked = asked
@@ -118,9 +133,7 @@ class Day:
         first = begin if asked.when.start is None else max(begin, us_of(asked.when.start))
         self._range = first, end if asked.when.stop is None else min(end, us_of(asked.when.stop))
         self.start_us = max(first, start_us)
-
-    def __iter__(self) -> Iterator[Block | Bar | Outage]:
-        return merged(self.blocks() if self._asked.ticks else (), self.points())
+        self._settled_us = max(first, settled_us)
 
     def blocks(self) -> Iterator[Block]:
         """The ticks, in order."""
@@ -146,7 +159,7 @@ class Day:
         if self._asked.on_gap != "skip":
             ended = outages_of(self._state, self.date, self._tokens, self._until)
             found += [point for point in ended if point.us <= stop_us]
-        return ordered(point for point in found if point.us >= self.start_us)
+        return ordered(point for point in found if point.us >= self._settled_us)
 
     def _symbols(self) -> Symbols:
         """What was asked for, as far as it is known on this day."""
@@ -198,30 +211,45 @@ class Source:
     ticks: int = 0
     given: dict[str, int] = field(default_factory=dict)
     """Of each stream the last `seq` that was given, if it is followed."""
+    settled_us: int | None = None
+    """Bars and outages up to then come in their places, between ticks; later ones come when they are known."""
 
-    def after(self, start: Place | None) -> Iterator[Item]:
-        """What comes behind a place."""
+    def after(self, start: Place | None, settled: Settled | None) -> Iterator[Item]:
+        """What comes behind a place, and of bars and outages what is not given yet."""
         start_us = 0 if start is None else max(0, start.us)
-        yield from self.warmup if start is None else behind(self.warmup, start)
+        due_us = 0 if settled is None else max(0, settled.us)
+        warmup = [Point(moment_us(bar), bar) for bar in self.warmup]
+        yield from (point.item for point in (warmup if settled is None else unsettled(warmup, settled)))
         until = dt.datetime.now(IST) - SETTLED
         state = self.look()
         self.given.clear()
         # Bars that close at midnight are of the day before.
-        days = [each for each in self.asked.days(state) if each >= time_of(start_us - 1).date()]
+        days = [each for each in self.asked.days(state) if each >= time_of(min(start_us, due_us) - 1).date()]
+        self.settled_us = due_us - 1  # until what is left of before the place has been given
         for number, date in enumerate(days, 1):
             if number > 1:  # files that the state before had may have been vacuumed since
                 until = dt.datetime.now(IST) - SETTLED
                 state = self.look()
-            items: Iterator[Block | Bar | Outage] = iter(Day(state, self.asked, date, start_us, until))
-            for item in behind(items, start) if start is not None else items:
+            day = Day(state, self.asked, date, start_us, due_us, until)
+            blocks: Iterable[Block] = day.blocks() if self.asked.ticks else ()
+            if start is not None:
+                blocks = behind(blocks, start)
+            points = day.points()
+            for item in merged(blocks, points if settled is None else unsettled(points, settled)):
+                if isinstance(item, Block):
+                    self.settled_us = us_of(until)
                 yield self._noted(item)
                 if self.progress is not None and isinstance(item, Block):
                     self.progress(Progress(date, number, len(days), self.ticks))
+            self.settled_us = us_of(until)
         if self.follow:
-            yield from self._followed(state, start, start_us, until)
+            yield from self._followed(state, start, settled, until)
 
-    def _followed(self, state: LakeState, start: Place | None, start_us: int, until: dt.datetime) -> Iterator[Item]:
+    def _followed(
+        self, state: LakeState, start: Place | None, settled: Settled | None, until: dt.datetime
+    ) -> Iterator[Item]:
         """What becomes visible after that state, each tick once: those of a stream appear in their order."""
+        start_us = 0 if start is None else max(0, start.us)
         while True:
             yield WAITING
             earlier, until = until, max(until, dt.datetime.now(IST) - SETTLED)
@@ -229,22 +257,24 @@ class Source:
             is_new = state.views[TICKS.name].source is not before.views[TICKS.name].source
             is_due = self._turns(earlier) != self._turns(until)
             if not is_new and not is_due:
+                self.settled_us = us_of(until)
                 continue
             known = sources_in(before)
             # Bars that close at midnight are of the day before, and so are ticks that come late.
             newest = time_of(us_of(earlier) - 1).date()
             for date in [each for each in self.asked.days(state) if each >= newest - dt.timedelta(days=1)]:
-                day = Day(state, self.asked, date, start_us, until)
+                day = Day(state, self.asked, date, start_us, us_of(earlier), until)
                 blocks: Iterable[Block] = ()
                 if is_new and self.asked.ticks:
                     blocks = day.new_blocks(self.given, known)
                     if start is not None:
-                        blocks = (each for each in behind(blocks, start) if isinstance(each, Block))
+                        blocks = behind(blocks, start)
                 points: list[Point] = []
                 if is_due and date >= newest:
                     points = [point for point in day.points() if point.us > us_of(earlier)]
-                for item in merged(blocks, points):
+                for item in merged(blocks, points if settled is None else unsettled(points, settled)):
                     yield self._noted(item)
+            self.settled_us = us_of(until)
 
     def _turns(self, moment: dt.datetime) -> int:
         """A number that changes whenever a bar may have closed, or once a minute if outages are asked for."""
@@ -285,23 +315,24 @@ def merged(blocks: Iterable[Block], points: Sequence[Point]) -> Iterator[Block |
         point = next(left)
 
 
-def behind(items: Iterable[Block | Bar | Outage], place: Place) -> Iterator[Block | Bar | Outage]:
-    """What comes after the place, of what begins at its moment."""
-    points = place.number if not place.stream else FOREVER_US
-    for item in items:
-        if not isinstance(item, Block):
-            if moment_us(item) > place.us or (moment_us(item) == place.us and points <= 0):
-                yield item
-            else:
-                points -= moment_us(item) == place.us
-        elif item.received_us[-1] > place.us or place.stream:
-            row = int(np.searchsorted(item.received_us, place.us))
-            while row < len(item) and (item.received_us[row], item.stream(row), item.seq[row]) <= place:
+def behind(blocks: Iterable[Block], place: Place) -> Iterator[Block]:
+    """What comes after the place, of ticks that were received at its moment or later."""
+    for block in blocks:
+        if block.received_us[-1] > place.us or place.stream:
+            row = int(np.searchsorted(block.received_us, place.us))
+            while row < len(block) and (block.received_us[row], block.stream(row), block.seq[row]) <= place:
                 row += 1
-            if row < len(item):
-                yield item.slice(row, len(item))
+            if row < len(block):
+                yield block.slice(row, len(block))
         else:
-            yield item
+            yield block
+
+
+def unsettled(points: Iterable[Point], settled: Settled) -> list[Point]:
+    """Those that were not given yet, of points in order."""
+    left = [point for point in points if point.us >= settled.us]
+    same = sum(point.us == settled.us for point in left)
+    return left[min(same, settled.number) :]
 
 
 def moment_us(item: Bar | Outage) -> int:

@@ -14,7 +14,20 @@ import numpy as np
 import pyarrow as pa
 
 from queries.errors import FeedError, OutageError
-from queries.feed.days import SETTLED, WAITING, Asked, Item, Place, Progress, Source, moment_us, time_of, us_of
+from queries.feed.days import (
+    SETTLED,
+    WAITING,
+    Asked,
+    Item,
+    Place,
+    Progress,
+    Settled,
+    Source,
+    moment_us,
+    settled_at,
+    time_of,
+    us_of,
+)
 from queries.feed.points import Bar, Outage
 from queries.feed.sweep import Block
 from queries.feed.tick import ALL, FeedTick, Values, dicts_of
@@ -32,11 +45,17 @@ VIEW_ROWS: Final = 16_384
 
 class Position(NamedTuple):
     """Up to where a feed was read: after this tick; or with "" as the stream, after so many bars and outages of that
-    moment, before its ticks."""
+    moment, before its ticks.
+
+    A feed that follows a capture gives a bar a second after it has closed, when later ticks may have been given. There
+    `settled` is the moment of which `given` bars and outages were given, and all of those before it.
+    """
 
     received_at: dt.datetime
     stream: str
     seq: int
+    settled: dt.datetime | None = None
+    given: int = 0
 
 
 class TickFeed:
@@ -61,6 +80,10 @@ class TickFeed:
         self._asked = asked
         self._source = Source(look, asked, follow, warmup, progress)
         self._place = None if position is None else Place(us_of(position.received_at), position.stream, position.seq)
+        self._settled: Settled | None = None  # as far as bars and outages were given, or are left out
+        if position is not None and self._place is not None:
+            usual = settled_at(self._place)
+            self._settled = usual if position.settled is None else Settled(us_of(position.settled), position.given)
         self._closed = threading.Event()
         self._reading = threading.Lock()  # a thread that reads goes on when the task that waited for it is cancelled
         self._items: Iterator[Item] | None = None
@@ -83,7 +106,15 @@ class TickFeed:
     def position(self) -> Position | None:
         """Behind what was given last; `Lake.feed(…, position=…)` goes on from there. None at the beginning."""
         place = self._at()
-        return None if place is None else Position(time_of(place.us), place.stream, place.number)
+        if place is None:
+            return None
+        position = Position(time_of(place.us), place.stream, place.number)
+        settled = self._settled_at(place)
+        return (
+            position
+            if settled == settled_at(place)
+            else position._replace(settled=time_of(settled.us), given=settled.number)
+        )
 
     def seek(self, moment: Moment) -> None:
         """Go forward: what is given next was received at that moment or later. Raises FeedError if it lies behind."""
@@ -96,6 +127,7 @@ class TickFeed:
                 )
             sought = Place(us, "", 0)
             self._place = sought if place is None else max(place, sought)
+            self._settled = settled_at(self._place) if place is None else max(self._settled_at(place), Settled(us, 0))
             self._items = self._block = self._ahead = self._reader = None
 
     def close(self) -> None:
@@ -254,6 +286,14 @@ class TickFeed:
         place = Place(int(self._block.received_us[row]), self._block.stream(row), int(self._block.seq[row]))
         return place if self._place is None else max(self._place, place)  # what is live may come late
 
+    def _settled_at(self, place: Place) -> Settled:
+        """As far as bars and outages were given, up to a place."""
+        usual = settled_at(place)
+        by_source = usual if self._source.settled_us is None else min(usual, Settled(self._source.settled_us + 1, 0))
+        if self._settled is None:
+            return by_source
+        return self._settled if self._source.settled_us is None else max(by_source, self._settled)
+
     def _shown(self, block: Block) -> dict[str, pa.Array]:
         return {field.name: block.columns[field.name].cast(field.type) for field in self._asked.schema}
 
@@ -283,7 +323,8 @@ class TickFeed:
             if self._ahead is not None:
                 return self._ahead
             if self._items is None:
-                self._items = self._source.after(self._place)
+                self._settled = None if self._place is None else self._settled_at(self._place)
+                self._items = self._source.after(self._place, self._settled)
             self._place, self._block, self._row = self._at(), None, 0
             try:
                 item = next(self._items, None)
@@ -308,6 +349,8 @@ class TickFeed:
             same = self._place is not None and self._place[:2] == (us, "")
             place = Place(us, "", self._place.number + 1 if same and self._place else 1)
             self._place = place if self._place is None else max(self._place, place)
+            before = self._settled
+            self._settled = Settled(us, before.number + 1 if before is not None and before.us == us else 1)
             self._ahead = None
             if isinstance(item, Outage) and self._asked.on_gap == "raise":
                 raise OutageError(

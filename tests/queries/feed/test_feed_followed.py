@@ -1,7 +1,9 @@
 """A feed that follows a capture: every tick once, from history over into what comes now."""
 
 import asyncio
+import contextlib
 import datetime as dt
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +14,8 @@ import pytest
 import kitelake
 from queries.feed import Bar, FeedTick, Outage, Position, TickFeed
 from storage.clock import IST
-from tests.support.captured import INFY, NIFTY_FUT, SECOND_US, Captured, Line
-from tests.support.feeding import given
+from tests.support.captured import INFY, NIFTY_FUT, SECOND_US, Captured, Line, us_of
+from tests.support.feeding import given, moment_at
 from tests.support.schedule import clock_at
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -200,3 +202,51 @@ def test_over_midnight(tmp_path: Path) -> None:
             assert [item.last_price for item in (next(items),) if isinstance(item, FeedTick)] == [1002]
             guard.cancel()
             feed.close()
+
+
+def test_a_bar_that_was_not_given_yet_comes_after_a_resumption(tmp_path: Path) -> None:
+    """Bars come a second after they have closed, and each once, wherever between them and the ticks a feed is left."""
+    with clock_at("2026-11-24T10:00:05") as clock, Captured(tmp_path, "2026-11-24") as captured:
+        captured.simulated()
+        captured.instruments()
+        line = captured.run("09:59:30").line()
+        line.begin("09:59:40", INFY, NIFTY_FUT)
+        for second in (1, 2):
+            tick(line, us_of(captured.day, f"10:00:0{second}"), second)
+        captured.flush()
+        with kitelake.open(tmp_path) as lake, contextlib.ExitStack() as open_feeds:
+
+            def followed_from(position: object) -> tuple[TickFeed, Iterator[Item]]:
+                kept = json.loads(json.dumps(position, default=str))
+                feed = lake.feed(columns=NAMES, bars="1m", follow=True, position=kept)
+                guard = threading.Timer(PATIENCE_SECONDS, feed.close)
+                guard.start()
+                open_feeds.callback(guard.cancel)
+                open_feeds.callback(feed.close)
+                return feed, iter(feed)
+
+            feed, items = followed_from(None)
+            assert [type(next(items)) for _ in range(4)] == 4 * [FeedTick]
+            clock.pass_until(moment_at(captured.day, "10:01:00.500000"))
+            tick(line, us_of(captured.day, "10:01:00.25"), 3)
+            captured.flush()
+            assert [type(next(items)) for _ in range(2)] == [FeedTick, FeedTick]
+            left = feed.position
+            clock.pass_until(moment_at(captured.day, "10:01:02"))
+            bars = [next(items) for _ in range(2)]
+            assert [type(bar) for bar in bars] == [Bar, Bar]
+            tick(line, us_of(captured.day, "10:01:02.5"), 4)
+            captured.flush()
+            after = [next(items) for _ in range(2)]
+            assert [type(item) for item in after] == [FeedTick, FeedTick]
+            again, items = followed_from(left)
+            assert [next(items)] == bars[:1]
+            again, items = followed_from(again.position)
+            assert [next(items)] == bars[1:]
+            assert list(map(repr, (next(items), next(items)))) == list(map(repr, after))
+            _, items = followed_from(feed.position)
+            tick(line, us_of(captured.day, "10:01:03"), 5)
+            captured.flush()
+            found = next(items)
+            assert isinstance(found, FeedTick)
+            assert found.last_price == 1005
