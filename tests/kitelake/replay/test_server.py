@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import json
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from websockets.asyncio.client import connect
 
 import kitelake
 from ingest.wire import encode_packets
@@ -29,6 +26,7 @@ from tests.support.replaying import (
     ScriptedBroker,
     Strategy,
     a_day,
+    lazy_client,
     paper_address,
     replaying,
 )
@@ -234,22 +232,10 @@ async def test_it_waits_for_clients_that_have_subscribed(made: HandMade) -> None
 async def test_a_client_that_does_not_read_holds_the_clock_and_nobody_loses(made: HandMade) -> None:
     settings = {"wait_for_clients": 2, "send_buffer_bytes": 0}
     async with replay(made, **settings) as server, client(paper_address(server)) as one:
-        host, _, port = server.urls["ws"].removeprefix("ws://").partition(":")
-        slow = socket.create_connection((host, int(port)))
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        async with connect(
-            paper_address(server, "slow"), sock=slow, proxy=None, compression=None, ping_interval=None, max_queue=1
-        ) as lazy:
-            for text in (await lazy.recv(), await lazy.recv()):
-                assert isinstance(text, str)
-            at_server = server._subscribers[-1].socket.transport.get_extra_info("socket")
-            at_server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-            await lazy.send(json.dumps({"a": "subscribe", "v": list(made.tokens.values())}))
-            await lazy.send(json.dumps({"a": "mode", "v": ["full", list(made.tokens.values())]}))
+        async with lazy_client(server, list(made.tokens.values())) as lazy:
             await subscribe(one, made)
-            await until(lambda: server.status()["held_by"])
-            name = server.status()["held_by"][0]
-            assert name == next(each["name"] for each in server.status()["clients"] if each["unread_bytes"])
+            name = server.status()["clients"][-1]["name"]
+            await until(lambda: server.status()["held_by"] == [name])
             assert not server.ended.is_set()
             got = 0
             while got < 3 * SECONDS + 1:
@@ -260,6 +246,17 @@ async def test_a_client_that_does_not_read_holds_the_clock_and_nobody_loses(made
         assert len(one.packets()) == 3 * SECONDS + 1
         assert server.stats()["unsent"] == {}
         assert server.status()["held_by"] == []
+
+
+async def test_a_client_that_holds_it_for_too_long_is_dropped_if_that_is_asked_for(made: HandMade) -> None:
+    settings = {"wait_for_clients": 2, "send_buffer_bytes": 0, "stall_seconds": 0.1}
+    async with replay(made, **settings) as server, client(paper_address(server)) as one:
+        async with lazy_client(server, list(made.tokens.values())):
+            await subscribe(one, made)
+            await ended(server, one)
+        reasons = [each["close_reason"] for each in server.stats()["connections"]]
+        assert reasons == [None, "stalled"]
+        assert len(one.packets()) == 3 * SECONDS + 1
 
 
 def postback(number: str, status: str, price: int, us: int) -> Any:
