@@ -32,9 +32,9 @@ import kitelake
 from benchmarks.live_feed import make_frames
 from benchmarks.market_listing import LAST_DAY, Listing
 from ingest.wire import JournalDecoder
+from kitelake.replay.control import ReplaySettings
 from kitelake.replay.day import ReplayDay
 from kitelake.replay.server import ReplayServer
-from kitelake.replay.settings import ReplaySettings
 from storage.clock import IST
 from storage.commit import SegmentWriter
 from storage.journal import JournalWriter, Kind

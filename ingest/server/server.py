@@ -10,6 +10,7 @@ unsent ("down") until another connection of the account has taken over each of t
 
 import asyncio
 import datetime as dt
+import inspect
 import json
 import logging
 import time
@@ -214,6 +215,8 @@ class BrokerServer(ABC):
 
     async def _call(self, route: Callable[[RestCall], Any], call: RestCall) -> Any:
         answer = route(call)
+        if inspect.isawaitable(answer):
+            answer = await answer
         self._push(self.source.order_updates())
         return answer
 

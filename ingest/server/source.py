@@ -203,7 +203,7 @@ class PacketSource(ABC):
     def route(self, method: str, path: str) -> Callable[[RestCall], Any] | None:
         """What answers a REST call that the server does not answer itself; None: there is no such call.
 
-        It returns what JSON holds under `data`, and raises `CallRefusedError` for a refusal.
+        It returns what JSON holds under `data`, or an awaitable of that, and raises `CallRefusedError` for a refusal.
         """
         return None
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
+from ingest.errors import ServerError
 from kitelake.cli.options import DATE_METAVAR, DEFAULT_CONFIG, ConfigOption, DataOption, data_of, parse_date, parse_time
-from kitelake.errors import AskError, OutputError
+from kitelake.errors import AskError, OutputError, StartError
+from queries.errors import QueryError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,10 +27,10 @@ ALLOWED: Final = {"ignore_unknown_options": True, "allow_interspersed_args": Fal
 """What stands behind a strategy's first argument is the strategy's, whatever it looks like."""
 
 
-def parse_speed(text: str) -> float:
+def parse_speed(text: str | float) -> float:
     """A number above 0, or the fastest there is. Raises typer.BadParameter."""
     try:
-        speed = math.inf if text == FASTEST else float(text.removesuffix("x"))
+        speed = math.inf if text == FASTEST else float(text)
     except ValueError:
         speed = math.nan
     if not speed > 0 or (math.isinf(speed) and text != FASTEST):
@@ -129,6 +131,8 @@ def replay(
         raise AskError(f"got {' '.join(arguments)!r}, expected it to be of a strategy: --run names one")
     if output is not None and output.exists() and not output.is_dir():
         raise OutputError(f"{output}: got a file, expected a folder, or none there yet")
+    if run is not None and not run.is_file():
+        raise AskError(f"--run: {run}: there is no such file")
     waited = wait_for if wait_for is not None else int(run is not None)
     served = ReplaySettings(
         speed=speed,
@@ -151,18 +155,23 @@ def replay(
     )
     with open_lake(data_of(config, data)) as lake:
         day = date or newest_day(lake)
-        asked = Replay(
-            lake,
-            day,
-            symbols=symbols_of(symbols) if symbols else None,
-            start=start,
-            stop=stop,
-            now=now,
-            settings=served,
-            paper=paper,
-            candles=_candles(candles or ()),
-        )
-        status = asked.play(lambda urls: _say(day, urls), strategy=[str(run), *(arguments or ())] if run else ())
+        try:
+            asked = Replay(
+                lake,
+                day,
+                symbols=symbols_of(symbols) if symbols else None,
+                start=start,
+                stop=stop,
+                now=now,
+                settings=served,
+                paper=paper,
+                candles=_candles(candles or ()),
+            )
+            status = asked.play(lambda urls: _say(day, urls), strategy=[str(run), *(arguments or ())] if run else ())
+        except QueryError as error:
+            raise AskError(str(error)) from error
+        except ServerError as error:
+            raise StartError(str(error)) from error
         tables = asked.tables()
         _print(lake, tables)
         if output is not None:

@@ -110,10 +110,14 @@ def _moment(query: Mapping[str, Sequence[str]], name: str) -> dt.datetime:
 
 
 def shown_candles(rows: Iterable[Sequence[Any]], *, oi: bool, shift_us: int) -> dict[str, Any]:
-    """Candles of time, open, high, low, close, volume and oi; times are shown `shift_us` later."""
+    """Candles of time, open, high, low, close, volume and oi; times are shown `shift_us` later. What an index does not
+    carry is 0, as the broker has it: its Go client reads nothing else."""
     shift = dt.timedelta(microseconds=shift_us)
     columns = 7 if oi else 6
-    shown = ([f"{(time + shift).astimezone(IST):%Y-%m-%dT%H:%M:%S+0530}", *rest][:columns] for time, *rest in rows)
+    shown = (
+        [f"{(time + shift).astimezone(IST):%Y-%m-%dT%H:%M:%S+0530}", *prices, volume or 0, interest or 0][:columns]
+        for time, *prices, volume, interest in rows
+    )
     return {"candles": list(shown)}
 
 

@@ -1,3 +1,3 @@
 from .clients import connect as connect
 from .console import Replay as Replay
-from .settings import ReplaySettings as ReplaySettings
+from .control import ReplaySettings as ReplaySettings

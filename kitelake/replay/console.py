@@ -21,18 +21,17 @@ from rich.text import Text
 from kitelake.lake import Lake
 from kitelake.paper import PaperBroker, PaperSettings
 from kitelake.replay.candles import LakeCandles
-from kitelake.replay.control import shown_speed
+from kitelake.replay.control import ReplaySettings, shown_speed
 from kitelake.replay.day import ReplayDay
 from kitelake.replay.market_clock import US_PER_SECOND
 from kitelake.replay.server import ReplayServer
-from kitelake.replay.settings import ReplaySettings
 from kitelake.strategy import exit_status, start_strategy
 from queries.history import Symbols
 from queries.quality import Candles
 from storage.clock import EPOCH, IST
 
 LOOK_SECONDS: Final = 0.25
-ENDING_SECONDS: Final = 5.0
+ENDING_SECONDS: Final = 2.0
 """So long after the end of the day, and after each signal, a strategy is waited for."""
 MINUTE_US: Final = 60 * US_PER_SECOND
 KEYS: Final = "space pauses · + - faster, slower · m as fast as it goes · > a minute on · r begins again · q ends"

@@ -85,7 +85,10 @@ class ReplaySource(PacketSource):
         return self.broker.updates() if self.broker else ()
 
     def route(self, method: str, path: str) -> Callable[[RestCall], Any] | None:
-        return self.broker.route(method, path) if self.broker else None
+        route = self.broker.route(method, path) if self.broker else None
+        if route is None or not path.startswith("/instruments/historical/"):
+            return route
+        return lambda call: asyncio.to_thread(route, call)  # a query of the lake, while the packets go on
 
     def snapshot(self, token: int) -> Snapshot | None:
         """The last packet served of an instrument; None if there was none yet."""

@@ -10,16 +10,20 @@ Known differences, as of 2026-11-29 (kiteconnect 5.2.2 for Python, kiteconnect 5
 - Of an index without a close, `change` is the packet's own in JavaScript, and 0 in Python.
 - Go has no `change` in percent but `NetChange` in rupees, of indices and in full mode alone; what a packet does not
   carry is 0, an instant the year 1.
-- JavaScript takes the times of orders and logins, which are IST, for times of the host's zone where it makes a date of
-  them (`session`, not `order_update`); Go adds +05:30, to days too; Python's are without a zone.
+- JavaScript takes the broker's times, which are IST, for times of the host's zone where it makes dates of them (in
+  answers, not in order updates), so it runs in India's zone here; Go adds +05:30, to days too; Python's have no zone.
 - JavaScript's instruments have tokens as text, and a row without values at their end.
-- Go knows neither `unfilled_quantity` nor `checksum` of an order update, nor `enctoken` of a session; fields of its own
-  that an answer does not have are empty.
+- JavaScript leaves an open interest of 0 out of a candle.
+- Go leaves out what GO_LACKS says; fields of its own that an answer does not have are empty.
 """
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
+
+from tests.support.clients import Stream
+from tests.support.simulation import split_frame
 
 NCO: Final = 12
 DIVISORS: Final = {3: 10_000_000, 6: 10_000, NCO: 10_000}
@@ -58,8 +62,13 @@ GO_INSTRUMENT: Final = {
     "segment": "Segment",
     "exchange": "Exchange",
 }
-GO_ORDER_LACKS: Final = {"unfilled_quantity", "checksum"}
-GO_ORDER_ADDS: Final = {"modified": False, "validity_ttl": 0, "auction_number": "", "tags": None}
+GO_LACKS: Final = {
+    "order": {"unfilled_quantity", "checksum"},
+    "trades": {"order_timestamp"},
+    "margins": {"utilised.equity"},
+}
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d.*")
+_IST: Final = dt.timezone(dt.timedelta(hours=5, minutes=30))
 
 
 def signed(word: int) -> int:
@@ -138,12 +147,38 @@ def _go_instant(text: str) -> int | None:
     return None if text == _YEAR_ONE else round(dt.datetime.fromisoformat(text).timestamp())
 
 
-def go_order(order: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON has it, from the postback's `data`."""
-    seen = {name: "" if value is None else value for name, value in order.items() if name not in GO_ORDER_LACKS}
-    for name in ("order_timestamp", "exchange_update_timestamp", "exchange_timestamp"):
-        seen[name] = order[name].replace(" ", "T") + "+05:30"
-    return {**seen, **GO_ORDER_ADDS}
+def differences(seen: Any, raw: Any, where: str = "") -> Iterator[str]:
+    """Where a client's answer, as JSON has it, is not what the server said. What is left out ends with "lacks".
+
+    Instants are the same in whatever zone they are written, and what is empty is None, "", 0 or whatever Go has.
+    """
+    if isinstance(raw, dict) and isinstance(seen, dict):
+        yield from (f"{where}.{name} lacks" for name in raw.keys() - seen.keys())
+        yield from (
+            f"{where}.{name} is new: {seen[name]}" for name in seen.keys() - raw.keys() if not _empty(seen[name])
+        )
+        for name in raw.keys() & seen.keys():
+            yield from differences(seen[name], raw[name], f"{where}.{name}")
+    elif isinstance(raw, list) and isinstance(seen, list) and len(raw) == len(seen):
+        for mine, its in zip(seen, raw, strict=True):
+            yield from differences(mine, its, where)
+    elif not (_empty(seen) and _empty(raw)) and _instant(seen) != _instant(raw):
+        yield f"{where}: {seen!r} is not {raw!r}"
+
+
+def _empty(value: Any) -> bool:
+    """Nothing, whatever it is that there is nothing of: Go's book always has its five levels."""
+    if isinstance(value, dict | list):
+        return all(map(_empty, value.values() if isinstance(value, dict) else value))
+    return not value or value == _YEAR_ONE
+
+
+def _instant(value: Any) -> Any:
+    """The moment, of a text that is one; any other value as it is."""
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        return value
+    moment = dt.datetime.fromisoformat(value)
+    return moment.timestamp() if moment.tzinfo else moment.replace(tzinfo=_IST).timestamp()
 
 
 def javascript_instrument(one: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,3 +193,25 @@ def go_instrument(one: Mapping[str, Any]) -> dict[str, Any]:
     seen = {GO_INSTRUMENT[name]: value for name, value in one.items()}
     expiry = f"{one['expiry']}T00:00:00+05:30" if one["expiry"] else _YEAR_ONE
     return {**seen, "ExchangeToken": int(one["exchange_token"]), "Expiry": expiry}
+
+
+def check_ticks(client: str, given: Stream, official: Any) -> set[int]:
+    """Every field of every tick is as the Python client `official` has it. Returns the lengths of the packets."""
+    lengths = set()
+    for frame, ticks in given.frames:
+        packets, parsed = split_frame(frame), official._parse_binary(frame)
+        lengths |= {len(packet) for packet in packets}
+        both = zip(parsed, packets, strict=True)
+        if client == "javascript":
+            assert ticks == [javascript_tick(*one) for one in both]
+        else:
+            seen = [with_go_instants(tick, "Timestamp", "LastTradeTime") for tick in ticks]
+            assert seen == [go_tick(*one) for one in both]
+    return lengths
+
+
+def check_answer(client: str, kind: str, seen: Any, raw: Any) -> None:
+    """Every field of an answer, or of an order update, is as the server said it."""
+    known = tuple(f".{name} lacks" for name in GO_LACKS.get(kind, ())) if client == "go" else ()
+    unknown = [one for one in differences(seen, raw) if not one.endswith(known)]
+    assert not unknown, (kind, unknown)

@@ -1,7 +1,8 @@
 """The broker's own clients in other languages, and `make clients`: they run against our servers, field by field.
 
 A client is a small program in tests/clients, made in .clients with the locked version of the broker's library; nothing
-is fetched later. It takes its settings and gives what it gets by its standard streams, and ends with its input.
+is fetched later. It takes its settings and calls, and gives what it gets, by its standard streams, and ends with its
+input.
 
     python -m tests.support.clients [NAME …]
 
@@ -13,6 +14,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -79,14 +81,11 @@ CLIENTS: Final = {
 }
 
 
-class Answers(NamedTuple):
-    """What a client gave. A frame is with the ticks that the client made of it; `answers` and `refusals` are of calls,
-    by their names."""
+class Stream(NamedTuple):
+    """What a client gave. A frame is with the ticks that the client made of it."""
 
     frames: list[tuple[bytes, list[dict[str, Any]]]]
     orders: list[dict[str, Any]]
-    answers: dict[str, Any]
-    refusals: dict[str, dict[str, Any]]
 
 
 class Running:
@@ -103,16 +102,39 @@ class Running:
         with self.process.stdout as lines:
             self._lines.extend(lines)
 
+    def count(self, *kinds: str) -> int:
+        """How many it has given of those kinds: `frame`, `tick`, `order`, `answer`, `refusal`."""
+        return sum(line.startswith(tuple(f'{{"{kind}":' for kind in kinds)) for line in self._lines)
+
     def wait_for(self, kind: str, count: int) -> None:
-        """Until it has given so many of a kind: `frame`, `tick`, `order`, …"""
+        """Until it has given so many of that kind."""
 
         def has() -> bool:
             assert self.process.poll() is None, "the client has ended"
-            return sum(line.startswith(f'{{"{kind}":') for line in self._lines) >= count
+            return self.count(kind) >= count
 
         wait_until(has)
 
-    def stop(self) -> Answers:
+    def call(self, name: str, *given: object) -> dict[str, Any]:
+        """A REST call: its name (see the programs), and its arguments. Returns `call` and `value`, or what it was
+        refused with: `message` and `error_type`."""
+        assert self.process.stdin is not None
+        before = self.count("answer", "refusal")
+        self.process.stdin.write(json.dumps([name, *map(str, given)]) + "\n")
+        self.process.stdin.flush()
+
+        def answered() -> bool:
+            assert self.process.poll() is None, "the client has ended"
+            return self.count("answer", "refusal") > before
+
+        wait_until(answered)
+        line = [line for line in self._lines if line.startswith(('{"answer":', '{"refusal":'))][-1]
+        (values,) = json.loads(line).values()
+        assert values.pop("call") == name
+        found: dict[str, Any] = values
+        return found
+
+    def stop(self) -> Stream:
         """End its input, wait for its end, and return all that it gave."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -120,7 +142,7 @@ class Running:
         status = self.process.wait(PATIENCE_SECONDS)
         self._reader.join(PATIENCE_SECONDS)
         assert status == 0, f"the client ended with status {status}"
-        given = Answers([], [], {}, {})
+        given = Stream([], [])
         for line in self._lines:
             ((kind, value),) = json.loads(line).items()
             match kind:
@@ -130,38 +152,35 @@ class Running:
                     given.frames[-1][1].append(value)
                 case "order":
                     given.orders.append(value)
-                case "answer":
-                    given.answers[value["call"]] = value["value"]
-                case "refusal":
-                    given.refusals[value.pop("call")] = value
+                case "answer" | "refusal":
+                    pass
                 case _:
                     raise AssertionError(f"{kind}: {value}")
         return given
 
 
 @contextlib.contextmanager
-def other_client(
-    name: str,
-    server: Mapping[str, str],
-    modes: Mapping[str, Sequence[int]],
-    calls: Sequence[Sequence[str]] = (),
-) -> Iterator[Running]:
-    """Run it against a server: `ws`, `api`, `api_key` and `access_token`. It makes the REST calls, each a name (see the
-    programs) and its arguments, and then subscribes to the tokens of each mode."""
+def other_client(name: str, server: Mapping[str, str], modes: Mapping[str, Sequence[int]]) -> Iterator[Running]:
+    """Run it against a server: `ws`, `api`, `api_key` and `access_token`. It subscribes to the tokens of each mode.
+
+    Its zone is India's: JavaScript takes the broker's times for those of the host's.
+    """
     client = CLIENTS[name]
+    environment = {**os.environ, "TZ": "Asia/Kolkata"}
     process = subprocess.Popen(
-        client.command, cwd=client.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        client.command, cwd=client.folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin is not None
-    process.stdin.write(json.dumps({**server, "modes": modes, "calls": calls}) + "\n")
+    process.stdin.write(json.dumps({**server, "modes": modes}) + "\n")
     process.stdin.flush()
     running = Running(process)
     try:
         yield running
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
 
 
 def make(client: OtherClient) -> None:

@@ -20,9 +20,9 @@ from websockets.uri import parse_uri
 import kitelake
 from ingest.server import AccountOrder, RestCall
 from kitelake.paper import Snapshot
+from kitelake.replay.control import ReplaySettings
 from kitelake.replay.day import ReplayDay
 from kitelake.replay.server import ReplayServer
-from kitelake.replay.settings import ReplaySettings
 from tests.support.hand_made import HandMade, at
 from tests.support.simulation import values_of
 from tests.support.waiting import PATIENCE_SECONDS

@@ -29,7 +29,7 @@ import asyncio, datetime, json, sys
 import kitelake
 from kitelake.replay.day import ReplayDay
 from kitelake.replay.server import ReplayServer
-from kitelake.replay.settings import ReplaySettings
+from kitelake.replay.control import ReplaySettings
 
 async def main(root, day):
     with kitelake.open(root) as lake:

@@ -1,5 +1,5 @@
 // The broker's own Go client, as tests/support/clients.py drives it: settings come as the first line of standard input,
-// all that the client gives goes out as JSON lines, and it ends with its input.
+// REST calls as the others; all that the client gives goes out as JSON lines, and it ends with its input.
 package main
 
 import (
@@ -7,10 +7,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/url"
 	"os"
+	"strconv"
 	"sync"
+	"time"
 
 	kiteconnect "github.com/zerodha/gokiteconnect/v4"
 	"github.com/zerodha/gokiteconnect/v4/models"
@@ -23,12 +24,12 @@ type settings struct {
 	APIKey      string              `json:"api_key"`
 	AccessToken string              `json:"access_token"`
 	Modes       map[string][]uint32 `json:"modes"`
-	Calls       [][]string          `json:"calls"`
 }
 
 var (
 	lock   sync.Mutex
 	output = json.NewEncoder(os.Stdout)
+	placed string // the order that was placed last
 )
 
 func write(kind string, value any) {
@@ -58,6 +59,17 @@ func answer(kite *kiteconnect.Client, name string, given []string) (any, error) 
 		return kite.GetOHLC(given...)
 	case "ltp":
 		return kite.GetLTP(given...)
+	case "historical":
+		return historical(kite, given)
+	case "place":
+		return place(kite, given)
+	case "modify":
+		params := kiteconnect.OrderParams{Quantity: int(number(given[0])), Price: number(given[1])}
+		return kite.ModifyOrder("regular", placed, params)
+	case "cancel":
+		return kite.CancelOrder("regular", placed, nil)
+	case "history":
+		return kite.GetOrderHistory(placed)
 	case "orders":
 		return kite.GetOrders()
 	case "trades":
@@ -68,6 +80,42 @@ func answer(kite *kiteconnect.Client, name string, given []string) (any, error) 
 		return kite.GetHoldings()
 	}
 	return nil, errors.New("no such call: " + name)
+}
+
+func number(text string) float64 {
+	value, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		os.Exit(1)
+	}
+	return value
+}
+
+func historical(kite *kiteconnect.Client, given []string) (any, error) {
+	from, err := time.Parse(time.DateTime, given[2])
+	if err != nil {
+		return nil, err
+	}
+	to, err := time.Parse(time.DateTime, given[3])
+	if err != nil {
+		return nil, err
+	}
+	return kite.GetHistoricalData(int(number(given[0])), given[1], from, to, false, true)
+}
+
+func place(kite *kiteconnect.Client, given []string) (any, error) {
+	response, err := kite.PlaceOrder("regular", kiteconnect.OrderParams{
+		Exchange:         given[0],
+		Tradingsymbol:    given[1],
+		TransactionType:  given[2],
+		OrderType:        given[3],
+		Quantity:         int(number(given[4])),
+		Price:            number(given[5]),
+		MarketProtection: number(given[6]),
+		Product:          "MIS",
+		Validity:         "DAY",
+	})
+	placed = response.OrderID
+	return response, err
 }
 
 func call(kite *kiteconnect.Client, name string, given []string) {
@@ -102,9 +150,6 @@ func main() {
 	kite := kiteconnect.New(given.APIKey)
 	kite.SetBaseURI(given.API)
 	kite.SetAccessToken(given.AccessToken)
-	for _, one := range given.Calls {
-		call(kite, one[0], one[1:])
-	}
 
 	ticker := kiteticker.New(given.APIKey, given.AccessToken)
 	ticker.SetRootURL(*root)
@@ -127,7 +172,13 @@ func main() {
 	ticker.OnError(func(error) { write("failure", "the socket failed") })
 	ticker.OnClose(func(int, string) { os.Exit(0) })
 	go func() {
-		_, _ = io.Copy(io.Discard, input)
+		for lines := bufio.NewScanner(input); lines.Scan(); {
+			var one []string
+			if err := json.Unmarshal(lines.Bytes(), &one); err != nil {
+				os.Exit(1)
+			}
+			call(kite, one[0], one[1:])
+		}
 		_ = ticker.Close()
 	}()
 	ticker.Serve()

@@ -1,9 +1,11 @@
 // The broker's own JavaScript client, as tests/support/clients.py drives it: settings come as the first line of standard
-// input, all that the client gives goes out as JSON lines, and it ends with its input.
+// input, REST calls as the others; all that the client gives goes out as JSON lines, and it ends with its input.
 
 'use strict';
 const readline = require('readline');
 const { KiteConnect, KiteTicker } = require('kiteconnect');
+
+let placed = null; // the order that was placed last
 
 const CALLS = {
   session: (kite, token, secret) => kite.generateSession(token, secret),
@@ -13,6 +15,18 @@ const CALLS = {
   quote: (kite, ...names) => kite.getQuote(names),
   ohlc: (kite, ...names) => kite.getOHLC(names),
   ltp: (kite, ...names) => kite.getLTP(names),
+  historical: (kite, token, interval, from, to) => kite.getHistoricalData(token, interval, from, to, false, true),
+  place: async (kite, exchange, tradingsymbol, transaction_type, order_type, quantity, price, market_protection) => {
+    const params = { exchange, tradingsymbol, transaction_type, order_type, quantity, product: 'MIS', validity: 'DAY' };
+    if (Number(price)) params.price = Number(price);
+    if (Number(market_protection)) params.market_protection = Number(market_protection);
+    const answer = await kite.placeOrder('regular', params);
+    placed = answer.order_id;
+    return answer;
+  },
+  modify: (kite, quantity, price) => kite.modifyOrder('regular', placed, { quantity, price: Number(price) }),
+  cancel: (kite) => kite.cancelOrder('regular', placed),
+  history: (kite) => kite.getOrderHistory(placed),
   orders: (kite) => kite.getOrders(),
   trades: (kite) => kite.getTrades(),
   positions: (kite) => kite.getPositions(),
@@ -31,10 +45,7 @@ async function call(kite, [name, ...given]) {
   }
 }
 
-async function main(settings) {
-  const kite = new KiteConnect({ api_key: settings.api_key, access_token: settings.access_token, root: settings.api });
-  for (const one of settings.calls) await call(kite, one);
-
+function subscribe(settings) {
   const ticker = new KiteTicker({
     api_key: settings.api_key,
     access_token: settings.access_token,
@@ -56,10 +67,19 @@ async function main(settings) {
   return ticker;
 }
 
-let ticker = null;
-readline
-  .createInterface({ input: process.stdin })
-  .once('line', async (line) => {
-    ticker = await main(JSON.parse(line));
-  })
-  .on('close', () => (ticker ? ticker.disconnect() : process.exit(1)));
+async function main() {
+  let kite = null;
+  let ticker = null;
+  for await (const line of readline.createInterface({ input: process.stdin })) {
+    const given = JSON.parse(line);
+    if (kite) {
+      await call(kite, given);
+    } else {
+      kite = new KiteConnect({ api_key: given.api_key, access_token: given.access_token, root: given.api });
+      ticker = subscribe(given);
+    }
+  }
+  ticker.disconnect();
+}
+
+main();

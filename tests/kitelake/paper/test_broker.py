@@ -394,7 +394,7 @@ def test_historical_candles() -> None:
         interest = kite.historical_data(INFY.token, "2026-11-12", MORNING, "day", oi=True)
     first = {"date": ROWS[0][0], "open": 1.0, "high": 2.0, "low": 0.5, "close": 1.5, "volume": 10}
     assert plain[0] == first
-    assert [one["oi"] for one in interest] == [3, None]
+    assert [one["oi"] for one in interest] == [3, 0]
     texts = ("2026-11-13 09:15", "2026-11-14 00:00", "2026-11-12 00:00")
     times = [dt.datetime.fromisoformat(text).replace(tzinfo=IST) for text in texts]
     assert asked == [
