@@ -206,7 +206,8 @@ async def lazy_client(server: ReplayServer, tokens: list[int]) -> AsyncIterator[
     raw = socket.create_connection((host, int(port)))
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     url = paper_address(server, "lazy")
-    async with connect(url, sock=raw, proxy=None, compression=None, ping_interval=None, max_queue=1) as lazy:
+    options: dict[str, Any] = {"proxy": None, "compression": None, "ping_interval": None, "close_timeout": 0.1}
+    async with connect(url, sock=raw, max_queue=1, **options) as lazy:
         for _ in range(2):
             assert isinstance(await lazy.recv(), str)
         at_server = server._subscribers[-1].socket.transport.get_extra_info("socket")

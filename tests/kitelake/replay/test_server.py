@@ -152,6 +152,7 @@ async def test_heartbeats_go_on_while_it_is_paused_and_after_the_end(made: HandM
         await until(lambda: one.frames.count(b"\0") > seen + 2)
 
 
+@pytest.mark.slow
 async def test_it_keeps_the_pace(made: HandMade) -> None:
     """No packet goes before its time by the market's clock, nor does the clock go beyond what was sent."""
     async with replay(made, speed=60.0, wait_for_clients=1) as server, client(paper_address(server)) as one:
@@ -183,6 +184,7 @@ async def test_who_comes_again_goes_on(made: HandMade) -> None:
         await until(lambda: server.clock.now_us() > at(len(one.packets()) + 2))
         async with client(paper_address(server)) as again:
             await subscribe(again, made, "full", INFY)
+            server.clock.set_speed(float("inf"))
             await ended(server, again)
             got = seconds_of(again, made)
             assert sorted(set(got)) == list(range(got[0], SECONDS))
@@ -193,6 +195,7 @@ async def test_who_comes_again_goes_on(made: HandMade) -> None:
             )
 
 
+@pytest.mark.slow
 async def test_the_official_ticker_reads_it(made: HandMade, captured: list[bytes], tmp_path: Path) -> None:
     tokens = list(made.tokens.values())
     async with replay(made, wait_for_clients=1) as server:
@@ -208,9 +211,6 @@ async def test_the_official_ticker_reads_it(made: HandMade, captured: list[bytes
     assert [tick["instrument_token"] for one in received for tick in one.ticks] == [
         int.from_bytes(packet[:4], "big") for packet in captured
     ]
-
-
-# ── who waits ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_it_waits_for_clients_that_have_subscribed(made: HandMade) -> None:
@@ -263,6 +263,7 @@ def postback(number: str, status: str, price: int, us: int) -> Any:
     return tuple({"order_id": number, "status": status, "price": price, "at": us}.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speed", [float("inf"), 400.0])
 async def test_in_lockstep_a_strategy_sees_the_same_at_any_speed(made: HandMade, speed: float) -> None:
     """An order of a callback is filled by the very next packet, and told of before the one after that."""
@@ -287,6 +288,7 @@ async def test_in_lockstep_a_strategy_sees_the_same_at_any_speed(made: HandMade,
     ]
 
 
+@pytest.mark.slow
 async def test_in_lockstep_orders_on_paper_give_equal_tables_at_any_speed(made: HandMade) -> None:
     def broker(server: ReplayServer) -> PaperBroker:
         settings = PaperSettings(latency_seconds=0.7)
