@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
@@ -196,3 +197,21 @@ class Strategy:
             self.seen.append(price)
             if price % 5 == 0:
                 self._http.post("/orders/regular", data=self._order).raise_for_status()
+
+
+@contextlib.asynccontextmanager
+async def lazy_client(server: ReplayServer, tokens: list[int]) -> AsyncIterator[ClientConnection]:
+    """One that has subscribed to these in full, and reads only what it is asked to, with small buffers on the way."""
+    host, _, port = server.urls["ws"].removeprefix("ws://").partition(":")
+    raw = socket.create_connection((host, int(port)))
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    url = paper_address(server, "lazy")
+    options: dict[str, Any] = {"proxy": None, "compression": None, "ping_interval": None, "close_timeout": 0.1}
+    async with connect(url, sock=raw, max_queue=1, **options) as lazy:
+        for _ in range(2):
+            assert isinstance(await lazy.recv(), str)
+        at_server = server._subscribers[-1].socket.transport.get_extra_info("socket")
+        at_server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        await lazy.send(json.dumps({"a": "subscribe", "v": tokens}))
+        await lazy.send(json.dumps({"a": "mode", "v": ["full", tokens]}))
+        yield lazy

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import json
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from websockets.asyncio.client import connect
 
 import kitelake
 from ingest.wire import encode_packets
@@ -29,6 +26,7 @@ from tests.support.replaying import (
     ScriptedBroker,
     Strategy,
     a_day,
+    lazy_client,
     paper_address,
     replaying,
 )
@@ -154,6 +152,7 @@ async def test_heartbeats_go_on_while_it_is_paused_and_after_the_end(made: HandM
         await until(lambda: one.frames.count(b"\0") > seen + 2)
 
 
+@pytest.mark.slow
 async def test_it_keeps_the_pace(made: HandMade) -> None:
     """No packet goes before its time by the market's clock, nor does the clock go beyond what was sent."""
     async with replay(made, speed=60.0, wait_for_clients=1) as server, client(paper_address(server)) as one:
@@ -185,6 +184,7 @@ async def test_who_comes_again_goes_on(made: HandMade) -> None:
         await until(lambda: server.clock.now_us() > at(len(one.packets()) + 2))
         async with client(paper_address(server)) as again:
             await subscribe(again, made, "full", INFY)
+            server.clock.set_speed(float("inf"))
             await ended(server, again)
             got = seconds_of(again, made)
             assert sorted(set(got)) == list(range(got[0], SECONDS))
@@ -195,6 +195,7 @@ async def test_who_comes_again_goes_on(made: HandMade) -> None:
             )
 
 
+@pytest.mark.slow
 async def test_the_official_ticker_reads_it(made: HandMade, captured: list[bytes], tmp_path: Path) -> None:
     tokens = list(made.tokens.values())
     async with replay(made, wait_for_clients=1) as server:
@@ -210,9 +211,6 @@ async def test_the_official_ticker_reads_it(made: HandMade, captured: list[bytes
     assert [tick["instrument_token"] for one in received for tick in one.ticks] == [
         int.from_bytes(packet[:4], "big") for packet in captured
     ]
-
-
-# ── who waits ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_it_waits_for_clients_that_have_subscribed(made: HandMade) -> None:
@@ -234,22 +232,10 @@ async def test_it_waits_for_clients_that_have_subscribed(made: HandMade) -> None
 async def test_a_client_that_does_not_read_holds_the_clock_and_nobody_loses(made: HandMade) -> None:
     settings = {"wait_for_clients": 2, "send_buffer_bytes": 0}
     async with replay(made, **settings) as server, client(paper_address(server)) as one:
-        host, _, port = server.urls["ws"].removeprefix("ws://").partition(":")
-        slow = socket.create_connection((host, int(port)))
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        async with connect(
-            paper_address(server, "slow"), sock=slow, proxy=None, compression=None, ping_interval=None, max_queue=1
-        ) as lazy:
-            for text in (await lazy.recv(), await lazy.recv()):
-                assert isinstance(text, str)
-            at_server = server._subscribers[-1].socket.transport.get_extra_info("socket")
-            at_server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-            await lazy.send(json.dumps({"a": "subscribe", "v": list(made.tokens.values())}))
-            await lazy.send(json.dumps({"a": "mode", "v": ["full", list(made.tokens.values())]}))
+        async with lazy_client(server, list(made.tokens.values())) as lazy:
             await subscribe(one, made)
-            await until(lambda: server.status()["held_by"])
-            name = server.status()["held_by"][0]
-            assert name == next(each["name"] for each in server.status()["clients"] if each["unread_bytes"])
+            name = server.status()["clients"][-1]["name"]
+            await until(lambda: server.status()["held_by"] == [name])
             assert not server.ended.is_set()
             got = 0
             while got < 3 * SECONDS + 1:
@@ -262,10 +248,22 @@ async def test_a_client_that_does_not_read_holds_the_clock_and_nobody_loses(made
         assert server.status()["held_by"] == []
 
 
+async def test_a_client_that_holds_it_for_too_long_is_dropped_if_that_is_asked_for(made: HandMade) -> None:
+    settings = {"wait_for_clients": 2, "send_buffer_bytes": 0, "stall_seconds": 0.1}
+    async with replay(made, **settings) as server, client(paper_address(server)) as one:
+        async with lazy_client(server, list(made.tokens.values())):
+            await subscribe(one, made)
+            await ended(server, one)
+        reasons = [each["close_reason"] for each in server.stats()["connections"]]
+        assert reasons == [None, "stalled"]
+        assert len(one.packets()) == 3 * SECONDS + 1
+
+
 def postback(number: str, status: str, price: int, us: int) -> Any:
     return tuple({"order_id": number, "status": status, "price": price, "at": us}.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speed", [float("inf"), 400.0])
 async def test_in_lockstep_a_strategy_sees_the_same_at_any_speed(made: HandMade, speed: float) -> None:
     """An order of a callback is filled by the very next packet, and told of before the one after that."""
@@ -290,6 +288,7 @@ async def test_in_lockstep_a_strategy_sees_the_same_at_any_speed(made: HandMade,
     ]
 
 
+@pytest.mark.slow
 async def test_in_lockstep_orders_on_paper_give_equal_tables_at_any_speed(made: HandMade) -> None:
     def broker(server: ReplayServer) -> PaperBroker:
         settings = PaperSettings(latency_seconds=0.7)
