@@ -112,7 +112,7 @@ def test_ctrl_c_that_has_reached_the_strategy_comes_once(
     lake: kitelake.Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "ENDING_SECONDS", PATIENCE_SECONDS)
-    strategy, pid, counted = (tmp_path / name for name in ("strategy.py", "pid", "counted"))
+    strategy, pid, caught, counted = (tmp_path / name for name in ("strategy.py", "pid", "caught", "counted"))
     strategy.write_text(
         f"""import os, pathlib, signal, time
 got = []
@@ -120,7 +120,8 @@ signal.signal(signal.SIGINT, lambda *_: got.append(1))
 pathlib.Path({str(pid)!r}).write_text(f"{{os.getpid()}}.")
 while not got:
     time.sleep(0.01)
-time.sleep(0.2)
+pathlib.Path({str(caught)!r}).touch()
+time.sleep(0.5)
 pathlib.Path({str(counted)!r}).write_text(str(len(got)))
 """
     )
@@ -132,6 +133,7 @@ pathlib.Path({str(counted)!r}).write_text(str(len(got)))
             playing = asyncio.create_task(console._beside(server, [str(strategy)], end))
             await until(lambda: pid.exists() and pid.read_text().endswith("."))
             os.kill(int(pid.read_text()[:-1]), signal.SIGINT)
+            await until(caught.exists)
             end.set()
             return await playing
 
