@@ -241,7 +241,7 @@ def _body(request: HttpRequest) -> Any:
     """What was posted; nothing at all is an empty object."""
     try:
         return json.loads(request.body or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ControlError(f"{request.path}: expected a JSON object") from None
 
 

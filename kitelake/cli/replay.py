@@ -2,6 +2,7 @@
 
 import datetime as dt
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +81,7 @@ def replay(
         ),
     ] = None,
     capital: Annotated[
-        float, typer.Option(min=0, help="Of each account, in rupees.", rich_help_panel=PAPER)
+        float, typer.Option(min=0, max=1e12, help="Of each account, in rupees.", rich_help_panel=PAPER)
     ] = 1_000_000.0,
     latency: Annotated[
         float, typer.Option(min=0, max=60, help="Seconds until an order arrives.", rich_help_panel=PAPER)
@@ -167,6 +168,8 @@ def replay(
                 paper=paper,
                 candles=_candles(candles or ()),
             )
+            if output is not None:
+                _make(output)
             status = asked.play(lambda urls: _say(day, urls), strategy=[str(run), *(arguments or ())] if run else ())
         except QueryError as error:
             raise AskError(str(error)) from error
@@ -220,11 +223,20 @@ def _print(lake: "Lake", tables: "dict[str, pa.Table]") -> None:
         write_result(lake.look().rows(table), "table")
 
 
+def _make(folder: Path) -> None:
+    """Before a day is played whose outcome could not be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: cannot be written: expected a folder that this user may write to")
+
+
 def _write(folder: Path, tables: "dict[str, pa.Table]") -> None:
     import pyarrow.parquet as pq
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
             pq.write_table(table, folder / f"{name}.parquet")
     except OSError as error:

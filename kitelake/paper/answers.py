@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 
 from kitelake.paper.accounts import Account
-from kitelake.paper.fields import malformed, refused
+from kitelake.paper.fields import malformed, refused, whole_number
 from kitelake.paper.market import PriceLevel, Snapshot
 from kitelake.paper.matching import LEVELS
 from kitelake.paper.orders import Order, shown_time
@@ -22,7 +22,7 @@ from storage.clock import IST
 
 INTERVALS: Final = ("minute", "3minute", "5minute", "10minute", "15minute", "30minute", "60minute", "day")
 SEGMENTS: Final = ("equity", "commodity")
-_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d)?")
+_MOMENT: Final = re.compile(r"[12]\d{3}-\d\d-\d\d( \d\d:\d\d:\d\d)?")
 _TIME: Final = pa.timestamp("us", "Asia/Kolkata")
 
 
@@ -86,7 +86,8 @@ def _rupees(price: int | None, divisor: int) -> float | None:
 def candle_call(token: str, interval: str, query: Mapping[str, Sequence[str]], shift_us: int) -> CandleCall:
     """What a call of the historical API asks for; its times are those that clients are shown. Raises
     `CallRefusedError`."""
-    if not token.isdigit():
+    number = whole_number(token)
+    if number is None:
         raise malformed("invalid token")
     if interval not in INTERVALS:
         raise malformed(f"invalid interval: expected one of {', '.join(INTERVALS)}")
@@ -96,7 +97,7 @@ def candle_call(token: str, interval: str, query: Mapping[str, Sequence[str]], s
     if stop < start:
         raise malformed("invalid date range: `to` is before `from`")
     shift = dt.timedelta(microseconds=shift_us)
-    return CandleCall(int(token), interval, start - shift, stop - shift)
+    return CandleCall(number, interval, start - shift, stop - shift)
 
 
 def _moment(query: Mapping[str, Sequence[str]], name: str) -> dt.datetime:

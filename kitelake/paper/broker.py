@@ -196,7 +196,8 @@ class PaperBroker:
             raise fields.malformed("Missing or empty field `i`")
         found = {}
         for name in names:
-            one = self._instruments.get(int(name)) if name.isdigit() else self._listed.get(name)
+            token = fields.whole_number(name)
+            one = self._listed.get(name) if token is None else self._instruments.get(token)
             snapshot = self._snapshot(one.token) if one else None
             if one and snapshot:
                 found[name] = show(snapshot, one.divisor)

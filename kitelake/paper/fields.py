@@ -22,6 +22,7 @@ _EQUITY: Final = ("NSE", "BSE")
 _VARIETIES: Final = ("amo", "co", "iceberg", "auction")
 _MAX_TAG: Final = 20
 _MAX_QUANTITY: Final = 10**9
+_MAX_DIGITS: Final = 15
 _DECIMAL: Final = re.compile(r"[+-]?(\d{1,15}(\.\d{0,15})?|\.\d{1,15})")
 
 Form = Mapping[str, Sequence[str]]
@@ -60,6 +61,11 @@ def is_equity(instrument: Instrument) -> bool:
 
 def is_option(instrument: Instrument) -> bool:
     return instrument.instrument_type in ("CE", "PE")
+
+
+def whole_number(text: str) -> int | None:
+    """What a text of digits says; None if it is none, or has too many."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
 
 
 def malformed(message: str) -> CallRefusedError:
@@ -184,9 +190,9 @@ def _one_of(texts: Mapping[str, str], name: str, allowed: Sequence[str]) -> str:
 
 
 def _whole(text: str, name: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+    if (number := whole_number(text)) is None:
         raise malformed(f"Invalid `{name}`.")
-    return int(text)
+    return number
 
 
 def _price(text: str, name: str, instrument: Instrument) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from kitelake.lake import Lake
 from kitelake.paper import CandleCall, Instrument
-from queries.errors import SymbolError
+from queries.errors import CandlesError, SymbolError
 from queries.quality import Candles, all_candles, width_of_candles
 from storage.clock import EPOCH, IST
 
@@ -36,12 +36,15 @@ class LakeCandles:
         files: Mapping[str, Sequence[Candles]] | None = None,
     ) -> None:
         """`clock` is the market's, in microseconds. `files` are candles by symbol (NSE:INFY), each in a form that
-        `Lake.compare` takes and of one width. Raises `CandlesError` for those that are none."""
+        `Lake.compare` takes and of one width. Raises `CandlesError` for those that are none, or of another symbol."""
         self._lake = lake
         self._instruments = instruments
         self._clock = clock
         self._files: dict[tuple[str, dt.timedelta], list[list[Any]]] = {}
+        listed = {one.symbol for one in instruments.values()}
         for symbol, several in (files or {}).items():
+            if symbol not in listed:
+                raise CandlesError(f"candles of {symbol}: got no instrument that is replayed, expected one")
             for candles in several:
                 table = all_candles(candles)
                 key = (symbol, width_of_candles(table))

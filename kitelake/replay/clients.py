@@ -58,7 +58,8 @@ def _check_replay(api: str) -> None:
             f"no replay answers at {url} ({type(error).__name__}): is `kitelake replay` running, and is this its api?"
         ) from error
     try:
-        is_status = answer.status_code == 200 and isinstance(answer.json(), dict)
+        status = answer.json()
+        is_status = answer.status_code == 200 and isinstance(status, dict) and "clock" in status
     except ValueError:
         is_status = False
     if not is_status:

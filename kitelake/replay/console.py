@@ -118,8 +118,10 @@ async def _beside(server: ReplayServer, strategy: Sequence[str], end: asyncio.Ev
     day = loop.create_task(server.ended.wait())
     try:
         await asyncio.wait([ended, serving, day], return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait([ended], timeout=0 if serving.done() else ENDING_SECONDS)
-        by_itself = ended.done()
+        told = serving.done()
+        # A terminal's Ctrl-C reaches the strategy too: a second one at once would break into its cleaning up.
+        await asyncio.wait([ended], timeout=ENDING_SECONDS)
+        by_itself = ended.done() and not told
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
             if ended.done():
                 break

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 from pydantic import Field
 
 from ingest.server import AccountSettings, ControlError, ServerSettings
-from kitelake.replay.market_clock import US_PER_SECOND, MarketClock
+from kitelake.replay.market_clock import MarketClock
 from storage.clock import EPOCH, IST
 
 FASTEST: Final = "max"
@@ -51,7 +51,7 @@ def parse_speed(values: Any) -> float:
             return math.inf
         case {"speed": int() | float() as speed, **others} if not others and not isinstance(speed, bool):
             if 0 < speed < math.inf:
-                return float(speed)
+                return speed
     raise ControlError(f"speed: got {_short(values)}, {expected}")
 
 
@@ -104,7 +104,7 @@ def _said(us: int) -> str:
     try:
         return ist(us)
     except OverflowError:
-        return f"{us} µs, {us / US_PER_SECOND:.3g} s from the epoch"
+        return f"{_short(us)} µs since the epoch"
 
 
 def _short(values: Any) -> str:

@@ -120,7 +120,7 @@ class ReplayDay:
         moment = EPOCH + dt.timedelta(microseconds=us) - _LAST
         if tokens == [] or moment.astimezone(IST).date() != self.date:
             return known
-        rows = self._lake.latest(tokens, moment, columns=[*_KEYS, *_WIRE]).arrow()
+        rows = self._served(self._lake.latest(tokens, moment, columns=[*_KEYS, *_WIRE]).arrow())
         if len(rows):
             # A packet that tells of another day was cached; whether one of this day was is of no account here.
             stamped = pc.coalesce(rows["exchange_timestamp"], rows["last_trade_time"], rows["received_at"])
@@ -137,7 +137,9 @@ class ReplayDay:
         held: pa.Table | None = None
         with self._lake.feed(self._symbols, start, self._stop, columns=[*_KEYS, *_WIRE, "cached"]) as feed:
             for batch in feed.batches(SLICE_ROWS):
-                table = pa.Table.from_batches([batch])
+                table = self._served(pa.Table.from_batches([batch]))
+                if not len(table):
+                    continue
                 if held is not None:
                     table = pa.concat_tables([held, table]).unify_dictionaries().combine_chunks()
                 last = int(np.flatnonzero(_begins(table))[-1])
@@ -162,6 +164,13 @@ class ReplayDay:
                 if self._symbols is not None:
                     raise
         return self._lake.sql("SELECT * EXCLUDE (date) FROM instruments LIMIT 0").arrow()
+
+    def _served(self, table: pa.Table) -> pa.Table:
+        """Without what an instrument brings that nobody knew of when the day was looked at: it may go on meanwhile."""
+        tokens = _numbers(table["instrument_token"])
+        places = np.minimum(np.searchsorted(self.tokens, tokens), len(self) - 1)
+        known = self.tokens[places] == tokens
+        return table if known.all() else table.filter(pa.array(known))
 
     def _next(self, table: pa.Table, gaps: "_Gaps") -> Slice:
         cached = pc.fill_null(table["cached"], False).combine_chunks().to_numpy(zero_copy_only=False)

@@ -18,6 +18,8 @@ from typing import Final
 
 NS_PER_SECOND: Final = 1_000_000_000
 US_PER_SECOND: Final = 1_000_000
+MOST_SPEED: Final = 1e9
+"""Beyond it a day takes less time than a look at the clock: what is faster is as fast as can be."""
 
 
 class MarketClock:
@@ -35,7 +37,7 @@ class MarketClock:
         """`speed`: market seconds a real one; `inf`: as fast as the packets can be sent. `real_ns` must not fall."""
         self.start_us = start_us
         self.stop_us = stop_us
-        self._speed = speed
+        self._speed = _usable(speed)
         self._paused = paused
         self._held = True
         self._limit_us = stop_us
@@ -86,7 +88,7 @@ class MarketClock:
 
     def set_speed(self, speed: float) -> None:
         self._turn()
-        self._speed = speed
+        self._speed = _usable(speed)
 
     def limit(self, us: int) -> None:
         """Go no further than this, nor than the end, until told again."""
@@ -118,3 +120,7 @@ class MarketClock:
     def _turn(self) -> None:
         """What changes from now on changes it from where it is."""
         self._origin_us, self._origin_ns = self.now_us(), self._real_ns()
+
+
+def _usable(speed: float) -> float:
+    return math.inf if speed > MOST_SPEED else float(speed)

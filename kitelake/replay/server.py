@@ -193,12 +193,12 @@ class ReplayServer(BrokerServer):
 
     async def _begin_again(self) -> None:
         self.clock.reset()
+        self.ended.clear()
         self._started = False
         self._sent_us, self._seek_us = self.day.first_us, 0
         self._replayed.served.latest = await asyncio.to_thread(self.day.latest, self.day.first_us)
         if self.broker is not None:
             self.broker.reset()
-        self.ended.clear()
         self._to_reset.clear()
         self._was_reset.set()
 

@@ -42,6 +42,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--candles", "NSE:INFY=nowhere.csv"], "of a file that is there"),
         (["--limits", "nowhere.csv"], "limits: nowhere.csv: cannot be read"),
         (["--output", "config.yaml"], "config.yaml: got a file, expected a folder"),
+        (["--output", "config.yaml/below"], "config.yaml/below: cannot be made: Not a directory"),
+        (["--capital", "1e13"], "should be less than or equal to 1000000000000"),
         (["--run", "nowhere.py"], "nowhere.py: there is no such file"),
     ],
 )

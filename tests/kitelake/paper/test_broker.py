@@ -329,7 +329,7 @@ def test_quotes_go_by_the_markets_clock() -> None:
     desk.tick(3, volume=12, asks=[(100.1, 100)], **full)
     desk.tick(3, 24_000, of=NIFTY, mode="ltp", bids=(), asks=(), volume=None, close=None)
     with desk.client() as kite:
-        quotes = kite.quote("NSE:INFY", "256265", "NSE:NONE", "NFO:NIFTY26NOVFUT")
+        quotes = kite.quote("NSE:INFY", "256265", "NSE:NONE", "NFO:NIFTY26NOVFUT", "²", "9" * 5000)
         assert kite.ltp(["NSE:NIFTY 50"]) == {"NSE:NIFTY 50": {"instrument_token": NIFTY.token, "last_price": 24_000}}
         assert kite.ohlc("NSE:INFY") == {
             "NSE:INFY": {
@@ -408,6 +408,10 @@ def test_historical_candles() -> None:
     [
         ("x/minute", {}, "invalid token"),
         ("1/minute", {}, "invalid token"),
+        ("²/minute", {}, "invalid token"),
+        ("9" * 5000 + "/minute", {}, "invalid token"),
+        ("408065/minute", {"to": "9999-12-31"}, "invalid to date"),
+        ("408065/minute", {"from": "0001-01-01"}, "invalid from date"),
         ("408065/2minute", {}, "invalid interval: expected one of minute, 3minute"),
         ("408065/minute", {"from": "yesterday"}, "invalid from date: expected yyyy-mm-dd"),
         ("408065/minute", {"from": "2026-13-01"}, "invalid from date"),

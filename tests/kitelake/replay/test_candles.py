@@ -139,3 +139,5 @@ def test_files_have_the_days_before(lake: Lake, tmp_path: Path) -> None:
 def test_files_that_are_none(lake: Lake, tmp_path: Path) -> None:
     with pytest.raises(CandlesError):
         Answers(lake, "12:00", files={"NSE:INFY": [tmp_path / "none.csv"]})
+    with pytest.raises(CandlesError, match="candles of NSE:INFI: got no instrument that is replayed, expected one"):
+        Answers(lake, "12:00", files={"NSE:INFI": []})

@@ -25,7 +25,7 @@ class Answers(BaseHTTPRequestHandler):
         self.server.asked.append((self.path, self.headers.get("Authorization")))
         found = self.path == "/replay/status" and self.server.is_replay
         data = {"status": "success", "data": {"user_id": "paper"}} if self.path == "/user/profile" else {"clock": 1}
-        body = json.dumps(data).encode() if self.server.is_json else b"<html>"
+        body = json.dumps(data).encode() if self.server.other is None else self.server.other
         self.send_response(200 if found or self.path == "/user/profile" else 404)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -38,7 +38,7 @@ class Answers(BaseHTTPRequestHandler):
 
 class Replay(ThreadingHTTPServer):
     is_replay = True
-    is_json = True
+    other: bytes | None = None
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
@@ -120,9 +120,11 @@ def test_nobody_answers(replay: Replay) -> None:
         connect(ws=WS, api="http://127.0.0.1:1")
 
 
-@pytest.mark.parametrize(("is_replay", "is_json"), [(False, True), (True, False)])
-def test_what_answers_is_no_replay(replay: Replay, is_replay: bool, is_json: bool) -> None:
-    replay.is_replay, replay.is_json = is_replay, is_json
+@pytest.mark.parametrize(
+    ("is_replay", "other"), [(False, None), *((True, other) for other in (b"<html>", b"{}", b"[1]", b"null"))]
+)
+def test_what_answers_is_no_replay(replay: Replay, is_replay: bool, other: bytes | None) -> None:
+    replay.is_replay, replay.other = is_replay, other
     with pytest.raises(NoReplayError, match="is no replay: got status"):
         connect(ws=WS, api=replay.api)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import datetime as dt
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,12 @@ from kiteconnect import KiteConnect
 
 import kitelake
 from kitelake.paper import PaperSettings
-from kitelake.replay import Replay, ReplaySettings
+from kitelake.replay import Replay, ReplaySettings, console
 from kitelake.replay.console import line_of
 from storage.clock import IST
 from tests.support.captured import INFY
 from tests.support.feeding import DAYS, three_days
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 SETTINGS = ReplaySettings(paused=True, speed=1)
 TOMORROW = "2026-11-24"
@@ -103,3 +106,36 @@ def test_a_line_says_where_it_is(lake: kitelake.Lake) -> None:
         "2026-11-23 09:15:00 IST  waits for 2 clients and 5 instruments  0 clients  0 packets sent"
     )
     assert waiting.tables()["orders"].num_rows == 0
+
+
+def test_ctrl_c_that_has_reached_the_strategy_comes_once(
+    lake: kitelake.Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "ENDING_SECONDS", PATIENCE_SECONDS)
+    strategy, pid, caught, counted = (tmp_path / name for name in ("strategy.py", "pid", "caught", "counted"))
+    strategy.write_text(
+        f"""import os, pathlib, signal, time
+got = []
+signal.signal(signal.SIGINT, lambda *_: got.append(1))
+pathlib.Path({str(pid)!r}).write_text(f"{{os.getpid()}}.")
+while not got:
+    time.sleep(0.01)
+pathlib.Path({str(caught)!r}).touch()
+time.sleep(0.5)
+pathlib.Path({str(counted)!r}).write_text(str(len(got)))
+"""
+    )
+    replay = Replay(lake, DAYS[1], settings=SETTINGS, paper=PaperSettings())
+
+    async def run() -> int:
+        end = asyncio.Event()
+        async with replay.server as server:
+            playing = asyncio.create_task(console._beside(server, [str(strategy)], end))
+            await until(lambda: pid.exists() and pid.read_text().endswith("."))
+            os.kill(int(pid.read_text()[:-1]), signal.SIGINT)
+            await until(caught.exists)
+            end.set()
+            return await playing
+
+    assert asyncio.run(run()) == 0
+    assert counted.read_text() == "1"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.server import ControlError
-from kitelake.replay.control import ist, parse_seek, parse_speed
+from kitelake.replay.control import ist, parse_seek, parse_speed, shown_speed
 from kitelake.replay.market_clock import MarketClock
 from kitelake.replay.server import ReplayServer
 from tests.support.hand_made import HandMade
@@ -132,6 +132,8 @@ async def test_a_pause_holds_what_a_client_gets_until_it_goes_on(made: HandMade)
         ("seek", b'{"to": 1.5}', "expected"),
         ("seek", b'{"to": "09:14"}', "got 2026-11-27T09:14:00+05:30, expected a time from 2026-11-27T09:15:00+05:30"),
         ("seek", b'{"to": 99999999999999999999}', "expected a time up to the replay's end, 2026-11-27T09:15:59.000001"),
+        ("seek", b'{"to": %s}' % (b"9" * 400), "expected a time up to the replay's end"),
+        ("seek", b"[" * 100_000, "expected a JSON object"),
         ("faults", b'{"kind": "explode"}', "not a fault"),
     ],
 )
@@ -155,6 +157,15 @@ async def test_other_commands_are_not_found_and_stats_and_faults_work(made: Hand
 def test_any_speed_above_0(speed: float) -> None:
     assert parse_speed({"speed": speed}) == speed
     assert parse_speed({"speed": "max"}) == math.inf
+
+
+@pytest.mark.parametrize("speed", [1e308, 10**400])
+def test_what_is_too_fast_to_count_is_as_fast_as_can_be(speed: float) -> None:
+    clock = MarketClock(0, 1_000_000, 1.0)
+    clock.release()
+    clock.set_speed(parse_speed({"speed": speed}))
+    assert shown_speed(clock.speed) == "max"
+    assert clock.now_us() < 1_000_000
 
 
 @given(st.integers(0, 3_600_000_000))

@@ -21,9 +21,11 @@ from kitelake.errors import ReplayError
 from kitelake.paper import PriceLevel
 from kitelake.replay.day import ReplayDay
 from kitelake.replay.packets import Latest, Slice
+from storage.clock import IST
 from storage.schema import DEPTH_LEVELS, TICKS
 from tests.support.captured import INFY, LISTED, NIFTY_50, NIFTY_FUT, TINY
 from tests.support.feeding import DAYS, random_days, seal, three_days
+from tests.support.hand_made import HandMade
 from tests.support.scaled import scaled
 
 NAMES = ("", "ltp", "quote", "full")
@@ -257,6 +259,25 @@ def test_a_day_without_a_list_is_known_by_its_tokens(tmp_path: Path) -> None:
         assert day.tokens.tolist() == sorted([INFY, NIFTY_FUT])
         assert sum(map(len, day.slices(day.first_us))) == len(rows_of(lake, DAYS[2]))
         assert day.csv("").count("\n") == 1
+
+
+def test_what_comes_while_it_is_replayed_of_an_instrument_unknown_until_then_is_left_out(tmp_path: Path) -> None:
+    made = HandMade(tmp_path)
+    infy, unlisted = made.add("NSE:INFY"), 99_999 << 8 | 1
+    made.listed(DAYS[0])
+    first = dt.datetime.combine(DAYS[0], dt.time(9, 15), IST)
+    made.tick(first, infy, 100.0)
+    with made.lake() as lake:
+        day = ReplayDay(lake, DAYS[0])
+        for second in range(1, 4):
+            made.tick(first + dt.timedelta(seconds=second), unlisted, 5.0)
+            made.tick(first + dt.timedelta(seconds=second), infy, 100.0 + second)
+        made.lake().close()
+        parts = list(day.slices(day.first_us))
+        assert sum(map(len, parts)) > 1
+        assert {row for part in parts for row in part.rows.tolist()} == {0}
+        assert day.latest(day.last_us + 60_000_000).times.tolist() == [day.last_us + 3_000_000]
+    made.close()
 
 
 def test_what_cannot_be_replayed_is_said(lake: kitelake.Lake) -> None:
