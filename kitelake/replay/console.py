@@ -33,6 +33,7 @@ from storage.clock import EPOCH, IST
 LOOK_SECONDS: Final = 0.25
 ENDING_SECONDS: Final = 2.0
 """So long after the end of the day, and after each signal, a strategy is waited for."""
+HELD_SECONDS: Final = 10.0
 MINUTE_US: Final = 60 * US_PER_SECOND
 KEYS: Final = "space pauses · + - faster, slower · m as fast as it goes · > a minute on · r begins again · q ends"
 
@@ -79,8 +80,10 @@ class Replay:
         return asyncio.run(play(self.server, lambda: ready(self.server.urls), strategy))
 
     def tables(self) -> dict[str, pa.Table]:
-        """`orders`, `trades`, `positions` and `equity` of all accounts, as they are now."""
+        """`orders`, `trades`, `positions` and `equity` of all accounts. It is their end, wherever the day is: what is
+        open is cancelled."""
         assert self.server.broker is not None
+        self.server.broker.close()
         return self.server.broker.tables()
 
 
@@ -116,6 +119,7 @@ async def _beside(server: ReplayServer, strategy: Sequence[str], end: asyncio.Ev
     ended = loop.create_task(asyncio.to_thread(process.wait))
     serving = loop.create_task(server.serve_until(end))
     day = loop.create_task(server.ended.wait())
+    held = loop.create_task(_tell_held(server))
     try:
         await asyncio.wait([ended, serving, day], return_when=asyncio.FIRST_COMPLETED)
         told = serving.done()
@@ -131,10 +135,25 @@ async def _beside(server: ReplayServer, strategy: Sequence[str], end: asyncio.Ev
     finally:
         end.set()
         day.cancel()
+        held.cancel()
         if process.poll() is None:
             process.kill()
     await serving
     return status if by_itself else 0
+
+
+async def _tell_held(server: ReplayServer) -> None:
+    """Say whom the clock waits for, once for each, when that takes long: the terminal is the strategy's."""
+    told: set[str] = set()
+    since = server.clock.now_us(), asyncio.get_running_loop().time()
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        now = server.clock.now_us(), asyncio.get_running_loop().time()
+        if now[0] != since[0] or server.paused or server.ended.is_set():
+            since = now
+        elif now[1] - since[1] > HELD_SECONDS and (line := line_of(server)) not in told:
+            told.add(line)
+            Console(stderr=True, highlight=False).print(f"kitelake: the market's clock stands: {line}", soft_wrap=True)
 
 
 async def _show(server: ReplayServer) -> None:
