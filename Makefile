@@ -23,7 +23,7 @@ define tests_beside_static
 	[ $$tests = 0 ] && [ $$static = 0 ]
 endef
 
-.PHONY: help demo run test check static soak engines adapters bench docs lock clean
+.PHONY: help demo run test check static soak engines adapters clients bench docs lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -45,7 +45,7 @@ static: .venv/dev.stamp
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 
-soak: .venv/dev.stamp engines adapters ## the long tests: kills, fuzz, load, other engines; and every other test at full scale
+soak: .venv/dev.stamp engines adapters clients ## the long tests: kills, fuzz, load, other engines; and every other test at full scale
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m soak --timeout 3600
 	HYPOTHESIS_PROFILE=soak $(PYTEST) -m "not soak" --timeout 3600
 
@@ -53,6 +53,9 @@ engines: .venv-engines/stamp ## Spark, Dask, Polars and pandas for the soak test
 
 adapters: .venv/run.stamp ## backtest frameworks run over captured data, each in an environment of its own in .venv-adapters
 	@$(BIN)/python tests/support/frameworks.py
+
+clients: .venv/dev.stamp ## the broker's JavaScript and Go clients against our servers (needs Node.js and Go)
+	@$(BIN)/python -m tests.support.clients
 
 bench: .venv/dev.stamp ## every benchmark, one after the other
 	@for file in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
@@ -69,7 +72,7 @@ lock: ## resolve the dependencies anew (needs uv)
 		--group test --extra $$name -o requirements/adapters/$$name.txt || exit 1; done
 
 clean: ## remove the virtual environment and all caches; captured data stays
-	rm -rf .venv .venv-engines .venv-adapters .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-engines .venv-adapters .clients .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Kitelake needs Python 3.11 or newer: none of python3.13 … python is." >&2; exit 2; }

@@ -33,13 +33,13 @@ SEGMENT_SECONDS: Final = 60
 _AFTER_OPEN: Final = 3600.0  # seconds from 09:00
 
 
-def make_frames(listing: Listing, ticks: int) -> list[bytes]:
+def make_frames(listing: Listing, ticks: int, per_frame: int = PER_FRAME) -> list[bytes]:
     """Frames of about so many ticks, in the order of their receipt."""
     rows_a_second = 1000
     day = Ticks(LAST_DAY, "feed", listing, rows_a_second * 24_000, np.random.default_rng(1))
     parts = day.between(_AFTER_OPEN, _AFTER_OPEN + ticks / rows_a_second)
     rows = pa.concat_tables([part for _, part in parts], promote_options="permissive").sort_by("seq")
-    return encode_frames(rows, PER_FRAME)
+    return encode_frames(rows, per_frame)
 
 
 def feed(root: Path, stream: str, rate: int, seconds: float) -> None:

@@ -50,3 +50,19 @@ class UpkeepError(KitelakeError):
 
 class ReportError(KitelakeError):
     """The report of a day cannot be made. What was captured is untouched; the next start tries again."""
+
+
+class ReplayError(StartError):
+    """A day cannot be replayed as it was asked for. Nothing was started."""
+
+
+class PaperError(StartError):
+    """The paper broker cannot be set up as it was asked to: its file of limits is missing or says something else."""
+
+
+class NoReplayError(KitelakeError):
+    """There is no replay to bind a client to: no address is known, it is not on this machine, or no replay answers."""
+
+
+class GuardError(KitelakeError):
+    """A strategy cannot be started so that it is kept from the broker. It was not started."""

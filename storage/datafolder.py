@@ -1,7 +1,8 @@
-"""The data folder: one service at a time, and never simulated ticks beside real ones.
+"""The data folder: one service at a time, and never simulated or replayed ticks beside real ones.
 
-The marker `kitelake.json` says where the folder's contents come from, and is there before any of them. It binds once
-there is something to mix with, a journal or a table: a start that failed earlier leaves the folder to either source.
+The marker `kitelake.json` says where the folder's contents come from, and is there before any of them; of a replay it
+has the replayed day, too, and a folder has those of one. It binds once there is something to mix with, a journal or a
+table: a start that failed earlier leaves the folder to any source.
 """
 
 import contextlib
@@ -12,27 +13,27 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from storage.clock import IST
 from storage.errors import DataFolderError
 from storage.files import is_full, write_whole
 from storage.layout import DataLayout
 
-TickSource = Literal["kite", "simulator"]
+TickSource = Literal["kite", "simulator", "replay"]
 
 _LEAST_ROOM_BYTES: Final = 1 << 20
 """With less a service cannot begin: the room that the one before kept for the journal is given up."""
 
-_NAMES: Final[dict[TickSource, str]] = {"kite": "Kite", "simulator": "the simulator"}
+_NAMES: Final[dict[TickSource, str]] = {"kite": "Kite", "simulator": "the simulator", "replay": "a replay"}
 
 
 @contextlib.contextmanager
-def hold(root: Path, source: TickSource) -> Iterator[DataLayout]:
+def hold(root: Path, source: TickSource, replayed: dt.date | None = None) -> Iterator[DataLayout]:
     """Make the data folder if need be, and hold it for as long as the context lasts.
 
-    Raises `DataFolderError` if it cannot be written to, if another process holds it (which it names), or if what it
-    holds comes from the other source.
+    `replayed` is the day of a replay's packets. Raises `DataFolderError` if the folder cannot be written to, if another
+    process holds it (which it names), or if what it holds comes from another source, or from a replay of another day.
     """
     from filelock import FileLock, Timeout  # readers, who ask whose ticks these are, need not wait for it
 
@@ -45,7 +46,7 @@ def hold(root: Path, source: TickSource) -> Iterator[DataLayout]:
             held.callback(lock.release)
             if not _has_room(root):
                 layout.reserve.unlink(missing_ok=True)  # it is kept for this
-            _agree(layout, source)
+            _agree(layout, _Marker(source, replayed))
             _write_holder(layout)
             held.callback(_holder_file(layout).unlink, missing_ok=True)
         except Timeout:
@@ -68,32 +69,67 @@ def _has_room(root: Path) -> bool:
     return True
 
 
-def _agree(layout: DataLayout, source: TickSource) -> None:
-    """Refuse what comes from the other source, and write down where it comes from now."""
-    marker = layout.root / "kitelake.json"
-    before = source_of(layout.root)
-    if before == source:
+class _Marker(NamedTuple):
+    """What the marker says. `replayed` is the day of a replay's packets, and None otherwise."""
+
+    source: TickSource
+    replayed: dt.date | None
+
+    def __str__(self) -> str:
+        return _NAMES[self.source] if self.replayed is None else f"{_NAMES[self.source]} of {self.replayed}"
+
+    def text(self) -> str:
+        """As it is written."""
+        return json.dumps({"source": self.source} | ({"replayed": str(self.replayed)} if self.replayed else {}))
+
+
+def _agree(layout: DataLayout, now: _Marker) -> None:
+    """Refuse what comes from another source, and write down where it comes from now."""
+    before = _marker_of(layout.root)
+    if before == now:
         return
     if before is not None and _holds_something(layout):
-        if before not in _NAMES:
-            expected = " or ".join(f'{{"source": "{name}"}}' for name in _NAMES)
-            raise DataFolderError(f"{marker}: does not say where the folder's ticks come from; expected {expected}")
+        if before == "?":
+            day = dt.date(2026, 11, 24)
+            known = [_Marker(name, day if name == "replay" else None).text() for name in _NAMES]
+            raise DataFolderError(
+                f"{_marker_file(layout.root)}: does not say where the folder's ticks come from; expected "
+                f"{' or '.join(known)}"
+            )
         raise DataFolderError(
-            f"{layout.root}: this folder holds ticks from {_NAMES[before]}, and config.yaml asks for {_NAMES[source]}: "
+            f"{layout.root}: this folder holds ticks from {before}, and config.yaml asks for {now}: "
             "set `data` to another folder"
         )
-    write_whole(marker, json.dumps({"source": source}))
+    write_whole(_marker_file(layout.root), now.text())
 
 
 def source_of(root: Path) -> TickSource | Literal["?"] | None:
     """Where the folder's ticks come from: "?" if its marker cannot be understood, None if there is none."""
+    marker = _marker_of(root)
+    return marker.source if isinstance(marker, _Marker) else marker
+
+
+def replayed_day(root: Path) -> dt.date | None:
+    """The day of the packets in a folder whose ticks come from a replay, whenever they were captured; else None."""
+    marker = _marker_of(root)
+    return marker.replayed if isinstance(marker, _Marker) else None
+
+
+def _marker_file(root: Path) -> Path:
+    return root / "kitelake.json"
+
+
+def _marker_of(root: Path) -> _Marker | Literal["?"] | None:
     try:
-        source = json.loads((root / "kitelake.json").read_text(encoding="utf-8"))["source"]
+        found = json.loads(_marker_file(root).read_text(encoding="utf-8"))
+        source, day = found["source"], found.get("replayed")
+        if source not in ("kite", "simulator", "replay") or (source == "replay") != (day is not None):
+            return "?"
+        return _Marker(source, None if day is None else dt.date.fromisoformat(day))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return "?"
-    return source if source in ("kite", "simulator") else "?"
 
 
 def _holds_something(layout: DataLayout) -> bool:

@@ -25,7 +25,7 @@ __all__ = ["command", "two_days"]  # the fixtures
 ROOT = Path(__file__).parent.parent
 QUERIES = ROOT / "docs" / "queries.md"
 README = ROOT / "README.md"
-HELPERS_OWN = {"sessions", "instrument_days"}
+HELPERS_OWN = {"sessions", "instrument_days", "dated_ticks"}
 """Relations that macros are made of."""
 OLD = """\
 received,instrument_token,last_price,volume_traded,exchange_timestamp

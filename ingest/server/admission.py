@@ -1,4 +1,4 @@
-"""Who may connect, and within what limits: the settings, the access tokens of the hour, and the places of an account.
+"""Who may come, and within what limits: the settings, the accounts, their access tokens, the places of an account.
 
 Kite Connect v3 streaming docs: 403 for a wrong api_key or access_token; three connections an api_key, one more is
 refused with 429 and harms none of them. A place is free again when its socket has ended.
@@ -8,9 +8,13 @@ since it might be a secret.
 """
 
 import asyncio
+import hashlib
 import ipaddress
+import secrets
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Self
 from urllib.parse import parse_qs, urlsplit
@@ -53,7 +57,7 @@ class AccountSettings(_Settings):
     request_token: SecretStr | None = Field(default=None, description="the only one that a login may bring; None: any")
     user_id: str = Field("KL0001", min_length=1, max_length=32)
     redirect_url: str = Field(
-        "http://127.0.0.1:8710/", min_length=1, description="of the app: where the login page sends the browser"
+        default="http://127.0.0.1:8710/", min_length=1, description="of the app: where the login page sends the browser"
     )
 
     @property
@@ -69,7 +73,6 @@ class ServerSettings(_Settings):
 
     accounts: tuple[AccountSettings, ...] = Field(min_length=1)
     seed: int = Field(default=1, ge=0, description="the same seed gives the same, packet for packet")
-    steps_per_second: float = Field(default=4.0, gt=0, le=1000, description="an instrument ticks at most once a step")
     host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65_535, description="WebSocket port; 0 takes a free one")
     api_port: int = Field(default=0, ge=0, le=65_535, description="REST and control port; 0 takes a free one")
@@ -101,13 +104,81 @@ class ServerSettings(_Settings):
         return self
 
 
-class Admission:
-    """Checks handshakes. `tokens` are the access tokens in force by api_key, `refused` counts by HTTP status."""
+class SteppedSettings(ServerSettings):
+    """Those of a server whose source goes from step to step."""
 
-    def __init__(self, settings: ServerSettings, standing: StandingFaults) -> None:
-        self.tokens = {account.api_key: account.access_token.get_secret_value() for account in settings.accounts}
+    steps_per_second: float = Field(default=4.0, gt=0, le=1000, description="an instrument ticks at most once a step")
+
+
+class Accounts:
+    """Who may come: the accounts of the settings, or, where these name none, anybody with any token.
+
+    Who comes uninvited is an account from then on: its api_key and its name are made of a digest, and neither the key
+    nor the token that it brought is kept. Safe from several threads.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.anybody = not settings.accounts
+        self._by_key = {_digest(account.api_key): account for account in settings.accounts}
+        self._tokens = {account.label: account.access_token for account in settings.accounts}
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[AccountSettings]:
+        with self._lock:
+            return iter(list(self._by_key.values()))
+
+    def of(self, api_key: str) -> AccountSettings | None:
+        """The account of that key; None if it may not come."""
+        if not api_key:
+            return None
+        digest = _digest(api_key)
+        with self._lock:
+            if digest not in self._by_key and self.anybody:
+                self._by_key[digest] = self._made(digest)
+            return self._by_key.get(digest)
+
+    def admit(self, api_key: str, access_token: str) -> AccountSettings | None:
+        """The account of that key, if the token is in force; None if it may not come."""
+        account = self.of(api_key)
+        if account is None or not access_token:
+            return None
+        expected = self._tokens.get(account.label)
+        if expected is not None and _digest(expected.get_secret_value()) != _digest(access_token):
+            return None
+        return account
+
+    def named(self, label: str) -> AccountSettings:
+        """The account of that name; raises `FaultError`."""
+        for account in self:
+            if account.label == label:
+                return account
+        raise FaultError(f"no account is named {label!r}")
+
+    def token(self, account: AccountSettings) -> str:
+        """The access token that a login brings; where any will do, one that is made up."""
+        expected = self._tokens.get(account.label)
+        return secrets.token_hex(16) if expected is None else expected.get_secret_value()
+
+    def replace_token(self, label: str, access_token: SecretStr) -> None:
+        """From now on this one only. Raises `FaultError`."""
+        self._tokens[self.named(label).label] = access_token
+
+    def _made(self, digest: str) -> AccountSettings:
+        taken = {account.name for account in self._by_key.values()}
+        name = next(name for size in range(6, 65) if (name := f"paper-{digest[:size]}") not in taken)
+        return AccountSettings(name=name, api_key=digest, access_token=SecretStr("any"), user_id=name.upper())
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
+
+
+class Admission:
+    """Checks handshakes. `refused` counts by HTTP status."""
+
+    def __init__(self, settings: ServerSettings, accounts: Accounts, standing: StandingFaults) -> None:
         self.refused: Counter[int] = Counter()
-        self._accounts = {account.api_key: account for account in settings.accounts}
+        self._accounts = accounts
         self._limit = settings.max_connections
         self._standing = standing
         self._places: Counter[str] = Counter()
@@ -115,19 +186,14 @@ class Admission:
 
     def account_of(self, request: Request) -> AccountSettings:
         """Whose handshake it was; it must have passed."""
-        return self._accounts[_credentials(request)[0]]
-
-    def named(self, label: str) -> AccountSettings:
-        """The account of that name; raises `FaultError`."""
-        for account in self._accounts.values():
-            if account.label == label:
-                return account
-        raise FaultError(f"no account is named {label!r}")
+        account = self._accounts.of(_credentials(request)[0])
+        assert account is not None
+        return account
 
     async def check(self, connection: ServerConnection, request: Request) -> Response | None:
         """The refusal of a handshake, or None. Of several reasons the faults come first."""
         api_key, access_token = _credentials(request)
-        account = self._accounts.get(api_key)
+        account = self._accounts.of(api_key)
         name = account.label if account else None
         delay = self._standing.take(Delay, name, time.monotonic(), lambda fault: fault.what == "handshake")
         if delay is not None:
@@ -135,12 +201,12 @@ class Admission:
         refusal = self._standing.take(Refuse, name, time.monotonic())
         if refusal is not None:
             return self._refuse(connection, refusal.status)
-        if account is None or access_token != self.tokens[api_key]:
+        if account is None or self._accounts.admit(api_key, access_token) is None:
             return self._refuse(connection, 403)
-        if self._places[api_key] >= self._limit:
+        if self._places[account.label] >= self._limit:
             return self._refuse(connection, 429)
-        self._places[api_key] += 1
-        watch = asyncio.get_running_loop().create_task(self._free_place(connection, api_key))
+        self._places[account.label] += 1
+        watch = asyncio.get_running_loop().create_task(self._free_place(connection, account.label))
         self._watches.add(watch)
         watch.add_done_callback(self._watches.discard)
         return None
@@ -149,9 +215,9 @@ class Admission:
         self.refused[status] += 1
         return connection.respond(status, f"refused with {status}\n")
 
-    async def _free_place(self, connection: ServerConnection, api_key: str) -> None:
+    async def _free_place(self, connection: ServerConnection, label: str) -> None:
         await connection.wait_closed()
-        self._places[api_key] -= 1
+        self._places[label] -= 1
 
 
 def _credentials(request: Request) -> tuple[str, str]:

@@ -16,7 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, Valid
 from ingest.errors import ServerError
 
 
-class FaultError(ServerError):
+class ControlError(ServerError):
+    """What was posted to the control address cannot be done."""
+
+
+class FaultError(ControlError):
     """What was posted is not a fault."""
 
 

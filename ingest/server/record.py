@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 import numpy as np
 
 from ingest.errors import ServerError
-from ingest.server.source import Ints
+from ingest.server.source import Frames, Ints
 
 FILE_NAME: Final = "frames.bin"
 MAGIC: Final = b"KLSIMREC"
@@ -165,6 +165,19 @@ class Ledger:
         self._count(sent, frame, rows)
         self._write(sent, RecordKind.PACKETS, frame, len(rows), time_ns)
 
+    def many(self, sent: Sent, frames: Frames, time_ns: int, unsent: str | None = None) -> None:
+        """Many frames of packets at once: they were sent, or they were not, for that reason."""
+        if unsent is None:
+            sent.frames += len(frames.lengths)
+            sent.bytes += len(frames.payload)
+            sent.counts.add(frames.rows)
+        else:
+            self._unsent_tally(sent, unsent).add(frames.rows)
+        if self.recording:
+            kind = RecordKind.PACKETS if unsent is None else RecordKind.UNSENT
+            for frame, rows in frames.each():
+                self._write(sent, kind, frame, len(rows), time_ns)
+
     def damaged(self, sent: Sent, frame: bytes, rows: Ints, time_ns: int) -> None:
         """A frame was sent that is wrong on purpose; `rows` are its whole packets."""
         self._count(sent, frame, rows)
@@ -183,10 +196,13 @@ class Ledger:
 
     def unsent(self, sent: Sent, reason: str, rows: Ints, frame: bytes, time_ns: int) -> None:
         """Packets that the subscription would have brought were not sent; `frame` is empty when nothing is recorded."""
+        self._unsent_tally(sent, reason).add(rows)
+        self._write(sent, RecordKind.UNSENT, frame, len(rows), time_ns)
+
+    def _unsent_tally(self, sent: Sent, reason: str) -> Tally:
         if reason not in sent.unsent:
             sent.unsent[reason] = Tally(len(self._tokens))
-        sent.unsent[reason].add(rows)
-        self._write(sent, RecordKind.UNSENT, frame, len(rows), time_ns)
+        return sent.unsent[reason]
 
     def closed(self, sent: Sent, reason: str, time_ns: int) -> None:
         sent.closed_at_ns = time_ns

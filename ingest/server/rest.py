@@ -22,12 +22,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from ingest.server.admission import AccountSettings, ServerSettings
-from ingest.server.faults import FaultError, RefuseRest, StandingFaults
+from ingest.server.admission import Accounts, AccountSettings, ServerSettings
+from ingest.server.faults import ControlError, RefuseRest, StandingFaults
 from ingest.server.http import HttpError, HttpRequest, HttpResponse, HttpServer
 from ingest.server.source import CallRefusedError, PacketSource, RestCall
 from storage.clock import IST
@@ -40,7 +41,7 @@ EXCHANGES: Final = ("NSE", "NFO", "CDS", "BSE", "BFO", "BCD", "MCX")
 _ERROR_TYPES: Final = {400: "InputException", 403: "TokenException", 429: "NetworkException"}
 _STATUSES: Final = {status.value for status in HTTPStatus}
 
-Control = Callable[[str, Any], Coroutine[Any, Any, dict[str, Any]]]
+Control = Callable[[str, str, Any], Coroutine[Any, Any, dict[str, Any]]]
 Call = Callable[[Callable[[RestCall], Any], RestCall], Coroutine[Any, Any, Any]]
 
 
@@ -52,16 +53,16 @@ class RestServer:
         settings: ServerSettings,
         source: PacketSource,
         standing: StandingFaults,
-        tokens: Mapping[str, str],
+        accounts: Accounts,
         control: Control,
         call: Call,
     ) -> None:
-        """`tokens` are the access tokens in force by api_key. `control` obeys a command (see `BrokerServer.control`),
-        `call` has the source answer; both are run on the event loop. Raises `ListenError` if the port is taken."""
+        """`control` obeys a command (see `BrokerServer.control`), `call` has the source answer; both are run on the
+        event loop. Raises `ListenError` if the port is taken."""
         self._settings = settings
         self._source = source
         self._standing = standing
-        self._tokens = tokens
+        self._accounts = accounts
         self._control = control
         self._call = call
         self._control_path = f"/{source.name}"
@@ -70,6 +71,8 @@ class RestServer:
         self._lists_lock = threading.Lock()
         self._calls: dict[str, deque[float]] = {}
         self._calls_lock = threading.Lock()
+        self.open_calls = 0
+        """Calls that the source answers and whose answer is not sent yet."""
         self._http = HttpServer(
             self._answer,
             name=source.name,
@@ -115,23 +118,27 @@ class RestServer:
             raise HttpError(404, "Route not found")
         account = self._login(request)
         call = RestCall(account, request.method, request.path, request.query, request.form, request.body)
-        return _success(self._run(self._call(route, call)))
+        self._count_open(1)
+        try:
+            data = self._run(self._call(route, call))
+        except BaseException:
+            self._count_open(-1)
+            raise
+        return replace(_success(data), sent=lambda: self._count_open(-1))
+
+    def _count_open(self, change: int) -> None:
+        with self._calls_lock:
+            self.open_calls += change
 
     def _obey(self, request: HttpRequest) -> HttpResponse:
+        command = request.path.removeprefix(f"{self._control_path}/")
+        values: Any = {name: given[0] for name, given in request.query.items()}
         try:
-            match request.method, request.path.removeprefix(self._control_path):
-                case "GET", "/stats":
-                    instruments = request.query.get("instruments", ["false"])[0].lower() in {"1", "true"}
-                    return _json(200, self._run(self._control("stats", instruments)))
-                case "POST", "/faults":
-                    try:
-                        values = json.loads(request.body)
-                    except ValueError:
-                        raise FaultError("not a fault: expected a JSON object") from None
-                    return _json(200, self._run(self._control("faults", values)))
-        except FaultError as error:
+            if request.method == "POST":
+                values = _body(request)
+            return _json(200, self._run(self._control(request.method, command, values)))
+        except ControlError as error:
             return _json(400, {"error": str(error)})
-        raise HttpError(404, "Route not found")
 
     def _instruments(self, request: HttpRequest, exchange: str) -> HttpResponse:
         if exchange and exchange not in EXCHANGES:
@@ -154,19 +161,14 @@ class RestServer:
             if not given[name]:
                 raise HttpError(400, f"Missing or empty field `{name}`")
         account = self._account(given["api_key"])
-        self._check_rate(account.api_key)
-        secret = account.api_secret.get_secret_value()
-        checksum = hashlib.sha256((account.api_key + given["request_token"] + secret).encode()).hexdigest()
-        if not hmac.compare_digest(checksum.encode(), given["checksum"].encode()):
-            raise HttpError(403, "Invalid `checksum`.")
-        expected = account.request_token
-        if expected is not None and expected.get_secret_value() != given["request_token"]:
-            raise HttpError(403, "Token is invalid or has expired.")
+        self._check_rate(account)
+        if not self._accounts.anybody:
+            _check_session(account, given["request_token"], given["checksum"])
         login = dt.datetime.now(IST)
         return {
             **self._source.profile(account),
-            "api_key": account.api_key,
-            "access_token": self._tokens[account.api_key],
+            "api_key": given["api_key"],
+            "access_token": self._accounts.token(account),
             "public_token": "simulated",
             "refresh_token": "",
             "enctoken": "",
@@ -184,8 +186,8 @@ class RestServer:
 
     def _check_standing(self, request: HttpRequest) -> None:
         """Refuse if a standing fault says so."""
-        api_key = _authorization(request)[0]
-        label = next((one.label for one in self._settings.accounts if one.api_key == api_key), None)
+        account = self._accounts.of(_authorization(request)[0])
+        label = account.label if account else None
         fault = self._standing.take(
             RefuseRest, label, time.monotonic(), lambda fault: request.path.startswith(fault.path)
         )
@@ -195,17 +197,17 @@ class RestServer:
     def _login(self, request: HttpRequest) -> AccountSettings:
         """Whose call it is; refused without the token in force, and when there are too many."""
         _check_version(request)
-        api_key, access_token = _authorization(request)
-        if not api_key or self._tokens.get(api_key) != access_token:
+        account = self._accounts.admit(*_authorization(request))
+        if account is None:
             raise HttpError(403, "Incorrect `api_key` or `access_token`.")
-        self._check_rate(api_key)
-        return self._account(api_key)
+        self._check_rate(account)
+        return account
 
-    def _check_rate(self, api_key: str) -> None:
-        """Refuse when the key has called too often within the last second."""
+    def _check_rate(self, account: AccountSettings) -> None:
+        """Refuse when the account has called too often within the last second."""
         now = time.monotonic()
         with self._calls_lock:
-            calls = self._calls.setdefault(api_key, deque())
+            calls = self._calls.setdefault(account.label, deque())
             while calls and calls[0] < now - 1:
                 calls.popleft()
             if len(calls) >= self._settings.requests_per_second:
@@ -213,10 +215,10 @@ class RestServer:
             calls.append(now)
 
     def _account(self, api_key: str) -> AccountSettings:
-        for account in self._settings.accounts:
-            if account.api_key == api_key:
-                return account
-        raise HttpError(403, "Invalid `api_key`.")
+        account = self._accounts.of(api_key)
+        if account is None:
+            raise HttpError(403, "Invalid `api_key`.")
+        return account
 
 
 def _authorization(request: HttpRequest) -> tuple[str, str]:
@@ -224,6 +226,23 @@ def _authorization(request: HttpRequest) -> tuple[str, str]:
     scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
     api_key, _, access_token = rest.partition(":")
     return (api_key, access_token) if scheme == "token" else ("", "")
+
+
+def _check_session(account: AccountSettings, request_token: str, checksum: str) -> None:
+    secret = account.api_secret.get_secret_value()
+    expected = hashlib.sha256((account.api_key + request_token + secret).encode()).hexdigest()
+    if not hmac.compare_digest(expected.encode(), checksum.encode()):
+        raise HttpError(403, "Invalid `checksum`.")
+    if account.request_token is not None and account.request_token.get_secret_value() != request_token:
+        raise HttpError(403, "Token is invalid or has expired.")
+
+
+def _body(request: HttpRequest) -> Any:
+    """What was posted; nothing at all is an empty object."""
+    try:
+        return json.loads(request.body or b"{}")
+    except (ValueError, RecursionError):
+        raise ControlError(f"{request.path}: expected a JSON object") from None
 
 
 def _check_version(request: HttpRequest) -> None:

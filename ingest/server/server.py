@@ -1,7 +1,8 @@
-"""The server itself: the WebSocket side, the source's clockwork, and the faults, on one event loop.
+"""The server itself: the WebSocket side, a clockwork, and the faults, on one event loop.
 
-Order of events on a connection: handshake checks, the meta texts, then whatever its requests bring. One task takes the
-source from step to step and hands every connection what it subscribed to; nothing in it waits for a client.
+Order of events on a connection: handshake checks, the meta texts, then whatever its requests bring. One task, the
+clockwork, hands every connection what it subscribed to. That of `SteppedServer` takes the source from step to step, and
+nothing in it waits for a client.
 
 A connection that ended without the client's wish leaves a ghost behind: its subscriptions, whose packets are booked as
 unsent ("down") until another connection of the account has taken over each of them.
@@ -9,21 +10,24 @@ unsent ("down") until another connection of the account has taken over each of t
 
 import asyncio
 import datetime as dt
+import inspect
 import json
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Self
+from http import HTTPStatus
+from typing import Any, ClassVar, Final, Self
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from ingest.server import faults
-from ingest.server.admission import Admission, ServerSettings
-from ingest.server.http import ListenError
+from ingest.server.admission import Accounts, Admission, ServerSettings, SteppedSettings
+from ingest.server.http import HttpError, ListenError
 from ingest.server.record import Ledger
 from ingest.server.rest import RestServer
-from ingest.server.source import AccountOrder, Ints, PacketSource, RestCall
+from ingest.server.source import AccountOrder, Ints, PacketSource, RestCall, SteppedSource
 from ingest.server.subscriber import Subscriber
 from ingest.server.subscriptions import Ghosts, Subscriptions
 
@@ -35,8 +39,11 @@ NO_LIMIT: Final = 2**62
 CLEAN_CODES: Final = (1000, 1001, 1005)  # 1005: a close frame without a code, as the official client sends
 
 
-class BrokerServer:
-    """The broker's protocol for what a source gives: `async with BrokerServer(settings, source) as server: …`."""
+class BrokerServer(ABC):
+    """The broker's protocol for what a source gives: `async with` one of them, it listens from then on."""
+
+    lossless: ClassVar[bool] = False
+    """Whether the clockwork waits for clients that are behind, which lose nothing then."""
 
     def __init__(self, settings: ServerSettings, source: PacketSource) -> None:
         """Raises `ServerError` if the record's folder cannot be written."""
@@ -44,7 +51,8 @@ class BrokerServer:
         self.source = source
         self.ledger = Ledger(source.tokens, settings.record)
         self.standing = faults.StandingFaults()
-        self.admission = Admission(settings, self.standing)
+        self.accounts = Accounts(settings)
+        self.admission = Admission(settings, self.accounts, self.standing)
         self.paused = False
         self._subscribers: list[Subscriber] = []
         self._ghosts = Ghosts()
@@ -83,16 +91,14 @@ class BrokerServer:
             self.ledger.close()
             raise ListenError(settings.host, settings.port, error) from None
         try:
-            self._rest = RestServer(
-                settings, self.source, self.standing, self.admission.tokens, self.control, self._call
-            )
+            self._rest = RestServer(settings, self.source, self.standing, self.accounts, self.control, self._call)
         except ListenError:
             self._server.close()
             await self._server.wait_closed()
             self.ledger.close()
             raise
         self._rest.start(self._loop)
-        self._duties = [self._loop.create_task(duty) for duty in (self._run_source(), self._run_watch())]
+        self._duties = [self._loop.create_task(duty) for duty in (self._run_clockwork(), self._run_watch())]
 
     async def serve_until(self, end: asyncio.Event) -> None:
         """Return once `end` is set. Raises what the source has failed of, if it does: nothing ticks then."""
@@ -136,7 +142,10 @@ class BrokerServer:
         account = self.admission.account_of(connection.request)
         subscriptions = Subscriptions(self.source, self.settings.max_subscriptions)
         sent = self.ledger.open(account.label, time.time_ns())
-        one = Subscriber(connection, account, subscriptions, self.source.images, sent, self.ledger, self.settings)
+        cached, lossless = self.source.cached, self.lossless
+        one = Subscriber(
+            connection, account, subscriptions, cached, sent, self.ledger, self.settings, lossless=lossless
+        )
         self._subscribers.append(one)
         try:
             meta = {"count": len(self.source), "etag": self.source.etag}
@@ -162,8 +171,11 @@ class BrokerServer:
             one.text(json.dumps({"type": "error", "data": answer.error}))
         self._ghosts.take_over(one.account.label, answer.taken)
         one.due_first(answer.first)
-        if not self.paused:
-            one.send_first()
+        self._requested(one)
+
+    @abstractmethod
+    def _requested(self, one: Subscriber) -> None:
+        """It has asked for something, and its cached packets wait to be sent."""
 
     def _leave(self, one: Subscriber, reason: str, *, wanted: bool) -> None:
         """Send no more on it; it has ended, or is about to. Not `wanted`: what it misses from now on is booked."""
@@ -179,30 +191,9 @@ class BrokerServer:
 
     # ── duties ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _run_source(self) -> None:
-        step = 1 / self.settings.steps_per_second
-        due = self._loop.time() + step
-        while True:
-            await asyncio.sleep(max(due - self._loop.time(), 0))
-            late = self._loop.time() - due
-            if late > LATE_SECONDS:
-                skipped = int(late / step)
-                self.source.skip(skipped)
-                due += skipped * step
-            due += step
-            if self.paused:
-                self.source.skip(1)
-                continue
-            for ticked in self.source.step():
-                self._send(ticked)
-            self._push(self.source.order_updates())
-
-    def _send(self, ticked: Ints) -> None:
-        for one in list(self._subscribers):
-            one.tick(ticked)
-        for sent, rows, modes in self._ghosts.missed(ticked):
-            frame = self.source.images.frame(rows, modes) if self.ledger.recording else b""
-            self.ledger.unsent(sent, "down", rows, frame, time.time_ns())
+    @abstractmethod
+    async def _run_clockwork(self) -> None:
+        """Hand out what ticks, as long as the server lives."""
 
     async def _run_watch(self) -> None:
         every = min(WATCH_SECONDS, self.settings.heartbeat_seconds / 4)
@@ -224,19 +215,25 @@ class BrokerServer:
 
     async def _call(self, route: Callable[[RestCall], Any], call: RestCall) -> Any:
         answer = route(call)
+        if inspect.isawaitable(answer):
+            answer = await answer
         self._push(self.source.order_updates())
         return answer
 
     # ── control ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def control(self, command: str, values: Any) -> dict[str, Any]:
-        """`stats` (values: with every instrument or not) or `faults` (values: one fault as JSON has it).
+    async def control(self, method: str, command: str, values: Any) -> dict[str, Any]:
+        """What the control address answers. `values`: the query by name, or what was posted as JSON.
 
-        Raises `FaultError` for what is no fault.
+        `GET stats` (`instruments=1`: with every instrument), `POST faults` (one fault). Raises `ControlError` for
+        what makes no sense, `HttpError` for an unknown command.
         """
-        if command == "stats":
-            return self.stats(instruments=bool(values))
-        return await self.apply(faults.parse_fault(values))
+        match method, command:
+            case "GET", "stats":
+                return self.stats(instruments=values.get("instruments", "").lower() in {"1", "true"})
+            case "POST", "faults":
+                return await self.apply(faults.parse_fault(values))
+        raise HttpError(HTTPStatus.NOT_FOUND, "Route not found")
 
     def stats(self, *, instruments: bool = False) -> dict[str, Any]:
         """What was sent up to now, in total and by connection; with `instruments` also by instrument token.
@@ -267,6 +264,10 @@ class BrokerServer:
             "connections": connections,
         }
 
+    def pause(self, paused: bool) -> None:
+        """No new packets from now on, or again; heartbeats go on."""
+        self.paused = paused
+
     async def apply(self, fault: faults.Fault) -> dict[str, Any]:
         """Do what a fault says; returns `{"applied": how many connections, frames or orders it concerned}`."""
         applied = 0
@@ -276,12 +277,11 @@ class BrokerServer:
                 for one in self._subscribers:
                     one.speak()
             case faults.Switch():
-                self.paused = fault.kind == "pause"
+                self.pause(fault.kind == "pause")
             case faults.ReplaceToken():
-                account = self.admission.named(fault.account)
-                self.admission.tokens[account.api_key] = fault.access_token.get_secret_value()
+                self.accounts.replace_token(fault.account, fault.access_token)
             case faults.PushOrder():
-                accounts = [self.admission.named(fault.account)] if fault.account else self.settings.accounts
+                accounts = [self.accounts.named(fault.account)] if fault.account else self.accounts
                 made = [self.source.make_order(account, fault.data) for account in accounts]
                 applied = self._push(made, fault.connection)
             case faults.Delay(what="frames"):
@@ -323,6 +323,45 @@ class BrokerServer:
             for one in self._subscribers
             if one.open and account in {None, one.account.label} and connection in {None, one.sent.id.connection}
         ]
+
+
+class SteppedServer(BrokerServer):
+    """A server whose source goes from step to step; steps that are too late are skipped."""
+
+    def __init__(self, settings: SteppedSettings, source: SteppedSource) -> None:
+        """Raises `ServerError` if the record's folder cannot be written."""
+        super().__init__(settings, source)
+        self._stepped = source
+        self._step_seconds = 1 / settings.steps_per_second
+
+    def _requested(self, one: Subscriber) -> None:
+        if not self.paused:
+            one.send_first()
+
+    async def _run_clockwork(self) -> None:
+        step = self._step_seconds
+        due = self._loop.time() + step
+        while True:
+            await asyncio.sleep(max(due - self._loop.time(), 0))
+            late = self._loop.time() - due
+            if late > LATE_SECONDS:
+                skipped = int(late / step)
+                self._stepped.skip(skipped)
+                due += skipped * step
+            due += step
+            if self.paused:
+                self._stepped.skip(1)
+                continue
+            for ticked in self._stepped.step():
+                self._send(ticked)
+            self._push(self.source.order_updates())
+
+    def _send(self, ticked: Ints) -> None:
+        for one in list(self._subscribers):
+            one.tick(ticked)
+        for sent, rows, modes in self._ghosts.missed(ticked):
+            frame = self.source.cached.frame(rows, modes[rows]) if self.ledger.recording else b""
+            self.ledger.unsent(sent, "down", rows, frame, time.time_ns())
 
 
 def _silent_logger() -> logging.Logger:

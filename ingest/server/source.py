@@ -16,7 +16,7 @@ close, change, exchange time.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar, Final, NamedTuple
@@ -48,7 +48,37 @@ LENGTHS: Final = {StreamMode.LTP: 8, StreamMode.QUOTE: 44, StreamMode.FULL: 184}
 INDEX_LENGTHS: Final = {StreamMode.LTP: 8, StreamMode.QUOTE: 28, StreamMode.FULL: 32}
 
 
-class Images:
+class Frames(NamedTuple):
+    """Many frames, end to end in `payload`: `lengths` in bytes and `counts` of packets, one a frame; `rows` of all
+    their packets."""
+
+    payload: NDArray[np.uint8]
+    lengths: Ints
+    counts: Ints
+    rows: Ints
+
+    def each(self) -> Iterator[tuple[bytes, Ints]]:
+        """One after the other: its bytes, and the rows of its packets."""
+        data = self.payload.tobytes()
+        start = first = 0
+        for length, count in zip(self.lengths.tolist(), self.counts.tolist(), strict=True):
+            yield data[start : start + length], self.rows[first : first + count]
+            start, first = start + length, first + count
+
+
+class CachedPackets(ABC):
+    """The last packet of each instrument, as it would be sent now."""
+
+    @abstractmethod
+    def known(self, rows: Ints) -> Ints:
+        """Those of `rows` that have one."""
+
+    @abstractmethod
+    def frame(self, rows: Ints, modes: Modes) -> bytes:
+        """A frame of (n,) known packets, each in its mode; n is at most 65,535."""
+
+
+class Images(CachedPackets):
     """Every instrument's packets in every layout, ready to send."""
 
     def __init__(self, index: NDArray[np.bool_]) -> None:
@@ -76,8 +106,10 @@ class Images:
         """One packet, without its length."""
         return self._bytes[2 * mode + int(self._index[row])][row, 2:].tobytes()
 
+    def known(self, rows: Ints) -> Ints:
+        return rows
+
     def frame(self, rows: Ints, modes: Modes) -> bytes:
-        """A frame of (n,) packets, each in its mode; n is at most 65,535."""
         head = len(rows).to_bytes(2, "big")
         layouts = 2 * modes + self._index[rows]
         kinds = np.flatnonzero(np.bincount(layouts)).tolist()
@@ -118,7 +150,7 @@ class AccountOrder(NamedTuple):
 
 
 class PacketSource(ABC):
-    """Instruments by their place (row) from 0, the packet that each would send now, and what happens to them.
+    """Instruments by their place (row) from 0, the packet that each would send now, and what is said of them.
 
     All is called on the server's event loop, and must not block it, but for `instruments` and `profile`: these are
     called from other threads, and read only what does not change.
@@ -127,10 +159,10 @@ class PacketSource(ABC):
     name: ClassVar[str]
     """What the server calls itself, and its control address."""
 
-    def __init__(self, tokens: Ints, images: Images) -> None:
-        """`tokens` (n,) of all instruments, each once; `images` of them, painted: a subscription brings one at once."""
+    def __init__(self, tokens: Ints, cached: CachedPackets) -> None:
+        """`tokens` (n,) of all instruments, each once; `cached` is what a subscription brings at once."""
         self.tokens = tokens
-        self.images = images
+        self.cached = cached
         self._by_token = np.argsort(tokens)
         self._sorted_tokens = tokens[self._by_token]
 
@@ -157,6 +189,34 @@ class PacketSource(ABC):
         """Who the account's user is, as the broker's REST calls say it."""
 
     @abstractmethod
+    def stats(self) -> dict[str, Any]:
+        """What the server's stats say of the source."""
+
+    @abstractmethod
+    def make_order(self, account: AccountSettings, fields: Mapping[str, Any]) -> AccountOrder:
+        """An order update that somebody orders for a test; `fields` replace what is made up."""
+
+    def order_updates(self) -> Iterable[AccountOrder]:
+        """Those that are due and were not given yet: asked for after each step or slice and each REST call."""
+        return ()
+
+    def route(self, method: str, path: str) -> Callable[[RestCall], Any] | None:
+        """What answers a REST call that the server does not answer itself; None: there is no such call.
+
+        It returns what JSON holds under `data`, or an awaitable of that, and raises `CallRefusedError` for a refusal.
+        """
+        return None
+
+
+class SteppedSource(PacketSource):
+    """One that paints images of its packets, step by step."""
+
+    def __init__(self, tokens: Ints, images: Images) -> None:
+        """`tokens` (n,) of all instruments, each once; `images` of them, painted."""
+        super().__init__(tokens, images)
+        self.images = images
+
+    @abstractmethod
     def step(self) -> Iterable[Ints]:
         """Go on by one step of the server's clock. Paints what ticks and gives its rows, each once, batch by batch; a
         batch is sent before the next one is asked for, so an instrument may tick in several."""
@@ -164,22 +224,3 @@ class PacketSource(ABC):
     @abstractmethod
     def skip(self, steps: int) -> None:
         """Steps that will not be taken, since the server is paused, or late."""
-
-    @abstractmethod
-    def stats(self) -> dict[str, Any]:
-        """What the server's stats say of the source: `steps`, and what else there is to say."""
-
-    @abstractmethod
-    def make_order(self, account: AccountSettings, fields: Mapping[str, Any]) -> AccountOrder:
-        """An order update that somebody orders for a test; `fields` replace what is made up."""
-
-    def order_updates(self) -> Iterable[AccountOrder]:
-        """Those that are due and were not given yet: asked for after each step and each REST call."""
-        return ()
-
-    def route(self, method: str, path: str) -> Callable[[RestCall], Any] | None:
-        """What answers a REST call that the server does not answer itself; None: there is no such call.
-
-        It returns what JSON holds under `data`, and raises `CallRefusedError` for a refusal.
-        """
-        return None

@@ -2,7 +2,12 @@
 
 A frame is handed to the transport synchronously, so that nothing comes between the check that the connection is open,
 the sending and the booking. A client that does not read is not waited for: while more than `send_buffer_bytes` of its
-frames are unread its packets are counted as unsent ("slow"), which is what a conflating feed amounts to.
+frames are unread its packets are counted as unsent ("slow"), which is what a conflating feed amounts to. A `lossless`
+one loses nothing: whoever sends to it waits while it is `behind`.
+
+Many frames at once are written as one piece: a server's frames are unmasked, and go without compression here, so that
+a message on the wire is its header and its payload (RFC 6455, 5.2). They come between two messages of the library,
+which writes whole ones only.
 """
 
 import asyncio
@@ -13,7 +18,7 @@ import struct
 import termios
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -22,11 +27,12 @@ from websockets.protocol import State
 
 from ingest.server.admission import AccountSettings, ServerSettings
 from ingest.server.record import Ledger, Sent
-from ingest.server.source import HEARTBEAT, Images, Ints, Modes, StreamMode
+from ingest.server.source import HEARTBEAT, CachedPackets, Frames, Ints, Modes
 from ingest.server.subscriptions import NOTHING, Subscriptions, subscribed
 
 FLUSH_SECONDS: Final = 5.0
 _UNKNOWN_LENGTH: Final = 13
+_BINARY: Final = 0x82  # a whole message, of bytes
 
 
 class Subscriber:
@@ -37,10 +43,12 @@ class Subscriber:
         connection: ServerConnection,
         account: AccountSettings,
         subscriptions: Subscriptions,
-        images: Images,
+        cached: CachedPackets,
         sent: Sent,
         ledger: Ledger,
         settings: ServerSettings,
+        *,
+        lossless: bool = False,
     ) -> None:
         self.socket = connection
         self.account = account
@@ -51,7 +59,8 @@ class Subscriber:
         self.stalled_since: float | None = None
         self.silent_until = -math.inf
         self._deaf = False
-        self._images = images
+        self._lossless = lossless
+        self._cached = cached
         self._ledger = ledger
         self._settings = settings
         self._loop = asyncio.get_running_loop()
@@ -73,13 +82,18 @@ class Subscriber:
         """What the client has not taken yet: neither it nor its kernel."""
         return self.socket.transport.get_write_buffer_size()
 
+    @property
+    def behind(self) -> bool:
+        """Whether it has more unread than the settings allow."""
+        return self.unread_bytes + self._delayed_bytes > self._settings.send_buffer_bytes
+
     def _obstacle(self) -> str | None:
         """Why packets cannot be sent now, or None."""
         if not self.open:
             return "down"
         if self._loop.time() < self.silent_until:
             return "silent"
-        if self.unread_bytes + self._delayed_bytes > self._settings.send_buffer_bytes:
+        if self.behind and not self._lossless:
             return "slow"
         return None
 
@@ -117,6 +131,14 @@ class Subscriber:
         if len(rows):
             self._send_rows(rows)
 
+    def tick_many(self, frames: Callable[[Modes], Frames]) -> None:
+        """The same for frames that are made already, for subscriptions in these modes (instruments,): all at once."""
+        self.send_first()
+        if self.subscriptions.ignored.any():
+            self._ledger.many(self.sent, frames(self.subscriptions.ignored), time.time_ns(), "ignored")
+        if len(self.subscriptions):
+            self._send_many(frames(self.subscriptions.modes))
+
     def due_first(self, rows: Ints) -> None:
         """Cached packets to send as soon as possible."""
         if len(rows):
@@ -127,7 +149,7 @@ class Subscriber:
         if self._due_first and self._obstacle() is None:
             waiting, self._due_first = self._due_first, []
             for rows in waiting:
-                still = subscribed(self.subscriptions.modes, rows)
+                still = self._cached.known(subscribed(self.subscriptions.modes, rows))
                 if len(still):
                     self._send_rows(still)
 
@@ -139,15 +161,27 @@ class Subscriber:
             if obstacle is not None:
                 self._unsent(obstacle, part, modes)
                 continue
-            frame = self._images.frame(part, modes)
+            frame = self._cached.frame(part, modes)
             if self.delay_seconds or self._delayed:
                 self._delay(frame, part)
             else:
                 self._hand_over(frame)
                 self._ledger.packets(self.sent, frame, part, time.time_ns())
 
+    def _send_many(self, frames: Frames) -> None:
+        obstacle = self._obstacle()
+        if obstacle is not None:
+            self._ledger.many(self.sent, frames, time.time_ns(), obstacle)
+        elif self.delay_seconds or self._delayed:
+            for frame, rows in frames.each():
+                self._delay(frame, rows)
+        elif len(frames.lengths):
+            self.socket.transport.write(messages(frames))
+            self._last_sent = self._loop.time()
+            self._ledger.many(self.sent, frames, time.time_ns())
+
     def _unsent(self, reason: str, rows: Ints, modes: Modes) -> None:
-        frame = self._images.frame(rows, modes) if self._ledger.recording else b""
+        frame = self._cached.frame(rows, modes) if self._ledger.recording else b""
         self._ledger.unsent(self.sent, reason, rows, frame, time.time_ns())
 
     def _hand_over(self, message: bytes | str) -> None:
@@ -192,7 +226,7 @@ class Subscriber:
     def damage(self, form: str, count: int) -> int:
         """Send `count` frames that are wrong on purpose (see `faults`); returns how many went."""
         sent = 0
-        if form == "truncated" and not self.subscriptions.modes.any():
+        if form == "truncated" and not len(self._streamed()):
             return sent
         for _ in range(count):
             if self._obstacle() is None:
@@ -209,9 +243,8 @@ class Subscriber:
             return b"", NOTHING
         if form == "noise":  # its first packet claims more bytes than follow, so none is whole
             return b"\x00\x07\xff\xff" + draw.bytes(int(draw.integers(1, 400))), NOTHING
-        streamed = np.flatnonzero(self.subscriptions.modes)
-        rows = draw.permutation(streamed)[: int(draw.integers(2, 9))]
-        frame = self._images.frame(rows, self.subscriptions.modes[rows])
+        rows = draw.permutation(self._streamed())[: int(draw.integers(2, 9))]
+        frame = self._cached.frame(rows, self.subscriptions.modes[rows])
         if form == "count":
             return (len(rows) + 3).to_bytes(2, "big") + frame[2:], rows
         if form == "length":
@@ -219,10 +252,12 @@ class Subscriber:
             return (len(rows) + 1).to_bytes(2, "big") + odd + frame[2:], rows
         if form == "trailing":
             return frame + draw.bytes(int(draw.integers(1, 8))), rows
-        last = (
-            len(self._images.packet(int(rows[-1]), StreamMode(self.subscriptions.modes[rows[-1]]))) if len(rows) else 0
-        )
-        return frame[: len(frame) - int(draw.integers(1, last + 2))], rows[:-1]
+        whole = self._cached.frame(rows[:-1], self.subscriptions.modes[rows[:-1]])
+        return frame[: int(draw.integers(len(whole) + 1, len(frame)))], rows[:-1]
+
+    def _streamed(self) -> Ints:
+        """Instruments whose cached packet a damaged frame can hold."""
+        return self._cached.known(np.flatnonzero(self.subscriptions.modes))
 
     # ── leaving ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -263,6 +298,30 @@ class Subscriber:
         number = self.socket.transport.get_extra_info("socket").fileno()
         queued: int = struct.unpack("i", fcntl.ioctl(number, termios.TIOCOUTQ, b"\0\0\0\0"))[0]
         return queued > 0
+
+
+def messages(frames: Frames) -> bytes:
+    """Frames as WebSocket messages end to end, as a server sends them."""
+    payload = frames.payload.data
+    headers: dict[int, bytes] = {}
+    pieces: list[bytes | memoryview] = []
+    start = 0
+    for length in frames.lengths.tolist():
+        header = headers.get(length)
+        if header is None:
+            header = headers[length] = _message_header(length)
+        pieces += (header, payload[start : start + length])
+        start += length
+    return b"".join(pieces)
+
+
+def _message_header(length: int) -> bytes:
+    """RFC 6455, 5.2: the length in 7 bits, or in 16 after 126, or in 64 after 127."""
+    if length < 126:
+        return bytes((_BINARY, length))
+    if length < 2**16:
+        return struct.pack(">BBH", _BINARY, 126, length)
+    return struct.pack(">BBQ", _BINARY, 127, length)
 
 
 def frame_cuts(size: int, most: int, random: np.random.Generator) -> Iterator[slice]:

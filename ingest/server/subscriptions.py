@@ -161,8 +161,8 @@ class Ghosts:
         self._ghosts = [ghost for ghost in self._ghosts if ghost.modes.any()]
 
     def missed(self, ticked: Ints) -> Iterator[tuple[Sent, Ints, Modes]]:
-        """By lost connection: which of `ticked` it would have brought, and in which modes."""
+        """By lost connection: which of `ticked` it would have brought, and the modes (instruments,) in force on it."""
         for ghost in self._ghosts:
             rows = subscribed(ghost.modes, ticked)
             if len(rows):
-                yield ghost.sent, rows, ghost.modes[rows]
+                yield ghost.sent, rows, ghost.modes

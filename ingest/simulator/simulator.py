@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, Field
 
-from ingest.server import EXCHANGES, AccountOrder, AccountSettings, BrokerServer, PacketSource, ServerSettings
+from ingest.server import EXCHANGES, AccountOrder, AccountSettings, SteppedServer, SteppedSettings, SteppedSource
 from ingest.simulator.market import Market
 from ingest.simulator.orders import OrderBook
 from ingest.simulator.pricing import Ints
 from ingest.simulator.universe import to_csv
 
 
-class SimulatorSettings(ServerSettings):
+class SimulatorSettings(SteppedSettings):
     """Everything that the simulator can be told before it starts: one JSON object, so that no secret is in a command
     line."""
 
@@ -33,7 +33,7 @@ class SimulatorSettings(ServerSettings):
     )
 
 
-class MarketSource(PacketSource):
+class MarketSource(SteppedSource):
     """A market, and orders made up from it, as the server wants them."""
 
     name = "simulator"
@@ -87,7 +87,7 @@ class MarketSource(PacketSource):
         return [self._orders.make(account, {}) for account in self._accounts]
 
 
-class Simulator(BrokerServer):
+class Simulator(SteppedServer):
     """A running simulator: `async with Simulator(settings) as simulator: …`."""
 
     def __init__(self, settings: SimulatorSettings) -> None:

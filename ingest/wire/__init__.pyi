@@ -12,6 +12,7 @@ from .layouts import FULL_DTYPE as FULL_DTYPE
 from .layouts import MODE_CODE as MODE_CODE
 from .layouts import MODES as MODES
 from .layouts import Mode as Mode
+from .layouts import divisor_of as divisor_of
 from .messages import Order as Order
 from .messages import read_text as read_text
 from .plain import decode_packet as decode_packet

@@ -10,10 +10,10 @@ try:
 
     from kitelake.cli.capture import capture, demo, init, login, run, simulate
     from kitelake.cli.inspect import check, compare, coverage, gaps, latency, plan, report, status
-    from kitelake.cli.lookup import bars, book, chain, find, latest
+    from kitelake.cli.lookup import bars, book, chain, find, latest, sql
     from kitelake.cli.maintenance import MAINTENANCE, OLD_NAMES
     from kitelake.cli.options import INTERRUPTED
-    from kitelake.cli.query import sql
+    from kitelake.cli.replay import ALLOWED, replay
     from kitelake.errors import AskError, ConfigError, OutputError, StartError
     from storage.errors import DataFolderError, KitelakeError
     from storage.startup import leave_out_needless
@@ -73,6 +73,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 for command in (init, run, demo, simulate, capture, plan, check, status, report, login):
     app.command()(command)
+app.command(context_settings=ALLOWED)(replay)
 for question in (sql, bars, book, latest, chain, find, coverage, gaps, latency, compare):
     app.command(rich_help_panel="Queries")(question)
 for command_name, maintain in MAINTENANCE.items():

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from kitelake.cli.lookup import (
-    FormatOption,
-    OutputOption,
     SomeSymbolsArgument,
     newest_day,
     reason,
@@ -22,12 +20,14 @@ from kitelake.cli.options import (
     DEFAULT_CONFIG,
     ConfigOption,
     DataOption,
+    Format,
+    FormatOption,
     InstrumentsOption,
     JsonOption,
+    OutputOption,
     data_of,
     parse_date,
 )
-from kitelake.cli.query import Format
 from kitelake.errors import ConfigError, ReportError
 from storage.clock import IST
 

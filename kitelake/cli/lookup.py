@@ -1,4 +1,4 @@
-"""The commands that look something up in what was captured: bars, book, latest, chain, find."""
+"""The commands that look something up in what was captured: sql, bars, book, latest, chain, find."""
 
 import datetime as dt
 import re
@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from kitelake.cli.options import DEFAULT_CONFIG, ConfigOption, DataOption, data_of, parse_date
-from kitelake.cli.query import Format, until_interrupted
+from kitelake.cli.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    DataOption,
+    Format,
+    FormatOption,
+    OutputOption,
+    data_of,
+    parse_date,
+    until_interrupted,
+)
 from kitelake.errors import AskError
 from queries.errors import QueryError
 
@@ -35,8 +44,6 @@ AtOption = Annotated[
         "By default the newest day that was captured, as it ended or is now.",
     ),
 ]
-FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to print the result.")]
-OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")]
 
 BARS: Final = "symbol time open high low close volume volume_missed value:0 vwap:2 oi ticks clock"
 """The columns of a table for people in their order; what is calculated, to so many decimals."""
@@ -46,6 +53,39 @@ CHAIN: Final = (
     "put_bid put_ask put_delta:3 put_iv:4 put_volume put_oi expiry forward:2 forward_from"
 )
 FOUND: Final = "asked outcome symbol instrument_token name instrument_type expiry strike lot_size near_matches"
+
+
+def sql(
+    query: Annotated[
+        str,
+        typer.Argument(
+            help="SQL over ticks, instruments, orders, events, quarantine. Of several statements, with `;` between "
+            "them, all run and the last one's result is printed."
+        ),
+    ],
+    data: DataOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+    restricted: Annotated[
+        bool,
+        typer.Option(
+            "--restricted",
+            help="Allow one SELECT, DESCRIBE or EXPLAIN over the tables and nothing else: no file, no setting. Within "
+            "1 GB of memory, 2 threads and 30 seconds.",
+        ),
+    ] = False,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="End the query when it takes longer than this.")
+    ] = None,
+) -> None:
+    """Query the captured ticks, including what arrived a moment ago. Times are IST."""
+    from kitelake import open as open_lake
+    from kitelake.views import check_output, write_result
+
+    with open_lake(data_of(config, data), restricted=restricted, timeout=timeout) as lake:
+        check_output(output, lake.root)
+        until_interrupted(lambda: write_result(lake.sql(query), output_format, output), lake.interrupt)
 
 
 def bars(

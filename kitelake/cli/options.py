@@ -1,11 +1,14 @@
-"""Options that several commands have, and how their texts are read.
+"""Options that several commands have, how their texts are read, and how work ends at Ctrl-C.
 
 Every command's module is loaded before the first one runs, `kitelake --version` included. So these modules import at
 their head nothing but typer and what costs as little; what a command works with, it imports itself.
 """
 
 import datetime as dt
+import os
 import signal
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -21,11 +24,24 @@ DATE_METAVAR: Final = "DATE"
 FIRST_DATE: Final = dt.date(2000, 1, 1)
 LAST_DATE: Final = dt.date(2099, 12, 31)
 
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    ARROW = "arrow"
+    PARQUET = "parquet"
+
+
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="KITELAKE_CONFIG")]
 DataOption = Annotated[Path | None, typer.Option(help="The data folder; else the one that config.yaml names.")]
 InstrumentsOption = Annotated[
     Path | None, typer.Option("--instruments", help="The broker's CSV to go by, instead of the newest stored list.")
 ]
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to print the result.")]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
@@ -60,3 +76,21 @@ def data_of(config: Path, data: Path | None) -> Path:
     from kitelake.config import data_folder
 
     return data_folder(config)
+
+
+def until_interrupted(work: Callable[[], object], interrupt: Callable[[], None]) -> None:
+    """Do the work in another thread, because the main one does not hear Ctrl-C while DuckDB has it."""
+    from concurrent.futures import ThreadPoolExecutor, wait
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work)
+        try:
+            done.result()
+        except KeyboardInterrupt:
+            for _ in range(50):  # it may not be in DuckDB at that moment, but come back to it
+                interrupt()
+                if wait([done], 0.1).done:
+                    raise
+            os._exit(INTERRUPTED)  # it waits for a reader that does not read
+        finally:
+            del done  # which has the error, and the error this frame: DuckDB's objects would never be let go

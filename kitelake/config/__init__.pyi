@@ -16,3 +16,4 @@ from .secrets import Command as Command
 from .secrets import Variable as Variable
 from .subscriptions import SubscriptionList as SubscriptionList
 from .values import Section as Section
+from .values import is_of_broker as is_of_broker

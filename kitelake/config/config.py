@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from pydantic import (
     BeforeValidator,
     Field,
+    PlainValidator,
     ValidationError,
     field_validator,
     model_validator,
@@ -22,7 +23,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ingest.settings import ManagerSettings, Strategy
 from kitelake.config.accounts import AccountSection, LoginSection
-from kitelake.config.calendar import CalendarSection
+from kitelake.config.calendar import CalendarSection, date_of
 from kitelake.config.document import (
     ENV_DELIMITER,
     ENV_PREFIX,
@@ -33,8 +34,9 @@ from kitelake.config.document import (
 )
 from kitelake.config.notifications import NotificationTarget
 from kitelake.config.subscriptions import SubscriptionList
-from kitelake.config.values import Section, address_of, path_of, stretch_of_time
+from kitelake.config.values import Section, address_of, is_of_broker, path_of, stretch_of_time
 from kitelake.errors import ConfigError
+from storage.datafolder import TickSource
 from storage.market import time_of_day
 
 OTHER_VARIABLES: Final = frozenset({"KITELAKE_CONFIG"})  # of the command line; every other KITELAKE_… is an option
@@ -57,10 +59,13 @@ class SimulatorSection(Section):
 
 
 class Endpoints(Section):
-    """Where the broker is."""
+    """Where the broker is, or a replay of a captured day in its place."""
 
     ws: str = "wss://ws.kite.trade"
     api: str = "https://api.kite.trade"
+    replay: Annotated[dt.date, PlainValidator(date_of)] | None = Field(
+        default=None, description="the replayed day, if both addresses are those of a replay; null: they are not"
+    )
 
     @field_validator("ws", mode="before")
     @classmethod
@@ -71,6 +76,17 @@ class Endpoints(Section):
     @classmethod
     def _answers(cls, given: Any) -> str:
         return address_of(given, ("https", "http"))
+
+    @model_validator(mode="after")
+    def _replayed_elsewhere(self) -> Self:
+        """What the broker sends must never pass for a replay: it would be taken for ticks of that day."""
+        for name, address in (("ws", self.ws), ("api", self.api)):
+            if self.replay is not None and is_of_broker(address):
+                raise ValueError(
+                    "replay: expected `ws` and `api` of the replay with it, as `kitelake replay` prints them; "
+                    f"{name} is the broker's"
+                )
+        return self
 
 
 class JournalSection(Section):
@@ -198,6 +214,17 @@ class Config(DataOption):
     metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
 
+    @property
+    def source(self) -> TickSource:
+        """Where ticks come from."""
+        if self.simulator is not None:
+            return "simulator"
+        return "kite" if self.kite.replay is None else "replay"
+
+    def market_day(self, date: dt.date) -> dt.date:
+        """The market's day while it is this one here: the replayed day, where one is replayed."""
+        return self.kite.replay or date
+
     def secrets(self) -> list[str]:
         """Everything in it that must not be seen."""
         targets = [target.url.get_secret_value() for target in self.notifications]
@@ -212,6 +239,14 @@ class Config(DataOption):
                 "it is empty: delete the line to connect to Kite, or give it options (`simulator: {}` for the defaults)"
             )
         return given
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.simulator is not None and self.kite.replay is not None:
+            raise ValueError(
+                "simulator and kite.replay: expected one of them; delete the section `simulator` to capture a replay"
+            )
+        return self
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:

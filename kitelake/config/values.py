@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 _UNPRINTABLE: Final = {"Cc", "Cs", "Zl", "Zp"}  # control characters, lone surrogates, line and paragraph separators
 _STRETCH: Final = re.compile(r"(\d+)\s*(s|m|h|d)", re.ASCII)
+_BROKER: Final = ("kite.trade", "zerodha.com")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -75,6 +76,12 @@ def address_of(given: Any, schemes: tuple[str, ...]) -> str:
     if port == 0:
         raise ValueError(f"expected {expected} with a port from 1 to 65535")
     return given
+
+
+def is_of_broker(address: str) -> bool:
+    """Whether it leads to the broker itself."""
+    host = urlsplit(address).hostname or ""
+    return any(host == domain or host.endswith(f".{domain}") for domain in _BROKER)
 
 
 def stretch_of_time(given: Any) -> dt.timedelta:

@@ -81,7 +81,7 @@ def instruments_of(config: Config, date: dt.date, file: Path | None) -> Instrume
 def plan_of(config: Config, date: dt.date, instruments: Instruments) -> DayPlan:
     """What would be captured on that day. Prices are those that were captured last, or the list's."""
     calendar = calendar_of(config)
-    lists = _resolved(config, instruments.as_of(date))
+    lists = _resolved(config, instruments.as_of(config.market_day(date)))
     hours = hours_of_lists(config.subscriptions, {p.name: p for p in lists}, calendar, date)
     rates = last_rates(config.data)
     return DayPlan(
@@ -103,7 +103,7 @@ def lists_known(config: Config, date: dt.date, file: Path | None = None) -> dict
         instruments = None
     if instruments is None:
         return {}
-    return {plan.name: plan for plan in _resolved(config, instruments.as_of(date))}
+    return {plan.name: plan for plan in _resolved(config, instruments.as_of(config.market_day(date)))}
 
 
 def _resolved(config: Config, instruments: Instruments) -> list[ListPlan]:

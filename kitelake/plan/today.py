@@ -50,8 +50,8 @@ class TodaysPlan:
         self.config = config
         self.calendar = calendar
         self._hours: dict[dt.date, dict[str, ListHours]] = {}
-        # The embedded simulator has as many instruments as it is told to, other than the time before.
-        least_share = 0.0 if config.simulator else config.instruments.least_share
+        # The embedded simulator and a replay have as many instruments as they are told to, other than the time before.
+        least_share = config.instruments.least_share if config.source == "kite" else 0.0
         self._store = InstrumentStore(self._layout, self._api_url, list(accounts), least_share=least_share)
         kept = {spec.name: spec for spec in config.subscriptions}
         self.lists = {name: plan for name, plan in self.lists.items() if kept.get(name) == plan.spec}
@@ -113,7 +113,7 @@ class TodaysPlan:
             same_day, self._resolved_on = self._resolved_on == now.date(), now.date()
             plans = await self._resolver.resolve(
                 specs,
-                instruments.as_of(now.date()),
+                instruments.as_of(self.config.market_day(now.date())),
                 default_mode=self.config.capture.default_mode,
                 before=before,
                 manager=manager,

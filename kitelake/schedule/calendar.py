@@ -212,6 +212,6 @@ def _continuous(hours: Iterable[Hours]) -> Sessions:
 
 
 def calendar_of(config: Config) -> Calendar:
-    """The calendar of a configuration; the market of the embedded simulator never closes. Raises ConfigError."""
+    """The calendar of a configuration; the embedded simulator and a replay never close. Raises ConfigError."""
     section = config.calendar
-    return Calendar(section.model_copy(update={"always_open": True}) if config.simulator else section)
+    return Calendar(section if config.source == "kite" else section.model_copy(update={"always_open": True}))

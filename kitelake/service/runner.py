@@ -37,7 +37,7 @@ def capture(
     """
     configure_logs(config.log.level, config.log.format, secrets=config.secrets())
     _check_tokens_can_come(config)
-    with hold(config.data, "simulator" if config.simulator else "kite") as layout:
+    with hold(config.data, config.source, config.kite.replay) as layout:
 
         async def main() -> None:
             stop = asyncio.Event()

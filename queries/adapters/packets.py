@@ -17,6 +17,7 @@ from queries.errors import AdapterError
 from queries.feed import FeedMethods
 from queries.history import Moment, Symbols, TimeRange, chosen, days_of, time_range
 from storage.clock import IST, NS_PER_US
+from storage.datafolder import replayed_day
 
 _ALWAYS: Final = ("received_at", "exchange_timestamp", "seq", "cached", "last_price")
 _DAY: Final = dt.timedelta(days=1)
@@ -93,6 +94,7 @@ def packets_in(lake: FeedMethods, facts: Mapping[str, Any], part: TimeRange, col
         known = rows < len(received_us)  # not what was received since
         np.add.at(traded, rows[known], _numbers(trades["quantity"].chunks)[known])
     kept = (found["cached"] == 0) | (traded > 0)
+    stamped_us = stamped_us * (replayed_day(lake.root) is None)  # the clock of a replay says nothing here
     exchange_us = np.where(stamped_us > 0, np.minimum(stamped_us, received_us), received_us)
     return Packets(
         facts,

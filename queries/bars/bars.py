@@ -34,11 +34,11 @@ from queries.bars.choices import (
     checked_sql,
     width_of,
 )
-from queries.bars.packets import COLUMNS, Asked, groups_of
+from queries.bars.packets import ASKED, COLUMNS, Asked, groups_of
 from queries.bars.rows import AWAY, Rows, clock_sql, macro_rows_sql
 from queries.bars.trades import trades_sql
 from queries.errors import QueryError
-from queries.history import Symbols, TimeRange, batches_of, names_of, overloads, sql_moment, sql_range_us
+from queries.history import Symbols, TimeRange, batches_of, is_replayed, names_of, overloads, sql_moment, sql_range_us
 from queries.lake import LakeState, Macro, Result
 from storage.clock import US_PER_DAY
 
@@ -285,8 +285,9 @@ def bars(
 def _of_time(state: LakeState, rows: Rows, asked: Asked, when: TimeRange, label: Label) -> pa.Table:
     """Bars of time that begin in the range, as `as_table` has them, from packets in columns."""
     found = []
+    columns = COLUMNS | ASKED if is_replayed(state) else COLUMNS
     only = "true" if when.stop is None or asked.clock != "received" else f"received_at < {sql_moment(when.stop)}"
-    for batches in batches_of(state, rows.selection, COLUMNS, only):
+    for batches in batches_of(state, rows.selection, columns, only):
         if groups := groups_of(batches, rows.listening, asked):
             bars = assemble(groups, asked)
             begins = bars["begin_us"]

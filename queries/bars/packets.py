@@ -25,7 +25,9 @@ COLUMNS: Final = {
     "traded_us": "epoch_us(last_trade_time)",
     **{name: name for name in ("last_price", "high", "low", "oi", "volume_traded", "average_traded_price")},
 }
-"""What is read of ticks, by name and as SQL."""
+"""What is read of `dated_ticks`, by name and as SQL."""
+ASKED: Final = {"asked_us": "asked_us"}
+"""… and in a folder of a replay, too."""
 
 _NULL: Final = np.nan
 _SECOND_US: Final = 1_000_000
@@ -44,8 +46,8 @@ class Asked:
 def groups_of(batches: Sequence[Mapping[str, Array]], listening: Listening, asked: Asked) -> dict[str, Array]:
     """The groups as `grouped_sql` gives them, with `run` in the place of date and token.
 
-    `batches` are of `history.batches_of`, of COLUMNS. `live_first` is whether the first row of a group is live. Empty
-    without a group.
+    `batches` are of `history.batches_of`, of COLUMNS, perhaps with ASKED. `live_first` is whether the first row of a
+    group is live. Empty without a group.
     """
     says, others = _parted(batches) if asked.clock == "exchange" else ([], batches)
     groups = []
@@ -94,6 +96,9 @@ class _Packets:
 
     def __setitem__(self, name: str, values: Array) -> None:
         self._columns[name] = values
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._columns
 
     def __len__(self) -> int:
         return len(self["run"])
@@ -213,9 +218,10 @@ def _say_their_time(packets: _Packets, asked: Asked) -> None:
     at = at if own.all() else np.where(own, at, packets.received_us())
     packets["at_us"] = at.astype(np.int64, copy=False)
     packets.tell(own)
-    since_us = packets.of_stretch["since_us"]
+    since_us = packets["asked_us"] if "asked_us" in packets else packets.of_stretch["since_us"]
     from_us = np.where(np.isnan(since_us), _SECOND_US, (since_us // _SECOND_US + 1) * _SECOND_US)
-    live = (packets["at_us"] >= packets.of_each(from_us)) & (packets["last_price"] > 0) & own
+    from_us = from_us if "asked_us" in packets else packets.of_each(from_us)
+    live = (packets["at_us"] >= from_us) & (packets["last_price"] > 0) & own
     packets["live"] = live & (_missing(packets["volume_traded"]) | ~untraded) if untraded.any() else live
     packets["timed_by"] = (~untraded).astype(np.int8)
     packets["epoch"] = np.zeros(len(packets), np.int8)

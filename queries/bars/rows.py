@@ -11,6 +11,7 @@ from typing import Final, Self
 from queries.bars.listening import Listening
 from queries.bars.sessions import hours_sql
 from queries.history import (
+    DATED_TICKS,
     PLACE_SQL,
     SQL_FIRST_DAY,
     SQL_LAST_DAY,
@@ -52,8 +53,8 @@ asked after the session's open, or it is not known when.
 def rows_sql(joined: str, clock: str, upto_us: str) -> str:
     """The SELECT of rows of ticks with what bars and trades ask of them.
 
-    `joined` is a FROM clause of `ticks` and, for each of its rows, opens_us, closes_us and since_us: the session, and
-    when the connection was asked for the instrument. `clock` is an expression that is 'exchange' or
+    `joined` is a FROM clause of `dated_ticks`, as `ticks`, and, for each of its rows, opens_us, closes_us and since_us:
+    the session, and when the connection was asked for the instrument. `clock` is an expression that is 'exchange' or
     'received'. `at_us` is the time of the last trade by that clock, or of the packet where it does not say, in
     microseconds, and less than `upto_us` unless that is null; `live` whether it is one that was seen to happen: not
     cached, not of another day. What is of another day has a volume of 0: on this one nothing was traded yet. `epoch`
@@ -76,9 +77,10 @@ def rows_sql(joined: str, clock: str, upto_us: str) -> str:
 
     whole = "PARTITION BY date, instrument_token ORDER BY place"
     return f"""
-    SELECT *, is_trade AND last_price > 0 AND at_us // 1000000 > coalesce(since_us // 1000000, 0) AS live
+    SELECT * EXCLUDE (asked_us),
+        is_trade AND last_price > 0 AND at_us // 1000000 > coalesce(asked_us, since_us, 0) // 1000000 AS live
     FROM (
-        SELECT {columns(_OWN)}, -1::BIGINT AS epoch,
+        SELECT {columns(_OWN)}, ticks.asked_us, -1::BIGINT AS epoch,
             CASE WHEN {_OWN} THEN epoch_us(coalesce(ticks.last_trade_time, ticks.exchange_timestamp))
                 ELSE epoch_us(ticks.received_at) END AS at_us,
             CASE WHEN ticks.last_trade_time IS NULL THEN 0 ELSE 1 END AS timed_by,
@@ -138,7 +140,7 @@ class Rows:
         days = days_of(state, when)
         selection = chosen(state, symbols, days)
         upto = "NULL" if when.stop_us is None else str(when.stop_us)
-        ticks = f"FROM ticks WHERE {among(days)} AND {selection.where()}"
+        ticks = f"FROM {DATED_TICKS.name} WHERE {among(days)} AND {selection.where()}"
         if clock == "received" and when.stop is not None:
             ticks += f" AND received_at < {sql_moment(when.stop)}"
         listening = Listening.of(state, days, selection.tokens)
@@ -162,7 +164,8 @@ def macro_rows_sql(clock: str) -> str:
     """The same for a macro with the parameters symbols, start and stop; with {which} where rows are chosen."""
     upto_last = f"(({SQL_STOP}) IS NULL OR date <= {SQL_LAST_DAY})"
     joined = joined_sql(
-        f"(FROM ticks WHERE {{which}} AND (({SQL_START}) IS NULL OR date >= {SQL_FIRST_DAY}) AND {upto_last})",
+        f"(FROM {DATED_TICKS.name} WHERE {{which}}"
+        f" AND (({SQL_START}) IS NULL OR date >= {SQL_FIRST_DAY}) AND {upto_last})",
         listed=upto_last,
         events=f"(({SQL_START}) IS NULL OR date >= {SQL_FIRST_DAY} - 1) AND {upto_last}",
     )
@@ -170,7 +173,8 @@ def macro_rows_sql(clock: str) -> str:
 
 
 def joined_sql(ticks: str, *, listed: str = "true", events: str = "true") -> str:
-    """The FROM clause for any rows; `listed` and `events` are conditions on the dates of instruments and events."""
+    """The FROM clause for any rows of `dated_ticks`; `listed` and `events` are conditions on the dates of instruments
+    and events."""
     return f"""
         FROM (
             SELECT ticks.*, hours.opens_us, hours.closes_us,

@@ -1,8 +1,8 @@
 """The trading sessions of each day, exchange and kind of instrument: what bars are aligned to.
 
-As the service noted them in the day's record, else by the built-in table of `storage.market`. In a simulated folder
-the whole day counts, and so it does where nothing is known: an exchange without sessions, an instrument without a row
-in the day's list.
+As the service noted them in the day's record, else by the built-in table of `storage.market`. In a folder of a
+simulator or a replay, which run at any hour, the whole day counts, and so it does where nothing is known: an exchange
+without sessions, an instrument without a row in the day's list.
 """
 
 import datetime as dt
@@ -49,13 +49,13 @@ def sessions_of(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
     `date`, `listed` (the day of the instrument list in force), `exchange` and `kind` of that list's instruments, and
     `opens` and `closes` as instants. Without a row: the exchange was closed for that kind, as the day's record says.
     """
-    simulated = source_of(state.root) == "simulator"
+    any_hour = source_of(state.root) in ("simulator", "replay")
     lists = lists_in_force(state, days)
     exchanges = _exchanges(state, set(lists.values()))
     rows = [
         (day, listed, exchange, kind.value, *span_of(day, hours))
         for day, listed in sorted(lists.items())
-        for exchange, kind, hours in _of_day(state.root, day, exchanges.get(listed, ()), simulated=simulated)
+        for exchange, kind, hours in _of_day(state.root, day, exchanges.get(listed, ()), any_hour=any_hour)
     ]
     columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
     return pa.Table.from_arrays(
@@ -111,12 +111,12 @@ def _exchanges(state: LakeState, lists: Iterable[dt.date]) -> dict[dt.date, list
 
 
 def _of_day(
-    root: Path, day: dt.date, exchanges: Iterable[str], *, simulated: bool
+    root: Path, day: dt.date, exchanges: Iterable[str], *, any_hour: bool
 ) -> Iterator[tuple[str, InstrumentKind, Hours]]:
-    noted = {} if simulated else _noted(root, day)
+    noted = {} if any_hour else _noted(root, day)
     for exchange in exchanges:
         for kind in InstrumentKind:
-            if simulated:
+            if any_hour:
                 yield exchange, kind, WHOLE_DAY
             elif (hours := _continuous(noted.get(exchange), exchange, kind, day)) is not None:
                 yield exchange, kind, hours

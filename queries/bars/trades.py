@@ -9,7 +9,7 @@ from typing import Final
 
 from queries.bars.choices import check, checked_sql
 from queries.bars.rows import AWAY, Rows, clock_sql, joined_sql, macro_rows_sql, rows_sql
-from queries.history import Symbols, TimeRange, overloads, sql_range_us
+from queries.history import DATED_TICKS, Symbols, TimeRange, overloads, sql_range_us
 from queries.lake import LakeState, Macro, Relation, Result, words
 
 _SHOWN: Final = (
@@ -62,5 +62,5 @@ MACRO: Final = Macro(
     ),
 )
 
-_ALL: Final = f"SELECT {_SHOWN} FROM (" + trades_sql(rows_sql(joined_sql("ticks"), "'exchange'", "NULL")) + ")"
+_ALL: Final = f"SELECT {_SHOWN} FROM (" + trades_sql(rows_sql(joined_sql(DATED_TICKS.name), "'exchange'", "NULL")) + ")"
 RELATION: Final = Relation("trades", lambda _: _ALL, words(_ALL))

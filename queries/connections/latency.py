@@ -5,7 +5,8 @@ exchange_timestamp is later than any that its stream has brought of the instrume
 exchange, the first. How long the others lay about says nothing of the way here.
 
 Exchange times are whole seconds, rounded down, so each value is too high by up to a second. Values are rounded down to
-0.01 s, and are negative where this machine's clock is behind.
+0.01 s, and are negative where this machine's clock is behind. Of a replay nothing is said: its packets come by another
+clock than that of their times.
 """
 
 from typing import Final, NamedTuple
@@ -27,6 +28,7 @@ from queries.connections.packets import (
 )
 from queries.lake import LakeState
 from storage.clock import NS_PER_US, day_bounds_ns
+from storage.datafolder import replayed_day
 from storage.schema import TIMESTAMP
 
 LATENCY_BUCKET_SECONDS: Final = 900
@@ -123,6 +125,8 @@ SCHEMA: Final = pa.schema(
 def latencies(state: LakeState, found: Survey, bucket_seconds: int) -> Latencies:
     """Those of the day of a survey."""
     result = Latencies(found, bucket_seconds)
+    if replayed_day(state.root) is not None:
+        return result
     asked = read_asks(state, found)
     for tokens in found.parts(np.unique(found.token)):
         rows = packets_of(state, found, tokens, _PACKETS, _FULL)

@@ -110,11 +110,9 @@ class TickFeed:
             return None
         position = Position(time_of(place.us), place.stream, place.number)
         settled = self._settled_at(place)
-        return (
-            position
-            if settled == settled_at(place)
-            else position._replace(settled=time_of(settled.us), given=settled.number)
-        )
+        if settled == settled_at(place) or (self._asked.width is None and self._asked.on_gap == "skip"):
+            return position
+        return position._replace(settled=time_of(settled.us), given=settled.number)
 
     def seek(self, moment: Moment) -> None:
         """Go forward: what is given next was received at that moment or later. Raises FeedError if it lies behind."""

@@ -6,6 +6,9 @@ from .blocks import batches_of as batches_of
 from .blocks import in_order as in_order
 from .blocks import names_of as names_of
 from .blocks import run_of as run_of
+from .dated import DATED_TICKS as DATED_TICKS
+from .dated import is_replayed as is_replayed
+from .dated import shift_us as shift_us
 from .methods import HistoryMethods as HistoryMethods
 from .moments import SQL_FIRST_DAY as SQL_FIRST_DAY
 from .moments import SQL_LAST_DAY as SQL_LAST_DAY

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from queries.history.dated import DATED_TICKS
 from queries.history.symbols import Selection, lists_in_force
 from queries.lake import LakeState, among
 
@@ -43,8 +44,8 @@ def run_of(day: dt.date, token: int) -> int:
 def batches_of(
     state: LakeState, selection: Selection, columns: Mapping[str, str], condition: str = "true"
 ) -> Iterator[Sequence[Columns]]:
-    """Rows of `ticks` of what was chosen, on its days, by name as NumPy arrays, in batches as they lie: all rows of
-    some runs at a time, which `in_order` puts in order.
+    """Rows of `dated_ticks` of what was chosen, on its days, by name as NumPy arrays, in batches as they lie: all rows
+    of some runs at a time, which `in_order` puts in order.
 
     A run is an instrument's rows of a day: `run` numbers it (`run_of`), and its rows come by `place`, in the order of
     receipt: microseconds since the epoch, shifted by PLACE_BITS, and what tells rows of one microsecond apart.
@@ -52,7 +53,7 @@ def batches_of(
     """
     shown = ", ".join(f"{text} AS {name}" for name, text in {"run": RUN_SQL, "place": PLACE_SQL, **columns}.items())
     parts = _parts(state, selection)
-    queries = (f"SELECT {shown} FROM ticks WHERE {part} AND ({condition})" for part in parts)
+    queries = (f"SELECT {shown} FROM {DATED_TICKS.name} WHERE {part} AND ({condition})" for part in parts)
     for rows in state.read(queries, many=len(selection.days) * len(selection.tokens) > _FEW_RUNS):
         yield [_arrays(batch) for batch in rows.to_batches() if batch.num_rows]
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from queries.history.dated import DATED_TICKS
 from queries.history.moments import Moment, time_range
 from queries.history.symbols import Symbols
 from queries.history.ticks import MACRO as TICKS
 from queries.history.ticks import ticks
-from queries.lake import Macro, Result, SqlLake
+from queries.lake import Macro, Relation, Result, SqlLake
 
 
 class HistoryMethods(SqlLake):
@@ -19,6 +20,7 @@ class HistoryMethods(SqlLake):
     what resolves to nothing, MomentError for what is no time, and QueryError.
     """
 
+    relations: ClassVar[Sequence[Relation]] = (*SqlLake.relations, DATED_TICKS)
     macros: ClassVar[Sequence[Macro]] = (TICKS,)
 
     def ticks(

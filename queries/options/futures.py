@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from queries.history import SQL_MOMENT, sql_moment
+from queries.history import DATED_TICKS, SQL_MOMENT, sql_moment
 from queries.lake import LakeState, Macro, Relation, Result, literal
 from queries.options.contracts import Contracts, contracts
 from queries.options.quotes import LAST, of_today
@@ -81,7 +81,7 @@ def _select(where: str) -> str:
                 WHEN found.bid <= found.ask THEN (found.bid + found.ask) / 2 ELSE found.last
             END AS price
             FROM wanted ASOF JOIN (
-                SELECT date, instrument_token, received_at, {LAST} AS found FROM ticks
+                SELECT date, instrument_token, received_at, {LAST} AS found FROM {DATED_TICKS.name}
                 WHERE {where} AND {of_today(midnight)} AND instrument_token IN (SELECT token FROM wanted)
                 GROUP BY ALL
             ) AS seen ON wanted.token = seen.instrument_token AND wanted.day = seen.date

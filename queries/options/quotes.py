@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from queries.history import sql_moment
+from queries.history import DATED_TICKS, sql_moment
 from queries.lake import LakeState
 from storage.clock import IST
 from storage.market import exchange_of_token
@@ -44,7 +44,7 @@ LAST: Final = _last(**_VALUES)
 
 
 def of_today(midnight: str) -> str:
-    """The SQL condition that a packet is not of a day before that which begins at this instant."""
+    """The SQL condition that one of `dated_ticks` is not of a day before that which begins at this instant."""
     return f"(exchange_timestamp IS NULL OR exchange_timestamp >= {midnight})"
 
 
@@ -162,7 +162,7 @@ def _last_rows(
 def _rows(day: dt.date, groups: Sequence[Sequence[int]], where: str) -> str:
     """The SELECT of the rows between the first and the last of each group."""
     return " UNION ALL ".join(
-        f"SELECT * FROM ticks WHERE date = DATE '{day}' AND exchange = '{exchange}'"
+        f"SELECT * FROM {DATED_TICKS.name} WHERE date = DATE '{day}' AND exchange = '{exchange}'"
         f" AND instrument_token BETWEEN {min(some)} AND {max(some)} AND {where}"
         for group in groups
         for exchange, some in _by_exchange(group).items()

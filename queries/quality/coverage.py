@@ -30,7 +30,7 @@ from queries.connections import (
     wanted_of,
 )
 from queries.errors import QueryError
-from queries.history import lists_in_force
+from queries.history import is_replayed, lists_in_force, shift_us
 from queries.lake import LakeState
 from queries.quality.intervals import BLOCK, Intervals, Ints, State, Stretches, silences, tiled
 from queries.quality.missed import UNKNOWN, UNKNOWN_TIME, Floats, Missed, Packets, missed_in
@@ -41,6 +41,7 @@ from storage.schema import TIMESTAMP
 
 SILENT_SECONDS: Final = 60.0
 STATES: Final = tuple(State)
+NEVER_US: Final = 1 << 60
 _COLUMNS: Final = """
     instrument_token, epoch_us(received_at) AS received_us, epoch_us(exchange_timestamp) AS exchange_us,
     epoch_us(last_trade_time) AS traded_us, volume_traded, high, low, oi, last_price"""
@@ -104,6 +105,7 @@ class DayCoverage:
         self._state = state
         self._silent_us = round(silent_seconds * SECOND_US)
         self._begin_us = day_bounds_ns(self.date)[0] // NS_PER_US
+        self._replayed, self._shift_us = is_replayed(state), shift_us(state, date)
         tokens = None if tokens is None else list(tokens)
         self._survey = survey(state, self.date, tokens)
         span = span_of_day(self.date, now)
@@ -234,6 +236,7 @@ class DayCoverage:
         rows = rows.filter(np.isin(rows.column("instrument_token").to_numpy(), tokens))
         names = ("place", "instrument_token", "received_us", "exchange_us", "traded_us", "volume_traded", "oi")
         place, token, received, exchange, traded, volume, oi = columns_of(rows, *names)
+        exchange, traded = (np.where(each >= 0, each + self._shift_us, each) for each in (exchange, traded))
         number = np.searchsorted(tokens, token)
         us = received - self._begin_us
         line = number * BLOCK + us
@@ -241,7 +244,7 @@ class DayCoverage:
         new = exchange // SECOND_US > asks.since(place, number, received // SECOND_US)
         new &= is_of_the_day(self.date, exchange // SECOND_US)
         which = periods.of(place, number, us)
-        asked, cached, live, serves = periods.sets(which, us, timed=exchange >= 0, new=new)
+        asked, cached, live, serves = periods.sets(which, us, timed=(exchange >= 0) & (not self._replayed), new=new)
         opens, closes = self._opens[at : at + len(tokens)], self._closes[at : at + len(tokens)]
         intervals = tiled(
             self._spans(opens, closes),
@@ -255,7 +258,9 @@ class DayCoverage:
         floats = [rows.column(name).fill_null(np.nan).to_numpy()[order] for name in ("high", "low", "last_price")]
         times = [np.where(each >= 0, each - self._begin_us, UNKNOWN_TIME)[order] for each in (exchange, traded)]
         packets = Packets(line[order], times[0], times[1], volume[order], floats[0], floats[1], oi[order], floats[2])
-        return intervals, missed_in(intervals, packets, opens, closes, self._silent_us), packets
+        # How long ago a packet's last trade was is not known by the clock of a replay.
+        late_us = NEVER_US if self._replayed else self._silent_us
+        return intervals, missed_in(intervals, packets, opens, closes, late_us), packets
 
     def _known(self) -> set[int]:
         """The instruments that a connection was to bring, or brought."""

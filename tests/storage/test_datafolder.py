@@ -1,5 +1,6 @@
-"""The data folder is held by one service, is writable, and never mixes simulated with real ticks."""
+"""The data folder is held by one service, is writable, and never mixes ticks of different sources."""
 
+import datetime as dt
 import errno
 import io
 import json
@@ -11,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
-from storage.datafolder import TickSource, hold
+from storage.datafolder import TickSource, hold, replayed_day, source_of
 from storage.errors import DataFolderError
 
 HOLDER = """
@@ -57,6 +58,7 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
 
 
 HELD = ["journal", "ticks", "instruments"]
+DAY, OTHER_DAY = dt.date(2026, 11, 24), dt.date(2026, 11, 25)
 
 
 @pytest.mark.parametrize("there", HELD)
@@ -79,6 +81,54 @@ def test_simulated_and_real_ticks_never_share_a_folder(
         pass
 
 
+@pytest.mark.parametrize("there", HELD)
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (
+            ("replay", DAY),
+            ("kite", None),
+            "holds ticks from a replay of 2026-11-24, and config.yaml asks for Kite",
+        ),
+        (
+            ("kite", None),
+            ("replay", DAY),
+            "holds ticks from Kite, and config.yaml asks for a replay of 2026-11-24",
+        ),
+        (("simulator", None), ("replay", DAY), "holds ticks from the simulator, and config.yaml asks for a replay of"),
+        (
+            ("replay", DAY),
+            ("simulator", None),
+            "holds ticks from a replay of 2026-11-24, and config.yaml asks for the",
+        ),
+        (
+            ("replay", DAY),
+            ("replay", OTHER_DAY),
+            "from a replay of 2026-11-24, and config.yaml asks for a replay of 2026",
+        ),
+    ],
+)
+def test_a_folder_of_a_replay_has_those_of_one_day(
+    tmp_path: Path,
+    there: str,
+    first: tuple[TickSource, dt.date | None],
+    second: tuple[TickSource, dt.date | None],
+    message: str,
+) -> None:
+    with hold(tmp_path, *first):
+        (tmp_path / there).mkdir()
+    with pytest.raises(DataFolderError, match=message), hold(tmp_path, *second):
+        pass
+    with hold(tmp_path, *first):  # the same once more is welcome
+        assert (source_of(tmp_path), replayed_day(tmp_path)) == first
+
+
+def test_nothing_is_replayed_where_there_is_no_marker(tmp_path: Path) -> None:
+    assert (source_of(tmp_path), replayed_day(tmp_path)) == (None, None)
+    (tmp_path / "kitelake.json").write_text("{")
+    assert (source_of(tmp_path), replayed_day(tmp_path)) == ("?", None)
+
+
 def test_a_start_that_failed_claims_nothing(tmp_path: Path) -> None:
     """Until something is captured the folder is either source's; then it is the last one's."""
     with pytest.raises(RuntimeError), hold(tmp_path, "simulator"):
@@ -89,11 +139,27 @@ def test_a_start_that_failed_claims_nothing(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("written", ['["?"]', '{"source": "moon"}', '{"source": []}', "{", ""])
+@pytest.mark.parametrize(
+    "written",
+    [
+        '["?"]',
+        '{"source": "moon"}',
+        '{"source": []}',
+        "{",
+        "",
+        '{"source": "replay"}',
+        '{"source": "replay", "replayed": "yesterday"}',
+        '{"source": "replay", "replayed": 24}',
+        '{"source": "kite", "replayed": "2026-11-24"}',
+    ],
+)
 def test_a_marker_that_cannot_be_understood(tmp_path: Path, written: str) -> None:
     (tmp_path / "kitelake.json").write_text(written)
     (tmp_path / "journal").mkdir()
-    expected = r'kitelake\.json: .*expected \{"source": "kite"\} or \{"source": "simulator"\}'
+    expected = (
+        r'kitelake\.json: .*expected \{"source": "kite"\} or \{"source": "simulator"\} or '
+        r'\{"source": "replay", "replayed": "2026-11-24"\}'
+    )
     with pytest.raises(DataFolderError, match=expected), hold(tmp_path, "kite"):
         pass
     (tmp_path / "journal").rmdir()

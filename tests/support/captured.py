@@ -128,6 +128,11 @@ class Captured:
         self.root.mkdir(parents=True, exist_ok=True)
         (self.root / "kitelake.json").write_text('{"source": "simulator"}')
 
+    def replayed(self, day: str) -> None:
+        """What is captured into the folder is of a replay of that day."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        (self.root / "kitelake.json").write_text(json.dumps({"source": "replay", "replayed": day}))
+
     def run(self, at: When | None = None) -> "Run":
         """A run of the service, which notes that it has started; with None, one of which that is not known."""
         run = Run(self, f"{self.day:%Y%m%d}T{len(self.runs):06}-aaaaaa")

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ingest.server.admission import AccountSettings, ServerSettings
-from ingest.server.server import BrokerServer
-from ingest.server.source import WORDS, AccountOrder, CallRefusedError, Images, Ints, PacketSource, RestCall
+from ingest.server.admission import AccountSettings, SteppedSettings
+from ingest.server.server import SteppedServer
+from ingest.server.source import WORDS, AccountOrder, CallRefusedError, Images, Ints, RestCall, SteppedSource
 
 INDEX_TOKENS = 3
 """So many of the instruments, the first ones, are indices."""
 
 
-class ScriptedSource(PacketSource):
+class ScriptedSource(SteppedSource):
     """Instruments with the tokens 1000, 1001, …; `batches` a step (0: nothing ticks); `backwards`: with falling tokens.
     `due` holds order updates to be given away; a `broken` one fails at its next step.
 
@@ -94,9 +94,9 @@ class ScriptedSource(PacketSource):
         raise CallRefusedError(400, "OrderException", f"no {call.method} here")
 
 
-class ScriptedServer(BrokerServer):
+class ScriptedServer(SteppedServer):
     """A server of a script."""
 
-    def __init__(self, settings: ServerSettings, script: ScriptedSource) -> None:
+    def __init__(self, settings: SteppedSettings, script: ScriptedSource) -> None:
         super().__init__(settings, script)
         self.script = script

@@ -11,7 +11,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from ingest.server.admission import ServerSettings
+from ingest.server.admission import SteppedSettings
 from ingest.server.faults import parse_fault
 from ingest.server.server import BrokerServer
 from ingest.simulator.simulator import Simulator, SimulatorSettings
@@ -39,7 +39,7 @@ async def running(**settings: Any) -> AsyncIterator[Simulator]:
 async def serving(script: ScriptedSource | None = None, **settings: Any) -> AsyncIterator[ScriptedServer]:
     """A server of a script on this event loop, with two accounts, and quick steps unless told otherwise."""
     accounts = [account._asdict() for account in ACCOUNTS]
-    parsed = ServerSettings.parse({"accounts": accounts, "steps_per_second": 20, **settings})
+    parsed = SteppedSettings.parse({"accounts": accounts, "steps_per_second": 20, **settings})
     async with ScriptedServer(parsed, script or ScriptedSource()) as server:
         yield server
 

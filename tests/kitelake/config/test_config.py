@@ -1,6 +1,7 @@
 """config.yaml: the shipped file loads, and every mistake is named by its place, without its value."""
 
 import asyncio
+import datetime as dt
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ accounts:
 subscriptions:
   - {name: a, mode: full, instruments: [NSE:INFY, 408065]}
 """
+REPLAY = 'ws: "ws://127.0.0.1:8765", api: "http://127.0.0.1:8766"'
 
 
 @pytest.fixture
@@ -75,6 +77,19 @@ def test_good(write: Writer) -> None:
     assert config.kite.ws == "wss://ws.kite.trade"
     assert config.subscriptions[0].instruments == ("NSE:INFY", 408065)
     assert config.secrets() == ["key-1", "token-1"]
+
+
+def test_ticks_come_from_one_source(write: Writer) -> None:
+    today = dt.date(2026, 11, 29)
+    for options, source, market_day in (
+        ("", "kite", today),
+        ("simulator: {}", "simulator", today),
+        (f"kite: {{{REPLAY}}}", "kite", today),
+        (f"kite: {{{REPLAY}, replay: 2026-11-24}}", "replay", dt.date(2026, 11, 24)),
+        (f'kite: {{{REPLAY}, replay: "2026-11-24"}}', "replay", dt.date(2026, 11, 24)),
+    ):
+        config = load_config(write(GOOD + options))
+        assert (config.source, config.market_day(today)) == (source, market_day)
 
 
 def test_missing_file(tmp_path: Path) -> None:
@@ -165,6 +180,17 @@ def test_a_byte_that_is_not_utf_8_is_named_by_its_line(write: Writer) -> None:
         ('kite: {ws: "wss://me:token-1@host"}', r"kite\.ws: .*without user, query and fragment"),
         ('kite: {ws: "wss://host?access_token=token-1"}', r"kite\.ws: .*without user, query and fragment"),
         ('kite: {api: "https://host/#token-1"}', r"kite\.api: .*without user, query and fragment"),
+        ("kite: {replay: 2026-11-24}", r"kite\.replay: expected `ws` and `api` of the replay .*; ws is the broker's"),
+        ('kite: {ws: "ws://[::1]:1", replay: 2026-11-24}', r"kite\.replay: .*; api is the broker's"),
+        (
+            'kite: {ws: "ws://127.0.0.1:1", api: "http://kite.zerodha.com", replay: 2026-11-24}',
+            r"; api is the broker's",
+        ),
+        (f"kite: {{{REPLAY}, replay: 20261124}}", r"kite\.replay: expected a date: YYYY-MM-DD"),
+        (
+            f"kite: {{{REPLAY}, replay: 2026-11-24}}\nsimulator: {{}}",
+            r"simulator and kite\.replay: expected one of them",
+        ),
         ("spare: 2026-13-45", r"line 6, column 8: no date although it looks like one: put it in quotes"),
         ("spare: !!bool maybe", r"line 6, column 8: no bool although"),
         ("? [1, 2]\n: 3", r"line 6, column 3: every key must be text"),

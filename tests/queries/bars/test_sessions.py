@@ -73,6 +73,11 @@ def test_are_the_whole_day_in_a_simulated_folder(captured: Captured, ask: Ask) -
     assert session(captured, ask, INFY, "2026-11-24") == ("00:00", "25 00:00")
 
 
+def test_are_the_whole_day_in_a_folder_of_a_replay(captured: Captured, ask: Ask) -> None:
+    captured.replayed("2026-11-24")
+    assert session(captured, ask, INFY, "2026-11-24") == ("00:00", "25 00:00")
+
+
 def test_are_the_whole_day_without_an_instrument_list(captured: Captured, ask: Ask) -> None:
     assert session(captured, ask, INFY, "2026-11-24", listed=False) == ("00:00", "25 00:00")
 

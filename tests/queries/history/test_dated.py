@@ -1,0 +1,207 @@
+"""What a captured replay says of its packets: the same as the day that was replayed, whenever it was captured."""
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kitelake
+from tests.support.captured import INFY, NIFTY_50, NIFTY_FUT, SECOND_US, TINY, Captured, Line, moment, us_of
+
+pytestmark = pytest.mark.slow
+
+REPLAYED, SUNDAY = dt.date(2026, 11, 17), dt.date(2026, 11, 22)
+SHIFT = SUNDAY - REPLAYED
+EVENING = us_of(dt.date(2026, 11, 16), "15:29:59")
+TOKENS = (INFY, TINY, NIFTY_50, NIFTY_FUT)
+Rows = list[dict[str, Any]]
+
+
+def us(time: str) -> int:
+    return us_of(REPLAYED, time)
+
+
+def packets() -> Iterator[tuple[int, Callable[[Line, int], None]]]:
+    """When each was received on the replayed day, and what puts it on a line at another time."""
+    yield us("08:50:00.2"), lambda line, at: line.full(at, INFY, 1490, volume=900, traded=EVENING, stamped=EVENING)
+    yield us("08:50:00.3"), lambda line, at: line.full(at, NIFTY_FUT, 24_000, traded=None, stamped=EVENING)
+    yield us("08:50:00.4"), lambda line, at: line.full(at, NIFTY_50, 24_100, stamped=EVENING)
+    yield us("08:50:00.5"), lambda line, at: line.quote(at, TINY, 50, volume=5)
+    for second in range(0, 300, 7):
+        time = us("09:15:02") + second * SECOND_US
+        yield from _at(time, second)
+
+
+def _at(time: int, second: int) -> Iterator[tuple[int, Callable[[Line, int], None]]]:
+    price, volume, trade = 1500 + second % 11, 10 + second, time - second % 3 * SECOND_US
+    yield (
+        time + 400_000,
+        lambda line, at: line.full(at, INFY, price, volume=volume, traded=trade, stamped=time, high=1511, low=1500),
+    )
+    yield time + 400_001, lambda line, at: line.full(at, NIFTY_50, 24_100 + second, stamped=time)
+    yield time + 400_002, lambda line, at: line.quote(at, TINY, 50 + second % 5, volume=5 + second)
+    yield (
+        time + 400_003,
+        lambda line, at: line.full(at, NIFTY_FUT, 24_200 + second, volume=75 * second, traded=time, stamped=time),
+    )
+
+
+def original(root: Path) -> Path:
+    """The day as it was."""
+    with Captured(root, REPLAYED) as captured:
+        captured.instruments()
+        line = captured.run("08:49").line()
+        line.begin("08:50", *TOKENS)
+        for at, put in packets():
+            put(line, at)
+    return root
+
+
+def replayed(root: Path, begin: str, since: str = "00:00", *, commit: bool = False) -> Path:
+    """A capture of its replay, ten times as fast, which began at this time of a Sunday and with packets of `since`."""
+    with Captured(root, SUNDAY) as captured:
+        captured.replayed(str(REPLAYED))
+        captured.instruments()
+        line = captured.run(begin).line()
+        begin_us = us_of(SUNDAY, begin) + SECOND_US
+        line.begin(begin_us, *TOKENS)
+        rest = [(at, put) for at, put in packets() if at >= us(since)]
+        for number, (at, put) in enumerate(rest):
+            put(line, begin_us + 100_000 + number + (at - rest[0][0]) // 10)
+        if commit:
+            captured.commit()
+    return root
+
+
+def rows_of(root: Path, ask: Callable[[kitelake.Lake], Any], *times: str) -> Rows:
+    """Rows, with these columns as of the Sunday where they are of the replayed day."""
+    with kitelake.open(root) as lake:
+        rows: Rows = ask(lake).arrow().to_pylist()
+    for row in rows:
+        for name in times:
+            row[name] += SHIFT if row[name].date() == REPLAYED else dt.timedelta()
+    return rows
+
+
+BEGINS = ("00:20", "21:00")
+
+
+@pytest.mark.parametrize("begin", BEGINS)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda lake: lake.bars(["NSE:INFY", "NSE:NIFTY 50", "NFO:NIFTY26NOVFUT"], "1m"),
+        lambda lake: lake.sql(
+            "from bars(['NSE:INFY', 'NSE:NIFTY 50', 'NFO:NIFTY26NOVFUT'], width := '1 minute') order by symbol, time"
+        ),
+        lambda lake: lake.bars(["NSE:INFY", "NFO:NIFTY26NOVFUT"], "5 ticks"),
+    ],
+    ids=["method", "macro", "ticks"],
+)
+def test_bars_by_the_exchanges_clock_are_those_of_the_day(
+    tmp_path: Path, begin: str, ask: Callable[[kitelake.Lake], Any]
+) -> None:
+    expected = rows_of(original(tmp_path / "one"), ask, "time")
+    assert rows_of(replayed(tmp_path / "other", begin), ask, "time") == expected
+    assert {row["clock"] for row in expected} <= {"last_trade_time", "exchange_timestamp"}
+    assert sum(row["volume"] or 0 for row in expected) > 0
+
+
+@pytest.mark.parametrize("begin", BEGINS)
+def test_trades_are_those_of_the_day(tmp_path: Path, begin: str) -> None:
+    one, other = original(tmp_path / "one"), replayed(tmp_path / "other", begin, commit=True)
+    names = "symbol, time, price, quantity, clock"
+    for query in (
+        f"select {names} from trades where clock <> 'received_at' order by all",
+        f"select {names} from trades('NSE:INFY') order by all",
+    ):
+        expected = rows_of(one, lambda lake, query=query: lake.sql(query), "time")  # type: ignore[misc]
+        assert rows_of(other, lambda lake, query=query: lake.sql(query), "time") == expected  # type: ignore[misc]
+        assert expected
+    method = [row["quantity"] for row in rows_of(other, lambda lake: lake.trades("NSE:INFY"))]
+    assert method == [row["quantity"] for row in rows_of(one, lambda lake: lake.trades("NSE:INFY"))]
+
+
+@pytest.mark.parametrize("begin", BEGINS)
+def test_by_the_clock_of_receipt_bars_are_when_it_was_captured(tmp_path: Path, begin: str) -> None:
+    def ask(lake: kitelake.Lake) -> Any:
+        return lake.bars(["NSE:INFY", "NSE:TINY"], "1d", clock="received", sessions="all")
+
+    one, other = rows_of(original(tmp_path / "one"), ask), rows_of(replayed(tmp_path / "other", begin), ask)
+    assert {row["time"].date() for row in other} == {SUNDAY}
+    for name in ("open", "high", "low", "close", "volume", "ticks"):
+        assert [row[name] for row in other] == [row[name] for row in one], name
+
+
+@pytest.mark.parametrize("begin", BEGINS)
+def test_what_was_served_first_is_cached_and_no_trade(tmp_path: Path, begin: str) -> None:
+    """From the middle of the day on: the first packet of an instrument is what the replay had of it."""
+    root = replayed(tmp_path, begin, "09:17")
+    with kitelake.open(root) as lake:
+        marks = lake.feed(["NSE:INFY", "NSE:TINY"], columns=["symbol", "cached", "volume_traded"]).batches()
+        rows = [row for batch in marks for row in batch.to_pylist()]
+        bars = lake.bars("NSE:INFY", "1m").arrow().to_pylist()
+    infy = [row for row in rows if row["symbol"] == "NSE:INFY"]
+    assert [row["cached"] for row in infy] == [True] + [False] * (len(infy) - 1)
+    assert {row["cached"] for row in rows if row["symbol"] == "NSE:TINY"} == {None}
+    first, last = infy[0]["volume_traded"], infy[-1]["volume_traded"]
+    assert sum(row["volume"] for row in bars) == last
+    assert [row["volume_missed"] for row in bars] == [first] + [0] * (len(bars) - 1)
+
+
+def test_packets_of_the_day_before_are_of_another_day(tmp_path: Path) -> None:
+    root = replayed(tmp_path, "14:00")
+    with kitelake.open(root) as lake:
+        rows = [
+            row
+            for batch in lake.feed("NSE:INFY", columns=["exchange_timestamp", "cached"]).batches()
+            for row in batch.to_pylist()
+        ]
+        assert [row["exchange_timestamp"] for row in rows if row["cached"]] == [moment(EVENING)]
+        assert lake.sql("select min(exchange_timestamp) as at from ticks").arrow()["at"].to_pylist() == [
+            moment(EVENING)
+        ]  # as they came
+        dated = lake.sql("select min(exchange_timestamp) as at from dated_ticks").arrow()["at"].to_pylist()
+        assert dated == [moment(EVENING) + SHIFT]
+
+
+@pytest.mark.parametrize("begin", BEGINS)
+def test_what_instruments_show_is_that_of_the_day(tmp_path: Path, begin: str) -> None:
+    """But not the packet of the day before. By method and as a macro."""
+    with Captured(tmp_path, SUNDAY) as captured:
+        captured.replayed(str(REPLAYED))
+        listed = "12345602,48225,NIFTY26DECFUT,NIFTY,0,2026-12-29,0,0.05,75,FUT,NFO-FUT,NFO\n"
+        captured.instruments("256265,1001,NIFTY 50,NIFTY 50,0,,0,0,0,EQ,INDICES,NSE\n" + listed)
+        line = captured.run(begin).line()
+        at = us_of(SUNDAY, begin) + SECOND_US
+        line.begin(at, NIFTY_FUT, NIFTY_50)
+        line.full(at + 1, NIFTY_FUT, 24_000, volume=7, traded=EVENING, stamped=EVENING)
+        line.full(at + 2, NIFTY_50, 24_100, stamped=us("09:15:02"))
+        captured.flush()
+        with kitelake.open(tmp_path) as lake:
+            assert shown(lake, at + 3) == [(None, 24_100)] * 2
+        line.full(at + 4, NIFTY_FUT, 24_150, volume=8, traded=us("09:15:03"), stamped=us("09:15:03"))
+        captured.flush()
+        with kitelake.open(tmp_path) as lake:
+            assert shown(lake, at + 5) == [(24_150, 24_100)] * 2
+
+
+def shown(lake: kitelake.Lake, at: int) -> Sequence[tuple[float | None, float]]:
+    method = lake.futures("NIFTY", moment(at)).arrow().to_pylist()
+    macro = lake.sql("from futures('NIFTY', moment := $at)", {"at": moment(at)}).arrow().to_pylist()
+    return [(row["last"], row["spot"]) for row in (*method, *macro)]
+
+
+@pytest.mark.parametrize("begin", BEGINS)
+def test_coverage_counts_them_as_live(tmp_path: Path, begin: str) -> None:
+    root = replayed(tmp_path, begin)
+    with kitelake.open(root) as lake:
+        for silent in (60, 0.5):
+            rows = lake.intervals(SUNDAY, "NSE:INFY", silent=silent).arrow().to_pylist()
+            states = [row["state"] for row in rows]
+            assert states[:3] == ["not subscribed", "not yet served", "cached packet only"]
+            assert set(states[3:]) == ({"served", "silent"} if silent < 1 else {"served"})
+            assert not any(row["volume_missed"] for row in rows)
+        assert lake.latency(SUNDAY).arrow().num_rows == 0  # its clock is another one
