@@ -53,10 +53,10 @@ class Macro:
         """The names in its bodies."""
         return frozenset().union(*(words(body) for _, body in self.overloads))
 
-    def create(self) -> str:
-        """The statement that makes it."""
+    def create(self, place: str = "memory.main") -> str:
+        """The statement that makes it in a schema."""
         overloads = ", ".join(f"({parameters}) AS TABLE ({body})" for parameters, body in self.overloads)
-        return f"CREATE OR REPLACE MACRO memory.main.{self.name}{overloads}"
+        return f"CREATE OR REPLACE MACRO {place}.{self.name}{overloads}"
 
 
 def words(text: str) -> frozenset[str]:
