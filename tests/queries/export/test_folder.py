@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import duckdb
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +11,7 @@ import pytest
 
 import kitelake
 from queries.export import Choice, Export
-from queries.history import time_range
+from queries.history import Symbol, time_range
 from queries.lake import SqlLake
 from storage.schema import TABLES
 from tests.support.lake import Feed, ToyDecoder
@@ -20,7 +20,7 @@ from tests.support.two_days import DAYS, two_days
 
 __all__ = ["two_days"]  # the fixture
 
-SYMBOLS = ["INFY", "NSE:NIFTY 50", kitelake.near("NIFTY")]
+SYMBOLS: list[Symbol] = ["INFY", "NSE:NIFTY 50", kitelake.near("NIFTY")]
 CHOICE = Choice(time_range(f"{DAYS[0]} 15:00", f"{DAYS[1]} 09:30"), SYMBOLS, tables=[*TABLES])
 """Of a committed day and of one in the journal alone: shares, a future, and an index, which has no book."""
 TIMES = ["received_at", "last_trade_time", "exchange_timestamp", "source_since"]
@@ -69,7 +69,8 @@ def of_pandas(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
 class TestParquet:
     def test_duckdb_reads_it(self, parquet: Path, expected: pa.Table) -> None:
         files = f"read_parquet('{parquet}/ticks/**/*.parquet', hive_partitioning = true)"
-        rows = duckdb.sql(f"SELECT {', '.join(expected.column_names)} FROM {files}").to_arrow_table()
+        with duckdb.connect() as con:
+            rows = con.sql(f"SELECT {', '.join(expected.column_names)} FROM {files}").to_arrow_table()
         assert in_order(rows.cast(expected.schema)) == expected
 
     def test_pandas_reads_it(self, parquet: Path, expected: pa.Table) -> None:
