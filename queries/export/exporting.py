@@ -27,6 +27,7 @@ from storage.files import sync_file, sync_folder
 
 Form = Literal["parquet", "csv", "duckdb"]
 README: Final = "README.md"
+INTERRUPTED: Final = "the export was interrupted"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Export:
                     self._put_in_place(made)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
+        except duckdb.InterruptException as error:
+            raise QueryError(INTERRUPTED) from error
         except (OSError, duckdb.Error) as error:
             said = error.strerror or error if isinstance(error, OSError) else error
             raise ExportError(f"{self.target}: cannot be written: {said}") from error
@@ -86,7 +89,8 @@ class Export:
         self._stopped = True
         self._lake.interrupt()
         if (con := self._con) is not None:
-            con.interrupt()
+            with contextlib.suppress(duckdb.Error):  # it may be closed by now
+                con.interrupt()
 
     def _write(self, work: Path, made: Path, on_progress: Callable[[Progress], None]) -> dict[str, int]:
         choice = self._choice
@@ -102,7 +106,7 @@ class Export:
                 create_tables(con, choice)
             for done, part in enumerate(parts):
                 if self._stopped:
-                    raise QueryError("the export was interrupted")
+                    raise QueryError(INTERRUPTED)
                 name = f"{part.table} {'/'.join(part.values.values())}"
                 on_progress(Progress(name, done, len(parts), sum(rows.values())))
                 rows[part.table] += self._write_part(con, part, made)
@@ -131,6 +135,8 @@ class Export:
             raise ExportError(f"{target}: got a place in or around the data folder {root}, expected one elsewhere")
         if not target.parent.is_dir():
             raise ExportError(f"{target}: there is no folder {target.parent}")
+        if self._form == "duckdb" and "?" in str(target):
+            raise ExportError(f"{target}: got a path with a `?`, to which DuckDB cannot write a database")
         if not target.exists():
             return
         if not self._force:

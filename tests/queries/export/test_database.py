@@ -1,5 +1,6 @@
 """An exported DuckDB file, opened by plain DuckDB: rows, views and macros give what the lake gives."""
 
+import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import kitelake
 from kitelake.lake import Lake
 from queries.export import Choice, Export
 from queries.history import time_range
+from tests.support.captured import INFY, Captured, us_of
 from tests.support.shared import made_once
 from tests.support.two_days import DAYS, two_days
 
@@ -61,6 +63,31 @@ def test_it_gives_what_the_lake_gives_in_any_zone(lake: Lake, file: Path, query:
     expected = lake.sql(query).arrow()
     assert len(expected)
     assert in_order(found.cast(expected.schema)) == in_order(expected)
+
+
+def test_what_was_captured_twice_and_of_a_replay(tmp_path: Path) -> None:
+    """There ticks are judged by events, and their times are of another day."""
+    with Captured(tmp_path / "data") as captured:
+        captured.replayed("2026-11-20")
+        captured.instruments()
+        run = captured.run("18:00")
+        lines = [run.line("asha"), run.line("ravi")]
+        for at, line in enumerate(lines):
+            line.begin(f"18:01:0{at}", INFY)
+        past = us_of(dt.date(2026, 11, 20), "09:15:00")
+        for step in range(20):
+            for line in lines:
+                at = us_of(captured.day, "18:02:00") + step * 30_000_000
+                traded = past + step * 30_000_000
+                line.full(at, INFY, 100 + step, volume=10 * step, traded=traded, stamped=traded)
+        captured.commit()
+    with kitelake.open(tmp_path / "data") as lake:
+        assert Export(lake, tmp_path / "x", "duckdb", Choice(time_range(None, None))).write()["ticks"] == 20
+        with duckdb.connect(str(tmp_path / "x"), read_only=True) as con:
+            for query in ("FROM ticks", "FROM bars('NSE:INFY')", "FROM trades"):
+                expected = lake.sql(query).arrow()
+                assert len(expected) > 5
+                assert in_order(con.sql(query).to_arrow_table().cast(expected.schema)) == in_order(expected)
 
 
 def test_it_has_every_relation_and_macro_and_says_so(lake: Lake, file: Path) -> None:

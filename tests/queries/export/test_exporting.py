@@ -69,6 +69,20 @@ def test_it_tells_its_progress_and_leaves_nothing_beside(lake: SqlLake, out: Pat
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_any_name_is_a_name(lake: SqlLake, out: Path, form: Form) -> None:
+    """DuckDB takes some characters for patterns or partitions, and of databases what is behind a `?` for parameters."""
+    folder = out / "a=b*"
+    folder.mkdir()
+    assert Export(lake, folder / "नाम [1]*= 'x'", form, ALL).write()["ticks"] == 2
+    assert names(folder) == ["नाम [1]*= 'x'"]
+    if form == "duckdb":
+        with pytest.raises(ExportError, match=r"x\?: got a path with a `\?`"):
+            Export(lake, folder / "x?", form, ALL)
+    else:
+        assert Export(lake, folder / "x?", form, ALL).write()["ticks"] == 2
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_disk_that_is_full_leaves_nothing(lake: SqlLake, out: Path, form: Form) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
