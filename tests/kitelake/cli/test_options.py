@@ -60,14 +60,11 @@ def test_latest_keeps_up_with_what_comes(captured: tuple[Captured, Line]) -> Non
         assert terminal.screen.row > len(lines), "what comes next is below"
 
 
-def test_book_without_colour(captured: tuple[Captured, Line]) -> None:
-    made, _ = captured
-    colours = {"NO_COLOR": "1"}
-    with OnTerminal("book", "INFY", "--watch", "--data", str(made.root), environment=colours) as terminal:
+def test_book(captured: tuple[Captured, Line]) -> None:
+    with OnTerminal("book", "INFY", "--watch", "--data", str(captured[0].root)) as terminal:
         lines = terminal.until(lambda shown: len(shown) > 6)
         assert lines[0].startswith("NSE:INFY   2026-11-24 09:15:00.000")
         assert terminal.interrupt() == 0
-        assert not COLOUR.search(terminal.sent)
 
 
 def test_what_cannot_be_looked_up_ends_it_with_one_line(captured: tuple[Captured, Line]) -> None:
@@ -77,7 +74,8 @@ def test_what_cannot_be_looked_up_ends_it_with_one_line(captured: tuple[Captured
         assert terminal.screen.lines[0].startswith("kitelake: INFO: the instrument list")
 
 
-def test_status_tells_of_a_service_that_stops(tmp_path: Path) -> None:
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}], ids=["colours", "none"])
+def test_status_tells_of_a_service_that_stops(tmp_path: Path, environment: dict[str, str]) -> None:
     now = dt.datetime.now(dt.UTC)
     status = ServiceStatus(
         at=now + dt.timedelta(minutes=10),  # as if it had been heard of a moment ago, however long the test takes
@@ -96,9 +94,10 @@ def test_status_tells_of_a_service_that_stops(tmp_path: Path) -> None:
     )
     layout = DataLayout(tmp_path)
     assert write_status(layout, status)
-    with OnTerminal("status", "--watch", "--every", "0.2", "--data", str(tmp_path)) as terminal:
+    asked = ["status", "--watch", "--every", "0.2", "--data", str(tmp_path)]
+    with OnTerminal(*asked, environment=environment) as terminal:
         terminal.until(lambda shown: ": capturing until 15:35" in shown[0])
-        assert COLOUR.search(terminal.sent)
+        assert bool(COLOUR.search(terminal.sent)) != bool(environment)
         assert write_status(layout, status.model_copy(update={"at": now - dt.timedelta(minutes=1), "doing": STOPPED}))
         terminal.until(lambda shown: shown[0].startswith("not running: it was stopped at"))
         assert terminal.interrupt() == 1, "none runs"

@@ -16,6 +16,8 @@ from tests.support.captured import INFY, Captured, us_of
 from tests.support.shared import made_once
 from tests.support.two_days import DAYS, two_days
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["two_days"]  # the fixture
 
 DAY = DAYS[1]

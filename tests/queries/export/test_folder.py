@@ -18,6 +18,8 @@ from tests.support.lake import Feed, ToyDecoder
 from tests.support.shared import made_once
 from tests.support.two_days import DAYS, two_days
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["two_days"]  # the fixture
 
 SYMBOLS: list[Symbol] = ["INFY", "NSE:NIFTY 50", kitelake.near("NIFTY")]
