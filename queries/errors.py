@@ -65,3 +65,7 @@ class OutageError(FeedError):
 
 class AdapterError(QueryError, ValueError):
     """A backtest framework was to be given what it cannot take."""
+
+
+class ExportError(QueryError):
+    """An export cannot be written where or how it was asked for. What was there under its name still is."""

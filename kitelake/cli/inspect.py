@@ -20,19 +20,25 @@ from kitelake.cli.options import (
     DEFAULT_CONFIG,
     ConfigOption,
     DataOption,
+    EveryOption,
     Format,
     FormatOption,
     InstrumentsOption,
     JsonOption,
     OutputOption,
+    WatchOption,
     data_of,
+    keep_watching,
     parse_date,
 )
-from kitelake.errors import ConfigError, ReportError
+from kitelake.errors import AskError, ConfigError, ReportError
 from storage.clock import IST
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from kitelake.lake import Lake, Result
+    from kitelake.telemetry import ServiceStatus
 
 DayOption = Annotated[
     dt.date | None,
@@ -115,10 +121,12 @@ def status(
     config: ConfigOption = DEFAULT_CONFIG,
     data: DataOption = None,
     as_json: JsonOption = False,
+    watch: WatchOption = False,
+    every: EveryOption = 1.0,
 ) -> None:
     """Show how the running service stands: connections, lists, tokens, journal, and every job with its next time.
 
-    Exit status 1 if none runs or no instrument comes.
+    Exit status 1 if none runs or no instrument comes, as it was at last.
     """
     from rich.console import Console
 
@@ -128,14 +136,26 @@ def status(
     from storage.layout import DataLayout
 
     folder = data_of(config, data)
-    now = dt.datetime.now(IST)
-    told = read_status(DataLayout(folder))
+    if watch and as_json:
+        raise AskError("got --watch with --json, expected one of them")
+
+    def look() -> "tuple[ServiceStatus | None, dt.datetime]":
+        return read_status(DataLayout(folder)), dt.datetime.now(IST)
+
+    def page(_: int) -> "RenderableType":
+        told, now = look()
+        return "it has no status any more" if told is None else render_status(told, now)
+
+    told, now = look()
+    if told is not None and watch:
+        keep_watching(page, every)
+        told, now = look()
     if told is None:
         typer.echo(f"no service has captured into {folder} yet: `kitelake run` starts one", err=True)
         raise typer.Exit(1)
     if as_json:
         sys.stdout.write(told.model_dump_json(indent=2) + "\n")
-    else:
+    elif not watch:
         Console().print(render_status(told, now))
     raise typer.Exit(0 if is_running(told, now) and told.health.status is not Status.CRITICAL else 1)
 

@@ -12,10 +12,13 @@ from kitelake.cli.options import (
     DEFAULT_CONFIG,
     ConfigOption,
     DataOption,
+    EveryOption,
     Format,
     FormatOption,
     OutputOption,
+    WatchOption,
     data_of,
+    keep_watching,
     parse_date,
     until_interrupted,
 )
@@ -147,6 +150,8 @@ def bars(
 def book(
     symbols: SymbolsArgument,
     at: AtOption = None,
+    watch: WatchOption = False,
+    every: EveryOption = 1.0,
     data: DataOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     output_format: FormatOption = Format.TABLE,
@@ -154,8 +159,9 @@ def book(
 ) -> None:
     """Show the order book: five levels of bids and asks, as of a moment.
 
-    For example: `kitelake book NSE:INFY --at '2026-11-24 10:15'`
+    For example: `kitelake book NSE:INFY --at '2026-11-24 10:15'`, or `kitelake book INFY near:NIFTY --watch`
     """
+    seconds = _watched(watch, every, at, output_format, output)
 
     def ask(lake: "Lake") -> "Result":
         return lake.book(symbols_of(symbols), moment_of(lake, at or str(newest_day(lake))))
@@ -163,7 +169,8 @@ def book(
     def why(lake: "Lake") -> str | None:
         return reason_at(lake, symbols, moment_of(lake, at or str(newest_day(lake))))
 
-    show(ask, data_of(config, data), "book" if output_format is Format.TABLE else output_format, output, why)
+    shown = "book" if output_format is Format.TABLE else output_format
+    show(ask, data_of(config, data), shown, output, why, seconds)
 
 
 def latest(
@@ -173,6 +180,8 @@ def latest(
         str | None,
         typer.Option(help="Columns of `ticks`, with commas between. By default a table has some, a file all."),
     ] = None,
+    watch: WatchOption = False,
+    every: EveryOption = 1.0,
     data: DataOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     output_format: FormatOption = Format.TABLE,
@@ -180,8 +189,9 @@ def latest(
 ) -> None:
     """Show the last tick of each instrument, as of a moment.
 
-    For example: `kitelake latest INFY TCS`, or `kitelake latest 'NFO:NIFTY26NOV*CE' --at 10:15`
+    For example: `kitelake latest INFY TCS --watch`, or `kitelake latest 'NFO:NIFTY26NOV*CE' --at 10:15`
     """
+    seconds = _watched(watch, every, at, output_format, output)
     names = None if columns is None else [name.strip() for name in columns.split(",")]
 
     def ask(lake: "Lake") -> "Result":
@@ -192,7 +202,7 @@ def latest(
     def why(lake: "Lake") -> str | None:
         return reason_at(lake, symbols, moment_of(lake, at or str(newest_day(lake))))
 
-    show(ask, data_of(config, data), output_format, output, why)
+    show(ask, data_of(config, data), output_format, output, why, seconds)
 
 
 def chain(
@@ -256,26 +266,40 @@ def show(
     output_format: str,
     output: Path | None,
     why: "Callable[[Lake], str | None]" = lambda _: None,
+    seconds: float | None = None,
 ) -> None:
     """Write what is asked of the lake in that folder. `why` may say why there is nothing, for the standard error.
 
-    Ctrl-C ends it. Raises AskError if it cannot be asked.
+    With `seconds` it is kept up to date in the terminal, so often. Ctrl-C ends it. Raises AskError if it cannot be
+    asked.
     """
     from kitelake import open as open_lake
-    from kitelake.views import check_output, write_result
+    from kitelake.views import check_output, page_of, write_result
 
     with open_lake(folder) as lake:
         check_output(output, lake.root)
 
-        def work() -> None:
+        def asked() -> "Result":
             try:
-                result = ask(lake)
+                return ask(lake)
             except QueryError as error:
                 raise AskError(str(error)) from error
-            if not write_result(result, output_format, output) and (said := why(lake)) is not None:
+
+        def work() -> None:
+            if not write_result(asked(), output_format, output) and (said := why(lake)) is not None:
                 typer.echo(f"no rows: {said}", err=True)
 
-        until_interrupted(work, lake.interrupt)
+        if seconds is None:
+            until_interrupted(work, lake.interrupt)
+        else:
+            keep_watching(lambda lines: page_of(asked(), output_format, lines), seconds, lake.interrupt)
+
+
+def _watched(watch: bool, every: float, at: str | None, output_format: Format, output: Path | None) -> float | None:
+    """How often it is to be shown anew, if it is. Raises AskError for what no page in a terminal is."""
+    if watch and (at is not None or output is not None or output_format is not Format.TABLE):
+        raise AskError("got --watch with --at, --format or --output: it shows a table, in the terminal, as of now")
+    return every if watch else None
 
 
 def symbols_of(texts: Sequence[str]) -> "list[Symbol]":

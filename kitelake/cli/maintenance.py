@@ -1,17 +1,30 @@
-"""The commands that look after captured data: seal, verify, rebuild."""
+"""The commands that look after captured data, and give it away: seal, verify, rebuild, export."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from kitelake.cli.options import DATE_METAVAR, DEFAULT_CONFIG, ConfigOption, DataOption, data_of, parse_date
+from kitelake.cli.lookup import MOMENT_METAVAR, SomeSymbolsArgument, moment_of, newest_day, reason, symbols_of
+from kitelake.cli.options import (
+    DATE_METAVAR,
+    DEFAULT_CONFIG,
+    ConfigOption,
+    DataOption,
+    data_of,
+    parse_date,
+    until_interrupted,
+)
+from kitelake.errors import AskError, OutputError
+from queries.errors import ExportError, QueryError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from queries.export import Export
+    from queries.export import Progress as ExportProgress
     from storage.layout import DataLayout
     from storage.verify import VerifyReport
 
@@ -207,10 +220,87 @@ def replay_journal(
     rebuild(date, config, data, partial)
 
 
+def export(
+    target: Annotated[Path, typer.Argument(help="The folder or the file to write.", show_default=False)],
+    symbols: SomeSymbolsArgument = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar=MOMENT_METAVAR,
+            help="From then on, in IST: '2026-11-24 09:15', a date for that day, or "
+            "09:15 on the newest day. By default the newest day that was captured.",
+        ),
+    ] = None,
+    stop: Annotated[str | None, typer.Option(metavar=MOMENT_METAVAR, help="Up to then; alone, all until then.")] = None,
+    form: Annotated[
+        Literal["parquet", "csv", "duckdb"] | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="A folder of Parquet files in Hive's partitions, a folder of CSV, or one DuckDB file with views and "
+            "macros. By default duckdb for a name that ends in .duckdb, else parquet.",
+        ),
+    ] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns of `ticks`, with commas between; else all.")] = None,
+    tables: Annotated[
+        str, typer.Option(help="With commas between, of: ticks, instruments, orders, events, quarantine.")
+    ] = "ticks,instruments,events",
+    force: Annotated[bool, typer.Option("--force", help="Replace an older export, or a DuckDB file.")] = False,
+    memory: Annotated[int, typer.Option(min=256, help="MiB for sorting; the rest is sorted on disk.")] = 2048,
+    data: DataOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Write captured rows out, for those who have no Kitelake: whole or not at all, with a README.
+
+    For example: `kitelake export november.duckdb 'NFO:NIFTY26NOV*' --start 2026-11-02 --stop 2026-12-01`
+    """
+    from kitelake import open as open_lake
+    from queries.export import Choice, Export
+    from queries.history import time_range
+
+    with open_lake(data_of(config, data)) as lake:
+        try:
+            times = moment_of(lake, start or (None if stop else str(newest_day(lake)))), moment_of(lake, stop)
+            choice = Choice(
+                time_range(*times),
+                symbols_of(symbols) if symbols else None,
+                None if columns is None else [name.strip() for name in columns.split(",")],
+                [name.strip() for name in tables.split(",")],
+            )
+            chosen = form or ("duckdb" if target.suffix == ".duckdb" else "parquet")
+            asked = Export(lake, target, chosen, choice, force=force, memory_mib=memory)
+            rows: dict[str, int] = {}
+            until_interrupted(lambda: rows.update(_export(asked)), asked.interrupt)
+        except ExportError as error:
+            raise OutputError(str(error)) from error
+        except QueryError as error:
+            raise AskError(str(error)) from error
+        if not any(rows.values()):
+            why = reason(lake, symbols, *times)
+            raise AskError(f"there are no rows to export{'' if why is None else f': {why}'}")
+    typer.echo(f"{target}: {', '.join(f'{count:,} rows of {name}' for name, count in rows.items())}")
+
+
+def _export(asked: "Export") -> dict[str, int]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("exporting")
+
+        def show(at: "ExportProgress") -> None:
+            bar.update(task, description=f"{at.part}, {at.rows:,} rows so far", completed=at.done, total=at.total)
+
+        return asked.write(show)
+
+
 MAINTENANCE: Final[Mapping[str, Callable[..., None]]] = {
     "seal": seal,
     "verify": verify,
     "rebuild": rebuild,
+    "export": export,
 }
 OLD_NAMES: Final[Mapping[str, Callable[..., None]]] = {"replay-journal": replay_journal}
 """Commands that still work by the name they had, and that no help shows."""

@@ -4,17 +4,22 @@ Every command's module is loaded before the first one runs, `kitelake --version`
 their head nothing but typer and what costs as little; what a command works with, it imports itself.
 """
 
+import contextlib
 import datetime as dt
 import os
 import signal
+import threading
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from storage.clock import IST
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 """The exit status after Ctrl-C."""
@@ -42,6 +47,8 @@ InstrumentsOption = Annotated[
 ]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to print the result.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Keep it up to date in the terminal, until Ctrl-C.")]
+EveryOption = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often, with --watch.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
@@ -94,3 +101,19 @@ def until_interrupted(work: Callable[[], object], interrupt: Callable[[], None])
             os._exit(INTERRUPTED)  # it waits for a reader that does not read
         finally:
             del done  # which has the error, and the error this frame: DuckDB's objects would never be let go
+
+
+def keep_watching(
+    page: "Callable[[int], RenderableType]", seconds: float, interrupt: Callable[[], None] = lambda: None
+) -> None:
+    """Keep a page up to date in the terminal, as `views.watch` does, until Ctrl-C, which leaves its last state."""
+    from kitelake.views import watch
+
+    ended = threading.Event()
+
+    def end() -> None:
+        ended.set()
+        interrupt()
+
+    with contextlib.suppress(KeyboardInterrupt):
+        until_interrupted(lambda: watch(page, seconds, ended), end)

@@ -17,13 +17,19 @@ _MIDDLE: Final = 2
 
 def write_book(result: Result, sink: IO[bytes]) -> int:
     """All books of a result as `Lake.book` gives it, with a line above each that says whose it is and as of when."""
+    text, rows = book_text(result)
+    sink.write(text.encode())
+    return rows
+
+
+def book_text(result: Result) -> tuple[str, int]:
+    """The same as text, and how many rows it is made of."""
     rows = result.arrow().to_pylist()
     books = [
         list(rows) for _, rows in groupby(rows, lambda row: (row["symbol"], row["instrument_token"], row["moment"]))
     ]
     texts = ["\n".join(_lines(levels)) for levels in books] or ["no book was received on that day up to then"]
-    sink.write(("\n\n".join(texts) + "\n").encode())
-    return len(rows)
+    return "\n\n".join(texts) + "\n", len(rows)
 
 
 def _lines(levels: Sequence[dict[str, Any]]) -> Iterator[str]:

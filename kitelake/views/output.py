@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import IO, Final, cast
 
 import numpy as np
+from rich.console import RenderableType
+from rich.text import Text
 
 from kitelake.errors import OutputError
-from kitelake.views.book import write_book
+from kitelake.views.book import book_text, write_book
 from kitelake.views.formats import write_arrow, write_csv, write_json, write_parquet
-from kitelake.views.table import Grid, print_table, write_table, written
+from kitelake.views.table import Grid, print_table, table_page, write_table, written
 from kitelake.views.values import to_ist
 from queries.lake import Result
 from storage.files import replacing
@@ -58,6 +60,13 @@ def write_result(result: Result, output_format: str, output: Path | None = None)
     if output_format in BINARY and sys.stdout.isatty():
         raise OutputError(f"{output_format} is not for a terminal; to write it to a file: --output FILE")
     return _to_stdout(lambda sink: write(result, sink))
+
+
+def page_of(result: Result, output_format: str, lines: int) -> RenderableType:
+    """A `table` or a `book` as a page of so many lines."""
+    if output_format == "book":
+        return Text(book_text(result)[0].rstrip(), no_wrap=True, overflow="crop")
+    return table_page(result, lines)
 
 
 def check_output(output: Path | None, folder: Path) -> None:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from kitelake.plan import PRICED_LATER, DayPlan, ListPlan, PlanPhase, why_not
 from kitelake.schedule import Day, ListHours
-from kitelake.views.columns import plain_table
+from kitelake.views.terminal import plain_table
 from storage.market import Phase, place_of_exchange
 from storage.mode import Mode
 

@@ -17,7 +17,7 @@ from kitelake.report import (
     title_of,
     totals_of,
 )
-from kitelake.views.columns import ruled_table
+from kitelake.views.terminal import ruled_table
 
 NO_WORD = "–"
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ingest.connection import Status
 from kitelake.telemetry import STOPPED, ConnectionStatus, Job, ListStatus, ServiceStatus, is_running, process_is_there
-from kitelake.views.columns import plain_table
+from kitelake.views.terminal import plain_table
 from storage.clock import IST
 
 SHOWN: Final = 20

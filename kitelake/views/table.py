@@ -120,6 +120,14 @@ def print_table(result: Result) -> int:
     return len(rows)
 
 
+def table_page(result: Result, lines: int) -> Grid:
+    """The first rows, as many as fit with their names and a note into so many lines."""
+    fit = max(1, lines - 3)
+    rows = written(result).head(fit + 1)
+    note = f"the first {_count(fit)}: name those you want" if len(rows) > fit else "" if len(rows) else "no rows"
+    return Grid(result, rows.slice(0, fit), note)
+
+
 def _count(rows: int) -> str:
     return "1 row" if rows == 1 else f"{rows:,} rows"
 

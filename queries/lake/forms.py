@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.util
 import sys
 import warnings
 import zoneinfo
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -125,15 +126,35 @@ def _without_mask(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def to_html(columns: list[str], rows: pa.Table) -> str:
-    """A table for notebooks, which style the class that data frames have."""
+def to_html(columns: Sequence[str], types: Sequence[object], rows: pa.Table, count: int) -> str:
+    """A result for notebooks: its first rows, which are text, of so many."""
+    names = [(name, str(kind).lower()) for name, kind in zip(columns, types, strict=True)]
+    note = f"{count:,} row{'s' * (count != 1)}"
+    if count > len(rows):
+        note = f"the first {len(rows)} of {note}"
+    cells = zip(*(column.to_pylist() for column in rows.columns), strict=True)
+    return f"{_html(names, cells)}<p><small>{note}</small></p>"
+
+
+def tables_to_html(title: str, tables: Iterable[tuple[str, int, Sequence[dt.date]]]) -> str:
+    """A lake for notebooks: of each table how many rows it has, and the days of which there are some, ascending."""
+    cells = [
+        (name, f"{count:,}", f"{len(days):,}", *(map(str, (days[0], days[-1])) if days else ("–", "–")))
+        for name, count, days in tables
+    ]
+    names = [("table", ""), ("rows", ""), ("days", ""), ("first", ""), ("last", "")]
+    return f"{_html([(title, '')], ())}{_html(names, cells)}"
+
+
+def _html(names: Iterable[tuple[str, str]], rows: Iterable[Sequence[str | None]]) -> str:
+    """A table for notebooks, which style the class that data frames have. What stands below a name is small."""
     from html import escape  # with a table of all its entities, which nobody else needs
 
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    cells = zip(*(column.to_pylist() for column in rows.slice(0, HTML_ROWS).columns), strict=True)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(text or _null(text))}</td>' for text in row)}</tr>" for row in cells)
-    more = f"<p><small>the first {HTML_ROWS} rows</small></p>" if len(rows) > HTML_ROWS else ""
-    return f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}'
+    head = "".join(
+        f"<th>{escape(name)}{f'<br><small>{escape(below)}</small>' * bool(below)}</th>" for name, below in names
+    )
+    body = "".join(f"<tr>{''.join(f'<td>{escape(_null(text))}</td>' for text in row)}</tr>" for row in rows)
+    return f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def _null(text: str | None) -> str:

@@ -311,6 +311,9 @@ class SqlLake:
     def __repr__(self) -> str:
         return f"Lake({str(self.root)!r}{', closed' if self._closed else ''})"
 
+    def _repr_html_(self) -> str | None:
+        return None if self._closed else self.look().html(repr(self))
+
     def _names(self) -> list[str]:
         return [*map(name_in_sql, schema.TABLES.values()), *(relation.name for relation in self.relations)]
 

@@ -320,7 +320,8 @@ class Result:
         with self._turns.turn():
             # As text by DuckDB: as Python objects, times with a zone would need pytz.
             rows = self._relation.limit(HTML_ROWS + 1).project("columns(*)::varchar").to_arrow_table()
-        return to_html(self.columns, rows)
+        count = self.count() if len(rows) > HTML_ROWS else len(rows)
+        return to_html(self.columns, self.types, rows.slice(0, HTML_ROWS), count)
 
 
 def fetched(con: duckdb.DuckDBPyConnection, query: str, clock: Clock, *, many: bool) -> pa.Table:

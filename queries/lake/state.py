@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar, cast
 
 import pyarrow as pa
 
+from queries.lake.forms import tables_to_html
 from queries.lake.result import Result
 from queries.lake.views import RowsView, View, quoted
 
@@ -53,10 +54,10 @@ class Macro:
         """The names in its bodies."""
         return frozenset().union(*(words(body) for _, body in self.overloads))
 
-    def create(self) -> str:
-        """The statement that makes it."""
+    def create(self, place: str = "memory.main") -> str:
+        """The statement that makes it in a schema."""
         overloads = ", ".join(f"({parameters}) AS TABLE ({body})" for parameters, body in self.overloads)
-        return f"CREATE OR REPLACE MACRO memory.main.{self.name}{overloads}"
+        return f"CREATE OR REPLACE MACRO {place}.{self.name}{overloads}"
 
 
 def words(text: str) -> frozenset[str]:
@@ -140,6 +141,12 @@ class LakeState:
     def dates(self, table: str) -> list[dt.date]:
         """The IST days of which the table has rows, ascending."""
         return sorted({dt.date.fromisoformat(values[0]) for values in self.partitions(table)})
+
+    def html(self, title: str) -> str:
+        """For notebooks: how many rows each table has, and of which days."""
+        return tables_to_html(
+            title, [(name, self.sql(f"FROM {name}").count(), self.dates(name)) for name in self.views]
+        )
 
     def text(self, name: str) -> str:
         """A relation's SELECT, made when it is first asked for."""

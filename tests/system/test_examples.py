@@ -1,6 +1,7 @@
 """The examples run as they are, against a simulator."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,10 @@ from storage.layout import DataLayout
 from tests.support.captured import INFY, Captured, us_of
 from tests.support.compacting import put, tick
 from tests.support.simulation import Simulation, simulation
+from tests.support.two_days import two_days
 from tests.support.waiting import PATIENCE_SECONDS
+
+__all__ = ["two_days"]  # the fixture
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -89,6 +93,40 @@ def test_backtest(tmp_path: Path) -> None:
         "2026-11-24 09:31:30 sell     107.00",
         "earned -4.00",
     ]
+
+
+def test_a_day_as_plain_python_and_as_a_notebook(two_days: Path, tmp_path: Path) -> None:
+    """Its cells are whole, and what they display does so as a notebook has it displayed."""
+    script = ROOT / "examples" / "a_day.py"
+    cells = re.split(r"^# %%.*\n", script.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert len(cells) > 12
+    assert all(compile(cell, "cell", "exec") for cell in cells)
+    (tmp_path / "IPython").mkdir()
+    (tmp_path / "IPython" / "__init__.py").touch()
+    (tmp_path / "IPython" / "display.py").write_text(
+        "def display(*things):\n"
+        "    for thing in things:\n"
+        "        html = getattr(thing, '_repr_html_', None)\n"
+        "        print(repr(thing) if html is None else html())\n"
+    )
+    texts = [
+        subprocess.run(
+            [sys.executable, str(script)],
+            cwd=ROOT,
+            env=os.environ | {"KITELAKE_DATA": str(two_days), "PYTHONPATH": os.pathsep.join([*folders, str(ROOT)])},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=True,
+        ).stdout
+        for folders in ((), (str(tmp_path),))
+    ]
+    for text in texts:
+        assert re.search(r"^N\w+:[\w ]+ on 2026-11-13: [\d,]+ ticks, from [\d.]+ to [\d.]+$", text, re.MULTILINE)
+    assert texts[0].startswith(f"Lake({str(two_days)!r})\n2026-11-13 ")
+    assert texts[1].count('<table class="dataframe">') == 9
+    assert "<td>instruments</td><td>42</td><td>2</td><td>2026-11-12</td><td>2026-11-13</td>" in texts[1]
+    assert "<th>spread_bps<br><small>double</small></th>" in texts[1]
 
 
 async def test_raw_frames(market: Simulation) -> None:

@@ -1,4 +1,4 @@
-"""seal, verify, rebuild: what they say, their exit statuses, and what is left."""
+"""seal, verify, rebuild, export: what they say, their exit statuses, and what is left."""
 
 import re
 from pathlib import Path
@@ -10,10 +10,11 @@ from storage.layout import DataLayout
 from storage.upkeep.archive import archive_committed
 from tests.support.command import Ended, Run, command
 from tests.support.three_days import DAYS, SEGMENTS_A_DAY, STREAM, damage, layout, live, rows, three_days
+from tests.support.two_days import two_days
 
 pytestmark = pytest.mark.slow
 
-__all__ = ["command", "layout", "three_days"]  # the fixtures
+__all__ = ["command", "layout", "three_days", "two_days"]  # the fixtures
 
 
 def words(result: Ended) -> str:
@@ -119,3 +120,33 @@ def test_the_old_name_of_rebuild_works_says_so_and_is_not_shown(layout: DataLayo
     shown = command("--help").out
     assert "rebuild" in shown
     assert "replay-journal" not in shown
+
+
+def test_export_writes_what_is_asked_for_and_says_how_it_goes(
+    command: Run, two_days: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = ["export", tmp_path / "x", "infy", "near:NIFTY", "--stop", "09:30", "--start", "9:15", "--data", two_days]
+    result = command(*asked)
+    assert (result.status, result.err) == (0, ""), "no terminal, no progress"
+    assert result.out.endswith("x: 60 rows of ticks, 21 rows of instruments, 13 rows of events\n")
+    again = command(*asked)
+    assert (again.status, again.out) == (2, "")
+    assert "is there already, and stays as it is; --force replaces an older export" in again.err
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # as a terminal
+    forced = command(*asked, "--force", "-f", "csv", "--tables", "ticks, orders", "--columns", "symbol, last_price")
+    assert (forced.status, forced.out) == (0, f"{tmp_path}/x: 60 rows of ticks, 0 rows of orders\n")
+    assert "rows so far" in forced.err
+    assert (tmp_path / "x" / "ticks" / "2026-11-13-NSE.csv").read_text().startswith("symbol,last_price\n")
+
+
+def test_export_says_why_it_writes_nothing(command: Run, two_days: Path, tmp_path: Path) -> None:
+    for arguments, said in (
+        (["--start", "2026-10-01"], "there are no rows to export: nothing was captured on 2026-10-01, but from"),
+        (["INFO"], "INFO: the instrument list has no such instrument on 2026-11-13; near it: NSE:INFY"),
+        (["--tables", "tick"], "tables: got 'tick', expected some of ticks"),
+        (["--start", "noon"], "start: got 'noon', expected a date"),
+    ):
+        result = command("export", tmp_path / "x", *arguments, "--data", two_days)
+        assert (result.status, result.out) == (2, "")
+        assert said in result.err
+    assert not list(tmp_path.iterdir())

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from html import escape
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -256,6 +257,7 @@ class TestSql:
         with pytest.raises(QueryError, match=r"(?i)closed"):
             late.arrow()
         assert repr(lake).endswith("closed)")
+        assert lake._repr_html_() is None
 
 
 class TestConnect:
@@ -311,6 +313,11 @@ class TestFolder:
                 ("2026-11-23", "NSE"),
             ]
             assert repr(lake) == f"Lake({str(root)!r})"
+            html = lake._repr_html_()
+            assert html is not None
+            assert f"<th>{escape(repr(lake))}</th>" in html
+            assert "<td>ticks</td><td>3</td><td>1</td><td>2026-11-23</td><td>2026-11-23</td>" in html
+            assert "<td>orders</td><td>0</td><td>0</td><td>–</td><td>–</td>" in html
 
     def test_is_not_written_to(self, tmp_path: Path, feed: Feed, half: ToyWriter) -> None:
         def state() -> dict[str, tuple[int, int]]:

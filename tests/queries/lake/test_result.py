@@ -94,10 +94,14 @@ def test_is_readable(lake: SqlLake, half: ToyWriter, capsys: pytest.CaptureFixtu
     result = lake.sql("select seq, received_at, symbol from ticks order by seq limit 1")
     assert "2026-11-23 09:15:00+05:30" in repr(result)
     html = result._repr_html_()
-    assert "<th>received_at</th>" in html
+    assert "<th>received_at<br><small>timestamp with time zone</small></th>" in html
     assert "<td>0</td><td>2026-11-23 09:15:00+05:30</td><td>NULL</td>" in html
     assert "&lt;b&gt;" in lake.sql("select '<b>'")._repr_html_()
-    assert "the first 100 rows" in lake.sql("from range(101)")._repr_html_()
+    assert "1 row<" in html
+    assert "<th>&lt;i&gt;<br>" in lake.sql("select 1 as '<i>'")._repr_html_()
+    many = lake.sql("from range(1234)")._repr_html_()
+    assert "the first 100 of 1,234 rows" in many
+    assert many.count("<tr>") == 101
     result.show()
     assert "2026-11-23 09:15:00+05:30" in capsys.readouterr().out
 
