@@ -7,3 +7,5 @@ from .plan import lines_of_plan as lines_of_plan
 from .plan import render_plan as render_plan
 from .report import render_report as render_report
 from .status import render_status as render_status
+from .table import Grid as Grid
+from .table import first_rows as first_rows
