@@ -1,13 +1,10 @@
-"""Options that several commands have, how their texts are read, and how work ends at Ctrl-C.
+"""Options that several commands have, and how their texts are read.
 
 Every command's module is loaded before the first one runs, `kitelake --version` included. So these modules import at
 their head nothing but typer and what costs as little; what a command works with, it imports itself.
 """
 
 import datetime as dt
-import os
-import signal
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
@@ -15,9 +12,6 @@ from typing import Annotated, Final
 import typer
 
 from storage.clock import IST
-
-INTERRUPTED: Final = 128 + signal.SIGINT
-"""The exit status after Ctrl-C."""
 
 DEFAULT_CONFIG: Final = Path("config.yaml")
 DATE_METAVAR: Final = "DATE"
@@ -76,21 +70,3 @@ def data_of(config: Path, data: Path | None) -> Path:
     from kitelake.config import data_folder
 
     return data_folder(config)
-
-
-def until_interrupted(work: Callable[[], object], interrupt: Callable[[], None]) -> None:
-    """Do the work in another thread, because the main one does not hear Ctrl-C while DuckDB has it."""
-    from concurrent.futures import ThreadPoolExecutor, wait
-
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(work)
-        try:
-            done.result()
-        except KeyboardInterrupt:
-            for _ in range(50):  # it may not be in DuckDB at that moment, but come back to it
-                interrupt()
-                if wait([done], 0.1).done:
-                    raise
-            os._exit(INTERRUPTED)  # it waits for a reader that does not read
-        finally:
-            del done  # which has the error, and the error this frame: DuckDB's objects would never be let go
