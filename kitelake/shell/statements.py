@@ -15,7 +15,7 @@ def split(text: str) -> tuple[list[str], str]:
     """
     data = text.encode()  # the tokenizer's places are those of bytes
     found = duckdb.tokenize(text)
-    ends = [*(at for at, _ in found[1:]), len(data)]
+    ends = [*(at for at, _ in found), len(data)][1:]
     statements: list[str] = []
     begun = 0
     says_something = False

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.waiting import LOOK_SECONDS, PATIENCE_SECONDS, wait_until
 
 ROOT: Final = Path(__file__).parents[2]
 ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][0-9A-B]|\x1b[=>78]")
@@ -79,8 +79,10 @@ class Terminal:
 
     def see(self, expected: str) -> None:
         """Wait until this is shown, behind what was seen before."""
-        wait_until(lambda: self._after(expected) or self.process.poll() is not None)
-        assert self._after(expected), f"{expected!r} is not in:\n{self.text}"
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: self._after(expected) or self.process.poll() is not None)
+        self._reader.join(LOOK_SECONDS * (self.process.poll() is not None))  # what it said last
+        assert self._after(expected), f"{expected!r} is not in what came last: {self.text[self._seen :]!r}"
         self._seen = self.text.index(expected, self._seen) + len(expected)
 
     def _after(self, expected: str) -> bool:
