@@ -12,9 +12,9 @@ try:
     from kitelake.cli.inspect import check, compare, coverage, gaps, latency, plan, report, status
     from kitelake.cli.lookup import bars, book, chain, find, latest, sql
     from kitelake.cli.maintenance import MAINTENANCE, OLD_NAMES
-    from kitelake.cli.options import INTERRUPTED
     from kitelake.cli.replay import ALLOWED, replay
     from kitelake.errors import AskError, ConfigError, OutputError, StartError
+    from kitelake.shell import INTERRUPTED
     from storage.errors import DataFolderError, KitelakeError
     from storage.startup import leave_out_needless
 except KeyboardInterrupt:

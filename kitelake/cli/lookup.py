@@ -2,9 +2,10 @@
 
 import datetime as dt
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TextIO, cast
 
 import typer
 
@@ -20,9 +21,9 @@ from kitelake.cli.options import (
     data_of,
     keep_watching,
     parse_date,
-    until_interrupted,
 )
 from kitelake.errors import AskError
+from kitelake.shell import Progress, until_interrupted
 from queries.errors import QueryError
 
 if TYPE_CHECKING:
@@ -60,12 +61,17 @@ FOUND: Final = "asked outcome symbol instrument_token name instrument_type expir
 
 def sql(
     query: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="SQL over ticks, instruments, orders, events, quarantine. Of several statements, with `;` between "
-            "them, all run and the last one's result is printed."
+            "them, all run and the last one's result is printed. `-` reads it from the standard input. Without, in a "
+            "terminal, a shell to type in.",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Read the SQL from this file.", show_default=False)
+    ] = None,
     data: DataOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     output_format: FormatOption = Format.TABLE,
@@ -82,13 +88,57 @@ def sql(
         float | None, typer.Option(metavar="SECONDS", help="End the query when it takes longer than this.")
     ] = None,
 ) -> None:
-    """Query the captured ticks, including what arrived a moment ago. Times are IST."""
+    """Query the captured ticks, including what arrived a moment ago. Times are IST.
+
+    For example: `kitelake sql` for a shell, `kitelake sql "from ticks limit 5"`, or `kitelake sql < query.sql`
+    """
     from kitelake import open as open_lake
     from kitelake.views import check_output, write_result
 
+    asked = query_of(query, file)
+    if asked is None and (output is not None or output_format not in (Format.TABLE, Format.CSV, Format.JSON)):
+        raise AskError("the shell shows a table, csv or json, and writes files by its .once FILE; else give a query")
     with open_lake(data_of(config, data), restricted=restricted, timeout=timeout) as lake:
         check_output(output, lake.root)
-        until_interrupted(lambda: write_result(lake.sql(query), output_format, output), lake.interrupt)
+        if asked is None:
+            run_shell(lake, output_format)
+            return
+        progress = Progress(lake)
+
+        def work() -> None:
+            with progress:
+                result = lake.sql(asked)
+            write_result(result, output_format, output, progress)
+
+        until_interrupted(work, lake.interrupt)
+
+
+def query_of(query: str | None, file: Path | None) -> str | None:
+    """The SQL that was given, in whatever way; None if it is to be typed. Raises AskError for two ways, or no file."""
+    if query is not None and file is not None:
+        raise AskError(f"got a query and --file {file}, expected one of them")
+    if query is not None and query != "-":
+        return query
+    typed, shown = cast("TextIO | None", sys.stdin), cast("TextIO | None", sys.stdout)
+    try:
+        if file is not None:
+            return file.read_text(encoding="utf-8")
+        if typed is None:
+            raise AskError("the standard input is closed: give a query, or --file FILE")
+        is_shell = query is None and typed.isatty() and shown is not None and shown.isatty()
+        return None if is_shell else typed.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AskError(f"{file or 'the standard input'}: cannot be read as SQL: {error}") from error
+
+
+def run_shell(lake: "Lake", mode: str) -> None:
+    """Take statements from whoever sits at the terminal, until it is ended."""
+    from kitelake.shell import Shell, reader
+    from kitelake.version import __version__
+
+    shell = Shell(lake, mode)
+    typer.echo(f"Kitelake {__version__}, {lake.root}. Ctrl-D ends this, .help says what else there is.")
+    shell.run(reader(shell.vocabulary))
 
 
 def bars(

@@ -15,9 +15,9 @@ from kitelake.cli.options import (
     DataOption,
     data_of,
     parse_date,
-    until_interrupted,
 )
 from kitelake.errors import AskError, OutputError
+from kitelake.shell import until_interrupted
 from queries.errors import ExportError, QueryError
 
 if TYPE_CHECKING:

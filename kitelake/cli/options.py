@@ -1,4 +1,4 @@
-"""Options that several commands have, how their texts are read, and how work ends at Ctrl-C.
+"""Options that several commands have, and how their texts are read.
 
 Every command's module is loaded before the first one runs, `kitelake --version` included. So these modules import at
 their head nothing but typer and what costs as little; what a command works with, it imports itself.
@@ -6,8 +6,6 @@ their head nothing but typer and what costs as little; what a command works with
 
 import contextlib
 import datetime as dt
-import os
-import signal
 import threading
 from collections.abc import Callable
 from enum import StrEnum
@@ -20,9 +18,6 @@ from storage.clock import IST
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-INTERRUPTED: Final = 128 + signal.SIGINT
-"""The exit status after Ctrl-C."""
 
 DEFAULT_CONFIG: Final = Path("config.yaml")
 DATE_METAVAR: Final = "DATE"
@@ -85,28 +80,11 @@ def data_of(config: Path, data: Path | None) -> Path:
     return data_folder(config)
 
 
-def until_interrupted(work: Callable[[], object], interrupt: Callable[[], None]) -> None:
-    """Do the work in another thread, because the main one does not hear Ctrl-C while DuckDB has it."""
-    from concurrent.futures import ThreadPoolExecutor, wait
-
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(work)
-        try:
-            done.result()
-        except KeyboardInterrupt:
-            for _ in range(50):  # it may not be in DuckDB at that moment, but come back to it
-                interrupt()
-                if wait([done], 0.1).done:
-                    raise
-            os._exit(INTERRUPTED)  # it waits for a reader that does not read
-        finally:
-            del done  # which has the error, and the error this frame: DuckDB's objects would never be let go
-
-
 def keep_watching(
     page: "Callable[[int], RenderableType]", seconds: float, interrupt: Callable[[], None] = lambda: None
 ) -> None:
     """Keep a page up to date in the terminal, as `views.watch` does, until Ctrl-C, which leaves its last state."""
+    from kitelake.shell import until_interrupted
     from kitelake.views import watch
 
     ended = threading.Event()

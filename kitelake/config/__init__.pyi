@@ -1,5 +1,6 @@
 from .accounts import AccountSection as AccountSection
 from .accounts import LoginSection as LoginSection
+from .accounts import state_folder as state_folder
 from .calendar import CalendarSection as CalendarSection
 from .calendar import SpecialDay as SpecialDay
 from .calendar import by_exchange as by_exchange

@@ -18,6 +18,12 @@ Secret = Annotated[SecretStr, BeforeValidator(resolve_secret)]
 TokenSetting = Annotated[SecretStr | Variable | Path | Command | None, BeforeValidator(token_source_of)]
 
 
+def state_folder() -> Path:
+    """Where what this program remembers of its user is kept. Raises RuntimeError if there is no home folder."""
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return (state if state.is_absolute() else Path.home() / ".local" / "state") / "kitelake"
+
+
 class LoginSection(Section):
     """`kitelake login`: how the browser goes there and back, and where logins are kept."""
 
@@ -46,9 +52,8 @@ class LoginSection(Section):
         """The folder of the stored logins. Raises ConfigError if it is below a home folder that is not there."""
         if self.folder is not None:
             return self.folder
-        state = Path(os.environ.get("XDG_STATE_HOME", ""))
         try:
-            return (state if state.is_absolute() else Path.home() / ".local" / "state") / "kitelake" / "logins"
+            return state_folder() / "logins"
         except RuntimeError:
             raise ConfigError("there is no home folder for stored logins: set login.folder in config.yaml") from None
 

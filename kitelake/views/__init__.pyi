@@ -9,3 +9,5 @@ from .plan import render_plan as render_plan
 from .report import render_report as render_report
 from .status import render_status as render_status
 from .terminal import watch as watch
+from .table import Grid as Grid
+from .table import first_rows as first_rows

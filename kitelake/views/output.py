@@ -40,11 +40,17 @@ WRITERS: Final[dict[str, Callable[[Result, IO[bytes]], int]]] = {
 }
 
 
-def write_result(result: Result, output_format: str, output: Path | None = None) -> int:
+def write_result(
+    result: Result,
+    output_format: str,
+    output: Path | None = None,
+    waiting: contextlib.AbstractContextManager[object] = contextlib.nullcontext(),  # noqa: B008 (it has no state)
+) -> int:
     """Write a result as `table`, `csv`, `json` (one object a line), `arrow` (an IPC stream) or `parquet`.
 
     What `Lake.book` gave is a `book`, too. To the standard output if `output` is None; a reader that goes away early
-    (`| head`) is no error. A file appears under its name when it is whole. Returns how many rows were read for it, 0 if
+    (`| head`) is no error. A file appears under its name when it is whole. `waiting` is entered while the terminal that
+    may be there has nothing else to show. Returns how many rows were read for it, 0 if
     there are none. Raises OutputError for an unknown format,
     bytes for a terminal, or a file that cannot be written; QueryError if the query fails.
     """
@@ -54,12 +60,14 @@ def write_result(result: Result, output_format: str, output: Path | None = None)
     if output is None and cast("object", sys.stdout) is None:
         raise OutputError("the standard output is closed; to write to a file: --output FILE")
     if output is not None:
-        return _to_file(output, lambda sink: write(result, sink))
+        with waiting:
+            return _to_file(output, lambda sink: write(result, sink))
     if output_format == "table" and sys.stdout.isatty():
-        return print_table(result)
+        return print_table(result, waiting)
     if output_format in BINARY and sys.stdout.isatty():
         raise OutputError(f"{output_format} is not for a terminal; to write it to a file: --output FILE")
-    return _to_stdout(lambda sink: write(result, sink))
+    with contextlib.nullcontext() if sys.stdout.isatty() else waiting:
+        return _to_stdout(lambda sink: write(result, sink))
 
 
 def page_of(result: Result, output_format: str, lines: int) -> RenderableType:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from itertools import accumulate, chain
 from typing import IO, Any, Final
 
@@ -45,6 +46,20 @@ class Grid:
         self._rows = len(rows)
         self._note = note
 
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return self._rows
+
+    @property
+    def width(self) -> int:
+        """How wide all columns are together."""
+        return sum(min(column.width, TERMINAL_CELL) + len(GAP) for column in self._columns) - len(GAP)
+
+    def records(self) -> "Records":
+        """The same, record by record."""
+        return Records(self._columns, self._rows, self._note)
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         widths = [min(column.width, TERMINAL_CELL, options.max_width) for column in self._columns]
         ends = accumulate(width + len(GAP) for width in widths)
@@ -60,6 +75,28 @@ class Grid:
             notes.append(f"{fit} of {len(self._columns)} columns fit: name those you want, or widen the window")
         if notes:
             yield Text("; ".join(notes), "dim")
+
+
+class Records:
+    """Rows below each other, a line for each column: for more columns than fit beside each other."""
+
+    def __init__(self, columns: "Sequence[_Column]", rows: int, note: str) -> None:
+        self._columns = columns
+        self._rows = rows
+        self._note = note
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        widest = max(cell_len(column.name) for column in self._columns)
+        names = min(widest, max(1, options.max_width // 2))
+        for row in range(self._rows):
+            yield _line([(f"─ {row + 1} ".ljust(min(options.max_width, 2 * names), "─"), "dim")])
+            for column in self._columns:
+                cell = column.cells[row]
+                room = max(2, options.max_width - names - len(GAP))
+                name = set_cell_size(column.name, names)
+                yield _line([(name, "bold"), (_cut(NULL if cell is None else cell, room), "dim" * (cell is None))])
+        if self._note:
+            yield Text(self._note, "dim")
 
 
 def written(result: Result) -> Result:
@@ -92,11 +129,13 @@ def _cells(kind: DuckDBPyType, values: Sequence[Any]) -> list[Cell]:
 
 
 def _padded(cell: Cell, column: _Column, width: int) -> str:
-    shown = NULL if cell is None else cell
+    shown = _cut(NULL if cell is None else cell, width)
     size = cell_len(shown)
-    if size > width:
-        return set_cell_size(shown, width - 1) + MORE
     return " " * (width - size) + shown if column.is_number else shown + " " * (width - size)
+
+
+def _cut(shown: str, width: int) -> str:
+    return set_cell_size(shown, width - 1) + MORE if cell_len(shown) > width else shown
 
 
 def _line(cells: Sequence[tuple[str, str]]) -> Text:
@@ -107,15 +146,27 @@ def _line(cells: Sequence[tuple[str, str]]) -> Text:
     return line
 
 
-def print_table(result: Result) -> int:
+def first_rows(result: Result, limit: int, has_all: str) -> Grid | Text:
+    """So many rows for rich to print, or a plan as its lines. `has_all` says what has the others, if there are any."""
+    if result.columns == PLAN:
+        return Text(_plan(result.arrow()).rstrip("\n"), no_wrap=True, overflow="ignore")
+    rows = written(result).head(limit + 1)
+    note = f"the first {_count(limit)}; {has_all}" if len(rows) > limit else _count(len(rows))
+    return Grid(result, rows.slice(0, limit), note)
+
+
+def print_table(result: Result, waiting: AbstractContextManager[object]) -> int:
     """The first rows, for a terminal. Returns how many it read."""
     if result.columns == PLAN:
-        sys.stdout.write(_plan(plan := result.arrow()))
+        with waiting:
+            plan = result.arrow()
+        sys.stdout.write(_plan(plan))
         return len(plan)
-    rows = written(result).head(TERMINAL_ROWS + 1)
-    note = _count(len(rows))
-    if len(rows) > TERMINAL_ROWS:
-        note = f"{TERMINAL_ROWS} of {_count(result.count())}; --format csv or --output FILE has them all"
+    with waiting:
+        rows = written(result).head(TERMINAL_ROWS + 1)
+        note = _count(len(rows))
+        if len(rows) > TERMINAL_ROWS:
+            note = f"{TERMINAL_ROWS} of {_count(result.count())}; --format csv or --output FILE has them all"
     Console().print(Grid(result, rows.slice(0, TERMINAL_ROWS), note))
     return len(rows)
 

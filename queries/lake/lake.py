@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import duckdb
 import pyarrow as pa
 
-from queries.errors import ClosedError, NoLakeError, QueryError, QueryTimeoutError, RestrictedError
+from queries.errors import ClosedError, QueryError, QueryTimeoutError, RestrictedError
 from queries.lake.restricted import Gate, Limits, bound_sizes, lock
 from queries.lake.result import INTERRUPTED, Clock, Result, Turns, fetched, fetched_ahead, typed_errors
 from queries.lake.shown import RELATIONS
@@ -27,6 +27,7 @@ from queries.lake.views import (
     ZONE,
     RowsView,
     Views,
+    check_folder,
     create_rows,
     create_view,
     name_in_sql,
@@ -49,6 +50,7 @@ PLAINLY = SAYS_LATER | {"main", "memory"}
 """What it may reach plain names by, whatever its head says."""
 GIVEN_BACK = frozenset({pa.string(), pa.int64(), pa.float64(), pa.timestamp("us", ZONE)})
 """Types of Arrow's that DuckDB gives back as it takes them."""
+COUNTED = "SET enable_progress_bar = true; SET enable_progress_bar_print = false"
 FIXABLE = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several statements
 
 
@@ -73,7 +75,7 @@ class SqlLake:
         self.root = Path(root).absolute()
         limits = limits or Limits()
         self._timeout = _checked(limits.seconds)
-        _check_folder(self.root)
+        check_folder(self.root)
         self._lock = threading.RLock()
         layout = DataLayout(plain_root(self.root))
         self._snapshots = Snapshots(layout, decoder)
@@ -90,6 +92,7 @@ class SqlLake:
         self._interrupts = 0
         self._altered = False
         self._published = False
+        self._followed = False
         self._leading: LakeState | None = None
         self._memo: dict[str, dict[Any, Any]] = {}
         self._readers: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
@@ -294,6 +297,20 @@ class SqlLake:
         for con in (self._con, *self._readers):
             con.interrupt()
 
+    def follow_progress(self) -> None:
+        """Have DuckDB keep count of what it has done of each query from now on, for `progress`; it prints nothing."""
+        if self._gate is None:  # whose settings are locked
+            with self._lock, typed_errors():
+                self._followed = True
+                self._con.execute(COUNTED)
+
+    def progress(self) -> float | None:
+        """How much of what runs in another thread is done, in percent as far as DuckDB can tell; None if it cannot."""
+        done = -1.0
+        with contextlib.suppress(duckdb.Error, RuntimeError):  # closed meanwhile, or one reader more
+            done = max(con.query_progress() for con in (self._con, *self._readers))
+        return done if done >= 0 else None
+
     def close(self) -> None:
         """Close files and the database. Results that were not fetched can no longer be. Idempotent."""
         with self._lock:
@@ -345,6 +362,8 @@ class SqlLake:
         """A connection of its own that can read the state, and be interrupted."""
         cursor = self._con.cursor()
         self._readers.add(cursor)
+        if self._followed:
+            cursor.execute(COUNTED)
         for view in state.views.values():
             if view.files is not None:
                 view.files.tell(cursor)
@@ -366,26 +385,6 @@ def _checked(timeout: float | None) -> float | None:
     if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
         raise QueryError(f"timeout: got {timeout!r}, expected seconds above 0, such as 30.0")
     return timeout
-
-
-def _check_folder(root: Path) -> None:
-    """Raises NoLakeError if the folder is not what a capture makes."""
-    start = "To capture some ticks of a simulated market: kitelake demo"
-    try:
-        found = sorted(path.name for path in root.iterdir())
-    except FileNotFoundError:
-        raise NoLakeError(f"{root}: there is no such folder. {start}") from None
-    except NotADirectoryError:
-        raise NoLakeError(f"{root}: got a file, expected a data folder. {start}") from None
-    except OSError as error:
-        raise NoLakeError(f"{root}: cannot be read: {error.strerror}") from error
-    layout = DataLayout(root)
-    if any(path.exists() for path in (layout.journal, layout.lock, *map(layout.table, schema.TABLES))):
-        return
-    if not found:
-        raise NoLakeError(f"{root}: the folder is empty, nothing was captured yet. {start}")
-    some = ", ".join(found[:5]) + (", …" if len(found) > 5 else "")
-    raise NoLakeError(f"{root}: got a folder with {some}; expected a data folder with a journal and tables")
 
 
 def _let_go(_: object) -> None:

@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Final
 import duckdb
 import pyarrow as pa
 
+from queries.errors import NoLakeError
 from queries.tail import LiveTicks, TableSource
 from storage import schema
+from storage.layout import DataLayout
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
@@ -55,6 +57,26 @@ SQL_TYPES: Final = {
 }
 """What DuckDB makes of the types of our columns: to ask it takes longer than to open a lake."""
 SPECIAL: Final = re.compile(r"[=*?\[]")
+
+
+def check_folder(root: Path) -> None:
+    """Raises NoLakeError if the folder is not what a capture makes."""
+    start = "To capture some ticks of a simulated market: kitelake demo"
+    try:
+        found = sorted(path.name for path in root.iterdir())
+    except FileNotFoundError:
+        raise NoLakeError(f"{root}: there is no such folder. {start}") from None
+    except NotADirectoryError:
+        raise NoLakeError(f"{root}: got a file, expected a data folder. {start}") from None
+    except OSError as error:
+        raise NoLakeError(f"{root}: cannot be read: {error.strerror}") from error
+    layout = DataLayout(root)
+    if any(path.exists() for path in (layout.journal, layout.lock, *map(layout.table, schema.TABLES))):
+        return
+    if not found:
+        raise NoLakeError(f"{root}: the folder is empty, nothing was captured yet. {start}")
+    some = ", ".join(found[:5]) + (", …" if len(found) > 5 else "")
+    raise NoLakeError(f"{root}: got a folder with {some}; expected a data folder with a journal and tables")
 
 
 def open_duckdb() -> duckdb.DuckDBPyConnection:

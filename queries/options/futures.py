@@ -23,7 +23,10 @@ def _listed_days(state: LakeState) -> str:
 
 
 INSTRUMENT_DAYS: Final = Relation(
-    "instrument_days", _listed_days, first="SELECT DISTINCT date AS listed_on FROM instruments"
+    "instrument_days",
+    _listed_days,
+    frozenset({"instruments"}),
+    first="SELECT DISTINCT date AS listed_on FROM instruments",
 )
 """The days that have an instrument list, which a macro finds the one in force by."""
 _CURVE: Final = "day, exchange, name, instrument_token, symbol, expiry, lot_size, spot_token, spot_symbol"

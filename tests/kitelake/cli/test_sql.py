@@ -4,6 +4,7 @@ What a result looks like, tests/kitelake/views/test_output.py has. A process of 
 process that is tested: its end, its streams, its signals.
 """
 
+import io
 import os
 import pty
 import signal
@@ -86,6 +87,35 @@ def test_of_several_statements_the_last_result_is_printed(command: Run, empty: P
     query = "create temp table a as select 41 as x; select 1 as y; select x + 1 as z from a"
     ended = command("sql", query, "--data", empty, "--format", "csv")
     assert (ended.status, ended.out) == (0, "z\n42\n")
+
+
+def test_a_query_is_read_from_a_file_or_the_standard_input(
+    command: Run, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = "create temp table a as select 'é漢' as x;\nselect x from a; -- no more\n"
+    (tmp_path / "query.sql").write_text(query, encoding="utf-8")
+    asked = ("sql", "--data", empty, "--format", "csv")
+    for more in (["--file", "query.sql"], ["-"], []):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(query))
+        ended = command(*asked, *more)
+        assert (ended.status, ended.out) == (0, "x\né漢\n"), ended.err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["select 1", "--file", "query.sql"], "got a query and --file query.sql"),
+        (["--file", "nowhere.sql"], "nowhere.sql: cannot be read as SQL"),
+        ([], "the standard input is closed"),
+    ],
+)
+def test_what_can_be_no_query_is_one_line(
+    command: Run, empty: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], message: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    ended = command("sql", "--data", empty, *more)
+    assert (ended.status, len(ended.err.splitlines())) == (2, 1)
+    assert message in ended.err
 
 
 def test_a_mistake_in_sql_is_duckdbs_message(command: Run, empty: Path) -> None:

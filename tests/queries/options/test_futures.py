@@ -50,6 +50,11 @@ def some_ticks(made: HandMade) -> None:
     made.tick("2026-11-20 12:00:00.000001", "NFO:NIFTY26NOVFUT", 1, 1, 1)
 
 
+def test_the_days_of_lists_can_be_asked_for_alone(made: HandMade) -> None:
+    with made.lake() as lake:
+        assert lake.sql("from instrument_days").arrow().to_pylist() == [{"listed_on": DAY}]
+
+
 def test_the_curve(made: HandMade) -> None:
     some_ticks(made)
     near, far = futures(made, "NIFTY", NOON)
