@@ -65,3 +65,7 @@ class OutageError(FeedError):
 
 class AdapterError(QueryError, ValueError):
     """A backtest framework was to be given what it cannot take."""
+
+
+class PictureError(QueryError, ValueError):
+    """Rows that cannot be drawn, or a picture of a form that there is not."""

@@ -1,7 +1,5 @@
 """The commands that look something up in what was captured: sql, bars, book, latest, chain, find."""
 
-import datetime as dt
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -11,28 +9,35 @@ import typer
 from kitelake.cli.options import (
     DEFAULT_CONFIG,
     ConfigOption,
+    DarkOption,
     DataOption,
     Format,
     FormatOption,
     OutputOption,
+    PlotOption,
     data_of,
-    parse_date,
+    drawing_of,
+    moment_of,
+    newest_day,
+    symbols_of,
     until_interrupted,
 )
 from kitelake.errors import AskError
 from queries.errors import QueryError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from kitelake.cli.options import Drawing
     from kitelake.lake import Lake, Result
-    from queries.history import Symbol
 
 SYMBOLS_HELP: Final = (
     "Names (NSE:INFY, or INFY for NSE), patterns ('NFO:NIFTY26NOV*'), tokens, or near:NIFTY for the nearest future of "
     "each day, near2:NIFTY for the second."
 )
 MOMENT_METAVAR: Final = "TIME"
-_NEAR: Final = re.compile(r"near(\d*):(.*)")
-_CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d{1,6})?)?")
+GAP_DAYS: Final = 10
+"""Gaps are looked for on so many days: of more, none would be seen."""
 
 SymbolsArgument = Annotated[list[str], typer.Argument(help=SYMBOLS_HELP, show_default=False)]
 SomeSymbolsArgument = Annotated[list[str] | None, typer.Argument(help=SYMBOLS_HELP + " All there are, by default.")]
@@ -78,14 +83,25 @@ def sql(
     timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="End the query when it takes longer than this.")
     ] = None,
+    plot: PlotOption = None,
+    dark: DarkOption = False,
 ) -> None:
     """Query the captured ticks, including what arrived a moment ago. Times are IST."""
     from kitelake import open as open_lake
     from kitelake.views import check_output, write_result
 
+    drawing = drawing_of(plot, dark, output_format, output)
     with open_lake(data_of(config, data), restricted=restricted, timeout=timeout) as lake:
         check_output(output, lake.root)
-        until_interrupted(lambda: write_result(lake.sql(query), output_format, output), lake.interrupt)
+
+        def work() -> None:
+            result = lake.sql(query)
+            if drawing is None:
+                write_result(result, output_format, output)
+            else:
+                drawing(lake, result)
+
+        until_interrupted(work, lake.interrupt)
 
 
 def bars(
@@ -116,6 +132,8 @@ def bars(
     config: ConfigOption = DEFAULT_CONFIG,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
+    plot: PlotOption = None,
+    dark: DarkOption = False,
 ) -> None:
     """Make bars: open, high, low, close, volume, value, vwap, open interest.
 
@@ -136,12 +154,21 @@ def bars(
             fill=fill,
             label=label,
         )
-        return to_read(rows, BARS) if output_format is Format.TABLE else rows
+        return to_read(rows, BARS) if output_format is Format.TABLE and plot is None else rows
+
+    def missed(lake: "Lake", rows: "pa.Table") -> "pa.Table | None":
+        import pyarrow as pa
+
+        days = sorted({time.date() for time in rows.column("time").to_pylist() if time is not None})
+        found = [lake.gaps(day, symbols_of(symbols)).arrow() for day in days if len(days) <= GAP_DAYS]
+        return pa.concat_tables(found) if found else None
 
     def why(lake: "Lake") -> str | None:
         return reason(lake, symbols, *times(lake))
 
-    show(ask, data_of(config, data), output_format, output, why)
+    said = f"bars of {width}, clock: {clock}, sessions: {sessions}; volume below"
+    drawing = drawing_of(plot, dark, output_format, output, missed, said)
+    show(ask, data_of(config, data), output_format, output, why, drawing)
 
 
 def book(
@@ -151,6 +178,8 @@ def book(
     config: ConfigOption = DEFAULT_CONFIG,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
+    plot: PlotOption = None,
+    dark: DarkOption = False,
 ) -> None:
     """Show the order book: five levels of bids and asks, as of a moment.
 
@@ -163,7 +192,8 @@ def book(
     def why(lake: "Lake") -> str | None:
         return reason_at(lake, symbols, moment_of(lake, at or str(newest_day(lake))))
 
-    show(ask, data_of(config, data), "book" if output_format is Format.TABLE else output_format, output, why)
+    drawing = drawing_of(plot, dark, output_format, output)
+    show(ask, data_of(config, data), "book" if output_format is Format.TABLE else output_format, output, why, drawing)
 
 
 def latest(
@@ -206,6 +236,8 @@ def chain(
     config: ConfigOption = DEFAULT_CONFIG,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
+    plot: PlotOption = None,
+    dark: DarkOption = False,
 ) -> None:
     """Show an option chain: calls on the left, puts on the right, with implied volatilities and deltas.
 
@@ -217,9 +249,10 @@ def chain(
     def ask(lake: "Lake") -> "Result":
         when = moment_of(lake, at or str(newest_day(lake)))
         rows = lake.chain(underlying, when, expiry, rate=rate)
-        return to_read(rows, CHAIN) if output_format is Format.TABLE else rows
+        return to_read(rows, CHAIN) if output_format is Format.TABLE and plot is None else rows
 
-    show(ask, data_of(config, data), output_format, output)
+    drawing = drawing_of(plot, dark, output_format, output)
+    show(ask, data_of(config, data), output_format, output, drawing=drawing)
 
 
 def find(
@@ -256,8 +289,10 @@ def show(
     output_format: str,
     output: Path | None,
     why: "Callable[[Lake], str | None]" = lambda _: None,
+    drawing: "Drawing | None" = None,
 ) -> None:
-    """Write what is asked of the lake in that folder. `why` may say why there is nothing, for the standard error.
+    """Write what is asked of the lake in that folder, or draw it. `why` may say why there is nothing, for the standard
+    error.
 
     Ctrl-C ends it. Raises AskError if it cannot be asked.
     """
@@ -270,40 +305,15 @@ def show(
         def work() -> None:
             try:
                 result = ask(lake)
+                rows = None if drawing is None else drawing(lake, result)
             except QueryError as error:
                 raise AskError(str(error)) from error
-            if not write_result(result, output_format, output) and (said := why(lake)) is not None:
+            if rows is None:
+                rows = write_result(result, output_format, output)
+            if not rows and (said := why(lake)) is not None:
                 typer.echo(f"no rows: {said}", err=True)
 
         until_interrupted(work, lake.interrupt)
-
-
-def symbols_of(texts: Sequence[str]) -> "list[Symbol]":
-    """What the arguments mean."""
-    return [_symbol_of(text) for text in texts]
-
-
-def _symbol_of(text: str) -> "Symbol":
-    from queries.history import Near
-
-    if text.isdecimal():
-        return int(text)
-    found = _NEAR.fullmatch(text)
-    return text if found is None else Near(found[2], int(found[1] or 1))
-
-
-def newest_day(lake: "Lake") -> dt.date:
-    """The newest day of which there are ticks; today if there is none."""
-    return max(lake.look().dates("ticks"), default=parse_date("today"))
-
-
-def moment_of(lake: "Lake", text: str | None) -> str | None:
-    """The text as the methods read it: they know no `today`, and no time without a day."""
-    if text in ("today", "yesterday", "tomorrow"):
-        return str(parse_date(text))
-    if text is not None and _CLOCK.fullmatch(text):
-        return f"{newest_day(lake)} {text:0>{len(text) + (text.index(':') == 1)}}"
-    return text
 
 
 def reason(lake: "Lake", symbols: "Sequence[str] | None", start: str | None, stop: str | None) -> str | None:

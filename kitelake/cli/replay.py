@@ -123,7 +123,7 @@ def replay(
     For example: `kitelake replay --date yesterday --speed 10 --run strategy.py -- --size 5`
     """
     from kitelake import open as open_lake
-    from kitelake.cli.lookup import newest_day, symbols_of
+    from kitelake.cli.options import newest_day, symbols_of
     from kitelake.paper import PaperSettings
     from kitelake.replay import Replay, ReplaySettings
 
