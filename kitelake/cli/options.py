@@ -38,7 +38,7 @@ TERMINAL: Final = "-"
 """The value of --plot without a file."""
 _NEAR: Final = re.compile(r"near(\d*):(.*)")
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d{1,6})?)?")
-_FILE_NAME: Final = re.compile(r"-|\S.*\.[A-Za-z]{2,5}")
+_FILE_NAME: Final = re.compile(r"-|\S+\.[A-Za-z]{2,5}|.+\.(?i:png|svg|html)")
 
 
 class Format(StrEnum):

@@ -44,6 +44,7 @@ def plotted(series: Sequence[Points], named: Callable[[float], str], width: int,
 
     numbers = [x for each in series for x in each.x]
     marks = np.linspace(min(numbers), max(numbers), max(2, min(6, width // 16))).tolist()
+    plotext.terminal.limit(False, False)  # the size is the caller's, whatever terminal there is
     figure = plotext.figure
     figure.clear()
     try:

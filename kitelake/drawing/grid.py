@@ -64,9 +64,10 @@ class Columns:
             least = (last - first) * SPACING // max(1, self.count)
             step = next((each * SECOND_US for each in STEPS if each * SECOND_US >= least), STEPS[-1] * SECOND_US)
             at = np.arange(-(-first // step) * step, last + 1, step)
+            at = at if len(at) else self._times[:1]
             texts = [text[11:] if step < MINUTE_US else text[11:16] for text in clock_texts(at)]
         line = ""
-        for column, text in zip(self.of(at).tolist() if len(at) else [], texts, strict=True):
+        for column, text in zip(self.of(at).tolist(), texts, strict=True):
             if (not line or len(line) < column) and column + len(text) <= self.count:
                 line = f"{line:<{column}}{text}"
         return Text(" " * indent + line, "dim", no_wrap=True, overflow="crop")

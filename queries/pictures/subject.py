@@ -147,7 +147,7 @@ def _definition(kind: Kind, rows: pa.Table, times: Ints, values: Sequence[str]) 
     if kind is Kind.BOOK:
         return "quantity at the five best prices of each side"
     if kind is Kind.CHAIN:
-        return _chain(rows)
+        return _chain(rows, times)
     if kind is Kind.COVERAGE:
         return "each minute by the worst state that it holds for a second or more"
     if kind is Kind.LATENCY:
@@ -169,12 +169,12 @@ def _width(times: Ints) -> str:
     return f" of {seconds:g}s"
 
 
-def _chain(rows: pa.Table) -> str:
+def _chain(rows: pa.Table, times: Ints) -> str:
     said = ["implied volatility by Black-76, open interest below"]
     if len(rows):
         first = rows.slice(0, 1).to_pylist()[0]
         said.append(f"expiry {first['expiry']:%d %b %Y}")
         if first.get("forward") is not None:
             said.append(f"forward {first['forward']:,.2f} by {first.get('forward_from')}")
-        said.append(f"as of {first['moment']:%H:%M:%S}")
+        said.append(f"as of {_at(int(times[0])):%H:%M:%S}")
     return ", ".join(said)

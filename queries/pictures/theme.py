@@ -119,7 +119,9 @@ class TimeAxis:
         form = "%d %b" if self._by_day else "%H:%M"
         if not self._by_day and len(self._spans) and self._spans.max() < 600 * 1_000_000:
             form = "%H:%M:%S"
-        axis = alt.Axis(title=title, format=form, formatType="time", labelOverlap=True, tickCount=10, **hidden)
+        # By `utcFormat`: a `format` would be of the zone of whoever looks at it.
+        text = f"utcFormat(datum.value, '{form}')"
+        axis = alt.Axis(title=title, labelExpr=text, labelOverlap=True, tickCount=10, **hidden)
         return alt.X(f"{field}:T", scale=alt.Scale(type="utc", nice=False), axis=axis)
 
 
