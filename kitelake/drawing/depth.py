@@ -1,6 +1,7 @@
 """Books as ladders, and option chains with their smile, in characters."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,7 @@ MARKERS: Final = {"call": "c", "put": "p"}
 def ladder_lines(subject: Subject, width: int, _height: int) -> Iterator[Text]:
     """The books one below the other, the asks on top."""
     names = ["symbol", *(name for name in ("moment",) if name in subject.rows.column_names)]
-    for place, (key, rows) in enumerate(list(parts_of(subject.rows, *names))[:PANELS]):
+    for place, (key, rows) in enumerate(islice(parts_of(subject.rows, *names), PANELS)):
         levels = levels_of(rows)
         if not levels:
             continue
@@ -44,7 +45,7 @@ def _ladder(levels: Sequence[tuple[str, float, float, float]], width: int) -> It
 
 def chain_lines(subject: Subject, width: int, height: int) -> Iterator[Text]:
     """The smile, `c` a call's and `p` a put's, and below it the open interest at each strike."""
-    for _, rows in list(parts_of(subject.rows, "underlying", "moment"))[:PANELS]:
+    for _, rows in islice(parts_of(subject.rows, "underlying", "moment"), PANELS):
         strikes = numbers_of(rows.column("strike"))
         yield from _smile(rows, strikes, width, max(LEAST_HEIGHT, height - len(rows) - 3))
         yield from _interest(rows, strikes, width)

@@ -51,7 +51,8 @@ class Columns:
     def of(self, times: np.ndarray) -> np.ndarray:
         """The columns of some times."""
         share = (np.array(self._axis.places(times), float) - self._first) / self._span
-        return np.clip((share * self.count).astype(int), 0, self.count - 1)
+        found: np.ndarray = np.clip((share * self.count).astype(int), 0, self.count - 1)
+        return found
 
     def axis(self, indent: int) -> Text:
         """The times below the columns: round times of one day, else where each day begins."""

@@ -1,6 +1,7 @@
 """What there is at one moment, by price: a book as a ladder, and an option chain with its smile."""
 
 import math
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -20,13 +21,10 @@ NAMES: Final = ("call", "put")
 def book_chart(subject: Subject, theme: Theme) -> Any:
     """A ladder for each book, of the first few: the asks on top, the best prices in the middle."""
     alt = altair()
-    parts = [rows for _, rows in parts_of(subject.rows, "symbol", "moment" if _has_moments(subject) else "symbol")]
-    ladders = [ladder for rows in parts[:PANELS] if (ladder := _ladder(rows, theme)) is not None]
+    names = ["symbol", *(name for name in ("moment",) if name in subject.rows.column_names)]
+    parts = islice(parts_of(subject.rows, *names), PANELS)
+    ladders = [ladder for _, rows in parts if (ladder := _ladder(rows, theme)) is not None]
     return alt.vconcat(*ladders, spacing=26) if ladders else nothing(theme)
-
-
-def _has_moments(subject: Subject) -> bool:
-    return "moment" in subject.rows.column_names
 
 
 def levels_of(rows: pa.Table) -> list[tuple[str, float, float, float]]:
@@ -106,7 +104,7 @@ def _ladder(rows: pa.Table, theme: Theme) -> Any:
 def chain_chart(subject: Subject, theme: Theme) -> Any:
     """The smile of calls and puts over their open interest, for each moment, of the first few."""
     alt = altair()
-    parts = [rows for _, rows in parts_of(subject.rows, "underlying", "moment")][:PANELS]
+    parts = [rows for _, rows in islice(parts_of(subject.rows, "underlying", "moment"), PANELS)]
     return alt.vconcat(*(_smile(rows, theme, named=len(parts) > 1) for rows in parts)) if parts else nothing(theme)
 
 

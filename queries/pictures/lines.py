@@ -1,6 +1,7 @@
 """Numbers over time: latency, the spread, and the columns of any query that has times."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -54,12 +55,12 @@ def series_of(subject: Subject, points: int) -> list[Series]:
 
 def _parts(subject: Subject) -> list[tuple[str, pa.Table]]:
     if subject.kind is Kind.LATENCY:
-        parts = parts_of(subject.rows, "account", "connection")
-        return [(" ".join(key), rows) for key, rows in parts][:SERIES]
+        parts = islice(parts_of(subject.rows, "account", "connection"), SERIES)
+        return [(" ".join(key), rows) for key, rows in parts]
     by = "symbol" if subject.kind is Kind.SPREAD else subject.by
     if by is None:
         return [("", subject.rows)]
-    return [(key[0], rows) for key, rows in parts_of(subject.rows, by)][:SERIES]
+    return [(key[0], rows) for key, rows in islice(parts_of(subject.rows, by), SERIES)]
 
 
 def _columns(subject: Subject, name: str) -> Sequence[tuple[str, str, str]]:

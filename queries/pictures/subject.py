@@ -73,10 +73,7 @@ def subject_of(
     """What the rows are. Raises PictureError for such as have no times, or no numbers."""
     names = set(rows.column_names)
     kind = next((kind for kind, columns in _KINDS.items() if columns <= names), Kind.LINES)
-    if kind is Kind.LINES:
-        time, values, by = _lines(rows)
-    else:
-        time, values, by = _TIMES[kind], (), None
+    time, values, by = _lines(rows) if kind is Kind.LINES else (_TIMES[kind], [], None)
     times = microseconds_of(rows.column(time))
     rows = rows.filter(pa.array(times != NO_TIME))
     times = times[times != NO_TIME]

@@ -59,7 +59,7 @@ def test_a_picture_of_coverage_is_of_its_intervals(command: Run, two_days: Path,
     svg = (tmp_path / "coverage.svg").read_text(encoding="utf-8")
     assert {"NSE:INFY", "NSE:TCS", "disconnected"} <= set(texts(svg))
     assert marks(svg, "rect mark") == 2 * 8
-    with kitelake.open(two_days) as lake, pytest.raises(PictureError, match="lake[.]intervals"):
+    with kitelake.open(two_days) as lake, pytest.raises(PictureError, match=r"lake\.intervals"):
         lake.coverage(DAY).plot()
 
 
