@@ -58,8 +58,13 @@ def draw_pictures() -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         _capture(Path(folder))
         with kitelake.open(folder) as lake:
-            gaps = lake.gaps(DAY, SHOWN)
-            pictures = (lake.bars(SHOWN, "5m", DAY).plot(gaps=gaps), lake.intervals(DAY, silent=120).plot())
+            bars, gaps = lake.bars(SHOWN, "5m", DAY), lake.gaps(DAY, SHOWN)
+            pictures = (
+                lake.bars(SHOWN, "5m", DAY).plot(
+                    gaps=gaps, definition="bars of 5m by the exchange's clock, volume below"
+                ),
+                lake.intervals(DAY, silent=120).plot(),
+            )
             return {name: picture.svg() for name, picture in zip(NAMES, pictures, strict=True)}
 
 

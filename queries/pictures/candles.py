@@ -8,6 +8,7 @@ import pyarrow as pa
 from queries.pictures.subject import Subject
 from queries.pictures.table import Floats, Ints, microseconds_of, numbers_of, parts_of, texts_of, values_of
 from queries.pictures.theme import WIDTH, Theme, TimeAxis, altair, clock_texts, nothing
+from storage.clock import US_PER_DAY
 
 PANELS: Final = 6
 MOST: Final = 1_500
@@ -22,7 +23,8 @@ _PRICES: Final = ("open", "high", "low", "close")
 class Candles:
     """The bars of one instrument that have prices, in the order of time, merged into at most so many.
 
-    `each` is how many bars one candle holds at most. `volume` is NaN where it is null.
+    `each` is how many bars one candle holds at most, `step` how long the shortest is, 0 where it is a day or unknown.
+    `volume` is NaN where it is null.
     """
 
     def __init__(self, rows: pa.Table, most: int) -> None:
@@ -32,7 +34,8 @@ class Candles:
         ends = np.minimum(starts + self.each, len(rows)) - 1
         times = microseconds_of(rows.column("time"))
         prices = dict(zip(_PRICES, _stacked(rows), strict=True))
-        self.step = int(np.diff(times).min()) if len(times) > 1 else 0
+        step = int(np.diff(times).min()) if len(times) > 1 else 0
+        self.step = step if step < US_PER_DAY else 0
         self.times: Ints = times[starts]
         self.last: Ints = times[ends]
         self.open: Floats = prices["open"][starts]

@@ -140,7 +140,7 @@ def _definition(kind: Kind, rows: pa.Table, times: Ints, values: Sequence[str]) 
     if kind is Kind.CANDLES:
         clocks = sorted(set(texts_of(rows.column("clock")))) if "clock" in rows.column_names else []
         by_clock = f" by {', '.join(clocks)}" if clocks else ""
-        return f"bars{_width(times)}{by_clock}, volume below"
+        return f"bars{_apart(times)}{by_clock}, volume below"
     if kind is Kind.BOOK:
         return "quantity at the five best prices of each side"
     if kind is Kind.CHAIN:
@@ -154,16 +154,16 @@ def _definition(kind: Kind, rows: pa.Table, times: Ints, values: Sequence[str]) 
     return ", ".join(values)
 
 
-def _width(times: Ints) -> str:
-    """How far bars lie apart, as far as they say it."""
+def _apart(times: Ints) -> str:
+    """How far bars lie apart: how wide they are, those of ticks, volume or value do not say."""
     steps = np.diff(np.unique(times))
     if not len(steps):
         return ""
     seconds = int(steps.min()) / 1e6
     for unit, size in (("d", US_PER_DAY / 1e6), ("h", 3600), ("m", 60)):
         if seconds >= size and seconds % size == 0:
-            return f" of {seconds / size:g}{unit}"
-    return f" of {seconds:g}s"
+            return f" {seconds / size:g}{unit} apart at least"
+    return f" {seconds:g}s apart at least"
 
 
 def _chain(rows: pa.Table, times: Ints) -> str:

@@ -19,6 +19,9 @@ from storage.clock import US_PER_DAY, date_of_day
 WIDTH: Final = 900
 TIMES_IN: Final = "time, IST"
 PAD: Final = 0.02
+EDGE: Final = 12
+LEAST_MINUTES_US: Final = 600_000_000
+"""Within less, seconds are told."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +120,15 @@ class TimeAxis:
             axis = alt.Axis(title=title, values=shown, labelExpr=f"{json.dumps(names)}[datum.value]", **hidden)
             return alt.X(f"{field}:Q", scale=alt.Scale(nice=False, zero=False), axis=axis)
         form = "%d %b" if self._by_day else "%H:%M"
-        if not self._by_day and len(self._spans) and self._spans.max() < 600 * 1_000_000:
+        marks: dict[str, Any] = {"tickCount": 10}
+        if self._by_day:
+            marks = {"values": (self._first / 1000).tolist()[:: -(-len(self._first) // 12)]}
+        elif len(self._spans) and self._spans.max() < LEAST_MINUTES_US:
             form = "%H:%M:%S"
         # By `utcFormat`: a `format` would be of the zone of whoever looks at it.
         text = f"utcFormat(datum.value, '{form}')"
-        axis = alt.Axis(title=title, labelExpr=text, labelOverlap=True, tickCount=10, **hidden)
-        return alt.X(f"{field}:T", scale=alt.Scale(type="utc", nice=False), axis=axis)
+        axis = alt.Axis(title=title, labelExpr=text, labelOverlap=True, **marks, **hidden)
+        return alt.X(f"{field}:T", scale=alt.Scale(type="utc", nice=False, padding=EDGE * self._by_day), axis=axis)
 
 
 def clock_texts(times: Ints) -> list[str]:

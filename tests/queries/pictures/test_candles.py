@@ -92,6 +92,12 @@ class TestPicture:
         assert places[3] - places[2] < (places[2] - places[0]) / 10
         assert {"12 Nov", "13 Nov"} <= set(texts(picture.svg()))
 
+    def test_days_are_told_once_each(self) -> None:
+        days = [dt.date(2026, 11, number) for number in (12, 13, 16)]
+        rows = pa.concat_tables([bars(("09:15", 1, 2, 1, 2, 1), day=day) for day in days])
+        said = texts(Picture(subject_of(rows)).svg())
+        assert [text for text in said if text.endswith(" Nov")] == ["12 Nov", "13 Nov", "16 Nov"]
+
     def test_each_instrument_has_a_panel_up_to_some(self) -> None:
         rows = pa.concat_tables([bars(("09:15", 1, 1, 1, 1, 1), symbol=f"NSE:{name}") for name in "ABCDEFGH"])
         chart = Picture(subject_of(rows)).chart.to_dict()

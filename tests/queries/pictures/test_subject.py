@@ -28,7 +28,7 @@ SPREAD = pa.table(
             bars(("09:15", 1, 2, 1, 2, 5), ("09:20", 1, 2, 1, 2, 5)),
             Kind.CANDLES,
             "NSE:INFY · Fri 13 Nov 2026",
-            "bars of 5m by last_trade_time, volume below",
+            "bars 5m apart at least by last_trade_time, volume below",
         ),
         (
             book([(1.0, 5)], [(1.5, 5)]),
