@@ -60,7 +60,7 @@ clients: .venv/dev.stamp ## the broker's JavaScript and Go clients against our s
 bench: .venv/dev.stamp ## every benchmark, one after the other
 	@for file in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
-docs: .venv/dev.stamp ## write docs/data-dictionary.md anew from the schema
+docs: .venv/dev.stamp ## write docs/data-dictionary.md anew from the schema, and draw docs/pictures
 	$(BIN)/python -m docs.generate
 
 lock: ## resolve the dependencies anew (needs uv)

@@ -1,10 +1,14 @@
-"""Write docs/data-dictionary.md from the schema: `make docs`. A test fails when the two differ."""
+"""Write docs/data-dictionary.md from the schema, and draw docs/pictures: `make docs`.
+
+A test fails when the page and the schema differ.
+"""
 
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import kitelake
+from docs.captured_day import PICTURES, draw_pictures
 from storage.schema import TABLES, TICKS, Table
 
 PAGE = Path(__file__).parent / "data-dictionary.md"
@@ -92,3 +96,5 @@ def _code(names: tuple[str, ...]) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    for name, picture in draw_pictures().items():
+        (PICTURES / name).write_text(picture, encoding="utf-8")

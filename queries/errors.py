@@ -69,3 +69,7 @@ class AdapterError(QueryError, ValueError):
 
 class ExportError(QueryError):
     """An export cannot be written where or how it was asked for. What was there under its name still is."""
+
+
+class PictureError(QueryError, ValueError):
+    """Rows that cannot be drawn, or a picture of a form that there is not."""

@@ -10,6 +10,7 @@ import pytest
 import typer.main
 from pydantic import BaseModel
 
+from docs.captured_day import NAMES, PICTURES
 from docs.generate import PAGE, page
 from kitelake.cli.app import app
 from kitelake.config.config import Config, load_config
@@ -36,6 +37,11 @@ def options_of(section: str) -> set[str]:
 
 def test_the_data_dictionary_is_the_schema() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run `make docs`"
+
+
+def test_the_readme_shows_the_pictures_that_are_drawn() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {path.name for path in PICTURES.iterdir()} == set(NAMES) == set(re.findall(r"\(docs/pictures/(\S+)\)", text))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -12,6 +12,7 @@ try:
     from kitelake.cli.inspect import check, compare, coverage, gaps, latency, plan, report, status
     from kitelake.cli.lookup import bars, book, chain, find, latest, sql
     from kitelake.cli.maintenance import MAINTENANCE, OLD_NAMES
+    from kitelake.cli.options import PlotCommand
     from kitelake.cli.replay import ALLOWED, replay
     from kitelake.errors import AskError, ConfigError, OutputError, StartError
     from kitelake.shell import INTERRUPTED
@@ -75,7 +76,7 @@ for command in (init, run, demo, simulate, capture, plan, check, status, report,
     app.command()(command)
 app.command(context_settings=ALLOWED)(replay)
 for question in (sql, bars, book, latest, chain, find, coverage, gaps, latency, compare):
-    app.command(rich_help_panel="Queries")(question)
+    app.command(rich_help_panel="Queries", cls=PlotCommand)(question)
 for command_name, maintain in MAINTENANCE.items():
     app.command(command_name)(maintain)
 for command_name, maintain in OLD_NAMES.items():

@@ -22,10 +22,11 @@ from rich.text import Text
 
 import kitelake
 from kitelake.config import load_config
+from kitelake.drawing import draw
 from kitelake.errors import ConfigError
 from kitelake.processes import Source
 from kitelake.service import Progress, Service, capture
-from kitelake.views import draw, render
+from kitelake.views import render
 from queries.lake import SqlLake
 
 _REFRESH_SECONDS = 0.25

@@ -7,18 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from kitelake.cli.lookup import (
-    SomeSymbolsArgument,
-    newest_day,
-    reason,
-    show,
-    symbols_of,
-    to_read,
-)
+from kitelake.cli.lookup import SomeSymbolsArgument, show, to_read
 from kitelake.cli.options import (
     DATE_METAVAR,
     DEFAULT_CONFIG,
     ConfigOption,
+    DarkOption,
     DataOption,
     EveryOption,
     Format,
@@ -26,10 +20,15 @@ from kitelake.cli.options import (
     InstrumentsOption,
     JsonOption,
     OutputOption,
+    PlotOption,
     WatchOption,
     data_of,
+    drawing_of,
     keep_watching,
+    newest_day,
     parse_date,
+    reason,
+    symbols_of,
 )
 from kitelake.errors import AskError, ConfigError, ReportError
 from storage.clock import IST
@@ -196,18 +195,25 @@ def coverage(
     config: ConfigOption = DEFAULT_CONFIG,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
+    plot: PlotOption = None,
+    dark: DarkOption = False,
 ) -> None:
     """Show of each instrument how much of a day was captured: packets, and the seconds in each state.
+
+    With --plot, a row an instrument with the state in each minute, of those that were served least.
 
     For example: `kitelake coverage 'NFO:NIFTY26NOV*' --day 2026-11-24`
     """
 
     def ask(lake: "Lake") -> "Result":
-        return lake.coverage(day or newest_day(lake), symbols_of(symbols) if symbols else None, silent=silent)
+        asked = lake.coverage if plot is None else lake.intervals
+        return asked(day or newest_day(lake), symbols_of(symbols) if symbols else None, silent=silent)
 
-    show(
-        ask, data_of(config, data), output_format, output, lambda lake: reason(lake, symbols, _day_of(lake, day), None)
-    )
+    def why(lake: "Lake") -> str | None:
+        return reason(lake, symbols, _day_of(lake, day), None)
+
+    drawing = drawing_of(plot, dark, output_format, output)
+    show(ask, data_of(config, data), output_format, output, why, drawing)
 
 
 def gaps(
@@ -238,6 +244,8 @@ def latency(
     config: ConfigOption = DEFAULT_CONFIG,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
+    plot: PlotOption = None,
+    dark: DarkOption = False,
 ) -> None:
     """Show how late ticks arrived on a day: from the exchange's time to receipt, by connection and time of day.
 
@@ -247,7 +255,11 @@ def latency(
     def ask(lake: "Lake") -> "Result":
         return lake.latency(day or newest_day(lake), bucket_seconds=bucket)
 
-    show(ask, data_of(config, data), output_format, output, lambda lake: reason(lake, None, _day_of(lake, day), None))
+    def why(lake: "Lake") -> str | None:
+        return reason(lake, None, _day_of(lake, day), None)
+
+    drawing = drawing_of(plot, dark, output_format, output)
+    show(ask, data_of(config, data), output_format, output, why, drawing)
 
 
 def compare(

@@ -1,9 +1,7 @@
 """The commands that look something up in what was captured: sql, bars, book, latest, chain, find."""
 
-import datetime as dt
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TextIO, cast
 
@@ -12,31 +10,40 @@ import typer
 from kitelake.cli.options import (
     DEFAULT_CONFIG,
     ConfigOption,
+    DarkOption,
     DataOption,
     EveryOption,
     Format,
     FormatOption,
     OutputOption,
+    PlotOption,
     WatchOption,
     data_of,
+    drawing_of,
     keep_watching,
-    parse_date,
+    moment_of,
+    newest_day,
+    reason,
+    reason_at,
+    symbols_of,
 )
 from kitelake.errors import AskError
 from kitelake.shell import Progress, until_interrupted
 from queries.errors import QueryError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from kitelake.cli.options import Drawing
     from kitelake.lake import Lake, Result
-    from queries.history import Symbol
 
 SYMBOLS_HELP: Final = (
     "Names (NSE:INFY, or INFY for NSE), patterns ('NFO:NIFTY26NOV*'), tokens, or near:NIFTY for the nearest future of "
     "each day, near2:NIFTY for the second."
 )
 MOMENT_METAVAR: Final = "TIME"
-_NEAR: Final = re.compile(r"near(\d*):(.*)")
-_CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d{1,6})?)?")
+GAP_DAYS: Final = 10
+"""Gaps are looked for on so many days: of more, none would be seen."""
 
 SymbolsArgument = Annotated[list[str], typer.Argument(help=SYMBOLS_HELP, show_default=False)]
 SomeSymbolsArgument = Annotated[list[str] | None, typer.Argument(help=SYMBOLS_HELP + " All there are, by default.")]
@@ -87,6 +94,8 @@ def sql(
     timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="End the query when it takes longer than this.")
     ] = None,
+    plot: PlotOption = None,
+    dark: DarkOption = False,
 ) -> None:
     """Query the captured ticks, including what arrived a moment ago. Times are IST.
 
@@ -98,6 +107,7 @@ def sql(
     asked = query_of(query, file)
     if asked is None and (output is not None or output_format not in (Format.TABLE, Format.CSV, Format.JSON)):
         raise AskError("the shell shows a table, csv or json, and writes files by its .once FILE; else give a query")
+    drawing = drawing_of(plot, dark, output_format, output)
     with open_lake(data_of(config, data), restricted=restricted, timeout=timeout) as lake:
         check_output(output, lake.root)
         if asked is None:
@@ -108,7 +118,10 @@ def sql(
         def work() -> None:
             with progress:
                 result = lake.sql(asked)
-            write_result(result, output_format, output, progress)
+            if drawing is None:
+                write_result(result, output_format, output, progress)
+            else:
+                drawing(lake, result)
 
         until_interrupted(work, lake.interrupt)
 
@@ -169,6 +182,8 @@ def bars(
     config: ConfigOption = DEFAULT_CONFIG,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
+    plot: PlotOption = None,
+    dark: DarkOption = False,
 ) -> None:
     """Make bars: open, high, low, close, volume, value, vwap, open interest.
 
@@ -189,12 +204,21 @@ def bars(
             fill=fill,
             label=label,
         )
-        return to_read(rows, BARS) if output_format is Format.TABLE else rows
+        return to_read(rows, BARS) if output_format is Format.TABLE and plot is None else rows
+
+    def missed(lake: "Lake", rows: "pa.Table") -> "pa.Table | None":
+        import pyarrow as pa
+
+        days = sorted({time.date() for time in rows.column("time").to_pylist() if time is not None})
+        found = [lake.gaps(day, symbols_of(symbols)).arrow() for day in days if len(days) <= GAP_DAYS]
+        return pa.concat_tables(found) if found else None
 
     def why(lake: "Lake") -> str | None:
         return reason(lake, symbols, *times(lake))
 
-    show(ask, data_of(config, data), output_format, output, why)
+    said = f"bars of {width}, clock: {clock}, sessions: {sessions}; volume below"
+    drawing = drawing_of(plot, dark, output_format, output, missed, said)
+    show(ask, data_of(config, data), output_format, output, why, drawing)
 
 
 def book(
@@ -206,6 +230,8 @@ def book(
     config: ConfigOption = DEFAULT_CONFIG,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
+    plot: PlotOption = None,
+    dark: DarkOption = False,
 ) -> None:
     """Show the order book: five levels of bids and asks, as of a moment.
 
@@ -220,7 +246,8 @@ def book(
         return reason_at(lake, symbols, moment_of(lake, at or str(newest_day(lake))))
 
     shown = "book" if output_format is Format.TABLE else output_format
-    show(ask, data_of(config, data), shown, output, why, seconds)
+    drawing = drawing_of(plot, dark, output_format, output)
+    show(ask, data_of(config, data), shown, output, why, drawing, seconds)
 
 
 def latest(
@@ -252,7 +279,7 @@ def latest(
     def why(lake: "Lake") -> str | None:
         return reason_at(lake, symbols, moment_of(lake, at or str(newest_day(lake))))
 
-    show(ask, data_of(config, data), output_format, output, why, seconds)
+    show(ask, data_of(config, data), output_format, output, why, seconds=seconds)
 
 
 def chain(
@@ -266,6 +293,8 @@ def chain(
     config: ConfigOption = DEFAULT_CONFIG,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
+    plot: PlotOption = None,
+    dark: DarkOption = False,
 ) -> None:
     """Show an option chain: calls on the left, puts on the right, with implied volatilities and deltas.
 
@@ -277,9 +306,10 @@ def chain(
     def ask(lake: "Lake") -> "Result":
         when = moment_of(lake, at or str(newest_day(lake)))
         rows = lake.chain(underlying, when, expiry, rate=rate)
-        return to_read(rows, CHAIN) if output_format is Format.TABLE else rows
+        return to_read(rows, CHAIN) if output_format is Format.TABLE and plot is None else rows
 
-    show(ask, data_of(config, data), output_format, output)
+    drawing = drawing_of(plot, dark, output_format, output)
+    show(ask, data_of(config, data), output_format, output, drawing=drawing)
 
 
 def find(
@@ -316,9 +346,11 @@ def show(
     output_format: str,
     output: Path | None,
     why: "Callable[[Lake], str | None]" = lambda _: None,
+    drawing: "Drawing | None" = None,
     seconds: float | None = None,
 ) -> None:
-    """Write what is asked of the lake in that folder. `why` may say why there is nothing, for the standard error.
+    """Write what is asked of the lake in that folder, or draw it. `why` may say why there is nothing, for the standard
+    error.
 
     With `seconds` it is kept up to date in the terminal, so often. Ctrl-C ends it. Raises AskError if it cannot be
     asked.
@@ -336,7 +368,14 @@ def show(
                 raise AskError(str(error)) from error
 
         def work() -> None:
-            if not write_result(asked(), output_format, output) and (said := why(lake)) is not None:
+            result = asked()
+            try:
+                rows = None if drawing is None else drawing(lake, result)
+            except QueryError as error:
+                raise AskError(str(error)) from error
+            if rows is None:
+                rows = write_result(result, output_format, output)
+            if not rows and (said := why(lake)) is not None:
                 typer.echo(f"no rows: {said}", err=True)
 
         if seconds is None:
@@ -350,50 +389,6 @@ def _watched(watch: bool, every: float, at: str | None, output_format: Format, o
     if watch and (at is not None or output is not None or output_format is not Format.TABLE):
         raise AskError("got --watch with --at, --format or --output: it shows a table, in the terminal, as of now")
     return every if watch else None
-
-
-def symbols_of(texts: Sequence[str]) -> "list[Symbol]":
-    """What the arguments mean."""
-    return [_symbol_of(text) for text in texts]
-
-
-def _symbol_of(text: str) -> "Symbol":
-    from queries.history import Near
-
-    if text.isdecimal():
-        return int(text)
-    found = _NEAR.fullmatch(text)
-    return text if found is None else Near(found[2], int(found[1] or 1))
-
-
-def newest_day(lake: "Lake") -> dt.date:
-    """The newest day of which there are ticks; today if there is none."""
-    return max(lake.look().dates("ticks"), default=parse_date("today"))
-
-
-def moment_of(lake: "Lake", text: str | None) -> str | None:
-    """The text as the methods read it: they know no `today`, and no time without a day."""
-    if text in ("today", "yesterday", "tomorrow"):
-        return str(parse_date(text))
-    if text is not None and _CLOCK.fullmatch(text):
-        return f"{newest_day(lake)} {text:0>{len(text) + (text.index(':') == 1)}}"
-    return text
-
-
-def reason(lake: "Lake", symbols: "Sequence[str] | None", start: str | None, stop: str | None) -> str | None:
-    """Why there is nothing of them in that range, as far as it is known."""
-    from queries.history import time_range
-    from queries.quality import why_nothing
-
-    return why_nothing(lake.look(), symbols_of(symbols) if symbols else None, time_range(start, stop))
-
-
-def reason_at(lake: "Lake", symbols: "Sequence[str] | None", moment: str | None) -> str | None:
-    """The same as of a moment."""
-    from queries.history import moments_of
-
-    (last,) = moments_of(moment or "", "--at")
-    return reason(lake, symbols, str(last.date()), last.isoformat())
 
 
 def to_read(result: "Result", columns: str) -> "Result":

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from kitelake.cli.lookup import MOMENT_METAVAR, SomeSymbolsArgument, moment_of, newest_day, reason, symbols_of
+from kitelake.cli.lookup import MOMENT_METAVAR, SomeSymbolsArgument
 from kitelake.cli.options import (
     DATE_METAVAR,
     DEFAULT_CONFIG,
     ConfigOption,
     DataOption,
     data_of,
+    moment_of,
+    newest_day,
     parse_date,
+    reason,
+    symbols_of,
 )
 from kitelake.errors import AskError, OutputError
 from kitelake.shell import until_interrupted

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from ingest.errors import ServerError
-from kitelake.cli.options import DATE_METAVAR, DEFAULT_CONFIG, ConfigOption, DataOption, data_of, parse_date, parse_time
+from kitelake.cli.options import (
+    DATE_METAVAR,
+    DEFAULT_CONFIG,
+    ConfigOption,
+    DataOption,
+    data_of,
+    newest_day,
+    parse_date,
+    parse_time,
+    symbols_of,
+)
 from kitelake.errors import AskError, OutputError, StartError
 from queries.errors import QueryError
 
@@ -124,7 +134,6 @@ def replay(
     For example: `kitelake replay --date yesterday --speed 10 --run strategy.py -- --size 5`
     """
     from kitelake import open as open_lake
-    from kitelake.cli.lookup import newest_day, symbols_of
     from kitelake.paper import PaperSettings
     from kitelake.replay import Replay, ReplaySettings
 

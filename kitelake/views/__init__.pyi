@@ -1,5 +1,4 @@
 from .output import check_output as check_output
-from .output import draw as draw
 from .output import page_of as page_of
 from .output import render as render
 from .output import write_result as write_result
@@ -8,6 +7,8 @@ from .plan import lines_of_plan as lines_of_plan
 from .plan import render_plan as render_plan
 from .report import render_report as render_report
 from .status import render_status as render_status
-from .terminal import watch as watch
 from .table import Grid as Grid
 from .table import first_rows as first_rows
+from .terminal import watch as watch
+from .values import CONTROL as CONTROL
+from .values import to_ist as to_ist

@@ -1,4 +1,4 @@
-"""How a result is shown: a table to read, or CSV, JSON, Arrow or Parquet to go on with; and a small chart.
+"""How a result is shown: a table to read, or CSV, JSON, Arrow or Parquet to go on with.
 
 Times are IST everywhere: `2026-11-23 09:15:00.123` to read, `2026-11-23T09:15:00.123000+05:30` in CSV and JSON, and
 `timestamp[us, Asia/Kolkata]` in Arrow and Parquet. A table on a terminal shows the first rows and the columns that
@@ -7,15 +7,12 @@ colour. CSV, JSON, Arrow and Parquet always carry everything, and are written wh
 """
 
 import contextlib
-import datetime as dt
-import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final, cast
 
-import numpy as np
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -23,11 +20,10 @@ from kitelake.errors import OutputError
 from kitelake.views.book import book_text, write_book
 from kitelake.views.formats import write_arrow, write_csv, write_json, write_parquet
 from kitelake.views.table import Grid, print_table, table_page, write_table, written
-from kitelake.views.values import to_ist
 from queries.lake import Result
 from storage.files import replacing
 
-__all__ = ["OutputError", "draw", "render", "write_result"]
+__all__ = ["OutputError", "render", "write_result"]
 
 BINARY: Final = ("arrow", "parquet")
 WRITERS: Final[dict[str, Callable[[Result, IO[bytes]], int]]] = {
@@ -86,33 +82,6 @@ def check_output(output: Path | None, folder: Path) -> None:
 def render(result: Result, *, note: str = "") -> Grid:
     """A table of all rows for rich to print, and under it `note`."""
     return Grid(result, written(result).arrow(), note)
-
-
-def draw(times: Sequence[dt.datetime], prices: Sequence[float | None], *, width: int = 80, height: int = 15) -> str:
-    """A line chart of prices over time, `width` x `height` characters, without colour.
-
-    Times with a zone are shown in IST, others as they are. Points without a price are left out.
-    """
-    import plotext
-
-    points = [(to_ist(t), p) for t, p in zip(times, prices, strict=True) if p is not None and math.isfinite(p)]
-    if not points:
-        return "no prices to draw"
-    first = points[0][0]
-    seconds = [(time - first).total_seconds() for time, _ in points]
-    marks = np.linspace(min(seconds), max(seconds), max(2, min(6, width // 16))).tolist()
-    clock = "%H:%M:%S" if first.date() == points[-1][0].date() else "%d %b %H:%M"
-    figure = plotext.figure
-    figure.clear()
-    try:
-        figure.plot_size(width, height)
-        line = figure.signal(seconds, [price for _, price in points], marker="braille")
-        line.lines(True)
-        figure.draw(line)
-        figure.ruler("x").ticks(marks, [(first + dt.timedelta(seconds=mark)).strftime(clock) for mark in marks])
-        return str(figure.build().string(colorless=True))
-    finally:
-        figure.clear()
 
 
 def _to_file(path: Path, write: Callable[[IO[bytes]], int]) -> int:

@@ -38,6 +38,7 @@ from queries.lake.forms import (
     zone_of,
 )
 from queries.lake.restricted import TOO_LARGE
+from queries.pictures import Pictured
 
 if TYPE_CHECKING:
     from typing import overload
@@ -138,7 +139,7 @@ class Clock:
                 self._left = max(0.0, self._left - (time.monotonic() - begun))
 
 
-class Result:
+class Result(Pictured):
     """The rows of one query. Times are `timestamp[us, Asia/Kolkata]`: the same instants as stored, shown in IST.
 
     Methods that take `tz` show them in another zone, by its IANA name; columns of times without a zone, which are the

@@ -5,7 +5,6 @@ import csv
 import datetime as dt
 import io
 import json
-import math
 import os
 import pty
 import sys
@@ -22,7 +21,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from kitelake.errors import OutputError
-from kitelake.views.output import draw, render, write_result
+from kitelake.views.output import render, write_result
 from queries.errors import QueryError
 from queries.lake.result import Result, Turns
 
@@ -388,38 +387,3 @@ class TestWhereTo:
             monkeypatch.setattr(sys, "stdout", output)
             with pytest.raises(OutputError, match=r"^the standard output cannot be written: No space left on device$"):
                 write_result(query("from range(2)"), output_format)
-
-
-class TestDraw:
-    START = dt.datetime(2026, 11, 23, 3, 45, tzinfo=dt.UTC)
-
-    def test_has_the_size_asked_for_and_ist_below(self) -> None:
-        times = [self.START + dt.timedelta(seconds=i) for i in range(60)]
-        chart = draw(times, [1500 + math.sin(i / 9) for i in range(60)], width=70, height=12)
-        lines = chart.splitlines()
-        assert len(lines) == 12
-        assert all(len(line) <= 70 for line in lines)
-        assert "09:15:00" in lines[-1]
-        assert "09:15:59" in lines[-1]
-        assert "1501.0" in chart
-        assert "\x1b" not in chart
-        assert any("⠀" < c <= "⣿" for c in chart)
-
-    def test_over_days_shows_the_day(self) -> None:
-        chart = draw([self.START, self.START + dt.timedelta(days=2)], [1.0, 2.0])
-        assert "23 Nov 09:15" in chart.splitlines()[-1]
-
-    def test_one_price_is_enough(self) -> None:
-        assert "09:15:00" in draw([self.START], [1500.0])
-
-    def test_leaves_out_what_is_no_price(self) -> None:
-        times = [self.START + dt.timedelta(seconds=i) for i in range(4)]
-        assert "1502" in draw(times, [1500.0, None, math.nan, 1502.0])
-        assert draw(times[:2], [None, math.inf]) == "no prices to draw"
-        assert draw([], []) == "no prices to draw"
-
-    def test_draws_each_chart_on_its_own(self) -> None:
-        times = [self.START, self.START + dt.timedelta(seconds=9)]
-        first = draw(times, [1.0, 2.0])
-        draw(times, [100.0, 900.0], width=40, height=9)
-        assert draw(times, [1.0, 2.0]) == first
