@@ -45,7 +45,7 @@ CONNECTIONS: Final = (
     ),
     Connection(
         2,
-        ("NSE:NIFTY 50", "NSE:NIFTY BANK", "NFO:NIFTY26NOVFUT", "NFO:BANKNIFTY26NOVFUT", "NFO:NIFTY26DECFUT"),
+        ("NSE:NIFTY 50", "NSE:NIFTY BANK", "NFO:NIFTY26NOVFUT", "NFO:BANKNIFTY26NOVFUT"),
         BEGIN,
         ((dt.time(13, 5), dt.time(13, 9)), (dt.time(14, 40), dt.time(14, 46))),
     ),
@@ -60,9 +60,7 @@ def draw_pictures() -> dict[str, str]:
         with kitelake.open(folder) as lake:
             bars, gaps = lake.bars(SHOWN, "5m", DAY), lake.gaps(DAY, SHOWN)
             pictures = (
-                lake.bars(SHOWN, "5m", DAY).plot(
-                    gaps=gaps, definition="bars of 5m by the exchange's clock, volume below"
-                ),
+                bars.plot(gaps=gaps, definition="bars of 5m by the exchange's clock, volume below"),
                 lake.intervals(DAY, silent=120).plot(),
             )
             return {name: picture.svg() for name, picture in zip(NAMES, pictures, strict=True)}
@@ -78,7 +76,7 @@ def _capture(folder: Path) -> None:
     places = {token: place for place, token in enumerate(market.tokens.tolist())}
     journal = JournalWriter(layout, f"{DAY:%Y%m%d}T034450-aaaaaa", segment_seconds=1e9)
     channels = {each.number: journal.channel("mine", each.number) for each in CONNECTIONS}
-    asked = {each.number: [tokens[symbol] for symbol in each.symbols if symbol in tokens] for each in CONNECTIONS}
+    asked = {each.number: [tokens[symbol] for symbol in each.symbols] for each in CONNECTIONS}
     rows = {number: np.array([places[token] for token in chosen]) for number, chosen in asked.items()}
 
     def event(moment: dt.datetime, number: int, name: str, data: object = None) -> None:

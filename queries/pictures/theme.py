@@ -120,14 +120,14 @@ class TimeAxis:
             axis = alt.Axis(title=title, values=shown, labelExpr=f"{json.dumps(names)}[datum.value]", **hidden)
             return alt.X(f"{field}:Q", scale=alt.Scale(nice=False, zero=False), axis=axis)
         form = "%d %b" if self._by_day else "%H:%M"
-        marks: dict[str, Any] = {"tickCount": 10}
+        ticks: dict[str, Any] = {"tickCount": 10}
         if self._by_day:
-            marks = {"values": (self._first / 1000).tolist()[:: -(-len(self._first) // 12)]}
+            ticks = {"values": (self._first / 1000).tolist()[:: -(-len(self._first) // 12)]}
         elif len(self._spans) and self._spans.max() < LEAST_MINUTES_US:
             form = "%H:%M:%S"
         # By `utcFormat`: a `format` would be of the zone of whoever looks at it.
         text = f"utcFormat(datum.value, '{form}')"
-        axis = alt.Axis(title=title, labelExpr=text, labelOverlap=True, **marks, **hidden)
+        axis = alt.Axis(title=title, labelExpr=text, labelOverlap=True, **ticks, **hidden)
         return alt.X(f"{field}:T", scale=alt.Scale(type="utc", nice=False, padding=EDGE * self._by_day), axis=axis)
 
 
