@@ -308,7 +308,8 @@ class SqlLake:
         """How much of what runs in another thread is done, in percent as far as DuckDB can tell; None if it cannot."""
         done = -1.0
         with contextlib.suppress(duckdb.Error, RuntimeError):  # closed meanwhile, or one reader more
-            done = max(con.query_progress() for con in (self._con, *self._readers))
+            # What an idle connection says is of its query before.
+            done = max(con.query_progress() for con in (list(self._readers) or [self._con]))
         return done if done >= 0 else None
 
     def close(self) -> None:

@@ -29,6 +29,7 @@ _SEVERAL_FILES: Final = re.compile(
 
 def fixed_text(query: str, ctes: Sequence[str]) -> str:
     """A SELECT whose plain names are these, whatever they lead to elsewhere. One line is put before it."""
+    query = _without_end(query)
     if not ctes:
         return query
     head = "WITH " + ", ".join(ctes)
@@ -114,6 +115,19 @@ def _without_comments(query: str) -> str:
     start = query[: len(query) - sum(len(text) for text, _ in found)]
     is_comment = duckdb.token_type.comment
     return start + "".join(re.sub(r"[^\n]", " ", text) if kind == is_comment else text for text, kind in found)
+
+
+def _without_end(query: str) -> str:
+    """The same without its `;` and the comments behind it, which DuckDB does not take in a text for a relation."""
+    if ";" not in query:
+        return query
+    found = _tokens(query)
+    start = query[: len(query) - sum(len(text) for text, _ in found)]
+    kept = len(found)
+    while kept and (found[kept - 1][1] == duckdb.token_type.comment or found[kept - 1][0].strip() == ";"):
+        kept -= 1
+    is_ended = any(text.strip() == ";" for text, _ in found[kept:])
+    return start + "".join(text for text, _ in found[:kept]) if is_ended else query
 
 
 def _without_semicolon(query: str) -> str:

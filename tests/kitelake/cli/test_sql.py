@@ -98,7 +98,7 @@ def test_a_query_is_read_from_a_file_or_the_standard_input(
     for more in (["--file", "query.sql"], ["-"], []):
         monkeypatch.setattr(sys, "stdin", io.StringIO(query))
         ended = command(*asked, *more)
-        assert (ended.status, ended.out) == (0, "x\né漢\n"), ended.err
+        assert (ended.status, ended.out) == (0, 'x\n"é漢"\n'), ended.err
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_typing_and_completing(terminal: Terminal, tmp_path: Path) -> None:
     ask(terminal, "select 40 + 2 as answer;", "answer\n──────\n    42\n1 row\n")
     # Over several lines: Enter begins one until the statement ends.
     say(terminal, "select '", "नमस्ते 漢")
-    ask(terminal, "' as \"शब्द\";", "शब्द", "\\nनमस्ते 漢\\n", "1 row")
+    ask(terminal, '\' as "शब्द";', "शब्द", "\\nनमस्ते 漢\\n", "1 row")
     # Tab: a table, a column, and in quotes a symbol; an only offer is taken.
     terminal.press("select count(*) as n, max(expi" + TAB)
     terminal.see("ry")
