@@ -13,8 +13,8 @@ def split(text: str) -> tuple[list[str], str]:
 
     What has nothing but comments is no statement, unless the comment has not ended.
     """
-    data = text.encode()  # the tokenizer's places are those of bytes
-    found = duckdb.tokenize(text)
+    data = text.encode(errors="replace")  # the tokenizer's places are those of bytes; and not all that comes is text
+    found = duckdb.tokenize(data.decode())
     ends = [*(at for at, _ in found), len(data)][1:]
     statements: list[str] = []
     begun = 0

@@ -46,9 +46,9 @@ def write_result(
 
     What `Lake.book` gave is a `book`, too. To the standard output if `output` is None; a reader that goes away early
     (`| head`) is no error. A file appears under its name when it is whole. `waiting` is entered while the terminal that
-    may be there has nothing else to show. Returns how many rows were read for it, 0 if
-    there are none. Raises OutputError for an unknown format,
-    bytes for a terminal, or a file that cannot be written; QueryError if the query fails.
+    may be there has nothing else to show. Returns how many rows were read for it, 0 if there are none. Raises
+    OutputError for an unknown format, bytes for a terminal, or a file that cannot be written; QueryError if the query
+    fails.
     """
     if output_format not in WRITERS:
         raise OutputError(f"format {output_format!r}: expected one of {', '.join(WRITERS)}")

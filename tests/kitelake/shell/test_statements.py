@@ -47,6 +47,7 @@ def test_statements_are_those_of_duckdb(pieces: list[str]) -> None:
         ('select ";', False),
         ("/* ;", False),
         ("select 1; select", False),
+        ("select '\udcff';", True),
         (".help", True),
     ],
 )
