@@ -130,4 +130,4 @@ def test_what_lacks_its_tables_or_columns_is_left_out(lake: Lake, tmp_path: Path
         assert con.sql("FROM ticks('NSE:INFY')").columns == columns
         assert len(con.sql("FROM ticks('NSE:INFY')")) == 10
         ((text,),) = con.execute("SELECT text FROM about").fetchall()
-    assert "- Views and macros: `dated_ticks`, `ticks(…)`\n" in text
+    assert "- Views and macros: `dated_ticks`, `instrument_days`, `ticks(…)`\n" in text
