@@ -31,13 +31,15 @@ from numpy.typing import NDArray
 from ingest.connection.session import StreamSession
 from ingest.connection.stats import Traffic
 from ingest.settings import WatchdogSettings
-from ingest.wire import MODE_CODE, MODES, Mode, walk_frames
+from ingest.wire import MODE_CODE, MODES, Mode, packets_of, walk_frames
 
 LONGEST_SECONDS: Final = 960.0
 SAMPLE_EVERY: Final = 16
 MAX_UNWANTED: Final = 3000
-LOOK_FRAMES: Final = 256
-"""So many frames at most are looked into at once."""
+LOOK_FRAMES: Final = 1024
+"""So many frames at most are looked into at once …"""
+LOOK_BYTES: Final = 1 << 18
+"""… or so many bytes and a frame: a look holds up the event loop, and more than the caches hold is dear."""
 CHECK_SECONDS: Final = 0.5
 """How often complaints are asked for, unless the settings have shorter waits."""
 _CODE: Final = {mode: MODES.index(mode) for mode in Mode}
@@ -136,8 +138,7 @@ class StreamWatchdog:
         if self._since_probe > 1:
             self._quiet_wait = self._settings.stall_seconds
         if self._batches % SAMPLE_EVERY == 0 or not self._came.all() or self._wrong.any() or self._is_fresh(now):
-            everywhere = np.ndarray((len(payload) - 3,), ">u4", payload, strides=(1,))
-            self._note(everywhere.take(found.offsets).astype(np.uint32), MODE_CODE.take(found.lengths), now)
+            self._note(packets_of(found).tokens, MODE_CODE.take(found.lengths), now)
 
     def _is_fresh(self, now: float) -> bool:
         return now - self._told_at < 2 * self._settings.answer_seconds
@@ -236,6 +237,7 @@ class Supervisor:
         self._complain = complain
         self._clock = clock
         self._frames: list[bytes] = []
+        self._bytes = 0  # of all of them
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._call_later: Callable[[float, Callable[[], None]], asyncio.TimerHandle] | None = None
 
@@ -257,13 +259,15 @@ class Supervisor:
     def take(self, frame: bytes) -> None:
         """A binary frame has come. It is looked into later, together with others."""
         self._frames.append(frame)
-        if len(self._frames) >= LOOK_FRAMES:
+        self._bytes += len(frame)
+        if self._bytes >= LOOK_BYTES or len(self._frames) >= LOOK_FRAMES:
             self.look()
 
     def look(self) -> None:
         """Look into the frames that have come up to now."""
         if self._frames:
             frames, self._frames = self._frames, []
+            self._bytes = 0
             try:
                 self._watchdog.frames(frames, self._clock())
             except Exception as error:  # called from inside of the read: what only looks must not end the socket
