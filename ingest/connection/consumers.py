@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ingest.connection.hub import BATCH_BYTES, Consumer, Hub, Record
 from ingest.errors import WireError
 from ingest.settings import BufferSettings
-from ingest.wire import Order, batch_of, decode_columns, frame_views, read_text, ticks_in
+from ingest.wire import Order, batch_of, decode_columns, frame_views, names_of, read_text, ticks_in
 from storage.journal import Kind
 from storage.ticks import Tick
 
@@ -81,7 +81,7 @@ def read_batch(records: list[Record]) -> Iterator[pa.RecordBatch]:
         return
     names = sorted({record.account for record in records})
     accounts = np.array([names.index(record.account) for record in records], np.int32).take(found.packet_frames)
-    columns["account"] = pa.DictionaryArray.from_arrays(pa.array(accounts), pa.array(names)).dictionary_decode()
+    columns["account"] = names_of(accounts, names)
     connections = np.array([record.connection for record in records], np.int64)
     columns["connection"] = pa.array(connections.take(found.packet_frames))
     yield batch_of(columns, len(found.offsets))

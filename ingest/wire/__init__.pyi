@@ -17,6 +17,7 @@ from .messages import Order as Order
 from .messages import read_text as read_text
 from .plain import decode_packet as decode_packet
 from .plain import split_frame as split_frame
+from .records import names_of as names_of
 from .views import DIVISORS as DIVISORS
 from .views import frame_views as frame_views
 from .views import packet_view as packet_view
