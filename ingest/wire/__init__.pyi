@@ -19,6 +19,7 @@ from .plain import decode_packet as decode_packet
 from .plain import split_frame as split_frame
 from .records import names_of as names_of
 from .views import DIVISORS as DIVISORS
+from .views import even_length as even_length
 from .views import frame_views as frame_views
 from .views import packet_view as packet_view
 from .views import packets_in as packets_in

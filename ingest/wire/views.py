@@ -91,19 +91,26 @@ def _dtype(length: int) -> np.dtype[Any]:
     return layout.dtype
 
 
-def packets_in(frame: bytes) -> list[bytes]:
-    """A frame's good packets, as `split_frame` finds them; quick where all are of one length, as most frames are."""
+def even_length(frame: bytes) -> int:
+    """The length of a frame's packets, if they are one or more of one known length and nothing else; 0 if not."""
     prefix = frame[2:4]
-    if len(prefix) == PREFIX_BYTES:
-        count, stride = frame[0] << 8 | frame[1], (prefix[0] << 8 | prefix[1]) + PREFIX_BYTES
-        if (
-            len(frame) == PREFIX_BYTES + count * stride
-            and stride - PREFIX_BYTES in LAYOUTS
-            and frame[2::stride] == count * prefix[:1]
-            and frame[3::stride] == count * prefix[1:]
-        ):
-            return [frame[at : at + stride - PREFIX_BYTES] for at in range(4, len(frame), stride)]
-    return split_frame(frame)[0]
+    if len(prefix) < PREFIX_BYTES:
+        return 0
+    count, length = frame[0] << 8 | frame[1], prefix[0] << 8 | prefix[1]
+    stride = PREFIX_BYTES + length
+    if length not in LAYOUTS or len(frame) != PREFIX_BYTES + count * stride:
+        return 0
+    if count > 1 and (frame[2::stride] != count * prefix[:1] or frame[3::stride] != count * prefix[1:]):
+        return 0
+    return length
+
+
+def packets_in(frame: bytes) -> list[bytes]:
+    """A frame's good packets, as `split_frame` finds them; quick where all are of one length, as in most frames."""
+    length = even_length(frame)
+    if not length:
+        return split_frame(frame)[0]
+    return [frame[at : at + length] for at in range(2 * PREFIX_BYTES, len(frame), length + PREFIX_BYTES)]
 
 
 def ticks_in(frame: bytes, origin: Origin) -> Iterator[Tick]:
