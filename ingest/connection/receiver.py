@@ -100,6 +100,15 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
         if needed > len(self._buffer) or (len(self._buffer) > READ_BYTES and needed <= READ_BYTES):
             self._resize(max(needed, self._filled + HEADER_BYTES, READ_BYTES))
 
+    def data_received(self, data: bytes) -> None:
+        """The same from an event loop that brings bytes of its own, as uvloop does to any `asyncio.Protocol`."""
+        rest = memoryview(data)
+        while rest:
+            buffer = self.get_buffer(len(rest))[: len(rest)]
+            buffer[:] = rest[: len(buffer)]
+            self.buffer_updated(len(buffer))
+            rest = rest[len(buffer) :]
+
     def _finish_handshake(self) -> int:
         """Give the library the answer's head when it is whole; returns where the rest begins."""
         end = self._buffer.find(HEAD_END, 0, self._filled) + len(HEAD_END)
