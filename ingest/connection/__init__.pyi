@@ -9,6 +9,7 @@ from .consumers import OrderUpdate as OrderUpdate
 from .consumers import read_events as read_events
 from .handshake import WS_URL as WS_URL
 from .handshake import check_ws_url as check_ws_url
+from .hub import Buffer as Buffer
 from .hub import Consumer as Consumer
 from .hub import Gap as Gap
 from .hub import Hub as Hub

@@ -7,25 +7,24 @@ manager and a single connection have in common.
 import json
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ingest.connection.hub import Consumer, Hub, Record
+from ingest.connection.hub import BATCH_BYTES, Consumer, Hub, Record
 from ingest.errors import WireError
 from ingest.settings import BufferSettings
-from ingest.wire import Order, batch_of, decode_columns, decode_packet, frame_views, read_text, split_frame
-from storage.clock import IST, ist_time
+from ingest.wire import Order, batch_of, decode_columns, frame_views, names_of, read_text, ticks_in
 from storage.journal import Kind
-from storage.mode import Mode
-from storage.ticks import Tick, levels_of
+from storage.ticks import Tick
 
+TICK_BYTES: Final = 1 << 18
+"""At most so much is taken for ticks at once: it waits outside of the buffer, where the bounds do not reach."""
 REMEMBERED_ORDERS: Final = 10_000
 _BINARY: Final = frozenset({Kind.BINARY})
-_COPIED: Final = frozenset(field.name for field in fields(Tick)) - {"mode"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def read_batch(records: list[Record]) -> Iterator[pa.RecordBatch]:
         return
     names = sorted({record.account for record in records})
     accounts = np.array([names.index(record.account) for record in records], np.int32).take(found.packet_frames)
-    columns["account"] = pa.DictionaryArray.from_arrays(pa.array(accounts), pa.array(names)).dictionary_decode()
+    columns["account"] = names_of(accounts, names)
     connections = np.array([record.connection for record in records], np.int64)
     columns["connection"] = pa.array(connections.take(found.packet_frames))
     yield batch_of(columns, len(found.offsets))
@@ -91,21 +90,7 @@ def read_batch(records: list[Record]) -> Iterator[pa.RecordBatch]:
 def read_ticks(records: list[Record]) -> Iterator[Tick]:
     """One tick a packet. Packets that will not decode are left out; `Frame` has their bytes."""
     for record in records:
-        received_at = ist_time(record.received_at_ns)
-        for packet in split_frame(record.data)[0]:
-            row: dict[str, Any] = decode_packet(packet)
-            for name in ("last_trade_time", "exchange_timestamp"):
-                if row.get(name) is not None:
-                    row[name] = row[name].astimezone(IST)
-            yield Tick(
-                account=record.account,
-                connection=record.connection,
-                received_at=received_at,
-                mode=Mode(row["mode"]),
-                bids=levels_of(row, "bid"),
-                asks=levels_of(row, "ask"),
-                **{name: row[name] for name in _COPIED & row.keys()},
-            )
+        yield from ticks_in(record.data, (record.account, record.connection, record.received_at_ns))
 
 
 def read_frames(records: list[Record]) -> Iterator[Frame]:
@@ -163,14 +148,21 @@ class Consumers:
     def batches(self, *, account: str | None = None, connection: int | None = None) -> Consumer[pa.RecordBatch]:
         """Arrow record batches in the schema of the ticks table, rows in the order of receipt.
 
-        Whatever has come since the last batch is in the next one: one frame when it is quiet, thousands under load.
-        `stream`, `seq` and `symbol` are null. Of all accounts and connections, or of those named.
+        Whatever has come since the last batch is in the next one: one frame when it is quiet, thousands under load,
+        and not more than one batch each `batch_seconds`. `stream`, `seq` and `symbol` are null. Of all accounts and
+        connections, or of those named.
         """
-        return self._hub.consumer(self._buffer_settings, _BINARY, read_batch, account=account, connection=connection)
+        return self._consumer(
+            _BINARY, read_batch, account, connection, BATCH_BYTES, self._buffer_settings.batch_seconds
+        )
 
     def ticks(self, *, account: str | None = None, connection: int | None = None) -> Consumer[Tick]:
-        """Typed objects, one a packet. Convenient, and a hundred times the work of `batches` for each."""
-        return self._consumer(_BINARY, read_ticks, account, connection)
+        """Typed objects, one a packet, each of which reads its fields when it is asked for them.
+
+        What came together is handed out together: at once when it is quiet, else each `batch_seconds`.
+        """
+        seconds = self._buffer_settings.batch_seconds
+        return self._consumer(_BINARY, read_ticks, account, connection, TICK_BYTES, seconds)
 
     def frames(self, *, account: str | None = None, connection: int | None = None) -> Consumer[Frame]:
         """Raw frames with receive time, account and connection; nothing is decoded."""
@@ -185,8 +177,20 @@ class Consumers:
         return self._consumer(frozenset({Kind.EVENT}), read_events, account, connection)
 
     def _consumer(
-        self, kinds: frozenset[Kind], convert: Any, account: str | None, connection: int | None
+        self,
+        kinds: frozenset[Kind],
+        convert: Any,
+        account: str | None,
+        connection: int | None,
+        most_bytes: int = 1,
+        company_seconds: float = 0.0,
     ) -> Consumer[Any]:
         return self._hub.consumer(
-            self._buffer_settings, kinds, convert, account=account, connection=connection, most_bytes=1
+            self._buffer_settings,
+            kinds,
+            convert,
+            account=account,
+            connection=connection,
+            most_bytes=most_bytes,
+            company_seconds=company_seconds,
         )

@@ -10,10 +10,11 @@ consumer alone, and the consumer finds a `Gap` in their place that says how much
 
 import asyncio
 import logging
+import math
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Generic, NamedTuple, Self, TypeVar
@@ -37,7 +38,10 @@ log = logging.getLogger(__name__)
 
 
 class Record(NamedTuple):
-    """What came. `received_at_ns` is wall clock since the epoch, `at` monotonic seconds of the same moment."""
+    """What came. `received_at_ns` is wall clock since the epoch, `at` monotonic seconds of the same moment.
+
+    `channel` is the hub's number of account and connection.
+    """
 
     kind: Kind
     account: str
@@ -45,6 +49,7 @@ class Record(NamedTuple):
     received_at_ns: int
     at: float
     data: bytes
+    channel: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,39 +80,35 @@ def _gap(record: Record) -> Gap:
     return Gap(1, packets, len(record.data), record.received_at_ns, record.received_at_ns)
 
 
-class Latencies:
-    """From the read of a frame to its consumer, of the last frames of one connection, in seconds."""
-
-    def __init__(self) -> None:
-        self._ring = np.zeros(LATENCIES)
-        self._count = 0
-
-    def add(self, seconds: float) -> None:
-        """One more frame has waited so long."""
-        self._ring[self._count % LATENCIES] = seconds
-        self._count += 1
-
-    def percentiles(self) -> tuple[float, float] | None:
-        """p50 and p99; None before the first frame. A quarter of what `np.percentile` takes: it is asked for often."""
-        if not self._count:
-            return None
-        ascending = np.sort(self._ring[: self._count])
-        last = len(ascending) - 1
-        p50, p99 = np.interp((0.5 * last, 0.99 * last), np.arange(len(ascending)), ascending)
-        return float(p50), float(p99)
+def _percentiles(seconds: Collection[float]) -> tuple[float, float]:
+    """p50 and p99 of one or more. A quarter of what `np.percentile` takes: it is asked for often."""
+    ascending = np.sort(np.fromiter(seconds, np.float64, len(seconds)))
+    last = len(ascending) - 1
+    p50, p99 = np.interp((0.5 * last, 0.99 * last), np.arange(len(ascending)), ascending)
+    return float(p50), float(p99)
 
 
 class Buffer:
     """What waits for one consumer. `lost` is everything that it has missed so far."""
 
     def __init__(
-        self, settings: BufferSettings, kinds: frozenset[Kind], account: str | None, connection: int | None
+        self,
+        settings: BufferSettings,
+        kinds: frozenset[Kind],
+        account: str | None,
+        connection: int | None,
+        most_bytes: int = BATCH_BYTES,
     ) -> None:
         self.records: deque[Record] = deque()
         self.lost: Gap | None = None
         self.news = asyncio.Event()
+        self.is_patient = False
+        """Whether the consumer waits for more than the first record: for its time, or until the buffer fills."""
         self.closed = False
-        self._settings = settings
+        self._frames_bound, self._bytes_bound = settings.buffer_frames, settings.buffer_bytes
+        self._seconds_bound = settings.buffer_seconds
+        self._many_frames, self._many_bytes = settings.buffer_frames // 2, min(most_bytes, settings.buffer_bytes // 2)
+        self._most_bytes = most_bytes
         self._kinds = kinds
         self._account = account
         self._connection = connection
@@ -120,31 +121,45 @@ class Buffer:
 
     def put(self, record: Record) -> None:
         """Add one, and shed the oldest as far as the bounds demand. The newest always stays."""
-        records, settings = self.records, self._settings
+        records = self.records
         records.append(record)
         self._bytes += len(record.data)
-        while len(records) > 1 and (
-            len(records) > settings.buffer_frames
-            or self._bytes > settings.buffer_bytes
-            or record.at - records[0].at > settings.buffer_seconds
-        ):
+        while (
+            len(records) > self._frames_bound
+            or self._bytes > self._bytes_bound
+            or record.at - records[0].at > self._seconds_bound
+        ) and len(records) > 1:
             gone = records.popleft()
             self._bytes -= len(gone.data)
             gap = _gap(gone)
             self._gap = gap if self._gap is None else self._gap + gap
             self.lost = gap if self.lost is None else self.lost + gap
-        self.news.set()
+        if not self.is_patient or self.is_filling():
+            self.news.set()
 
-    def take(self, most_bytes: int) -> list[Record]:
-        """The oldest ones, up to so many bytes, and at least one if there is one."""
-        taken: list[Record] = []
+    def is_filling(self) -> bool:
+        """Whether it holds as much as is taken at once, or is half full."""
+        return self._bytes >= self._many_bytes or len(self.records) >= self._many_frames
+
+    def take(self) -> list[Record]:
+        """The oldest ones, up to `most_bytes`, and at least one if there is one."""
+        if self._bytes <= self._most_bytes:
+            taken = list(self.records)
+            self.clear()
+            return taken
+        taken = []
         size = 0
-        while self.records and (not taken or size + len(self.records[0].data) <= most_bytes):
+        while self.records and (not taken or size + len(self.records[0].data) <= self._most_bytes):
             record = self.records.popleft()
             size += len(record.data)
             taken.append(record)
         self._bytes -= size
         return taken
+
+    def clear(self) -> None:
+        """What waits is taken, or not wanted any more."""
+        self.records.clear()
+        self._bytes = 0
 
     def take_gap(self) -> Gap | None:
         """What is missing before the oldest record; reported once."""
@@ -164,14 +179,19 @@ class Consumer(Generic[T]):
     """
 
     def __init__(
-        self, hub: "Hub", buffer: Buffer, convert: Callable[[list[Record]], Iterable[T]], most_bytes: int
+        self,
+        hub: "Hub",
+        buffer: Buffer,
+        convert: Callable[[list[Record]], Iterable[T]],
+        company_seconds: float,
     ) -> None:
         self._hub = hub
         self._buffer = buffer
         self._convert = convert
-        self._most_bytes = most_bytes
-        self._ready: deque[T] = deque()
+        self._company_seconds = company_seconds
+        self._ready: Iterator[T] = iter(())
         self._turn_at = time.monotonic()
+        self._taken_at = -math.inf
         self._finalizer = weakref.finalize(self, hub.remove, buffer)
 
     @property
@@ -186,27 +206,51 @@ class Consumer(Generic[T]):
         if time.monotonic() - self._turn_at > TURN_SECONDS:
             await asyncio.sleep(0)
             self._turn_at = time.monotonic()
-        while not self._ready:
+        for item in self._ready:
+            return item
+        return await self._next()
+
+    async def _next(self) -> T | Gap:
+        """The first of what comes next."""
+        while True:
+            await self._company()
             gap = self._buffer.take_gap()
             if gap is not None:
                 return gap
-            taken = self._buffer.take(self._most_bytes)
+            taken = self._buffer.take()
             if taken:
-                self._hub.handed_over(taken)
-                self._ready.extend(self._convert(taken))
+                self._taken_at = self._hub.handed_over(taken)
+                self._ready = iter(self._convert(taken))
+                for item in self._ready:
+                    return item
             elif self._buffer.closed:
                 raise StopAsyncIteration
             else:
                 self._buffer.news.clear()
                 await self._buffer.news.wait()
                 self._turn_at = time.monotonic()
-        return self._ready.popleft()
+
+    async def _company(self) -> None:
+        """Wait until what was taken last is so old that whatever has come since may be taken, or the buffer fills."""
+        seconds = self._taken_at + self._company_seconds - time.monotonic()
+        buffer = self._buffer
+        if seconds <= 0 or buffer.is_filling() or buffer.closed:
+            return
+        buffer.is_patient = True
+        buffer.news.clear()
+        timer = asyncio.get_running_loop().call_later(seconds, buffer.news.set)
+        try:
+            await buffer.news.wait()
+        finally:
+            buffer.is_patient = False
+            timer.cancel()
+        self._turn_at = time.monotonic()
 
     async def aclose(self) -> None:
         """Collect nothing more; iterating ends. Safe to call twice."""
         self._finalizer()
-        self._buffer.records.clear()
-        self._ready.clear()
+        self._buffer.clear()
+        self._ready = iter(())
         self._buffer.close()
 
     async def __aenter__(self) -> Self:
@@ -228,7 +272,8 @@ class Hub:
         self._taps: list[Callable[[bytes], None] | None] = []
         self._buffers: tuple[Buffer, ...] = ()  # replaced, never changed: one may be collected while another is filled
         self._closed = False
-        self._latencies: dict[tuple[str, int], Latencies] = {}
+        self._latencies: list[deque[float]] = []
+        self._takers: dict[tuple[int, int], tuple[Buffer, ...]] = {}  # of a kind and channel, worked out when it comes
 
     def channel(self, account: str, connection: int) -> int:
         """The number under which records of this connection are appended."""
@@ -237,6 +282,7 @@ class Hub:
         self._channels.append((account, connection))
         self._inner.append(self._sink.channel(account, connection) if self._sink is not None else 0)
         self._taps.append(None)
+        self._latencies.append(deque(maxlen=LATENCIES))
         return len(self._channels) - 1
 
     def tap(self, channel: int, take: Callable[[bytes], None]) -> None:
@@ -250,11 +296,24 @@ class Hub:
         if kind is Kind.BINARY and (tap := self._taps[channel]) is not None:
             tap(payload)
         if self._buffers:
-            account, connection = self._channels[channel]
-            record = Record(kind, account, connection, received_at_ns, time.monotonic(), payload)
-            for buffer in self._buffers:
-                if not buffer.closed and buffer.wants(kind, account, connection):
+            takers = self._takers.get((kind, channel))
+            if takers is None:
+                takers = self._takers_of(kind, channel)
+            if takers:
+                account, connection = self._channels[channel]
+                record = Record(kind, account, connection, received_at_ns, time.monotonic(), payload, channel)
+                for buffer in takers:
                     buffer.put(record)
+
+    def _takers_of(self, kind: Kind, channel: int) -> tuple[Buffer, ...]:
+        wanting = tuple(one for one in self._buffers if not one.closed and one.wants(kind, *self._channels[channel]))
+        self._takers[kind, channel] = wanting
+        return wanting
+
+    def _fill(self, buffers: tuple[Buffer, ...]) -> None:
+        """Fill these from now on."""
+        self._buffers = buffers
+        self._takers.clear()
 
     def consumer(
         self,
@@ -265,37 +324,46 @@ class Hub:
         account: str | None = None,
         connection: int | None = None,
         most_bytes: int = BATCH_BYTES,
+        company_seconds: float = 0.0,
     ) -> Consumer[T]:
-        """A consumer of records of these kinds, of all accounts and connections or of one. Collects from now on."""
-        buffer = Buffer(settings, kinds, account, connection)
+        """A consumer of records of these kinds, of all accounts and connections or of one. Collects from now on.
+
+        It takes so many bytes at once, and again after `company_seconds` at the earliest.
+        """
+        buffer = Buffer(settings, kinds, account, connection, most_bytes)
         buffer.closed = self._closed
-        self._buffers = (*self._buffers, buffer)
-        return Consumer(self, buffer, convert, most_bytes)
+        self._fill((*self._buffers, buffer))
+        return Consumer(self, buffer, convert, company_seconds)
 
     def remove(self, buffer: Buffer) -> None:
         """Fill this buffer no more."""
-        self._buffers = tuple(one for one in self._buffers if one is not buffer)
+        self._fill(tuple(one for one in self._buffers if one is not buffer))
 
-    def handed_over(self, records: list[Record]) -> None:
-        """Note how long these waited for their consumer."""
+    def handed_over(self, records: list[Record]) -> float:
+        """Note how long these waited for their consumer. Returns the time, in monotonic seconds."""
         now = time.monotonic()
-        for record in records[-LATENCIES:]:
-            self._latencies.setdefault((record.account, record.connection), Latencies()).add(now - record.at)
+        latencies = self._latencies
+        for record in records:
+            latencies[record.channel].append(now - record.at)
+        return now
 
     def latencies(self, account: str, connection: int) -> tuple[float, float] | None:
         """p50 and p99 in seconds over the last frames of a connection; None if no consumer has had one."""
-        latencies = self._latencies.get((account, connection))
-        return None if latencies is None else latencies.percentiles()
+        if (account, connection) not in self._channels:
+            return None
+        latencies = self._latencies[self._channels.index((account, connection))]
+        return _percentiles(latencies) if latencies else None
 
     def open(self) -> None:
         """Consumers that were made since the last `close`, and from now on, go on until the next one."""
         self._closed = False
         for buffer in self._buffers:
             buffer.closed = False
+        self._takers.clear()
 
     def close(self) -> None:
         """End every consumer behind what it holds."""
         self._closed = True
         for buffer in self._buffers:
             buffer.close()
-        self._buffers = ()
+        self._fill(())

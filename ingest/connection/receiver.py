@@ -76,7 +76,7 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go: behind those that are not taken yet."""
-        return self._view[self._filled :]
+        return self._view[self._filled :] if self._filled else self._view
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes have come."""
@@ -95,9 +95,19 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
             self._hand_over(at)
         elif at:
             self._filled -= at
-            self._view[: self._filled] = self._view[at : at + self._filled]
+            if self._filled:
+                self._view[: self._filled] = self._view[at : at + self._filled]
         if needed > len(self._buffer) or (len(self._buffer) > READ_BYTES and needed <= READ_BYTES):
             self._resize(max(needed, self._filled + HEADER_BYTES, READ_BYTES))
+
+    def data_received(self, data: bytes) -> None:
+        """The same from an event loop that brings bytes of its own, as uvloop does to any `asyncio.Protocol`."""
+        rest = memoryview(data)
+        while rest:
+            buffer = self.get_buffer(len(rest))[: len(rest)]
+            buffer[:] = rest[: len(buffer)]
+            self.buffer_updated(len(buffer))
+            rest = rest[len(buffer) :]
 
     def _finish_handshake(self) -> int:
         """Give the library the answer's head when it is whole; returns where the rest begins."""
@@ -130,7 +140,10 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
                 start = at + (4 if length == 126 else HEADER_BYTES)
                 if start > end:
                     break
-                length = int.from_bytes(view[at + 2 : start], "big")
+                if length == 126:
+                    length = data[at + 2] << 8 | data[at + 3]
+                else:
+                    length = int.from_bytes(view[at + 2 : start], "big")
                 if length > largest:
                     self._handed_over = True
                     break

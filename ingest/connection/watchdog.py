@@ -19,6 +19,7 @@ rule of silence, as long as a socket is open.
 """
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,13 +32,17 @@ from numpy.typing import NDArray
 from ingest.connection.session import StreamSession
 from ingest.connection.stats import Traffic
 from ingest.settings import WatchdogSettings
-from ingest.wire import MODE_CODE, MODES, Mode, walk_frames
+from ingest.wire import MODE_CODE, MODES, Mode, even_length, packets_of, walk_frames
 
 LONGEST_SECONDS: Final = 960.0
 SAMPLE_EVERY: Final = 16
 MAX_UNWANTED: Final = 3000
-LOOK_FRAMES: Final = 256
-"""So many frames at most are looked into at once."""
+LARGE_BYTES: Final = 2048
+"""A frame of so many is counted sooner by itself than in a walk over many frames."""
+LOOK_FRAMES: Final = 1024
+"""So many frames at most are looked into at once …"""
+LOOK_BYTES: Final = 1 << 18
+"""… or so many bytes and a frame: a look holds up the event loop, and more than the caches hold is dear."""
 CHECK_SECONDS: Final = 0.5
 """How often complaints are asked for, unless the settings have shorter waits."""
 _CODE: Final = {mode: MODES.index(mode) for mode in Mode}
@@ -123,21 +128,26 @@ class StreamWatchdog:
 
     def frames(self, frames: Sequence[bytes], now: float) -> None:
         """Count the packets of these frames, and note which instruments came."""
-        payload = np.frombuffer(b"".join(frames), np.uint8)
-        found = walk_frames(payload, np.fromiter(map(len, frames), np.int64, len(frames)))
-        count = len(found.offsets)
-        self.decode_failures += len(found.range_frames)
-        self.packets += count
         self._batches += 1
-        if not count:
-            return
-        self._packet_at = now
-        self._since_probe += count
-        if self._since_probe > 1:
-            self._quiet_wait = self._settings.stall_seconds
-        if self._batches % SAMPLE_EVERY == 0 or not self._came.all() or self._wrong.any() or self._is_fresh(now):
-            everywhere = np.ndarray((len(payload) - 3,), ">u4", payload, strides=(1,))
-            self._note(everywhere.take(found.offsets).astype(np.uint32), MODE_CODE.take(found.lengths), now)
+        closely = self._batches % SAMPLE_EVERY == 0 or not self._came.all() or self._wrong.any() or self._is_fresh(now)
+        rest, count = frames, 0
+        if not closely:  # large frames need no walk to be counted, unless they are odd
+            large = [len(frame) >= LARGE_BYTES and even_length(frame) > 0 for frame in frames]
+            rest = [frame for frame, is_large in zip(frames, large, strict=True) if not is_large]
+            count = sum(int.from_bytes(frame[:2], "big") for frame in itertools.compress(frames, large))
+        if rest:
+            payload = np.frombuffer(b"".join(rest), np.uint8)
+            found = walk_frames(payload, np.fromiter(map(len, rest), np.int64, len(rest)))
+            self.decode_failures += len(found.range_frames)
+            count += len(found.offsets)
+            if closely and len(found.offsets):
+                self._note(packets_of(found).tokens, MODE_CODE.take(found.lengths), now)
+        self.packets += count
+        if count:
+            self._packet_at = now
+            self._since_probe += count
+            if self._since_probe > 1:
+                self._quiet_wait = self._settings.stall_seconds
 
     def _is_fresh(self, now: float) -> bool:
         return now - self._told_at < 2 * self._settings.answer_seconds
@@ -236,6 +246,7 @@ class Supervisor:
         self._complain = complain
         self._clock = clock
         self._frames: list[bytes] = []
+        self._bytes = 0  # of all of them
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._call_later: Callable[[float, Callable[[], None]], asyncio.TimerHandle] | None = None
 
@@ -257,13 +268,15 @@ class Supervisor:
     def take(self, frame: bytes) -> None:
         """A binary frame has come. It is looked into later, together with others."""
         self._frames.append(frame)
-        if len(self._frames) >= LOOK_FRAMES:
+        self._bytes += len(frame)
+        if self._bytes >= LOOK_BYTES or len(self._frames) >= LOOK_FRAMES:
             self.look()
 
     def look(self) -> None:
         """Look into the frames that have come up to now."""
         if self._frames:
             frames, self._frames = self._frames, []
+            self._bytes = 0
             try:
                 self._watchdog.frames(frames, self._clock())
             except Exception as error:  # called from inside of the read: what only looks must not end the socket

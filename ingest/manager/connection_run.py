@@ -2,14 +2,60 @@
 
 import asyncio
 import contextlib
+import math
 import threading
+import time
 from collections.abc import Callable
 
 from ingest.accounts import Account
-from ingest.connection import Gap, Hub, KiteConnection, Record, State
+from ingest.connection import Buffer, Gap, KiteConnection, Record, State
 from ingest.settings import StreamSettings
 from ingest.wire import Mode
 from storage.journal import Kind
+
+
+class Inbox:
+    """A sink whose records another thread takes: at once after a pause, else so many seconds after it took the last."""
+
+    def __init__(self, settings: StreamSettings) -> None:
+        self._company_seconds = settings.batch_seconds
+        self._buffer = Buffer(settings, frozenset(Kind), None, None)
+        self._lock = threading.Condition()
+        self._is_awaited = False
+        self._taken_at = -math.inf
+
+    def channel(self, account: str, connection: int) -> int:
+        """There is one connection only."""
+        self._account, self._connection = account, connection
+        return 0
+
+    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
+        """Take one record. For the network thread."""
+        record = Record(kind, self._account, self._connection, received_at_ns, time.monotonic(), payload, channel)
+        with self._lock:
+            self._buffer.put(record)
+            if self._is_awaited:
+                self._lock.notify()
+
+    def take(self) -> list[Record] | Gap | None:
+        """What has come, as soon as there is something; None after the end. For the other thread."""
+        seconds = self._taken_at + self._company_seconds - time.monotonic()
+        if seconds > 0 and not self._buffer.closed:
+            time.sleep(seconds)
+        with self._lock:
+            self._is_awaited = True
+            try:
+                self._lock.wait_for(lambda: self._buffer.records or self._buffer.closed)
+            finally:
+                self._is_awaited = False
+            self._taken_at = time.monotonic()
+            return self._buffer.take_gap() or self._buffer.take() or None
+
+    def close(self) -> None:
+        """Nothing more will come; what waits may still be taken."""
+        with self._lock:
+            self._buffer.close()
+            self._lock.notify()
 
 
 class ConnectionRun:
@@ -35,11 +81,8 @@ class ConnectionRun:
         self._losses = 0
         self._wanted = modes
         self._news = asyncio.Event()
-        self._read = asyncio.Event()
-        self._hub = Hub()
-        kinds = frozenset({Kind.BINARY, Kind.TEXT, Kind.EVENT})
-        self._consumer = self._hub.consumer(settings, kinds, lambda records: [records])
-        self.connection = KiteConnection(account, 1, settings, self._hub, ws_url=root, changed=self._changed)
+        self._inbox = Inbox(settings)
+        self.connection = KiteConnection(account, 1, settings, self._inbox, ws_url=root, changed=self._changed)
         self.connection.session.want(modes)
         self._loop: asyncio.AbstractEventLoop
         started = threading.Event()
@@ -51,7 +94,7 @@ class ConnectionRun:
 
     def take(self) -> list[Record] | Gap | None:
         """What has come, as soon as there is something; None after the end. For the callbacks' thread."""
-        return asyncio.run_coroutine_threadsafe(self._take(), self._loop).result()
+        return self._inbox.take()
 
     def want(self, modes: dict[int, Mode]) -> None:
         """Stream these and no others."""
@@ -70,7 +113,6 @@ class ConnectionRun:
     def finish(self) -> None:
         """Close it, take nothing more, and wait for the network thread."""
         self.end()
-        self._soon(self._read.set)
         self._thread.join()
 
     def _soon(self, call: Callable[[], None]) -> None:
@@ -81,16 +123,14 @@ class ConnectionRun:
         self._loop = asyncio.get_running_loop()
         self.connection.start()
         started.set()
-        while not self.over:
-            await self._news.wait()
-            self._news.clear()
-            await self.connection.want(self._wanted)
-        await self.connection.close()
-        self._hub.close()
-        await self._read.wait()
-
-    async def _take(self) -> list[Record] | Gap | None:
-        return await anext(self._consumer, None)
+        try:
+            while not self.over:
+                await self._news.wait()
+                self._news.clear()
+                await self.connection.want(self._wanted)
+            await self.connection.close()
+        finally:
+            self._inbox.close()
 
     def _changed(self, connection: KiteConnection) -> None:
         if connection.session.state is State.OPEN:

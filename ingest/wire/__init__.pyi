@@ -17,7 +17,12 @@ from .messages import Order as Order
 from .messages import read_text as read_text
 from .plain import decode_packet as decode_packet
 from .plain import split_frame as split_frame
+from .records import names_of as names_of
+from .views import DIVISORS as DIVISORS
+from .views import even_length as even_length
 from .views import frame_views as frame_views
 from .views import packet_view as packet_view
+from .views import packets_in as packets_in
 from .views import run_view as run_view
+from .views import ticks_in as ticks_in
 from .walk import walk_frames as walk_frames

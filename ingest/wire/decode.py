@@ -11,7 +11,7 @@ columns that the same layouts carry share one.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -34,6 +34,7 @@ from ingest.wire.layouts import (
     WORD_BYTES,
     WireReport,
 )
+from ingest.wire.records import names_of
 from ingest.wire.walk import Ints, Walk, walk_frames
 from storage.clock import ist_days, microseconds
 from storage.schema import DEPTH_LEVELS, TICKS, TIMESTAMP
@@ -44,7 +45,6 @@ BLOCK_PACKETS: Final = 4096
 """The most packets of a block: more bring no speed, however small they are."""
 FEW_WORDS: Final = 12
 """Fewer words of a packet than this are taken one by one; else all are, at once."""
-
 
 _ALL: Final = frozenset(LAYOUTS)
 _QUOTED: Final = frozenset({QUOTE.length, FULL.length})
@@ -105,6 +105,7 @@ _COUNTS: Final = (
 _ORDERS: Final = (_group(_level_columns("orders"), 18, _FULL, 3),)
 PACKET_COLUMNS: Final = tuple(c for group in (*_PRICES, *_TIMES, *_COUNTS, *_ORDERS) for c in group.columns)
 """The columns of the ticks table that `decode_packets` fills."""
+_TYPES: Final = {field.name: field.type for field in TICKS.schema}
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,16 +153,13 @@ def decode_packets(packets: Packets, columns: Collection[str] = PACKET_COLUMNS) 
     They have the ticks table's types.
     """
     n = len(packets)
-    counts = np.bincount(packets.lengths, minlength=FULL.length + 1)
-    present = frozenset(length for length in LAYOUTS if counts[length])
+    counts = np.bincount(packets.lengths, minlength=FULL.length + 1).tolist()
+    plan = _plan(frozenset(columns), frozenset(length for length in LAYOUTS if counts[length]))
     divisors = DIVISOR.take(packets.segments)
-    prices = _Output(_wanted(_PRICES, columns, present), np.dtype(np.float64), n)
-    timed, counted = _wanted(_TIMES, columns, present), _wanted(_COUNTS, columns, present)
-    ordered = _wanted(_ORDERS, columns, present)
-    integers = _Output((*timed, *counted, *ordered), np.dtype(np.int64), n)
-    times, orders = (sum(len(group.columns) for group in groups) for groups in (timed, ordered))
-    rows = _Rows(packets, present, prices.words + integers.words)
-    for low in range(0, n, rows.size) if rows.wanted else ():
+    prices = _Output(plan.prices, np.dtype(np.float64), n)
+    integers = _Output(plan.integers, np.dtype(np.int64), n)
+    rows = _Rows(packets, plan)
+    for low in range(0, n, rows.size) if len(plan.words) else ():
         high = min(low + rows.size, n)
         words = rows.block(low, high)
 
@@ -171,19 +169,57 @@ def decode_packets(packets: Packets, columns: Collection[str] = PACKET_COLUMNS) 
         target /= some[0] if bool(np.all(some == some[0])) else some
 
         unsigned = words[len(target) :].view(np.uint32)
-        if orders:
-            unsigned[-orders:] >>= 16  # the lower half of the word is padding
+        if plan.orders:
+            unsigned[-plan.orders :] >>= 16  # the lower half of the word is padding
         target = integers.values[:, low:high]
         target[:] = unsigned
-        if times:
-            target[:times] *= US_PER_SECOND
+        if plan.times:
+            target[: plan.times] *= US_PER_SECOND
 
-    bitmaps = _Bitmaps(packets.lengths, present)
+    bitmaps = _Bitmaps(packets.lengths, plan.present)
     arrays = prices.arrays(bitmaps) | integers.arrays(bitmaps)
-    for column in PACKET_COLUMNS:
-        if column in columns and column not in arrays:
-            arrays[column] = pa.nulls(n, TICKS.schema.field(column).type)
+    for column in plan.missing:
+        arrays[column] = pa.nulls(n, _TYPES[column])
     return arrays
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What is made of packets of some layouts if some columns are wanted: columns, and what no layout carries.
+
+    Of the integers so many `times` are first, and so many `orders` last. `words` are those of all columns in a row,
+    `words_of` in a packet of each layout.
+    """
+
+    present: frozenset[int]
+    prices: tuple[_ColumnGroup, ...]
+    integers: tuple[_ColumnGroup, ...]
+    times: int
+    orders: int
+    missing: tuple[str, ...]
+    words: NDArray[np.int64]
+    words_of: Mapping[int, NDArray[np.int64]]
+
+
+@lru_cache(maxsize=256)
+def _plan(columns: frozenset[str], present: frozenset[int]) -> _Plan:
+    """Kept, since a small batch is decoded in less time than this takes."""
+    prices, timed, counted, ordered = (
+        _wanted(groups, columns, present) for groups in (_PRICES, _TIMES, _COUNTS, _ORDERS)
+    )
+    integers = (*timed, *counted, *ordered)
+    words = [word for group in (*prices, *integers) for word in group.words]
+    made = {column for group in (*prices, *integers) for column in group.columns}
+    return _Plan(
+        present=present,
+        prices=prices,
+        integers=integers,
+        times=sum(len(group.columns) for group in timed),
+        orders=sum(len(group.columns) for group in ordered),
+        missing=tuple(column for column in PACKET_COLUMNS if column in columns and column not in made),
+        words=np.array(words, np.int64),
+        words_of={length: np.array(_places(length, words), np.int64) for length in present},
+    )
 
 
 def _wanted(
@@ -197,27 +233,25 @@ def _wanted(
 class _Rows:
     """Brings packets into the rows of words that become columns, a block at a time."""
 
-    def __init__(self, packets: Packets, present: frozenset[int], wanted: list[int]) -> None:
+    def __init__(self, packets: Packets, plan: _Plan) -> None:
+        present = plan.present
         self._offsets = packets.offsets
         self._lengths = packets.lengths
-        self._present = present
         # A window for each length: element i is the packet that would begin at byte i. One fancy index over it
         # copies each packet whole.
         payload = packets.payload
         self._windows = {
             length: np.ndarray((len(payload) - length + 1,), f"V{length}", payload, strides=(1,)) for length in present
         }
-        self.wanted = bool(wanted)
-        """Whether any word is."""
-        self._wanted_mixed = np.array(wanted, np.int64)
-        self._wanted = {length: np.array(_places(length, wanted), np.int64) for length in present}
+        self._wanted_mixed = plan.words
+        self._wanted = plan.words_of
         longest = FULL.length if len(present) > 1 else max(present, default=FULL.length)
         self.size = max(1, min(BLOCK_BYTES // longest, BLOCK_PACKETS, len(packets)))
         """How many packets a block has."""
         self._mixed = np.empty((self.size, _ROW_WORDS), ">i4") if len(present) > 1 else None
         self._words = np.empty((_ROW_WORDS + 1, self.size), np.int32)
         self._words[_ZERO_WORD] = 0
-        self._result = np.empty((len(wanted), self.size), np.int32)
+        self._result = np.empty((len(plan.words), self.size), np.int32)
 
     def block(self, low: int, high: int) -> NDArray[np.int32]:
         """The wanted words of packets low to high, as (words, high - low). Good until the next call."""
@@ -266,25 +300,26 @@ class _Output:
 
     def __init__(self, groups: Sequence[_ColumnGroup], dtype: np.dtype[Any], n: int) -> None:
         self._groups = groups
-        self.words = [word for group in self._groups for word in group.words]
         self._n = n
-        self._stride = -(-n // 8) * 8  # each column begins at a multiple of 64 bytes, as Arrow recommends
-        # From Arrow's pool, which keeps the memory of dropped tables: fresh pages cost as much as filling them.
-        self._buffer = pa.allocate_buffer(len(self.words) * self._stride * dtype.itemsize)
-        self.values: NDArray[Any] = np.frombuffer(self._buffer, dtype).reshape(len(self.words), self._stride)
+        self._bytes = n * dtype.itemsize
+        columns, stride = sum(len(group.columns) for group in groups), -(-n // 8) * 8
+        # Each column begins at a multiple of 64 bytes, as Arrow recommends. It keeps the memory of dropped tables.
+        self._buffer = pa.allocate_buffer(columns * stride * dtype.itemsize)
+        self.values: NDArray[Any] = np.frombuffer(self._buffer, dtype).reshape(columns, stride)
 
     def arrays(self, bitmaps: "_Bitmaps") -> dict[str, pa.Array]:
         """The filled columns by name, with the validity that their layouts or their values give."""
-        columns = ((group, column) for group in self._groups for column in group.columns)
+        n, size, take = self._n, self._bytes, self._buffer.slice
+        make, types = pa.Array.from_buffers, _TYPES
         arrays = {}
-        for (group, column), values in zip(columns, self.values, strict=True):
-            if column in _TIME_COLUMNS:
-                validity, nulls = bitmaps.nonzero(values[: self._n])
-            else:
-                validity, nulls = bitmaps.carried_by(group.carried_by)
-            at = values.ctypes.data - self.values.ctypes.data
-            buffers = [validity, self._buffer.slice(at, self._n * values.itemsize)]
-            arrays[column] = pa.Array.from_buffers(TICKS.schema.field(column).type, self._n, buffers, nulls)
+        row, stride = 0, self.values.strides[0]
+        for group in self._groups:
+            validity, nulls = bitmaps.carried_by(group.carried_by)
+            for column in group.columns:
+                if column in _TIME_COLUMNS:
+                    validity, nulls = bitmaps.nonzero(self.values[row, :n])
+                arrays[column] = make(types[column], n, [validity, take(row * stride, size)], nulls)
+                row += 1
         return arrays
 
 
@@ -316,11 +351,6 @@ class _Bitmaps:
 def _bitmap(valid: NDArray[np.bool_]) -> tuple[pa.Buffer | None, int]:
     nulls = len(valid) - int(np.count_nonzero(valid))
     return (pa.py_buffer(np.packbits(valid, bitorder="little")), nulls) if nulls else (None, 0)
-
-
-def modes_of(lengths: NDArray[np.integer]) -> pa.DictionaryArray:
-    """The modes of packets of these lengths, dictionary-encoded."""
-    return pa.DictionaryArray.from_arrays(pa.array(MODE_CODE.take(lengths)), pa.array(MODES))
 
 
 def decode_frames(frames: Sequence[bytes], *, received_at_ns: Sequence[int] | None = None) -> pa.Table:
@@ -355,10 +385,8 @@ def decode_columns(
     found = walk_frames(payload, np.fromiter(map(len, frames), np.int64, len(frames)))
     packets = packets_of(found)
     columns: dict[str, pa.Array] = decode_packets(packets)
-    columns["mode"] = modes_of(packets.lengths).dictionary_decode()
-    columns["exchange"] = pa.DictionaryArray.from_arrays(
-        pa.array(packets.exchanges), pa.array(EXCHANGES)
-    ).dictionary_decode()
+    columns["mode"] = names_of(MODE_CODE.take(packets.lengths), MODES)
+    columns["exchange"] = names_of(packets.exchanges, EXCHANGES)
     if received_at_ns is not None:
         received = np.asarray(received_at_ns, np.int64).take(found.packet_frames)
         columns["received_at"] = pa.array(microseconds(received)).view(TIMESTAMP)
@@ -368,5 +396,5 @@ def decode_columns(
 
 def batch_of(columns: Mapping[str, pa.Array], rows: int) -> pa.RecordBatch:
     """A batch in the ticks schema; columns that are not given are null."""
-    arrays = [columns[f.name] if f.name in columns else pa.nulls(rows, f.type) for f in TICKS.schema]
+    arrays = [columns[name] if name in columns else pa.nulls(rows, kind) for name, kind in _TYPES.items()]
     return pa.RecordBatch.from_arrays(arrays, schema=TICKS.schema)

@@ -23,10 +23,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.errors import WireError
-from ingest.wire.decode import PACKET_COLUMNS, Packets, decode_packets, modes_of, packets_of
+from ingest.wire.decode import PACKET_COLUMNS, Packets, decode_packets, packets_of
 from ingest.wire.layouts import EXCHANGE_CODE, EXCHANGES, QuarantineReason
 from ingest.wire.messages import ORDER_FIELDS, Message, Order, read_event, read_text
-from ingest.wire.records import ChannelNames, Origin, Origins, RecordGroup, group_records
+from ingest.wire.records import ChannelNames, Origin, Origins, RecordGroup, group_records, modes_of
 from ingest.wire.walk import Ints, Walk, walk_frames
 from storage.clock import date_of_day
 from storage.commit import Decoded, Fetch, Part

@@ -6,12 +6,14 @@ Work goes by groups of blocks, so that thousands of small blocks cost little mor
 import copy
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ingest.wire.layouts import MODE_CODE, MODES
 from ingest.wire.walk import Ints
 from storage.clock import ist_days, microseconds
 from storage.journal import Block, Channel, payload_offset
@@ -198,3 +200,18 @@ class Origin(Origins):
 def constant(text: str, rows: int) -> pa.DictionaryArray:
     """The same text in each row."""
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([text]))
+
+
+def modes_of(lengths: NDArray[np.integer]) -> pa.DictionaryArray:
+    """The modes of packets of these lengths, dictionary-encoded."""
+    return pa.DictionaryArray.from_arrays(pa.array(MODE_CODE.take(lengths)), pa.array(MODES))
+
+
+def names_of(codes: NDArray[np.integer], names: Sequence[str]) -> pa.Array:
+    """The names at these places: mostly all the same, which is made in a fifth of the time."""
+    if len(codes) and bool((codes == codes[0]).all()):
+        return pa.repeat(_scalar(names[int(codes[0])]), len(codes))
+    return pa.array(names, pa.string()).take(pa.array(codes))
+
+
+_scalar: Final = lru_cache(maxsize=256)(pa.scalar)

@@ -1,19 +1,43 @@
-"""Packets as numpy structured arrays over the bytes they came in: nothing is copied, nothing is converted.
+"""Packets in the bytes they came in: as numpy structured arrays, or as ticks that read a field when it is asked for.
 
-For looking at a few packets, or for code that wants one field of a run. Prices are the wire's integers, to be divided
-by `layouts.divisor_of(token)`. A view is read-only if its bytes are, and keeps them alive.
+Arrays are for looking at a few packets, or for code that wants one field of a run: nothing is copied or converted.
+Prices are the wire's integers, to be divided by `layouts.divisor_of(token)`. A view is read-only if its bytes are, and
+keeps them alive.
+
+A `PacketTick` keeps its packet (not the frame), and says what `storage.ticks.Tick` says of it.
 """
 
-from typing import Any
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from functools import lru_cache, partial
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ingest.errors import WireError
-from ingest.wire.layouts import LAYOUTS, PREFIX_BYTES
+from ingest.wire.layouts import EXCHANGE_CODE, EXCHANGES, LAYOUTS, PREFIX_BYTES, Layout, divisor_of
+from ingest.wire.plain import split_frame
 from ingest.wire.walk import walk_frames
+from storage.clock import NS_PER_SECOND, ist_time
+from storage.mode import Mode
+from storage.schema import DEPTH_LEVELS
+from storage.ticks import Level, Tick
 
 Bytes = bytes | bytearray | memoryview | NDArray[np.uint8]
+Origin = tuple[str, int, int]
+"""What a frame's ticks have in common: account, connection, and nanoseconds since the epoch of its receipt."""
+
+DIVISORS: Final = tuple(float(divisor_of(byte)) for byte in range(256))
+"""By segment byte, the last of a token: what prices are divided by."""
+EXCHANGE_NAMES: Final = tuple(EXCHANGES[code] for code in EXCHANGE_CODE.tolist())
+"""By segment byte."""
+_REMEMBERED: Final = 4096
+_TIMES: Final = ("last_trade_time", "exchange_timestamp")
+_price: Final = struct.Struct(">i").unpack_from
+_count: Final = struct.Struct(">I").unpack_from
+_side: Final = struct.Struct(">" + DEPTH_LEVELS * "IiHxx")
 
 
 def packet_view(packet: Bytes) -> NDArray[Any]:
@@ -65,3 +89,128 @@ def _dtype(length: int) -> np.dtype[Any]:
     if layout is None:
         raise WireError(f"packet of {length} bytes: expected one of {', '.join(map(str, LAYOUTS))}")
     return layout.dtype
+
+
+def even_length(frame: bytes) -> int:
+    """The length of a frame's packets, if they are one or more of one known length and nothing else; 0 if not."""
+    prefix = frame[2:4]
+    if len(prefix) < PREFIX_BYTES:
+        return 0
+    count, length = frame[0] << 8 | frame[1], prefix[0] << 8 | prefix[1]
+    stride = PREFIX_BYTES + length
+    if length not in LAYOUTS or len(frame) != PREFIX_BYTES + count * stride:
+        return 0
+    if count > 1 and (frame[2::stride] != count * prefix[:1] or frame[3::stride] != count * prefix[1:]):
+        return 0
+    return length
+
+
+def packets_in(frame: bytes) -> list[bytes]:
+    """A frame's good packets, as `split_frame` finds them; quick where all are of one length, as in most frames."""
+    length = even_length(frame)
+    if not length:
+        return split_frame(frame)[0]
+    return [frame[at : at + length] for at in range(2 * PREFIX_BYTES, len(frame), length + PREFIX_BYTES)]
+
+
+def ticks_in(frame: bytes, origin: Origin) -> Iterator[Tick]:
+    """One tick for each good packet of a frame."""
+    classes, new = _CLASSES, object.__new__
+    for packet in packets_in(frame):
+        tick = new(classes[len(packet)])
+        _set_packet(tick, packet)
+        _set_origin(tick, origin)
+        yield tick
+
+
+class PacketTick(Tick):
+    """A tick that reads what it is asked for from its packet. Equal to the `Tick` of the same values, which it also is
+    when it is pickled, copied, or made anew with other values (`dataclasses.replace`).
+
+    There is a class of it for each layout, see `_class_of`.
+    """
+
+    __slots__ = ("_origin", "_packet")
+    _origin: Origin
+    _packet: bytes
+
+    def __new__(cls, **values: Any) -> Tick:  # type: ignore[misc]
+        return Tick(**values)
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not Tick and not isinstance(other, PacketTick):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in _NAMES)
+
+    __hash__ = Tick.__hash__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Tick, **{name: getattr(self, name) for name in _NAMES}), ()
+
+
+_NAMES: Final = tuple(field.name for field in fields(Tick))
+# `Tick` is frozen: only its slots know how they are filled.
+_set_packet, _set_origin = (vars(PacketTick)[slot].__set__ for slot in ("_packet", "_origin"))
+
+
+def _class_of(layout: Layout) -> type[PacketTick]:
+    """The ticks of one layout: a property for each field that its packets carry, and the default for any other."""
+    members: dict[str, Any] = {field.name: field.default for field in fields(Tick)}
+    carried = layout.dtype.fields
+    assert carried is not None
+    for name, (dtype, offset, *_) in carried.items():
+        if name == "depth":
+            members["bids"] = property(partial(_levels, offset))
+            members["asks"] = property(partial(_levels, offset + _side.size))
+        elif dtype == np.dtype(">i4"):
+            members[name] = property(_price_at(offset))
+        else:
+            members[name] = property(_time_at(offset) if name in _TIMES else _count_at(offset))
+    members |= {
+        "__slots__": (),
+        "__doc__": PacketTick.__doc__,
+        "mode": Mode(layout.mode),
+        "account": property(lambda tick: tick._origin[0]),
+        "connection": property(lambda tick: tick._origin[1]),
+        "received_at": property(lambda tick: _received_at(tick._origin[2])),
+        "exchange": property(lambda tick: EXCHANGE_NAMES[tick._packet[3]]),
+    }
+    return type("Tick", (PacketTick,), members)
+
+
+def _price_at(offset: int) -> Callable[[PacketTick], float]:
+    def price(tick: PacketTick) -> float:
+        packet = tick._packet
+        wire: int = _price(packet, offset)[0]
+        return wire / DIVISORS[packet[3]]
+
+    return price
+
+
+def _count_at(offset: int) -> Callable[[PacketTick], int]:
+    def count(tick: PacketTick) -> int:
+        found: int = _count(tick._packet, offset)[0]
+        return found
+
+    return count
+
+
+def _time_at(offset: int) -> Callable[[PacketTick], Any]:
+    return lambda tick: _time_of(_count(tick._packet, offset)[0])
+
+
+def _levels(offset: int, tick: PacketTick) -> tuple[Level, ...]:
+    packet = tick._packet
+    divisor = DIVISORS[packet[3]]
+    words = _side.unpack_from(packet, offset)
+    entries = zip(words[::3], words[1::3], words[2::3], strict=True)
+    return tuple(Level(price / divisor, quantity, orders) for quantity, price, orders in entries)
+
+
+_received_at: Final = lru_cache(_REMEMBERED)(ist_time)
+_CLASSES: Final = {length: _class_of(layout) for length, layout in LAYOUTS.items()}
+
+
+@lru_cache(_REMEMBERED)
+def _time_of(seconds: int) -> Any:
+    return ist_time(seconds * NS_PER_SECOND) if seconds else None

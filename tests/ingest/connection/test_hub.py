@@ -90,7 +90,7 @@ def test_a_buffer_is_bounded_by_frames_bytes_and_time(bound: dict[str, Any], kep
     gap = buffer.take_gap()
     assert gap == Gap(10 - kept, 2 * (10 - kept), 10 * (10 - kept), 0, (9 - kept) * 10**9)
     assert buffer.take_gap() is None, "reported once"
-    assert [one.at for one in buffer.take(10**6)] == [float(second) for second in range(10 - kept, 10)]
+    assert [one.at for one in buffer.take()] == [float(second) for second in range(10 - kept, 10)]
 
 
 @given(st.lists(st.one_of(st.integers(2, 60), st.none()), max_size=80), st.integers(1, 200), st.integers(1, 20))
@@ -109,7 +109,7 @@ def test_what_was_taken_and_what_is_missing_is_everything_in_order(
             continue
         gap = buffer.take_gap()
         missing += gap.frames if gap else 0
-        got += buffer.take(10**6)
+        got += buffer.take()
     assert len(got) + missing == put
     assert [one.at for one in got] == sorted({one.at for one in got})
     assert (buffer.lost.frames if buffer.lost else 0) == missing
@@ -215,3 +215,27 @@ async def test_latency_is_from_the_read_to_the_consumer(monkeypatch: pytest.Monk
     clock.now += 0.75
     await anext(feed)
     assert hub.latencies("one", 1) == pytest.approx((0.5, 0.745)), "p50 and p99"
+
+
+async def test_what_comes_soon_after_a_batch_waits_for_company_or_until_the_buffer_is_half_full() -> None:
+    hub, both, one, _ = consumers(batch_seconds=3600, buffer_frames=6)
+    batches, ticks, frames = both.batches(), both.ticks(), both.frames()
+    task = asyncio.create_task(_collect(batches))
+    await asyncio.sleep(0)
+    for number in range(5):
+        hub.append(Kind.BINARY, one, NINE_NS + number, LTP)
+        await asyncio.sleep(0.001)
+    assert len(batches._buffer.records) == 1, "one went at once, and three were half of it"
+    assert len([await anext(feed) for feed in 5 * [frames]]) == 5, "frames never wait"
+    assert len([await anext(feed) for feed in 5 * [ticks]]) == 5
+    hub.close()
+    assert [batch.num_rows for batch in await task] == [1, 3, 1]  # type: ignore[attr-defined]
+
+
+async def test_what_comes_after_a_pause_or_in_a_batch_of_no_time_waits_for_nothing() -> None:
+    for seconds in (0, 0.001):
+        hub, both, one, _ = consumers(batch_seconds=seconds)
+        batches = both.batches()
+        for number in range(3):
+            hub.append(Kind.BINARY, one, NINE_NS + number, LTP)
+            assert (await anext(batches)).num_rows == 1  # type: ignore[union-attr]

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 from typing import Any, cast
 
 from hypothesis import given
@@ -14,7 +15,7 @@ from ingest.connection.stats import Traffic
 from ingest.connection.watchdog import LONGEST_SECONDS, LOOK_FRAMES, Complaints, StreamWatchdog, Supervisor
 from ingest.settings import WatchdogSettings
 from ingest.wire import Mode, decode_frames_with_report
-from tests.support.packets import damaged_frames, frame_of, frames
+from tests.support.packets import LENGTHS, damaged_frames, frame_of, frames, mutated, random_frame
 
 SETTINGS = WatchdogSettings(answer_seconds=10, stall_seconds=60)
 NOTHING = Complaints()
@@ -140,6 +141,19 @@ def test_whatever_comes_is_counted_and_nothing_raises(some: list[bytes]) -> None
     watchdog.complaints(30.0)
     table, report = decode_frames_with_report(some)
     assert (watchdog.packets, watchdog.decode_failures) == (table.num_rows, len(report.quarantined))
+
+
+def test_large_frames_that_are_not_looked_at_closely_are_counted_as_by_the_walk() -> None:
+    random = Random(3)
+    watchdog = watching({})
+    even = [random_frame(random, 60, (length,)) for length in LENGTHS]
+    damaged = [mutated(random, frame) for frame in 20 * even]
+    mixed = [random_frame(random, 60) for _ in range(5)]
+    for low in range(0, len(damaged), 10):
+        watchdog.frames([*even, *damaged[low : low + 10], *mixed], 1000.0)
+        table, report = decode_frames_with_report([*even, *damaged[low : low + 10], *mixed])
+        assert (watchdog.packets, watchdog.decode_failures) == (table.num_rows, len(report.quarantined))
+        watchdog.packets = watchdog.decode_failures = 0
 
 
 # The timers of a socket

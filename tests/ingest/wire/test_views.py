@@ -1,15 +1,32 @@
 """Zero-copy views: the same bytes, under the official names."""
 
+import copy
+import pickle
 import struct
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 from random import Random
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 from ingest.errors import WireError
-from ingest.wire import decode_frames, frame_views, packet_view, run_view
+from ingest.wire import (
+    decode_frames,
+    decode_packet,
+    frame_views,
+    packet_view,
+    packets_in,
+    run_view,
+    split_frame,
+    ticks_in,
+)
 from ingest.wire.layouts import LAYOUTS, divisor_of
-from tests.support.packets import LENGTHS, frame_of, random_packet
+from storage.clock import IST, ist_time
+from storage.mode import Mode
+from storage.ticks import Tick, levels_of
+from tests.support.consumers import NINE_NS
+from tests.support.packets import LENGTHS, damaged_frames, frame_of, frames, packets, random_packet
 
 TIMES = {"last_trade_time", "exchange_timestamp"}
 
@@ -89,3 +106,41 @@ def test_lengths_that_are_none() -> None:
         run_view(bytes(20), 10)
     with pytest.raises(WireError, match=r"^run of packets: got 45 bytes, expected a multiple of 44$"):
         run_view(bytes(45), 44)
+
+
+# ── ticks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def plain_tick(packet: bytes) -> Tick:
+    """Field by field, from the plain decoder."""
+    row = decode_packet(packet)
+    for name in {"last_trade_time", "exchange_timestamp"} & row.keys():
+        row[name] = row[name] and row[name].astimezone(IST)
+    values = {field.name: row[field.name] for field in fields(Tick) if field.name in row}
+    values |= {"mode": Mode(row["mode"]), "bids": levels_of(row, "bid"), "asks": levels_of(row, "ask")}
+    return Tick(account="one", connection=2, received_at=ist_time(NINE_NS), **values)
+
+
+@given(packets())
+def test_a_tick_that_reads_its_packet_is_the_tick_of_all_its_values(packet: bytes) -> None:
+    (tick,) = ticks_in(frame_of([packet]), ("one", 2, NINE_NS))
+    plain = plain_tick(packet)
+    assert tick == plain
+    assert plain == tick
+    assert tick != replace(plain, last_price=plain.last_price + 1)
+    assert tick != object()
+    assert (hash(tick), repr(tick), asdict(tick)) == (hash(plain), repr(plain), asdict(plain))
+    assert all(type(getattr(tick, name)) is type(getattr(plain, name)) for name in asdict(plain))
+    for copied in (pickle.loads(pickle.dumps(tick)), copy.deepcopy(tick), replace(tick)):
+        assert (copied, type(copied)) == (plain, Tick)
+    assert isinstance(tick, Tick)
+    with pytest.raises(FrozenInstanceError):
+        tick.last_price = 1.0  # type: ignore[misc]
+
+
+@given(frames() | damaged_frames())
+def test_the_packets_of_a_frame_are_those_of_the_plain_walk(frame: bytes) -> None:
+    assert packets_in(frame) == split_frame(frame)[0]
+    assert [tick.instrument_token for tick in ticks_in(frame, ("one", 1, NINE_NS))] == [
+        int.from_bytes(packet[:4], "big") for packet in split_frame(frame)[0]
+    ]

@@ -1,0 +1,257 @@
+"""What the stream costs as a library: CPU of the consumer's process for each tick that it is handed.
+
+    python -m benchmarks.bench_stream [--rounds 2] [--seconds 3] [--only batches,ticks] [--packets 50,5,1] [--json FILE]
+
+A child process sends frames that were built beforehand over loopback, one at a time and evenly spread over the
+connections: 150,000, 60,000 and 15,000 full packets a second in frames of 50, 5 and 1. Every reader runs in a process
+of its own, one at a time, and counts its CPU (user and system) over a steady stretch, so start-up is not in it; the
+best of the rounds counts. Over three connections:
+
+    batches      `batches()`: every field decoded, every row counted
+    ticks        `ticks()`: three fields read of each
+    receiving    connections with a sink that counts, and nobody who reads
+    raw          the same with `raw_only`: what the watch over the instruments costs is the difference
+    websockets   the library alone: `await ws.recv()` in a loop, nothing decoded
+
+Over one connection, at a tenth of the rate, which is about what the official client can do:
+
+    callbacks    `kitelake.compat.KiteTicker` with `on_ticks`
+    official     kiteconnect's `KiteTicker` with `on_ticks`
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from websockets.asyncio.client import connect
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+
+from ingest.accounts import Account
+from ingest.connection import Gap, Hub, KiteConnection
+from ingest.settings import StreamSettings
+from ingest.wire import FULL_DTYPE, Mode, decode_frames, encode_frames
+from kitelake.compat import KiteTicker
+from storage.journal import Kind
+
+RATES: Final = {50: 150_000, 5: 60_000, 1: 15_000}  # packets a frame: packets a second
+TOKENS: Final = [256 * (1000 + number) + 1 for number in range(1000)]
+READERS: Final = {"batches": 3, "ticks": 3, "receiving": 3, "raw": 3, "websockets": 3, "callbacks": 1, "official": 1}
+"""How many connections each has."""
+SLOWER: Final = 10
+"""So many times fewer packets a second come where there is one connection."""
+WARM_SECONDS: Final = 1.0
+
+
+def build_frames(packets: int) -> list[bytes]:
+    """Some thousand full packets of all instruments, in frames of so many."""
+    random = np.random.default_rng(1)
+    rows = np.zeros(4 * len(TOKENS), FULL_DTYPE)
+    rows["instrument_token"] = np.tile(TOKENS, 4)
+    for name in ("last_price", "average_traded_price", "open", "high", "low", "close"):
+        rows[name] = random.integers(10_000, 400_000, len(rows))
+    for name in ("last_traded_quantity", "volume_traded", "total_buy_quantity", "total_sell_quantity", "oi"):
+        rows[name] = random.integers(0, 1 << 24, len(rows))
+    for name in ("last_trade_time", "exchange_timestamp"):
+        rows[name] = 1_794_000_000 + np.arange(len(rows)) // 100
+    for name in ("quantity", "price", "orders"):
+        rows["depth"][name] = random.integers(1, 50_000, (len(rows), 2, 5))
+    run = [b"\x00\x01\x00\xb8" + row.tobytes() for row in rows]
+    return encode_frames(decode_frames(run), packets)
+
+
+def serve(packets: int, connections: int, frames_a_second: float) -> None:
+    """The sender: prints its port, waits for its clients, sends until one goes."""
+    messages = [Frame(Opcode.BINARY, frame).serialize(mask=False) for frame in build_frames(packets)]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        print(server.getsockname()[1], flush=True)
+        clients = [_accept(server) for _ in range(connections)]
+        start, sent = time.perf_counter(), 0
+        try:
+            while True:
+                wait = start + sent / frames_a_second - time.perf_counter()
+                if wait > 0:
+                    time.sleep(wait)
+                clients[sent % connections].sendall(messages[sent % len(messages)])
+                sent += 1
+        except OSError:
+            return
+
+
+def _accept(server: socket.socket) -> socket.socket:
+    client, _ = server.accept()
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    protocol = ServerProtocol()
+    while not (events := protocol.events_received()):
+        protocol.receive_data(client.recv(65_536))
+    assert isinstance(events[0], Request)
+    protocol.send_response(protocol.accept(events[0]))
+    client.sendall(b"".join(protocol.data_to_send()))
+    threading.Thread(target=_swallow, args=(client,), daemon=True).start()
+    return client
+
+
+def _swallow(client: socket.socket) -> None:
+    """Take what the client says, and nothing more."""
+    try:
+        while client.recv(65_536):
+            pass
+    except OSError:
+        pass
+
+
+class Count:
+    """How many packets were handed over, how many were missed; and the stretch that is measured."""
+
+    def __init__(self, seconds: float) -> None:
+        self.packets = 0
+        self.missed = 0
+        self._seconds = seconds
+
+    def result(self) -> dict[str, float]:
+        """Sleeps through the stretch."""
+        time.sleep(WARM_SECONDS)
+        first, cpu, wall = self.packets, _cpu(), time.perf_counter()
+        time.sleep(self._seconds)
+        packets, cpu, wall = self.packets - first, _cpu() - cpu, time.perf_counter() - wall
+        return {"cpu_us": cpu / max(packets, 1) * 1e6, "rate": packets / wall, "missed": self.missed}
+
+
+def _cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+class Counting:
+    """A sink that counts the packets of frames."""
+
+    def __init__(self, count: Count) -> None:
+        self._count = count
+
+    def channel(self, account: str, connection: int) -> int:
+        return connection
+
+    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
+        if kind is Kind.BINARY and len(payload) > 1:
+            self._count.packets += payload[0] << 8 | payload[1]
+
+
+async def read_kitelake(kind: str, url: str, count: Count) -> None:
+    settings = StreamSettings(raw_only=kind == "raw")
+    hub = Hub(Counting(count) if kind in ("receiving", "raw") else None)
+    connections = [KiteConnection(Account("one", "key", "t"), n, settings, hub, ws_url=url) for n in (1, 2, 3)]
+    for connection in connections:
+        connection.start()
+        await connection.subscribe(TOKENS, Mode.FULL)
+    if kind == "batches":
+        async for batch in connections[0].batches():
+            if isinstance(batch, Gap):
+                count.missed += batch.packets
+            else:
+                count.packets += batch.num_rows
+    elif kind == "ticks":
+        async for tick in connections[0].ticks():
+            if isinstance(tick, Gap):
+                count.missed += tick.packets
+            elif tick.instrument_token and tick.last_price and tick.volume_traded is not None:
+                count.packets += 1
+    else:
+        await asyncio.Event().wait()
+
+
+async def read_websockets(url: str, count: Count) -> None:
+    async def one() -> None:
+        async with connect(url, compression=None, max_size=None, ping_interval=None) as ws:
+            while True:
+                frame = await ws.recv()
+                count.packets += int.from_bytes(frame[:2], "big")  # type: ignore[arg-type]
+
+    await asyncio.gather(one(), one(), one())
+
+
+def read_callbacks(url: str, count: Count, ticker_class: Any) -> None:
+    """With our ticker or the official one."""
+
+    def on_ticks(ws: Any, ticks: list[Any]) -> None:
+        count.packets += len(ticks)
+
+    ticker = ticker_class("key", "token", root=url)
+    ticker.on_ticks = on_ticks
+    ticker.connect(threaded=True)
+
+
+def read(kind: str, url: str, seconds: float) -> None:
+    """The reader: prints what it cost, and ends at once, whatever its threads do."""
+    count = Count(seconds)
+    if kind == "callbacks":
+        read_callbacks(url, count, KiteTicker)
+    elif kind == "official":
+        warnings.simplefilter("ignore")
+        read_callbacks(url, count, import_module("kiteconnect").KiteTicker)
+    elif kind == "websockets":
+        threading.Thread(target=lambda: asyncio.run(read_websockets(url, count)), daemon=True).start()
+    else:
+        threading.Thread(target=lambda: asyncio.run(read_kitelake(kind, url, count)), daemon=True).start()
+    print(json.dumps(count.result()), flush=True)
+    os._exit(0)
+
+
+def measure(kind: str, packets: int, seconds: float) -> dict[str, float]:
+    """One reader in one run: CPU microseconds a tick, ticks a second, ticks that were missed."""
+    me = [sys.executable, "-m", "benchmarks.bench_stream"]
+    connections = READERS[kind]
+    rate = RATES[packets] / packets / (1 if connections > 1 else SLOWER)
+    with subprocess.Popen(
+        [*me, "--serve", str(packets), str(connections), str(rate)], stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        url = f"ws://127.0.0.1:{int(server.stdout.readline())}"
+        command = [*me, "--read", kind, url, str(seconds)]
+        found: dict[str, float] = json.loads(
+            subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long each stretch is")
+    parser.add_argument("--only", default=",".join(READERS), help="these readers")
+    parser.add_argument("--packets", default=",".join(map(str, RATES)), help="these packets a frame")
+    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--read", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        return serve(int(options.serve[0]), int(options.serve[1]), float(options.serve[2]))
+    if options.read:
+        return read(options.read[0], options.read[1], float(options.read[2]))
+    readers = options.only.split(",")
+    print(f"{'packets a frame':>16} {'reader':<12} {'µs CPU/tick':>12} {'ticks/s':>10} {'missed':>9}")
+    best: dict[int, dict[str, dict[str, float]]] = {}
+    for packets in map(int, options.packets.split(",")):
+        runs = [{kind: measure(kind, packets, options.seconds) for kind in readers} for _ in range(options.rounds)]
+        best[packets] = {kind: min((run[kind] for run in runs), key=lambda one: one["cpu_us"]) for kind in readers}
+        for kind, one in best[packets].items():
+            print(f"{packets:>16} {kind:<12} {one['cpu_us']:>12.2f} {one['rate']:>10,.0f} {one['missed']:>9,.0f}")
+    if options.json:
+        options.json.write_text(json.dumps(best, indent=1))
+    return None
+
+
+if __name__ == "__main__":
+    main()
