@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from storage.errors import RowsError, TableError
 from storage.schema import EVENTS, INSTRUMENTS, ORDERS, QUARANTINE, TABLES, TICKS, Table
 from storage.tables.digest import DIGEST_KEY
-from storage.tables.parquet import BOUND_CHARACTERS, REPEATED, column_stats, write_file
+from storage.tables.parquet import BOUND_CHARACTERS, REPEATED, column_stats, write_file, write_parquet
 from tests.support.tables import sample_rows
 
 VALUES = {"date": "2026-11-22", "exchange": "NSE"}
@@ -70,17 +70,33 @@ def test_duckdb_reads_the_same(tmp_path: Path) -> None:
         assert table.cast(TICKS.file_schema).equals(rows)
 
 
-def test_encodings_codec_and_no_arrow_schema(tmp_path: Path) -> None:
-    metadata = pq.ParquetFile(write(tmp_path, TICKS, sample_rows(TICKS, 5000))).metadata
+@pytest.mark.parametrize("quick", [False, True])
+def test_encodings_codecs_and_no_arrow_schema(tmp_path: Path, quick: bool) -> None:
+    rows = sample_rows(TICKS, 5000)
+    path = tmp_path / "file.parquet"
+    if quick:
+        path = write(tmp_path, TICKS, rows)
+    else:
+        write_parquet(rows, path)
+    metadata = pq.ParquetFile(path).metadata
     assert set(metadata.metadata) == {DIGEST_KEY}
     group = metadata.row_group(0)
     for i in range(group.num_columns):
         chunk = group.column(i)
-        assert chunk.compression == "ZSTD"
-        kind = TICKS.file_schema.field(chunk.path_in_schema).type
-        if pa.types.is_string(kind) or chunk.path_in_schema in REPEATED:
+        name = chunk.path_in_schema
+        kind = TICKS.file_schema.field(name).type
+        plain_or_text = pa.types.is_floating(kind) or pa.types.is_string(kind)
+        if quick:
+            runs = name in ("instrument_token", "oi_day_high", "oi_day_low")
+            seconds = name in ("last_trade_time", "exchange_timestamp")
+            assert chunk.compression == ("SNAPPY" if plain_or_text or runs else "UNCOMPRESSED")
+            assert chunk.is_stats_set != name.startswith(("bid_", "ask_"))
+        else:
+            runs, seconds = False, name in REPEATED
+            assert chunk.compression == "ZSTD"
+        if pa.types.is_string(kind) or seconds:
             assert "RLE_DICTIONARY" in chunk.encodings
-        elif pa.types.is_floating(kind):
+        elif pa.types.is_floating(kind) or runs:
             assert set(chunk.encodings) == {"PLAIN", "RLE"}
         else:
             assert "DELTA_BINARY_PACKED" in chunk.encodings
