@@ -31,7 +31,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -135,7 +134,7 @@ def commit(folder: Path) -> None:
     split.wrap(wire_journal, "walk_frames", "walk")
     split.wrap(wire_journal, "_sorted", "order")
     split.wrap(wire_journal, "decode_packets", "columns")
-    split.wrap(commit_writer, "decode_segment", "rows")
+    split.wrap(commit_writer, "decode_in_pieces", "rows")
     split.wrap(pq.ParquetWriter, "write_table", "Parquet")
     split.wrap(pq.ParquetWriter, "close", "Parquet")
     split.wrap(tables_parquet, "stamp", "digest")

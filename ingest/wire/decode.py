@@ -127,8 +127,7 @@ class Packets:
     @cached_property
     def segments(self) -> NDArray[np.uint8]:
         """The segment byte of each: the last of its token."""
-        segments: NDArray[np.uint8] = self.payload.take(self.offsets + 3)
-        return segments
+        return self.tokens.astype(np.uint8)
 
     @cached_property
     def exchanges(self) -> NDArray[np.int8]:
@@ -138,7 +137,16 @@ class Packets:
 
     def take(self, order: Ints) -> "Packets":
         """These of them, in this order."""
-        return Packets(self.payload, self.offsets.take(order), self.lengths.take(order))
+        return self._with_tokens(self.offsets.take(order), self.lengths.take(order), self.tokens.take(order))
+
+    def cut(self, rows: slice) -> "Packets":
+        """A stretch of them."""
+        return self._with_tokens(self.offsets[rows], self.lengths[rows], self.tokens[rows])
+
+    def _with_tokens(self, offsets: Ints, lengths: Ints, tokens: NDArray[np.uint32]) -> "Packets":
+        packets = Packets(self.payload, offsets, lengths)
+        packets.__dict__["tokens"] = tokens  # which the bytes have, but all over the memory
+        return packets
 
 
 def packets_of(found: Walk) -> Packets:
@@ -146,19 +154,35 @@ def packets_of(found: Walk) -> Packets:
     return Packets(found.payload, found.offsets, found.lengths)
 
 
-def decode_packets(packets: Packets, columns: Collection[str] = PACKET_COLUMNS) -> dict[str, pa.Array]:
+class Memory:
+    """Memory for columns that is used again: they are valid until the next are decoded into it."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[np.dtype[Any], pa.Buffer] = {}
+
+    def buffer(self, dtype: np.dtype[Any], size: int) -> pa.Buffer:
+        """At least `size` bytes."""
+        if dtype not in self._buffers or self._buffers[dtype].size < size:
+            self._buffers[dtype] = pa.allocate_buffer(size)
+        return self._buffers[dtype]
+
+
+def decode_packets(
+    packets: Packets, columns: Collection[str] = PACKET_COLUMNS, memory: Memory | None = None
+) -> dict[str, pa.Array]:
     """Those of `PACKET_COLUMNS` that are asked for, each as long as `packets` and in its order.
 
     They have the ticks table's types.
     """
+    memory = memory or Memory()
     n = len(packets)
     counts = np.bincount(packets.lengths, minlength=FULL.length + 1)
     present = frozenset(length for length in LAYOUTS if counts[length])
     divisors = DIVISOR.take(packets.segments)
-    prices = _Output(_wanted(_PRICES, columns, present), np.dtype(np.float64), n)
+    prices = _Output(_wanted(_PRICES, columns, present), np.dtype(np.float64), n, memory)
     timed, counted = _wanted(_TIMES, columns, present), _wanted(_COUNTS, columns, present)
     ordered = _wanted(_ORDERS, columns, present)
-    integers = _Output((*timed, *counted, *ordered), np.dtype(np.int64), n)
+    integers = _Output((*timed, *counted, *ordered), np.dtype(np.int64), n, memory)
     times, orders = (sum(len(group.columns) for group in groups) for groups in (timed, ordered))
     rows = _Rows(packets, present, prices.words + integers.words)
     for low in range(0, n, rows.size) if rows.wanted else ():
@@ -264,14 +288,15 @@ def _places(length: int, wanted: list[int]) -> list[int]:
 class _Output:
     """Columns of one type: slices of one Arrow buffer."""
 
-    def __init__(self, groups: Sequence[_ColumnGroup], dtype: np.dtype[Any], n: int) -> None:
+    def __init__(self, groups: Sequence[_ColumnGroup], dtype: np.dtype[Any], n: int, memory: Memory) -> None:
         self._groups = groups
         self.words = [word for group in self._groups for word in group.words]
         self._n = n
         self._stride = -(-n // 8) * 8  # each column begins at a multiple of 64 bytes, as Arrow recommends
         # From Arrow's pool, which keeps the memory of dropped tables: fresh pages cost as much as filling them.
-        self._buffer = pa.allocate_buffer(len(self.words) * self._stride * dtype.itemsize)
-        self.values: NDArray[Any] = np.frombuffer(self._buffer, dtype).reshape(len(self.words), self._stride)
+        size = len(self.words) * self._stride
+        self._buffer = memory.buffer(dtype, size * dtype.itemsize)
+        self.values: NDArray[Any] = np.frombuffer(self._buffer, dtype, size).reshape(len(self.words), self._stride)
 
     def arrays(self, bitmaps: "_Bitmaps") -> dict[str, pa.Array]:
         """The filled columns by name, with the validity that their layouts or their values give."""

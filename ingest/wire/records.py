@@ -1,10 +1,11 @@
-"""Records of the journal's blocks, many at once: where each lies, when it came, and over which connection.
+"""Records of the journal's blocks, many at once: where each lies, when it came, over which connection; rows of some.
 
 Work goes by groups of blocks, so that thousands of small blocks cost little more than one large one.
 """
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,10 +13,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ingest.wire.walk import Ints
-from storage.clock import ist_days, microseconds
+from ingest.wire.layouts import QuarantineReason
+from ingest.wire.walk import Ints, Walk
+from storage.clock import date_of_day, ist_days, microseconds
+from storage.commit import Part
 from storage.journal import Block, Channel, payload_offset
-from storage.schema import TIMESTAMP
+from storage.schema import TIMESTAMP, Table
 
 GROUP_BYTES: Final = 128 * 2**20
 """Payload that is decoded at once: more than a segment of the usual size, so that its columns come in one piece."""
@@ -193,6 +196,70 @@ class Origin(Origins):
     def __init__(self, stream: str, group: RecordGroup, channels: ChannelNames) -> None:
         super().__init__(stream, group, channels)
         self.group = group
+
+
+class DayParts:
+    """Collects rows of a table that is partitioned by day alone, in the order of their records."""
+
+    def __init__(self, spec: Table) -> None:
+        self._spec = spec
+        self._pieces: dict[int, list[pa.Table]] = defaultdict(list)
+
+    def add(self, origin: Origin, records: Ints, columns: Mapping[str, pa.Array]) -> None:
+        """`columns` besides those of the origin, one row for each of `records` of the group."""
+        if not len(records):
+            return
+        everything = {**origin.columns(records), "record": pa.array(origin.group.records.take(records)), **columns}
+        table = pa.table({name: everything[name] for name in self._spec.file_schema.names})
+        days = origin.days.take(records)
+        for day in np.unique(days).tolist():
+            self._pieces[day].append(table.take(pa.array(np.flatnonzero(days == day))))
+
+    def parts(self) -> list[Part]:
+        """One for each day."""
+        return [
+            Part({"date": date_of_day(number).isoformat()}, pa.concat_tables(pieces))
+            for number, pieces in sorted(self._pieces.items())
+        ]
+
+
+class DamagedRanges:
+    """Bytes of a group that would not decode: record, offset in it, length, and why."""
+
+    def __init__(self, frames: Ints, found: Walk) -> None:
+        self._records = [frames[found.range_frames]]
+        self._offsets = [found.range_offsets]
+        self._lengths = [found.range_lengths]
+        self._reasons = [QuarantineReason(code).text for code in found.range_reasons.tolist()]
+
+    def add_record(self, group: RecordGroup, record: int, reason: str) -> None:
+        """A whole record."""
+        self._records.append(np.array([record]))
+        self._offsets.append(np.zeros(1, np.int64))
+        self._lengths.append(group.lengths[record : record + 1])
+        self._reasons.append(reason)
+
+    def move_to(self, days: DayParts, origin: Origin, segment: int) -> None:
+        """Add the rows, in the order of their records, with their bytes."""
+        records = np.concatenate(self._records)
+        order = np.argsort(records, kind="stable")
+        records = records[order]
+        offsets = np.concatenate(self._offsets)[order]
+        lengths = np.concatenate(self._lengths)[order]
+        ends = np.cumsum(lengths)
+        first = origin.group.starts.take(records) + offsets
+        data = origin.group.payload.take(np.arange(int(lengths.sum())) + (first - ends + lengths).repeat(lengths))
+        bounds = np.concatenate([[0], ends]).astype(np.int32)
+        columns = {
+            "segment": pa.array(np.full(len(records), segment, np.int64)),
+            "offset": pa.array(offsets),
+            "length": pa.array(lengths),
+            "reason": pa.array(self._reasons, pa.string()).take(pa.array(order)),
+            "data": pa.Array.from_buffers(
+                pa.binary(), len(records), [None, pa.py_buffer(bounds), pa.py_buffer(np.ascontiguousarray(data))]
+            ),
+        }
+        days.add(origin, records, columns)
 
 
 def constant(text: str, rows: int) -> pa.DictionaryArray:

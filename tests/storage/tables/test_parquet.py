@@ -14,8 +14,17 @@ from hypothesis import strategies as st
 
 from storage.errors import RowsError, TableError
 from storage.schema import EVENTS, INSTRUMENTS, ORDERS, QUARANTINE, TABLES, TICKS, Table
-from storage.tables.digest import DIGEST_KEY
-from storage.tables.parquet import BOUND_CHARACTERS, REPEATED, column_stats, write_file, write_parquet
+from storage.tables.content import read_contents, sorter
+from storage.tables.digest import DIGEST_KEY, is_as_stamped
+from storage.tables.parquet import (
+    BOUND_CHARACTERS,
+    REPEATED,
+    column_stats,
+    move_file,
+    stage_file,
+    write_file,
+    write_parquet,
+)
 from tests.support.tables import sample_rows
 
 VALUES = {"date": "2026-11-22", "exchange": "NSE"}
@@ -90,7 +99,7 @@ def test_encodings_codecs_and_no_arrow_schema(tmp_path: Path, quick: bool) -> No
             runs = name in ("instrument_token", "oi_day_high", "oi_day_low")
             seconds = name in ("last_trade_time", "exchange_timestamp")
             assert chunk.compression == ("SNAPPY" if plain_or_text or runs else "UNCOMPRESSED")
-            assert chunk.is_stats_set != name.startswith(("bid_", "ask_"))
+            assert chunk.is_stats_set != name.startswith(("bid_", "ask_", "account", "mode", "symbol"))
         else:
             runs, seconds = False, name in REPEATED
             assert chunk.compression == "ZSTD"
@@ -126,6 +135,31 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path, spec: Table) -> None:
     backwards = pieces.select(rows.schema.names[::-1])
     assert write(tmp_path / "b", spec, backwards).read_bytes() == first
     assert write(tmp_path / "b", spec, rows).read_bytes() == first
+
+
+def test_rows_in_pieces_have_the_content_of_rows_at_once(tmp_path: Path) -> None:
+    rows = with_dictionaries(sample_rows(TICKS, 500))
+    pieces = [rows.slice(0, 200), with_dictionaries(sample_rows(TICKS, 500)).slice(200, 1), rows.slice(201)]
+    staged = stage_file(TICKS, iter(pieces), values=VALUES, stem="pieces", staging=tmp_path / "staging")
+    assert not (tmp_path / "ticks").exists()
+    file = move_file(staged, tmp_path / "ticks")
+    whole = write_file(
+        TICKS, rows, values=VALUES, stem="whole", table_folder=tmp_path / "ticks", staging=tmp_path / "staging"
+    )
+    assert (file.rows, file.stats) == (whole.rows, whole.stats)
+    paths = [tmp_path / "ticks" / each.relative for each in (file, whole)]
+    with sorter(tmp_path / "spill", memory_bytes=1 << 28, threads=1) as con:
+        contents = read_contents(con, TICKS, [str(path) for path in paths])
+    assert contents[0] == contents[1]
+    assert contents[0].stats == file.stats
+    assert pq.ParquetFile(paths[0]).read().equals(pq.ParquetFile(paths[1]).read())
+    assert all(is_as_stamped(path) for path in paths)
+
+
+def test_no_pieces_are_a_file_without_rows(tmp_path: Path) -> None:
+    staged = stage_file(TICKS, [], values=VALUES, stem="s", staging=tmp_path)
+    assert staged.file.rows == 0
+    assert pq.ParquetFile(staged.path).read().equals(TICKS.file_schema.empty_table())
 
 
 def test_a_file_of_the_same_name_is_replaced(tmp_path: Path) -> None:
