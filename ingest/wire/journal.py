@@ -58,13 +58,9 @@ class JournalDecoder:
         channels = ChannelNames(blocks)
         found = FoundInBlocks(segment)
         for group in group_records(blocks):
-            frames = np.flatnonzero(group.kinds == Kind.BINARY)
-            walk = walk_frames(group.payload, group.lengths[frames], group.starts[frames])
+            frames, walk = _walked(group)
             found.add(Origins(stream, group, channels), group, frames, walk, first_seq, fetch)
-            others = (group.kinds != Kind.BINARY) & (group.kinds != Kind.CHANNELS)
-            others[frames[walk.range_frames]] = True
-            if others.any():
-                found.add_others(Origin(stream, group.take(np.flatnonzero(others)), channels))
+            found.add_others(stream, group, channels, frames, walk)
         return found
 
     def decode(
@@ -84,19 +80,21 @@ class JournalDecoder:
     @staticmethod
     def _read(
         stream: str, segment: int, blocks: Sequence[Block], first_seq: int, symbols: SymbolLookup
-    ) -> tuple["_TickParts", dict[str, list[Part]]]:
+    ) -> tuple["_TickParts", Mapping[str, list[Part]]]:
         channels = ChannelNames(blocks)
         ticks = _TickParts(first_seq, symbols)
-        orders, events, quarantine = DayParts(ORDERS), DayParts(EVENTS), DayParts(QUARANTINE)
+        others = FoundInBlocks(segment)
         for group in group_records(blocks):
-            origin = Origin(stream, group, channels)
-            frames = np.flatnonzero(group.kinds == Kind.BINARY)
-            found = walk_frames(group.payload, group.lengths[frames], group.starts[frames])
-            ticks.add(origin, frames, found)
-            damaged = DamagedRanges(frames, found)
-            _read_messages(origin, orders, events, damaged)
-            damaged.move_to(quarantine, origin, segment)
-        return ticks, {ORDERS.name: orders.parts(), EVENTS.name: events.parts(), QUARANTINE.name: quarantine.parts()}
+            frames, walk = _walked(group)
+            ticks.add(Origins(stream, group, channels), frames, walk)
+            others.add_others(stream, group, channels, frames, walk)
+        return ticks, others.others()
+
+
+def _walked(group: RecordGroup) -> tuple[Ints, Walk]:
+    """The group's binary frames, and what a walk over them finds."""
+    frames = np.flatnonzero(group.kinds == Kind.BINARY)
+    return frames, walk_frames(group.payload, group.lengths[frames], group.starts[frames])
 
 
 class FoundInBlocks:
@@ -114,9 +112,9 @@ class FoundInBlocks:
         """The good packets of a walk over a group's records `frames`."""
         tokens = packets_of(found).tokens
         records = frames.take(found.packet_frames)
-        moved = group.file_starts - group.starts
+        moves = group.moves
         if len(records):  # blocks that were read at once are all moved alike
-            offsets = found.offsets + (moved[0] if bool(np.all(moved == moved[0])) else moved.take(records))
+            offsets = found.offsets + (moves[0] if bool(np.all(moves == moves[0])) else moves.take(records))
         else:
             offsets = found.offsets
         seqs = np.arange(len(tokens)) + (first_seq + self.packets)
@@ -130,17 +128,18 @@ class FoundInBlocks:
             if len(ticks):
                 self.ticks.append(ticks)
 
-    def add_others(self, origin: Origin) -> None:
-        """Records of a group that are more than good packets."""
-        self._others.append(origin)
+    def add_others(self, stream: str, group: RecordGroup, channels: ChannelNames, frames: Ints, found: Walk) -> None:
+        """The records of a group that are more than good packets: they are few."""
+        others = (group.kinds != Kind.BINARY) & (group.kinds != Kind.CHANNELS)
+        others[frames[found.range_frames]] = True
+        if others.any():
+            self._others.append(Origin(stream, group.take(np.flatnonzero(others)), channels))
 
     def others(self) -> Mapping[str, list[Part]]:
         """The rows of orders, events and quarantine."""
         orders, events, quarantine = DayParts(ORDERS), DayParts(EVENTS), DayParts(QUARANTINE)
         for origin in self._others:
-            group = origin.group
-            frames = np.flatnonzero(group.kinds == Kind.BINARY)
-            damaged = DamagedRanges(frames, walk_frames(group.payload, group.lengths[frames], group.starts[frames]))
+            damaged = DamagedRanges(*_walked(origin.group))
             _read_messages(origin, orders, events, damaged)
             damaged.move_to(quarantine, origin, self._segment)
         return {ORDERS.name: orders.parts(), EVENTS.name: events.parts(), QUARANTINE.name: quarantine.parts()}
@@ -253,9 +252,9 @@ def _no_symbols(tokens: Sized) -> pa.DictionaryArray:
 class _Sorted:
     """Packets of one partition and group, instrument by instrument: where each is, its record's place, its `seq`."""
 
-    origin: Origin
+    origins: Origins
     packets: Packets
-    records: Ints
+    records: NDArray[np.integer]
     seqs: Ints
 
     def pieces(self, index: SymbolIndex | None, rows_a_piece: int, memory: Memory | None) -> Iterator[pa.Table]:
@@ -268,7 +267,7 @@ class _Sorted:
         for low in range(0, len(codes), rows_a_piece):
             piece = slice(low, low + rows_a_piece)
             packets = self.packets.cut(piece)
-            columns = decode_packets(packets, memory=memory) | self.origin.columns(self.records[piece])
+            columns = decode_packets(packets, memory=memory) | self.origins.columns(self.records[piece])
             columns["mode"] = modes_of(packets.lengths)
             columns["seq"] = pa.array(self.seqs[piece])
             columns["symbol"] = _spread(names, codes[piece])
@@ -291,13 +290,13 @@ class _TickParts:
         self._symbols = symbols
         self._found: dict[tuple[int, str], list[_Sorted]] = defaultdict(list)
 
-    def add(self, origin: Origin, frames: Ints, found: Walk) -> None:
+    def add(self, origins: Origins, frames: Ints, found: Walk) -> None:
         """The good packets of a walk over the group's records `frames`."""
         packets = packets_of(found)
         if not len(packets):
             return
         records = frames.take(found.packet_frames)
-        days = origin.days.take(records)
+        days = origins.days.take(records)
         # Partition by partition, so that every one is a stretch of the whole; in each, instrument by instrument.
         first_day = int(np.min(days))
         keys = (days - first_day) * len(EXCHANGES) + packets.exchanges
@@ -308,7 +307,7 @@ class _TickParts:
         for start, end in pairwise(starts):
             day, exchange = divmod(int(keys[start]), len(EXCHANGES))
             cut = slice(start, end)
-            piece = _Sorted(origin, packets.cut(cut), records[cut], order[cut])
+            piece = _Sorted(origins, packets.cut(cut), records[cut], order[cut])
             self._found[first_day + day, EXCHANGES[exchange]].append(piece)
         self.packets += len(keys)
 

@@ -37,8 +37,8 @@ class RecordGroup:
     channels: NDArray[np.uint16]
     received_at_ns: Ints
     records: Ints
-    file_starts: Ints
-    """Where each begins in the segment's file."""
+    moves: Ints
+    """What is to be added to `starts` for where each begins in the segment's file."""
 
     def bytes_of(self, record: int) -> bytes:
         """The payload of one record; `record` is its place in the group."""
@@ -55,7 +55,7 @@ class RecordGroup:
             channels=self.channels.take(records),
             received_at_ns=self.received_at_ns.take(records),
             records=self.records.take(records),
-            file_starts=self.file_starts.take(records),
+            moves=self.moves.take(records),
         )
 
 
@@ -82,16 +82,25 @@ def _group_of(blocks: Sequence[Block]) -> RecordGroup:
     gaps = payload_starts - (np.cumsum(sizes) - sizes)
     offsets = np.array([block.offset for block in blocks], np.int64)
     file_gaps = offsets + payload_offset(counts) - (np.cumsum(sizes) - sizes)
+    starts = gaps.repeat(counts)
+    starts += first_starts
     return RecordGroup(
         payload=payload,
-        starts=first_starts + gaps.repeat(counts),
+        starts=starts,
         lengths=lengths,
         kinds=_end_to_end([block.kinds for block in blocks]),
         channels=_end_to_end([block.channels for block in blocks]),
         received_at_ns=_end_to_end([block.received_at_ns for block in blocks]),
-        records=np.arange(len(lengths)) + (firsts - before).repeat(counts),
-        file_starts=first_starts + file_gaps.repeat(counts),
+        records=np.arange(len(lengths)) + _repeated(firsts - before, counts),
+        moves=_repeated(file_gaps - gaps, counts),
     )
+
+
+def _repeated(values: Ints, counts: Ints) -> Ints:
+    """Each value so many times; no memory is taken for them where all are alike, as they are as a rule."""
+    if bool(np.all(values == values[0])):
+        return np.broadcast_to(values[0], int(counts.sum()))
+    return values.repeat(counts)
 
 
 def _payload(payloads: list[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], Ints]:
