@@ -213,6 +213,7 @@ class SegmentWriter:
             raise  # a full disk, or instrument lists that cannot be read: that says nothing about the segment
         except Exception as error:
             self._forget_loaded()
+            shutil.rmtree(self._staging, ignore_errors=True)  # files of ticks before the one that failed
             if not self._give_up(stream, loaded.number):
                 return False
             if isinstance(error, JournalError):

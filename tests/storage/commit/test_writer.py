@@ -7,7 +7,6 @@ import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from unittest.mock import patch
 
 import pyarrow as pa
 import pytest
@@ -95,23 +94,6 @@ class TestCommit:
             feed.tick((INFY, 1), (CRUDE, 1))
         commit_all(layout)
         assert column(layout, "ticks", "symbol") == ["NSE:INFY", None]
-
-    @pytest.mark.parametrize("memory_bytes", [0, 400, 1 << 20])
-    def test_segments_that_fit_into_the_memory_or_not(self, layout: DataLayout, memory_bytes: int) -> None:
-        with Feed(layout.root, OLD) as feed:
-            fill(feed, 3)
-        with patch("storage.commit.writer.MEMORY_BYTES", memory_bytes):
-            commit_all(layout)
-        check(layout, feed)
-
-    def test_memory_is_given_back_when_there_is_nothing_more_to_do(self, layout: DataLayout) -> None:
-        with Feed(layout.root, OLD) as feed:
-            fill(feed, 2)
-        with patch("storage.commit.writer._give_back_memory") as given_back:
-            commit_all(layout)
-            assert given_back.call_count == 1
-            commit_all(layout)
-            assert given_back.call_count == 1
 
     def test_orders_are_stored_once_a_day(self, layout: DataLayout) -> None:
         with Feed(layout.root, OLD) as feed:
