@@ -27,7 +27,7 @@ from ingest.wire import JournalDecoder
 from storage.journal import JournalWriter, Kind, SegmentReader
 from storage.layout import DataLayout
 from storage.schema import TICKS
-from storage.tables import REPEATED, SymbolIndex, canonical_rows, write_parquet
+from storage.tables import REPEATED, SymbolIndex, canonical_rows, parquet_writer, write_parquet
 
 PACKETS_A_FRAME: Final = 30
 STEPS_A_SECOND: Final = 4
@@ -95,12 +95,18 @@ def choose(
     return write
 
 
+def write_quickly(rows: pa.Table, file: io.BytesIO) -> None:
+    with parquet_writer(rows.schema, file, quick=True) as writer:
+        writer.write_table(rows)
+
+
 def default(**options: Any) -> Writer:
     return lambda rows, file: pq.write_table(rows, file, **options)
 
 
 WRITERS: Final[dict[str, Writer]] = {
-    "kitelake": write_parquet,
+    "kitelake, sealed": write_parquet,
+    "kitelake, of a segment": write_quickly,
     "pyarrow default": default(),
     "pyarrow default, zstd 1": default(compression="zstd", compression_level=1),
     "no dictionary but of strings": choose(frozenset()),

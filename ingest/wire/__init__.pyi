@@ -3,7 +3,6 @@ from .decode import decode_columns as decode_columns
 from .decode import decode_frames as decode_frames
 from .decode import decode_frames_with_report as decode_frames_with_report
 from .decode import decode_packets as decode_packets
-from .decode import packets_of as packets_of
 from .encode import encode_frames as encode_frames
 from .encode import encode_packets as encode_packets
 from .encode import encode_payload as encode_payload
@@ -25,4 +24,5 @@ from .views import packet_view as packet_view
 from .views import packets_in as packets_in
 from .views import run_view as run_view
 from .views import ticks_in as ticks_in
+from .walk import packets_of as packets_of
 from .walk import walk_frames as walk_frames

@@ -11,7 +11,7 @@ columns that the same layouts carry share one.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from ingest.errors import WireError
 from ingest.wire.layouts import (
     DIVISOR,
-    EXCHANGE_CODE,
     EXCHANGES,
     FULL,
     INDEX_FULL,
@@ -35,7 +34,7 @@ from ingest.wire.layouts import (
     WireReport,
 )
 from ingest.wire.records import names_of
-from ingest.wire.walk import Ints, Walk, walk_frames
+from ingest.wire.walk import Ints, Packets, Walk, packets_of, walk_frames
 from storage.clock import ist_days, microseconds
 from storage.schema import DEPTH_LEVELS, TICKS, TIMESTAMP
 
@@ -108,56 +107,33 @@ PACKET_COLUMNS: Final = tuple(c for group in (*_PRICES, *_TIMES, *_COUNTS, *_ORD
 _TYPES: Final = {field.name: field.type for field in TICKS.schema}
 
 
-@dataclass(frozen=True, eq=False)
-class Packets:
-    """Good packets in `payload`, in any order: offsets of their first bytes and their lengths, int64."""
+class Memory:
+    """Memory for columns that is used again: they are valid until the next are decoded into it."""
 
-    payload: NDArray[np.uint8]
-    offsets: Ints
-    lengths: Ints
+    def __init__(self) -> None:
+        self._buffers: dict[np.dtype[Any], pa.Buffer] = {}
 
-    def __len__(self) -> int:
-        return len(self.offsets)
-
-    @cached_property
-    def tokens(self) -> NDArray[np.uint32]:
-        """The instrument token of each."""
-        everywhere = np.ndarray((max(0, len(self.payload) - 3),), ">u4", self.payload, strides=(1,))
-        return everywhere[self.offsets].astype(np.uint32)  # `take` would copy all of it before
-
-    @cached_property
-    def segments(self) -> NDArray[np.uint8]:
-        """The segment byte of each: the last of its token."""
-        segments: NDArray[np.uint8] = self.payload.take(self.offsets + 3)
-        return segments
-
-    @cached_property
-    def exchanges(self) -> NDArray[np.int8]:
-        """Places in `layouts.EXCHANGES`."""
-        codes: NDArray[np.int8] = EXCHANGE_CODE.take(self.segments)
-        return codes
-
-    def take(self, order: Ints) -> "Packets":
-        """These of them, in this order."""
-        return Packets(self.payload, self.offsets.take(order), self.lengths.take(order))
+    def buffer(self, dtype: np.dtype[Any], size: int) -> pa.Buffer:
+        """At least `size` bytes."""
+        if dtype not in self._buffers or self._buffers[dtype].size < size:
+            self._buffers[dtype] = pa.allocate_buffer(size)
+        return self._buffers[dtype]
 
 
-def packets_of(found: Walk) -> Packets:
-    """The good packets of a walk, in wire order."""
-    return Packets(found.payload, found.offsets, found.lengths)
-
-
-def decode_packets(packets: Packets, columns: Collection[str] = PACKET_COLUMNS) -> dict[str, pa.Array]:
+def decode_packets(
+    packets: Packets, columns: Collection[str] = PACKET_COLUMNS, memory: Memory | None = None
+) -> dict[str, pa.Array]:
     """Those of `PACKET_COLUMNS` that are asked for, each as long as `packets` and in its order.
 
     They have the ticks table's types.
     """
+    memory = memory or Memory()
     n = len(packets)
     counts = np.bincount(packets.lengths, minlength=FULL.length + 1).tolist()
     plan = _plan(frozenset(columns), frozenset(length for length in LAYOUTS if counts[length]))
     divisors = DIVISOR.take(packets.segments)
-    prices = _Output(plan.prices, np.dtype(np.float64), n)
-    integers = _Output(plan.integers, np.dtype(np.int64), n)
+    prices = _Output(plan.prices, np.dtype(np.float64), n, memory)
+    integers = _Output(plan.integers, np.dtype(np.int64), n, memory)
     rows = _Rows(packets, plan)
     for low in range(0, n, rows.size) if len(plan.words) else ():
         high = min(low + rows.size, n)
@@ -298,14 +274,15 @@ def _places(length: int, wanted: list[int]) -> list[int]:
 class _Output:
     """Columns of one type: slices of one Arrow buffer."""
 
-    def __init__(self, groups: Sequence[_ColumnGroup], dtype: np.dtype[Any], n: int) -> None:
+    def __init__(self, groups: Sequence[_ColumnGroup], dtype: np.dtype[Any], n: int, memory: Memory) -> None:
         self._groups = groups
         self._n = n
         self._bytes = n * dtype.itemsize
         columns, stride = sum(len(group.columns) for group in groups), -(-n // 8) * 8
-        # Each column begins at a multiple of 64 bytes, as Arrow recommends. It keeps the memory of dropped tables.
-        self._buffer = pa.allocate_buffer(columns * stride * dtype.itemsize)
-        self.values: NDArray[Any] = np.frombuffer(self._buffer, dtype).reshape(columns, stride)
+        # Each column begins at a multiple of 64 bytes, as Arrow recommends.
+        size = columns * stride
+        self._buffer = memory.buffer(dtype, size * dtype.itemsize)
+        self.values: NDArray[Any] = np.frombuffer(self._buffer, dtype, size).reshape(columns, stride)
 
     def arrays(self, bitmaps: "_Bitmaps") -> dict[str, pa.Array]:
         """The filled columns by name, with the validity that their layouts or their values give."""

@@ -12,7 +12,8 @@ alike. It keeps these promises:
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from itertools import pairwise
@@ -23,18 +24,29 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.errors import WireError
-from ingest.wire.decode import PACKET_COLUMNS, Packets, decode_packets, packets_of
-from ingest.wire.layouts import EXCHANGE_CODE, EXCHANGES, QuarantineReason
+from ingest.wire.decode import PACKET_COLUMNS, Memory, decode_packets
+from ingest.wire.layouts import EXCHANGE_CODE, EXCHANGES
 from ingest.wire.messages import ORDER_FIELDS, Message, Order, read_event, read_text
-from ingest.wire.records import ChannelNames, Origin, Origins, RecordGroup, group_records, modes_of
-from ingest.wire.walk import Ints, Walk, walk_frames
+from ingest.wire.records import (
+    ChannelNames,
+    DamagedRanges,
+    DayParts,
+    Origin,
+    Origins,
+    RecordGroup,
+    group_records,
+    modes_of,
+)
+from ingest.wire.walk import Ints, Packets, Walk, packets_of, walk_frames
 from storage.clock import date_of_day
-from storage.commit import Decoded, Fetch, Part
+from storage.commit import Decoded, DecodedInPieces, Fetch, Part, Pieces
 from storage.journal import Block, Kind
-from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
-from storage.tables import SymbolLookup
+from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS
+from storage.tables import SymbolIndex, SymbolLookup
 
 TEXT: Final = pa.dictionary(pa.int32(), pa.string())
+PIECE_ROWS: Final = 1 << 15
+"""Rows that are decoded at once for the writer: 14 MB of them."""
 
 
 class JournalDecoder:
@@ -47,37 +59,43 @@ class JournalDecoder:
         channels = ChannelNames(blocks)
         found = FoundInBlocks(segment)
         for group in group_records(blocks):
-            frames = np.flatnonzero(group.kinds == Kind.BINARY)
-            walk = walk_frames(group.payload, group.lengths[frames], group.starts[frames])
+            frames, walk = _walked(group)
             found.add(Origins(stream, group, channels), group, frames, walk, first_seq, fetch)
-            others = (group.kinds != Kind.BINARY) & (group.kinds != Kind.CHANNELS)
-            others[frames[walk.range_frames]] = True
-            if others.any():
-                found.add_others(Origin(stream, group.take(np.flatnonzero(others)), channels))
+            found.add_others(stream, group, channels, frames, walk)
         return found
 
     def decode(
         self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, symbols: SymbolLookup
     ) -> Decoded:
         """The rows of one segment's blocks. Does not raise for what frames hold; see `storage.commit.Decoder`."""
+        ticks, others = self._read(stream, segment, blocks, first_seq, symbols)
+        return Decoded({TICKS.name: ticks.parts(), **others}, ticks.packets)
+
+    def decode_in_pieces(
+        self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, symbols: SymbolLookup
+    ) -> DecodedInPieces:
+        """The same rows of ticks, at most PIECE_ROWS at a time; see `storage.commit.PieceDecoder`."""
+        ticks, others = self._read(stream, segment, blocks, first_seq, symbols)
+        return DecodedInPieces(others, ticks.pieces(), ticks.packets)
+
+    @staticmethod
+    def _read(
+        stream: str, segment: int, blocks: Sequence[Block], first_seq: int, symbols: SymbolLookup
+    ) -> tuple["_TickParts", Mapping[str, list[Part]]]:
         channels = ChannelNames(blocks)
         ticks = _TickParts(first_seq, symbols)
-        orders, events, quarantine = _DayParts(ORDERS), _DayParts(EVENTS), _DayParts(QUARANTINE)
+        others = FoundInBlocks(segment)
         for group in group_records(blocks):
-            origin = Origin(stream, group, channels)
-            frames = np.flatnonzero(group.kinds == Kind.BINARY)
-            found = walk_frames(group.payload, group.lengths[frames], group.starts[frames])
-            ticks.add(origin, frames, found)
-            damaged = _DamagedRanges(frames, found)
-            _read_messages(origin, orders, events, damaged)
-            damaged.move_to(quarantine, origin, segment)
-        parts = {
-            TICKS.name: ticks.parts(),
-            ORDERS.name: orders.parts(),
-            EVENTS.name: events.parts(),
-            QUARANTINE.name: quarantine.parts(),
-        }
-        return Decoded(parts, ticks.packets)
+            frames, walk = _walked(group)
+            ticks.add(Origins(stream, group, channels), frames, walk)
+            others.add_others(stream, group, channels, frames, walk)
+        return ticks, others.others()
+
+
+def _walked(group: RecordGroup) -> tuple[Ints, Walk]:
+    """The group's binary frames, and what a walk over them finds."""
+    frames = np.flatnonzero(group.kinds == Kind.BINARY)
+    return frames, walk_frames(group.payload, group.lengths[frames], group.starts[frames])
 
 
 class FoundInBlocks:
@@ -95,9 +113,9 @@ class FoundInBlocks:
         """The good packets of a walk over a group's records `frames`."""
         tokens = packets_of(found).tokens
         records = frames.take(found.packet_frames)
-        moved = group.file_starts - group.starts
+        moves = group.moves
         if len(records):  # blocks that were read at once are all moved alike
-            offsets = found.offsets + (moved[0] if bool(np.all(moved == moved[0])) else moved.take(records))
+            offsets = found.offsets + (moves[0] if bool(np.all(moves == moves[0])) else moves.take(records))
         else:
             offsets = found.offsets
         seqs = np.arange(len(tokens)) + (first_seq + self.packets)
@@ -111,17 +129,18 @@ class FoundInBlocks:
             if len(ticks):
                 self.ticks.append(ticks)
 
-    def add_others(self, origin: Origin) -> None:
-        """Records of a group that are more than good packets."""
-        self._others.append(origin)
+    def add_others(self, stream: str, group: RecordGroup, channels: ChannelNames, frames: Ints, found: Walk) -> None:
+        """The records of a group that are more than good packets: they are few."""
+        others = (group.kinds != Kind.BINARY) & (group.kinds != Kind.CHANNELS)
+        others[frames[found.range_frames]] = True
+        if others.any():
+            self._others.append(Origin(stream, group.take(np.flatnonzero(others)), channels))
 
     def others(self) -> Mapping[str, list[Part]]:
         """The rows of orders, events and quarantine."""
-        orders, events, quarantine = _DayParts(ORDERS), _DayParts(EVENTS), _DayParts(QUARANTINE)
+        orders, events, quarantine = DayParts(ORDERS), DayParts(EVENTS), DayParts(QUARANTINE)
         for origin in self._others:
-            group = origin.group
-            frames = np.flatnonzero(group.kinds == Kind.BINARY)
-            damaged = _DamagedRanges(frames, walk_frames(group.payload, group.lengths[frames], group.starts[frames]))
+            damaged = DamagedRanges(*_walked(origin.group))
             _read_messages(origin, orders, events, damaged)
             damaged.move_to(quarantine, origin, self._segment)
         return {ORDERS.name: orders.parts(), EVENTS.name: events.parts(), QUARANTINE.name: quarantine.parts()}
@@ -230,60 +249,86 @@ def _no_symbols(tokens: Sized) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.nulls(len(tokens), pa.int32()), pa.array([], pa.string()))
 
 
+@dataclass(frozen=True, eq=False)
+class _Sorted:
+    """Packets of one partition and group, instrument by instrument: where each is, its record's place, its `seq`."""
+
+    origins: Origins
+    packets: Packets
+    records: NDArray[np.integer]
+    seqs: Ints
+
+    def pieces(self, index: SymbolIndex | None, rows_a_piece: int, memory: Memory | None) -> Iterator[pa.Table]:
+        """The rows, so many at a time; each piece in the place of the one before, if there is memory for that."""
+        tokens = self.packets.tokens
+        codes = np.zeros(len(tokens), np.int32)
+        np.cumsum(tokens[1:] != tokens[:-1], out=codes[1:])
+        distinct = tokens[np.flatnonzero(np.diff(codes, prepend=-1))].astype(np.int64)
+        names = _no_symbols(distinct) if index is None else index.lookup(distinct)
+        for low in range(0, len(codes), rows_a_piece):
+            piece = slice(low, low + rows_a_piece)
+            packets = self.packets.cut(piece)
+            columns = decode_packets(packets, memory=memory) | self.origins.columns(self.records[piece])
+            columns["mode"] = modes_of(packets.lengths)
+            columns["seq"] = pa.array(self.seqs[piece])
+            columns["symbol"] = _spread(names, codes[piece])
+            yield pa.table({name: columns[name] for name in TICKS.file_schema.names})
+
+
+def _in_turn(
+    groups: Sequence[_Sorted], index: SymbolIndex | None, rows_a_piece: int, memory: Memory | None
+) -> Iterator[pa.Table]:
+    for group in groups:
+        yield from group.pieces(index, rows_a_piece, memory)
+
+
 class _TickParts:
-    """Collects rows of ticks by day and exchange."""
+    """Collects ticks by day and exchange. They are decoded when they are asked for."""
 
     def __init__(self, first_seq: int, symbols: SymbolLookup) -> None:
         self.packets = 0
         self._first_seq = first_seq
         self._symbols = symbols
-        self._pieces: dict[tuple[int, str], list[pa.Table]] = defaultdict(list)
+        self._found: dict[tuple[int, str], list[_Sorted]] = defaultdict(list)
 
-    def add(self, origin: Origin, frames: Ints, found: Walk) -> None:
+    def add(self, origins: Origins, frames: Ints, found: Walk) -> None:
         """The good packets of a walk over the group's records `frames`."""
         packets = packets_of(found)
         if not len(packets):
             return
         records = frames.take(found.packet_frames)
-        days = origin.days.take(records)
-        # Partition by partition, so that every one is a slice of whole columns; in each, instrument by instrument.
+        days = origins.days.take(records)
+        # Partition by partition, so that every one is a stretch of the whole; in each, instrument by instrument.
         first_day = int(np.min(days))
         keys = (days - first_day) * len(EXCHANGES) + packets.exchanges
         order = _sorted(keys, packets.tokens)
         keys, packets, records = keys.take(order), packets.take(order), records.take(order)
-
-        columns = decode_packets(packets) | origin.columns(records)
-        columns["mode"] = modes_of(packets.lengths)
-        columns["seq"] = pa.array(order + (self._first_seq + self.packets))
-        names = [name for name in TICKS.file_schema.names if name in columns]
-        table = pa.table({name: columns[name] for name in names})
+        order += self._first_seq + self.packets
         starts = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), len(keys)]
         for start, end in pairwise(starts):
             day, exchange = divmod(int(keys[start]), len(EXCHANGES))
-            self._pieces[first_day + day, EXCHANGES[exchange]].append(table.slice(start, end - start))
+            cut = slice(start, end)
+            piece = _Sorted(origins, packets.cut(cut), records[cut], order[cut])
+            self._found[first_day + day, EXCHANGES[exchange]].append(piece)
         self.packets += len(keys)
 
     def parts(self) -> list[Part]:
         """One for each day and exchange, with the symbols of that day."""
-        parts = []
-        for (number, exchange), pieces in sorted(self._pieces.items()):
-            day = date_of_day(number)
-            rows = pa.concat_tables(pieces)
-            rows = rows.append_column("symbol", self._symbols_of(rows.column("instrument_token"), day))
-            parts.append(Part({"date": day.isoformat(), "exchange": exchange}, rows.select(TICKS.file_schema.names)))
-        return parts
+        return [Part(each.values, pa.concat_tables(each.pieces)) for each in self._pieces(self.packets, None)]
 
-    def _symbols_of(self, tokens: pa.ChunkedArray, day: date) -> pa.ChunkedArray:
-        index = self._symbols(day)
-        if index is None:
-            return pa.chunked_array([_no_symbols(tokens)])
-        # Few distinct tokens stand in many rows: look each up once.
-        encoded = tokens.dictionary_encode().chunks
-        found = index.lookup(encoded[0].dictionary.to_numpy())
-        pieces = [
-            pa.DictionaryArray.from_arrays(found.indices.take(piece.indices), found.dictionary) for piece in encoded
-        ]
-        return pa.chunked_array(pieces)
+    def pieces(self) -> list[Pieces]:
+        """The same in pieces, of which each is decoded in the place of the one before."""
+        return self._pieces(PIECE_ROWS, Memory())
+
+    def _pieces(self, rows_a_piece: int, memory: Memory | None) -> list[Pieces]:
+        found = []
+        for (number, exchange), groups in sorted(self._found.items()):
+            day = date_of_day(number)
+            index = self._symbols(day)
+            found.append(
+                Pieces({"date": day.isoformat(), "exchange": exchange}, _in_turn(groups, index, rows_a_piece, memory))
+            )
+        return found
 
 
 def _sorted(keys: Ints, tokens: NDArray[np.uint32]) -> Ints:
@@ -293,71 +338,7 @@ def _sorted(keys: Ints, tokens: NDArray[np.uint32]) -> Ints:
     return np.lexsort((*halves, keys.astype(np.uint16) if small else keys))
 
 
-class _DayParts:
-    """Collects rows of a table that is partitioned by day alone, in the order of their records."""
-
-    def __init__(self, spec: Table) -> None:
-        self._spec = spec
-        self._pieces: dict[int, list[pa.Table]] = defaultdict(list)
-
-    def add(self, origin: Origin, records: Ints, columns: Mapping[str, pa.Array]) -> None:
-        """`columns` besides those of the origin, one row for each of `records` of the group."""
-        if not len(records):
-            return
-        everything = {**origin.columns(records), "record": pa.array(origin.group.records.take(records)), **columns}
-        table = pa.table({name: everything[name] for name in self._spec.file_schema.names})
-        days = origin.days.take(records)
-        for day in np.unique(days).tolist():
-            self._pieces[day].append(table.take(pa.array(np.flatnonzero(days == day))))
-
-    def parts(self) -> list[Part]:
-        """One for each day."""
-        return [
-            Part({"date": date_of_day(number).isoformat()}, pa.concat_tables(pieces))
-            for number, pieces in sorted(self._pieces.items())
-        ]
-
-
-class _DamagedRanges:
-    """Bytes of a group that would not decode: record, offset in it, length, and why."""
-
-    def __init__(self, frames: Ints, found: Walk) -> None:
-        self._records = [frames[found.range_frames]]
-        self._offsets = [found.range_offsets]
-        self._lengths = [found.range_lengths]
-        self._reasons = [QuarantineReason(code).text for code in found.range_reasons.tolist()]
-
-    def add_record(self, group: RecordGroup, record: int, reason: str) -> None:
-        """A whole record."""
-        self._records.append(np.array([record]))
-        self._offsets.append(np.zeros(1, np.int64))
-        self._lengths.append(group.lengths[record : record + 1])
-        self._reasons.append(reason)
-
-    def move_to(self, days: _DayParts, origin: Origin, segment: int) -> None:
-        """Add the rows, in the order of their records, with their bytes."""
-        records = np.concatenate(self._records)
-        order = np.argsort(records, kind="stable")
-        records = records[order]
-        offsets = np.concatenate(self._offsets)[order]
-        lengths = np.concatenate(self._lengths)[order]
-        ends = np.cumsum(lengths)
-        first = origin.group.starts.take(records) + offsets
-        data = origin.group.payload.take(np.arange(int(lengths.sum())) + (first - ends + lengths).repeat(lengths))
-        bounds = np.concatenate([[0], ends]).astype(np.int32)
-        columns = {
-            "segment": pa.array(np.full(len(records), segment, np.int64)),
-            "offset": pa.array(offsets),
-            "length": pa.array(lengths),
-            "reason": pa.array(self._reasons, pa.string()).take(pa.array(order)),
-            "data": pa.Array.from_buffers(
-                pa.binary(), len(records), [None, pa.py_buffer(bounds), pa.py_buffer(np.ascontiguousarray(data))]
-            ),
-        }
-        days.add(origin, records, columns)
-
-
-def _read_messages(origin: Origin, orders: _DayParts, events: _DayParts, damaged: _DamagedRanges) -> None:
+def _read_messages(origin: Origin, orders: DayParts, events: DayParts, damaged: DamagedRanges) -> None:
     """The group's text frames and events. They are few, so one at a time."""
     group = origin.group
     read_orders: list[tuple[int, Order]] = []

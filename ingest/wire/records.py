@@ -1,10 +1,11 @@
-"""Records of the journal's blocks, many at once: where each lies, when it came, and over which connection.
+"""Records of the journal's blocks, many at once: where each lies, when it came, over which connection; rows of some.
 
 Work goes by groups of blocks, so that thousands of small blocks cost little more than one large one.
 """
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -13,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ingest.wire.layouts import MODE_CODE, MODES
-from ingest.wire.walk import Ints
-from storage.clock import ist_days, microseconds
+from ingest.wire.layouts import MODE_CODE, MODES, QuarantineReason
+from ingest.wire.walk import Ints, Walk
+from storage.clock import date_of_day, ist_days, microseconds
+from storage.commit import Part
 from storage.journal import Block, Channel, payload_offset
-from storage.schema import TIMESTAMP
+from storage.schema import TIMESTAMP, Table
 
 GROUP_BYTES: Final = 128 * 2**20
 """Payload that is decoded at once: more than a segment of the usual size, so that its columns come in one piece."""
@@ -36,8 +38,8 @@ class RecordGroup:
     channels: NDArray[np.uint16]
     received_at_ns: Ints
     records: Ints
-    file_starts: Ints
-    """Where each begins in the segment's file."""
+    moves: Ints
+    """What is to be added to `starts` for where each begins in the segment's file."""
 
     def bytes_of(self, record: int) -> bytes:
         """The payload of one record; `record` is its place in the group."""
@@ -54,7 +56,7 @@ class RecordGroup:
             channels=self.channels.take(records),
             received_at_ns=self.received_at_ns.take(records),
             records=self.records.take(records),
-            file_starts=self.file_starts.take(records),
+            moves=self.moves.take(records),
         )
 
 
@@ -81,16 +83,25 @@ def _group_of(blocks: Sequence[Block]) -> RecordGroup:
     gaps = payload_starts - (np.cumsum(sizes) - sizes)
     offsets = np.array([block.offset for block in blocks], np.int64)
     file_gaps = offsets + payload_offset(counts) - (np.cumsum(sizes) - sizes)
+    starts = gaps.repeat(counts)
+    starts += first_starts
     return RecordGroup(
         payload=payload,
-        starts=first_starts + gaps.repeat(counts),
+        starts=starts,
         lengths=lengths,
         kinds=_end_to_end([block.kinds for block in blocks]),
         channels=_end_to_end([block.channels for block in blocks]),
         received_at_ns=_end_to_end([block.received_at_ns for block in blocks]),
-        records=np.arange(len(lengths)) + (firsts - before).repeat(counts),
-        file_starts=first_starts + file_gaps.repeat(counts),
+        records=np.arange(len(lengths)) + _repeated(firsts - before, counts),
+        moves=_repeated(file_gaps - gaps, counts),
     )
+
+
+def _repeated(values: Ints, counts: Ints) -> Ints:
+    """Each value so many times; no memory is taken for them where all are alike, as they are as a rule."""
+    if bool(np.all(values == values[0])):
+        return np.broadcast_to(values[0], int(counts.sum()))
+    return values.repeat(counts)
 
 
 def _payload(payloads: list[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], Ints]:
@@ -195,6 +206,70 @@ class Origin(Origins):
     def __init__(self, stream: str, group: RecordGroup, channels: ChannelNames) -> None:
         super().__init__(stream, group, channels)
         self.group = group
+
+
+class DayParts:
+    """Collects rows of a table that is partitioned by day alone, in the order of their records."""
+
+    def __init__(self, spec: Table) -> None:
+        self._spec = spec
+        self._pieces: dict[int, list[pa.Table]] = defaultdict(list)
+
+    def add(self, origin: Origin, records: Ints, columns: Mapping[str, pa.Array]) -> None:
+        """`columns` besides those of the origin, one row for each of `records` of the group."""
+        if not len(records):
+            return
+        everything = {**origin.columns(records), "record": pa.array(origin.group.records.take(records)), **columns}
+        table = pa.table({name: everything[name] for name in self._spec.file_schema.names})
+        days = origin.days.take(records)
+        for day in np.unique(days).tolist():
+            self._pieces[day].append(table.take(pa.array(np.flatnonzero(days == day))))
+
+    def parts(self) -> list[Part]:
+        """One for each day."""
+        return [
+            Part({"date": date_of_day(number).isoformat()}, pa.concat_tables(pieces))
+            for number, pieces in sorted(self._pieces.items())
+        ]
+
+
+class DamagedRanges:
+    """Bytes of a group that would not decode: record, offset in it, length, and why."""
+
+    def __init__(self, frames: Ints, found: Walk) -> None:
+        self._records = [frames[found.range_frames]]
+        self._offsets = [found.range_offsets]
+        self._lengths = [found.range_lengths]
+        self._reasons = [QuarantineReason(code).text for code in found.range_reasons.tolist()]
+
+    def add_record(self, group: RecordGroup, record: int, reason: str) -> None:
+        """A whole record."""
+        self._records.append(np.array([record]))
+        self._offsets.append(np.zeros(1, np.int64))
+        self._lengths.append(group.lengths[record : record + 1])
+        self._reasons.append(reason)
+
+    def move_to(self, days: DayParts, origin: Origin, segment: int) -> None:
+        """Add the rows, in the order of their records, with their bytes."""
+        records = np.concatenate(self._records)
+        order = np.argsort(records, kind="stable")
+        records = records[order]
+        offsets = np.concatenate(self._offsets)[order]
+        lengths = np.concatenate(self._lengths)[order]
+        ends = np.cumsum(lengths)
+        first = origin.group.starts.take(records) + offsets
+        data = origin.group.payload.take(np.arange(int(lengths.sum())) + (first - ends + lengths).repeat(lengths))
+        bounds = np.concatenate([[0], ends]).astype(np.int32)
+        columns = {
+            "segment": pa.array(np.full(len(records), segment, np.int64)),
+            "offset": pa.array(offsets),
+            "length": pa.array(lengths),
+            "reason": pa.array(self._reasons, pa.string()).take(pa.array(order)),
+            "data": pa.Array.from_buffers(
+                pa.binary(), len(records), [None, pa.py_buffer(bounds), pa.py_buffer(np.ascontiguousarray(data))]
+            ),
+        }
+        days.add(origin, records, columns)
 
 
 def constant(text: str, rows: int) -> pa.DictionaryArray:

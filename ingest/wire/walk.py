@@ -17,6 +17,7 @@ every frame that has one. When only a few frames are left, plain loops take them
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -76,6 +77,53 @@ class Walk:
             ),
             unknown_segments=int(np.count_nonzero(EXCHANGE_CODE.take(segments) == 0)),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Packets:
+    """Good packets in `payload`, in any order: offsets of their first bytes and their lengths, int64."""
+
+    payload: NDArray[np.uint8]
+    offsets: Ints
+    lengths: Ints
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @cached_property
+    def tokens(self) -> NDArray[np.uint32]:
+        """The instrument token of each."""
+        everywhere = np.ndarray((max(0, len(self.payload) - 3),), ">u4", self.payload, strides=(1,))
+        return everywhere[self.offsets].astype(np.uint32)  # `take` would copy all of it before
+
+    @cached_property
+    def segments(self) -> NDArray[np.uint8]:
+        """The segment byte of each: the last of its token."""
+        return self.tokens.astype(np.uint8)
+
+    @cached_property
+    def exchanges(self) -> NDArray[np.int8]:
+        """Places in `layouts.EXCHANGES`."""
+        codes: NDArray[np.int8] = EXCHANGE_CODE.take(self.segments)
+        return codes
+
+    def take(self, order: Ints) -> "Packets":
+        """These of them, in this order."""
+        return self._with_tokens(self.offsets.take(order), self.lengths.take(order), self.tokens.take(order))
+
+    def cut(self, rows: slice) -> "Packets":
+        """A stretch of them."""
+        return self._with_tokens(self.offsets[rows], self.lengths[rows], self.tokens[rows])
+
+    def _with_tokens(self, offsets: Ints, lengths: Ints, tokens: NDArray[np.uint32]) -> "Packets":
+        packets = Packets(self.payload, offsets, lengths)
+        packets.__dict__["tokens"] = tokens  # which the bytes have, but all over the memory
+        return packets
+
+
+def packets_of(found: Walk) -> Packets:
+    """The good packets of a walk, in wire order."""
+    return Packets(found.payload, found.offsets, found.lengths)
 
 
 def walk_frames(payload: NDArray[np.uint8], lengths: NDArray[np.integer], starts: Ints | None = None) -> Walk:

@@ -1,9 +1,11 @@
 from .decoder import Decoded as Decoded
+from .decoder import DecodedInPieces as DecodedInPieces
 from .decoder import Decoder as Decoder
 from .decoder import Fetch as Fetch
 from .decoder import Found as Found
 from .decoder import FoundTicks as FoundTicks
 from .decoder import Part as Part
+from .decoder import Pieces as Pieces
 from .decoder import TailDecoder as TailDecoder
 from .rebuild import rebuild_day as rebuild_day
 from .rebuild_plan import RebuildError as RebuildError

@@ -6,9 +6,9 @@ query that reads it before it is committed. All of them must get the same rows w
 """
 
 import datetime
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +38,26 @@ class Decoded:
     """All rows of some blocks: table name -> parts, at most one a partition. `packets` counts the rows of ticks."""
 
     parts: Mapping[str, list[Part]]
+    packets: int
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """The rows of ticks of one partition as `Part` has them, but piece by piece, so that one is in memory at a time.
+
+    `pieces` can be gone through once, while the blocks are there.
+    """
+
+    values: Mapping[str, str]
+    pieces: Iterable[pa.Table]
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedInPieces:
+    """As `Decoded`, the ticks apart: at most one of `ticks` a partition, in which there are `packets` rows."""
+
+    parts: Mapping[str, list[Part]]
+    ticks: Sequence[Pieces]
     packets: int
 
 
@@ -105,6 +125,17 @@ class Decoder(Protocol):
         self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, symbols: "SymbolLookup"
     ) -> Decoded:
         """`blocks` in file order; rows of ticks get `seq` `first_seq`, `first_seq + 1`, … in wire order."""
+        ...
+
+
+@runtime_checkable
+class PieceDecoder(Decoder, Protocol):
+    """A decoder that need not have all rows in memory at once."""
+
+    def decode_in_pieces(
+        self, stream: str, segment: int, blocks: Sequence[Block], *, first_seq: int, symbols: "SymbolLookup"
+    ) -> DecodedInPieces:
+        """The same rows as `decode`, in the same order."""
         ...
 
 

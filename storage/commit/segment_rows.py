@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from storage.commit.decoder import Decoded, Decoder, Fetch, Found, Part, TailDecoder
+from storage.commit.decoder import (
+    Decoded,
+    DecodedInPieces,
+    Decoder,
+    Fetch,
+    Found,
+    Part,
+    PieceDecoder,
+    Pieces,
+    TailDecoder,
+)
 from storage.commit.quarantine import damage_parts
 from storage.errors import RowsError, SegmentMissingError, SegmentReadError
 from storage.journal import Block, Damage
@@ -37,14 +47,25 @@ def decode_segment(
     of packets; and whatever the decoder raises.
     """
     decoded = decoder.decode(stream, number, blocks, first_seq=first_seq, symbols=symbols)
-    names = [spec.name for spec in JOURNAL_TABLES]
-    if unknown := sorted(decoded.parts.keys() - set(names)):
-        raise RowsError(f"decoder: got rows for {unknown}, expected {names}")
-    parts = {spec.name: _merged(spec, decoded.parts.get(spec.name, ())) for spec in JOURNAL_TABLES}
+    parts = _checked(JOURNAL_TABLES, decoded.parts)
     rows = count_rows(parts[TICKS.name])
     if rows != decoded.packets:
         raise RowsError(f"decoder: got {rows} rows of ticks, expected as many as packets: {decoded.packets}")
     return Decoded(parts, decoded.packets)
+
+
+def decode_in_pieces(
+    decoder: Decoder, stream: str, number: int, blocks: Sequence[Block], *, first_seq: int, symbols: "SymbolLookup"
+) -> DecodedInPieces:
+    """The same, the ticks in pieces if the decoder can, else in one. Of pieces only the number is not checked here."""
+    if not isinstance(decoder, PieceDecoder):
+        decoded = decode_segment(decoder, stream, number, blocks, first_seq=first_seq, symbols=symbols)
+        ticks = [Pieces(part.values, [part.rows]) for part in decoded.parts[TICKS.name]]
+        others = {name: parts for name, parts in decoded.parts.items() if name != TICKS.name}
+        return DecodedInPieces(others, ticks, decoded.packets)
+    found = decoder.decode_in_pieces(stream, number, blocks, first_seq=first_seq, symbols=symbols)
+    others = _checked([spec for spec in JOURNAL_TABLES if spec is not TICKS], found.parts)
+    return DecodedInPieces(others, found.ticks, found.packets)
 
 
 def find_in_segment(
@@ -56,14 +77,11 @@ def find_in_segment(
     decoder raises.
     """
     found = decoder.find(stream, number, blocks, first_seq=first_seq, fetch=fetch)
-    others = found.others()
-    specs = {spec.name: spec for spec in JOURNAL_TABLES if spec is not TICKS}
-    if unknown := sorted(others.keys() - specs.keys()):
-        raise RowsError(f"decoder: got rows for {unknown}, expected {sorted(specs)}")
+    others = _checked([spec for spec in JOURNAL_TABLES if spec is not TICKS], found.others())
     rows = sum(len(ticks) for ticks in found.ticks)
     if rows != found.packets:
         raise RowsError(f"decoder: got {rows} rows of ticks, expected as many as packets: {found.packets}")
-    return found, {name: _merged(specs[name], parts) for name, parts in others.items()}
+    return found, others
 
 
 def with_damage(
@@ -113,9 +131,30 @@ def values_of(rows: pa.Table, columns: Sequence[str]) -> Iterable[tuple[object, 
     return zip(*(rows.column(name).to_pylist() for name in columns), strict=True)
 
 
+def from_record(parts: Sequence[Part], record: int | None) -> list[Part]:
+    """The rows without those of records before `record`.
+
+    There are some if a writer died between the commits of a segment of which less can be read today: this table then
+    has what the ticks get from a later segment.
+    """
+    import pyarrow.compute as pc  # a tenth of a second, which readers of tables need not wait for
+
+    if record is None:
+        return list(parts)
+    kept = [(part, pc.greater_equal(part.rows.column("record"), record).fill_null(True)) for part in parts]
+    return [Part(part.values, part.rows.filter(mask)) for part, mask in kept if pc.any(mask).as_py()]
+
+
 def count_rows(parts: Iterable[Part]) -> int:
     """How many rows there are in all parts."""
     return sum(part.rows.num_rows for part in parts)
+
+
+def _checked(specs: Sequence[Table], parts: Mapping[str, Sequence[Part]]) -> dict[str, list[Part]]:
+    names = [spec.name for spec in specs]
+    if unknown := sorted(parts.keys() - set(names)):
+        raise RowsError(f"decoder: got rows for {unknown}, expected {names}")
+    return {spec.name: _merged(spec, parts.get(spec.name, ())) for spec in specs}
 
 
 def _merged(spec: Table, parts: Iterable[Part]) -> list[Part]:

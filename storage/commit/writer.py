@@ -1,6 +1,7 @@
 """The writer: complete journal segments become files and commits, each segment once.
 
-For each segment, in order: read its blocks, decode them, write the files of one table, commit them, next table. The
+For each segment, in order: read its blocks, decode them, write the files of one table, commit them, next table. Ticks
+are decoded and written a piece at a time, to the staging folder, before anything is committed. The
 tables of events, orders and quarantine come first and only if they have rows; ticks come last and always, because their
 commit says that the segment is done. Each commit carries the transaction (stream, segment), so after a death anywhere
 the next writer does the same segment again: tables that have it are skipped, files that were written and not committed
@@ -18,38 +19,44 @@ What fails on the side of the tables (a full disk, a damaged log) is raised: not
 """
 
 import contextlib
+import ctypes
 import datetime
+import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow as pa
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from storage.clock import NS_PER_SECOND
 from storage.commit.decoder import Decoder, Part
 from storage.commit.segment_rows import (
     JOURNAL_TABLES,
     count_rows,
-    decode_segment,
+    decode_in_pieces,
     first_of_each,
+    from_record,
     segment_stat,
     values_of,
     with_damage,
 )
-from storage.errors import DataFolderError, JournalError, TableError
+from storage.errors import DataFolderError, JournalError, RowsError, TableError
 from storage.files import DataFile
 from storage.journal import Block, Damage, Kind, RecordReader, is_alive, segments, streams
 from storage.layout import DataLayout, segment_stem
 from storage.schema import QUARANTINE, TICKS, Table
-from storage.tables import LakeTable, SymbolBook, Watermark, write_file
+from storage.tables import LakeTable, StagedFile, SymbolBook, Watermark, move_file, stage_file
 
 DECODE_ATTEMPTS: Final = 3
 REASON_CHARACTERS: Final = 500
+MEMORY_BYTES: Final = 72 << 20
+"""What a segment is read into: the usual 64 MiB, and what its last flush adds to them."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,7 @@ class SegmentWriter:
         self._drained: set[str] = set()
         self._finished = False
         self._loaded: _Loaded | None = None
+        self._memory: NDArray[np.uint8] | None = None
         self._failures: dict[tuple[str, int], _Failures] = {}
 
     def run(self, *, poll_seconds: float, stop: threading.Event) -> None:
@@ -135,8 +143,14 @@ class SegmentWriter:
         with self.hold(stop, poll_seconds) as held:
             if not held:
                 return
+            was_busy = False
             while not stop.is_set():
                 busy = self.advance(stop)
+                if was_busy and not busy:
+                    self._forget_loaded()  # of the next segment little was read: that is read again
+                    self._memory = None
+                    _give_back_memory()
+                was_busy = busy
                 if self._finished:
                     return
                 if not busy:
@@ -194,18 +208,19 @@ class SegmentWriter:
         try:
             if not self._read(loaded):
                 return False
-            parts = self._decode(loaded, mark)
+            parts, staged = self._decode(loaded, mark)
         except TableError:
-            raise  # the instrument lists could not be read: that says nothing about the segment
+            raise  # a full disk, or instrument lists that cannot be read: that says nothing about the segment
         except Exception as error:
             self._forget_loaded()
+            shutil.rmtree(self._staging, ignore_errors=True)  # files of ticks before the one that failed
             if not self._give_up(stream, loaded.number):
                 return False
             if isinstance(error, JournalError):
                 loaded.next_record = mark.next_record  # it was not read to its end
-            parts = self._whole_damage(loaded, error)
+            parts, staged = self._whole_damage(loaded, error), []
         self._after_step("decoded")
-        self._commit(loaded, parts, mark)
+        self._commit(loaded, parts, staged, mark)
         self._forget_loaded()
         self._failures.pop((stream, loaded.number), None)
         return True
@@ -248,18 +263,32 @@ class SegmentWriter:
         """Read what counts of the segment; whether that is all there will be. Raises JournalError."""
         if loaded.reader is None:
             loaded.reader = RecordReader(self._layout, loaded.stream, loaded.number, loaded.next_record)
-        loaded.blocks += loaded.reader.read()
+        # In memory that is used again, each block where it is in the segment, so that they lie in one piece. A segment
+        # that is larger than usual has memory of its own.
+        if self._memory is None:
+            self._memory = np.empty(MEMORY_BYTES, np.uint8)
+        fits = loaded.reader.bytes.size() <= MEMORY_BYTES
+        while blocks := loaded.reader.read(self._memory[loaded.reader.position :] if fits else None):
+            loaded.blocks += blocks
         loaded.next_record = loaded.reader.next_record
         if loaded.reader.waiting or not (loaded.complete or loaded.reader.sealed):
             return False
         loaded.damage += [(loaded.number, damage) for damage in loaded.reader.finish()]
         return True
 
-    def _decode(self, loaded: _Loaded, mark: Watermark) -> dict[str, list[Part]]:
-        """All rows of the segment, checked. Raises whatever the decoder raises, and RowsError."""
+    def _decode(self, loaded: _Loaded, mark: Watermark) -> tuple[dict[str, list[Part]], list[StagedFile]]:
+        """All rows of the segment, checked, and the files of its ticks.
+
+        Raises whatever the decoder raises, and RowsError; TableError if the disk does not take the files.
+        """
         stream, number, blocks = loaded.stream, loaded.number, loaded.blocks
-        decoded = decode_segment(self._decoder, stream, number, blocks, first_seq=mark.next_seq, symbols=self._symbols)
-        return with_damage(decoded.parts, self._layout, stream, number, loaded.damage, blocks)
+        seq = mark.next_seq
+        decoded = decode_in_pieces(self._decoder, stream, number, blocks, first_seq=seq, symbols=self._symbols)
+        staged = [self._stage(TICKS, each.values, each.pieces, loaded) for each in decoded.ticks]
+        rows = sum(each.file.rows for each in staged)
+        if rows != decoded.packets:
+            raise RowsError(f"decoder: got {rows} rows of ticks, expected as many as packets: {decoded.packets}")
+        return with_damage(decoded.parts, self._layout, stream, number, loaded.damage, blocks), staged
 
     def _give_up(self, stream: str, number: int) -> bool:
         """Count a failure of the segment; whether it was the last that is granted."""
@@ -276,54 +305,54 @@ class SegmentWriter:
         loaded.damage = [*gaps, (loaded.number, Damage(0, size, reason[:REASON_CHARACTERS]))]
         return with_damage({}, self._layout, loaded.stream, loaded.number, loaded.damage, loaded.blocks)
 
-    def _commit(self, loaded: _Loaded, parts: Mapping[str, list[Part]], mark: Watermark) -> None:
+    def _commit(
+        self, loaded: _Loaded, parts: Mapping[str, list[Part]], ticks: Sequence[StagedFile], mark: Watermark
+    ) -> None:
         """Write and commit table by table, ticks last, and report."""
         stream, number = loaded.stream, loaded.number
         files: list[DataFile] = []
+        tick_count = sum(each.file.rows for each in ticks)
         for spec in JOURNAL_TABLES:
             table = self._tables[spec.name]
             rows = parts.get(spec.name, [])
             transactions = {stream: number}
             if loaded.next_record is not None:
                 transactions[f"{stream}/record"] = loaded.next_record
+            staged = ticks
             if spec is TICKS:
-                transactions[f"{stream}/seq"] = mark.next_seq + count_rows(rows)
+                transactions[f"{stream}/seq"] = mark.next_seq + tick_count
             elif not rows or _covers(table.transaction(stream), number):
                 continue
             else:
-                rows = _from_record(rows, table.transaction(f"{stream}/record"))
-            if spec.unique is not None:
-                rows = self._once(spec, spec.unique, rows)
-            written = [self._write(spec, part, loaded) for part in rows]
+                rows = from_record(rows, table.transaction(f"{stream}/record"))
+                if spec.unique is not None:
+                    rows = self._once(spec, spec.unique, rows)
+                staged = [self._stage(spec, part.values, [part.rows], loaded) for part in rows]
+            written = [move_file(each, table.path) for each in staged]
             self._after_step(f"{spec.name} written")
             table.commit(written, transactions=transactions)
             self._after_step(f"{spec.name} committed")
             files += written
-        received = [block for block in loaded.blocks if block.kinds.any()]  # not those of channel tables alone
-        received_ns = int(received[-1].received_at_ns[-1]) if received else None
+        received = (block for block in reversed(loaded.blocks) if block.kinds.any())  # not channel tables alone
+        last = next(received, None)
+        received_ns = None if last is None else int(last.received_at_ns[-1])
         self._on_commit(
             SegmentCommitted(
                 stream=stream,
                 segment=number,
-                rows=count_rows(parts.get(TICKS.name, [])),
+                rows=tick_count,
                 quarantined=count_rows(parts.get(QUARANTINE.name, [])),
                 files=len(files),
                 file_bytes=sum(file.size for file in files),
-                wire_bytes=sum(_wire_bytes(block) for block in loaded.blocks),
+                wire_bytes=_wire_bytes(loaded.blocks),
                 last_received_at_ns=received_ns,
                 lag_seconds=None if received_ns is None else (self._clock_ns() - received_ns) / NS_PER_SECOND,
             )
         )
 
-    def _write(self, spec: Table, part: Part, loaded: _Loaded) -> DataFile:
-        return write_file(
-            spec,
-            part.rows,
-            values=part.values,
-            stem=segment_stem(loaded.stream, loaded.number),
-            table_folder=self._tables[spec.name].path,
-            staging=self._staging,
-        )
+    def _stage(self, spec: Table, values: Mapping[str, str], pieces: Iterable[pa.Table], loaded: _Loaded) -> StagedFile:
+        stem = segment_stem(loaded.stream, loaded.number)
+        return stage_file(spec, pieces, values=values, stem=stem, staging=self._staging)
 
     def _once(self, spec: Table, unique: str, parts: Sequence[Part]) -> list[Part]:
         """The rows whose `unique` value is not in that day's partition yet, nor before them in the segment."""
@@ -343,21 +372,20 @@ class SegmentWriter:
         self._loaded = None
 
 
-def _from_record(parts: Sequence[Part], record: int | None) -> list[Part]:
-    """The rows without those of records before `record`.
-
-    There are some if a writer died between the commits of a segment of which less can be read today: this table then
-    has what the ticks get from a later segment.
-    """
-    if record is None:
-        return list(parts)
-    kept = [(part, pc.greater_equal(part.rows.column("record"), record).fill_null(True)) for part in parts]
-    return [Part(part.values, part.rows.filter(mask)) for part, mask in kept if pc.any(mask).as_py()]
+def _give_back_memory() -> None:
+    """What Arrow and C's library keep for later goes back to the system."""
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:  # it is glibc's
+        trim(0)
 
 
 def _covers(done: int | None, number: int) -> bool:
     return done is not None and done >= number
 
 
-def _wire_bytes(block: Block) -> int:
-    return int(block.lengths[block.kinds == Kind.BINARY].sum(dtype=np.int64))
+def _wire_bytes(blocks: Sequence[Block]) -> int:
+    if not blocks:
+        return 0
+    lengths, kinds = (np.concatenate(each) for each in zip(*((b.lengths, b.kinds) for b in blocks), strict=True))
+    return int(lengths[kinds == Kind.BINARY].sum(dtype=np.int64))

@@ -105,6 +105,11 @@ class RecordReader:
         return bool(self._held)
 
     @property
+    def position(self) -> int:
+        """Where in the segment the next block begins."""
+        return self._reader.position
+
+    @property
     def bytes(self) -> SegmentBytes:
         """The bytes of the segment."""
         return self._reader.bytes

@@ -14,9 +14,12 @@ from .log import Version as Version
 from .log import Watermark as Watermark
 from .log import log_of as log_of
 from .parquet import REPEATED as REPEATED
+from .parquet import StagedFile as StagedFile
 from .parquet import canonical_rows as canonical_rows
 from .parquet import column_stats as column_stats
+from .parquet import move_file as move_file
 from .parquet import parquet_writer as parquet_writer
+from .parquet import stage_file as stage_file
 from .parquet import write_file as write_file
 from .parquet import write_parquet as write_parquet
 from .snapshot import FIRST_DAY as FIRST_DAY

@@ -1,12 +1,19 @@
 """Arrow rows to one Parquet file: small, quick to write, the same for every engine, and the same bytes each time.
 
-Encodings were chosen by `python -m benchmarks.bench_parquet`. Ticks lie instrument by instrument, so a value is mostly
-followed by one that is near it. Differences of integers and plain doubles, followed by zstd, are then small and quick.
-What an instrument repeats from tick to tick (the day's open, high, low and close, say) gets a dictionary instead, as
-strings do. Doubles are not split into streams of bytes: it saves nothing here, and Spark 4.2 refuses such a column by
-default (VectorizedColumnReader: "Unsupported encoding: BYTE_STREAM_SPLIT"). Over two minutes of ticks a file
-(`--seconds 120`) split ones take 77.1 bytes a tick and 1192 ns, plain ones 71.8 and 1346; dictionaries for prices and
-the book 70.0 and 1543.
+There are two choices of encodings, made by `python -m benchmarks.bench_parquet`; both are read by every engine with its
+defaults. Ticks lie instrument by instrument, so a value is mostly followed by one that is near it.
+
+- Files that live long, as those of a sealed day, are small: differences of integers, plain doubles, then zstd. What an
+  instrument repeats from tick to tick (the day's open, high, low and close, say) gets a dictionary instead, as strings
+  do. Doubles are not split into streams of bytes: it saves nothing here, and Spark 4.2 refuses such a column by default
+  (VectorizedColumnReader: "Unsupported encoding: BYTE_STREAM_SPLIT"). Over two minutes of ticks a file
+  (`--seconds 120`) split ones take 77.1 bytes a tick and 1192 ns, plain ones 71.8 and 1346; dictionaries for prices and
+  the book 70.0 and 1543.
+- Ticks of a segment, which are written once a minute or oftener and live until their day is sealed: half the time for a
+  fifth more bytes. Differences are packed to bits already, so that zstd took as long as all else to make them smaller
+  by less than a tenth: they are not compressed. Doubles, and integers that repeat, are plain, followed by Snappy. There
+  are no bounds of the book, by which nobody finds rows, nor of account, mode and symbol, which lie all over a file.
+
 Every page has a checksum, and the file a digest of itself (`storage.tables.digest`).
 
 No Arrow schema is stored in the file: what a reader gets are the plain types of `storage.schema`, also where the rows
@@ -19,17 +26,19 @@ therefore a whole file, but it is not in the table before a commit names it.
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import pyarrow as pa
 
 from storage.errors import RowsError, TableError
 from storage.files import DataFile, make_folders, sync_file, sync_folder
 from storage.layout import table_file
-from storage.schema import Table
+from storage.schema import TICKS, Table
 from storage.tables.digest import NO_DIGEST, stamp
 
 if TYPE_CHECKING:
@@ -47,7 +56,19 @@ REPEATED: Final = frozenset(
         *("open", "high", "low", "close", "oi_day_high", "oi_day_low"),
     )
 )
+_RUNS: Final = frozenset(("instrument_token", "oi_day_high", "oi_day_low"))
+"""Integers of which an instrument has the same for a long time."""
+_TIMES_IN_SECONDS: Final = frozenset(("last_trade_time", "exchange_timestamp"))
+_UNBOUNDED: Final = ("bid_", "ask_", "account", "mode", "symbol")
 _MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A file that is written and synced, and not yet where its table has its files. `file` is what it will be."""
+
+    file: DataFile
+    path: Path
 
 
 def write_file(
@@ -58,22 +79,66 @@ def write_file(
     A file of that name that is there already is replaced. Raises RowsError for rows of another schema, TableError if
     the disk does not take the file.
     """
-    rows = canonical_rows(spec, rows)
+    return move_file(stage_file(spec, [rows], values=values, stem=stem, staging=staging), table_folder)
+
+
+def stage_file(
+    spec: Table, pieces: Iterable[pa.Table], *, values: Mapping[str, str], stem: str, staging: Path
+) -> StagedFile:
+    """The first half of `write_file`, for rows that come piece by piece: each is a row group. Raises as it does."""
     relative = table_file(values, stem)
-    target = table_folder / relative
     staged = staging / f"{spec.name}-{relative.replace('/', '-')}"
-    try:
+    rows = 0
+    bounds: dict[str, list[pa.Scalar]] = {name: [] for name in spec.stats}
+    nulls = dict.fromkeys(spec.stats, 0)
+    with _refusals(staged):
         staging.mkdir(parents=True, exist_ok=True)
-        write_parquet(rows, staged)
+        checked_pieces = (canonical_rows(spec, piece) for piece in pieces)
+        first = next(checked_pieces, spec.file_schema.empty_table())
+        with parquet_writer(first.schema, staged, quick=spec is TICKS) as writer:
+            for checked in chain([first], checked_pieces):
+                rows_alike = checked if checked.schema.equals(first.schema) else checked.cast(first.schema)
+                writer.write_table(rows_alike, row_group_size=ROW_GROUP_ROWS)
+                rows += checked.num_rows
+                _add_stats(checked, bounds, nulls)
         sync_file(staged)
         size = staged.stat().st_size
+    extremes = {name: pa.array(found, spec.file_schema.field(name).type) for name, found in bounds.items()}
+    stats = {**column_stats(pa.table(extremes), spec.stats), "numRecords": rows, "nullCount": nulls}
+    text = json.dumps(stats, separators=(",", ":"), allow_nan=False)
+    return StagedFile(DataFile(relative, size, dict(values), rows, text), staged)
+
+
+def move_file(staged: StagedFile, table_folder: Path) -> DataFile:
+    """The second half of `write_file`. Raises TableError."""
+    target = table_folder / staged.file.relative
+    with _refusals(target):
         make_folders(target.parent, table_folder)
-        staged.replace(target)
+        staged.path.replace(target)
         sync_folder(target.parent)
+    return staged.file
+
+
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """The system's errors as ours."""
+    try:
+        yield
     except OSError as error:
-        raise TableError(f"file {target}: cannot write: {error.strerror or error}") from error
-    stats = json.dumps(column_stats(rows, spec.stats), separators=(",", ":"), allow_nan=False)
-    return DataFile(relative, size, dict(values), rows.num_rows, stats)
+        raise TableError(f"file {path}: cannot write: {error.strerror or error}") from error
+
+
+def _add_stats(rows: pa.Table, bounds: Mapping[str, list[pa.Scalar]], nulls: dict[str, int]) -> None:
+    """Take in what `column_stats` of all pieces needs of one: of each column the least and the greatest."""
+    import pyarrow.compute as pc
+
+    for name, found in bounds.items():
+        column = rows.column(name)
+        nulls[name] += column.null_count
+        if pa.types.is_dictionary(column.type):
+            column = pc.unique(column.combine_chunks()).dictionary_decode()
+        extremes = pc.min_max(column)
+        found += [extremes["min"], extremes["max"]]
 
 
 def write_parquet(rows: pa.Table, path: Path | BinaryIO) -> None:
@@ -83,34 +148,65 @@ def write_parquet(rows: pa.Table, path: Path | BinaryIO) -> None:
 
 
 @contextlib.contextmanager
-def parquet_writer(schema: pa.Schema, path: Path | BinaryIO) -> Iterator["pq.ParquetWriter"]:
-    """The same piece by piece: each table written is a row group. A file that ends in an exception has no digest."""
+def parquet_writer(schema: pa.Schema, path: Path | BinaryIO, *, quick: bool = False) -> Iterator["pq.ParquetWriter"]:
+    """The same piece by piece: each table written is a row group. A file that ends in an exception has no digest.
+
+    `quick`: encoded as ticks of a segment are.
+    """
     import pyarrow.parquet as pq  # an opened lake writes none
 
+    with pq.ParquetWriter(
+        path,
+        schema,
+        max_rows_per_page=PAGE_ROWS,
+        write_page_checksum=True,
+        store_schema=False,
+        **(_quick_choices(schema) if quick else _small_choices(schema)),
+    ) as writer:
+        yield writer
+        writer.add_key_value_metadata(NO_DIGEST)
+    stamp(path)
+
+
+def _small_choices(schema: pa.Schema) -> dict[str, Any]:
     dictionaries, encodings = [], {}
     for field in schema:
         if field.name in REPEATED:
             dictionaries.append(field.name)
         elif pa.types.is_floating(field.type):
             encodings[field.name] = "PLAIN"
-        elif pa.types.is_integer(field.type) or pa.types.is_temporal(field.type):
+        elif _is_whole(field.type):
             encodings[field.name] = "DELTA_BINARY_PACKED"
         elif not pa.types.is_binary(field.type):
             dictionaries.append(field.name)
-    with pq.ParquetWriter(
-        path,
-        schema,
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=dictionaries or False,
-        column_encoding=encodings or None,
-        max_rows_per_page=PAGE_ROWS,
-        write_page_checksum=True,
-        store_schema=False,
-    ) as writer:
-        yield writer
-        writer.add_key_value_metadata(NO_DIGEST)
-    stamp(path)
+    return {
+        "compression": "zstd",
+        "compression_level": 1,
+        "use_dictionary": dictionaries or False,
+        "column_encoding": encodings or None,
+    }
+
+
+def _quick_choices(schema: pa.Schema) -> dict[str, Any]:
+    dictionaries, encodings, codecs = [], {}, {}
+    for field in schema:
+        name, is_whole = field.name, _is_whole(field.type)
+        packed = name in _TIMES_IN_SECONDS or (is_whole and name not in _RUNS)
+        codecs[name] = "none" if packed else "snappy"
+        if name in _TIMES_IN_SECONDS or not (is_whole or pa.types.is_floating(field.type)):
+            dictionaries.append(name)
+        else:
+            encodings[name] = "DELTA_BINARY_PACKED" if packed else "PLAIN"
+    return {
+        "compression": codecs,
+        "use_dictionary": dictionaries,
+        "column_encoding": encodings,
+        "write_statistics": [name for name in schema.names if not name.startswith(_UNBOUNDED)],
+    }
+
+
+def _is_whole(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_temporal(kind))
 
 
 def column_stats(rows: pa.Table, columns: Sequence[str]) -> dict[str, object]:

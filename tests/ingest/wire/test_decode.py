@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from ingest.errors import WireError
 from ingest.wire import decode_frames, decode_frames_with_report, plain, walk_frames
-from ingest.wire.decode import BLOCK_PACKETS, PACKET_COLUMNS, decode_packets, packets_of
+from ingest.wire.decode import BLOCK_PACKETS, PACKET_COLUMNS, decode_packets
 from ingest.wire.layouts import EXCHANGES
+from ingest.wire.walk import packets_of
 from storage.schema import TICKS
 from tests.support.packets import damaged_frames, frame_of, frames, packets, random_frame
 

@@ -74,7 +74,26 @@ def decode(*blocks: Block, first_seq: int = 0, one_group: bool = True) -> Decode
                 order = list(zip(*(part.rows[key].to_pylist() for key in ("instrument_token", "seq")), strict=True))
             assert order == sorted(order) or (name == TICKS.name and not one_group)
     check_found(blocks, first_seq, decoded)
+    check_pieces(blocks, first_seq, decoded)
     return decoded
+
+
+def check_pieces(blocks: Sequence[Block], first_seq: int, decoded: Decoded) -> None:
+    """What comes in pieces is what `decode` gives, in the same order, of each piece before the next is asked for."""
+    with patch("ingest.wire.journal.PIECE_ROWS", 3):
+        found = JournalDecoder().decode_in_pieces(STREAM, 7, blocks, first_seq=first_seq, symbols=no_symbols)
+    assert found.packets == decoded.packets
+    assert [each.values for each in found.ticks] == [part.values for part in decoded.parts[TICKS.name]]
+    for pieces, part in zip(found.ticks, decoded.parts[TICKS.name], strict=True):
+        rows = []
+        for piece in pieces.pieces:
+            piece.validate(full=True)
+            assert 0 < piece.num_rows <= 3
+            rows += piece.to_pylist()
+        assert rows == part.rows.to_pylist()
+    assert {name: [part.rows.to_pylist() for part in parts] for name, parts in found.parts.items()} == {
+        name: [part.rows.to_pylist() for part in parts] for name, parts in decoded.parts.items() if name != TICKS.name
+    }
 
 
 def check_found(blocks: Sequence[Block], first_seq: int, decoded: Decoded) -> None:

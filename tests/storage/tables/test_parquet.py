@@ -14,8 +14,17 @@ from hypothesis import strategies as st
 
 from storage.errors import RowsError, TableError
 from storage.schema import EVENTS, INSTRUMENTS, ORDERS, QUARANTINE, TABLES, TICKS, Table
-from storage.tables.digest import DIGEST_KEY
-from storage.tables.parquet import BOUND_CHARACTERS, REPEATED, column_stats, write_file
+from storage.tables.content import read_contents, sorter
+from storage.tables.digest import DIGEST_KEY, is_as_stamped
+from storage.tables.parquet import (
+    BOUND_CHARACTERS,
+    REPEATED,
+    column_stats,
+    move_file,
+    stage_file,
+    write_file,
+    write_parquet,
+)
 from tests.support.tables import sample_rows
 
 VALUES = {"date": "2026-11-22", "exchange": "NSE"}
@@ -70,17 +79,33 @@ def test_duckdb_reads_the_same(tmp_path: Path) -> None:
         assert table.cast(TICKS.file_schema).equals(rows)
 
 
-def test_encodings_codec_and_no_arrow_schema(tmp_path: Path) -> None:
-    metadata = pq.ParquetFile(write(tmp_path, TICKS, sample_rows(TICKS, 5000))).metadata
+@pytest.mark.parametrize("quick", [False, True])
+def test_encodings_codecs_and_no_arrow_schema(tmp_path: Path, quick: bool) -> None:
+    rows = sample_rows(TICKS, 5000)
+    path = tmp_path / "file.parquet"
+    if quick:
+        path = write(tmp_path, TICKS, rows)
+    else:
+        write_parquet(rows, path)
+    metadata = pq.ParquetFile(path).metadata
     assert set(metadata.metadata) == {DIGEST_KEY}
     group = metadata.row_group(0)
     for i in range(group.num_columns):
         chunk = group.column(i)
-        assert chunk.compression == "ZSTD"
-        kind = TICKS.file_schema.field(chunk.path_in_schema).type
-        if pa.types.is_string(kind) or chunk.path_in_schema in REPEATED:
+        name = chunk.path_in_schema
+        kind = TICKS.file_schema.field(name).type
+        plain_or_text = pa.types.is_floating(kind) or pa.types.is_string(kind)
+        if quick:
+            runs = name in ("instrument_token", "oi_day_high", "oi_day_low")
+            seconds = name in ("last_trade_time", "exchange_timestamp")
+            assert chunk.compression == ("SNAPPY" if plain_or_text or runs else "UNCOMPRESSED")
+            assert chunk.is_stats_set != name.startswith(("bid_", "ask_", "account", "mode", "symbol"))
+        else:
+            runs, seconds = False, name in REPEATED
+            assert chunk.compression == "ZSTD"
+        if pa.types.is_string(kind) or seconds:
             assert "RLE_DICTIONARY" in chunk.encodings
-        elif pa.types.is_floating(kind):
+        elif pa.types.is_floating(kind) or runs:
             assert set(chunk.encodings) == {"PLAIN", "RLE"}
         else:
             assert "DELTA_BINARY_PACKED" in chunk.encodings
@@ -110,6 +135,31 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path, spec: Table) -> None:
     backwards = pieces.select(rows.schema.names[::-1])
     assert write(tmp_path / "b", spec, backwards).read_bytes() == first
     assert write(tmp_path / "b", spec, rows).read_bytes() == first
+
+
+def test_rows_in_pieces_have_the_content_of_rows_at_once(tmp_path: Path) -> None:
+    rows = with_dictionaries(sample_rows(TICKS, 500))
+    pieces = [rows.slice(0, 200), with_dictionaries(sample_rows(TICKS, 500)).slice(200, 1), rows.slice(201)]
+    staged = stage_file(TICKS, iter(pieces), values=VALUES, stem="pieces", staging=tmp_path / "staging")
+    assert not (tmp_path / "ticks").exists()
+    file = move_file(staged, tmp_path / "ticks")
+    whole = write_file(
+        TICKS, rows, values=VALUES, stem="whole", table_folder=tmp_path / "ticks", staging=tmp_path / "staging"
+    )
+    assert (file.rows, file.stats) == (whole.rows, whole.stats)
+    paths = [tmp_path / "ticks" / each.relative for each in (file, whole)]
+    with sorter(tmp_path / "spill", memory_bytes=1 << 28, threads=1) as con:
+        contents = read_contents(con, TICKS, [str(path) for path in paths])
+    assert contents[0] == contents[1]
+    assert contents[0].stats == file.stats
+    assert pq.ParquetFile(paths[0]).read().equals(pq.ParquetFile(paths[1]).read())
+    assert all(is_as_stamped(path) for path in paths)
+
+
+def test_no_pieces_are_a_file_without_rows(tmp_path: Path) -> None:
+    staged = stage_file(TICKS, [], values=VALUES, stem="s", staging=tmp_path)
+    assert staged.file.rows == 0
+    assert pq.ParquetFile(staged.path).read().equals(TICKS.file_schema.empty_table())
 
 
 def test_a_file_of_the_same_name_is_replaced(tmp_path: Path) -> None:

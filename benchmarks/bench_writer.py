@@ -1,0 +1,239 @@
+"""What the writer costs a tick, from journal segments to commits: where it goes, and what it takes of memory.
+
+    python -m benchmarks.bench_writer [--ticks 1500000] [--instruments 18000] [--rounds 1] [--json FILE]
+
+The simulator's market in full packets, 50, 5 and 1 a frame, in segments of the usual 64 MiB with blocks of 10 ms at
+54,000 ticks/s. They are made first, by a process of their own; then a new process commits them with `SegmentWriter`
+and `JournalDecoder`. Microseconds of CPU (user and system, by getrusage) a tick, of all segments but the first, best
+of the rounds.
+
+    read      the segment's blocks, their checksums verified
+    walk      where the packets are
+    order     sorting them by exchange and instrument
+    columns   packets to columns, in that order
+    rows      what else the decoder and the checks of its rows do
+    Parquet   encoding and writing the files
+    digest    the file's digest of itself
+    commit    the Delta log
+    rest      statistics, syncing, names of files, everything else
+    pyarrow   for comparison: `pyarrow.parquet.write_table` with its own defaults of the same rows to memory, one file
+              an exchange
+    plain     the same without compression, statistics and, but for texts, dictionaries: the least that its writer of
+              Parquet takes for so many columns
+    MiB       resident at the peak, and when there is nothing more to do
+"""
+
+import argparse
+import datetime as dt
+import io
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.layout import DataLayout
+
+PACKETS_A_FRAME: Final = (50, 5, 1)
+TICKS_A_SECOND: Final = 54_000
+BLOCKS_A_SECOND: Final = 100
+STREAM: Final = "20261123T034500-bench1"
+START: Final = dt.datetime(2026, 11, 23, 4, 30, tzinfo=dt.UTC)
+PARTS: Final = ("read", "walk", "order", "columns", "rows", "Parquet", "digest", "commit")
+STEPS: Final = (*PARTS, "rest", "all", "pyarrow", "plain")
+
+
+def make(folder: Path, packets_a_frame: int, ticks: int, instruments: int) -> None:
+    """The journal of a dead stream, and the day's instrument list."""
+    from ingest.server import StreamMode
+    from ingest.simulator import Market
+    from storage.journal import JournalWriter, Kind
+    from storage.schema import INSTRUMENTS
+    from storage.tables import write_instruments
+
+    market = Market(size=instruments, seed=1, start=START, rate=3.0)
+    layout = DataLayout(folder)
+    columns: dict[str, list[Any]] = {name: [None] * instruments for name in INSTRUMENTS.file_schema.names}
+    columns["instrument_token"] = market.tokens.tolist()
+    columns["symbol"] = [f"{one.exchange}:{one.tradingsymbol}" for one in market.universe.instruments]
+    write_instruments(layout, START.date(), pa.table(columns, schema=INSTRUMENTS.file_schema))
+    full = np.full(instruments, StreamMode.FULL, np.uint8)
+    writer = JournalWriter(layout, STREAM, segment_seconds=1e9)
+    channels = [writer.channel("asha", number) for number in range(1, 7)]
+    received_at_ns = int(START.timestamp()) * 10**9
+    done = since_flush = 0
+    while done < ticks:
+        rows = market.step()
+        for at in range(0, len(rows), packets_a_frame):
+            some = rows[at : at + packets_a_frame]
+            received_at_ns += len(some) * 10**9 // TICKS_A_SECOND
+            writer.append(Kind.BINARY, channels[at % 6], received_at_ns, market.images.frame(some, full[some]))
+            since_flush += len(some)
+            if since_flush >= TICKS_A_SECOND // BLOCKS_A_SECOND:
+                writer.flush()
+                since_flush = 0
+        done += len(rows)
+    writer.close()
+
+
+class Split:
+    """CPU time of named calls, each without those that are made within it."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = defaultdict(float)
+        self._running: list[float] = []
+
+    def wrap(self, owner: Any, name: str, step: str) -> None:
+        """Count what the function costs under `step` from now on."""
+        inner = getattr(owner, name)
+
+        def timed(*args: Any, **options: Any) -> Any:
+            self._running.append(0.0)
+            start = cpu_seconds()
+            try:
+                return inner(*args, **options)
+            finally:
+                spent = cpu_seconds() - start
+                self.spent[step] += spent - self._running.pop()
+                if self._running:
+                    self._running[-1] += spent
+
+        setattr(owner, name, timed)
+
+
+def cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def resident_mib(what: str) -> float:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:")) / 1024
+
+
+def commit(folder: Path) -> None:
+    """The writer: prints its figures."""
+    from kitelake.processes.writer import NoPandas
+
+    sys.meta_path.insert(0, NoPandas())
+    from ingest.wire import JournalDecoder
+    from ingest.wire import journal as wire_journal
+    from storage.commit import SegmentCommitted, SegmentWriter
+    from storage.commit import writer as commit_writer
+    from storage.journal import RecordReader
+    from storage.tables import LakeTable
+    from storage.tables import parquet as tables_parquet
+
+    split = Split()
+    split.wrap(RecordReader, "read", "read")
+    split.wrap(wire_journal, "walk_frames", "walk")
+    split.wrap(wire_journal, "_sorted", "order")
+    split.wrap(wire_journal, "decode_packets", "columns")
+    split.wrap(commit_writer, "decode_in_pieces", "rows")
+    split.wrap(pq.ParquetWriter, "write_table", "Parquet")
+    split.wrap(pq.ParquetWriter, "close", "Parquet")
+    split.wrap(tables_parquet, "stamp", "digest")
+    split.wrap(LakeTable, "commit", "commit")
+    done: list[tuple[int, float, dict[str, float]]] = []
+    files: list[int] = []
+
+    def note(segment: SegmentCommitted) -> None:
+        done.append((segment.rows, cpu_seconds(), dict(split.spent)))
+        files.append(segment.file_bytes)
+
+    stop = threading.Event()
+    writer = SegmentWriter(DataLayout(folder), JournalDecoder(), on_commit=note)
+    writer.run(poll_seconds=0.01, stop=stop)
+    peak, after = resident_mib("VmHWM"), resident_mib("VmRSS")
+    (_, start, at_start), (_, end, at_end) = done[0], done[-1]
+    rows = sum(count for count, _, _ in done[1:])
+    found = {step: (at_end.get(step, 0) - at_start.get(step, 0)) / rows * 1e6 for step in STEPS}
+    found["all"] = (end - start) / rows * 1e6
+    found["rest"] = found["all"] - sum(found[step] for step in PARTS)
+    found |= {"peak": peak, "after": after, "bytes": sum(files) / sum(count for count, _, _ in done)}
+    print(json.dumps(found))
+
+
+def peer(folder: Path) -> None:
+    """pyarrow alone, on the rows of the second segment."""
+    paths = sorted(DataLayout(folder).table("ticks").rglob("*-0000000001.parquet"))
+    texts = ["stream", "account", "symbol", "mode"]
+    parts = [pq.ParquetFile(path, read_dictionary=texts).read().combine_chunks() for path in paths]
+    plain: dict[str, Any] = {"compression": "none", "use_dictionary": texts, "write_statistics": False}
+    calls: dict[str, Callable[[], object]] = {
+        "pyarrow": lambda: [pq.write_table(part, io.BytesIO()) for part in parts],
+        "plain": lambda: [pq.write_table(part, io.BytesIO(), **plain) for part in parts],
+    }
+    best = dict.fromkeys(calls, float("inf"))
+    for _ in range(3):
+        for name, call in calls.items():
+            best[name] = min(best[name], _seconds(call))
+    rows = sum(part.num_rows for part in parts)
+    print(json.dumps({name: seconds / rows * 1e6 for name, seconds in best.items()}))
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = cpu_seconds()
+    call()
+    return cpu_seconds() - start
+
+
+def compare(options: argparse.Namespace) -> None:
+    me = [sys.executable, "-m", "benchmarks.bench_writer"]
+
+    def ask(*arguments: str) -> dict[str, float]:
+        done = subprocess.run([*me, *arguments], check=True, stdout=subprocess.PIPE, text=True)
+        found: dict[str, float] = json.loads(done.stdout)
+        return found
+
+    print(f"{'a frame':>8}" + "".join(f"{step:>9}" for step in STEPS) + f"{'MiB':>7}{'after':>7}{'bytes':>7}")
+    results = {}
+    for packets_a_frame in PACKETS_A_FRAME:
+        with tempfile.TemporaryDirectory() as folder:
+            sizes = ("--ticks", str(options.ticks), "--instruments", str(options.instruments))
+            subprocess.run([*me, "--make", folder, str(packets_a_frame), *sizes], check=True)
+            best: dict[str, float] = {}
+            for _ in range(options.rounds):
+                for table in ("ticks", "events", "orders", "quarantine"):
+                    shutil.rmtree(DataLayout(Path(folder)).table(table), ignore_errors=True)
+                found = ask("--commit", folder) | ask("--peer", folder)
+                best = min(best or found, found, key=lambda each: each["all"])
+        cells = "".join(f"{best[step]:9.3f}" for step in STEPS)
+        print(f"{packets_a_frame:8}{cells}{best['peak']:7.0f}{best['after']:7.0f}{best['bytes']:7.1f}", flush=True)
+        results[packets_a_frame] = best
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ticks", type=int, default=1_500_000)
+    parser.add_argument("--instruments", type=int, default=18_000)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    parser.add_argument("--make", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--commit", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--peer", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.make:
+        make(Path(options.make[0]), int(options.make[1]), options.ticks, options.instruments)
+    elif options.commit:
+        commit(options.commit)
+    elif options.peer:
+        peer(options.peer)
+    else:
+        compare(options)
+
+
+if __name__ == "__main__":
+    main()
