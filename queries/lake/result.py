@@ -379,8 +379,6 @@ def typed_errors() -> Iterator[None]:
     """DuckDB's errors as QueryError, with the same text; but not its own account of what broke in it."""
     try:
         yield
-    except duckdb.InterruptException as error:
-        raise QueryError(INTERRUPTED) from error
     except duckdb.Error as error:
         if any(line.startswith("KeyboardInterrupt") for line in str(error).splitlines()):
             # It came while Python was giving DuckDB rows.
@@ -390,6 +388,8 @@ def typed_errors() -> Iterator[None]:
 
 def _typed(text: str) -> QueryError:
     """What DuckDB says, as an error of ours."""
+    if text.startswith("INTERRUPT Error"):  # which is not always an InterruptException
+        return QueryError(INTERRUPTED)
     if text.startswith(f"Invalid Input Error: {TOO_LARGE}"):
         return RestrictedError(text.splitlines()[0].partition(": ")[2])
     if text.startswith("Connection Error"):

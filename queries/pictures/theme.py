@@ -14,7 +14,7 @@ import numpy as np
 
 from queries.errors import MissingLibraryError
 from queries.pictures.table import Ints
-from storage.clock import US_PER_DAY, date_of_day
+from storage.clock import EPOCH, US_PER_DAY, date_of_day
 
 WIDTH: Final = 900
 TIMES_IN: Final = "time, IST"
@@ -134,8 +134,7 @@ class TimeAxis:
 def clock_texts(times: Ints) -> list[str]:
     """Times to read."""
     return [
-        f"{dt.datetime.fromtimestamp(us / 1e6, dt.UTC):%Y-%m-%d %H:%M:%S}".removesuffix(" 00:00:00")
-        for us in times.tolist()
+        f"{EPOCH + dt.timedelta(microseconds=us):%Y-%m-%d %H:%M:%S}".removesuffix(" 00:00:00") for us in times.tolist()
     ]
 
 
