@@ -9,6 +9,7 @@ import typer
 
 from kitelake.cli.options import (
     DEFAULT_CONFIG,
+    MOMENT_METAVAR,
     ConfigOption,
     DarkOption,
     DataOption,
@@ -17,6 +18,8 @@ from kitelake.cli.options import (
     FormatOption,
     OutputOption,
     PlotOption,
+    StartOption,
+    StopOption,
     WatchOption,
     data_of,
     drawing_of,
@@ -41,7 +44,6 @@ SYMBOLS_HELP: Final = (
     "Names (NSE:INFY, or INFY for NSE), patterns ('NFO:NIFTY26NOV*'), tokens, or near:NIFTY for the nearest future of "
     "each day, near2:NIFTY for the second."
 )
-MOMENT_METAVAR: Final = "TIME"
 GAP_DAYS: Final = 10
 """Gaps are looked for on so many days: of more, none would be seen."""
 
@@ -157,15 +159,8 @@ def run_shell(lake: "Lake", mode: str) -> None:
 def bars(
     symbols: SymbolsArgument,
     width: Annotated[str, typer.Option("--width", "-w", help="30s, 5m, 1h, 1d, '100 ticks', '50000 volume'.")] = "1m",
-    start: Annotated[
-        str | None,
-        typer.Option(
-            metavar=MOMENT_METAVAR,
-            help="From then on, in IST: '2026-11-24 09:15', a date for that day, or "
-            "09:15 on the newest day. By default the newest day that was captured.",
-        ),
-    ] = None,
-    stop: Annotated[str | None, typer.Option(metavar=MOMENT_METAVAR, help="Up to then; alone, all until then.")] = None,
+    start: StartOption = None,
+    stop: StopOption = None,
     clock: Annotated[
         Literal["exchange", "received"], typer.Option(help="When it traded, or when it was received.")
     ] = "exchange",

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from kitelake.cli.lookup import MOMENT_METAVAR, SomeSymbolsArgument
+from kitelake.cli.lookup import SomeSymbolsArgument
 from kitelake.cli.options import (
     DATE_METAVAR,
     DEFAULT_CONFIG,
     ConfigOption,
     DataOption,
+    StartOption,
+    StopOption,
     data_of,
     moment_of,
     newest_day,
@@ -227,15 +229,8 @@ def replay_journal(
 def export(
     target: Annotated[Path, typer.Argument(help="The folder or the file to write.", show_default=False)],
     symbols: SomeSymbolsArgument = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            metavar=MOMENT_METAVAR,
-            help="From then on, in IST: '2026-11-24 09:15', a date for that day, or "
-            "09:15 on the newest day. By default the newest day that was captured.",
-        ),
-    ] = None,
-    stop: Annotated[str | None, typer.Option(metavar=MOMENT_METAVAR, help="Up to then; alone, all until then.")] = None,
+    start: StartOption = None,
+    stop: StopOption = None,
     form: Annotated[
         Literal["parquet", "csv", "duckdb"] | None,
         typer.Option(

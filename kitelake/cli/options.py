@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG: Final = Path("config.yaml")
 DATE_METAVAR: Final = "DATE"
+MOMENT_METAVAR: Final = "TIME"
 FIRST_DATE: Final = dt.date(2000, 1, 1)
 LAST_DATE: Final = dt.date(2099, 12, 31)
 TERMINAL: Final = "-"
@@ -55,6 +56,15 @@ DataOption = Annotated[Path | None, typer.Option(help="The data folder; else the
 InstrumentsOption = Annotated[
     Path | None, typer.Option("--instruments", help="The broker's CSV to go by, instead of the newest stored list.")
 ]
+StartOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar=MOMENT_METAVAR,
+        help="From then on, in IST: '2026-11-24 09:15', a date for that day, or 09:15 on the newest day. By default "
+        "the newest day that was captured.",
+    ),
+]
+StopOption = Annotated[str | None, typer.Option(metavar=MOMENT_METAVAR, help="Up to then; alone, all until then.")]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to print the result.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")]
 WatchOption = Annotated[bool, typer.Option("--watch", help="Keep it up to date in the terminal, until Ctrl-C.")]
