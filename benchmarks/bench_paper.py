@@ -67,7 +67,7 @@ def main() -> None:
             found = measured(roots, token, symbol, price, orders)
         finally:
             server.terminate()
-            server.wait()
+            server.communicate()  # it prints its tables
     for name, seconds in found.items():
         ms = sorted(1000 * each for each in seconds)
         print(
