@@ -23,6 +23,7 @@ NS_PER_US: Final = 1_000
 NS_PER_SECOND: Final = 1_000_000_000
 NS_PER_DAY: Final = 86_400 * NS_PER_SECOND
 US_PER_DAY: Final = NS_PER_DAY // NS_PER_US
+US_PER_SECOND: Final = NS_PER_SECOND // NS_PER_US
 IST_OFFSET_NS: Final = (5 * 60 + 30) * 60 * NS_PER_SECOND
 _MICROSECOND: Final = datetime.timedelta(microseconds=1)
 _FIRST_DAY: Final = EPOCH.date()
@@ -50,12 +51,22 @@ def ist_date(ns: int) -> datetime.date:
 
 def ist_time(ns: int) -> datetime.datetime:
     """The microsecond of nanoseconds since the epoch, in IST."""
-    return (EPOCH + datetime.timedelta(microseconds=microseconds(ns))).astimezone(IST)
+    return time_of(microseconds(ns))
+
+
+def time_of(us: int) -> datetime.datetime:
+    """Microseconds since the epoch as a time, in IST."""
+    return (EPOCH + us * _MICROSECOND).astimezone(IST)
+
+
+def us_of(moment: datetime.datetime) -> int:
+    """Of a time with a zone: microseconds since the epoch."""
+    return (moment - EPOCH) // _MICROSECOND
 
 
 def nanoseconds(moment: datetime.datetime) -> int:
     """Of a time with a zone: nanoseconds since the epoch."""
-    return (moment - EPOCH) // _MICROSECOND * NS_PER_US
+    return us_of(moment) * NS_PER_US
 
 
 def day_bounds_ns(date: datetime.date) -> tuple[int, int]:

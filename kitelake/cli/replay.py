@@ -131,6 +131,9 @@ def replay(
     money on paper. POINT BOTH ROOTS OF A CLIENT AT IT: a ticker on a replay whose KiteConnect is not is one that can
     place real orders on yesterday's prices. `--run strategy.py` does that for you, and lets nothing through.
 
+    In a terminal keys lead it: space pauses, + and - change the speed, m is as fast as it goes, > goes a minute on, r
+    begins again, q ends.
+
     For example: `kitelake replay --date yesterday --speed 10 --run strategy.py -- --size 5`
     """
     from kitelake import open as open_lake

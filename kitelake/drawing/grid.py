@@ -7,12 +7,11 @@ import numpy as np
 from rich.text import Text
 
 from queries.pictures import TimeAxis, clock_texts
-from storage.clock import US_PER_DAY, date_of_day
+from storage.clock import US_PER_DAY, US_PER_SECOND, date_of_day
 
 BARS: Final = " ▁▂▃▄▅▆▇█"
 SPACING: Final = 8
-SECOND_US: Final = 1_000_000
-MINUTE_US: Final = 60 * SECOND_US
+MINUTE_US: Final = 60 * US_PER_SECOND
 STEPS: Final = (1, 5, 15, 30, 60, 300, 900, 1800, 3600, 7200, 14_400, 43_200)
 """Seconds between the times below a picture."""
 
@@ -63,7 +62,9 @@ class Columns:
             texts = [f"{date_of_day(day):%d %b}" for day in days.tolist()]
         else:
             least = (last - first) * SPACING // max(1, self.count)
-            step = next((each * SECOND_US for each in STEPS if each * SECOND_US >= least), STEPS[-1] * SECOND_US)
+            step = next(
+                (each * US_PER_SECOND for each in STEPS if each * US_PER_SECOND >= least), STEPS[-1] * US_PER_SECOND
+            )
             at = np.arange(-(-first // step) * step, last + 1, step)
             at = at if len(at) else self._times[:1]
             texts = [text[11:] if step < MINUTE_US else text[11:16] for text in clock_texts(at)]

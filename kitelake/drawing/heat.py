@@ -8,6 +8,7 @@ from rich.text import Text
 
 from kitelake.drawing.grid import Columns, Grid
 from queries.pictures import STATES, Subject, minutes_of
+from storage.clock import US_PER_SECOND
 
 CHARACTERS: Final = {
     "served": ("█", "green"),
@@ -19,7 +20,7 @@ CHARACTERS: Final = {
 }
 AROUND: Final = 3
 """Lines that are no instrument's: the axis, and the legend."""
-MINUTE_US: Final = 60_000_000
+MINUTE_US: Final = 60 * US_PER_SECOND
 
 
 def heat_lines(subject: Subject, width: int, height: int) -> Iterator[Text]:

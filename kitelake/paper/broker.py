@@ -29,11 +29,11 @@ from kitelake.paper.exchange import Exchange
 from kitelake.paper.market import Instrument, Snapshot
 from kitelake.paper.orders import Order, day_of, shown_trade
 from kitelake.paper.settings import NO_LIMIT, PaperSettings, read_limits
+from storage.clock import US_PER_SECOND
 
 REQUESTS_PER_SECOND: Final = 10
 """Vendor's forum, discussion 15912: order requests of an account; more are answered with 429."""
-_SECOND_US: Final = 1_000_000
-_MINUTE_US: Final = 60 * _SECOND_US
+_MINUTE_US: Final = 60 * US_PER_SECOND
 _NOT_SERVED: Final = ("gtt", "mf", "margins", "charges", "alerts", "portfolio", "session", "instruments")
 
 Answer = Callable[[RestCall], Any]
@@ -66,7 +66,7 @@ class PaperBroker:
         self._candles = candles
         self._capital = Fraction(str(settings.capital))
         self._percent = Fraction(str(settings.margin_percent))
-        self._latency_us = round(settings.latency_seconds * _SECOND_US)
+        self._latency_us = round(settings.latency_seconds * US_PER_SECOND)
         self.reset()
 
     def reset(self) -> None:
@@ -255,7 +255,7 @@ class PaperBroker:
         """Whose request about orders it is, and when; refused if it is one too many, or of another variety."""
         account, now_us = self._account(call), self._clock()
         calls = account.calls
-        while calls and calls[0] <= now_us - _SECOND_US:
+        while calls and calls[0] <= now_us - US_PER_SECOND:
             calls.popleft()
         if len(calls) >= REQUESTS_PER_SECOND:
             raise CallRefusedError(429, "NetworkException", "Too many requests")

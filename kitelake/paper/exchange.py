@@ -35,9 +35,9 @@ from kitelake.paper.matching import (
 )
 from kitelake.paper.orders import Order, Trade, day_of, postback, shown
 from kitelake.paper.settings import NO_LIMIT, Limit, PaperSettings
+from storage.clock import US_PER_SECOND
 
-_SECOND_US: Final = 1_000_000
-_REFERENCE_US: Final = 30 * _SECOND_US
+_REFERENCE_US: Final = 30 * US_PER_SECOND
 _MOST_RECENT: Final = 300
 """More packets than an instrument has in that time."""
 _ENDED: Final = "The day has ended."
@@ -208,7 +208,7 @@ class Exchange:
     def _basis(self, book: _Book, now_us: int) -> Snapshot | None:
         """The snapshot that an arrival is matched against; None: the next live one."""
         last = book.last
-        oldest_us = now_us - self._settings.stale_seconds * _SECOND_US
+        oldest_us = now_us - self._settings.stale_seconds * US_PER_SECOND
         return last if last and last.live and not book.gap and last.received_us >= oldest_us else None
 
     # ── arrivals ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -23,19 +23,17 @@ from kitelake.paper import PaperBroker, PaperSettings
 from kitelake.replay.candles import LakeCandles
 from kitelake.replay.control import ReplaySettings, shown_speed
 from kitelake.replay.day import ReplayDay
-from kitelake.replay.market_clock import US_PER_SECOND
 from kitelake.replay.server import ReplayServer
 from kitelake.strategy import exit_status, start_strategy
 from queries.history import Symbols
 from queries.quality import Candles
-from storage.clock import EPOCH, IST
+from storage.clock import IST, US_PER_SECOND, time_of, us_of
 
 LOOK_SECONDS: Final = 0.25
 ENDING_SECONDS: Final = 2.0
 """So long after the end of the day, and after each signal, a strategy is waited for."""
 HELD_SECONDS: Final = 10.0
 MINUTE_US: Final = 60 * US_PER_SECOND
-KEYS: Final = "space pauses · + - faster, slower · m as fast as it goes · > a minute on · r begins again · q ends"
 
 
 class Replay:
@@ -63,7 +61,7 @@ class Replay:
         shift_us = 0
         if now:
             first_us = ReplayDay(lake, date, symbols, start, stop).first_us
-            shift_us = (_us(dt.datetime.now(IST)) - first_us) // US_PER_SECOND * US_PER_SECOND
+            shift_us = (us_of(dt.datetime.now(IST)) - first_us) // US_PER_SECOND * US_PER_SECOND
         day = ReplayDay(lake, date, symbols, start, stop, shift_us)
 
         def make_broker(server: ReplayServer) -> PaperBroker:
@@ -170,7 +168,7 @@ async def _show(server: ReplayServer) -> None:
 def line_of(server: ReplayServer) -> str:
     """Where the replay is."""
     status = server.status()
-    now = (EPOCH + dt.timedelta(microseconds=server.clock.now_us())).astimezone(IST)
+    now = time_of(server.clock.now_us())
     waits = status["waits_for"]
     if waits is not None:
         wanted = [f"{count} {what}" for what, count in waits.items() if count]
@@ -232,7 +230,3 @@ async def _obey(server: ReplayServer, key: str, end: asyncio.Event) -> None:
             await server.control("POST", "reset", {})
         case "q":
             end.set()
-
-
-def _us(moment: dt.datetime) -> int:
-    return (moment - EPOCH) // dt.timedelta(microseconds=1)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ingest.server import AccountSettings, ControlError, ServerSettings
 from kitelake.replay.market_clock import MarketClock
-from storage.clock import EPOCH, IST
+from storage.clock import IST, time_of, us_of
 
 FASTEST: Final = "max"
 
@@ -78,7 +78,7 @@ def parse_seek(values: Any, clock: MarketClock) -> int:
 
 def ist(us: int) -> str:
     """A moment as ISO 8601 has it, in IST."""
-    return (EPOCH + dt.timedelta(microseconds=us)).astimezone(IST).isoformat()
+    return time_of(us).isoformat()
 
 
 def shown_speed(speed: float) -> float | str:
@@ -87,7 +87,7 @@ def shown_speed(speed: float) -> float | str:
 
 
 def _moment(text: str, clock: MarketClock) -> int | None:
-    day = (EPOCH + dt.timedelta(microseconds=clock.start_us)).astimezone(IST).date()
+    day = time_of(clock.start_us).date()
     try:
         moment = dt.datetime.combine(day, dt.time.fromisoformat(text))
     except ValueError:
@@ -97,7 +97,7 @@ def _moment(text: str, clock: MarketClock) -> int | None:
             return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=IST)
-    return (moment - EPOCH) // dt.timedelta(microseconds=1)
+    return us_of(moment)
 
 
 def _said(us: int) -> str:

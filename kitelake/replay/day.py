@@ -18,7 +18,7 @@ from kitelake.paper import Instrument
 from kitelake.replay.packets import Bools, Latest, Slice
 from queries.feed import Outage
 from queries.history import Symbols
-from storage.clock import EPOCH, IST, NS_PER_US, ist_date
+from storage.clock import IST, NS_PER_US, ist_date, time_of, us_of
 from storage.schema import TICKS
 
 SLICE_ROWS: Final = 65_536
@@ -77,7 +77,7 @@ class ReplayDay:
             raise ReplayError(
                 f"{date}: got a day without ticks{between}, expected one with some; see `kitelake coverage`"
             )
-        self.first_us: int = found["first_us"] if start is None else _us(begin)
+        self.first_us: int = found["first_us"] if start is None else us_of(begin)
         self.last_us: int = found["last_us"]
         """When the last packet was received."""
         self.tokens: Ints = np.unique(np.array([*self.listed, *found["tokens"]], np.int64))
@@ -117,7 +117,7 @@ class ReplayDay:
         """What was known just before a moment of the day."""
         known = Latest(len(self))
         tokens = None if self._symbols is None else list(self.listed)
-        moment = EPOCH + dt.timedelta(microseconds=us) - _LAST
+        moment = time_of(us) - _LAST
         if tokens == [] or moment.astimezone(IST).date() != self.date:
             return known
         rows = self._served(self._lake.latest(tokens, moment, columns=[*_KEYS, *_WIRE]).arrow())
@@ -133,7 +133,7 @@ class ReplayDay:
     def slices(self, us: int) -> Generator[Slice, None, None]:
         """What was received from a moment on, thousands of packets at a time, each frame in one piece."""
         gaps = _Gaps(self, us)
-        start = EPOCH + dt.timedelta(microseconds=us)
+        start = time_of(us)
         held: pa.Table | None = None
         with self._lake.feed(self._symbols, start, self._stop, columns=[*_KEYS, *_WIRE, "cached"]) as feed:
             for batch in feed.batches(SLICE_ROWS):
@@ -229,10 +229,10 @@ class _Gaps:
     def _due(self, us: int, most: int | None = None) -> int:
         """Take the outages that had ended by then, or so many of them; returns how many."""
         taken = 0
-        while taken != most and self._next < len(self._outages) and _us(self._outages[self._next].stop) <= us:
+        while taken != most and self._next < len(self._outages) and us_of(self._outages[self._next].stop) <= us:
             outage = self._outages[self._next]
             rows = [row for token in outage.tokens if (row := self._day.row(token)) is not None]
-            self._since[rows] = _us(outage.stop)
+            self._since[rows] = us_of(outage.stop)
             self._next += 1
             taken += 1
         return taken
@@ -270,7 +270,3 @@ def _numbers(column: pa.ChunkedArray) -> Ints:
     if pa.types.is_string(array.type):
         return array.dictionary_encode().indices.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
     return array.cast(pa.int64()).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
-
-
-def _us(moment: dt.datetime) -> int:
-    return (moment - EPOCH) // dt.timedelta(microseconds=1)

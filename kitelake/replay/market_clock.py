@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-NS_PER_SECOND: Final = 1_000_000_000
-US_PER_SECOND: Final = 1_000_000
+from storage.clock import NS_PER_SECOND, US_PER_SECOND
+
 MOST_SPEED: Final = 1e9
 """Beyond it a day takes less time than a look at the clock: what is faster is as fast as can be."""
 

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from ingest.server import INDEX_LENGTHS, LENGTHS, Frames, Ints, Modes, StreamMode
 from ingest.wire import packet_view
 from kitelake.paper import PriceLevel, Snapshot
+from storage.clock import US_PER_SECOND
 
 Bytes = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
 
 LONGEST: Final = LENGTHS[StreamMode.FULL]
-US_PER_SECOND: Final = 1_000_000
 _TIMES: Final = {"last_trade_time": "last_trade_us", "exchange_timestamp": "exchange_us"}
 
 

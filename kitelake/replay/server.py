@@ -29,9 +29,10 @@ from ingest.server import BrokerServer, Frames, Modes, Subscriber
 from kitelake.paper import PaperBroker, Snapshot
 from kitelake.replay.control import ReplaySettings, ist, parse_nothing, parse_seek, parse_speed, shown_speed
 from kitelake.replay.day import ReplayDay
-from kitelake.replay.market_clock import US_PER_SECOND, MarketClock
+from kitelake.replay.market_clock import MarketClock
 from kitelake.replay.packets import Slice
 from kitelake.replay.source import ReadAhead, ReplaySource
+from storage.clock import US_PER_SECOND
 
 AHEAD_SECONDS: Final = 0.2  # so far, in real seconds, the clock goes before what is sent
 POLL_SECONDS: Final = 0.01

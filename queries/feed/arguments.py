@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, get_args
 
 from queries.errors import FeedError
-from queries.feed.days import Asked, BarsIn, OnGap, Progress, us_of
+from queries.feed.days import Asked, BarsIn, OnGap, Progress
 from queries.feed.feed import Position, TickFeed
 from queries.feed.points import Bar
 from queries.feed.tick import ALL, CACHED
 from queries.history import Moment, Symbols, TimeRange, chosen, days_of, moment_of, time_range
 from queries.lake import LakeState
 from queries.quality import Candles, all_candles, width_of_candles
-from storage.clock import IST
+from storage.clock import IST, us_of
 
 DEFAULT: Final = (
     "received_at",

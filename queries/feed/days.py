@@ -21,7 +21,7 @@ from queries.feed.sweep import TEXT, Block, sweep
 from queries.feed.tick import CACHED
 from queries.history import Symbols, TimeRange, lists_in_force, resolve, those_of
 from queries.lake import LakeState, quoted
-from storage.clock import EPOCH, IST, NS_PER_US, day_bounds_ns
+from storage.clock import IST, NS_PER_US, day_bounds_ns, time_of, us_of
 from storage.schema import TICKS
 
 OnGap = Literal["skip", "mark", "raise"]
@@ -338,13 +338,3 @@ def unsettled(points: Iterable[Point], settled: Settled) -> list[Point]:
 def moment_us(item: Bar | Outage) -> int:
     """When it is given."""
     return us_of(item.time if isinstance(item, Bar) else item.stop)
-
-
-def us_of(moment: dt.datetime) -> int:
-    """Microseconds since the epoch."""
-    return (moment - EPOCH) // dt.timedelta(microseconds=1)
-
-
-def time_of(us: int) -> dt.datetime:
-    """The same the other way, in IST."""
-    return (EPOCH + dt.timedelta(microseconds=us)).astimezone(IST)

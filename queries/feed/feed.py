@@ -25,15 +25,13 @@ from queries.feed.days import (
     Source,
     moment_us,
     settled_at,
-    time_of,
-    us_of,
 )
 from queries.feed.points import Bar, Outage
 from queries.feed.sweep import Block
 from queries.feed.tick import ALL, FeedTick, Values, dicts_of
 from queries.history import Moment, lists_in_force, moment_of
 from queries.lake import LakeState
-from storage.clock import IST, US_PER_DAY
+from storage.clock import IST, US_PER_DAY, time_of, us_of
 
 POLL_SECONDS: Final = 0.1
 BATCH_ROWS: Final = 65_536

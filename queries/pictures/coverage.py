@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from queries.pictures.subject import Subject
 from queries.pictures.table import Ints, microseconds_of, texts_of
 from queries.pictures.theme import WIDTH, Theme, TimeAxis, altair, clock_texts, nothing
+from storage.clock import US_PER_SECOND
 
 STATES: Final = (
     "served",
@@ -19,7 +20,7 @@ STATES: Final = (
     "not subscribed",
 )
 """From good to bad."""
-MINUTE_US: Final = 60_000_000
+MINUTE_US: Final = 60 * US_PER_SECOND
 LEAST_US: Final = 1_000_000
 MOST: Final = 60
 ROW_HEIGHT: Final = 16
