@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.connection.hub import BATCH_BYTES, Consumer, Hub, Record
 from ingest.errors import WireError
 from ingest.settings import BufferSettings
-from ingest.wire import Order, batch_of, decode_columns, frame_views, names_of, read_text, ticks_in
+from ingest.wire import Order, decode_batch, frame_views, read_text, ticks_in
 from storage.journal import Kind
 from storage.ticks import Tick
 
@@ -74,17 +73,10 @@ def read_batch(records: list[Record]) -> Iterator[pa.RecordBatch]:
 
     `stream`, `seq` and `symbol` are null: they belong to the journal.
     """
-    columns, found = decode_columns(
-        [record.data for record in records], received_at_ns=[record.received_at_ns for record in records]
-    )
-    if not len(found.offsets):
-        return
-    names = sorted({record.account for record in records})
-    accounts = np.array([names.index(record.account) for record in records], np.int32).take(found.packet_frames)
-    columns["account"] = names_of(accounts, names)
-    connections = np.array([record.connection for record in records], np.int64)
-    columns["connection"] = pa.array(connections.take(found.packet_frames))
-    yield batch_of(columns, len(found.offsets))
+    _, accounts, connections, received_at_ns, _, frames, _ = zip(*records, strict=True)
+    batch, _ = decode_batch(frames, received_at_ns, accounts, connections)
+    if batch.num_rows:
+        yield batch
 
 
 def read_ticks(records: list[Record]) -> Iterator[Tick]:
