@@ -313,12 +313,12 @@ def decode_frames_with_report(
 
 def decode_batch(
     frames: Sequence[bytes],
-    received_at_ns: Sequence[int] | None = None,
-    accounts: Sequence[str] | None = None,
-    connections: Sequence[int] | None = None,
+    received_at_ns: Sequence[int] | Ints | None = None,
+    connections: Ints | None = None,
+    accounts: tuple[Sequence[str], Ints] | None = None,
 ) -> tuple[pa.RecordBatch, Walk]:
     """The packets of some frames as a batch in the ticks schema, and the walk that found them. What is given besides
-    is one value a frame; columns that are not given are null.
+    is one value a frame, `accounts` as names and places in them; columns that are not given are null.
 
     Raises WireError if the numbers of frames and times differ.
     """
@@ -335,15 +335,14 @@ def decode_batch(
     }
     given: dict[str, Ints] = {}
     if received_at_ns is not None:
-        received = np.array(received_at_ns, np.int64)
+        received = np.asarray(received_at_ns, np.int64)
         others["date"] = (ist_days(received).astype(np.int32).take(found.packet_frames),)
         given["received_at"] = microseconds(received).take(found.packet_frames)
     if connections is not None:
-        given["connection"] = np.array(connections, np.int64).take(found.packet_frames)
+        given["connection"] = connections.take(found.packet_frames)
     if accounts is not None:
-        names = tuple(dict.fromkeys(accounts))
-        codes = np.fromiter(map(names.index, accounts), np.int64, len(accounts))
-        others["account"] = _texts(codes.take(found.packet_frames), names)
+        names, places = accounts
+        others["account"] = _texts(places.take(found.packet_frames), names)
 
     plan = _plan(_PACKET_COLUMNS, _present(packets))
     form, prices, end = _form(plan, tuple(given))
