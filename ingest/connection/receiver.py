@@ -105,6 +105,13 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
         self._fragments_kind = Kind.BINARY
         self._received_at_ns = 0
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is connected."""
+        super().connection_made(transport)
+        limit = getattr(transport, "set_read_buffer_limits", None)
+        if limit is not None:  # TLS: without a limit the bytes are read while it rests, and only not decrypted
+            limit(1)
+
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go: behind those that are not taken yet."""
         return self._view[self._filled :] if self._filled else self._view
