@@ -10,6 +10,7 @@ best of the rounds counts. Over three connections:
     batches      `batches()`: every field decoded, every row counted
     ticks        `ticks()`: three fields read of each
     receiving    connections with a sink that counts, and nobody who reads
+    journal      the same with the journal as the sink, and six connections: what the service does
     fresh        the same in the first seconds of a subscription, when every frame is looked into
     raw          the same with `raw_only`: what the watch over the instruments costs is the difference
     websockets   the library alone: `await ws.recv()` in a loop, nothing decoded
@@ -34,6 +35,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -50,11 +52,12 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from ingest.accounts import Account
-from ingest.connection import Gap, Hub, KiteConnection
+from ingest.connection import Gap, Hub, KiteConnection, Sink
 from ingest.settings import StreamSettings
 from ingest.wire import FULL_DTYPE, Mode, decode_frames, encode_frames
 from kitelake.compat import KiteTicker
-from storage.journal import Kind
+from storage.journal import JournalWriter, Kind
+from storage.layout import DataLayout
 
 RATES: Final = {50: 150_000, 5: 60_000, 1: 15_000}  # packets a frame: packets a second
 TOKENS: Final = [256 * (1000 + number) + 1 for number in range(1000)]
@@ -62,6 +65,7 @@ READERS: Final = {
     "batches": 3,
     "ticks": 3,
     "receiving": 3,
+    "journal": 6,
     "fresh": 3,
     "raw": 3,
     "websockets": 3,
@@ -168,16 +172,19 @@ def _cpu() -> float:
 
 
 class Counting:
-    """A sink that counts frames of so many packets."""
+    """A sink that counts frames of so many packets, and hands them on to `inner`, if any."""
 
-    def __init__(self, count: Count, packets: int) -> None:
+    def __init__(self, count: Count, packets: int, inner: Sink | None = None) -> None:
         self._count = count
         self._packets = packets
+        self._inner = inner
 
     def channel(self, account: str, connection: int) -> int:
-        return connection
+        return self._inner.channel(account, connection) if self._inner else connection
 
     def append(self, kind: Kind, channel: int, received_at_ns: int, *payloads: bytes) -> None:
+        if self._inner is not None:
+            self._inner.append(kind, channel, received_at_ns, *payloads)
         if kind is Kind.BINARY:
             self._count.packets += len(payloads) * self._packets
 
@@ -208,6 +215,22 @@ async def read_kitelake(kind: str, url: str, packets: int, count: Count) -> None
                 count.packets += 1
     else:
         await asyncio.Event().wait()
+
+
+async def read_journal(url: str, packets: int, count: Count) -> None:
+    journal = JournalWriter(DataLayout(Path(tempfile.mkdtemp())), "20261122T091500-000001")
+    hub = Hub(Counting(count, packets, journal))
+    settings = StreamSettings(answer_seconds=SETTLED_SECONDS)
+    for number in range(READERS["journal"]):
+        account = Account("one" if number < 3 else "two", "key", "t")
+        connection = KiteConnection(account, 1 + number % 3, settings, hub, ws_url=url)
+        connection.start()
+        await connection.subscribe(TOKENS, Mode.FULL)
+    while True:
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+            journal.flush()
+        await asyncio.to_thread(journal.sync)
 
 
 async def read_websockets(url: str, count: Count) -> None:
@@ -263,6 +286,8 @@ def read(kind: str, url: str, packets: int, seconds: float) -> None:
         read_callbacks(url, count, import_module("kiteconnect").KiteTicker)
     elif kind == "sockets":
         threading.Thread(target=read_sockets, args=(url, packets, count), daemon=True).start()
+    elif kind == "journal":
+        threading.Thread(target=lambda: asyncio.run(read_journal(url, packets, count)), daemon=True).start()
     elif kind == "websockets":
         threading.Thread(target=lambda: asyncio.run(read_websockets(url, count)), daemon=True).start()
     else:
@@ -276,14 +301,19 @@ def measure(kind: str, packets: int, seconds: float) -> dict[str, float]:
     me = [sys.executable, "-m", "benchmarks.bench_stream"]
     connections = READERS[kind]
     rate = RATES[packets] / packets / (1 if connections > 1 else SLOWER)
-    with subprocess.Popen(
-        [*me, "--serve", str(packets), str(connections), str(rate)], stdout=subprocess.PIPE, text=True
-    ) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,  # the reader ends too abruptly to remove its own
+        subprocess.Popen(
+            [*me, "--serve", str(packets), str(connections), str(rate)], stdout=subprocess.PIPE, text=True
+        ) as server,
+    ):
         assert server.stdout is not None
         url = f"ws://127.0.0.1:{int(server.stdout.readline())}"
         command = [*me, "--read", kind, url, str(packets), str(seconds)]
         found: dict[str, float] = json.loads(
-            subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            subprocess.run(
+                command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": folder}
+            ).stdout
         )
     return found
 
