@@ -383,6 +383,7 @@ class Hub:
     def open(self) -> None:
         """Consumers that were made since the last `close`, and from now on, go on until the next one."""
         self._closed = False
+        self.pacer = Pacer()  # there may be another event loop by now, and the old one's timers are gone
         for buffer in self._buffers:
             buffer.closed = False
         self._takers.clear()

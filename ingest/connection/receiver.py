@@ -49,16 +49,20 @@ class Pacer:
 
     def __init__(self) -> None:
         self._resting: list[asyncio.Transport] = []
+        self._timer: asyncio.TimerHandle | None = None
 
     def rest(self, transport: asyncio.Transport, seconds: float) -> None:
         """Do not read from this one for so long, or until the others read again: whichever is sooner."""
         transport.pause_reading()
-        if not self._resting:
-            asyncio.get_running_loop().call_later(seconds, self.wake)
         self._resting.append(transport)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.wake)
 
     def wake(self) -> None:
         """Read on, in the loop's next turn."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         resting, self._resting = self._resting, []
         for transport in resting:
             if not transport.is_closing():

@@ -261,6 +261,25 @@ async def test_sockets_that_rest_are_read_when_the_time_for_company_is_over() ->
         transport.abort()
 
 
+def test_sockets_rest_in_one_loop_after_the_other() -> None:
+    hub = Hub()
+
+    async def rest(seconds: float) -> bool:
+        ours, peer = socket.socketpair()
+        with peer:
+            transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+            hub.open()
+            hub.pacer.rest(transport, seconds)
+            for _ in range(5):
+                await asyncio.sleep(0.001)
+            is_reading = transport.is_reading()
+            transport.abort()
+            return is_reading
+
+    assert not asyncio.run(rest(3600))
+    assert asyncio.run(rest(1e-9))
+
+
 async def test_what_comes_after_a_pause_or_in_a_batch_of_no_time_waits_for_nothing() -> None:
     for seconds in (0, 0.001):
         hub, both, one, _ = consumers(batch_seconds=seconds)
