@@ -76,7 +76,7 @@ READERS: Final = {
 """How many connections each has."""
 SLOWER: Final = 10
 """So many times fewer packets a second come where there is one connection."""
-WARM_SECONDS: Final = 1.0
+WARM_SECONDS: Final = 1.5
 SETTLED_SECONDS: Final = 0.4
 """Instruments that have come for twice so long are not looked at closely any more: before the stretch begins."""
 STAMP: Final = struct.Struct(">II")
@@ -156,7 +156,9 @@ class Count:
         self._seconds = seconds
 
     def result(self) -> dict[str, float]:
-        """Sleeps through the stretch."""
+        """Sleeps through the stretch, which begins some time after the first packet."""
+        while not self.packets:
+            time.sleep(0.01)
         time.sleep(WARM_SECONDS)
         self.ages_us.clear()
         first, cpu, wall = self.packets, _cpu(), time.perf_counter()
