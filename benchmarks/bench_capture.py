@@ -92,11 +92,11 @@ class Counting:
     def channel(self, account: str, connection: int) -> int:
         return self._inner.channel(account, connection) if self._inner else 1
 
-    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
+    def append(self, kind: Kind, channel: int, received_at_ns: int, *payloads: bytes) -> None:
         if self._inner is not None:
-            self._inner.append(kind, channel, received_at_ns, payload)
+            self._inner.append(kind, channel, received_at_ns, *payloads)
         if kind is Kind.BINARY:
-            self._clock.left -= 1
+            self._clock.left -= len(payloads)
             if not self._clock.left:
                 self._clock.end()
                 self._done.set()

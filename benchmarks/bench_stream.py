@@ -10,8 +10,13 @@ best of the rounds counts. Over three connections:
     batches      `batches()`: every field decoded, every row counted
     ticks        `ticks()`: three fields read of each
     receiving    connections with a sink that counts, and nobody who reads
+    journal      the same with the journal as the sink, and six connections: what the service does
+    fresh        the same in the first seconds of a subscription, when every frame is looked into
     raw          the same with `raw_only`: what the watch over the instruments costs is the difference
     websockets   the library alone: `await ws.recv()` in a loop, nothing decoded
+    sockets      no library at all: epoll and a read into the same memory, for every wake-up; nothing is parsed
+
+The latency is from the sending of a frame to the batch that has it, p99 in milliseconds; one batch of eight is asked.
 
 Over one connection, at a tenth of the rate, which is about what the official client can do:
 
@@ -22,11 +27,15 @@ Over one connection, at a tenth of the rate, which is about what the official cl
 import argparse
 import asyncio
 import json
+import math
 import os
 import resource
+import select
 import socket
+import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -36,24 +45,44 @@ from typing import Any, Final
 
 import numpy as np
 from websockets.asyncio.client import connect
+from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
 
 from ingest.accounts import Account
-from ingest.connection import Gap, Hub, KiteConnection
+from ingest.connection import Gap, Hub, KiteConnection, Sink
 from ingest.settings import StreamSettings
 from ingest.wire import FULL_DTYPE, Mode, decode_frames, encode_frames
 from kitelake.compat import KiteTicker
-from storage.journal import Kind
+from storage.journal import JournalWriter, Kind
+from storage.layout import DataLayout
 
 RATES: Final = {50: 150_000, 5: 60_000, 1: 15_000}  # packets a frame: packets a second
 TOKENS: Final = [256 * (1000 + number) + 1 for number in range(1000)]
-READERS: Final = {"batches": 3, "ticks": 3, "receiving": 3, "raw": 3, "websockets": 3, "callbacks": 1, "official": 1}
+READERS: Final = {
+    "batches": 3,
+    "ticks": 3,
+    "receiving": 3,
+    "journal": 6,
+    "fresh": 3,
+    "raw": 3,
+    "websockets": 3,
+    "sockets": 3,
+    "callbacks": 1,
+    "official": 1,
+}
 """How many connections each has."""
 SLOWER: Final = 10
 """So many times fewer packets a second come where there is one connection."""
-WARM_SECONDS: Final = 1.0
+WARM_SECONDS: Final = 1.5
+SETTLED_SECONDS: Final = 0.4
+"""Instruments that have come for twice so long are not looked at closely any more: before the stretch begins."""
+STAMP: Final = struct.Struct(">II")
+STAMP_AT: Final = 2 + 2 + FULL_DTYPE.fields["oi_day_high"][1]  # type: ignore[index]
+"""Where a frame has the time of its sending: microseconds, in two fields of its first packet."""
+SAMPLED: Final = 8
 
 
 def build_frames(packets: int) -> list[bytes]:
@@ -75,7 +104,9 @@ def build_frames(packets: int) -> list[bytes]:
 
 def serve(packets: int, connections: int, frames_a_second: float) -> None:
     """The sender: prints its port, waits for its clients, sends until one goes."""
-    messages = [Frame(Opcode.BINARY, frame).serialize(mask=False) for frame in build_frames(packets)]
+    frames = build_frames(packets)
+    messages = [bytearray(Frame(Opcode.BINARY, frame).serialize(mask=False)) for frame in frames]
+    stamp_at = len(messages[0]) - len(frames[0]) + STAMP_AT
     with socket.create_server(("127.0.0.1", 0)) as server:
         print(server.getsockname()[1], flush=True)
         clients = [_accept(server) for _ in range(connections)]
@@ -85,7 +116,9 @@ def serve(packets: int, connections: int, frames_a_second: float) -> None:
                 wait = start + sent / frames_a_second - time.perf_counter()
                 if wait > 0:
                     time.sleep(wait)
-                clients[sent % connections].sendall(messages[sent % len(messages)])
+                message = messages[sent % len(messages)]
+                STAMP.pack_into(message, stamp_at, *divmod(time.monotonic_ns() // 1000, 1 << 32))
+                clients[sent % connections].sendall(message)
                 sent += 1
         except OSError:
             return
@@ -119,15 +152,20 @@ class Count:
     def __init__(self, seconds: float) -> None:
         self.packets = 0
         self.missed = 0
+        self.ages_us: list[int] = []
         self._seconds = seconds
 
     def result(self) -> dict[str, float]:
-        """Sleeps through the stretch."""
+        """Sleeps through the stretch, which begins some time after the first packet."""
+        while not self.packets:
+            time.sleep(0.01)
         time.sleep(WARM_SECONDS)
+        self.ages_us.clear()
         first, cpu, wall = self.packets, _cpu(), time.perf_counter()
         time.sleep(self._seconds)
         packets, cpu, wall = self.packets - first, _cpu() - cpu, time.perf_counter() - wall
-        return {"cpu_us": cpu / max(packets, 1) * 1e6, "rate": packets / wall, "missed": self.missed}
+        p99 = float(np.percentile(self.ages_us, 99)) / 1000 if self.ages_us else math.nan
+        return {"cpu_us": cpu / max(packets, 1) * 1e6, "rate": packets / wall, "missed": self.missed, "p99_ms": p99}
 
 
 def _cpu() -> float:
@@ -136,32 +174,41 @@ def _cpu() -> float:
 
 
 class Counting:
-    """A sink that counts the packets of frames."""
+    """A sink that counts frames of so many packets, and hands them on to `inner`, if any."""
 
-    def __init__(self, count: Count) -> None:
+    def __init__(self, count: Count, packets: int, inner: Sink | None = None) -> None:
         self._count = count
+        self._packets = packets
+        self._inner = inner
 
     def channel(self, account: str, connection: int) -> int:
-        return connection
+        return self._inner.channel(account, connection) if self._inner else connection
 
-    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
-        if kind is Kind.BINARY and len(payload) > 1:
-            self._count.packets += payload[0] << 8 | payload[1]
+    def append(self, kind: Kind, channel: int, received_at_ns: int, *payloads: bytes) -> None:
+        if self._inner is not None:
+            self._inner.append(kind, channel, received_at_ns, *payloads)
+        if kind is Kind.BINARY:
+            self._count.packets += len(payloads) * self._packets
 
 
-async def read_kitelake(kind: str, url: str, count: Count) -> None:
-    settings = StreamSettings(raw_only=kind == "raw")
-    hub = Hub(Counting(count) if kind in ("receiving", "raw") else None)
+async def read_kitelake(kind: str, url: str, packets: int, count: Count) -> None:
+    settings = StreamSettings(raw_only=kind == "raw", answer_seconds=10.0 if kind == "fresh" else SETTLED_SECONDS)
+    hub = Hub(Counting(count, packets) if kind in ("receiving", "fresh", "raw") else None)
     connections = [KiteConnection(Account("one", "key", "t"), n, settings, hub, ws_url=url) for n in (1, 2, 3)]
     for connection in connections:
         connection.start()
         await connection.subscribe(TOKENS, Mode.FULL)
     if kind == "batches":
+        number = 0
         async for batch in connections[0].batches():
             if isinstance(batch, Gap):
                 count.missed += batch.packets
-            else:
-                count.packets += batch.num_rows
+                continue
+            count.packets += batch.num_rows
+            number += 1
+            if not number % SAMPLED:
+                high, low = (batch.column(name).to_numpy()[::packets] for name in ("oi_day_high", "oi_day_low"))
+                count.ages_us += (time.monotonic_ns() // 1000 - (high << 32 | low)).tolist()
     elif kind == "ticks":
         async for tick in connections[0].ticks():
             if isinstance(tick, Gap):
@@ -172,6 +219,22 @@ async def read_kitelake(kind: str, url: str, count: Count) -> None:
         await asyncio.Event().wait()
 
 
+async def read_journal(url: str, packets: int, count: Count) -> None:
+    journal = JournalWriter(DataLayout(Path(tempfile.mkdtemp())), "20261122T091500-000001")
+    hub = Hub(Counting(count, packets, journal))
+    settings = StreamSettings(answer_seconds=SETTLED_SECONDS)
+    for number in range(READERS["journal"]):
+        account = Account("one" if number < 3 else "two", "key", "t")
+        connection = KiteConnection(account, 1 + number % 3, settings, hub, ws_url=url)
+        connection.start()
+        await connection.subscribe(TOKENS, Mode.FULL)
+    while True:
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+            journal.flush()
+        await asyncio.to_thread(journal.sync)
+
+
 async def read_websockets(url: str, count: Count) -> None:
     async def one() -> None:
         async with connect(url, compression=None, max_size=None, ping_interval=None) as ws:
@@ -180,6 +243,28 @@ async def read_websockets(url: str, count: Count) -> None:
                 count.packets += int.from_bytes(frame[:2], "big")  # type: ignore[arg-type]
 
     await asyncio.gather(one(), one(), one())
+
+
+def read_sockets(url: str, packets: int, count: Count) -> None:
+    """Three sockets, as fast as Python gets at what they bring."""
+    uri, poll, memory = parse_uri(url), select.epoll(), bytearray(1 << 18)
+    sockets = {}
+    for _ in range(3):
+        client = socket.create_connection((uri.host, uri.port))
+        protocol = ClientProtocol(uri)
+        protocol.send_request(protocol.connect())
+        client.sendall(b"".join(protocol.data_to_send()))
+        while not protocol.events_received():
+            protocol.receive_data(client.recv(1))
+        client.setblocking(False)
+        sockets[client.fileno()] = client
+        poll.register(client.fileno(), select.EPOLLIN)
+    size = len(Frame(Opcode.BINARY, build_frames(packets)[0]).serialize(mask=False)) / packets
+    received = 0
+    while True:
+        for ready, _ in poll.poll():
+            received += sockets[ready].recv_into(memory)
+        count.packets = int(received / size)
 
 
 def read_callbacks(url: str, count: Count, ticker_class: Any) -> None:
@@ -193,7 +278,7 @@ def read_callbacks(url: str, count: Count, ticker_class: Any) -> None:
     ticker.connect(threaded=True)
 
 
-def read(kind: str, url: str, seconds: float) -> None:
+def read(kind: str, url: str, packets: int, seconds: float) -> None:
     """The reader: prints what it cost, and ends at once, whatever its threads do."""
     count = Count(seconds)
     if kind == "callbacks":
@@ -201,10 +286,14 @@ def read(kind: str, url: str, seconds: float) -> None:
     elif kind == "official":
         warnings.simplefilter("ignore")
         read_callbacks(url, count, import_module("kiteconnect").KiteTicker)
+    elif kind == "sockets":
+        threading.Thread(target=read_sockets, args=(url, packets, count), daemon=True).start()
+    elif kind == "journal":
+        threading.Thread(target=lambda: asyncio.run(read_journal(url, packets, count)), daemon=True).start()
     elif kind == "websockets":
         threading.Thread(target=lambda: asyncio.run(read_websockets(url, count)), daemon=True).start()
     else:
-        threading.Thread(target=lambda: asyncio.run(read_kitelake(kind, url, count)), daemon=True).start()
+        threading.Thread(target=lambda: asyncio.run(read_kitelake(kind, url, packets, count)), daemon=True).start()
     print(json.dumps(count.result()), flush=True)
     os._exit(0)
 
@@ -214,14 +303,19 @@ def measure(kind: str, packets: int, seconds: float) -> dict[str, float]:
     me = [sys.executable, "-m", "benchmarks.bench_stream"]
     connections = READERS[kind]
     rate = RATES[packets] / packets / (1 if connections > 1 else SLOWER)
-    with subprocess.Popen(
-        [*me, "--serve", str(packets), str(connections), str(rate)], stdout=subprocess.PIPE, text=True
-    ) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,  # the reader ends too abruptly to remove its own
+        subprocess.Popen(
+            [*me, "--serve", str(packets), str(connections), str(rate)], stdout=subprocess.PIPE, text=True
+        ) as server,
+    ):
         assert server.stdout is not None
         url = f"ws://127.0.0.1:{int(server.stdout.readline())}"
-        command = [*me, "--read", kind, url, str(seconds)]
+        command = [*me, "--read", kind, url, str(packets), str(seconds)]
         found: dict[str, float] = json.loads(
-            subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            subprocess.run(
+                command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": folder}
+            ).stdout
         )
     return found
 
@@ -234,20 +328,22 @@ def main() -> None:
     parser.add_argument("--packets", default=",".join(map(str, RATES)), help="these packets a frame")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument("--read", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--read", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         return serve(int(options.serve[0]), int(options.serve[1]), float(options.serve[2]))
     if options.read:
-        return read(options.read[0], options.read[1], float(options.read[2]))
+        kind, url, packets, seconds = options.read
+        return read(kind, url, int(packets), float(seconds))
     readers = options.only.split(",")
-    print(f"{'packets a frame':>16} {'reader':<12} {'µs CPU/tick':>12} {'ticks/s':>10} {'missed':>9}")
+    print(f"{'packets a frame':>16} {'reader':<12} {'µs CPU/tick':>12} {'ticks/s':>10} {'missed':>9} {'p99 ms':>7}")
     best: dict[int, dict[str, dict[str, float]]] = {}
     for packets in map(int, options.packets.split(",")):
         runs = [{kind: measure(kind, packets, options.seconds) for kind in readers} for _ in range(options.rounds)]
         best[packets] = {kind: min((run[kind] for run in runs), key=lambda one: one["cpu_us"]) for kind in readers}
         for kind, one in best[packets].items():
-            print(f"{packets:>16} {kind:<12} {one['cpu_us']:>12.2f} {one['rate']:>10,.0f} {one['missed']:>9,.0f}")
+            p99 = "" if math.isnan(one["p99_ms"]) else f"{one['p99_ms']:>7.1f}"
+            print(f"{packets:>16} {kind:<12} {one['cpu_us']:>12.2f} {one['rate']:>10,.0f} {one['missed']:>9,.0f} {p99}")
     if options.json:
         options.json.write_text(json.dumps(best, indent=1))
     return None

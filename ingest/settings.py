@@ -42,6 +42,9 @@ class ConnectionSettings(BaseModel):
     tokens_per_message: int = Field(
         default=1000, ge=1, le=3000, description="instruments named by one text message at most"
     )
+    rest_seconds: float = Field(
+        default=0.002, ge=0, le=0.1, description="a busy socket is read again after so long; 0: as soon as bytes come"
+    )
     max_frame_bytes: int = Field(default=16 << 20, ge=1 << 16, description="a longer frame is a protocol error")
 
 

@@ -8,6 +8,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from ingest.connection.hub import BATCH_BYTES, Consumer, Hub, Record
 from ingest.errors import WireError
 from ingest.settings import BufferSettings
-from ingest.wire import Order, batch_of, decode_columns, frame_views, names_of, read_text, ticks_in
+from ingest.wire import Order, decode_batch, frame_views, read_text, ticks_in
 from storage.journal import Kind
 from storage.ticks import Tick
 
@@ -74,35 +75,38 @@ def read_batch(records: list[Record]) -> Iterator[pa.RecordBatch]:
 
     `stream`, `seq` and `symbol` are null: they belong to the journal.
     """
-    columns, found = decode_columns(
-        [record.data for record in records], received_at_ns=[record.received_at_ns for record in records]
+    _, accounts, connections, received_at_ns, _, frames, _ = zip(*records, strict=True)
+    counts = [len(some) for some in frames]
+    names = tuple(dict.fromkeys(accounts))
+    batch, _ = decode_batch(
+        list(chain.from_iterable(frames)),
+        np.repeat(np.array(received_at_ns), counts),
+        np.repeat(np.array(connections), counts),
+        (names, np.repeat([names.index(account) for account in accounts], counts)),
     )
-    if not len(found.offsets):
-        return
-    names = sorted({record.account for record in records})
-    accounts = np.array([names.index(record.account) for record in records], np.int32).take(found.packet_frames)
-    columns["account"] = names_of(accounts, names)
-    connections = np.array([record.connection for record in records], np.int64)
-    columns["connection"] = pa.array(connections.take(found.packet_frames))
-    yield batch_of(columns, len(found.offsets))
+    if batch.num_rows:
+        yield batch
 
 
 def read_ticks(records: list[Record]) -> Iterator[Tick]:
     """One tick a packet. Packets that will not decode are left out; `Frame` has their bytes."""
-    for record in records:
-        yield from ticks_in(record.data, (record.account, record.connection, record.received_at_ns))
+    return chain.from_iterable(
+        ticks_in(record.payloads, (record.account, record.connection, record.received_at_ns)) for record in records
+    )
 
 
 def read_frames(records: list[Record]) -> Iterator[Frame]:
     """The frames as they came."""
     for record in records:
-        yield Frame(record.account, record.connection, record.received_at_ns, record.data)
+        for frame in record.payloads:
+            yield Frame(record.account, record.connection, record.received_at_ns, frame)
 
 
 def read_events(records: list[Record]) -> Iterator[ConnectionEvent]:
     """What happened to connections."""
     for record in records:
-        event = json.loads(record.data)
+        (payload,) = record.payloads
+        event = json.loads(payload)
         yield ConnectionEvent(
             record.account,
             record.connection,
@@ -121,8 +125,9 @@ class OrderReader:
 
     def __call__(self, records: list[Record]) -> Iterator[OrderUpdate]:
         for record in records:
+            (payload,) = record.payloads
             try:
-                read = read_text(record.data)
+                read = read_text(payload)
             except WireError:
                 continue
             if not isinstance(read, Order):

@@ -14,14 +14,14 @@ import math
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 
-from ingest.connection.receiver import Sink
+from ingest.connection.receiver import Pacer, Sink
 from ingest.settings import BufferSettings
 from storage.journal import Kind
 
@@ -32,15 +32,14 @@ BATCH_BYTES: Final = 4 << 20
 TURN_SECONDS: Final = 0.005
 """A consumer that never waits lets the event loop run after so long."""
 LATENCIES: Final = 1024
-"""Of how many frames, the last ones, the latencies are kept for each connection."""
+"""Of how many reads, the last ones, the latencies are kept for each connection."""
 
 log = logging.getLogger(__name__)
 
 
 class Record(NamedTuple):
-    """What came. `received_at_ns` is wall clock since the epoch, `at` monotonic seconds of the same moment.
-
-    `channel` is the hub's number of account and connection.
+    """What came in one read: binary frames, or one text or event. `received_at_ns` is wall clock since the epoch, `at`
+    monotonic seconds of the same moment. `channel` is the hub's number of account and connection.
     """
 
     kind: Kind
@@ -48,8 +47,13 @@ class Record(NamedTuple):
     connection: int
     received_at_ns: int
     at: float
-    data: bytes
+    payloads: Sequence[bytes]
     channel: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Of all payloads."""
+        return sum(map(len, self.payloads))
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,9 @@ class Gap:
 
 
 def _gap(record: Record) -> Gap:
-    packets = int.from_bytes(record.data[:2], "big") if record.kind is Kind.BINARY and len(record.data) > 1 else 0
-    return Gap(1, packets, len(record.data), record.received_at_ns, record.received_at_ns)
+    frames = record.payloads if record.kind is Kind.BINARY else ()
+    packets = sum(int.from_bytes(frame[:2], "big") for frame in frames if len(frame) > 1)
+    return Gap(len(record.payloads), packets, record.bytes, record.received_at_ns, record.received_at_ns)
 
 
 def _percentiles(seconds: Collection[float]) -> tuple[float, float]:
@@ -112,7 +117,7 @@ class Buffer:
         self._kinds = kinds
         self._account = account
         self._connection = connection
-        self._bytes = 0
+        self._frames = self._bytes = 0
         self._gap: Gap | None = None
 
     def wants(self, kind: Kind, account: str, connection: int) -> bool:
@@ -123,15 +128,16 @@ class Buffer:
         """Add one, and shed the oldest as far as the bounds demand. The newest always stays."""
         records = self.records
         records.append(record)
-        self._bytes += len(record.data)
+        self._frames += len(record.payloads)
+        self._bytes += record.bytes
         while (
-            len(records) > self._frames_bound
+            self._frames > self._frames_bound
             or self._bytes > self._bytes_bound
             or record.at - records[0].at > self._seconds_bound
         ) and len(records) > 1:
-            gone = records.popleft()
-            self._bytes -= len(gone.data)
-            gap = _gap(gone)
+            gap = _gap(records.popleft())
+            self._frames -= gap.frames
+            self._bytes -= gap.bytes
             self._gap = gap if self._gap is None else self._gap + gap
             self.lost = gap if self.lost is None else self.lost + gap
         if not self.is_patient or self.is_filling():
@@ -139,7 +145,7 @@ class Buffer:
 
     def is_filling(self) -> bool:
         """Whether it holds as much as is taken at once, or is half full."""
-        return self._bytes >= self._many_bytes or len(self.records) >= self._many_frames
+        return self._bytes >= self._many_bytes or self._frames >= self._many_frames
 
     def take(self) -> list[Record]:
         """The oldest ones, up to `most_bytes`, and at least one if there is one."""
@@ -149,9 +155,10 @@ class Buffer:
             return taken
         taken = []
         size = 0
-        while self.records and (not taken or size + len(self.records[0].data) <= self._most_bytes):
+        while self.records and (not taken or size + self.records[0].bytes <= self._most_bytes):
             record = self.records.popleft()
-            size += len(record.data)
+            size += record.bytes
+            self._frames -= len(record.payloads)
             taken.append(record)
         self._bytes -= size
         return taken
@@ -159,7 +166,7 @@ class Buffer:
     def clear(self) -> None:
         """What waits is taken, or not wanted any more."""
         self.records.clear()
-        self._bytes = 0
+        self._frames = self._bytes = 0
 
     def take_gap(self) -> Gap | None:
         """What is missing before the oldest record; reported once."""
@@ -199,16 +206,29 @@ class Consumer(Generic[T]):
         """Everything that this consumer has missed so far, or None."""
         return self._buffer.lost
 
-    def __aiter__(self) -> AsyncIterator[T | Gap]:
-        return self
+    async def __aiter__(self) -> AsyncIterator[T | Gap]:
+        """A generator costs half of what a call of `__anext__` for each item does."""
+        while True:
+            for item in self._ready:
+                yield item
+                if time.monotonic() - self._turn_at > TURN_SECONDS:
+                    await self._turn()
+            try:
+                first = await self._next()
+            except StopAsyncIteration:
+                return
+            yield first
 
     async def __anext__(self) -> T | Gap:
         if time.monotonic() - self._turn_at > TURN_SECONDS:
-            await asyncio.sleep(0)
-            self._turn_at = time.monotonic()
+            await self._turn()
         for item in self._ready:
             return item
         return await self._next()
+
+    async def _turn(self) -> None:
+        await asyncio.sleep(0)
+        self._turn_at = time.monotonic()
 
     async def _next(self) -> T | Gap:
         """The first of what comes next."""
@@ -238,7 +258,7 @@ class Consumer(Generic[T]):
             return
         buffer.is_patient = True
         buffer.news.clear()
-        timer = asyncio.get_running_loop().call_later(seconds, buffer.news.set)
+        timer = asyncio.get_running_loop().call_later(seconds, self._end_company)
         try:
             await buffer.news.wait()
         finally:
@@ -246,11 +266,16 @@ class Consumer(Generic[T]):
             timer.cancel()
         self._turn_at = time.monotonic()
 
+    def _end_company(self) -> None:
+        """Sockets that rest are read before what waits is taken: in the loop's next turn, as the waking is."""
+        self._hub.pacer.wake()
+        asyncio.get_running_loop().call_soon(self._buffer.news.set)
+
     async def aclose(self) -> None:
         """Collect nothing more; iterating ends. Safe to call twice."""
         self._finalizer()
         self._buffer.clear()
-        self._ready = iter(())
+        deque(self._ready, 0)
         self._buffer.close()
 
     async def __aenter__(self) -> Self:
@@ -266,10 +291,11 @@ class Hub:
     """A sink for connections, with consumers that read from it. `sink`, such as a journal, gets every record first."""
 
     def __init__(self, sink: Sink | None = None) -> None:
+        self.pacer = Pacer()
         self._sink = sink
         self._channels: list[tuple[str, int]] = []
         self._inner: list[int] = []
-        self._taps: list[Callable[[bytes], None] | None] = []
+        self._taps: list[Callable[[Sequence[bytes]], None] | None] = []
         self._buffers: tuple[Buffer, ...] = ()  # replaced, never changed: one may be collected while another is filled
         self._closed = False
         self._latencies: list[deque[float]] = []
@@ -285,23 +311,23 @@ class Hub:
         self._latencies.append(deque(maxlen=LATENCIES))
         return len(self._channels) - 1
 
-    def tap(self, channel: int, take: Callable[[bytes], None]) -> None:
-        """Call this with every binary frame of the channel."""
+    def tap(self, channel: int, take: Callable[[Sequence[bytes]], None]) -> None:
+        """Call this with the binary frames of the channel, those of a read together."""
         self._taps[channel] = take
 
-    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
-        """Hand on one record. What the sink raises passes through, and then no consumer has the record either."""
+    def append(self, kind: Kind, channel: int, received_at_ns: int, *payloads: bytes) -> None:
+        """Hand on what came together. What the sink raises passes through, and then no consumer has it either."""
         if self._sink is not None:
-            self._sink.append(kind, self._inner[channel], received_at_ns, payload)
+            self._sink.append(kind, self._inner[channel], received_at_ns, *payloads)
         if kind is Kind.BINARY and (tap := self._taps[channel]) is not None:
-            tap(payload)
+            tap(payloads)
         if self._buffers:
             takers = self._takers.get((kind, channel))
             if takers is None:
                 takers = self._takers_of(kind, channel)
             if takers:
                 account, connection = self._channels[channel]
-                record = Record(kind, account, connection, received_at_ns, time.monotonic(), payload, channel)
+                record = Record(kind, account, connection, received_at_ns, time.monotonic(), payloads, channel)
                 for buffer in takers:
                     buffer.put(record)
 
@@ -357,6 +383,7 @@ class Hub:
     def open(self) -> None:
         """Consumers that were made since the last `close`, and from now on, go on until the next one."""
         self._closed = False
+        self.pacer = Pacer()  # there may be another event loop by now, and the old one's timers are gone
         for buffer in self._buffers:
             buffer.closed = False
         self._takers.clear()

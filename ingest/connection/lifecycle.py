@@ -216,6 +216,8 @@ class Lifecycle:
             opened=self._opened,
             max_frame_bytes=self._settings.max_frame_bytes,
             redact=self._redact,
+            pacer=self._hub.pacer,
+            rest_seconds=self._settings.rest_seconds,
         )
         return await shake_hands(self._ws_url, self._account.api_key, token, self._settings, receiver, self._logger)
 

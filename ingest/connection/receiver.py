@@ -1,7 +1,7 @@
 """From the bytes of a socket to whole frames in the sink, in one call of the event loop.
 
-`Receiver` has the system write into a buffer that is used again and again, cuts the frames there and appends each with
-the time of the read: no queue, no task switch, no decoding, and no fresh memory but the frame's own bytes.
+`Receiver` has the system write into a buffer that is used again and again, cuts the frames there and appends those of a
+read together, with its time: no queue, no task switch, no decoding, and no fresh memory but the frames' own bytes.
 So nothing that was read can be lost on the way, whatever ends the connection, and a close loses no frame that the
 server sent before its own close frame. The common frame (binary, whole, unmasked) is cut here; everything else
 (handshake, texts, pings, fragments, closing, errors) goes through `websockets`.
@@ -24,6 +24,8 @@ HEAD_END: Final = b"\r\n\r\n"
 READ_BYTES: Final = 1 << 18  # at most at once; an answer's head must fit, too
 HEADER_BYTES: Final = 10  # the longest header of an unmasked frame
 WHOLE_BINARY: Final = 0x82  # FIN and opcode 2, no reserved bit (RFC 6455, 5.2)
+MUCH_BYTES: Final = 1 << 16
+"""Who has read so much at once reads on: what a wake-up costs is little beside it."""
 
 
 class Sink(Protocol):
@@ -33,9 +35,38 @@ class Sink(Protocol):
         """The number under which records of this connection are appended."""
         ...
 
-    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
-        """Take one record; `received_at_ns` is wall clock nanoseconds since the epoch."""
+    def append(self, kind: Kind, channel: int, received_at_ns: int, *payloads: bytes) -> None:
+        """Take records that came together, one or more; `received_at_ns` is wall clock nanoseconds since the epoch."""
         ...
+
+
+class Pacer:
+    """Has the busy sockets of an event loop rest together, so that one wake-up reads what has come over all of them.
+
+    A wake-up and a read cost many times what a frame costs, so at thousands of small frames a second most of the work
+    would be waking up. What comes meanwhile waits in the system's buffers.
+    """
+
+    def __init__(self) -> None:
+        self._resting: list[asyncio.Transport] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def rest(self, transport: asyncio.Transport, seconds: float) -> None:
+        """Do not read from this one for so long, or until the others read again: whichever is sooner."""
+        transport.pause_reading()
+        self._resting.append(transport)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.wake)
+
+    def wake(self) -> None:
+        """Read on, in the loop's next turn."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        resting, self._resting = self._resting, []
+        for transport in resting:
+            if not transport.is_closing():
+                transport.resume_reading()
 
 
 class Receiver(ClientConnection, asyncio.BufferedProtocol):
@@ -57,9 +88,13 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
         opened: Callable[["Receiver"], None],
         max_frame_bytes: int,
         redact: Callable[[str], str],
+        pacer: Pacer,
+        rest_seconds: float,
         **options: Any,
     ) -> None:
         super().__init__(protocol, **options)
+        self._pacer = pacer
+        self._rest_seconds = rest_seconds
         self._redact = redact
         self._append = sink.append
         self._channel = channel
@@ -74,6 +109,13 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
         self._fragments_kind = Kind.BINARY
         self._received_at_ns = 0
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is connected."""
+        super().connection_made(transport)
+        limit = getattr(transport, "set_read_buffer_limits", None)
+        if limit is not None:  # TLS: without a limit the bytes are read while it rests, and only not decrypted
+            limit(1)
+
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go: behind those that are not taken yet."""
         return self._view[self._filled :] if self._filled else self._view
@@ -81,8 +123,10 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes have come."""
         self._received_at_ns = time.time_ns()
-        traffic = self._traffic
-        traffic.last_bytes_at = time.monotonic()
+        now, traffic = time.monotonic(), self._traffic
+        before = traffic.frames
+        is_soon = traffic.last_bytes_at is not None and now - traffic.last_bytes_at < self._rest_seconds
+        traffic.last_bytes_at = now
         traffic.bytes += nbytes
         self._filled += nbytes
         at = 0
@@ -99,6 +143,10 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
                 self._view[: self._filled] = self._view[at : at + self._filled]
         if needed > len(self._buffer) or (len(self._buffer) > READ_BYTES and needed <= READ_BYTES):
             self._resize(max(needed, self._filled + HEADER_BYTES, READ_BYTES))
+        # Busy is who has read a moment ago, or has found several frames although it has rested.
+        is_busy = is_soon or traffic.frames - before > 1
+        if is_busy and self._rest_seconds and nbytes < MUCH_BYTES and not self._handed_over:
+            self._pacer.rest(self.transport, self._rest_seconds)
 
     def data_received(self, data: bytes) -> None:
         """The same from an event loop that brings bytes of its own, as uvloop does to any `asyncio.Protocol`."""
@@ -122,13 +170,13 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
     def _cut(self, at: int) -> tuple[int, int]:
         """Take the whole frames. Returns where the rest begins, and how many bytes make it a frame (0: unknown yet).
 
-        One loop without calls, since it runs for every frame: the common one is appended here, any other is handed to
-        the library whole, and the first that is not in order stops the cutting for good.
+        One loop without calls, since it runs for every frame: common ones are collected here, and appended before any
+        other is handed to the library whole. The first that is not in order stops the cutting for good.
         """
-        append, channel, now_ns = self._append, self._channel, self._received_at_ns
-        binary, largest = Kind.BINARY, self._max_frame_bytes
+        largest = self._max_frame_bytes
         data, view, end = self._buffer, self._view, self._filled
-        needed = frames = 0
+        frames: list[bytes] = []
+        needed = 0
         whole_binary = -1 if self._fragments else WHOLE_BINARY  # inside of a fragmented message it is an error
         while end - at >= 2:
             length = data[at + 1]
@@ -152,9 +200,14 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
                 needed = stop - at
                 break
             if data[at] == whole_binary:
-                append(binary, channel, now_ns, bytes(view[start:stop]))
-                frames += 1
+                if not frames and (behind := self._behind_alike(at, start, stop)) > stop:
+                    run, size = bytes(view[start:behind]), stop - at
+                    frames += [run[first : first + length] for first in range(0, behind - at, size)]
+                    stop = behind
+                else:
+                    frames.append(bytes(view[start:stop]))
             else:
+                self._take(frames)
                 super().data_received(bytes(view[at:stop]))
                 whole_binary = -1 if self._fragments else WHOLE_BINARY
                 if self.protocol.close_rcvd is not None or self.protocol.parser_exc is not None:
@@ -162,8 +215,25 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
                     at = stop
                     break
             at = stop
-        self._traffic.frames += frames
+        self._take(frames)
         return at, needed
+
+    def _behind_alike(self, at: int, start: int, stop: int) -> int:
+        """Where the whole frames end, if all of them have the header of the first; else where the first ends."""
+        data, size = self._buffer, stop - at
+        count = (self._filled - at) // size
+        behind = at + count * size
+        for byte in range(at, start):
+            if data[byte:behind:size] != count * data[byte : byte + 1]:
+                return stop
+        return behind
+
+    def _take(self, frames: list[bytes]) -> None:
+        """Append these binary frames, and forget them."""
+        if frames:
+            self._append(Kind.BINARY, self._channel, self._received_at_ns, *frames)
+            self._traffic.frames += len(frames)
+            frames.clear()
 
     def _hand_over(self, at: int) -> None:
         rest = bytes(self._view[at : self._filled])

@@ -34,7 +34,7 @@ class ConnectionStats:
     `bytes` as read from the socket. `packets` are good ones, `decode_failures` the ranges of bytes that were none;
     both None with `raw_only`. `last_frame_age_seconds` is None before the first byte, `uptime_seconds` (of this
     socket) while it is not open. `latency_p50_seconds` and `…_p99_…` are from the read of a frame to its consumer,
-    over the last thousand frames that a consumer took; None without one. `silent` instruments were asked for and
+    over the last thousand reads that a consumer took; None without one. `silent` instruments were asked for and
     brought nothing, `wrong_mode` ones come in another mode, `asked_again` counts what was asked for once more.
     `problem` says why it is not open.
     """

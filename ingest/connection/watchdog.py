@@ -265,10 +265,10 @@ class Supervisor:
             timer.cancel()
         self._timers.clear()
 
-    def take(self, frame: bytes) -> None:
-        """A binary frame has come. It is looked into later, together with others."""
-        self._frames.append(frame)
-        self._bytes += len(frame)
+    def take(self, frames: Sequence[bytes]) -> None:
+        """Binary frames have come. They are looked into later, together with others."""
+        self._frames += frames
+        self._bytes += sum(map(len, frames))
         if self._bytes >= LOOK_BYTES or len(self._frames) >= LOOK_FRAMES:
             self.look()
 

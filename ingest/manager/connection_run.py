@@ -29,9 +29,9 @@ class Inbox:
         self._account, self._connection = account, connection
         return 0
 
-    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
-        """Take one record. For the network thread."""
-        record = Record(kind, self._account, self._connection, received_at_ns, time.monotonic(), payload, channel)
+    def append(self, kind: Kind, channel: int, received_at_ns: int, *payloads: bytes) -> None:
+        """Take what came together. For the network thread."""
+        record = Record(kind, self._account, self._connection, received_at_ns, time.monotonic(), payloads, channel)
         with self._lock:
             self._buffer.put(record)
             if self._is_awaited:

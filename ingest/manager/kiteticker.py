@@ -234,8 +234,10 @@ class KiteTicker:
                 for record in taken:
                     if record.kind is Kind.EVENT:
                         self._happened(run, *read_events([record]))
-                    elif not run.closed:
-                        self._message(record.data, record.kind is Kind.BINARY)
+                        continue
+                    for payload in record.payloads:
+                        if not run.closed:
+                            self._message(payload, record.kind is Kind.BINARY)
         finally:
             run.finish()
             with self._lock:

@@ -1,5 +1,4 @@
-from .decode import batch_of as batch_of
-from .decode import decode_columns as decode_columns
+from .decode import decode_batch as decode_batch
 from .decode import decode_frames as decode_frames
 from .decode import decode_frames_with_report as decode_frames_with_report
 from .decode import decode_packets as decode_packets
@@ -16,7 +15,6 @@ from .messages import Order as Order
 from .messages import read_text as read_text
 from .plain import decode_packet as decode_packet
 from .plain import split_frame as split_frame
-from .records import names_of as names_of
 from .views import DIVISORS as DIVISORS
 from .views import even_length as even_length
 from .views import frame_views as frame_views

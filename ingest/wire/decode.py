@@ -20,23 +20,32 @@ from numpy.typing import NDArray
 
 from ingest.errors import WireError
 from ingest.wire.layouts import (
+    CHANGE_WORD,
+    COUNTS,
     DIVISOR,
     EXCHANGES,
     FULL,
-    INDEX_FULL,
-    INDEX_QUOTE,
+    INDEX_LENGTHS,
+    INDEX_WORDS,
     LAYOUTS,
     MODE_CODE,
     MODES,
-    QUOTE,
+    ORDERS,
+    PACKET_COLUMNS,
+    PRICES,
+    ROW_WORDS,
+    TIME_COLUMNS,
+    TIMES,
     US_PER_SECOND,
     WORD_BYTES,
+    ZERO_WORD,
+    ColumnGroup,
     WireReport,
 )
-from ingest.wire.records import names_of
 from ingest.wire.walk import Ints, Packets, Walk, packets_of, walk_frames
 from storage.clock import ist_days, microseconds
-from storage.schema import DEPTH_LEVELS, TICKS, TIMESTAMP
+from storage.record_batches import BatchForm
+from storage.schema import TICKS
 
 BLOCK_BYTES: Final = 288 * 1024
 """What a block's packets may take, so that they and their words stay in the second-level cache."""
@@ -45,65 +54,7 @@ BLOCK_PACKETS: Final = 4096
 FEW_WORDS: Final = 12
 """Fewer words of a packet than this are taken one by one; else all are, at once."""
 
-_ALL: Final = frozenset(LAYOUTS)
-_QUOTED: Final = frozenset({QUOTE.length, FULL.length})
-_INDEX: Final = frozenset({INDEX_QUOTE.length, INDEX_FULL.length})
-_FULL: Final = frozenset({FULL.length})
-
-# In the rows that packets are brought into, the words are those of a full packet, then the one that only index packets
-# have. Behind them comes a row that is always zero, for what a packet does not carry.
-_CHANGE_WORD: Final = FULL.length // WORD_BYTES
-_ROW_WORDS: Final = _CHANGE_WORD + 1
-_ZERO_WORD: Final = _ROW_WORDS
-_INDEX_WORDS: Final = (0, 1, 8, 9, 7, 10, _CHANGE_WORD, 15)
-"""What each word of an index packet is in a row: high, low, open, close come in another order."""
-
-
-@dataclass(frozen=True)
-class _ColumnGroup:
-    """Columns that stand or fall together, and the word of a row that each comes from."""
-
-    columns: tuple[str, ...]
-    words: tuple[int, ...]
-    carried_by: frozenset[int]
-
-    def only(self, wanted: Collection[str]) -> "_ColumnGroup":
-        """The same with those of the columns that are wanted."""
-        kept = [(column, word) for column, word in zip(self.columns, self.words, strict=True) if column in wanted]
-        return _ColumnGroup(tuple(column for column, _ in kept), tuple(word for _, word in kept), self.carried_by)
-
-
-def _group(columns: tuple[str, ...], first: int, carried_by: frozenset[int], step: int = 1) -> _ColumnGroup:
-    """Columns of the words `first`, `first + step`, …"""
-    return _ColumnGroup(columns, tuple(range(first, first + step * len(columns), step)), carried_by)
-
-
-def _level_columns(what: str) -> tuple[str, ...]:
-    return tuple(f"{side}_{what}_{level}" for side in ("bid", "ask") for level in range(1, DEPTH_LEVELS + 1))
-
-
-_PRICES: Final = (
-    _group(("last_price",), 1, _ALL),
-    _group(("average_traded_price",), 3, _QUOTED),
-    _group(("open", "high", "low", "close"), 7, _QUOTED | _INDEX),
-    _group(_level_columns("price"), 17, _FULL, 3),
-    _group(("price_change",), _CHANGE_WORD, _INDEX),
-)
-_TIMES: Final = (
-    _group(("last_trade_time",), 11, _FULL),
-    _group(("exchange_timestamp",), 15, _FULL | {INDEX_FULL.length}),
-)
-_TIME_COLUMNS: Final = frozenset(column for group in _TIMES for column in group.columns)
-_COUNTS: Final = (
-    _group(("instrument_token",), 0, _ALL),
-    _group(("last_traded_quantity",), 2, _QUOTED),
-    _group(("volume_traded", "total_buy_quantity", "total_sell_quantity"), 4, _QUOTED),
-    _group(("oi", "oi_day_high", "oi_day_low"), 12, _FULL),
-    _group(_level_columns("quantity"), 16, _FULL, 3),
-)
-_ORDERS: Final = (_group(_level_columns("orders"), 18, _FULL, 3),)
-PACKET_COLUMNS: Final = tuple(c for group in (*_PRICES, *_TIMES, *_COUNTS, *_ORDERS) for c in group.columns)
-"""The columns of the ticks table that `decode_packets` fills."""
+_PACKET_COLUMNS: Final = frozenset(PACKET_COLUMNS)
 _TYPES: Final = {field.name: field.type for field in TICKS.schema}
 
 
@@ -129,17 +80,36 @@ def decode_packets(
     """
     memory = memory or Memory()
     n = len(packets)
-    counts = np.bincount(packets.lengths, minlength=FULL.length + 1).tolist()
-    plan = _plan(frozenset(columns), frozenset(length for length in LAYOUTS if counts[length]))
-    divisors = DIVISOR.take(packets.segments)
+    plan = _plan(frozenset(columns), _present(packets))
     prices = _Output(plan.prices, np.dtype(np.float64), n, memory)
     integers = _Output(plan.integers, np.dtype(np.int64), n, memory)
+    _fill(packets, plan, prices.values, integers.values)
+    bitmaps = _Bitmaps(packets.lengths, plan.present)
+    arrays = prices.arrays(bitmaps) | integers.arrays(bitmaps)
+    for column in plan.missing:
+        arrays[column] = pa.nulls(n, _TYPES[column])
+    return arrays
+
+
+def _present(packets: Packets) -> frozenset[int]:
+    """The lengths that there are."""
+    lengths = packets.lengths
+    if len(lengths) and bool((lengths == lengths[0]).all()):
+        return frozenset((int(lengths[0]),))
+    counts = np.bincount(lengths, minlength=FULL.length + 1).tolist()
+    return frozenset(length for length in LAYOUTS if counts[length])
+
+
+def _fill(packets: Packets, plan: "_Plan", prices: NDArray[np.float64], integers: Ints) -> None:
+    """Fill the columns of a plan: a row each, at least as long as there are packets."""
+    n = len(packets)
+    divisors = DIVISOR.take(packets.segments)
     rows = _Rows(packets, plan)
     for low in range(0, n, rows.size) if len(plan.words) else ():
         high = min(low + rows.size, n)
         words = rows.block(low, high)
 
-        target = prices.values[:, low:high]
+        target = prices[:, low:high]
         target[:] = words[: len(target)]
         some = divisors[low:high]
         target /= some[0] if bool(np.all(some == some[0])) else some
@@ -147,16 +117,10 @@ def decode_packets(
         unsigned = words[len(target) :].view(np.uint32)
         if plan.orders:
             unsigned[-plan.orders :] >>= 16  # the lower half of the word is padding
-        target = integers.values[:, low:high]
-        target[:] = unsigned
+        whole = integers[:, low:high]
+        whole[:] = unsigned
         if plan.times:
-            target[: plan.times] *= US_PER_SECOND
-
-    bitmaps = _Bitmaps(packets.lengths, plan.present)
-    arrays = prices.arrays(bitmaps) | integers.arrays(bitmaps)
-    for column in plan.missing:
-        arrays[column] = pa.nulls(n, _TYPES[column])
-    return arrays
+            whole[: plan.times] *= US_PER_SECOND
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +132,8 @@ class _Plan:
     """
 
     present: frozenset[int]
-    prices: tuple[_ColumnGroup, ...]
-    integers: tuple[_ColumnGroup, ...]
+    prices: tuple[ColumnGroup, ...]
+    integers: tuple[ColumnGroup, ...]
     times: int
     orders: int
     missing: tuple[str, ...]
@@ -180,9 +144,7 @@ class _Plan:
 @lru_cache(maxsize=256)
 def _plan(columns: frozenset[str], present: frozenset[int]) -> _Plan:
     """Kept, since a small batch is decoded in less time than this takes."""
-    prices, timed, counted, ordered = (
-        _wanted(groups, columns, present) for groups in (_PRICES, _TIMES, _COUNTS, _ORDERS)
-    )
+    prices, timed, counted, ordered = (_wanted(groups, columns, present) for groups in (PRICES, TIMES, COUNTS, ORDERS))
     integers = (*timed, *counted, *ordered)
     words = [word for group in (*prices, *integers) for word in group.words]
     made = {column for group in (*prices, *integers) for column in group.columns}
@@ -199,8 +161,8 @@ def _plan(columns: frozenset[str], present: frozenset[int]) -> _Plan:
 
 
 def _wanted(
-    groups: Sequence[_ColumnGroup], columns: Collection[str], present: frozenset[int]
-) -> tuple[_ColumnGroup, ...]:
+    groups: Sequence[ColumnGroup], columns: Collection[str], present: frozenset[int]
+) -> tuple[ColumnGroup, ...]:
     """Of groups that some layout present carries, the columns that are wanted."""
     found = (group.only(columns) for group in groups if group.carried_by & present)
     return tuple(group for group in found if group.columns)
@@ -224,9 +186,9 @@ class _Rows:
         longest = FULL.length if len(present) > 1 else max(present, default=FULL.length)
         self.size = max(1, min(BLOCK_BYTES // longest, BLOCK_PACKETS, len(packets)))
         """How many packets a block has."""
-        self._mixed = np.empty((self.size, _ROW_WORDS), ">i4") if len(present) > 1 else None
-        self._words = np.empty((_ROW_WORDS + 1, self.size), np.int32)
-        self._words[_ZERO_WORD] = 0
+        self._mixed = np.empty((self.size, ROW_WORDS), ">i4") if len(present) > 1 else None
+        self._words = np.empty((ROW_WORDS + 1, self.size), np.int32)
+        self._words[ZERO_WORD] = 0
         self._result = np.empty((len(plan.words), self.size), np.int32)
 
     def block(self, low: int, high: int) -> NDArray[np.int32]:
@@ -253,9 +215,9 @@ class _Rows:
         for length, window in self._windows.items():
             places = np.flatnonzero(lengths == length)
             packets = window[offsets[places]]
-            if length in _INDEX:
+            if length in INDEX_LENGTHS:
                 words = packets.view(">i4").reshape(len(places), length // 4)
-                for source, target in enumerate(_INDEX_WORDS[: words.shape[1]]):
+                for source, target in enumerate(INDEX_WORDS[: words.shape[1]]):
                     rows[places, target] = words[:, source]
             else:
                 # The front of each row, seen as one element of the packet's size.
@@ -265,16 +227,16 @@ class _Rows:
 
 
 def _places(length: int, wanted: list[int]) -> list[int]:
-    """Where the words `wanted` of a row stand in a packet of one layout; `_ZERO_WORD` for those it does not carry."""
-    words = _INDEX_WORDS if length in _INDEX else tuple(range(_CHANGE_WORD))
+    """Where the words `wanted` of a row stand in a packet of one layout; `ZERO_WORD` for those it does not carry."""
+    words = INDEX_WORDS if length in INDEX_LENGTHS else tuple(range(CHANGE_WORD))
     carried = words[: length // WORD_BYTES]
-    return [carried.index(word) if word in carried else _ZERO_WORD for word in wanted]
+    return [carried.index(word) if word in carried else ZERO_WORD for word in wanted]
 
 
 class _Output:
     """Columns of one type: slices of one Arrow buffer."""
 
-    def __init__(self, groups: Sequence[_ColumnGroup], dtype: np.dtype[Any], n: int, memory: Memory) -> None:
+    def __init__(self, groups: Sequence[ColumnGroup], dtype: np.dtype[Any], n: int, memory: Memory) -> None:
         self._groups = groups
         self._n = n
         self._bytes = n * dtype.itemsize
@@ -293,7 +255,7 @@ class _Output:
         for group in self._groups:
             validity, nulls = bitmaps.carried_by(group.carried_by)
             for column in group.columns:
-                if column in _TIME_COLUMNS:
+                if column in TIME_COLUMNS:
                     validity, nulls = bitmaps.nonzero(self.values[row, :n])
                 arrays[column] = make(types[column], n, [validity, take(row * stride, size)], nulls)
                 row += 1
@@ -345,14 +307,18 @@ def decode_frames_with_report(
     frames: Sequence[bytes], *, received_at_ns: Sequence[int] | None = None
 ) -> tuple[pa.Table, WireReport]:
     """As `decode_frames`, with an account of every byte: good packets, quarantined ranges, heartbeats."""
-    columns, found = decode_columns(frames, received_at_ns=received_at_ns)
-    return pa.Table.from_batches([batch_of(columns, len(found.offsets))]), found.report()
+    batch, found = decode_batch(frames, received_at_ns)
+    return pa.Table.from_batches([batch]), found.report()
 
 
-def decode_columns(
-    frames: Sequence[bytes], *, received_at_ns: Sequence[int] | None = None
-) -> tuple[dict[str, pa.Array], Walk]:
-    """The columns of the ticks table that frames and their times alone give, and the walk that found the packets.
+def decode_batch(
+    frames: Sequence[bytes],
+    received_at_ns: Sequence[int] | Ints | None = None,
+    connections: Ints | None = None,
+    accounts: tuple[Sequence[str], Ints] | None = None,
+) -> tuple[pa.RecordBatch, Walk]:
+    """The packets of some frames as a batch in the ticks schema, and the walk that found them. What is given besides
+    is one value a frame, `accounts` as names and places in them; columns that are not given are null.
 
     Raises WireError if the numbers of frames and times differ.
     """
@@ -361,17 +327,61 @@ def decode_columns(
     payload = np.frombuffer(b"".join(frames), np.uint8)
     found = walk_frames(payload, np.fromiter(map(len, frames), np.int64, len(frames)))
     packets = packets_of(found)
-    columns: dict[str, pa.Array] = decode_packets(packets)
-    columns["mode"] = names_of(MODE_CODE.take(packets.lengths), MODES)
-    columns["exchange"] = names_of(packets.exchanges, EXCHANGES)
+    if not len(packets):
+        return pa.RecordBatch.from_pylist([], TICKS.schema), found
+    others: dict[str, tuple[NDArray[Any], ...]] = {
+        "exchange": _texts(packets.exchanges, EXCHANGES),
+        "mode": _texts(MODE_CODE.take(packets.lengths), MODES),
+    }
+    given: dict[str, Ints] = {}
     if received_at_ns is not None:
-        received = np.asarray(received_at_ns, np.int64).take(found.packet_frames)
-        columns["received_at"] = pa.array(microseconds(received)).view(TIMESTAMP)
-        columns["date"] = pa.array(ist_days(received).astype(np.int32)).view(pa.date32())
-    return columns, found
+        received = np.asarray(received_at_ns, np.int64)
+        others["date"] = (ist_days(received).astype(np.int32).take(found.packet_frames),)
+        given["received_at"] = microseconds(received).take(found.packet_frames)
+    if connections is not None:
+        given["connection"] = connections.take(found.packet_frames)
+    if accounts is not None:
+        names, places = accounts
+        others["account"] = _texts(places.take(found.packet_frames), names)
+
+    plan = _plan(_PACKET_COLUMNS, _present(packets))
+    form, prices, end = _form(plan, tuple(given))
+    batch = form.begin(len(packets), others, bitmaps=len(plan.prices) + len(plan.integers))
+    numbers = batch.numbers
+    _fill(packets, plan, numbers[:prices].view(np.float64), numbers[prices:end])
+    for row, values in enumerate(given.values(), end):
+        numbers[row, : len(packets)] = values
+    low = 0
+    for group in (*plan.prices, *plan.integers):
+        high = low + len(group.columns)
+        if group.columns[0] in TIME_COLUMNS:
+            batch.set_valid(low, high, numbers[low, : len(packets)] != 0)
+        elif not plan.present <= group.carried_by:
+            batch.set_valid(low, high, np.isin(packets.lengths, list(group.carried_by)))
+        low = high
+    return batch.finish(), found
 
 
-def batch_of(columns: Mapping[str, pa.Array], rows: int) -> pa.RecordBatch:
-    """A batch in the ticks schema; columns that are not given are null."""
-    arrays = [columns[name] if name in columns else pa.nulls(rows, kind) for name, kind in _TYPES.items()]
-    return pa.RecordBatch.from_arrays(arrays, schema=TICKS.schema)
+@lru_cache(maxsize=256)
+def _form(plan: _Plan, given: tuple[str, ...]) -> tuple[BatchForm, int, int]:
+    """Of batches with the columns of a plan and those that are given. How many of their numbers are prices, and how
+    many are the plan's."""
+    prices, integers = (
+        [column for group in groups for column in group.columns] for groups in (plan.prices, plan.integers)
+    )
+    return BatchForm(TICKS.schema, [*prices, *integers, *given]), len(prices), len(prices) + len(integers)
+
+
+def _texts(codes: NDArray[np.integer], names: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """The names at these places, as Arrow has texts: where each begins, and all of them end to end."""
+    first = names[int(codes[0])].encode()
+    if bool((codes == codes[0]).all()):
+        offsets = np.arange(len(codes) + 1, dtype=np.int32) * np.int32(len(first))
+        return offsets, np.frombuffer(first * len(codes), np.uint8)
+    encoded = [name.encode() for name in names]
+    lengths = np.array([len(name) for name in encoded], np.int32).take(codes)
+    width = max(map(len, encoded))
+    letters = np.array(encoded, f"S{width}").take(codes).view(np.uint8).reshape(len(codes), width)
+    offsets = np.zeros(len(codes) + 1, np.int32)
+    lengths.cumsum(out=offsets[1:])
+    return offsets, letters[np.arange(width) < lengths[:, None]]

@@ -24,8 +24,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.errors import WireError
-from ingest.wire.decode import PACKET_COLUMNS, Memory, decode_packets
-from ingest.wire.layouts import EXCHANGE_CODE, EXCHANGES
+from ingest.wire.decode import Memory, decode_packets
+from ingest.wire.layouts import EXCHANGE_CODE, EXCHANGES, PACKET_COLUMNS
 from ingest.wire.messages import ORDER_FIELDS, Message, Order, read_event, read_text
 from ingest.wire.records import (
     ChannelNames,

@@ -1,4 +1,5 @@
-"""What a Kite packet is: the five layouts, the segments, the price divisors; and why bytes are none.
+"""What a Kite packet is: the five layouts, the columns that each carries, the segments, the price divisors; and why
+bytes are none.
 
 A packet is a run of big-endian words of four bytes, told apart by its length alone:
 
@@ -17,6 +18,7 @@ Source: Kite Connect v3 streaming docs, and the official clients where those are
 pykiteconnect, gokiteconnect; NCO: pykiteconnect 5). That prices are signed is in the docs and the Java and JS clients.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -26,6 +28,7 @@ from numpy.typing import NDArray
 
 from storage.market import EXCHANGE_BY_SEGMENT, UNKNOWN_EXCHANGE, exchange_of_token
 from storage.mode import Mode as Mode
+from storage.schema import DEPTH_LEVELS
 
 MODES: Final = tuple(mode.value for mode in Mode)
 
@@ -89,6 +92,67 @@ FULL: Final = Layout("full", "full", FULL_DTYPE)
 
 LAYOUTS: Final = {layout.length: layout for layout in (LTP, INDEX_QUOTE, INDEX_FULL, QUOTE, FULL)}
 """The layouts by length of packet."""
+
+
+_ALL: Final = frozenset(LAYOUTS)
+_QUOTED: Final = frozenset({QUOTE.length, FULL.length})
+INDEX_LENGTHS: Final = frozenset({INDEX_QUOTE.length, INDEX_FULL.length})
+_FULL: Final = frozenset({FULL.length})
+
+# In the rows that packets are brought into, the words are those of a full packet, then the one that only index packets
+# have. Behind them comes a row that is always zero, for what a packet does not carry.
+CHANGE_WORD: Final = FULL.length // WORD_BYTES
+ROW_WORDS: Final = CHANGE_WORD + 1
+ZERO_WORD: Final = ROW_WORDS
+INDEX_WORDS: Final = (0, 1, 8, 9, 7, 10, CHANGE_WORD, 15)
+"""What each word of an index packet is in a row: high, low, open, close come in another order."""
+
+
+@dataclass(frozen=True)
+class ColumnGroup:
+    """Columns that stand or fall together, and the word of a row that each comes from."""
+
+    columns: tuple[str, ...]
+    words: tuple[int, ...]
+    carried_by: frozenset[int]
+
+    def only(self, wanted: Collection[str]) -> "ColumnGroup":
+        """The same with those of the columns that are wanted."""
+        kept = [(column, word) for column, word in zip(self.columns, self.words, strict=True) if column in wanted]
+        return ColumnGroup(tuple(column for column, _ in kept), tuple(word for _, word in kept), self.carried_by)
+
+
+def _group(columns: tuple[str, ...], first: int, carried_by: frozenset[int], step: int = 1) -> ColumnGroup:
+    """Columns of the words `first`, `first + step`, …"""
+    return ColumnGroup(columns, tuple(range(first, first + step * len(columns), step)), carried_by)
+
+
+def _level_columns(what: str) -> tuple[str, ...]:
+    return tuple(f"{side}_{what}_{level}" for side in ("bid", "ask") for level in range(1, DEPTH_LEVELS + 1))
+
+
+PRICES: Final = (
+    _group(("last_price",), 1, _ALL),
+    _group(("average_traded_price",), 3, _QUOTED),
+    _group(("open", "high", "low", "close"), 7, _QUOTED | INDEX_LENGTHS),
+    _group(_level_columns("price"), 17, _FULL, 3),
+    _group(("price_change",), CHANGE_WORD, INDEX_LENGTHS),
+)
+TIMES: Final = (
+    _group(("last_trade_time",), 11, _FULL),
+    _group(("exchange_timestamp",), 15, _FULL | {INDEX_FULL.length}),
+)
+TIME_COLUMNS: Final = frozenset(column for group in TIMES for column in group.columns)
+COUNTS: Final = (
+    _group(("instrument_token",), 0, _ALL),
+    _group(("last_traded_quantity",), 2, _QUOTED),
+    _group(("volume_traded", "total_buy_quantity", "total_sell_quantity"), 4, _QUOTED),
+    _group(("oi", "oi_day_high", "oi_day_low"), 12, _FULL),
+    _group(_level_columns("quantity"), 16, _FULL, 3),
+)
+ORDERS: Final = (_group(_level_columns("orders"), 18, _FULL, 3),)
+PACKET_COLUMNS: Final = tuple(c for group in (*PRICES, *TIMES, *COUNTS, *ORDERS) for c in group.columns)
+"""The columns of the ticks table that `decode_packets` fills."""
 
 
 class QuarantineReason(IntEnum):

@@ -7,7 +7,6 @@ import copy
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -280,13 +279,3 @@ def constant(text: str, rows: int) -> pa.DictionaryArray:
 def modes_of(lengths: NDArray[np.integer]) -> pa.DictionaryArray:
     """The modes of packets of these lengths, dictionary-encoded."""
     return pa.DictionaryArray.from_arrays(pa.array(MODE_CODE.take(lengths)), pa.array(MODES))
-
-
-def names_of(codes: NDArray[np.integer], names: Sequence[str]) -> pa.Array:
-    """The names at these places: mostly all the same, which is made in a fifth of the time."""
-    if len(codes) and bool((codes == codes[0]).all()):
-        return pa.repeat(_scalar(names[int(codes[0])]), len(codes))
-    return pa.array(names, pa.string()).take(pa.array(codes))
-
-
-_scalar: Final = lru_cache(maxsize=256)(pa.scalar)

@@ -47,18 +47,20 @@ class Backlog:
         self._names[number] = (account, connection)
         return number
 
-    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
-        """Hand on one record, or count it as lost. Heartbeats, frames of one byte, are no loss."""
+    def append(self, kind: Kind, channel: int, received_at_ns: int, *payloads: bytes) -> None:
+        """Hand on records that came together, or count them as lost. Heartbeats, frames of one byte, are no loss."""
         if not self.full or kind is not Kind.BINARY:
-            self._journal.append(kind, channel, received_at_ns, payload)
-        elif len(payload) > 1:
-            loss = self._lost.get(channel)
-            if loss is None:
-                loss = self._lost[channel] = Loss(*self._names[channel], first_ns=received_at_ns)
-            loss.frames += 1
-            loss.packets += int.from_bytes(payload[:2], "big")
-            loss.bytes += len(payload)
-            loss.last_ns = received_at_ns
+            self._journal.append(kind, channel, received_at_ns, *payloads)
+            return
+        for payload in payloads:
+            if len(payload) > 1:
+                loss = self._lost.get(channel)
+                if loss is None:
+                    loss = self._lost[channel] = Loss(*self._names[channel], first_ns=received_at_ns)
+                loss.frames += 1
+                loss.packets += int.from_bytes(payload[:2], "big")
+                loss.bytes += len(payload)
+                loss.last_ns = received_at_ns
 
     def look(self) -> None:
         """See whether there is room in memory. To be called after each attempt to write, every few milliseconds."""

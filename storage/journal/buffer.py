@@ -42,11 +42,12 @@ class RecordBuffer:
     def __len__(self) -> int:
         return len(self._payloads)
 
-    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
-        """Buffer one record."""
-        self._times.append(received_at_ns)
-        self._tags.append(kind << _KIND_SHIFT | channel)
-        self._payloads.append(payload)
+    def append(self, kind: Kind, channel: int, received_at_ns: int, *payloads: bytes) -> None:
+        """Buffer records that came together."""
+        count = len(payloads)
+        self._times += (received_at_ns,) * count
+        self._tags += (kind << _KIND_SHIFT | channel,) * count
+        self._payloads += payloads
 
     def append_table(self, written_at_ns: int, payload: bytes) -> None:
         """Buffer a channel table."""

@@ -109,9 +109,12 @@ class JournalWriter:
         self._buffer.append_table(self._clock_ns(), pack_channels(self._channels))
         return len(self._channels) - 1
 
-    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
-        """Buffer one record (under 4 GiB; `channel` as `channel()` gave it). Does no I/O and cannot fail."""
-        self._buffer.append(kind, channel, received_at_ns, payload)
+    def append(self, kind: Kind, channel: int, received_at_ns: int, *payloads: bytes) -> None:
+        """Buffer records that came together. Does no I/O and cannot fail.
+
+        Each is under 4 GiB; `channel` is as `channel()` gave it.
+        """
+        self._buffer.append(kind, channel, received_at_ns, *payloads)
 
     def flush(self) -> None:
         """Write all that is buffered, then begin a new segment if it is time. After a failed sync, rewrite first.

@@ -50,7 +50,7 @@ def expected(received_at_ns: int) -> tuple[int, datetime.date]:
 
 
 def record(received_at_ns: int) -> Record:
-    return Record(Kind.BINARY, "one", 1, received_at_ns, 0.0, LTP)
+    return Record(Kind.BINARY, "one", 1, received_at_ns, 0.0, [LTP])
 
 
 def us_of(moment: datetime.datetime) -> int:

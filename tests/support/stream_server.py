@@ -42,10 +42,10 @@ class Sink:
         assert (account, connection) == ("one", 1)
         return 7
 
-    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
+    def append(self, kind: Kind, channel: int, received_at_ns: int, *payloads: bytes) -> None:
         assert channel == 7
         assert received_at_ns > 0
-        self.records.append((kind, payload))
+        self.records += [(kind, payload) for payload in payloads]
         if kind is Kind.EVENT:
             self.times_ns.append(received_at_ns)
         self._changed.set()

@@ -18,6 +18,7 @@ from websockets.server import ServerProtocol
 
 import ingest.connection.handshake
 from ingest.connection.connection import KiteConnection
+from ingest.connection.receiver import Pacer
 from ingest.connection.session import State
 from ingest.errors import SessionError
 from ingest.wire import Mode
@@ -60,6 +61,36 @@ async def test_tls_to_a_server_that_proves_itself(tmp_path: Path, monkeypatch: p
     async with broker(wait_closed, ssl=server) as url, connected(url) as (_, sink):
         await sink.until(lambda sink: "connected" in sink.names)
     assert sink.events[-1]["data"] == {"by": "us", "clean": True}
+
+
+async def test_busy_tls_sockets_rest_and_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_certificate(tmp_path)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(path)
+    trusting = ssl.create_default_context(cafile=path)
+    monkeypatch.setattr(ingest.connection.handshake, "_tls", lambda: trusting)
+    frames = [number.to_bytes(2, "big") * (300_000 if number % 100 == 50 else 90) for number in range(600)]
+    rests = []
+
+    class Noting(Pacer):
+        def rest(self, transport: asyncio.Transport, seconds: float) -> None:
+            rests.append(seconds)
+            super().rest(transport, seconds)
+
+    monkeypatch.setattr("ingest.connection.hub.Pacer", Noting)
+
+    async def handler(ws: ServerConnection) -> None:
+        for number, frame in enumerate(frames):
+            await ws.send(frame)
+            if number % 10 == 0:
+                await asyncio.sleep(0.0005)
+        await ws.wait_closed()
+
+    settings = FAST.model_copy(update={"rest_seconds": 0.002})
+    async with broker(handler, ssl=server) as url, connected(url, settings) as (_, sink):
+        await sink.until(lambda sink: len(sink.frames) == len(frames))
+    assert sink.frames == frames
+    assert rests
 
 
 def make_certificate(folder: Path) -> Path:

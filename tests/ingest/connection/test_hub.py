@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import itertools
+import socket
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from ingest.connection.hub import TURN_SECONDS, Buffer, Gap, Hub, Record
 from ingest.settings import BufferSettings
 from storage.journal import Kind
 from tests.support.consumers import LTP, NINE_NS, consumers
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 class Keeping:
@@ -25,8 +27,8 @@ class Keeping:
     def channel(self, account: str, connection: int) -> int:
         return 40 + connection
 
-    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
-        self.records.append((kind, channel, received_at_ns, payload))
+    def append(self, kind: Kind, channel: int, received_at_ns: int, *payloads: bytes) -> None:
+        self.records += [(kind, channel, received_at_ns, payload) for payload in payloads]
 
 
 def test_the_sink_gets_everything_first_under_its_own_numbers() -> None:
@@ -34,11 +36,15 @@ def test_the_sink_gets_everything_first_under_its_own_numbers() -> None:
     hub = Hub(sink)
     channel = hub.channel("one", 2)
     tapped: list[bytes] = []
-    hub.tap(channel, tapped.append)
-    hub.append(Kind.BINARY, channel, 5, b"frame")
+    hub.tap(channel, tapped.extend)
+    hub.append(Kind.BINARY, channel, 5, b"frame", b"another")
     hub.append(Kind.TEXT, channel, 6, b"text")
-    assert sink.records == [(Kind.BINARY, 42, 5, b"frame"), (Kind.TEXT, 42, 6, b"text")]
-    assert tapped == [b"frame"]
+    assert sink.records == [
+        (Kind.BINARY, 42, 5, b"frame"),
+        (Kind.BINARY, 42, 5, b"another"),
+        (Kind.TEXT, 42, 6, b"text"),
+    ]
+    assert tapped == [b"frame", b"another"]
 
 
 async def test_frames_come_to_every_consumer_that_asked_for_them() -> None:
@@ -75,7 +81,7 @@ async def test_a_slow_consumer_loses_the_oldest_for_itself_alone_and_finds_a_gap
 
 
 def record(at: float, size: int = 10) -> Record:
-    return Record(Kind.BINARY, "one", 1, int(at * 1e9), at, b"\x00\x02" + bytes(size - 2))
+    return Record(Kind.BINARY, "one", 1, int(at * 1e9), at, (b"\x00\x02" + bytes(size - 2),))
 
 
 @pytest.mark.parametrize(
@@ -230,6 +236,48 @@ async def test_what_comes_soon_after_a_batch_waits_for_company_or_until_the_buff
     assert len([await anext(feed) for feed in 5 * [ticks]]) == 5
     hub.close()
     assert [batch.num_rows for batch in await task] == [1, 3, 1]  # type: ignore[attr-defined]
+
+
+async def test_sockets_that_rest_are_read_when_the_time_for_company_is_over() -> None:
+    hub, both, one, _ = consumers(batch_seconds=0.05)
+    ours, peer = socket.socketpair()
+
+    class Reading(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            hub.append(Kind.BINARY, one, NINE_NS, data)
+
+    with peer:
+        transport, _ = await asyncio.get_running_loop().create_connection(Reading, sock=ours)
+        batches = both.batches()
+        hub.append(Kind.BINARY, one, NINE_NS, LTP)
+        assert (await anext(batches)).num_rows == 1  # type: ignore[union-attr]
+        hub.pacer.rest(transport, 3600)
+        peer.sendall(LTP)
+        hub.append(Kind.BINARY, one, NINE_NS, LTP)
+        rows = 0
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while rows < 2:
+                rows += (await anext(batches)).num_rows  # type: ignore[union-attr]
+        transport.abort()
+
+
+def test_sockets_rest_in_one_loop_after_the_other() -> None:
+    hub = Hub()
+
+    async def rest(seconds: float) -> bool:
+        ours, peer = socket.socketpair()
+        with peer:
+            transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+            hub.open()
+            hub.pacer.rest(transport, seconds)
+            for _ in range(5):
+                await asyncio.sleep(0.001)
+            is_reading = transport.is_reading()
+            transport.abort()
+            return is_reading
+
+    assert not asyncio.run(rest(3600))
+    assert asyncio.run(rest(1e-9))
 
 
 async def test_what_comes_after_a_pause_or_in_a_batch_of_no_time_waits_for_nothing() -> None:

@@ -218,11 +218,11 @@ async def test_a_sink_that_fails_costs_the_socket_and_no_more() -> None:
     class Failing(Sink):
         failed = False
 
-        def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
+        def append(self, kind: Kind, channel: int, received_at_ns: int, *payloads: bytes) -> None:
             if kind is Kind.BINARY and not self.failed:
                 self.failed = True
                 raise RuntimeError("the sink is full")
-            super().append(kind, channel, received_at_ns, payload)
+            super().append(kind, channel, received_at_ns, *payloads)
 
     async def handler(ws: ServerConnection) -> None:
         await ws.send(b"frame")

@@ -1,8 +1,9 @@
 """The receiver against its slow twin: whatever the bytes and their cuts, the sink gets what websockets reads."""
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 
 import pytest
@@ -14,9 +15,10 @@ from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
 import ingest.connection.receiver
-from ingest.connection.receiver import Receiver
+from ingest.connection.receiver import Pacer, Receiver
 from ingest.connection.stats import Traffic
 from storage.journal import Kind
+from tests.support.waiting import PATIENCE_SECONDS
 
 Outcome = tuple[list[tuple[Kind, bytes]], Close | None, str]
 MAX_FRAME_BYTES = 70_000
@@ -107,10 +109,10 @@ class Sink:
     def channel(self, account: str, connection: int) -> int:
         raise NotImplementedError
 
-    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
+    def append(self, kind: Kind, channel: int, received_at_ns: int, *payloads: bytes) -> None:
         assert channel == 7
-        assert type(payload) is bytes
-        self.got.append((kind, payload))
+        assert all(type(payload) is bytes for payload in payloads)
+        self.got += [(kind, payload) for payload in payloads]
         self.times.append(received_at_ns)
 
 
@@ -140,6 +142,8 @@ async def with_receiver(stream: bytes, cuts: list[int]) -> Outcome:
                 opened=lambda _: opened.append(len(sink.got)),
                 max_frame_bytes=MAX_FRAME_BYTES,
                 redact=str,
+                pacer=Pacer(),
+                rest_seconds=0.0,
             )
 
         transport, receiver = await asyncio.get_running_loop().create_connection(make, sock=ours)
@@ -173,6 +177,77 @@ def test_any_bytes_are_read_as_the_library_reads_them(stream: bytes, cuts: list[
     assert asyncio.run(with_receiver(stream, cuts)) == with_library(stream)
 
 
+@given(st.integers(0, 70), st.integers(2, 40), ENDINGS, st.lists(st.integers(0, 3000), max_size=5))
+def test_frames_of_one_size_are_read_as_the_library_reads_them(
+    size: int, count: int, ending: bytes, cuts: list[int]
+) -> None:
+    """They are cut many at once, if nothing else stands among them."""
+    stream = b"".join(wire(Opcode.BINARY, bytes([number]) * size) for number in range(count)) + ending
+    assert asyncio.run(with_receiver(stream, cuts)) == with_library(stream)
+
+
+@contextlib.asynccontextmanager
+async def opened_receiver(sink: Sink, rest_seconds: float) -> AsyncIterator[tuple[Receiver, Pacer, socket.socket]]:
+    """One that is open, with the peer's socket."""
+    ours, peer = socket.socketpair()
+    with peer:
+        protocol, pacer = ClientProtocol(URI), Pacer()
+        make = lambda: Receiver(  # noqa: E731
+            protocol,
+            sink=sink,
+            channel=7,
+            traffic=Traffic(),
+            opened=lambda _: None,
+            max_frame_bytes=MAX_FRAME_BYTES,
+            redact=str,
+            pacer=pacer,
+            rest_seconds=rest_seconds,
+        )
+        transport, receiver = await asyncio.get_running_loop().create_connection(make, sock=ours)
+        protocol.send_request(protocol.connect())
+        peer.sendall(handshake_answer(protocol))
+        while receiver.response is None:
+            await asyncio.sleep(0.001)
+        yield receiver, pacer, peer
+        transport.abort()
+        await receiver.wait_closed()
+
+
+async def until_read(sink: Sink, frames: int) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while len(sink.got) < frames:
+            await asyncio.sleep(0.001)
+
+
+async def test_a_busy_socket_rests_until_all_are_read_again_and_nothing_is_lost() -> None:
+    sink = Sink()
+    async with opened_receiver(sink, 3600) as (receiver, pacer, peer):
+        peer.sendall(wire(Opcode.BINARY, b"0"))  # a moment after the handshake
+        await until_read(sink, 1)
+        assert not receiver.transport.is_reading()
+        for number in b"123":
+            peer.sendall(wire(Opcode.BINARY, bytes([number])))
+            await asyncio.sleep(0.001)
+        assert len(sink.got) == 1
+        pacer.wake()
+        await until_read(sink, 4)
+        assert [payload for _, payload in sink.got] == [b"0", b"1", b"2", b"3"]
+        assert len(set(sink.times[1:])) == 1, "one read"
+        assert not receiver.transport.is_reading()
+        receiver.transport.abort()
+        pacer.wake()
+
+
+async def test_a_quiet_socket_never_rests_and_a_rest_ends_by_itself() -> None:
+    for rest_seconds in (0.0, 1e-9, 0.001):
+        sink = Sink()
+        async with opened_receiver(sink, rest_seconds) as (receiver, _, peer):
+            for number in range(20):
+                peer.sendall(wire(Opcode.BINARY, bytes([number])))
+                await until_read(sink, number + 1)
+                assert receiver.transport.is_reading() or rest_seconds == 0.001
+
+
 @pytest.mark.parametrize("code", [1000, 1011])
 def test_nothing_is_taken_behind_a_close_frame(code: int) -> None:
     stream = wire(Opcode.BINARY, b"a") + wire(Opcode.CLOSE, Close(code, "").serialize()) + wire(Opcode.BINARY, b"b")
@@ -195,6 +270,8 @@ def test_an_endless_head_is_given_up() -> None:
                 opened=print,
                 max_frame_bytes=MAX_FRAME_BYTES,
                 redact=str,
+                pacer=Pacer(),
+                rest_seconds=0.0,
             )
             transport, receiver = await asyncio.get_running_loop().create_connection(make, sock=ours)
             protocol.send_request(protocol.connect())

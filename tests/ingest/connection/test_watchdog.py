@@ -230,7 +230,7 @@ class Supervised:
     def gets(self, *packets: bytes) -> None:
         """A frame comes, of these packets or a heartbeat."""
         self.traffic.last_bytes_at = self.timers.now
-        self.supervisor.take(frame_of(list(packets)) if packets else b"\x00")
+        self.supervisor.take([frame_of(list(packets)) if packets else b"\x00"])
 
 
 def test_a_peer_is_alive_as_long_as_bytes_come_and_dead_after_so_much_silence() -> None:

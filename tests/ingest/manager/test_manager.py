@@ -54,8 +54,8 @@ class Sink:
         self.slots.append(Slot(account, connection))
         return len(self.slots) - 1
 
-    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
-        self.records.append((self.slots[channel], kind, payload))
+    def append(self, kind: Kind, channel: int, received_at_ns: int, *payloads: bytes) -> None:
+        self.records += [(self.slots[channel], kind, payload) for payload in payloads]
 
     def frames(self, account: str) -> Counter[bytes]:
         return Counter(data for slot, kind, data in self.records if slot.account == account and kind is Kind.BINARY)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from ingest.errors import WireError
 from ingest.wire import decode_frames, decode_frames_with_report, plain, walk_frames
-from ingest.wire.decode import BLOCK_PACKETS, PACKET_COLUMNS, decode_packets
-from ingest.wire.layouts import EXCHANGES
+from ingest.wire.decode import BLOCK_PACKETS, decode_packets
+from ingest.wire.layouts import EXCHANGES, PACKET_COLUMNS
 from ingest.wire.walk import packets_of
 from storage.schema import TICKS
 from tests.support.packets import damaged_frames, frame_of, frames, packets, random_frame

@@ -123,7 +123,7 @@ def plain_tick(packet: bytes) -> Tick:
 
 @given(packets())
 def test_a_tick_that_reads_its_packet_is_the_tick_of_all_its_values(packet: bytes) -> None:
-    (tick,) = ticks_in(frame_of([packet]), ("one", 2, NINE_NS))
+    (tick,) = ticks_in([frame_of([packet])], ("one", 2, NINE_NS))
     plain = plain_tick(packet)
     assert tick == plain
     assert plain == tick
@@ -141,6 +141,6 @@ def test_a_tick_that_reads_its_packet_is_the_tick_of_all_its_values(packet: byte
 @given(frames() | damaged_frames())
 def test_the_packets_of_a_frame_are_those_of_the_plain_walk(frame: bytes) -> None:
     assert packets_in(frame) == split_frame(frame)[0]
-    assert [tick.instrument_token for tick in ticks_in(frame, ("one", 1, NINE_NS))] == [
+    assert [tick.instrument_token for tick in ticks_in([frame], ("one", 1, NINE_NS))] == [
         int.from_bytes(packet[:4], "big") for packet in split_frame(frame)[0]
     ]

@@ -42,6 +42,22 @@ def loops_below(few: int) -> Iterator[None]:
         yield
 
 
+@given(st.integers(1, 5), st.integers(1, 5), st.sampled_from(LENGTHS), st.data())
+def test_frames_that_are_all_alike_but_for_a_byte(frames: int, packets: int, length: int, data: st.DataObject) -> None:
+    """Told where they begin, the walk looks at each of them."""
+    alike = bytearray(frames * frame_of([bytes(length)] * packets))
+    place = data.draw(st.integers(0, len(alike) - 1))
+    alike[place] = data.draw(st.sampled_from([alike[place], 0, 1, 2, 8, 255]))
+    sizes = np.full(frames, len(alike) // frames)
+    payload = np.frombuffer(bytes(alike), np.uint8)
+    found, each = walk_frames(payload, sizes), walk_frames(payload, sizes, np.cumsum(sizes) - sizes)
+    assert found.report() == each.report()
+    for name in ("offsets", "lengths", "packet_frames"):
+        ours, theirs = getattr(found, name), getattr(each, name)
+        assert ours.tolist() == theirs.tolist()
+        assert ours.dtype == theirs.dtype == np.int64
+
+
 @both
 @pytest.mark.parametrize(
     ("frame", "packets", "quarantined"),
