@@ -10,7 +10,9 @@ notes say what is not flat.
     subscribe    from the call until the first packet: connections opened, instruments asked for
     receive      a tick, from the sockets into the journal, at 40,000 a second or what the frames allow
     commit       a tick by the writer; or one commit of one file to the table
-    open, look   a lake until its ticks can be asked; the same of an open lake, after a commit
+    open         a lake until its ticks can be asked
+    refresh      an open lake learns what was committed since
+    look         the least query of ticks, after that
     instrument's day   one instrument's prices of one day
 
 `benchmarks.growth_capture` and `benchmarks.growth_tables` say how each is measured.

@@ -4,6 +4,7 @@ Tables are made by the real table writer. Where only their number counts, files 
 the file system see no difference.
 """
 
+import contextlib
 import datetime as dt
 import os
 import tempfile
@@ -21,6 +22,7 @@ from benchmarks.results import Claim, Findings, Table
 from benchmarks.turns import cpu_of, medians
 from ingest.wire import JournalDecoder
 from queries.lake import SqlLake
+from queries.tail import Snapshots
 from storage.files import DataFile
 from storage.layout import DataLayout, segment_stem, table_file
 from storage.schema import TICKS
@@ -76,10 +78,12 @@ class Lake:
 
     def measure(self, rounds: int) -> dict[str, float]:
         """Milliseconds of CPU of each step."""
-        with SqlLake(self.layout.root, JournalDecoder()) as lake:
+        looks = Snapshots(self.layout, JournalDecoder())
+        with SqlLake(self.layout.root, JournalDecoder()) as lake, contextlib.closing(looks):
             works: Mapping[str, Callable[[], object]] = {
                 "open": self._open,
                 "commit": self._commit,
+                "refresh": lambda: looks.look([TICKS.name]),
                 "look": lambda: lake.sql("SELECT 1 FROM ticks LIMIT 0").arrow(),
                 "day": lambda: lake.sql(self._query).arrow(),
                 "writer opens": lambda: LakeTable(self.table.path, TICKS).open(),
@@ -135,8 +139,9 @@ def grow_days(cache: Path, days: tuple[int, ...], rounds: int, say: Progress) ->
         lake = Lake(root, LAST_DAY)
         rows.append([number, lake.files, *_cells(lake.measure(rounds))])
     note = (
-        "CPU. Three files a day. A look and an instrument's day grow by the names of files that DuckDB is given; the "
-        "day's answer comes of one file however many there are."
+        "CPU. Three files a day. Opening is linear: the first query looks through the events of all days for "
+        "instruments that were captured on two connections at a time, at 1 ms a day of 100 instruments. A look and an "
+        "instrument's day grow by the number of files, of which one is read."
     )
     return Table("Growth with days in the table", ["days", "files", *COLUMNS], rows, note)
 
@@ -151,7 +156,8 @@ def grow_versions(cache: Path, versions: tuple[int, ...], rounds: int, say: Prog
             lake.table.commit([], transactions={"bench": at})
         rows.append([lake.table.snapshot().version, *_cells(lake.measure(rounds))])
     note = (
-        "CPU. Flat but for the versions since the last checkpoint, at most 100, which whoever opens reads one by one."
+        "CPU. Flat but for the versions since the last checkpoint, at most 100, which whoever opens reads one by one. "
+        "deltalake's handle was opened at the first version, and goes on from there."
     )
     return Table("Growth with versions in the Delta log", ["versions", *COLUMNS], rows, note)
 
@@ -171,22 +177,26 @@ def grow_files(cache: Path, wanted: Mapping[str, tuple[int, int]], rounds: int, 
             by_library = figures["library commits"]
             found.claims += [
                 Claim(what.format("commit"), figures["commit"], "ms", "deltalake's own", by_library, goal=GOAL_MS),
-                Claim(what.format("refresh of an open lake after a commit"), figures["look"], "ms", goal=GOAL_MS),
+                Claim(what.format("refresh of an open lake after a commit"), figures["refresh"], "ms", goal=GOAL_MS),
+                Claim(what.format("the least query of an open lake"), figures["look"], "ms", goal=GOAL_MS),
             ]
     note = (
         "CPU. A commit writes its own lines; what grows a little is the list of files that whoever follows the log "
-        "keeps. deltalake takes all files anew, twice a commit. A look grows by the names that DuckDB is given, "
-        "opening by reading the checkpoint, both linearly."
+        "keeps. deltalake takes all files anew, twice a commit. Queries are linear, at some 20 µs a file: DuckDB takes "
+        "day and exchange of each from its name, once to bind a query and once to run it, and once more to choose by "
+        "them. Opening is linear by reading the checkpoint."
     )
     found.tables.append(Table("Growth with active files", ["in the table", "files", *COLUMNS], rows, note))
     return found
 
 
-COLUMNS: Final = ("open ms", "commit ms", "look ms", "instrument's day ms", "writer opens ms", "deltalake commits ms")
+COLUMNS: Final = (
+    "open ms", "commit ms", "refresh ms", "look ms", "instrument's day ms", "writer opens ms", "deltalake commits ms",
+)  # fmt: skip
 
 
 def _cells(figures: Mapping[str, float]) -> list[float]:
-    return [figures[name] for name in ("open", "commit", "look", "day", "writer opens", "library commits")]
+    return [figures[name] for name in ("open", "commit", "refresh", "look", "day", "writer opens", "library commits")]
 
 
 def _with_files(folder: Path, sealed: int, today: int) -> Path:
