@@ -28,6 +28,7 @@ ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 """What Delta would decode in the path of a table."""
 
 _PLAIN_READER: Final = 1
+_PLAIN_WRITER: Final = 2
 _TYPES: Final = {
     pa.int64(): "long",
     pa.float64(): "double",
@@ -38,8 +39,8 @@ _TYPES: Final = {
     TIMESTAMP: "timestamp",
 }
 _CHECKPOINT_COLUMNS: Final = (
-    "add.path", "add.stats", "txn.appId", "txn.version", "protocol.minReaderVersion", "metaData.schemaString",
-    "metaData.partitionColumns",
+    "add.path", "add.stats", "txn.appId", "txn.version", "protocol.minReaderVersion", "protocol.minWriterVersion",
+    "metaData.schemaString", "metaData.partitionColumns", "metaData.configuration",
 )  # fmt: skip
 _SAYS_NOTHING: Final = frozenset({"commitInfo", "cdc"})
 
@@ -128,6 +129,11 @@ class TableLog:
             self._replay = self._newest = None
             return None
 
+    @property
+    def is_plain_to_write(self) -> bool:
+        """Whether a version that adds and removes files can be written as we do, as of what `newest` gave last."""
+        return self._replay is not None and self._replay.is_plain_to_write
+
     def _followed(self) -> Version:
         if self._replay is None or not self._replay.is_there():
             self._newest = None
@@ -152,6 +158,8 @@ class _Replay:
         self.stats: dict[str, str | None] = {}
         self.transactions: dict[str, int] = {}
         self._checked: set[str] = set()
+        self._writer = 0
+        self._append_only = False
         self._last: tuple[int, int] | None = None  # the file of `version`: a table may be replaced by another
         names = os.listdir(log) if log.is_dir() else []  # noqa: PTH208 - names are all that is wanted
         if not names:
@@ -169,6 +177,11 @@ class _Replay:
         newest = max((int(at[1]) for name in names if (at := VERSION_NAME.fullmatch(name))), default=-1)
         if self.version < newest or self._checked != {"protocol", "metaData"}:
             raise _NotPlainError
+
+    @property
+    def is_plain_to_write(self) -> bool:
+        """Whether writers need to know no more than we do."""
+        return self._writer <= _PLAIN_WRITER and not self._append_only
 
     def is_there(self) -> bool:
         """Whether it can go on: of versions that were cleaned away nothing is known, nor of another table's."""
@@ -210,7 +223,9 @@ class _Replay:
                 self.transactions[action["appId"]] = int(action["version"])
             case "protocol":
                 self._check(name, action["minReaderVersion"] == _PLAIN_READER)
+                self._writer = action["minWriterVersion"]
             case "metaData":
+                self._append_only = dict(action.get("configuration") or {}).get("delta.appendOnly") == "true"
                 self._check(name, self._is_ours(action["schemaString"], action["partitionColumns"]))
             case _:
                 self._check(name, name in _SAYS_NOTHING)
@@ -244,10 +259,12 @@ class _Replay:
             for name, version in zip(columns["txn.appId"], columns["txn.version"], strict=True)
             if name is not None
         }
-        for version in filter(None, columns["protocol.minReaderVersion"]):
-            self._take("protocol", {"minReaderVersion": version})
-        for schema, partition_by in zip(
-            columns["metaData.schemaString"], columns["metaData.partitionColumns"], strict=True
+        for reader, writer in zip(
+            columns["protocol.minReaderVersion"], columns["protocol.minWriterVersion"], strict=True
         ):
-            if schema is not None:
-                self._take("metaData", {"schemaString": schema, "partitionColumns": partition_by})
+            if reader is not None:
+                self._take("protocol", {"minReaderVersion": reader, "minWriterVersion": writer})
+        names = ("schemaString", "partitionColumns", "configuration")
+        for values in zip(*(columns[f"metaData.{name}"] for name in names), strict=True):
+            if values[0] is not None:
+                self._take("metaData", dict(zip(names, values, strict=True)))

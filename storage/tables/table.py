@@ -20,6 +20,7 @@ what looks like an encoded character (`%20`) cannot be used with Delta, and is r
 
 import contextlib
 import datetime
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ from storage.errors import TableChangedError, TableError, TableMissingError
 from storage.files import DataFile, sync_file, sync_folder
 from storage.schema import Table
 from storage.tables.delta import (
+    CHECKPOINT_INTERVAL,
     add_action,
     create_delta,
     first_line,
@@ -42,11 +44,12 @@ from storage.tables.delta import (
     open_delta,
     reading_log,
     remove_action,
+    write_version,
 )
-from storage.tables.log import ENCODED, HINT_NAME, checkpoint_name, log_of, version_name
+from storage.tables.log import ENCODED, HINT_NAME, TableLog, Version, checkpoint_name, log_of, version_name
 from storage.tables.snapshot import Snapshot
 
-COMMIT_ATTEMPTS: Final = 5
+COMMIT_ATTEMPTS: Final = 20  # each that fails means that another commit was made
 
 
 class LakeTable:
@@ -58,6 +61,7 @@ class LakeTable:
         self._lock = threading.RLock()
         self._delta: DeltaTable | None = None
         self._snapshot: Snapshot | None = None
+        self._follower = TableLog(self.path, spec)
 
     def open(self, *, create: bool = False) -> Self:
         """Open the table, after creating it if it does not exist and `create` says so. Returns itself.
@@ -93,37 +97,22 @@ class LakeTable:
         `remove` is not in the table, TableError if it cannot be committed; the table is then as it was.
         """
         wanted = dict(transactions or {})
-        actions: list[AddAction | RemoveAction] = [add_action(file) for file in files]
-        actions += [remove_action(file) for file in remove]
+        if not files and not remove and not wanted:
+            return False
         with self._lock:
-            for attempt in range(1, COMMIT_ATTEMPTS + 1):
-                delta = self._fresh()
-                if self._covers(delta, wanted):
+            for _ in range(COMMIT_ATTEMPTS):
+                newest = self._newest()
+                if wanted and all(
+                    (at := newest.transaction(name)) is not None and at >= to for name, to in wanted.items()
+                ):
                     return False
-                if not actions and not wanted:
-                    return False
-                self._check_there(remove)  # the log itself does not mind
-                before = delta.version()
-                try:
-                    self._commit(delta, actions, wanted)
-                except CommitFailedError as error:
-                    # Another commit was in the way, so this one was not made. If the other had the same transactions,
-                    # the next round sees it.
-                    self._delta = None
-                    if attempt == COMMIT_ATTEMPTS:
-                        raise TableError(f"table {self.path}: cannot commit: {first_line(error)}") from error
-                except BaseException as error:
-                    if not (isinstance(error, DeltaError | OSError) or is_panic(error)):
-                        raise
-                    # It may have been made all the same, if what failed came after.
-                    self._delta = None
-                    if not wanted or not self._covers(self._fresh(), wanted):
-                        raise TableError(f"table {self.path}: cannot commit: {first_line(error)}") from error
-                    break
-                else:
-                    break
-            self._sync_log(before, self._fresh().version())
-        return True
+                self._check_there(remove, newest)  # the log itself does not mind
+                add = self._add_version if self._follower.is_plain_to_write else self._add_by_library
+                obstacle = add(newest.version, files, remove, wanted)
+                if obstacle is None:
+                    return True
+                # It was not made. If what was in the way had the same transactions, the next round sees it.
+        raise TableError(f"table {self.path}: cannot commit: {obstacle}")
 
     def replace(self, values: Mapping[str, str], files: Sequence[DataFile]) -> bool:
         """Make `files` the only ones of the partition `values`, in one version.
@@ -173,7 +162,7 @@ class LakeTable:
     def transaction(self, application: str) -> int | None:
         """An application's version in the newest version of the table. Cheaper than a snapshot."""
         with self._lock:
-            return self._transaction(self._fresh(), application)
+            return self._newest().transaction(application)
 
     def transaction_at(self, version: int, application: str) -> int | None:
         """An application's version as of a version of the table."""
@@ -186,6 +175,10 @@ class LakeTable:
     @property
     def _log(self) -> Path:
         return log_of(self.path)
+
+    def _newest(self) -> Version:
+        """The newest version. What it costs does not grow with the table, if the log is as we write it."""
+        return self._follower.newest() or self.snapshot()
 
     def _fresh(self) -> DeltaTable:
         """The handle, at the newest version."""
@@ -201,35 +194,71 @@ class LakeTable:
             self._delta = delta
         return self._delta
 
-    def _commit(
-        self, delta: DeltaTable, actions: list[AddAction | RemoveAction], transactions: Mapping[str, int]
-    ) -> None:
-        delta.create_write_transaction(
-            actions,
-            "append",
-            self.spec.schema,
-            list(self.spec.partition_by),
-            commit_properties=CommitProperties(
-                app_transactions=[Transaction(application, version) for application, version in transactions.items()],
-            ),
-        )
+    def _add_version(
+        self, newest: int, files: Sequence[DataFile], remove: Sequence[DataFile], transactions: Mapping[str, int]
+    ) -> str | None:
+        """Add the version behind the newest one; what was in the way, if it was not made. Raises TableError."""
+        version = newest + 1
+        try:
+            if not write_version(self._log, version, files, remove, transactions):
+                return f"another commit was faster, {COMMIT_ATTEMPTS} times"
+        except OSError as error:
+            raise TableError(f"table {self.path}: cannot commit: {error.strerror}") from error
+        if (version + 1) % CHECKPOINT_INTERVAL == 0:
+            self._make_checkpoint(version)
+        return None
 
-    def _covers(self, delta: DeltaTable, transactions: Mapping[str, int]) -> bool:
-        if not transactions:
-            return False
-        there = {application: self._transaction(delta, application) for application in transactions}
-        return all((at := there[name]) is not None and at >= version for name, version in transactions.items())
+    def _make_checkpoint(self, version: int) -> None:
+        """Let the library sum up the log, and remove what has been summed up for long. It can do without."""
+        try:
+            delta = self._fresh()
+            delta.create_checkpoint()
+            delta.cleanup_metadata()
+        except BaseException as error:
+            if not (isinstance(error, DeltaError | OSError | TableError) or is_panic(error)):
+                raise
+            self._delta = None
+        else:
+            self._sync_log(version - 1, delta.version())
+
+    def _add_by_library(
+        self, newest: int, files: Sequence[DataFile], remove: Sequence[DataFile], transactions: Mapping[str, int]
+    ) -> str | None:
+        """The same of a log that is not as we write it."""
+        actions: list[AddAction | RemoveAction] = [*map(add_action, files), *map(remove_action, remove)]
+        properties = [Transaction(application, version) for application, version in transactions.items()]
+        try:
+            self._fresh().create_write_transaction(
+                actions,
+                "append",
+                self.spec.schema,
+                list(self.spec.partition_by),
+                commit_properties=CommitProperties(app_transactions=properties),
+            )
+        except CommitFailedError as error:
+            self._delta = None
+            return first_line(error)
+        except BaseException as error:
+            if not (isinstance(error, DeltaError | OSError) or is_panic(error)):
+                raise
+            # It may have been made all the same, if what failed came after.
+            self._delta = None
+            there = self._newest()
+            if not transactions or any(there.transaction(name) != to for name, to in transactions.items()):
+                raise TableError(f"table {self.path}: cannot commit: {first_line(error)}") from error
+        self._sync_log(newest, self._fresh().version())
+        return None
 
     def _transaction(self, delta: DeltaTable, application: str) -> int | None:
         with reading_log(self.path):
             version = delta.transaction_version(application)
         return None if version is None else int(version)
 
-    def _check_there(self, files: Sequence[DataFile]) -> None:
+    def _check_there(self, files: Sequence[DataFile], newest: Version) -> None:
         if not files:
             return
-        there = {entry.relative for entry in self.snapshot().entries}
-        gone = sorted(file.relative for file in files if file.relative not in there)
+        there = set(newest.files)
+        gone = sorted(file.relative for file in files if f"{self.path}{os.sep}{file.relative}" not in there)
         if gone:
             raise TableChangedError(
                 f"table {self.path}: {len(gone)} of {len(files)} files to remove are not in it any more, as {gone[0]}"

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+from deltalake import DeltaTable
 
 from storage.files import DataFile
 from storage.schema import EVENTS, Table
@@ -37,6 +38,12 @@ def event_rows(*events: str) -> pa.Table:
     }
     columns = {f.name: pa.array(values.get(f.name, [None] * len(events)), f.type) for f in EVENTS.file_schema}
     return pa.table(columns)
+
+
+def for_the_library(table: LakeTable, **properties: str) -> None:
+    """Make the table's log one that only the library may write to: by a newer protocol, or by these properties."""
+    chosen = properties or {"delta.enableChangeDataFeed": "true"}
+    DeltaTable(table.path.as_uri()).alter.set_table_properties(chosen)
 
 
 def stage_events(table: LakeTable, stem: str, *events: str, day: str = "2026-11-22") -> DataFile:

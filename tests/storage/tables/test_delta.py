@@ -30,6 +30,7 @@ from storage.verify.folder import verify
 from tests.support.damaged_logs import CHECKPOINT, HINT, NOISE, STREAM, log_of, make_sound
 from tests.support.lake import ToyDecoder, ToyWriter
 from tests.support.scaled import scaled
+from tests.support.tables import for_the_library
 
 DAY = datetime.date(2026, 11, 23)
 NOW = datetime.datetime(2026, 12, 31, tzinfo=IST)
@@ -190,6 +191,7 @@ class TestPanic:
             self.panicking()
 
         table = LakeTable(layout.table("ticks"), TICKS).open()
+        for_the_library(table)
         with patch.object(DeltaTable, "create_write_transaction", commit):
             assert table.commit([], transactions={"another": 1})
         assert table.transaction("another") == 1

@@ -2,22 +2,26 @@
 
 import contextlib
 import datetime
+import errno
+import json
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from unittest.mock import patch
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
-from storage.errors import TableError, TableMissingError
+from storage.errors import TableChangedError, TableError, TableMissingError
 from storage.schema import EVENTS, ORDERS, TABLES, TICKS, Table
 from storage.tables.delta import CHECKPOINT_INTERVAL
 from storage.tables.log import Watermark
 from storage.tables.parquet import write_file
 from storage.tables.table import LakeTable
-from tests.support.tables import stage_events
+from tests.support.tables import for_the_library, stage_events
 
 DAY = {"date": "2026-11-22"}
 STREAM = "20261122T034500-aaaaaa"
@@ -252,6 +256,80 @@ class TestCommit:
         assert len(delta.file_uris(file_pruning_predicate="received_at >= '2026-11-22T04:00:00.002Z'")) >= 1
         assert len(delta.file_uris(file_pruning_predicate="received_at > '2026-11-22T04:00:00.004Z'")) == 0
         assert len(delta.file_uris(file_pruning_predicate="exchange = 'NFO'")) == 0
+
+
+class TestByHandOrByTheLibrary:
+    """A version of our own log is written by hand; what is in it is what the library writes."""
+
+    NAMES = ("a", "ä %20 x", "b=c,d;e'f(g)h!i~j@k&l+m$n#o?p[q]r{s}t^u|v`w\"x<y>z:", "d*e\\g")
+
+    def test_the_same_actions(self, tmp_path: Path) -> None:
+        written = []
+        for name in ("hand", "library"):
+            table = LakeTable(tmp_path / name / "events", EVENTS).open(create=True)
+            if name == "library":
+                for_the_library(table)
+            files = [stage_events(table, stem, stem) for stem in self.NAMES]
+            first = table.snapshot().version + 1
+            assert table.commit(files, transactions={STREAM: 3, f"{STREAM}/seq": 10})
+            assert not table.commit(files, transactions={STREAM: 3, f"{STREAM}/seq": 10})
+            assert table.commit([], remove=files[:3], transactions={STREAM: 4})
+            with pytest.raises(TableChangedError, match="1 of 2 files to remove are not in it any more"):
+                table.commit([], remove=files[2:])
+            assert events_of(LakeTable(table.path, EVENTS).open()) == [self.NAMES[3]]
+            written.append([actions_of(table, version) for version in (first, first + 1)])
+            assert not list((table.path / "_delta_log").glob("*.tmp"))
+        assert written[0] == written[1]
+
+    def test_what_a_version_costs_does_not_grow(self, table: LakeTable) -> None:
+        """The library, which takes all files anew, is not asked."""
+        with patch.object(DeltaTable, "update_incremental", side_effect=AssertionError):
+            for number in range(3):
+                table.commit([stage_events(table, f"{number}", "x")], transactions={STREAM: number})
+                assert table.transaction(STREAM) == number
+        assert events_of(table) == ["x"] * 3
+
+    def test_nothing_is_removed_where_that_is_forbidden(self, table: LakeTable) -> None:
+        file = stage_events(table, "a", "x")
+        table.commit([file])
+        for_the_library(table, **{"delta.appendOnly": "true"})
+        for again in (table, LakeTable(table.path, EVENTS).open()):
+            with pytest.raises(TableError, match=r"cannot commit: .*append"):
+                again.commit([], remove=[file])
+        DeltaTable(table.path.as_uri()).create_checkpoint()
+        with pytest.raises(TableError, match=r"cannot commit: .*append"):
+            LakeTable(table.path, EVENTS).open().commit([], remove=[file])
+        assert events_of(table) == ["x"]
+
+    def test_a_disk_that_takes_no_version(self, table: LakeTable) -> None:
+        file = stage_events(table, "a", "x")
+        full = OSError(errno.ENOSPC, "No space left on device")
+        with (
+            patch("storage.tables.delta.sync_data", side_effect=full),
+            pytest.raises(TableError, match="events: cannot commit: No space left on device"),
+        ):
+            table.commit([file], transactions={STREAM: 0})
+        assert sorted(path.name for path in (table.path / "_delta_log").iterdir()) == [f"{0:020d}.json"]
+        assert table.commit([file], transactions={STREAM: 0})
+
+    def test_without_a_checkpoint_it_goes_on(self, table: LakeTable) -> None:
+        with patch.object(DeltaTable, "create_checkpoint", side_effect=DeltaError("no room")) as asked:
+            for number in range(CHECKPOINT_INTERVAL + 1):
+                assert table.commit([], transactions={STREAM: number})
+        asked.assert_called_once()
+        assert LakeTable(table.path, EVENTS).open().transaction(STREAM) == CHECKPOINT_INTERVAL
+
+
+def actions_of(table: LakeTable, version: int) -> list[dict[str, object]]:
+    """What a version says, without times and what the library leaves empty."""
+    found: list[dict[str, object]] = []
+    for line in (table.path / "_delta_log" / f"{version:020d}.json").read_text().splitlines():
+        ((name, values),) = json.loads(line).items()
+        if name != "commitInfo":
+            kept = {key: value for key, value in values.items() if value is not None and not key.endswith("ime")}
+            kept.pop("deletionTimestamp", None)
+            found.append({name: kept})
+    return sorted(found, key=str)
 
 
 class TestReplace:
