@@ -64,6 +64,7 @@ def full_speed(found: Findings, sizes: argparse.Namespace) -> None:
             ),
             Claim(f"{name}: CPU of the writer, a packet", measured["writer"], "µs"),
             Claim(f"{name}: CPU of the load generator, a packet", measured["load"], "µs"),
+            Claim(f"{name}: bytes of a packet in the table, before the day is sealed", measured["bytes"], "bytes"),
             Claim(f"{name}: memory of the service, peak", measured["service MiB"], "MiB"),
             Claim(f"{name}: memory of the writer, peak", measured["writer MiB"], "MiB"),
         ]  # fmt: skip
@@ -92,12 +93,17 @@ def at_full_speed(per_frame: int, sizes: argparse.Namespace) -> tuple[dict[str, 
             packets = sum(sent.values())
             wait_until(lambda: service.has_received(packets), "all is received")
             service.stop()
-        committed = max(commit_times(service.layout).values())
+        files = commit_times(service.layout)
         (received,) = receipts(service.data, "max")
+        file_bytes = sum(Path(file).stat().st_size for file in files)
         check_numbers(service.data, sent)
     measured = {name: took.cpu_seconds / packets * 1e6 for name, took in watch.took.items()}
     measured |= {f"{name} MiB": took.peak_mib for name, took in watch.took.items()}
-    measured |= {"committed": packets / (committed - began), "received": packets / (received - began)}
+    measured |= {
+        "committed": packets / (max(files.values()) - began),
+        "received": packets / (received - began),
+        "bytes": file_bytes / packets,
+    }
     looks = [look for look in watch.looks if look.received]  # at the very end there are no connections
     looks = looks[:: max(1, len(looks) // LOOKS_IN_A_TABLE)]
     return measured, [

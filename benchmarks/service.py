@@ -4,6 +4,8 @@ What a process takes is read from /proc, which costs it nothing.
 """
 
 import contextlib
+import csv
+import io
 import json
 import os
 import signal
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +65,11 @@ class Load:
     def ended(self) -> dict[int, int]:
         """How many packets each connection was sent; waits for the end."""
         return {int(number): packets for number, packets in self._line()["sent"].items()}
+
+    def tokens(self) -> list[int]:
+        """Of all that it lists."""
+        with urllib.request.urlopen(f"{self.urls['api']}/instruments") as answer:
+            return [int(row["instrument_token"]) for row in csv.DictReader(io.TextIOWrapper(answer))]
 
     def _line(self) -> dict[str, Any]:
         assert self._process.stdout is not None
