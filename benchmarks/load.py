@@ -289,7 +289,11 @@ def rest_server(listing: bytes) -> ThreadingHTTPServer:
         def log_message(self, *args: object) -> None:
             """Keep still."""
 
-    return ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that hangs up is no news."""
+
+    return Server(("127.0.0.1", 0), Handler)
 
 
 def main() -> None:
