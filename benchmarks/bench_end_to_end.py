@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 import kitelake
+from benchmarks.peers import CRATE, CRATE_US
 from benchmarks.results import Claim, Findings, Table, arguments, tell
 from benchmarks.service import (
     Load,
@@ -43,9 +44,6 @@ from storage.layout import DataLayout
 
 PACKETS_A_SECOND: Final = {50: 750_000, 5: 250_000, 1: 100_000}
 """The goals, by packets a frame."""
-CRATE: Final = "kiteticker-async-manager 0.4.1, without storing"
-CRATE_US: Final = {50: 1.0, 5: 2.0, 1: 4.7}
-"""It connects to the broker's address alone: figures from outside, of a full tick, by packets a frame."""
 FOREVER: Final = 1e6
 LOOKS_IN_A_TABLE: Final = 6
 
@@ -59,7 +57,7 @@ def full_speed(found: Findings, sizes: argparse.Namespace) -> None:
             Claim(f"{name}: socket to commit", measured["committed"], "packets/s", goal=goal, smaller_is_better=False),
             Claim(f"{name}: socket to journal", measured["received"], "packets/s", smaller_is_better=False),
             Claim(
-                f"{name}: CPU of the service, a packet", measured["service"], "µs", CRATE, CRATE_US[per_frame],
+                f"{name}: CPU of the service, a packet", measured["service"], "µs", f"{CRATE}, without storing", CRATE_US[per_frame],
                 fixed=True,
             ),
             Claim(f"{name}: CPU of the writer, a packet", measured["writer"], "µs"),

@@ -1,11 +1,11 @@
 """What the stream costs as a library: CPU of the consumer's process for each tick that it is handed.
 
-    python -m benchmarks.bench_stream [--rounds 2] [--seconds 3] [--only batches,ticks] [--packets 50,5,1] [--json FILE]
+    python -m benchmarks.bench_stream [--rounds 3] [--seconds 3] [--only batches,ticks] [--packets 50,5,1] [--quick]
 
 A child process sends frames that were built beforehand over loopback, one at a time and evenly spread over the
 connections: 150,000, 60,000 and 15,000 full packets a second in frames of 50, 5 and 1. Every reader runs in a process
 of its own, one at a time, and counts its CPU (user and system) over a steady stretch, so start-up is not in it; the
-best of the rounds counts. Over three connections:
+median of the rounds counts. Over three connections:
 
     batches      `batches()`: every field decoded, every row counted
     ticks        `ticks()`: three fields read of each
@@ -31,7 +31,6 @@ import threading
 import time
 import warnings
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -40,6 +39,9 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from benchmarks.peers import CRATE, CRATE_US
+from benchmarks.results import Claim, Findings, Table, arguments, tell
+from benchmarks.turns import median_of_each
 from ingest.accounts import Account
 from ingest.connection import Gap, Hub, KiteConnection
 from ingest.settings import StreamSettings
@@ -49,6 +51,10 @@ from storage.journal import Kind
 
 RATES: Final = {50: 150_000, 5: 60_000, 1: 15_000}  # packets a frame: packets a second
 TOKENS: Final = [256 * (1000 + number) + 1 for number in range(1000)]
+HELD_AGAINST: Final = (
+    *(("batches", "websockets"), ("ticks", "websockets"), ("receiving", "websockets"), ("raw", "websockets")),
+    ("callbacks", "official"),
+)
 READERS: Final = {"batches": 3, "ticks": 3, "receiving": 3, "raw": 3, "websockets": 3, "callbacks": 1, "official": 1}
 """How many connections each has."""
 SLOWER: Final = 10
@@ -227,12 +233,11 @@ def measure(kind: str, packets: int, seconds: float) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=2)
+    parser = arguments(__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each stretch is")
     parser.add_argument("--only", default=",".join(READERS), help="these readers")
     parser.add_argument("--packets", default=",".join(map(str, RATES)), help="these packets a frame")
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--read", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -241,16 +246,28 @@ def main() -> None:
     if options.read:
         return read(options.read[0], options.read[1], float(options.read[2]))
     readers = options.only.split(",")
-    print(f"{'packets a frame':>16} {'reader':<12} {'µs CPU/tick':>12} {'ticks/s':>10} {'missed':>9}")
-    best: dict[int, dict[str, dict[str, float]]] = {}
+    rounds, seconds = (1, 1.0) if options.quick else (options.rounds, options.seconds)
+    found = Findings()
+    rows: list[list[float | str | None]] = []
     for packets in map(int, options.packets.split(",")):
-        runs = [{kind: measure(kind, packets, options.seconds) for kind in readers} for _ in range(options.rounds)]
-        best[packets] = {kind: min((run[kind] for run in runs), key=lambda one: one["cpu_us"]) for kind in readers}
-        for kind, one in best[packets].items():
-            print(f"{packets:>16} {kind:<12} {one['cpu_us']:>12.2f} {one['rate']:>10,.0f} {one['missed']:>9,.0f}")
-    if options.json:
-        options.json.write_text(json.dumps(best, indent=1))
-    return None
+        runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in readers}
+        for _ in range(rounds):
+            for kind in readers:
+                runs[kind].append(measure(kind, packets, seconds))
+        medians = {kind: median_of_each(several) for kind, several in runs.items()}
+        rows += [[packets, kind, one["cpu_us"], one["rate"], one["missed"]] for kind, one in medians.items()]
+        us = {kind: one["cpu_us"] for kind, one in medians.items()}
+        for mine, peer in HELD_AGAINST:
+            if mine in us and peer in us:
+                what = f"stream as a library, {mine}, {packets} a frame: CPU a tick"
+                found.claims.append(Claim(what, us[mine], "µs", peer, us[peer]))
+        for mine in ("batches", "ticks"):
+            if mine in us:
+                what = f"stream as a library, {mine}, {packets} a frame: CPU a tick"
+                found.claims.append(Claim(what, us[mine], "µs", CRATE, CRATE_US[packets], fixed=True))
+    columns = ["packets a frame", "reader", "µs of CPU a tick", "ticks/s", "missed"]
+    found.tables.append(Table("The stream as a library", columns, rows))
+    return tell(found, options)
 
 
 if __name__ == "__main__":
