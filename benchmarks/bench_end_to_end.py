@@ -45,6 +45,8 @@ from storage.layout import DataLayout
 PACKETS_A_SECOND: Final = {50: 750_000, 5: 250_000, 1: 100_000}
 """The goals, by packets a frame."""
 FOREVER: Final = 1e6
+WARM_SECONDS: Final = 10.0
+LOOK_SECONDS: Final = 10.0
 LOOKS_IN_A_TABLE: Final = 6
 
 
@@ -57,8 +59,8 @@ def full_speed(found: Findings, sizes: argparse.Namespace) -> None:
             Claim(f"{name}: socket to commit", measured["committed"], "packets/s", goal=goal, smaller_is_better=False),
             Claim(f"{name}: socket to journal", measured["received"], "packets/s", smaller_is_better=False),
             Claim(
-                f"{name}: CPU of the service, a packet", measured["service"], "µs", f"{CRATE}, without storing", CRATE_US[per_frame],
-                fixed=True,
+                f"{name}: CPU of the service, a packet", measured["service"], "µs",
+                f"{CRATE}, without storing", CRATE_US[per_frame], fixed=True,
             ),
             Claim(f"{name}: CPU of the writer, a packet", measured["writer"], "µs"),
             Claim(f"{name}: CPU of the load generator, a packet", measured["load"], "µs"),
@@ -110,24 +112,21 @@ def at_full_speed(per_frame: int, sizes: argparse.Namespace) -> tuple[dict[str, 
 
 
 def day(found: Findings, sizes: argparse.Namespace) -> None:
-    seconds = sizes.warm_seconds + sizes.seconds + sizes.look_seconds
     with (
         tempfile.TemporaryDirectory() as folder,
-        Load("--rate", sizes.rate, "--seconds", seconds, *sizes.load) as load,
+        Load("--rate", sizes.rate, *sizes.day_until, *sizes.load) as load,
         Service(Path(folder), load, notes=Path(folder) / "syncs", segment_seconds=sizes.segment_seconds) as service,
     ):
         load.subscribed()
         time.sleep(sizes.warm_seconds)
-        start_ns = time.time_ns()
         with Watch(service, load) as watch:
             time.sleep(sizes.seconds)
-        stop_ns = time.time_ns()
-        visible_ms = age_of_newest(service.data)
+        visible_ms = age_of_newest(service)
         sent = load.ended()
         wait_until(lambda: service.has_received(sum(sent.values())), "all is received")
         service.stop()
         check_numbers(service.data, sent)
-        durable_ms = durable_ages(service.layout, Path(folder) / "syncs", start_ns, stop_ns)
+        durable_ms = durable_ages(service.layout, Path(folder) / "syncs", sizes.counted_seconds)
         committed = committed_ages(service.layout)
     mib = sum(watch.took[name].peak_mib for name in ("service", "writer"))
     share = {name: took.cpu_seconds / watch.seconds * 100 for name, took in watch.took.items()}
@@ -145,8 +144,11 @@ def day(found: Findings, sizes: argparse.Namespace) -> None:
     ]
 
 
-def durable_ages(layout: DataLayout, notes: Path, start_ns: int, stop_ns: int) -> NDArray[np.float64]:
-    """Milliseconds from the receipt of each record between those times until a sync has returned that covers it."""
+def durable_ages(layout: DataLayout, notes: Path, between: tuple[float, float]) -> NDArray[np.float64]:
+    """Milliseconds from the receipt of each record until a sync has returned that covers it.
+
+    Of records that were received so many seconds after the first one.
+    """
     (stream,) = streams(layout)
     received: list[NDArray[np.int64]] = []
     for number in segments(layout, stream):
@@ -155,7 +157,9 @@ def durable_ages(layout: DataLayout, notes: Path, start_ns: int, stop_ns: int) -
     received_ns = np.concatenate(received)
     syncs = np.loadtxt(notes, np.int64)  # when, and how many records are durable since
     first = np.searchsorted(syncs[:, 1], np.arange(len(received_ns)), side="right")
-    counted = (received_ns >= start_ns) & (received_ns < stop_ns) & (first < len(syncs))
+    seconds = (received_ns - received_ns[0]) / 1e9
+    counted = (seconds >= between[0]) & (seconds < between[1])
+    counted &= first < len(syncs)  # closing the journal syncs the last ones
     ages: NDArray[np.float64] = (syncs[first[counted], 0] - received_ns[counted]) / 1e6
     return ages
 
@@ -170,13 +174,15 @@ def committed_ages(layout: DataLayout) -> NDArray[np.float64]:
     return np.concatenate(ages)
 
 
-def age_of_newest(data: Path) -> float:
+def age_of_newest(service: Service) -> float:
     """Milliseconds: how old the newest row is when a query of an open lake has given it; the median of five."""
-    ages = []
-    with kitelake.open(data) as lake:
-        for _ in range(6):
+    wait_until(lambda: service.has_received(1), "something is received")
+    ages: list[float] = []
+    with kitelake.open(service.data) as lake:
+        while len(ages) < 6:
             newest = lake.sql("select epoch_ns(max(received_at)) as at from ticks").arrow()["at"][0].as_py()
-            ages.append((time.time_ns() - newest) / 1e6)
+            if newest is not None:
+                ages.append((time.time_ns() - newest) / 1e6)
     return float(np.median(ages[1:]))
 
 
@@ -217,7 +223,7 @@ def killed(sizes: argparse.Namespace) -> dict[str, float]:
     ):
         with Service(Path(folder), load) as service:
             load.subscribed()
-            time.sleep(sizes.seconds / 4)
+            time.sleep(sizes.kill_seconds)
             status = service.status()
             service.kill()
         again = time.time()
@@ -261,14 +267,20 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=54_000)
     parser.add_argument("--rounds", type=int, default=3, help="of starts")
     options = parser.parse_args()
+    seconds = options.seconds
     sizes = argparse.Namespace(
-        **vars(options), per_frame=PACKETS_A_SECOND, segment_seconds=60.0, warm_seconds=10.0, look_seconds=10.0,
-        until=("--seconds", options.seconds), kill_at=(),
+        **vars(options), per_frame=PACKETS_A_SECOND, segment_seconds=60.0,
+        until=("--seconds", seconds),
+        warm_seconds=WARM_SECONDS, counted_seconds=(WARM_SECONDS, WARM_SECONDS + seconds),
+        day_until=("--seconds", WARM_SECONDS + seconds + LOOK_SECONDS),
+        kill_at=(), kill_seconds=8.0,
     )  # fmt: skip
     if options.quick:
         vars(sizes).update(
-            seconds=2.0, instruments=600, rate=5_000, rounds=1, per_frame={5: PACKETS_A_SECOND[5]}, segment_seconds=1.0,
-            warm_seconds=1.0, look_seconds=2.0, until=("--packets", 60_000), kill_at=("--rate", 20_000),
+            seconds=1.0, instruments=600, rate=5_000, rounds=1, per_frame={5: PACKETS_A_SECOND[5]}, segment_seconds=1.0,
+            until=("--packets", 60_000),
+            warm_seconds=0.0, counted_seconds=(0.0, FOREVER), day_until=("--packets", 18_000),
+            kill_at=("--rate", 5_000), kill_seconds=0.5,
         )  # fmt: skip
     sizes.load = ("--instruments", sizes.instruments)
     found = Findings()

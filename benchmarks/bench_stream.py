@@ -246,10 +246,12 @@ def main() -> None:
     if options.read:
         return read(options.read[0], options.read[1], float(options.read[2]))
     readers = options.only.split(",")
-    rounds, seconds = (1, 1.0) if options.quick else (options.rounds, options.seconds)
+    sizes, rounds, seconds = options.packets.split(","), options.rounds, options.seconds
+    if options.quick:
+        sizes, rounds, seconds = ["5"], 1, 1.0
     found = Findings()
     rows: list[list[float | str | None]] = []
-    for packets in map(int, options.packets.split(",")):
+    for packets in map(int, sizes):
         runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in readers}
         for _ in range(rounds):
             for kind in readers:

@@ -56,7 +56,8 @@ class Packets:
         market = Market(size=size, seed=1, start=dt.datetime.now(IST), rate=400.0)
         rows = np.flatnonzero(~market.index)[:instruments]
         self.listing = to_csv([market.universe.instruments[row] for row in rows.tolist()]).encode()
-        self._place = {token: place for place, token in enumerate(market.tokens[rows].tolist())}
+        self.tokens: list[int] = market.tokens[rows].tolist()
+        self._place = {token: place for place, token in enumerate(self.tokens)}
         self._steps = np.empty((STEPS, len(rows)), FRAMED)
         full = np.full(len(rows), StreamMode.FULL, np.uint8)
         for step in self._steps:

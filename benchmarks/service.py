@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -176,6 +176,7 @@ class Watch:
     seconds: float = 0.0
 
     def __enter__(self) -> Self:
+        wait_until(lambda: self.service.writer() is not None, "the writer runs")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
@@ -187,15 +188,14 @@ class Watch:
 
     def _watch(self) -> None:
         began = time.monotonic()
-        pids = {"service": self.service.pid, "writer": self.service.writer(), "load": self.load.pid}
-        before = {name: cpu_seconds(pid) for name, pid in pids.items() if pid is not None}
+        pids = {"service": self.service.pid, "writer": self.service.writer() or 0, "load": self.load.pid}
+        before = {name: cpu_seconds(pid) for name, pid in pids.items()}
         while True:
             over = self._stop.wait(LOOK_SECONDS)
             self.seconds = time.monotonic() - began
             for name, pid in pids.items():
                 with contextlib.suppress(OSError, StopIteration):  # it has ended
-                    if pid is not None:
-                        self.took[name] = Watched(cpu_seconds(pid) - before[name], peak_mib(pid))
+                    self.took[name] = Watched(cpu_seconds(pid) - before[name], peak_mib(pid))
             status = self.service.status()
             if status is not None and status.tables is not None and status.journal is not None:
                 received = sum(one.packets or 0 for one in status.connections)
@@ -216,7 +216,7 @@ def peak_mib(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
-def wait_until(condition: Any, what: str) -> None:
+def wait_until(condition: Callable[[], bool], what: str) -> None:
     """Raises TimeoutError."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():

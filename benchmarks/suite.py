@@ -7,6 +7,7 @@ says so, and the exit status is 1 at the end.
 """
 
 import argparse
+import re
 import shlex
 import subprocess
 import sys
@@ -18,6 +19,15 @@ from typing import Final
 from benchmarks.results import Findings, LeftOut, machine, results_text
 
 FOLDER: Final = Path(__file__).parent
+ROOT: Final = FOLDER.parent
+PEERS: Final = {
+    "kiteconnect": "peers/client",
+    "pandas": "peers/client",
+    "picows": "peers/picows",
+    "nautilus-trader": "adapters/nautilus",
+}
+"""What is in environments of their own, and which lock names its version."""
+HEADLINE: Final = "end_to_end"
 RESULTS: Final = FOLDER / "RESULTS.md"
 SECONDS: Final = {
     "adapters": 90,
@@ -45,7 +55,9 @@ USUAL_SECONDS: Final = 60
 
 
 def names() -> list[str]:
-    return sorted(path.stem.removeprefix("bench_") for path in FOLDER.glob("bench_*.py"))
+    """The whole way first, then the others by name."""
+    found = sorted(path.stem.removeprefix("bench_") for path in FOLDER.glob("bench_*.py"))
+    return sorted(found, key=lambda name: name != HEADLINE)
 
 
 def run(name: str, *, quick: bool) -> tuple[Findings, bool]:
@@ -55,7 +67,7 @@ def run(name: str, *, quick: bool) -> tuple[Findings, bool]:
         command = [sys.executable, "-m", f"benchmarks.bench_{name}", "--json", str(file), *["--quick"] * quick]
         with log.open("w") as output:
             status = subprocess.run(
-                command, cwd=FOLDER.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
             ).returncode
         if status == 0 and file.exists():
             return Findings.from_json(file.read_text(encoding="utf-8")), True
@@ -63,6 +75,15 @@ def run(name: str, *, quick: bool) -> tuple[Findings, bool]:
         print(said, file=sys.stderr)
         last = (said.splitlines() or ["it said nothing"])[-1]
         return Findings(left_out=[LeftOut("the whole benchmark", f"failed with status {status}: {last}")]), False
+
+
+def peers() -> str:
+    """The locked versions of peers; two are for two versions of Python."""
+    said = []
+    for name, lock in PEERS.items():
+        text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
+        said.append(f"{name} {' or '.join(re.findall(rf'^{name}==([^ ]+)', text, re.MULTILINE))}")
+    return ", ".join(said)
 
 
 def minutes(seconds: float) -> str:
@@ -82,7 +103,7 @@ def main() -> int:
     chosen = [name.removeprefix("bench_") for name in options.only or names()]
     if unknown := sorted(set(chosen) - set(names())):
         parser.error(f"there is no {', '.join(unknown)}; expected some of {', '.join(names())}")
-    about = machine() | {"command": f"python -m benchmarks.suite {shlex.join(sys.argv[1:])}".strip()}
+    about = machine() | {"peers": peers(), "command": f"python -m benchmarks.suite {shlex.join(sys.argv[1:])}".strip()}
     if options.quick:
         about["quick form"] = "a few seconds each, to show that they work: these figures say nothing of speed"
     found, well, began = {}, True, time.monotonic()
