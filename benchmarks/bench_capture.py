@@ -217,15 +217,14 @@ def copy_us(packets: int, frames: int) -> float:
 def compare(packets: int, frames: int, rounds: int, found: Findings) -> list[float | str | None]:
     """Claims of frames of so many packets; returns a row of the table."""
     records: dict[str, list[dict[str, float]]] = {kind: [] for kind in RECEIVERS}
-    missing = {one.what for one in found.left_out}
+    missing: set[str] = set()
     for _ in range(rounds):
-        for kind in RECEIVERS:
-            if kind not in missing:
-                try:
-                    records[kind].append(measure(kind, packets, frames))
-                except NoPeerError as error:
-                    found.left_out.append(error.left_out)
-                    missing |= {kind, error.left_out.what}
+        for kind in [kind for kind in RECEIVERS if kind not in missing]:
+            try:
+                records[kind].append(measure(kind, packets, frames))
+            except NoPeerError as error:
+                missing.add(kind)
+                found.left_out += [error.left_out] * (error.left_out not in found.left_out)
     us = {kind: median_of_each(several) for kind, several in records.items() if several}
     copy = copy_us(packets, min(frames, 20_000))
     for mine, peers in (("kitelake", ("websockets", "picows", "socket")), ("kitelake journal", PEERS)):

@@ -25,16 +25,22 @@ class NoPeerError(Exception):
         self.left_out = LeftOut(what, why)
 
 
-@functools.cache
 def python_of(name: str) -> Path:
     """The Python of a peer's environment. Raises NoPeerError if that cannot be made."""
+    made = _made(name)
+    if isinstance(made, NoPeerError):
+        raise made
+    return made
+
+
+@functools.cache
+def _made(name: str) -> Path | NoPeerError:
+    """Tried once."""
     try:
         return environment(ROOT / ".venv-peers" / name, ROOT / "requirements" / "peers" / f"{name}.txt", sys.executable)
     except subprocess.CalledProcessError as error:
-        command = " ".join(map(str, error.cmd[1:5]))
-        raise NoPeerError(
-            name, f"its environment could not be made: `{command} …` ended with {error.returncode}"
-        ) from None
+        step = "venv" if "venv" in error.cmd else "pip"
+        return NoPeerError(name, f"its environment could not be made: {step} ended with {error.returncode}")
 
 
 def run_client(kind: str, url: str, tokens: list[int], packets: int, folder: Path) -> dict[str, float]:
