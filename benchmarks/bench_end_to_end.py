@@ -64,6 +64,7 @@ def full_speed(found: Findings, sizes: argparse.Namespace) -> None:
             ),
             Claim(f"{name}: CPU of the writer, a packet", measured["writer"], "µs"),
             Claim(f"{name}: CPU of the load generator, a packet", measured["load"], "µs"),
+            Claim(f"{name}: the most that waited for the writer", measured["waiting"], "packets"),
             Claim(f"{name}: bytes of a packet in the table, before the day is sealed", measured["bytes"], "bytes"),
             Claim(f"{name}: memory of the service, peak", measured["service MiB"], "MiB"),
             Claim(f"{name}: memory of the writer, peak", measured["writer MiB"], "MiB"),
@@ -97,17 +98,18 @@ def at_full_speed(per_frame: int, sizes: argparse.Namespace) -> tuple[dict[str, 
         (received,) = receipts(service.data, "max")
         file_bytes = sum(Path(file).stat().st_size for file in files)
         check_numbers(service.data, sent)
+    looks = [look for look in watch.looks if look.received]  # at the very end there are no connections
     measured = {name: took.cpu_seconds / packets * 1e6 for name, took in watch.took.items()}
     measured |= {f"{name} MiB": took.peak_mib for name, took in watch.took.items()}
     measured |= {
         "committed": packets / (max(files.values()) - began),
         "received": packets / (received - began),
         "bytes": file_bytes / packets,
+        "waiting": max((look.received - look.committed for look in looks), default=0),
     }
-    looks = [look for look in watch.looks if look.received]  # at the very end there are no connections
-    looks = looks[:: max(1, len(looks) // LOOKS_IN_A_TABLE)]
+    chosen = looks[:: max(1, len(looks) // LOOKS_IN_A_TABLE)]
     return measured, [
-        [look.at, look.received, look.committed, look.received - look.committed, look.lag_seconds] for look in looks
+        [look.at, look.received, look.committed, look.received - look.committed, look.lag_seconds] for look in chosen
     ]
 
 

@@ -118,6 +118,9 @@ class Stream:
         self._load = load
         self._one_at_a_time = threading.Lock()
         self._threads = [threading.Thread(target=self._run, args=(work,)) for work in (self._read, self._send)]
+
+    def start(self) -> None:
+        """Listen to the client, and send."""
         for thread in self._threads:
             thread.start()
 
@@ -222,7 +225,9 @@ class Load:
     def add(self, client: socket.socket) -> None:
         """Somebody has connected."""
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.streams.append(Stream(len(self.streams), client, self))
+        stream = Stream(len(self.streams), client, self)
+        self.streams.append(stream)
+        stream.start()
 
     def look(self) -> None:
         """Begin if it is time, and say so whenever all instruments are asked for by connections that are new."""
@@ -255,12 +260,12 @@ class Load:
 
 
 def shake_hands(client: socket.socket) -> ServerProtocol:
-    """The server's part of the opening. Raises EOFError or OSError if the client goes."""
-    protocol = ServerProtocol(max_size=None)
+    """The server's part of the opening. Raises ConnectionError if the client goes."""
+    protocol = ServerProtocol()
     while not (events := protocol.events_received()):
-        protocol.receive_data(client.recv(65_536))
-        if protocol.close_expected():
+        if not (data := client.recv(65_536)):
             raise ConnectionResetError
+        protocol.receive_data(data)
     request = events[0]
     assert isinstance(request, Request)
     protocol.send_response(protocol.accept(request))
