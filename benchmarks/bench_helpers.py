@@ -1,6 +1,6 @@
 """What the helpers of a lake cost, against queries that an expert would write by hand for the bare engine.
 
-    python -m benchmarks.bench_helpers [--cache FOLDER] [--rounds 7] [--only TEXT] [--quick] [--json FILE]
+    python -m benchmarks.bench_helpers [--cache FOLDER] [--rounds 5] [--only TEXT] [--quick] [--json FILE]
 
 The generated day of `benchmarks.market_day`: 20.5 million full ticks of 3,000 instruments, as committed (1,479 files)
 and sealed; and 250 sealed days of 20,000 ticks of 100 instruments. Making them takes some minutes; they stay in the
@@ -200,7 +200,7 @@ def claims_of(name: str, line: Line, found: Found) -> Iterator[Claim]:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--cache", type=Path, default=CACHE)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--live-seconds", type=float, default=60)
     parser.add_argument("--only", default="", help="lines whose name begins so")
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 """What the stream costs as a library: CPU of the consumer's process for each tick that it is handed.
 
-    python -m benchmarks.bench_stream [--rounds 3] [--seconds 3] [--only batches,ticks] [--packets 50,5,1] [--quick]
+    python -m benchmarks.bench_stream [--rounds 3] [--seconds 1.5] [--only batches,ticks] [--packets 50,5,1] [--quick]
 
 A child process sends frames that were built beforehand over loopback, one at a time and evenly spread over the
 connections: 150,000, 60,000 and 15,000 full packets a second in frames of 50, 5 and 1. Every reader runs in a process
@@ -235,7 +235,7 @@ def measure(kind: str, packets: int, seconds: float) -> dict[str, float]:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long each stretch is")
+    parser.add_argument("--seconds", type=float, default=1.5, help="how long each stretch is")
     parser.add_argument("--only", default=",".join(READERS), help="these readers")
     parser.add_argument("--packets", default=",".join(map(str, RATES)), help="these packets a frame")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
