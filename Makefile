@@ -5,6 +5,7 @@ PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 py
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 FRAMEWORKS := backtesting vectorbt bt backtrader nautilus hftbacktest
+PEERS := client picows
 CODE := storage ingest queries kitelake tests benchmarks examples docs
 
 # The tests' bytecode is kept: without it every worker compiles all of them, and every child process of theirs the code.
@@ -52,13 +53,13 @@ soak: .venv/dev.stamp engines adapters clients ## the long tests: kills, fuzz, l
 engines: .venv-engines/stamp ## Spark, Dask, Polars and pandas for the soak tests, in .venv-engines (Spark needs Java 17)
 
 adapters: .venv/run.stamp ## backtest frameworks run over captured data, each in an environment of its own in .venv-adapters
-	@$(BIN)/python tests/support/frameworks.py
+	@$(BIN)/python -m tests.support.frameworks
 
 clients: .venv/dev.stamp ## the broker's JavaScript and Go clients against our servers (needs Node.js and Go)
 	@$(BIN)/python -m tests.support.clients
 
-bench: .venv/dev.stamp ## every benchmark, one after the other
-	@for file in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
+bench: .venv/dev.stamp ## every benchmark and its peers, into benchmarks/RESULTS.md (BENCH="--quick": seconds each)
+	@$(BIN)/python -m benchmarks.suite $(BENCH)
 
 docs: .venv/dev.stamp ## write docs/data-dictionary.md anew from the schema, and draw docs/pictures
 	$(BIN)/python -m docs.generate
@@ -68,11 +69,13 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv export --quiet --no-header --no-emit-project --format requirements-txt --no-dev --group build -o requirements/run.txt
 	uv export --quiet --no-header --no-emit-project --format requirements-txt --dev -o requirements/dev.txt
 	uv export --quiet --no-header --no-emit-project --format requirements-txt --only-group engines -o requirements/engines.txt
+	for name in $(PEERS); do uv export --quiet --no-header --no-emit-project --format requirements-txt \
+		--only-group $$name -o requirements/peers/$$name.txt || exit 1; done
 	for name in $(FRAMEWORKS); do uv export --quiet --no-header --no-emit-project --format requirements-txt --no-dev \
 		--group test --extra $$name -o requirements/adapters/$$name.txt || exit 1; done
 
 clean: ## remove the virtual environment and all caches; captured data stays
-	rm -rf .venv .venv-engines .venv-adapters .clients .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-engines .venv-adapters .venv-peers .clients .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Kitelake needs Python 3.11 or newer: none of python3.13 … python is." >&2; exit 2; }

@@ -1,16 +1,18 @@
 """What receiving a frame costs: from the socket to the sink, against the peers in the same run.
 
-    python -m benchmarks.bench_capture [--rounds 2] [--json FILE]
+    python -m benchmarks.bench_capture [--rounds 3] [--quick] [--json FILE]
 
 A sender process writes frames that were built beforehand over loopback as fast as they are taken: 50, 5 and 1 full
 packets (184 bytes) each. Each receiver runs in a process of its own, one at a time, and reports its CPU time from the
-first to the last frame; the best of the rounds counts. Receivers:
+first to the last frame; they take turns, and the median of the rounds counts. Receivers:
 
     kitelake          KiteConnection with a sink that counts
     kitelake journal  KiteConnection with the journal: flushed every 10 ms, synced every 100 ms
     websockets        the floor of what we could do with the library: `await ws.recv()` in a loop, nothing else
-    official          kiteconnect's KiteTicker, frames counted, not decoded
-    official ticks    the same with `on_ticks`, as its users run it: it decodes to dictionaries
+    socket            the floor of any client: what comes is read from the socket, and forgotten
+    picows, official, official-ticks: see `benchmarks.peer_clients`
+
+`copy` is the time that memory takes to copy the frames once, and no receiver.
 """
 
 import argparse
@@ -22,16 +24,18 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from websockets.asyncio.client import connect
 from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from benchmarks.peers import NoPeerError, run_client
+from benchmarks.results import Claim, Findings, Table, arguments, tell
+from benchmarks.turns import median_of_each
 from ingest.accounts import Account
 from ingest.connection import KiteConnection, Sink
 from ingest.settings import StreamSettings
@@ -40,8 +44,11 @@ from storage.layout import DataLayout
 
 PACKET: Final = b"\x00\xb8" + (408065).to_bytes(4, "big") + bytes(range(180))
 FRAMES: Final = {50: 15_000, 5: 60_000, 1: 120_000}  # packets a frame: frames
-SLOW_SHARE: Final = {"official": 5, "official ticks": 50}  # these get so many times fewer frames
-RECEIVERS: Final = ("kitelake", "kitelake journal", "websockets", "official", "official ticks")
+SLOW_SHARE: Final = {"official": 5, "official-ticks": 50}  # these get so many times fewer frames
+PEERS: Final = ("picows", "official", "official-ticks")
+RECEIVERS: Final = ("kitelake", "kitelake journal", "websockets", "socket", *PEERS)
+QUICK_SHARE: Final = 50
+TOKEN: Final = 408065
 
 
 def send(packets: int, frames: int) -> None:
@@ -146,27 +153,22 @@ async def receive_websockets(url: str, clock: Clock) -> None:
         clock.end()
 
 
-def receive_official(url: str, clock: Clock, *, ticks: bool) -> None:
-    warnings.simplefilter("ignore")
-    from kiteconnect import KiteTicker
-
-    ticker = KiteTicker("key", "token", root=url, reconnect=False)
-    reactor: Any = import_module("twisted.internet.reactor")  # as late as the client's own import of it
-
-    def on_message(ws: Any, payload: bytes, is_binary: bool) -> None:
-        clock.left -= 1
-        if not clock.left:
-            clock.end()
-            reactor.stop()
-
-    ticker.on_connect = lambda ws, response: clock.begin()
-    ticker.on_message = on_message
-    if ticks:
-        ticker.on_ticks = lambda ws, ticks: None
-    ticker.connect()
+def receive_socket(url: str, clock: Clock, frame_bytes: int) -> None:
+    """Of bytes, since it does not look at frames."""
+    host, port = url.removeprefix("ws://").split(":")
+    buffer = bytearray(1 << 18)
+    with socket.create_connection((host, int(port))) as client:
+        key = "Upgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13"
+        client.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\n{key}\r\n\r\n".encode())
+        left = clock.left * frame_bytes
+        clock.begin()
+        while left > 0:
+            left -= client.recv_into(buffer)
+        clock.end()
+    clock.left = 0
 
 
-def receive(kind: str, url: str, frames: int) -> None:
+def receive(kind: str, url: str, frames: int, frame_bytes: int) -> None:
     """The receiver: prints CPU and wall seconds."""
     clock = Clock(frames)
     match kind:
@@ -176,48 +178,81 @@ def receive(kind: str, url: str, frames: int) -> None:
             asyncio.run(receive_journal(url, clock))
         case "websockets":
             asyncio.run(receive_websockets(url, clock))
-        case _:
-            receive_official(url, clock, ticks=kind == "official ticks")
+        case "socket":
+            receive_socket(url, clock, frame_bytes)
     assert clock.left == 0 or kind == "websockets"
     print(json.dumps(clock.spent))
 
 
-def measure(kind: str, packets: int) -> tuple[float, float]:
-    """(CPU, wall) microseconds a frame."""
-    frames = FRAMES[packets] // SLOW_SHARE.get(kind, 1) // 100 * 100
+def measure(kind: str, packets: int, frames: int) -> dict[str, float]:
+    """Microseconds a frame, of CPU and of time. Raises NoPeerError."""
+    frames = max(frames // SLOW_SHARE.get(kind, 1) // 100, 1) * 100
     me = [sys.executable, "-m", "benchmarks.bench_capture"]
     with subprocess.Popen([*me, "--send", str(packets), str(frames)], stdout=subprocess.PIPE, text=True) as sender:
         assert sender.stdout is not None
         url = f"ws://127.0.0.1:{int(sender.stdout.readline())}"
-        command = [*me, "--receive", kind, url, str(frames)]
-        cpu, wall = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-    return cpu / frames * 1e6, wall / frames * 1e6
+        try:
+            if kind in PEERS:
+                took = run_client(kind, url, [TOKEN], packets * frames, Path())
+                cpu, wall = took["cpu"], took["wall"]
+            else:
+                frame_bytes = 4 + 2 + packets * len(PACKET)
+                command = [*me, "--receive", kind, url, str(frames), str(frame_bytes)]
+                cpu, wall = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        except NoPeerError:
+            sender.kill()
+            raise
+    return {"cpu": cpu / frames * 1e6, "wall": wall / frames * 1e6}
+
+
+def copy_us(packets: int, frames: int) -> float:
+    """Microseconds to copy a frame."""
+    source = np.zeros((frames, 2 + packets * len(PACKET)), np.uint8)
+    target = np.zeros_like(source)
+    start = time.process_time()
+    np.copyto(target, source)
+    return (time.process_time() - start) / frames * 1e6
+
+
+def compare(packets: int, frames: int, rounds: int, found: Findings) -> list[float | str | None]:
+    """Claims of frames of so many packets; returns a row of the table."""
+    records: dict[str, list[dict[str, float]]] = {kind: [] for kind in RECEIVERS}
+    missing: set[str] = set()
+    for _ in range(rounds):
+        for kind in [kind for kind in RECEIVERS if kind not in missing]:
+            try:
+                records[kind].append(measure(kind, packets, frames))
+            except NoPeerError as error:
+                missing.add(kind)
+                found.left_out += [error.left_out] * (error.left_out not in found.left_out)
+    us = {kind: median_of_each(several) for kind, several in records.items() if several}
+    copy = copy_us(packets, min(frames, 20_000))
+    for mine, peers in (("kitelake", ("websockets", "picows", "socket")), ("kitelake journal", PEERS)):
+        what = f"receive {'and journal ' * ('journal' in mine)}a frame of {packets} full packets: CPU"
+        for peer in peers:
+            if peer in us:
+                found.claims.append(Claim(what, us[mine]["cpu"], "µs", peer, us[peer]["cpu"]))
+    found.claims.append(Claim(what, us["kitelake journal"]["cpu"], "µs", "copying it once in memory", copy))
+    return [packets, *(us[kind]["cpu"] if kind in us else None for kind in RECEIVERS), copy]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    parser = arguments(__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--send", nargs=2, type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--receive", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--receive", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.send:
         return send(*options.send)
     if options.receive:
-        kind, url, frames = options.receive
-        return receive(kind, url, int(frames))
-    print(f"{'packets a frame':>16} {'receiver':<18} {'µs CPU/frame':>13} {'frames/s':>11} {'packets/s':>12}  cost")
-    found = {}
-    for packets in FRAMES:
-        best = {kind: min(measure(kind, packets) for _ in range(options.rounds)) for kind in RECEIVERS}
-        for kind, (cpu, wall) in best.items():
-            rate = 1e6 / wall
-            ratio = cpu / best["kitelake"][0]
-            print(f"{packets:>16} {kind:<18} {cpu:>13.2f} {rate:>11,.0f} {rate * packets:>12,.0f}  ×{ratio:.1f}")
-        found[packets] = {kind: {"cpu_us": cpu, "wall_us": wall} for kind, (cpu, wall) in best.items()}
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1))
-    return None
+        kind, url, frames, frame_bytes = options.receive
+        return receive(kind, url, int(frames), int(frame_bytes))
+    found = Findings()
+    sizes, rounds = ({5: FRAMES[5] // QUICK_SHARE}, 1) if options.quick else (FRAMES, options.rounds)
+    rows = [compare(packets, frames, rounds, found) for packets, frames in sizes.items()]
+    titles = ["packets a frame", *RECEIVERS, "copy"]
+    found.tables.append(Table("Microseconds of CPU to receive a frame", titles, rows))
+    return tell(found, options)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """What a feed costs, against bare pyarrow and DuckDB giving the same rows in the same order.
 
-    python -m benchmarks.bench_feed --cache FOLDER [--rounds 3] [--only TEXT]
+    python -m benchmarks.bench_feed [--cache FOLDER] [--rounds 3] [--only TEXT] [--quick] [--json FILE]
 
 The generated sealed day of `benchmarks.market_day`: 20.5 million full ticks of 3,000 instruments of two exchanges. Each
-way runs in a process of its own, one after the other, as often as there are rounds: the best CPU time counts, and the
+way runs in a process of its own, one after the other, as often as there are rounds: the median CPU time counts, and the
 most memory. Times are of the rows alone, without importing and opening.
 
     ten columns      the default columns of all instruments, the whole day: the feed's batches; pyarrow reading all of
@@ -15,11 +15,12 @@ most memory. Times are of the rows alone, without importing and opening.
 
 import argparse
 import json
-import resource
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +31,10 @@ import pyarrow.parquet as pq
 
 import kitelake
 from benchmarks.hand_queries import DAY, files_of
-from benchmarks.market_day import MarketDays
+from benchmarks.market_day import CACHE, MarketDays
+from benchmarks.results import Claim, Findings, arguments, tell
+from benchmarks.service import peak_mib
+from benchmarks.turns import median_of_each
 from storage.schema import TICKS
 
 TEN: Final = (
@@ -41,6 +45,7 @@ SOME: Final = f"{DAY} 10:30"
 ONE: Final = "NSE:INFY"
 OBJECTS: Final = 1_000_000
 BATCH_ROWS: Final = 65_536
+QUICK: Final = MarketDays(ticks=100_000, segments=5, instruments=300, sealed=True)
 TEXTS: Final = ["stream", "account", "symbol", "mode"]
 Way = Callable[[Path], int]
 
@@ -106,9 +111,11 @@ def objects(root: Path) -> int:
         next(ticks)  # the first block is there
         start_clock()
         total = 0.0
-        for _, tick in zip(range(OBJECTS), ticks, strict=False):
+        count = 0
+        for tick in islice(ticks, OBJECTS):
             total += tick.last_price + tick.instrument_token  # type: ignore[union-attr]
-        return OBJECTS
+            count += 1
+        return count
 
 
 WAYS: Final[dict[str, dict[str, Way]]] = {
@@ -120,56 +127,58 @@ WAYS: Final[dict[str, dict[str, Way]]] = {
     "one instrument": {"feed": one_of_feed, "DuckDB": one_by_duckdb},
     "objects": {"feed": objects},
 }
-_started = [0.0, 0.0]
+_started = 0.0
 
 
 def start_clock() -> None:
     """From here on it counts."""
-    _started[:] = time.process_time(), time.perf_counter()
+    global _started  # noqa: PLW0603 (a way starts it where its rows begin)
+    _started = time.process_time()
 
 
 def measure(way: Way, root: Path) -> dict[str, float]:
     """Run it in this process."""
     start_clock()
     rows = way(root)
-    cpu, wall = time.process_time() - _started[0], time.perf_counter() - _started[1]
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"rows": rows, "cpu": cpu, "wall": wall, "MiB": most}
+    cpu = time.process_time() - _started
+    return {"rows": rows, "cpu": cpu, "MiB": peak_mib(os.getpid())}
 
 
 def main() -> None:
-    """Run each way in a process of its own, and print what it took."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, required=True)
+    """Run each way in a process of its own."""
+    parser = arguments(__doc__)
+    parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="")
     parser.add_argument("--way", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    root = MarketDays(sealed=True).make(arguments.cache)
-    if arguments.way:
-        name, way = arguments.way.split("/")
-        print(json.dumps(measure(WAYS[name][way], root)))
+    options = parser.parse_args()
+    if options.way:
+        name, way = options.way.split("/")
+        print(json.dumps(measure(WAYS[name][way], options.cache)))
         return
+    days = QUICK if options.quick else MarketDays(sealed=True)
+    root, rounds = days.make(options.cache), 1 if options.quick else options.rounds
+    found = Findings()
     for name, ways in WAYS.items():
-        if arguments.only not in name:
+        if options.only not in name:
             continue
-        found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
-        for _ in range(arguments.rounds):
+        records: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+        for _ in range(rounds):
             for way in ways:
-                command = [sys.executable, "-m", "benchmarks.bench_feed", "--cache", str(arguments.cache)]
+                command = [sys.executable, "-m", "benchmarks.bench_feed", "--cache", str(root)]
                 command += ["--way", f"{name}/{way}"]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
-                found[way].append(json.loads(done.stdout.splitlines()[-1]))
-        base = min(each["cpu"] for each in found["feed"])
-        for way, several in found.items():
-            best = min(several, key=lambda each: each["cpu"])
-            speed = best["rows"] / best["cpu"] / 1e6
-            print(
-                f"{name:15} {way:8} {best['rows']:>10,.0f} rows, CPU {best['cpu']:7.3f} s, {speed:6.3f} M/s, wall "
-                f"{best['wall']:7.3f} s, {max(each['MiB'] for each in several):6,.0f} MiB; the feed's CPU is "
-                f"{base / best['cpu']:.2f} of it",
-                flush=True,
-            )
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+                records[way].append(json.loads(done.stdout.splitlines()[-1]))
+        medians = {way: median_of_each(several) for way, several in records.items()}
+        rates = {way: one["rows"] / one["cpu"] for way, one in medians.items()}
+        what, mine = f"feed, {name}", medians["feed"]
+        for peer in [way for way in ways if way != "feed"]:
+            rate, mib = rates[peer], medians[peer]["MiB"]
+            found.claims.append(Claim(what, rates["feed"], "rows/s of CPU", peer, rate, smaller_is_better=False))
+            found.claims.append(Claim(f"{what}: memory", mine["MiB"], "MiB", peer, mib))
+        if len(ways) == 1:
+            found.claims.append(Claim(what, rates["feed"], "rows/s of CPU", smaller_is_better=False))
+    tell(found, options)
 
 
 if __name__ == "__main__":

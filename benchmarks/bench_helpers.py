@@ -1,17 +1,12 @@
 """What the helpers of a lake cost, against queries that an expert would write by hand for the bare engine.
 
-    python -m benchmarks.bench_helpers [--cache FOLDER] [--rounds 7] [--only TEXT] [--json FILE]
+    python -m benchmarks.bench_helpers [--cache FOLDER] [--rounds 5] [--only TEXT] [--quick] [--json FILE]
 
 The generated day of `benchmarks.market_day`: 20.5 million full ticks of 3,000 instruments, as committed (1,479 files)
 and sealed; and 250 sealed days of 20,000 ticks of 100 instruments. Making them takes some minutes; they stay in the
 cache folder. Helper and hand query take turns in one process, each after one turn that is not counted, everything in
 the page cache: medians of milliseconds, of time and of CPU. The hand query (`benchmarks.hand_queries`) runs in a
-database of its own with `parquet_metadata_cache`, over the folder's files by pattern. Where a helper is missing, the
-hand query is measured alone.
-
-Hand queries on two cores with a load of 15 of other work, so that CPU alone means something, in milliseconds (DuckDB
-2.0, 2026-11-28): bars 19, raw 1,015, all 4,500, received 26, raw 927, all 4,060; OHLC 20, raw 742, all 3,230; days
-93, 215, 343; latest 425; chain 145; open 940, of a lake 1,230.
+database of its own with `parquet_metadata_cache`, over the folder's files by pattern.
 
     bars             one instrument's one-minute bars with volume, value, vwap, open interest and ticks, which the hand
                      query takes from the differences between bars; by the exchange's clock
@@ -26,18 +21,14 @@ Hand queries on two cores with a load of 15 of other work, so that CPU alone mea
     live             the same of an open lake, while 50,000 ticks/s arrive and a writer commits them
 """
 
-import argparse
 import datetime as dt
-import json
-import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -57,8 +48,10 @@ from benchmarks.hand_queries import (
     minute_prices,
     newest,
 )
-from benchmarks.market_day import MarketDays
+from benchmarks.market_day import CACHE, MarketDays
 from benchmarks.market_listing import FIRST_OPTION, LAST_DAY
+from benchmarks.results import Claim, Findings, arguments, tell
+from benchmarks.turns import cpu_seconds
 from storage.layout import DataLayout
 from storage.schema import TICKS
 
@@ -77,17 +70,18 @@ Found = dict[str, float]
 
 @dataclass(frozen=True)
 class Line:
-    """A question of a folder: by hand, and of a lake by a method that may not be there yet. `goal`: as a ratio."""
+    """A question of a folder: by hand, and of a lake. Goals: times as much as by hand, milliseconds, those of CPU."""
 
     name: str
     root: Path
     by_hand: str
-    method: str = ""
     ask: Callable[[Any], Any] | None = None
-    goal: str = ""
+    times: float | None = None
+    goal_ms: float | None = None
+    goal_cpu_ms: float | None = None
 
 
-def lines(raw: Path, sealed: Path, many: Path) -> Iterator[Line]:
+def lines(raw: Path, sealed: Path, many: Path, counts: tuple[int, ...]) -> Iterator[Line]:
     day, instrument = f"date = DATE '{DAY}'", f"exchange = 'NSE' AND instrument_token = {ONE_TOKEN}"
     one = f"{day} AND {instrument}"
     for clock in CLOCKS:
@@ -99,22 +93,22 @@ def lines(raw: Path, sealed: Path, many: Path) -> Iterator[Line]:
             return bars(lake, ALL)
 
         end = "" if clock == "exchange" else " received"
-        yield Line(f"bars{end}", sealed, minute_bars(sealed, one, CLOCKS[clock]), "bars", bars, "1.3 x")
-        yield Line(f"bars{end} raw", raw, minute_bars(raw, one, CLOCKS[clock]), "bars", bars, "1.2 x, 150 ms")
-        yield Line(f"bars{end} all", sealed, minute_bars(sealed, day, OF_INDICES_TOO[clock]), "bars", all_bars, "1.3 x")
+        yield Line(f"bars{end}", sealed, minute_bars(sealed, one, CLOCKS[clock]), bars, 1.3)
+        yield Line(f"bars{end} raw", raw, minute_bars(raw, one, CLOCKS[clock]), bars, 1.2, 150)
+        yield Line(f"bars{end} all", sealed, minute_bars(sealed, day, OF_INDICES_TOO[clock]), all_bars, 1.3)
     yield Line("OHLC", sealed, minute_prices(sealed, one, CLOCKS["exchange"]))
     yield Line("OHLC raw", raw, minute_prices(raw, one, CLOCKS["exchange"]))
     yield Line("OHLC all", sealed, minute_prices(sealed, day, OF_INDICES_TOO["exchange"]))
 
-    dates = MarketDays(days=MANY_DAYS[-1]).dates
-    for count in MANY_DAYS:
+    dates = MarketDays(days=counts[-1]).dates
+    for count in counts:
         first = dates[-count].isoformat()
 
         def days(lake: Any, first: str = first) -> Any:
             return lake.bars(ONE, "1 day", first, AFTER)
 
         where = f"date >= DATE '{first}' AND {instrument}"
-        yield Line(f"days {count}", many, day_bars(many, where), "bars", days, "a day's cost")
+        yield Line(f"days {count}", many, day_bars(many, where), days)
 
     def latest(lake: Any) -> Any:
         return lake.latest(None, f"{DAY} 15:45", COLUMNS)
@@ -122,23 +116,18 @@ def lines(raw: Path, sealed: Path, many: Path) -> Iterator[Line]:
     def chain(lake: Any) -> Any:
         return lake.chain("NIFTY", f"{DAY} 11:00")
 
-    yield Line("latest", sealed, newest(sealed, day), "latest", latest, "500 ms CPU")
+    yield Line("latest", sealed, newest(sealed, day), latest, goal_cpu_ms=500)
     lowest, highest = (token << 8 | 2 for token in (FIRST_OPTION, FIRST_OPTION + 399))
     options = f"{day} AND exchange = 'NFO' AND instrument_token BETWEEN {lowest} AND {highest}"
     until = f"received_at < TIMESTAMPTZ '{DAY} 11:00:00+05:30'"
-    yield Line("chain", sealed, books(sealed, f"{options} AND {until}"), "chain", chain, "80 ms")
+    yield Line("chain", sealed, books(sealed, f"{options} AND {until}"), chain, goal_ms=80)
 
 
 def milliseconds(work: Callable[[], object]) -> tuple[float, float]:
     """Of time, and of CPU time of this process and of children that ended meanwhile."""
-    start, cpu = time.perf_counter(), _cpu_seconds()
+    start, cpu = time.perf_counter(), cpu_seconds()
     work()
-    return (time.perf_counter() - start) * 1000, (_cpu_seconds() - cpu) * 1000
-
-
-def _cpu_seconds() -> float:
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
+    return (time.perf_counter() - start) * 1000, (cpu_seconds() - cpu) * 1000
 
 
 def medians(rounds: int, works: Mapping[str, Callable[[], object]]) -> Found:
@@ -161,7 +150,7 @@ def measure(line: Line, rounds: int) -> Found:
         plain.execute("SET enable_progress_bar = false")
         works: dict[str, Callable[[], object]] = {"hand": lambda: plain.sql(line.by_hand).to_arrow_table()}
         ask = line.ask
-        if ask is not None and hasattr(lake, line.method):
+        if ask is not None:
             works["lake"] = lambda: ask(lake).arrow()
         return medians(rounds, works)
 
@@ -198,44 +187,42 @@ def measure_live(folder: Path, seconds: float) -> Found:
     return {"lake": statistics.median(times), "lake CPU": statistics.median(used), "lake, longest": max(times)}
 
 
-def show(name: str, goal: str, found: Found) -> None:
-    cells = [
-        f"{found[key]:10,.1f}" if key in found else f"{'-':>10}" for key in ("hand", "lake", "hand CPU", "lake CPU")
-    ]
+def claims_of(name: str, line: Line, found: Found) -> Iterator[Claim]:
     if "lake" not in found:
-        ratio = "no helper yet" if goal else ""
-    else:
-        ratio = f"{found['lake'] / found['hand']:.2f}" if "hand" in found else f"longest {found['lake, longest']:.0f}"
-    print(f"{name:18}{''.join(cells)}  {ratio:14}{goal}", flush=True)
+        yield Claim(f"{name}: by hand alone", found["hand"], "ms")
+        return
+    peer = "by hand in DuckDB" if "hand" in found else None
+    ratio = None if line.times is None else 1 / line.times
+    yield Claim(f"{name}: time", found["lake"], "ms", peer, found.get("hand"), line.goal_ms, ratio)
+    yield Claim(f"{name}: CPU", found["lake CPU"], "ms", peer, found.get("hand CPU"), line.goal_cpu_ms)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "kitelake-market-day")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = arguments(__doc__)
+    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--live-seconds", type=float, default=60)
     parser.add_argument("--only", default="", help="lines whose name begins so")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    options.cache.mkdir(parents=True, exist_ok=True)
-    raw = MarketDays().make(options.cache)
-    sealed = MarketDays(sealed=True).make(options.cache)
-    many = MarketDays(instruments=100, ticks=20_000, segments=1, days=MANY_DAYS[-1]).make(options.cache)
-    results: dict[str, Found] = {}
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; milliseconds")
-    print(f"{'':18}{'hand':>10}{'lake':>10}{'hand CPU':>10}{'lake CPU':>10}  {'lake / hand':14}goal")
-    works: dict[str, tuple[str, Callable[[], Found]]] = {
-        line.name: (line.goal, partial(measure, line, options.rounds)) for line in lines(raw, sealed, many)
-    }
-    works["open"] = "850 ms CPU", partial(measure_open, raw, options.rounds)
+    day, rounds = MarketDays(), options.rounds
+    counts: tuple[int, ...] = MANY_DAYS
+    many = MarketDays(instruments=100, ticks=20_000, segments=1, days=MANY_DAYS[-1])
+    if options.quick:
+        day, rounds, counts = replace(day, ticks=200_000, segments=5), 1, (2, 5)
+        many = replace(many, days=counts[-1], ticks=5_000)
+    raw, sealed = day.make(options.cache), replace(day, sealed=True).make(options.cache)
+    found = Findings()
     with tempfile.TemporaryDirectory() as folder:
-        works["live"] = "150 ms", partial(measure_live, Path(folder) / "live", options.live_seconds)
-        for name, (goal, work) in works.items():
+        asked = {line.name: line for line in lines(raw, sealed, many.make(options.cache), counts)}
+        works: dict[str, Callable[[], Found]] = {name: partial(measure, line, rounds) for name, line in asked.items()}
+        works["open"] = partial(measure_open, raw, rounds)
+        works["live"] = partial(measure_live, Path(folder) / "live", 12 if options.quick else options.live_seconds)
+        asked["open"] = Line("open", raw, "", goal_cpu_ms=850)
+        asked["live"] = Line("live", raw, "", goal_ms=150)
+        for name, work in works.items():
             if name.startswith(options.only):
-                results[name] = work()
-                show(name, goal, results[name])
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2))
+                found.claims += claims_of(f"helper: {name}", asked[name], work())
+    tell(found, options)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What reading and asking the instrument list costs, against the official client's parser in the same run.
 
-    python -m benchmarks.bench_instruments [--rows 100000] [--rounds 5] [--json FILE]
+    python -m benchmarks.bench_instruments [--rows 100000] [--rounds 5] [--quick] [--json FILE]
 
-Seconds of CPU time, the best of the rounds; the cases take turns, so that a busy moment hits all alike.
+Seconds of CPU time, the median of the rounds; the cases take turns, so that a busy moment hits all alike.
 
     parse       parse_instruments: the CSV to rows of the instruments table, checked
     official    kiteconnect's KiteConnect._parse_instruments: the same CSV to dictionaries
@@ -10,23 +10,16 @@ Seconds of CPU time, the best of the rounds; the cases take turns, so that a bus
     references  references: whose prices strikes around spot need, for all options of the two nearest expiries
     select      select: those options, five strikes on each side
 
-`times faster` is official / parse. The list is the simulator's, in the broker's form.
+The list is the simulator's, in the broker's form.
 """
 
-import argparse
 import datetime as dt
-import json
-import platform
-import sys
-import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import pyarrow as pa
-
+from benchmarks.results import Claim, Findings, arguments, tell
+from benchmarks.turns import cpu_of, medians
 from ingest.instruments import Instruments, Price, Select, parse_instruments, references, select
 from ingest.simulator import build_universe, to_csv
 
@@ -42,7 +35,7 @@ def price_of(token: int) -> Price:
     return Price(500.0 + token % 1_000, "the benchmark")
 
 
-def measure(rows: int, rounds: int, official: Any) -> dict[str, Any]:
+def measure(rows: int, rounds: int, official: Any) -> Findings:
     """Seconds of each case, and how much they are about."""
     data = to_csv(build_universe(rows, 1, DAY).instruments).encode()
     table = parse_instruments(data, date=DAY)
@@ -55,57 +48,29 @@ def measure(rows: int, rounds: int, official: Any) -> dict[str, Any]:
         "references": lambda: references(Instruments(table), CHAINS),
         "select": lambda: select(Instruments(table), CHAINS, price_of),
     }
-    best = dict.fromkeys(tasks, float("inf"))
-    for _ in range(rounds):
-        for name, call in tasks.items():
-            start = time.process_time()
-            result = call()
-            spent = time.process_time() - start
-            del result  # freed outside of the measurement
-            best[name] = min(best[name], spent)
-    selection = select(Instruments(table), CHAINS, price_of)
-    return {
-        "rows": table.num_rows,
-        "bytes": len(data),
-        "prices": len(selection.references),
-        "selected": len(selection.tokens),
-        "seconds": best,
-        "times_faster": best["official"] / best["parse"],
-    }
-
-
-def show(result: dict[str, Any]) -> None:
-    print(f"{result['rows']:,} rows, {result['bytes'] / 1e6:.1f} MB of CSV; the selection is of ", end="")
-    print(f"{result['selected']:,} options around {result['prices']:,} prices\n")
-    print("".join(f"{title:>14}" for title in (*result["seconds"], "times faster")))
-    print("".join(f"{seconds:>14.3f}" for seconds in result["seconds"].values()) + f"{result['times_faster']:>14.1f}")
-
-
-def machine() -> str:
-    """The processor and the versions that matter."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
-    return f"{model}, CPython {platform.python_version()}, numpy {np.__version__}, pyarrow {pa.__version__}"
+    seconds = medians(rounds, {name: cpu_of(task) for name, task in tasks.items()})
+    chosen = select(Instruments(table), CHAINS, price_of)
+    what = f"instrument list of {table.num_rows:,} rows"
+    return Findings(
+        [
+            Claim(f"{what}: read", seconds["parse"], "s", "kiteconnect", seconds["official"]),
+            Claim(f"{what}: {len(names):,} names to tokens", seconds["resolve"], "s"),
+            Claim(f"{what}: whose prices {len(chosen.tokens):,} options around spot need", seconds["references"], "s"),
+            Claim(f"{what}: select those options", seconds["select"], "s"),
+        ]
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="seconds to read and to ask the instrument list")
+    parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="write the results to this file as well")
     options = parser.parse_args()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the official client's dependencies
         from kiteconnect import KiteConnect
-    result = measure(options.rows, options.rounds, KiteConnect("key"))
-    print(f"python -m benchmarks.bench_instruments {' '.join(sys.argv[1:])}".rstrip())
-    print(machine())
-    print(f"seconds of CPU time, best of {options.rounds} rounds\n")
-    show(result)
-    if options.json:
-        document = {"machine": machine(), "rounds": options.rounds, "result": result}
-        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    rows, rounds = (2_000, 1) if options.quick else (options.rows, options.rounds)
+    tell(measure(rows, rounds, KiteConnect("key")), options)
 
 
 if __name__ == "__main__":

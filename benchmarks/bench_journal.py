@@ -1,10 +1,10 @@
 """What journalling a frame costs, against the ways in which people store ticks themselves, in the same run.
 
-    python -m benchmarks.bench_journal [--packets 100000] [--rounds 3] [--json FILE]
+    python -m benchmarks.bench_journal [--packets 100000] [--rounds 3] [--quick] [--json FILE]
 
 Frames of 1, 5 and 50 full packets are handed over one by one and flushed to the system every 500 packets: what 50,000
-packets a second are in 10 ms. Nobody waits for the disk; what is measured is CPU time, the system's included, best of
-the rounds. Writers:
+packets a second are in 10 ms. Nobody waits for the disk; what is measured is CPU time, the system's included, the
+median of the rounds. Writers:
 
     journal      `JournalWriter`: append, flush; receive time, connection and CRC with each frame
     plain file   length, receive time, payload to a buffered file: the floor of what any journal could cost
@@ -15,9 +15,7 @@ the rounds. Writers:
 `read back` is the journal alone: all blocks of the segments, CRC checked, as numpy columns.
 """
 
-import argparse
 import csv
-import json
 import random
 import sqlite3
 import struct
@@ -27,6 +25,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from benchmarks.results import Claim, Findings, Table, arguments, tell
+from benchmarks.turns import median_of_each
 from storage.journal import JournalWriter, Kind, SegmentReader, segments
 from storage.layout import DataLayout
 
@@ -115,39 +115,43 @@ WRITERS: Final[dict[str, Callable[[Path, Batches, int], None]]] = {
 
 
 def measure(packets: int, packets_a_frame: int, rounds: int) -> dict[str, float]:
-    """Best CPU nanoseconds a frame of each writer, and of reading back."""
+    """CPU nanoseconds a frame of each writer, and of reading back."""
     batches = make_batches(packets, packets_a_frame)
     frames = sum(map(len, batches))
-    best: dict[str, float] = {}
+    records = []
     for _ in range(rounds):
+        record = {}
         for name, write in WRITERS.items():
             with tempfile.TemporaryDirectory() as folder:
                 start = time.process_time()
                 write(Path(folder), batches, packets_a_frame)
-                taken = {name: (time.process_time() - start) * (CSV_SHARE if name == "csv" else 1)}
+                record[name] = (time.process_time() - start) * (CSV_SHARE if name == "csv" else 1) / frames * 1e9
                 if name == "journal":
                     start = time.process_time()
                     assert read_back(Path(folder)) == frames
-                    taken["read back"] = time.process_time() - start
-            for key, seconds in taken.items():
-                best[key] = min(best.get(key, float("inf")), seconds / frames * 1e9)
-    return best
+                    record["read back"] = (time.process_time() - start) / frames * 1e9
+        records.append(record)
+    return median_of_each(records)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--packets", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    results = {count: measure(options.packets, count, options.rounds) for count in PACKETS_A_FRAME}
-    print("CPU nanoseconds a frame, and how many times the journal's\n")
-    print(f"{'packets a frame':>16}" + "".join(f"{count:>18}" for count in PACKETS_A_FRAME))
-    for name in (*WRITERS, "read back"):
-        cells = (f"{results[c][name]:9,.0f} ({results[c][name] / results[c]['journal']:5.2f})" for c in PACKETS_A_FRAME)
-        print(f"{name:>16}" + "".join(f"{cell:>18}" for cell in cells))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2))
+    packets, rounds = (10_000, 1) if options.quick else (options.packets, options.rounds)
+    results = {count: measure(packets, count, rounds) for count in PACKETS_A_FRAME}
+    found = Findings()
+    for count, ns in results.items():
+        for peer in ("plain file", "sqlite", "csv"):
+            what = f"journal a frame of {count} full packets: CPU"
+            found.claims.append(Claim(what, ns["journal"], "ns", peer, ns[peer]))
+    rows: list[list[float | str | None]] = [
+        [name, *(results[count][name] for count in PACKETS_A_FRAME)] for name in (*WRITERS, "read back")
+    ]
+    titles = ["", *(f"{count} a frame" for count in PACKETS_A_FRAME)]
+    found.tables.append(Table("Nanoseconds of CPU a frame, handed over and flushed", titles, rows))
+    tell(found, options)
 
 
 if __name__ == "__main__":

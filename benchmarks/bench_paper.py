@@ -1,16 +1,14 @@
 """How long a paper order takes from its request to its postback, over the real server, beside a bare call of it.
 
-    python -m benchmarks.bench_paper [--orders 200]
+    python -m benchmarks.bench_paper [--orders 200] [--quick] [--json FILE]
 
 `kitelake replay` serves a day of 3,000 instruments at speed 1, as `benchmarks.bench_replay` captures it. The client,
 this process, holds a socket, and posts limit orders over one kept connection. `request` is until the answer, `postback`
 until the order's first postback has come on the socket; `profile` is the same server's cheapest call, without orders.
 """
 
-import argparse
 import http.client
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +22,7 @@ from websockets.sync.client import connect
 import kitelake
 from benchmarks.bench_replay import capture
 from benchmarks.market_listing import LAST_DAY
+from benchmarks.results import Claim, Findings, arguments, tell
 
 PACKETS: Final = 1_000_000
 HEADERS: Final = {"X-Kite-Version": "3", "Authorization": "token paper:paper"}
@@ -44,11 +43,12 @@ def liquid(root: Path) -> tuple[int, str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--orders", type=int, default=200)
-    orders: int = parser.parse_args().orders
+    options = parser.parse_args()
+    orders, packets = (3, 20_000) if options.quick else (options.orders, PACKETS)
     with tempfile.TemporaryDirectory() as folder:
-        capture(Path(folder), 5, PACKETS)
+        capture(Path(folder), 5, packets)
         token, symbol, price = liquid(Path(folder))
         command = ["replay", "--data", folder, "--date", str(LAST_DAY), "--port", "0", "--api-port", "0"]
         server = subprocess.Popen(
@@ -68,11 +68,15 @@ def main() -> None:
         finally:
             server.terminate()
             server.communicate()  # it prints its tables
-    for name, seconds in found.items():
-        ms = sorted(1000 * each for each in seconds)
-        print(
-            f"{name:9} median {statistics.median(ms):5.2f} ms  90 % {ms[len(ms) * 9 // 10]:5.2f}  worst {ms[-1]:6.2f}"
-        )
+    ms = {name: sorted(1000 * each for each in seconds) for name, seconds in found.items()}
+    bare = "a call without orders"
+    claims = []
+    for name in ("request", "postback"):
+        for what, place in (("median", orders // 2), ("90 %", orders * 9 // 10)):
+            figures = ms[name][place], ms["profile"][place]
+            said = f"a paper order until its {'answer' if name == 'request' else name}: {what}"
+            claims.append(Claim(said, figures[0], "ms", bare, figures[1]))
+    tell(Findings(claims), options)
 
 
 def measured(roots: dict[str, str], token: int, symbol: str, price: float, orders: int) -> dict[str, list[float]]:

@@ -1,18 +1,15 @@
 """What writing a tick to Parquet costs, and how large it is there, against pyarrow's default writer in the same run.
 
-    python -m benchmarks.bench_parquet [--seconds 10] [--rounds 5] [--json FILE]
+    python -m benchmarks.bench_parquet [--seconds 10] [--rounds 5] [--quick] [--json FILE]
 
 The ticks are the simulator's: random walks of 10,000 instruments, full packets, instrument by instrument, a part for
 each exchange as the writer process makes them, `--seconds` of them in a file. Time is the CPU time of encoding to
-memory, best of the rounds, which take turns. The last lines are the choices that were not taken.
+memory, the median of the rounds, which take turns. The last lines are the choices that were not taken.
 """
 
-import argparse
 import datetime as dt
 import io
-import json
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.results import Claim, Findings, Table, arguments, tell
+from benchmarks.turns import cpu_of, medians
 from ingest.server import StreamMode
 from ingest.simulator import Market
 from ingest.wire import JournalDecoder
@@ -39,9 +38,9 @@ WHOLE_NUMBERS: Final = frozenset(
 Writer = Callable[[pa.Table, io.BytesIO], None]
 
 
-def make_parts(seconds: float) -> list[pa.Table]:
+def make_parts(seconds: float, instruments: int) -> list[pa.Table]:
     """Rows of ticks as the writer process gets them, one table an exchange."""
-    market = Market(size=10_000, seed=1, start=dt.datetime(2026, 11, 23, 4, 30, tzinfo=dt.UTC))
+    market = Market(size=instruments, seed=1, start=dt.datetime(2026, 11, 23, 4, 30, tzinfo=dt.UTC))
     full = np.full(len(market), StreamMode.FULL, np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         layout = DataLayout(Path(folder))
@@ -120,47 +119,36 @@ WRITERS: Final[dict[str, Writer]] = {
 }
 
 
-def measure(write: Writer, parts: list[pa.Table]) -> tuple[float, int]:
-    """CPU seconds and bytes of one pass over all parts."""
+def size_of(write: Writer, parts: list[pa.Table]) -> int:
+    """Bytes of all parts."""
     size = 0
-    start = time.thread_time()
     for part in parts:
         file = io.BytesIO()
         write(part, file)
         size += file.getbuffer().nbytes
-    return time.thread_time() - start, size
+    return size
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    parts = make_parts(options.seconds)
+    parts = make_parts(*((2.0, 2_000) if options.quick else (options.seconds, 10_000)))
     rows = sum(part.num_rows for part in parts)
-    print(f"{rows:,} full ticks of {options.seconds:g} s in {len(parts)} files; wire: 186 bytes a tick\n")
-    best = dict.fromkeys(WRITERS, float("inf"))
-    sizes: dict[str, int] = {}
-    for _ in range(options.rounds):
-        for name, write in WRITERS.items():
-            seconds, sizes[name] = measure(write, parts)
-            best[name] = min(best[name], seconds)
-    results = {}
-    peer = "pyarrow default"
-    print(f"{'':36}{'ns a tick':>10}{'bytes':>8}{'time':>8}{'size':>7}  (of {peer})")
-    for name in WRITERS:
-        nanoseconds, size = best[name] / rows * 1e9, sizes[name] / rows
-        shares = best[name] / best[peer], sizes[name] / sizes[peer]
-        print(f"{name:36}{nanoseconds:10.0f}{size:8.1f}{shares[0]:8.2f}{shares[1]:7.2f}")
-        results[name] = {
-            "ns_a_tick": nanoseconds,
-            "bytes_a_tick": size,
-            "time_ratio": shares[0],
-            "size_ratio": shares[1],
-        }
-    if options.json:
-        options.json.write_text(json.dumps({"rows": rows, "writers": results}, indent=2))
+    works = {name: cpu_of(lambda write=write: size_of(write, parts)) for name, write in WRITERS.items()}  # type: ignore[misc]
+    seconds = medians(1 if options.quick else options.rounds, works)
+    ns = {name: each / rows * 1e9 for name, each in seconds.items()}
+    sizes = {name: size_of(write, parts) / rows for name, write in WRITERS.items()}
+    found = Findings()
+    for name in ("kitelake, sealed", "kitelake, of a segment"):
+        for peer in ("pyarrow default", "pyarrow default, zstd 1"):
+            what = f"write a full tick to Parquet ({name.removeprefix('kitelake, ')})"
+            found.claims.append(Claim(f"{what}: CPU", ns[name], "ns", peer, ns[peer]))
+            found.claims.append(Claim(f"{what}: size", sizes[name], "bytes", peer, sizes[peer]))
+    columns = ["writer", "ns of CPU a tick", "bytes a tick"]
+    found.tables.append(Table("Ways to write Parquet", columns, [[name, ns[name], sizes[name]] for name in WRITERS]))
+    tell(found, options)
 
 
 if __name__ == "__main__":

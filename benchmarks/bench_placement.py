@@ -1,8 +1,8 @@
 """What it costs to decide who streams what: 18,000 instruments, all that two accounts of three connections hold.
 
-    python -m benchmarks.bench_placement [--rounds 7] [--json FILE] [--before FILE]
+    python -m benchmarks.bench_placement [--rounds 7] [--quick] [--json FILE]
 
-Milliseconds of CPU time, the best of the rounds, from the call to what each connection shall stream.
+Milliseconds of CPU time, the median of the rounds, from the call to what each connection shall stream.
 
     new         all of them, from nothing
     twice       9,000 on both accounts, from nothing
@@ -16,20 +16,15 @@ Milliseconds of CPU time, the best of the rounds, from the call to what each con
     elsewhere   an account of which 4,500 find room on the other
     gives way   an account of 9,000 that are more important than those of the other
     home        the account works again, and all go home
-
-`--before` names what an earlier run wrote with `--json`; `ratio` is this run / that one.
 """
 
-import argparse
 import gc
-import json
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Final
 
-from benchmarks.bench_instruments import machine
+from benchmarks.results import Claim, Findings, arguments, tell
+from benchmarks.turns import cpu_of, medians
 from ingest.manager import Allocation, Slot, Want
 from ingest.wire import Mode
 
@@ -73,36 +68,26 @@ CASES: Final[dict[str, tuple[Callable[[], Allocation], Callable[[Allocation], ob
 }
 
 
-def milliseconds(prepare: Callable[[], Allocation], call: Callable[[Allocation], object]) -> float:
+def seconds(prepare: Callable[[], Allocation], call: Callable[[Allocation], object]) -> float:
     there = prepare()
     gc.collect()
-    start = time.process_time()
-    call(there)
-    for slot in there.slots:
-        there.at(slot)
-    return (time.process_time() - start) * 1000
+
+    def decide() -> None:
+        call(there)
+        for slot in there.slots:
+            there.at(slot)
+
+    return cpu_of(decide)()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="milliseconds of CPU time to decide who streams what")
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="write the results to this file as well")
-    parser.add_argument("--before", type=Path, help="compare with the results in this file")
     options = parser.parse_args()
-    best = dict.fromkeys(CASES, float("inf"))
-    for _ in range(options.rounds):
-        for name, case in CASES.items():
-            best[name] = min(best[name], milliseconds(*case))
-    before = json.loads(options.before.read_text(encoding="utf-8"))["milliseconds"] if options.before else {}
-    print(f"python -m benchmarks.bench_placement {' '.join(sys.argv[1:])}".rstrip())
-    print(machine())
-    print(f"milliseconds of CPU time, best of {options.rounds} rounds\n")
-    for name, value in best.items():
-        ratio = f"   ratio {value / before[name]:.2f}" if name in before else ""
-        print(f"{name:12}{value:>8.1f}{ratio}")
-    if options.json:
-        document = {"machine": machine(), "rounds": options.rounds, "milliseconds": best}
-        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    rounds = 1 if options.quick else options.rounds
+    found = medians(rounds, {name: partial(seconds, *case) for name, case in CASES.items()})
+    claims = [Claim(f"who streams what of 18,000: {name}", value * 1000, "ms") for name, value in found.items()]
+    tell(Findings(claims), options)
 
 
 if __name__ == "__main__":

@@ -1,30 +1,27 @@
 """What `kitelake plan` takes as a whole command, against a plain script around the official client's parser.
 
-    python -m benchmarks.bench_plan [--rows 100000] [--rounds 5] [--json FILE]
+    python -m benchmarks.bench_plan [--rows 100000] [--rounds 5] [--quick] [--json FILE]
 
 Both are processes of their own, from their start to their end, on the same CSV of the simulator's list with a price of
-NIFTY 50; they take turns, so that a busy moment hits both alike. Seconds of wall clock and of CPU time, the best of the
-rounds.
+NIFTY 50; they take turns, so that a busy moment hits both alike. Seconds of wall clock and of CPU time, the median of
+the rounds.
 
     plan    kitelake plan --instruments: indices, options around spot, commodities, and all else of NSE, by connection
     peer    KiteConnect._parse_instruments, then plain Python: the options of NIFTY's two nearest expiries, 20 strikes
             on each side of the spot, and no more than that
-
-`ratio` is plan / peer, in seconds of wall clock: below 1, the whole plan takes less than the peer's part of it.
 """
 
-import argparse
 import datetime as dt
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from benchmarks.bench_instruments import machine
+from benchmarks.results import Claim, Findings, arguments, tell
+from benchmarks.turns import median_of_each
 from ingest.simulator import build_universe, to_csv
 
 DAY: Final = dt.date(2026, 11, 25)
@@ -74,8 +71,8 @@ def seconds_of(command: list[str], folder: Path, statuses: tuple[int, ...]) -> t
     return wall, cpu, done.stdout
 
 
-def measure(rows: int, rounds: int) -> dict[str, Any]:
-    """Seconds of both, after one round that does not count."""
+def measure(rows: int, rounds: int) -> Findings:
+    """Of both, after one round that does not count."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = to_csv(build_universe(rows, 1, DAY).instruments)
@@ -89,44 +86,31 @@ def measure(rows: int, rounds: int) -> dict[str, Any]:
         listed = {symbol: lists.split(", ") for _, symbol, *_, lists in (line.split("\t") for line in lines)}
         # The index and its next future are streamed with the options, for their price.
         options = sum("options" in lists for lists in listed.values()) - 2
-        best = {task: {"wall": float("inf"), "cpu": float("inf")} for task in tasks}
+        taken: dict[str, list[dict[str, float]]] = {task: [] for task in tasks}
         for number in range(rounds + 1):
             for task, command in tasks.items():
                 wall, cpu, out = seconds_of(command, folder, (0, 1) if task == "plan" else (0,))
                 assert task == "plan" or int(out) == options
                 if number:
-                    best[task] = {"wall": min(best[task]["wall"], wall), "cpu": min(best[task]["cpu"], cpu)}
-    return {
-        "rows": rows,
-        "bytes": len(text),
-        "options": options,
-        "wanted": len(listed),
-        "seconds": best,
-        "ratio": best["plan"]["wall"] / best["peer"]["wall"],
-    }
+                    taken[task].append({"wall": wall, "cpu": cpu})
+    ours, peer = (median_of_each(taken[task]) for task in ("plan", "peer"))
+    wanted, chosen = len(listed), f"a script around kiteconnect for {options:,} of them"
+    what = f"the whole command `kitelake plan`, {rows:,} rows, {wanted:,} instruments wanted"
+    return Findings(
+        [
+            Claim(f"{what}: time", ours["wall"], "s", chosen, peer["wall"]),
+            Claim(f"{what}: CPU", ours["cpu"], "s", chosen, peer["cpu"]),
+        ]
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="seconds of the whole command `kitelake plan`")
+    parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="write the results to this file as well")
     options = parser.parse_args()
-    result = measure(options.rows, options.rounds)
-    print(f"python -m benchmarks.bench_plan {' '.join(sys.argv[1:])}".rstrip())
-    print(machine())
-    print(f"seconds, best of {options.rounds} rounds\n")
-    print(
-        f"{result['rows']:,} rows, {result['bytes'] / 1e6:.1f} MB of CSV; {result['wanted']:,} instruments are wanted,"
-    )
-    print(f"of them {result['options']:,} options around spot\n")
-    print(f"{'':8}{'wall':>8}{'cpu':>8}")
-    for task, seconds in result["seconds"].items():
-        print(f"{task:8}{seconds['wall']:>8.2f}{seconds['cpu']:>8.2f}")
-    print(f"\nratio {result['ratio']:.2f}")
-    if options.json:
-        document = {"machine": machine(), "rounds": options.rounds, "result": result}
-        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    rows, rounds = (20_000, 1) if options.quick else (options.rows, options.rounds)
+    tell(measure(rows, rounds), options)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """What a query costs, against DuckDB over one plain Parquet file and pandas over CSV, in the same run.
 
-    python -m benchmarks.bench_query [--ticks 2000000] [--rounds 3] [--json FILE]
+    python -m benchmarks.bench_query [--ticks 2000000] [--rounds 3] [--quick] [--json FILE]
 
 Full packets of 2,000 instruments of five exchanges over one trading day are journalled and committed by the real
 writer, 100,000 a segment: as a day lies there that was captured and not yet tidied up. Milliseconds of wall time, the
-best of the rounds, everything in the page cache. The same rows, sorted by time, are in one Parquet file that DuckDB
+median of the rounds, everything in the page cache. The same rows, sorted by time, are in one Parquet file that DuckDB
 wrote by itself, and, with the six columns that the queries need, in one CSV file.
 
     day     one instrument's ticks of the day, in order
@@ -17,13 +17,11 @@ wrote by itself, and, with the six columns that the queries need, in one CSV fil
     many    the same `look` after a commit, and one instrument's day, in a table of 5,000 files (50 days)
 """
 
-import argparse
 import datetime as dt
-import json
 import os
+import statistics
 import tempfile
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +30,8 @@ from typing import Any, Final
 import duckdb
 import numpy as np
 
+from benchmarks.results import Claim, Findings, arguments, tell
+from benchmarks.turns import medians, seconds_of
 from ingest.wire import FULL_DTYPE, JournalDecoder
 from queries.lake import SqlLake
 from storage import schema
@@ -95,14 +95,9 @@ def make_lake(root: Path, ticks: int) -> None:
     SegmentWriter(layout, JournalDecoder()).run(poll_seconds=0.1, stop=threading.Event())
 
 
-def best(rounds: int, work: Callable[[], object]) -> float:
-    """Milliseconds of the fastest round."""
-    taken = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - start)
-    return min(taken) * 1000
+def median(rounds: int, work: Callable[[], object]) -> float:
+    """Milliseconds."""
+    return medians(rounds, {0: seconds_of(work)})[0] * 1000
 
 
 def measure_queries(root: Path, rounds: int) -> dict[str, dict[str, float]]:
@@ -115,11 +110,12 @@ def measure_queries(root: Path, rounds: int) -> dict[str, dict[str, float]]:
         for name, text in QUERIES.items():
             ours, theirs = text.format(where=WHERE), text.format(where="")
             assert lake.sql(ours).count() == len(plain.sql(theirs).to_arrow_table())
-            results[name] = {
-                "lake": best(rounds, lambda query=ours: lake.sql(query).arrow()),  # type: ignore[misc]
-                "duckdb": best(rounds, lambda query=theirs: plain.sql(query).to_arrow_table()),  # type: ignore[misc]
-                "pandas": best(1, lambda name=name: from_csv(csv_file, name)),  # type: ignore[misc]
+            works = {
+                "lake": seconds_of(lambda query=ours: lake.sql(query).arrow()),  # type: ignore[misc]
+                "duckdb": seconds_of(lambda query=theirs: plain.sql(query).to_arrow_table()),  # type: ignore[misc]
             }
+            results[name] = {way: each * 1000 for way, each in medians(rounds, works).items()}
+            results[name]["pandas"] = seconds_of(lambda name=name: from_csv(csv_file, name))() * 1000  # type: ignore[misc]
     return results
 
 
@@ -162,7 +158,7 @@ def measure_tail(root: Path, rounds: int) -> float:
             journal.flush()
             assert lake.sql(query).arrow().column(0)[0].as_py() == expected
 
-        taken = best(max(rounds, 5), turn)
+        taken = median(max(rounds, 5), turn)
     journal.close()
     return taken
 
@@ -194,37 +190,35 @@ def measure_many(root: Path, rounds: int) -> dict[str, float]:
         looks = []
         for file in files[-10:][:rounds]:
             table.commit([file])
-            looks.append(best(1, lambda: lake.sql("select 1").arrow()))
-        return {"many: look after a commit": min(looks), "many: day": best(rounds, lambda: lake.sql(query).arrow())}
+            looks.append(seconds_of(lambda: lake.sql("select 1").arrow())() * 1000)
+        return {
+            "look after a commit at 5,000 files": statistics.median(looks),
+            "one instrument's day of 5,000 files": median(rounds, lambda: lake.sql(query).arrow()),
+        }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--ticks", type=int, default=2_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+    options = parser.parse_args()
+    ticks, rounds = (200_000, 1) if options.quick else (options.ticks, options.rounds)
+    found = Findings()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "lake"
-        start = time.perf_counter()
-        make_lake(root, arguments.ticks)
-        files = sum(1 for _ in root.glob("ticks/*/*/*.parquet"))
-        print(f"{arguments.ticks:,} ticks in {files} files, made in {time.perf_counter() - start:.1f} s\n")
-        queries = measure_queries(root, arguments.rounds)
-        print(f"{'':6}{'lake':>10}{'one file':>12}{'pandas, csv':>14}   lake / one file")
-        for name, found in queries.items():
-            ratio = found["lake"] / found["duckdb"]
-            print(f"{name:6}{found['lake']:8.1f}ms{found['duckdb']:10.1f}ms{found['pandas']:12.0f}ms   {ratio:.2f}")
-        others = {"open": best(arguments.rounds, lambda: open_once(root))}
+        make_lake(root, ticks)
+        for name, ms in measure_queries(root, rounds).items():
+            what = f"query of {ticks:,} ticks as committed: {name}"
+            peers = {"DuckDB, one sorted file": "duckdb", "pandas, CSV": "pandas"}
+            found.claims += [Claim(what, ms["lake"], "ms", peer, ms[key]) for peer, key in peers.items()]
+        others = {"open a lake and ask": median(rounds, lambda: open_once(root))}
         with SqlLake(root, JournalDecoder()) as lake:
             lake.sql("select 1")
-            others["look"] = best(max(arguments.rounds, 5), lambda: lake.sql("select 1").arrow())
-        others |= {"tail": measure_tail(root, arguments.rounds), **measure_many(root, arguments.rounds)}
-        print()
-        for name, taken in others.items():
-            print(f"{name:28}{taken:8.1f}ms")
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"queries": queries, **others}, indent=2))
+            others["look again"] = median(max(rounds, 5), lambda: lake.sql("select 1").arrow())
+        others["500 ticks flushed until a count has them, 100,000 in the journal"] = measure_tail(root, rounds)
+        others |= measure_many(root, rounds)
+    found.claims += [Claim(what, ms, "ms") for what, ms in others.items()]
+    tell(found, options)
 
 
 if __name__ == "__main__":

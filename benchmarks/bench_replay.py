@@ -1,11 +1,11 @@
 """How fast a replay serves, against a bare websockets server that sends the same frames.
 
-    python -m benchmarks.bench_replay [--packets 1000000] [--rounds 3]
+    python -m benchmarks.bench_replay [--packets 1000000] [--rounds 3] [--quick] [--json FILE]
 
 Full packets of 3,000 instruments, 20,000 a second of the market's time, 5 and 50 in a frame, captured into a folder of
 their own as the service would. The client is a process of its own that reads its socket and counts frames, no more:
 what is measured is the server. The replay reads its packets from the folder meanwhile; the bare server has the frames
-in memory, and sends each with `await connection.send(frame)`. They take turns; the best of the rounds counts.
+in memory, and sends each with `await connection.send(frame)`. They take turns; the median of the rounds counts.
 """
 
 import argparse
@@ -31,6 +31,8 @@ from websockets.asyncio.server import ServerConnection, serve
 import kitelake
 from benchmarks.live_feed import make_frames
 from benchmarks.market_listing import LAST_DAY, Listing
+from benchmarks.results import Claim, Findings, arguments, tell
+from benchmarks.turns import median_of_each
 from ingest.wire import JournalDecoder
 from kitelake.replay.control import ReplaySettings
 from kitelake.replay.day import ReplayDay
@@ -163,7 +165,7 @@ async def bare(frames: list[bytes], packets: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--packets", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--client", action="store_true", help=argparse.SUPPRESS)
@@ -171,27 +173,23 @@ def main() -> None:
     if options.client:
         json.dump(read(*json.loads(sys.stdin.read())), sys.stdout)
         return
+    wanted, rounds = (20_000, 1) if options.quick else (options.packets, options.rounds)
+    found = Findings()
     for per_frame in FRAME_SIZES:
         with tempfile.TemporaryDirectory() as folder:
-            frames = capture(Path(folder), per_frame, options.packets)
+            frames = capture(Path(folder), per_frame, wanted)
             packets = sum(int.from_bytes(frame[:2], "big") for frame in frames)
-            best: dict[str, dict[str, float]] = {}
-            for _ in range(options.rounds):
-                for name, turn in (
-                    ("replay", replay(Path(folder), packets)),
-                    ("websockets", bare(frames, packets)),
-                ):
-                    found = asyncio.run(turn)
-                    best[name] = min(found, best.get(name, found), key=lambda each: each["seconds"])
-            for name, found in best.items():
-                rate = found["packets"] / found["seconds"]
-                print(
-                    f"{per_frame:3} a frame  {name:11} {rate:10,.0f} packets/s  {found['frames']:9,.0f} frames  "
-                    f"{found['cpu']:5.1f} s CPU of the server",
-                    flush=True,
-                )
-            ratio = best["websockets"]["seconds"] / best["replay"]["seconds"]
-            print(f"{per_frame:3} a frame  replay/websockets: {ratio:.2f}", flush=True)
+            records: dict[str, list[dict[str, float]]] = {"replay": [], "websockets": []}
+            for _ in range(rounds):
+                records["replay"].append(asyncio.run(replay(Path(folder), packets)))
+                records["websockets"].append(asyncio.run(bare(frames, packets)))
+        ours, theirs = (median_of_each(records[name]) for name in ("replay", "websockets"))
+        rates = [one["packets"] / one["seconds"] for one in (ours, theirs)]
+        peer, what = "websockets, the same frames from memory", f"replay served, {per_frame} packets a frame"
+        found.claims.append(Claim(what, rates[0], "packets/s", peer, rates[1], smaller_is_better=False))
+        cpu = [one["cpu"] / packets * 1e6 for one in (ours, theirs)]
+        found.claims.append(Claim(f"{what}: CPU of the server a packet", cpu[0], "µs", peer, cpu[1]))
+    tell(found, options)
 
 
 if __name__ == "__main__":

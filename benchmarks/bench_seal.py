@@ -1,9 +1,9 @@
 """In which order the rows of a sealed day lie: what each order costs in bytes and in the questions that are asked.
 
-    python -m benchmarks.bench_seal [--ticks 8000000] [--rounds 3] [--json FILE]
+    python -m benchmarks.bench_seal [--ticks 8000000] [--rounds 3] [--quick] [--json FILE]
 
 Full packets of 3,000 instruments of the simulator's market over one trading day are committed by the real writer, and
-the day is written anew in each order. Milliseconds of CPU time of DuckDB with one thread, the best of the rounds,
+the day is written anew in each order. Milliseconds of CPU time of DuckDB with one thread, the median of the rounds,
 everything in the page cache. Questions ask for seven columns.
 
     size      bytes a tick
@@ -16,10 +16,8 @@ everything in the page cache. Questions ask for seven columns.
 At the end, the real `seal` over the same day: microseconds a tick of CPU time, and the bytes before and after.
 """
 
-import argparse
 import datetime as dt
 import itertools
-import json
 import shutil
 import tempfile
 import threading
@@ -33,6 +31,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.results import Claim, Findings, Table, arguments, tell
+from benchmarks.turns import cpu_of, medians
 from ingest.server import StreamMode
 from ingest.simulator import Market
 from ingest.wire import JournalDecoder
@@ -131,13 +131,8 @@ def between(first: int, end: int) -> str:
 
 
 def cpu_ms(rounds: int, work: Callable[[], object]) -> float:
-    """Milliseconds of CPU time of the cheapest round."""
-    taken = []
-    for _ in range(rounds):
-        start = time.process_time()
-        work()
-        taken.append(time.process_time() - start)
-    return min(taken) * 1000
+    """Milliseconds of CPU time."""
+    return medians(rounds, {0: cpu_of(work)})[0] * 1000
 
 
 def questions(lying: Lying, token: int, window: str, stretches: list[str], rounds: int) -> dict[str, float]:
@@ -148,28 +143,25 @@ def questions(lying: Lying, token: int, window: str, stretches: list[str], round
         "day": cpu_ms(rounds, lambda: lying.ask(COLUMNS, mine)),
         "all": cpu_ms(rounds, lambda: lying.ask(ALL, mine)),
         "window": cpu_ms(rounds, lambda: lying.ask(COLUMNS, f"WHERE {window} {in_time}")),
-        "replay": cpu_ms(1, lambda: lying.ask(COLUMNS, in_time)),
-        "pieces": cpu_ms(1, lambda: [lying.ask(COLUMNS, f"WHERE {piece} {in_time}") for piece in stretches]),
+        "replay": cpu_of(lambda: lying.ask(COLUMNS, in_time))() * 1000,
+        "pieces": cpu_of(lambda: [lying.ask(COLUMNS, f"WHERE {piece} {in_time}") for piece in stretches])() * 1000,
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--ticks", type=int, default=8_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    ticks, rounds = (100_000, 1) if options.quick else (options.ticks, options.rounds)
     results: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         layout = DataLayout(Path(folder) / "data")
-        make_day(layout, options.ticks)
+        make_day(layout, ticks)
         day = Lying(LakeTable(layout.table("ticks"), TICKS).open().snapshot().files)
         rows = day.ask().column(0)[0].as_py()
         counts = day.ask("instrument_token, count(*)", "GROUP BY 1 ORDER BY 2 DESC, 1")
         token = counts.column(0)[counts.num_rows // 10].as_py()
-        count = counts.column(1)[counts.num_rows // 10].as_py()
-        print(f"{rows:,} ticks of {counts.num_rows:,} instruments; one of them has {count:,}\n")
-        print(f"{'':40}" + "".join(f"{name:>9}" for name in ("size", "day", "all", "window", "replay", "pieces")))
 
         def cuts(step: int) -> list[str]:
             moments = day.ask("epoch_us(received_at)", "ORDER BY received_at").column(0)
@@ -177,8 +169,7 @@ def main() -> None:
             return [between(*pair) for pair in itertools.pairwise(bounds)]
 
         def report(name: str, lying: Lying, stretches: list[str]) -> None:
-            results[name] = questions(lying, token, window, stretches, options.rounds)
-            print(f"{name:40}" + "".join(f"{value:9.1f}" for value in results[name].values()), flush=True)
+            results[name] = questions(lying, token, window, stretches, rounds)
 
         windows = cuts(100_000)
         window = windows[len(windows) // 2]
@@ -191,11 +182,15 @@ def main() -> None:
         start = time.process_time()
         sealed = compact_day(layout, DAY)
         taken = time.process_time() - start
-        before, after = sum(one.bytes_before for one in sealed), sum(one.bytes for one in sealed)
-        print(f"\nseal: {taken / rows * 1e6:.1f} µs a tick; {before / rows:.1f} -> {after / rows:.1f} bytes a tick")
-        results["seal"] = {"µs a tick": taken / rows * 1e6, "before": before / rows, "after": after / rows}
-    if options.json:
-        options.json.write_text(json.dumps({"rows": rows, "orders": results}, indent=2))
+    before, after = sum(one.bytes_before for one in sealed), sum(one.bytes for one in sealed)
+    found = Findings()
+    found.claims.append(Claim("seal a tick: CPU", taken / rows * 1e6, "µs"))
+    found.claims.append(Claim("a sealed tick: size", after / rows, "bytes", "as committed", before / rows))
+    columns = ["order", "bytes a tick", "day", "all", "window", "replay", "pieces"]
+    lines: list[list[float | str | None]] = [[name, *figures.values()] for name, figures in results.items()]
+    title = f"Orders of the rows of a sealed day of {rows:,} ticks: milliseconds of CPU of questions"
+    found.tables.append(Table(title, columns, lines))
+    tell(found, options)
 
 
 if __name__ == "__main__":

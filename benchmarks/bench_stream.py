@@ -1,11 +1,11 @@
 """What the stream costs as a library: CPU of the consumer's process for each tick that it is handed.
 
-    python -m benchmarks.bench_stream [--rounds 2] [--seconds 3] [--only batches,ticks] [--packets 50,5,1] [--json FILE]
+    python -m benchmarks.bench_stream [--rounds 3] [--seconds 1.5] [--only batches,ticks] [--packets 50,5,1] [--quick]
 
 A child process sends frames that were built beforehand over loopback, one at a time and evenly spread over the
 connections: 150,000, 60,000 and 15,000 full packets a second in frames of 50, 5 and 1. Every reader runs in a process
 of its own, one at a time, and counts its CPU (user and system) over a steady stretch, so start-up is not in it; the
-best of the rounds counts. Over three connections:
+median of the rounds counts. Over three connections:
 
     batches      `batches()`: every field decoded, every row counted
     ticks        `ticks()`: three fields read of each
@@ -39,6 +39,7 @@ import tempfile
 import threading
 import time
 import warnings
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -51,6 +52,9 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
+from benchmarks.peers import CRATE, CRATE_US
+from benchmarks.results import Claim, Findings, Table, arguments, tell
+from benchmarks.turns import median_of_each
 from ingest.accounts import Account
 from ingest.connection import Gap, Hub, KiteConnection, Sink
 from ingest.settings import StreamSettings
@@ -61,6 +65,15 @@ from storage.layout import DataLayout
 
 RATES: Final = {50: 150_000, 5: 60_000, 1: 15_000}  # packets a frame: packets a second
 TOKENS: Final = [256 * (1000 + number) + 1 for number in range(1000)]
+LEAST_TO_CRATE: Final = {50: 1.0, 5: 1.0, 1: 1 / 1.5}
+TICKS_GOAL_US: Final = {50: 2.5, 1: 10.0}
+P99_GOAL_MS: Final = 5.0
+WATCH_GOAL_PERCENT: Final = 10.0
+HELD_AGAINST: Final = (
+    *((mine, "websockets") for mine in ("batches", "ticks", "receiving", "journal", "raw")),
+    ("receiving", "sockets"),
+    ("callbacks", "official"),
+)
 READERS: Final = {
     "batches": 3,
     "ticks": 3,
@@ -321,12 +334,11 @@ def measure(kind: str, packets: int, seconds: float) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long each stretch is")
+    parser = arguments(__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.5, help="how long each stretch is")
     parser.add_argument("--only", default=",".join(READERS), help="these readers")
     parser.add_argument("--packets", default=",".join(map(str, RATES)), help="these packets a frame")
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--read", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -336,17 +348,52 @@ def main() -> None:
         kind, url, packets, seconds = options.read
         return read(kind, url, int(packets), float(seconds))
     readers = options.only.split(",")
-    print(f"{'packets a frame':>16} {'reader':<12} {'µs CPU/tick':>12} {'ticks/s':>10} {'missed':>9} {'p99 ms':>7}")
-    best: dict[int, dict[str, dict[str, float]]] = {}
-    for packets in map(int, options.packets.split(",")):
-        runs = [{kind: measure(kind, packets, options.seconds) for kind in readers} for _ in range(options.rounds)]
-        best[packets] = {kind: min((run[kind] for run in runs), key=lambda one: one["cpu_us"]) for kind in readers}
-        for kind, one in best[packets].items():
-            p99 = "" if math.isnan(one["p99_ms"]) else f"{one['p99_ms']:>7.1f}"
-            print(f"{packets:>16} {kind:<12} {one['cpu_us']:>12.2f} {one['rate']:>10,.0f} {one['missed']:>9,.0f} {p99}")
-    if options.json:
-        options.json.write_text(json.dumps(best, indent=1))
-    return None
+    sizes, rounds, seconds = options.packets.split(","), options.rounds, options.seconds
+    if options.quick:
+        sizes, rounds, seconds = ["5"], 1, 1.0
+    found = Findings()
+    rows: list[list[float | str | None]] = []
+    for packets in map(int, sizes):
+        runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in readers}
+        for _ in range(rounds):
+            for kind in readers:
+                runs[kind].append(measure(kind, packets, seconds))
+        medians = {kind: median_of_each(several) for kind, several in runs.items()}
+        for kind, one in medians.items():
+            p99 = None if math.isnan(one["p99_ms"]) else one["p99_ms"]
+            rows.append([packets, kind, one["cpu_us"], one["rate"], one["missed"], p99])
+        found.claims += claims(packets, medians)
+    columns = ["packets a frame", "reader", "µs of CPU a tick", "ticks/s", "missed", "p99 ms"]
+    found.tables.append(Table("The stream as a library", columns, rows))
+    return tell(found, options)
+
+
+def claims(packets: int, medians: Mapping[str, Mapping[str, float]]) -> list[Claim]:
+    """What is held against peers and goals, of the readers that ran."""
+
+    def what(kind: str, measured: str = "CPU a tick") -> str:
+        return f"stream as a library, {kind}, {packets} a frame: {measured}"
+
+    us = {kind: one["cpu_us"] for kind, one in medians.items()}
+    found = []
+    for mine, peer in HELD_AGAINST:
+        if mine in us and peer in us:
+            least = 1.0 if peer == "official" else None
+            found.append(Claim(what(mine), us[mine], "µs", peer, us[peer], least_ratio=least))
+    if "batches" in us:
+        least = LEAST_TO_CRATE[packets]
+        found.append(
+            Claim(what("batches"), us["batches"], "µs", CRATE, CRATE_US[packets], least_ratio=least, fixed=True)
+        )
+        age = medians["batches"]["p99_ms"]
+        found.append(Claim(what("batches", "from sending to consumer, p99"), age, "ms", goal=P99_GOAL_MS))
+    if "ticks" in us:
+        goal = TICKS_GOAL_US.get(packets)
+        found.append(Claim(what("ticks"), us["ticks"], "µs", CRATE, CRATE_US[packets], goal=goal, fixed=True))
+    if "receiving" in us and "raw" in us:
+        share = 100 * (us["receiving"] - us["raw"]) / us["receiving"]
+        found.append(Claim(what("the watch", "its share of receiving"), share, "%", goal=WATCH_GOAL_PERCENT))
+    return found
 
 
 if __name__ == "__main__":

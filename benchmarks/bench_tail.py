@@ -1,9 +1,9 @@
 """What the live tail costs while 50,000 full ticks a second arrive, and a look at a table of many files.
 
-    python -m benchmarks.bench_tail [--rate 50000] [--seconds 60] [--rounds 3] [--json FILE]
+    python -m benchmarks.bench_tail [--rate 50000] [--seconds 60] [--rounds 3] [--quick] [--json FILE]
 
 A minute of full packets of 3,000 instruments is journalled, 5 packets a frame, a block every 10 ms, and not committed.
-Seconds of CPU time, user and system, all threads, the best of the rounds; files are in the page cache.
+Seconds of CPU time, user and system, all threads, the median of the rounds; files are in the page cache.
 
     none      a new process: `kitelake sql "select 1"`, which reads nothing
     count     a new process: how many ticks there are
@@ -17,21 +17,20 @@ Seconds of CPU time, user and system, all threads, the best of the rounds; files
 `kitelake sql` does without pandas; in a process of the user's it is loaded, where it is installed, for 0.3 s more.
 """
 
-import argparse
-import json
-import os
-import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.results import Claim, Findings, arguments, tell
+from benchmarks.turns import cpu_seconds, medians
 from ingest.wire import FULL_DTYPE, JournalDecoder
 from queries.lake import SqlLake
 from storage.journal import JournalWriter, Kind
@@ -106,24 +105,22 @@ class Market:
 
 def child_cpu(command: list[str]) -> tuple[float, str]:
     """Seconds of CPU that a process took, and what it said."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = cpu_seconds()
     said = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, said
-
-
-def best(rounds: int, work: Callable[[], float]) -> float:
-    return min(work() for _ in range(rounds))
+    return cpu_seconds() - before, said
 
 
 def measure_processes(root: Path, rounds: int) -> dict[str, float]:
     ask = [sys.executable, "-m", "kitelake", "sql", "--data", str(root), "--format", "csv"]
-    found = {name: best(rounds, lambda text=text: child_cpu([*ask, text])[0]) for name, text in QUERIES.items()}  # type: ignore[misc]
     decode = [sys.executable, "-c", DECODE, str(root), STREAM]
-    found["decode"] = best(rounds, lambda: child_cpu(decode)[0])
     ours, theirs = child_cpu([*ask, QUERIES["all"]])[1], child_cpu(decode)[1]
     assert ours.split()[-1] == theirs.strip()
-    return found
+    commands = {name: [*ask, text] for name, text in QUERIES.items()} | {"decode": decode}
+    return medians(rounds, {name: partial(cpu_of_child, command) for name, command in commands.items()})
+
+
+def cpu_of_child(command: list[str]) -> float:
+    return child_cpu(command)[0]
 
 
 def measure_live(root: Path, market: Market, rate: int) -> float:
@@ -140,8 +137,8 @@ def measure_live(root: Path, market: Market, rate: int) -> float:
     return float(np.median(taken))
 
 
-def measure_look(root: Path, rounds: int) -> float:
-    """Seconds of CPU that a look takes after a commit."""
+def measure_look(root: Path, count: int, rounds: int) -> float:
+    """Seconds of CPU that a look takes after a commit, the median."""
     layout = DataLayout(root)
     table = LakeTable(layout.table(TICKS.name), TICKS).open(create=True)
     rows = pa.table({field.name: pa.nulls(1, field.type) for field in TICKS.file_schema})
@@ -161,39 +158,42 @@ def measure_look(root: Path, rounds: int) -> float:
         table.commit(written, transactions={STREAM: first})
         return [file.relative for file in written]
 
-    files(0, FILES)
+    files(0, count)
     taken = []
     with SqlLake(root, JournalDecoder()) as lake:
         lake.look()
         for number in range(max(rounds, 5)):
-            files(FILES + number, 1)
+            files(count + number, 1)
             start = time.process_time()
             lake.look()
             taken.append(time.process_time() - start)
-    return min(taken)
+    return statistics.median(taken)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--rate", type=int, default=50_000)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+    options = parser.parse_args()
+    rate, seconds, rounds, files = options.rate, options.seconds, options.rounds, FILES
+    if options.quick:
+        rate, seconds, rounds, files = 5_000, 5, 1, 100
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "lake"
         market = Market(DataLayout(root))
-        for _ in range(arguments.seconds * BLOCKS_A_SECOND):
-            market.block(arguments.rate // BLOCKS_A_SECOND)
-        seconds = measure_processes(root, arguments.rounds)
-        seconds["live"] = measure_live(root, market, arguments.rate)
-        seconds["look"] = measure_look(Path(folder) / "many", arguments.rounds)
+        for _ in range(seconds * BLOCKS_A_SECOND):
+            market.block(rate // BLOCKS_A_SECOND)
+        taken = measure_processes(root, rounds)
+        live = measure_live(root, market, rate)
+        look = measure_look(Path(folder) / "many", files, rounds)
         market.journal.close()
-    for name, value in seconds.items():
-        print(f"{name:>8}{value:>10.3f} s{value / seconds['decode']:>10.2f} × decode")
-    print(f"load of the machine: {os.getloadavg()[0]:.1f}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(seconds, indent=2) + "\n", encoding="utf-8")
+    decode, ticks = taken.pop("decode"), f"{rate * seconds:,} ticks in the journal alone"
+    peer = "decoding everything"
+    claims = [Claim(f"{ticks}, a new process: {name}: CPU", cpu, "s", peer, decode) for name, cpu in taken.items()]
+    claims.append(Claim(f"{ticks}, an open lake: flushed until `last` has it", live * 1000, "ms"))
+    claims.append(Claim(f"look after a commit at {files:,} files: CPU", look * 1000, "ms"))
+    tell(Findings(claims), options)
 
 
 if __name__ == "__main__":

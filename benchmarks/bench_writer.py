@@ -1,11 +1,11 @@
 """What the writer costs a tick, from journal segments to commits: where it goes, and what it takes of memory.
 
-    python -m benchmarks.bench_writer [--ticks 1500000] [--instruments 18000] [--rounds 1] [--json FILE]
+    python -m benchmarks.bench_writer [--ticks 1500000] [--instruments 18000] [--rounds 3] [--quick] [--json FILE]
 
 The simulator's market in full packets, 50, 5 and 1 a frame, in segments of the usual 64 MiB with blocks of 10 ms at
 54,000 ticks/s. They are made first, by a process of their own; then a new process commits them with `SegmentWriter`
-and `JournalDecoder`. Microseconds of CPU (user and system, by getrusage) a tick, of all segments but the first, best
-of the rounds.
+and `JournalDecoder`. Microseconds of CPU (user and system, by getrusage) a tick, of all segments but the first, the
+median of the rounds.
 
     read      the segment's blocks, their checksums verified
     walk      where the packets are
@@ -42,9 +42,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.results import Claim, Findings, Table, arguments, tell
+from benchmarks.turns import median_of_each
 from storage.layout import DataLayout
 
 PACKETS_A_FRAME: Final = (50, 5, 1)
+SEGMENT_BYTES: Final = 64 << 20
 TICKS_A_SECOND: Final = 54_000
 BLOCKS_A_SECOND: Final = 100
 STREAM: Final = "20261123T034500-bench1"
@@ -53,7 +56,7 @@ PARTS: Final = ("read", "walk", "order", "columns", "rows", "Parquet", "digest",
 STEPS: Final = (*PARTS, "rest", "all", "pyarrow", "plain")
 
 
-def make(folder: Path, packets_a_frame: int, ticks: int, instruments: int) -> None:
+def make(folder: Path, packets_a_frame: int, ticks: int, instruments: int, segment_bytes: int) -> None:
     """The journal of a dead stream, and the day's instrument list."""
     from ingest.server import StreamMode
     from ingest.simulator import Market
@@ -68,7 +71,7 @@ def make(folder: Path, packets_a_frame: int, ticks: int, instruments: int) -> No
     columns["symbol"] = [f"{one.exchange}:{one.tradingsymbol}" for one in market.universe.instruments]
     write_instruments(layout, START.date(), pa.table(columns, schema=INSTRUMENTS.file_schema))
     full = np.full(instruments, StreamMode.FULL, np.uint8)
-    writer = JournalWriter(layout, STREAM, segment_seconds=1e9)
+    writer = JournalWriter(layout, STREAM, segment_bytes=segment_bytes, segment_seconds=1e9)
     channels = [writer.channel("asha", number) for number in range(1, 7)]
     received_at_ns = int(START.timestamp()) * 10**9
     done = since_flush = 0
@@ -196,37 +199,50 @@ def compare(options: argparse.Namespace) -> None:
         found: dict[str, float] = json.loads(done.stdout)
         return found
 
-    print(f"{'a frame':>8}" + "".join(f"{step:>9}" for step in STEPS) + f"{'MiB':>7}{'after':>7}{'bytes':>7}")
-    results = {}
+    ticks, instruments, rounds = options.ticks, options.instruments, options.rounds
+    if options.quick:
+        ticks, instruments, rounds = 80_000, 2_000, 1
+    found = Findings()
+    rows: list[list[float | str | None]] = []
     for packets_a_frame in PACKETS_A_FRAME:
         with tempfile.TemporaryDirectory() as folder:
-            sizes = ("--ticks", str(options.ticks), "--instruments", str(options.instruments))
+            sizes = (
+                "--ticks",
+                str(ticks),
+                "--instruments",
+                str(instruments),
+                "--segment-bytes",
+                str(SEGMENT_BYTES >> 3 * options.quick),
+            )
             subprocess.run([*me, "--make", folder, str(packets_a_frame), *sizes], check=True)
-            best: dict[str, float] = {}
-            for _ in range(options.rounds):
+            records = []
+            for _ in range(rounds):
                 for table in ("ticks", "events", "orders", "quarantine"):
                     shutil.rmtree(DataLayout(Path(folder)).table(table), ignore_errors=True)
-                found = ask("--commit", folder) | ask("--peer", folder)
-                best = min(best or found, found, key=lambda each: each["all"])
-        cells = "".join(f"{best[step]:9.3f}" for step in STEPS)
-        print(f"{packets_a_frame:8}{cells}{best['peak']:7.0f}{best['after']:7.0f}{best['bytes']:7.1f}", flush=True)
-        results[packets_a_frame] = best
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+                records.append(ask("--commit", folder) | ask("--peer", folder))
+        one = median_of_each(records)
+        rows.append([packets_a_frame, *(one[step] for step in STEPS), one["peak"], one["after"], one["bytes"]])
+        what = f"journal to commit, a full tick, {packets_a_frame} a frame: CPU"
+        found.claims.append(Claim(what, one["all"], "µs", "pyarrow.parquet alone", one["pyarrow"]))
+        found.claims.append(Claim(what, one["all"], "µs", "the least that pyarrow takes", one["plain"]))
+        found.claims.append(Claim(f"writer at its peak, {packets_a_frame} a frame", one["peak"], "MiB"))
+    titles = ["a frame", *STEPS, "MiB", "after", "bytes"]
+    found.tables.append(Table("Where the writer's time goes: microseconds of CPU a tick", titles, rows))
+    tell(found, options)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--ticks", type=int, default=1_500_000)
     parser.add_argument("--instruments", type=int, default=18_000)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--segment-bytes", type=int, default=SEGMENT_BYTES)
     parser.add_argument("--make", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--commit", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--peer", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.make:
-        make(Path(options.make[0]), int(options.make[1]), options.ticks, options.instruments)
+        make(Path(options.make[0]), int(options.make[1]), options.ticks, options.instruments, options.segment_bytes)
     elif options.commit:
         commit(options.commit)
     elif options.peer:

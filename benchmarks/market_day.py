@@ -11,9 +11,10 @@ import datetime as dt
 import json
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,9 @@ from storage.layout import DataLayout, segment_stem
 from storage.schema import EVENTS, TICKS
 from storage.tables import LakeTable, write_file, write_instruments
 from storage.upkeep import compact_day
+
+CACHE: Final = Path(tempfile.gettempdir()) / "kitelake-market-day"
+"""Where benchmarks keep what takes minutes to make."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class MarketDays:
         root = cache / f"{self.days}x{self.ticks}-of-{self.instruments}-{kind}-{self.segments}-{self.seed}"
         if root.exists():
             return root
+        cache.mkdir(parents=True, exist_ok=True)
         making = cache / f"{root.name}.making"
         shutil.rmtree(making, ignore_errors=True)
         if self.sealed:

@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+_BEGINS: Final = ("", *"-0123456789")  # what is aligned to the right
 LIBRARIES: Final = ("numpy", "pyarrow", "duckdb", "deltalake", "websockets")
 
 
@@ -180,7 +181,10 @@ def _findings_text(found: Mapping[str, Findings]) -> list[str]:
 def _grid(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     cells = [[*titles], *([cell.replace("|", "\\|") for cell in row[: len(titles)]] for row in rows)]
     widths = [max(len(row[at]) for row in cells) for at in range(len(titles))]
-    numeric = [at > 0 and all(row[at][:1].isdigit() or not row[at] for row in cells[1:]) for at in range(len(titles))]
+    numeric = [
+        at > 0 and any(row[at] for row in cells[1:]) and all(row[at][:1] in _BEGINS for row in cells[1:])
+        for at in range(len(titles))
+    ]
 
     def line(row: Sequence[str]) -> str:
         padded = (

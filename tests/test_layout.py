@@ -7,8 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TESTS = ROOT / "tests"
 TOPS = ("storage", "ingest", "queries", "kitelake")
-APART = {"support", "system"}
-SERVICE = {"tests.support.running.Running", "tests.support.running.running"}
+APART = {"benchmarks", "support", "system"}
+SERVICE = {"tests.support.running.Running", "tests.support.running.running", "benchmarks.service.Service"}
 MODULES = sorted(str(path.relative_to(ROOT)) for path in TESTS.rglob("test_*.py"))
 
 

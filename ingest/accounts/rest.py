@@ -29,8 +29,8 @@ MAX_QUOTED: Final = 300
 
 @functools.cache
 def tls_context() -> ssl.SSLContext:
-    """The authorities by which HTTPS is checked. Reading them takes a tenth of a second, which the streams would wait
-    for: so it is done once in a process."""
+    """The authorities by which HTTPS is checked. Reading them takes so long that the streams would wait for it: it is
+    done once in a process."""
     return httpx.create_ssl_context()
 
 

@@ -6,7 +6,7 @@ and the record of what was sent; the source owns instruments, packets, orders, a
 Theory. An instrument has one packet image for each mode: its two length bytes and its packet as it would be sent now.
 A quote packet is the beginning of the full packet and an ltp packet the beginning of both, for indices too (Kite
 Connect v3 streaming docs), so a tick is painted once and copied by prefix. A frame is then two bytes of count and a
-selection of images, 30 ns a packet in one layout and 150 ns in a mixture. Images are built from numbers alone: nothing
+selection of images, which costs least in one layout. Images are built from numbers alone: nothing
 here is shared with the code that reads packets, so that one mistake cannot hide on both sides.
 
 All integers are big-endian. Words of the full packet, 4 bytes each: token, last price, last quantity, average price,

@@ -5,7 +5,7 @@ alike. It keeps these promises:
 
 - Ticks have `seq` `first_seq`, `first_seq + 1`, … in wire order over all exchanges and days.
 - Rows of a part lie instrument by instrument, each in wire order. So a value is mostly followed by one that is near
-  it, and files are smaller by a tenth to a third, see `benchmarks/bench_parquet.py`.
+  it, and files are smaller.
 - A row's day is the day in India on which its frame was received, whatever zone the host is in.
 - Every record ends up somewhere: as ticks, an order, an event, or in quarantine with its bytes. Only heartbeats and
   channel tables leave no row.

@@ -31,7 +31,7 @@ _NICENESS = 5  # the sockets come first
 
 
 class NoPandas(MetaPathFinder):
-    """Finds no pandas. Arrow would load it to see whether values are its: 46 MB and half a second for nothing."""
+    """Finds no pandas. Arrow would load it to see whether values are its: memory and time for nothing."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
         """None for all but pandas, so that the import goes on to the other finders."""

@@ -15,7 +15,7 @@ from storage.schema import DEPTH_LEVELS
 
 CARRIES_BOOK: Final = "mode = 'full' AND price_change IS NULL"
 """The condition for a row of ticks: only packets of indices have a `price_change`. (That the first bid is not null says
-the same, but takes half as long again to read.)"""
+the same, but takes longer to read.)"""
 
 _LEVELS: Final = range(1, DEPTH_LEVELS + 1)
 _ORIGIN: Final = "received_at, exchange_timestamp, instrument_token, symbol"

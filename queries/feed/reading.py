@@ -1,6 +1,6 @@
 """What a day's ticks lie in, and reading it: row groups of committed files, and pieces of the live tail.
 
-Files are read by pyarrow, column by column, which costs a third of what a database needs to give the same rows in
+Files are read by pyarrow, column by column, which costs less than a database needs to give the same rows in
 order. A row group that has nothing of what is asked for, by its bounds in the footer, is not read.
 """
 
@@ -190,7 +190,7 @@ class Reader:
         add(rows, self._mask(rows, part.begin_us, before_us) if self._is_cut(part, before_us) else None)
 
     def _mask(self, rows: pa.Table, begin_us: int, before_us: int) -> Bools:
-        import pyarrow.compute as pc  # it costs every start of a process a tenth of a second, were it at the top
+        import pyarrow.compute as pc  # it costs every start of a process, were it at the top
 
         received = numbers_of(rows["received_at"])
         kept: Bools = (received >= max(begin_us, self._wanted.start_us)) & (received < before_us)

@@ -2,7 +2,7 @@
 
 A view is made once for a state of its table and never changed; a newer state gets a view of its own. So a result that
 is fetched later still reads what its query saw. It is no view of the catalog, since DuckDB binds that when it is made,
-which takes it 10 ms for 2,000 files: a query has its SELECT in its head. What of it has to have a name, the live rows
+which takes it long for many files: a query has its SELECT in its head. What of it has to have a name, the live rows
 and the list of files, is numbered, in a schema of its own, and dropped when nothing refers to it any more. The plain
 names (`ticks`, …) in `main` are brought up to date only for statements that cannot have a head.
 """
@@ -258,7 +258,7 @@ def _live(source: TableSource) -> "pa.Table | Dataset":
     """What DuckDB reads the live rows from."""
     if not isinstance(source.live, LiveTicks):
         return source.live
-    from queries.tail import TicksDataset  # where pandas is installed, loading it takes a third of a second
+    from queries.tail import TicksDataset  # where pandas is installed, this loads it
 
     return TicksDataset(source.live)
 

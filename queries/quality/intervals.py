@@ -69,7 +69,7 @@ def silences(listening: Stretches, packets: Ints, silent_us: int) -> Stretches:
 
 
 def _distinct(points: Ints) -> Ints:
-    """Ascending, each once. (`np.unique` hashes, which takes many times as long for what is nearly in order.)"""
+    """Ascending, each once. (`np.unique` hashes, which takes longer for what is nearly in order.)"""
     points = np.sort(points, kind="stable")
     found: Ints = points[np.append(True, points[1:] != points[:-1])[: len(points)]]
     return found

@@ -104,7 +104,7 @@ class Channel:
 SERVICE: Final = Channel("", 0)
 
 
-@dataclass(eq=False)  # not frozen, which takes three times as long to make: there are thousands
+@dataclass(eq=False)  # not frozen, which takes longer to make: there are thousands
 class Block:
     """All records of one write, as columns, never changed. Arrays are read-only views of the file's bytes.
 

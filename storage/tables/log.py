@@ -1,9 +1,9 @@
 """A table's log for those who only look at it: which files are in it, and how far each stream is.
 
 Opening takes the paths of the newest checkpoint and what came since, and each newer version is read by itself; the
-library takes all files anew each time, with their bounds (of 2,000 files: 75 ms of CPU to open, 25 ms a version, where
-this takes 15 and 0.3). It understands the log that we write: our columns, the first version of the protocol, no version
-missing. All else is for the library (`LakeTable`), which reads it, or says what is wrong.
+library takes all files anew each time, with their bounds, which costs many times as much. It understands the log that
+we write: our columns, the first version of the protocol, no version missing. All else is for the library (`LakeTable`),
+which reads it, or says what is wrong.
 """
 
 import datetime

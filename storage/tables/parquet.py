@@ -1,17 +1,17 @@
 """Arrow rows to one Parquet file: small, quick to write, the same for every engine, and the same bytes each time.
 
-There are two choices of encodings, made by `python -m benchmarks.bench_parquet`; both are read by every engine with its
-defaults. Ticks lie instrument by instrument, so a value is mostly followed by one that is near it.
+There are two choices of encodings, made by `python -m benchmarks.bench_parquet`, whose figures are in
+benchmarks/RESULTS.md; both are read by every engine with its defaults. Ticks lie instrument by instrument, so a value
+is mostly followed by one that is near it.
 
 - Files that live long, as those of a sealed day, are small: differences of integers, plain doubles, then zstd. What an
   instrument repeats from tick to tick (the day's open, high, low and close, say) gets a dictionary instead, as strings
   do. Doubles are not split into streams of bytes: it saves nothing here, and Spark 4.2 refuses such a column by default
-  (VectorizedColumnReader: "Unsupported encoding: BYTE_STREAM_SPLIT"). Over two minutes of ticks a file
-  (`--seconds 120`) split ones take 77.1 bytes a tick and 1192 ns, plain ones 71.8 and 1346; dictionaries for prices and
-  the book 70.0 and 1543.
-- Ticks of a segment, which are written once a minute or oftener and live until their day is sealed: half the time for a
-  fifth more bytes. Differences are packed to bits already, so that zstd took as long as all else to make them smaller
-  by less than a tenth: they are not compressed. Doubles, and integers that repeat, are plain, followed by Snappy. There
+  (VectorizedColumnReader: "Unsupported encoding: BYTE_STREAM_SPLIT"). Dictionaries for prices and the book cost more
+  time than the bytes that they save are worth.
+- Ticks of a segment, which are written once a minute or oftener and live until their day is sealed: less time for some
+  more bytes. Differences are packed to bits already, so that zstd took as long as all else to make them a little
+  smaller: they are not compressed. Doubles, and integers that repeat, are plain, followed by Snappy. There
   are no bounds of the book, by which nobody finds rows, nor of account, mode and symbol, which lie all over a file.
 
 Every page has a checksum, and the file a digest of itself (`storage.tables.digest`).
@@ -46,9 +46,8 @@ if TYPE_CHECKING:
 
 ROW_GROUP_ROWS: Final = 1 << 20
 PAGE_ROWS: Final = 4096
-"""A reader who wants one instrument passes over the pages without it. Of a day that is not sealed, whose files have its
-rows among all others, its minutes cost 160 ms of CPU where with pages of a whole file they cost 250; files are 5 %
-larger for it (2 % when sealed), and take 0.2 µs a row more to write."""
+"""A reader who wants one instrument passes over the pages without it, which is worth most for a day that is not sealed,
+whose files have its rows among all others. Files are a little larger for it, and take a little longer to write."""
 BOUND_CHARACTERS: Final = 64
 REPEATED: Final = frozenset(
     (

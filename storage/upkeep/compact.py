@@ -3,19 +3,11 @@
 A partition of `ticks` is cut into stretches of time, whole minutes of some 4 million rows. Stretches follow each other;
 inside one, rows lie by instrument, then stream and `seq`, in row groups of 131,072. An instrument's day is then a row
 group or two of each stretch, found by bounds; any moment of the market is in one stretch; and who replays the day in
-the order of time sorts one stretch at a time. `python -m benchmarks.bench_seal` on 8 million full ticks of 3,000
-instruments, as DuckDB's CPU time, on two cores that had other work too:
-
-    rows lie                   bytes a tick   an instrument's day   100,000 ticks   the day, in order of time
-    as committed                       70.0                335 ms          241 ms                       5.1 s
-    by time                           104.1                588 ms           44 ms                       1.9 s
-    by instrument                      61.0                 24 ms          571 ms                       3.1 s
-    in stretches of 1 million          63.3                 42 ms          119 ms                       2.9 s
-    in stretches of 4 million          61.6                 27 ms          292 ms                       2.4 s
-
-By instrument alone, a large day could only be written, and replayed, by sorting all of it. With stretches a moment
-costs the same however large the day is, and an instrument's day 13 ms a stretch: 0.7 s for 200 million ticks. Row
-groups of 64k, 256k and 1M rows take 32, 18 and 21 ms for that day; those of 256k need twice the memory to be written.
+the order of time sorts one stretch at a time. `python -m benchmarks.bench_seal` compares that with other
+orders, see benchmarks/RESULTS.md: by time alone, files are much larger and an instrument's day costs many times as
+much; by instrument alone, a large day could only be written, and replayed, by sorting all of it. With stretches a
+moment costs the same however large the day is. Smaller row groups cost an instrument's day more time, larger ones more
+memory to write.
 
 The other tables have few rows: theirs lie in the order of their keys.
 
@@ -27,8 +19,7 @@ Invariants
    meanwhile, it is not made. Files that a writer commits in between stay beside.
 3. Until that commit the table is untouched; after it, the old files stay for readers that use them
    (`storage.upkeep.vacuum` unlinks them). A process may therefore die anywhere, and the next one begins again.
-4. Memory is bounded: a stretch is sorted on disk if it does not fit, and files are written a row group at a time. A
-   day of 200 million such ticks, 14.9 GB in 14,880 files, took 2.5 GiB at most, and 12 minutes of CPU time.
+4. Memory is bounded: a stretch is sorted on disk if it does not fit, and files are written a row group at a time.
 
 A compacted file is called `sealed-<digest>-<number>-of-<count>.parquet`. A partition is compacted if it has all files
 of one digest and no other: then there is nothing to do. Equal rows give equal names, so what a dead run left is

@@ -4,17 +4,17 @@ The environments are .venv-adapters/NAME, each made from a lock in requirements/
 tests run one framework after the other; the last lines say what ran, and what was left out and why. Exits with 1 if a
 test failed, or an environment could not be made.
 
-    python tests/support/frameworks.py [NAME …]
+    python -m tests.support.frameworks [NAME …]
 """
 
-import hashlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
-ROOT: Final = Path(__file__).parents[2]
+from tests.support.environments import ROOT, environment
+
 TESTS: Final = "tests/queries/adapters"
 OLDEST_FOR_THE_NEWER: Final = (3, 12)
 
@@ -61,27 +61,9 @@ def newer_python() -> str | None:
     return None
 
 
-def environment(framework: Framework, python: str) -> Path:
-    """The Python of the framework's environment, which is made if it is not there. Raises CalledProcessError."""
-    folder = ROOT / ".venv-adapters" / framework.name
-    stamp, made_of = folder / "stamp", hashlib.sha256(framework.lock.read_bytes() + python.encode()).hexdigest()
-    inside = folder / "bin" / "python"
-    if not stamp.exists() or stamp.read_text() != made_of:
-        print(f"Making .venv-adapters/{framework.name} …", flush=True)
-        subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
-        # Of what is installed little is loaded, and compiled then.
-        pip: list[str | Path] = [
-            inside,
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "--quiet",
-            "install",
-            "--no-compile",
-        ]
-        subprocess.run([*pip, "--require-hashes", "-r", framework.lock], check=True)
-        stamp.write_text(made_of)
-    return inside
+def environment_of(framework: Framework, python: str) -> Path:
+    """The Python of the framework's environment. Raises CalledProcessError if that cannot be made."""
+    return environment(ROOT / ".venv-adapters" / framework.name, framework.lock, python)
 
 
 def run(framework: Framework, python: str | None) -> tuple[bool, str]:
@@ -91,7 +73,7 @@ def run(framework: Framework, python: str | None) -> tuple[bool, str]:
     if python is None:
         return True, "skipped: it needs Python 3.12 or newer, and there is none on the path or of pyenv"
     try:
-        inside = environment(framework, python)
+        inside = environment_of(framework, python)
     except subprocess.CalledProcessError as error:
         return False, f"failed: its environment could not be made ({' '.join(map(str, error.cmd[:4]))} …)"
     package = framework.package
