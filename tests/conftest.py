@@ -7,10 +7,11 @@ the profile's number of examples. A test that needs another number, of examples 
 scale is marked `soak`, and runs in `make soak` alone.
 """
 
+import gc
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import hypothesis
@@ -32,6 +33,21 @@ LOG_LEVEL = logging.getLogger().level
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of the whole system begin first: they mostly wait, and would at the end of a run wait alone."""
     items.sort(key=lambda item: "system" not in item.path.parts)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays until the end: no collection of garbage has to look at it, then or ever after."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,8 @@ from kitelake.service.recorder import Recorder
 from kitelake.service.snapshot import Problems
 from kitelake.telemetry import Notifier
 from storage.clock import IST
+from storage.journal import streams
+from storage.layout import DataLayout
 
 log = structlog.get_logger()
 
@@ -110,7 +112,8 @@ class DayCycle:
             await self.fetch_instruments()
         await checking
         await self.end_of_day()
-        await self.remove_old()
+        if len(await asyncio.to_thread(streams, DataLayout(self.config.data))) > 1:  # our own is not old
+            await self.remove_old()
 
     async def configure(self, config: Config, calendar: Calendar) -> bool:
         """Go by this configuration from now on; whether it has new accounts. What is streamed follows with the plan."""

@@ -4,7 +4,6 @@ The processes are forked from a server that has imported what they need and done
 dozens of them.
 """
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -12,13 +11,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Self
 
+from tests.support.forks import CONTEXT
 from tests.support.waiting import PATIENCE_SECONDS
 
 Step = Callable[[str], None]
 Work = Callable[[Path, Step], None]
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.support.works"])
 
 
 class Life:
@@ -28,8 +25,8 @@ class Life:
     """
 
     def __init__(self, work: Work, root: Path, dies_after: int | str | None = None) -> None:
-        begun, begins = _CONTEXT.Pipe(duplex=False)
-        self._process = _CONTEXT.Process(target=_live, args=(work, root, dies_after, begins))
+        begun, begins = CONTEXT.Pipe(duplex=False)
+        self._process = CONTEXT.Process(target=_live, args=(work, root, dies_after, begins))
         self._process.start()
         begins.close()
         with begun:

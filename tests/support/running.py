@@ -1,29 +1,29 @@
 """The real service as a process, against a simulator of the test's own."""
 
 import contextlib
+import datetime as dt
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import time_machine
 import yaml
 
 import kitelake
 from kitelake.telemetry.status import read_status
 from storage.layout import DataLayout
+from tests.support.forks import Forked
 from tests.support.simulation import Simulation, sockets
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
-CLOCKED = """
-import datetime, sys, time_machine
-time_machine.travel(datetime.datetime.fromisoformat(sys.argv.pop(1)), tick=True).start()
-from kitelake.cli.app import main
-main()
-"""
+
+def _set_clock(clock: str) -> None:
+    """Have the clock of this process start at `clock`, an ISO time."""
+    time_machine.travel(dt.datetime.fromisoformat(clock), tick=True).start()
 
 
 class Running:
@@ -76,16 +76,17 @@ class Running:
         self._sections |= changes
         self.config.write_text(yaml.safe_dump(self._sections))
 
-    def start(self) -> subprocess.Popen[bytes]:
-        main = ["-m", "kitelake"] if self.clock is None else ["-c", CLOCKED, self.clock]
-        with self._log.open("ab") as log, self._output.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, *main, *self._command, "--config", str(self.config)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=log,
-                env=os.environ | self._environment,
-            )
+    def start(self) -> Forked:
+        self.process = Forked(
+            "kitelake",
+            *self._command,
+            "--config",
+            str(self.config),
+            output=self._output,
+            errors=self._log,
+            environment=os.environ | self._environment,
+            first=None if self.clock is None else partial(_set_clock, self.clock),
+        )
         return self.process
 
     @property

@@ -13,7 +13,6 @@ import contextlib
 import json
 import struct
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from tests.support.forks import Forked
 from tests.support.waiting import LOOK_SECONDS, PATIENCE_SECONDS
 
 ROOT: Final = Path(__file__).parents[2]
@@ -48,7 +48,9 @@ class ControlError(AssertionError):
 class Simulation:
     """A running simulator process. `ws`, `api` and `control` are its URLs."""
 
-    def __init__(self, process: subprocess.Popen[str], urls: dict[str, str], settings: dict[str, Any]) -> None:
+    def __init__(
+        self, process: "Forked | subprocess.Popen[str]", urls: dict[str, str], settings: dict[str, Any]
+    ) -> None:
         self.process = process
         self.settings = settings
         self.ws = urls["ws"]
@@ -122,9 +124,7 @@ def settings_of(**settings: Any) -> dict[str, Any]:
 def start_simulation(**settings: Any) -> Simulation:
     """Start one and wait until it is ready; whoever calls this must `stop` it."""
     whole = settings_of(**settings)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ingest.simulator"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = Forked("ingest.simulator", piped=True)
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(json.dumps(whole) + "\n")

@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -196,7 +197,7 @@ def test_what_is_lost_beyond_memory_is_known_to_the_packet(tmp_path: Path, disk:
         wait_until(lambda: service.log.count("frames are lost until there is room") == 2)
         more_packets(simulator, scaled(500, 2_000))
         simulator.pause()
-        service.process.terminate()
+        service.process.send_signal(signal.SIGTERM)
         wait_until(lambda: "make room, or give up what is in memory by another signal" in service.log)
         disk.free()
         assert service.process.wait(timeout=PATIENCE_SECONDS) == 0, service.log

@@ -1,0 +1,103 @@
+"""Processes of ours without the cost of their start: forked from a server that has loaded what they need, and no more.
+
+A process gets its arguments, environment and standard streams as it would as a command. That commands start as such is
+for the tests of the command line, and of the demo.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Final, TextIO
+
+CONTEXT: Final = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.support.preloaded"])
+
+Stream = Connection | Path | None
+
+
+class Forked:
+    """`python -m MODULE ARGUMENTS…`, with as much of subprocess.Popen as tests use.
+
+    With `piped`, `stdin` and `stdout` are its standard streams as text; without, it reads nothing and writes to
+    `output`. Standard error goes to `errors`, or to that of the tests. `first`, which can be pickled, is called in the
+    process before the module runs.
+    """
+
+    stdin: TextIO | None = None
+    stdout: TextIO | None = None
+
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        piped: bool = False,
+        output: Path | None = None,
+        errors: Path | None = None,
+        environment: Mapping[str, str] = os.environ,
+        first: Callable[[], object] | None = None,
+    ) -> None:
+        with contextlib.ExitStack() as theirs:
+            streams: list[Stream] = [None, output, errors]
+            if piped:
+                (reads, ours), (answers, said) = CONTEXT.Pipe(duplex=False), CONTEXT.Pipe(duplex=False)
+                streams[:2] = theirs.enter_context(reads), theirs.enter_context(said)
+                self.stdin, self.stdout = _text(ours, "w"), _text(answers, "r")
+            command = ([module, *arguments], dict(environment), streams, first)
+            self._process = CONTEXT.Process(target=_run, args=command, daemon=True)
+            self._process.start()
+        self.pid: Final[int] = self._process.pid or 0
+
+    def poll(self) -> int | None:
+        """The exit status, if it has ended."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status, once it has ended. Raises subprocess.TimeoutExpired after so many seconds."""
+        self._process.join(timeout)
+        if (status := self.poll()) is None:
+            assert timeout is not None
+            raise subprocess.TimeoutExpired(self._process.name, timeout)
+        return status
+
+    def send_signal(self, number: int) -> None:
+        """Nothing if it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _text(end: Connection, mode: str) -> TextIO:
+    """The end of a pipe as a file of text."""
+    with end:
+        return os.fdopen(os.dup(end.fileno()), mode, encoding="utf-8")  # type: ignore[return-value]
+
+
+def _run(
+    command: list[str], environment: dict[str, str], streams: list[Stream], first: Callable[[], object] | None
+) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    for number, stream in enumerate(streams):
+        if isinstance(stream, Connection):
+            os.dup2(stream.fileno(), number)
+            stream.close()
+        elif stream is not None or number == 0:
+            opened = os.open(stream or os.devnull, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+            os.dup2(opened, number)
+            os.close(opened)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.argv = command
+    if first is not None:
+        first()
+    runpy.run_module(command[0], run_name="__main__", alter_sys=True)
