@@ -126,10 +126,10 @@ class _Counting:
     def channel(self, account: str, connection: int) -> int:
         return self._journal.channel(account, connection)
 
-    def append(self, kind: Kind, channel: int, received_at_ns: int, payload: bytes) -> None:
-        self._journal.append(kind, channel, received_at_ns, payload)
-        if kind is Kind.BINARY and len(payload) > 1:
-            self.packets += payload[0] << 8 | payload[1]
+    def append(self, kind: Kind, channel: int, received_at_ns: int, *payloads: bytes) -> None:
+        self._journal.append(kind, channel, received_at_ns, *payloads)
+        if kind is Kind.BINARY and len(payloads[0]) > 1:
+            self.packets += sum(payload[0] << 8 | payload[1] for payload in payloads)
             self.began.set()
 
 
