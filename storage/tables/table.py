@@ -80,8 +80,9 @@ class LakeTable:
                 if not create:
                     raise TableMissingError(f"table {self.path}: there is none")
                 create_delta(self.path, self.spec)
-            self._delta = open_delta(self.path)
-            self._check_schema(self._delta)
+            if self._follower.newest() is None:  # a log that is not as we write it, or of other columns
+                self._delta = open_delta(self.path)
+                self._check_schema(self._delta)
         return self
 
     def commit(

@@ -21,6 +21,7 @@ from storage.errors import DamagedLogError, TableError
 from storage.layout import DataLayout
 from storage.schema import TICKS
 from storage.tables.delta import is_panic
+from storage.tables.log import TableLog
 from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed
 from storage.upkeep.compact import compact_day
@@ -30,7 +31,6 @@ from storage.verify.folder import verify
 from tests.support.damaged_logs import CHECKPOINT, HINT, NOISE, STREAM, log_of, make_sound
 from tests.support.lake import ToyDecoder, ToyWriter
 from tests.support.scaled import scaled
-from tests.support.tables import for_the_library
 
 DAY = datetime.date(2026, 11, 23)
 NOW = datetime.datetime(2026, 12, 31, tzinfo=IST)
@@ -166,6 +166,10 @@ class TestPanic:
     def panicking(self, *_arguments: object, **_options: object) -> None:
         raise PanicException("TokioMultiThreadExecutor has crashed: RecvError\nstack")
 
+    @pytest.fixture(autouse=True)
+    def _only_the_library_knows_the_log(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(TableLog, "newest", lambda _: None)
+
     @pytest.mark.parametrize("call", ["get_add_actions", "transaction_version", "update_incremental", "schema"])
     def test_while_reading(self, layout: DataLayout, call: str) -> None:
         table = LakeTable(layout.table("ticks"), TICKS).open()
@@ -191,7 +195,6 @@ class TestPanic:
             self.panicking()
 
         table = LakeTable(layout.table("ticks"), TICKS).open()
-        for_the_library(table)
         with patch.object(DeltaTable, "create_write_transaction", commit):
             assert table.commit([], transactions={"another": 1})
         assert table.transaction("another") == 1
