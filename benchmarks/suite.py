@@ -33,8 +33,10 @@ SECONDS: Final = {
     "adapters": 60,
     "capture": 120,
     "decode": 20,
+    "disk": 120,
     "end_to_end": 450,
     "feed": 100,
+    "growth": 300,
     "helpers": 200,
     "instruments": 15,
     "journal": 20,
@@ -117,9 +119,10 @@ def main() -> int:
         found[name], is_well = run(name, quick=options.quick)
         well &= is_well
         print(f"      {'done' if is_well else 'FAILED'} in {time.monotonic() - start:.0f} s", flush=True)
-    about["time taken"] = minutes(time.monotonic() - began)
-    text = results_text(about, found)
-    options.out.write_text(text, encoding="utf-8")
+        about["time taken"] = minutes(time.monotonic() - began)
+        about["scripts"] = f"{number} of {len(chosen)}"
+        text = results_text(about, found)
+        options.out.write_text(text, encoding="utf-8")  # after each, for whoever ends it early
     print(f"\n{text}\n{options.out} is written.")
     return 0 if well else 1
 

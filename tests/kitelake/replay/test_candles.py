@@ -16,6 +16,8 @@ from storage.clock import EPOCH, IST
 from tests.support.paper import listed
 from tests.support.two_days import DAYS, two_days  # noqa: F401 (a fixture)
 
+pytestmark = pytest.mark.slow  # days are captured for them
+
 INFY = listed(408065, "NSE", "INFY")
 INDEX = listed(256265, "NSE", "NIFTY 50", "INDICES")
 OTHER = listed(1_234_561, "NSE", "OTHER")

@@ -20,6 +20,8 @@ from tests.support.captured import INFY
 from tests.support.feeding import DAYS, three_days
 from tests.support.waiting import PATIENCE_SECONDS, until
 
+pytestmark = pytest.mark.slow  # days are captured for them
+
 SETTINGS = ReplaySettings(paused=True, speed=1)
 TOMORROW = "2026-11-24"
 

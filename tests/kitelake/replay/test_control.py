@@ -20,6 +20,8 @@ from tests.support.replaying import FIRST, a_day, paper_address, replaying
 from tests.support.simulator_client import client
 from tests.support.waiting import PATIENCE_SECONDS, until
 
+pytestmark = pytest.mark.slow  # days are captured for them
+
 FIRST_US = int(FIRST.timestamp()) * 1_000_000
 
 

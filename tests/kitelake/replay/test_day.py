@@ -28,6 +28,8 @@ from tests.support.feeding import DAYS, random_days, seal, three_days
 from tests.support.hand_made import HandMade
 from tests.support.scaled import scaled
 
+pytestmark = pytest.mark.slow  # days are captured for them
+
 NAMES = ("", "ltp", "quote", "full")
 COLUMNS = [name for name in TICKS.schema.names if name != "symbol"]
 

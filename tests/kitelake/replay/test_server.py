@@ -34,6 +34,8 @@ from tests.support.simulation import split_frame, values_of
 from tests.support.simulator_client import Client, client, fault
 from tests.support.waiting import PATIENCE_SECONDS, until
 
+pytestmark = pytest.mark.slow  # days are captured for them
+
 SECONDS = 120
 FIRST_US = int(FIRST.timestamp()) * 1_000_000
 LENGTHS = {"ltp": {8: 8, 28: 8, 32: 8, 44: 8, 184: 8}, "quote": {8: 8, 32: 28, 44: 44, 184: 44}}

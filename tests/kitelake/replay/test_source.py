@@ -16,6 +16,8 @@ from tests.support.replaying import a_day, paper_address, replaying
 from tests.support.simulator_client import client, fault
 from tests.support.waiting import PATIENCE_SECONDS, until
 
+pytestmark = pytest.mark.slow  # days are captured for them
+
 VERSION = {"X-Kite-Version": "3"}
 
 

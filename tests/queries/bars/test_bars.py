@@ -11,6 +11,8 @@ from queries.errors import MomentError, QueryError, SymbolError, WidthError
 from queries.history import Near
 from tests.support.captured import CALL, INFY, NIFTY_50, NIFTY_FUT, Captured, Line, us_of
 
+pytestmark = pytest.mark.slow  # tables are made for each test
+
 Ask = Callable[..., list[dict[str, Any]]]
 PRICES = ("open", "high", "low", "close")
 

@@ -15,6 +15,8 @@ from queries.history import time_range
 from queries.lake import SqlLake
 from tests.support.lake import CRUDE, INFY, Feed, ToyDecoder
 
+pytestmark = pytest.mark.slow  # tables are made for each test
+
 ALL = Choice(time_range(None, None))
 FORMS: tuple[Form, ...] = ("parquet", "csv", "duckdb")
 KILLED = """

@@ -22,6 +22,8 @@ from tests.support.captured import CRUDE, INFY, NIFTY_FUT, Captured, Packet, mom
 from tests.support.feeding import DAYS, expected, fed, given, moment_at, three_days
 from tests.support.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.slow  # tables are made for each test
+
 __all__ = ["fed"]
 Fed = tuple[Captured, kitelake.Lake]
 NOON = "2026-11-23 12:00"
