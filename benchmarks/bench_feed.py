@@ -15,7 +15,6 @@ most memory. Times are of the rows alone, without importing and opening.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -33,8 +32,7 @@ import kitelake
 from benchmarks.hand_queries import DAY, files_of
 from benchmarks.market_day import CACHE, MarketDays
 from benchmarks.results import Claim, Findings, arguments, tell
-from benchmarks.service import peak_mib
-from benchmarks.turns import median_of_each
+from benchmarks.turns import median_of_each, resident_mib
 from storage.schema import TICKS
 
 TEN: Final = (
@@ -141,7 +139,7 @@ def measure(way: Way, root: Path) -> dict[str, float]:
     start_clock()
     rows = way(root)
     cpu = time.process_time() - _started
-    return {"rows": rows, "cpu": cpu, "MiB": peak_mib(os.getpid())}
+    return {"rows": rows, "cpu": cpu, "MiB": resident_mib("VmHWM")}
 
 
 def main() -> None:

@@ -29,7 +29,6 @@ import asyncio
 import json
 import math
 import os
-import resource
 import select
 import socket
 import struct
@@ -174,16 +173,11 @@ class Count:
             time.sleep(0.01)
         time.sleep(WARM_SECONDS)
         self.ages_us.clear()
-        first, cpu, wall = self.packets, _cpu(), time.perf_counter()
+        first, cpu, wall = self.packets, time.process_time(), time.perf_counter()
         time.sleep(self._seconds)
-        packets, cpu, wall = self.packets - first, _cpu() - cpu, time.perf_counter() - wall
+        packets, cpu, wall = self.packets - first, time.process_time() - cpu, time.perf_counter() - wall
         p99 = float(np.percentile(self.ages_us, 99)) / 1000 if self.ages_us else math.nan
         return {"cpu_us": cpu / max(packets, 1) * 1e6, "rate": packets / wall, "missed": self.missed, "p99_ms": p99}
-
-
-def _cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 class Counting:

@@ -4,7 +4,7 @@
 
 The simulator's market in full packets, 50, 5 and 1 a frame, in segments of the usual 64 MiB with blocks of 10 ms at
 54,000 ticks/s. They are made first, by a process of their own; then a new process commits them with `SegmentWriter`
-and `JournalDecoder`. Microseconds of CPU (user and system, by getrusage) a tick, of all segments but the first, the
+and `JournalDecoder`. Microseconds of CPU (user and system) a tick, of all segments but the first, the
 median of the rounds.
 
     read      the segment's blocks, their checksums verified
@@ -27,12 +27,12 @@ import argparse
 import datetime as dt
 import io
 import json
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +43,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.results import Claim, Findings, Table, arguments, tell
-from benchmarks.turns import median_of_each
+from benchmarks.turns import median_of_each, resident_mib
 from storage.layout import DataLayout
 
 PACKETS_A_FRAME: Final = (50, 5, 1)
@@ -102,26 +102,16 @@ class Split:
 
         def timed(*args: Any, **options: Any) -> Any:
             self._running.append(0.0)
-            start = cpu_seconds()
+            start = time.process_time()
             try:
                 return inner(*args, **options)
             finally:
-                spent = cpu_seconds() - start
+                spent = time.process_time() - start
                 self.spent[step] += spent - self._running.pop()
                 if self._running:
                     self._running[-1] += spent
 
         setattr(owner, name, timed)
-
-
-def cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def resident_mib(what: str) -> float:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:")) / 1024
 
 
 def commit(folder: Path) -> None:
@@ -151,7 +141,7 @@ def commit(folder: Path) -> None:
     files: list[int] = []
 
     def note(segment: SegmentCommitted) -> None:
-        done.append((segment.rows, cpu_seconds(), dict(split.spent)))
+        done.append((segment.rows, time.process_time(), dict(split.spent)))
         files.append(segment.file_bytes)
 
     stop = threading.Event()
@@ -186,9 +176,9 @@ def peer(folder: Path) -> None:
 
 
 def _seconds(call: Callable[[], object]) -> float:
-    start = cpu_seconds()
+    start = time.process_time()
     call()
-    return cpu_seconds() - start
+    return time.process_time() - start
 
 
 def compare(options: argparse.Namespace) -> None:

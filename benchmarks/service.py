@@ -24,6 +24,7 @@ import yaml
 from numpy.typing import NDArray
 
 import kitelake
+from benchmarks.turns import resident_mib
 from kitelake.telemetry.status import ServiceStatus, read_status
 from storage.layout import DataLayout
 
@@ -195,7 +196,7 @@ class Watch:
             self.seconds = time.monotonic() - began
             for name, pid in pids.items():
                 with contextlib.suppress(OSError, StopIteration):  # it has ended
-                    self.took[name] = Watched(cpu_seconds(pid) - before[name], peak_mib(pid))
+                    self.took[name] = Watched(cpu_seconds(pid) - before[name], resident_mib("VmHWM", pid))
             status = self.service.status()
             if status is not None and status.tables is not None and status.journal is not None:
                 received = sum(one.packets or 0 for one in status.connections)
@@ -208,12 +209,6 @@ def cpu_seconds(pid: int) -> float:
     """User and system. Raises OSError if there is no such process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
-
-
-def peak_mib(pid: int) -> float:
-    """Resident at the peak. Raises OSError, or StopIteration, if there is no such process."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

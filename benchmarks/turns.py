@@ -4,6 +4,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 Key = TypeVar("Key")
@@ -42,6 +43,12 @@ def cpu_seconds() -> float:
     """User and system, of this process and of its children that ended."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def resident_mib(what: str, pid: int | str = "self") -> float:
+    """A process's memory: `what` is VmRSS, or VmHWM for the peak. Raises OSError or StopIteration if it has ended."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:")) / 1024
 
 
 def seconds_of(work: Callable[[], object]) -> Callable[[], float]:

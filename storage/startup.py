@@ -29,8 +29,8 @@ def leave_out_needless(*others: str) -> None:
     `others` are further modules that it does without.
 
     pyarrow imports the one when it is first given a value of Python's, structlog the other when it is imported; both
-    do as well without. Measured: 0.3 s of CPU a process. numpy's OpenBLAS starts a thread for each further processor,
-    which for a while is busy with waiting for work that nobody here has: up to 0.1 s. To be called before numpy is
+    do as well without, and start sooner. numpy's OpenBLAS starts a thread for each further processor,
+    which for a while is busy with waiting for work that nobody here has. To be called before numpy is
     loaded. For processes of ours alone, and never for one in which the user's own code runs.
     """
     sys.meta_path.insert(0, _LeftOut({*_NEEDLESS, *others}))

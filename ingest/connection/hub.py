@@ -275,7 +275,7 @@ class Consumer(Generic[T]):
         """Collect nothing more; iterating ends. Safe to call twice."""
         self._finalizer()
         self._buffer.clear()
-        deque(self._ready, 0)
+        deque(self._ready, 0)  # the iterator itself: a loop over this consumer holds it
         self._buffer.close()
 
     async def __aenter__(self) -> Self:

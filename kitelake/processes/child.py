@@ -4,7 +4,7 @@ No secret is in a command line. A child runs in a session of its own, so that Ct
 ends by itself when its standard input ends, so that it never outlives who started it, however that one died.
 
 It is started as `python -m kitelake.processes.child MODULE`, which runs that module without what it does not need:
-that has to be said before anything is loaded, and is a quarter of the CPU that the start of a process costs.
+that has to be said before anything is loaded, and is a good part of the CPU that the start of a process costs.
 """
 
 import asyncio

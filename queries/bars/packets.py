@@ -1,6 +1,6 @@
 """Packets in columns, as `rows_sql` has rows, and the groups of them of which `assemble` makes bars.
 
-The same definition as `rows_sql` and `grouped_sql`, at a fifth of the cost; both are under the same tests. Where a
+The same definition as `rows_sql` and `grouped_sql`, at a small part of the cost; both are under the same tests. Where a
 column has nulls it is of floats, with NaN for them: whole numbers of the wire and microseconds are exact in these.
 """
 

@@ -2,12 +2,13 @@
 
 Of a damaged log the library's errors are of many kinds, and mostly name no file. Of a damaged checkpoint it may even
 panic: that is no Exception in Python, and comes with lines of Rust on standard error. So the checkpoint that it will
-begin from is read by Arrow first, which takes a tenth of the time of opening the table, and whatever fails afterwards
+begin from is read by Arrow first, which takes little of the time of opening the table, and whatever fails afterwards
 becomes a DamagedLogError as well. Other tables, and this one once it is mended, can be read after a panic.
 
-A commit of the library takes all files of the table anew, twice: some 10 µs of CPU a file. Of a table with a year of
-days in it, that is more than the rest of a small segment. A version of our own log is a file of a few lines, which
-`write_version` makes as the library does; tables, checkpoints and the clean-up of old versions are left to the library.
+A commit of the library takes all files of the table anew, twice. Of a table with a year of days in it, that is
+more than the rest of a small segment (benchmarks/bench_growth.py). A version of our own log is a file of a few lines,
+which `write_version` makes as the library does; tables, checkpoints and the clean-up of old versions are left to the
+library.
 """
 
 import contextlib

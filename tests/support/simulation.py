@@ -48,9 +48,7 @@ class ControlError(AssertionError):
 class Simulation:
     """A running simulator process. `ws`, `api` and `control` are its URLs."""
 
-    def __init__(
-        self, process: "Forked | subprocess.Popen[str]", urls: dict[str, str], settings: dict[str, Any]
-    ) -> None:
+    def __init__(self, process: Forked | subprocess.Popen[str], urls: dict[str, str], settings: dict[str, Any]) -> None:
         self.process = process
         self.settings = settings
         self.ws = urls["ws"]

@@ -52,23 +52,24 @@ async def test_a_certificate_that_proves_nothing_ends_it_and_is_said_once(tmp_pa
         assert sink.events[0]["data"]["reason"] == "certificate"
 
 
-async def test_tls_to_a_server_that_proves_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """What a server proves itself by to connections of this test."""
     path = make_certificate(tmp_path)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(path)
     trusting = ssl.create_default_context(cafile=path)
     monkeypatch.setattr(ingest.connection.handshake, "_tls", lambda: trusting)
-    async with broker(wait_closed, ssl=server) as url, connected(url) as (_, sink):
+    return server
+
+
+async def test_tls_to_a_server_that_proves_itself(trusted: ssl.SSLContext) -> None:
+    async with broker(wait_closed, ssl=trusted) as url, connected(url) as (_, sink):
         await sink.until(lambda sink: "connected" in sink.names)
     assert sink.events[-1]["data"] == {"by": "us", "clean": True}
 
 
-async def test_busy_tls_sockets_rest_and_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make_certificate(tmp_path)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(path)
-    trusting = ssl.create_default_context(cafile=path)
-    monkeypatch.setattr(ingest.connection.handshake, "_tls", lambda: trusting)
+async def test_busy_tls_sockets_rest_and_lose_nothing(trusted: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [number.to_bytes(2, "big") * (300_000 if number % 100 == 50 else 90) for number in range(600)]
     rests = []
 
@@ -87,7 +88,7 @@ async def test_busy_tls_sockets_rest_and_lose_nothing(tmp_path: Path, monkeypatc
         await ws.wait_closed()
 
     settings = FAST.model_copy(update={"rest_seconds": 0.002})
-    async with broker(handler, ssl=server) as url, connected(url, settings) as (_, sink):
+    async with broker(handler, ssl=trusted) as url, connected(url, settings) as (_, sink):
         await sink.until(lambda sink: len(sink.frames) == len(frames))
     assert sink.frames == frames
     assert rests
