@@ -37,7 +37,9 @@ from storage.clock import IST
 CHUNK_BYTES: Final = 1 << 18
 """What is numbered and sent at once where there is no rate."""
 PACED_FRAMES: Final = 32
-"""What is numbered at once where there is one; each frame is sent by itself."""
+"""What is numbered at once where there is one; each frame is sent by itself …"""
+STEP_SECONDS: Final = 0.001
+"""… when it is due, but for this: waking up for each would take most of a processor from whom it is to load."""
 STEPS: Final = 8
 """So many packets of each instrument there are, before they come again with other numbers."""
 LOOK_SECONDS: Final = 0.1
@@ -198,7 +200,7 @@ class Stream:
                 continue
             for at in range(0, len(taken), ring.frame_bytes):
                 if (wait := due - time.monotonic()) > 0:
-                    time.sleep(wait)
+                    time.sleep(max(wait, STEP_SECONDS))
                 self._say(taken[at : at + ring.frame_bytes])
                 self.packets += per_frame
                 due += pause

@@ -4,7 +4,7 @@ It loads pydantic and nothing else: whoever reads a configuration needs no codec
 """
 
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +16,11 @@ MAX_INSTRUMENTS: Final = 3000
 """On one connection (Kite Connect v3 streaming docs)."""
 MAX_TOKEN: Final = 2**32 - 1
 """A packet has four bytes for the instrument token."""
+
+
+RestSeconds = Annotated[
+    float, Field(ge=0, le=0.1, description="a busy socket is read again after so long; 0: as soon as bytes come")
+]
 
 
 class ConnectionSettings(BaseModel):
@@ -42,9 +47,7 @@ class ConnectionSettings(BaseModel):
     tokens_per_message: int = Field(
         default=1000, ge=1, le=3000, description="instruments named by one text message at most"
     )
-    rest_seconds: float = Field(
-        default=0.002, ge=0, le=0.1, description="a busy socket is read again after so long; 0: as soon as bytes come"
-    )
+    rest_seconds: RestSeconds = 0.003
     max_frame_bytes: int = Field(default=16 << 20, ge=1 << 16, description="a longer frame is a protocol error")
 
 
@@ -71,7 +74,7 @@ class BufferSettings(BaseModel):
     buffer_bytes: int = Field(default=64 << 20, ge=1, description="bytes of frames that may wait for a consumer")
     buffer_seconds: float = Field(default=30.0, gt=0, description="time that the waiting frames may span")
     batch_seconds: float = Field(
-        default=0.004, ge=0, description="what comes so soon after a batch waits for company; 0: nothing ever waits"
+        default=0.003, ge=0, description="what comes so soon after a batch waits for company; 0: nothing ever waits"
     )
 
 

@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from ingest.settings import ManagerSettings, Strategy
+from ingest.settings import ManagerSettings, RestSeconds, Strategy
 from kitelake.config.accounts import AccountSection, LoginSection
 from kitelake.config.calendar import CalendarSection, date_of
 from kitelake.config.document import (
@@ -87,6 +87,12 @@ class Endpoints(Section):
                     f"{name} is the broker's"
                 )
         return self
+
+
+class CaptureSection(ManagerSettings):
+    """How the sockets are kept. Nobody waits for a packet of the service's, so a busy socket rests longer."""
+
+    rest_seconds: RestSeconds = 0.005
 
 
 class JournalSection(Section):
@@ -202,7 +208,7 @@ class Config(DataOption):
     subscriptions: tuple[SubscriptionList, ...]
     simulator: SimulatorSection | None = None
     kite: Endpoints = Endpoints()
-    capture: ManagerSettings = ManagerSettings()
+    capture: CaptureSection = CaptureSection()
     journal: JournalSection = JournalSection()
     seal: SealSection = SealSection()
     retention: RetentionSection = RetentionSection()
