@@ -21,7 +21,7 @@ from storage.commit.segments import DamageRows, FilesOfTicks, Loaded, is_whole, 
 from storage.errors import JournalError, StorageError
 from storage.journal import Place, is_alive, read_place, segments, streams
 from storage.layout import DataLayout
-from storage.tables import Snapshot, Watermark
+from storage.tables import Version, Watermark
 
 NO_RECORDS: Final = (0, -1)
 """The times of a segment's records if it has none."""
@@ -59,7 +59,7 @@ class RebuildPlan:
 def plan_day(
     layout: DataLayout,
     decoder: Decoder,
-    snapshot: Snapshot,
+    snapshot: Version,
     files: FilesOfTicks,
     damaged: DamageRows,
     date: datetime.date,

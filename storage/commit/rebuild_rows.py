@@ -25,7 +25,7 @@ from storage.errors import TableError
 from storage.files import DataFile
 from storage.layout import parse_file
 from storage.schema import QUARANTINE, TICKS
-from storage.tables import LakeTable, Snapshot, is_as_stamped
+from storage.tables import LakeTable, Version, is_as_stamped
 
 BATCH_ROWS: Final = 1 << 18
 Mask = NDArray[np.bool_]
@@ -65,7 +65,7 @@ class DaySorter:
     """
 
     def __init__(
-        self, table: LakeTable, committed: Snapshot, decoded: Sequence[DecodedRun], left_out: set[SegmentId]
+        self, table: LakeTable, committed: Version, decoded: Sequence[DecodedRun], left_out: set[SegmentId]
     ) -> None:
         self._table = table
         self._committed = committed

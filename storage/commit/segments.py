@@ -18,7 +18,7 @@ from storage.errors import JournalError, TableError
 from storage.files import DataFile
 from storage.journal import Block, Damage, Kind, RecordReader
 from storage.layout import DataLayout, parse_file
-from storage.tables import LakeTable, Snapshot, first_line
+from storage.tables import LakeTable, Version, first_line
 
 DamageRows = Mapping[SegmentId, Sequence[tuple[int, int]]]
 """The damage of the journal that is in quarantine: offset and length of each, by segment."""
@@ -85,7 +85,7 @@ def is_whole(layout: DataLayout, stream: str, number: int, damage: Sequence[tupl
 class FilesOfTicks:
     """The files of a snapshot of ticks, by IST day (as text) and by the segment that a file is named after."""
 
-    def __init__(self, table: LakeTable, snapshot: Snapshot) -> None:
+    def __init__(self, table: LakeTable, snapshot: Version) -> None:
         self._folder = table.path
         self._named: dict[SegmentId, list[DataFile]] = defaultdict(list)
         self._mixed: dict[str, list[DataFile]] = defaultdict(list)

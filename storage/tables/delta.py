@@ -7,8 +7,8 @@ becomes a DamagedLogError as well. Other tables, and this one once it is mended,
 
 A commit of the library takes all files of the table anew, twice. Of a table with a year of days in it, that is
 more than the rest of a small segment (benchmarks/bench_growth.py). A version of our own log is a file of a few lines,
-which `write_version` makes as the library does; tables, checkpoints and the clean-up of old versions are left to the
-library.
+which `create_delta` and `write_version` make as the library does; checkpoints and the clean-up of old versions are left
+to the library. It is loaded when it is needed, which in most processes is never.
 """
 
 import contextlib
@@ -21,19 +21,29 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
-from deltalake.transaction import AddAction, RemoveAction
 
 from storage.errors import DamagedLogError, KitelakeError, TableError
 from storage.files import DataFile, sync_data, sync_file, sync_folder
 from storage.schema import Table
-from storage.tables.log import CHECKPOINT_NAME, HINT_NAME, VERSION_NAME, checkpoint_name, log_of, version_name
+from storage.tables.log import (
+    CHECKPOINT_NAME,
+    HINT_NAME,
+    PLAIN_READER,
+    PLAIN_WRITER,
+    TYPES,
+    VERSION_NAME,
+    checkpoint_name,
+    log_of,
+    version_name,
+)
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+    from deltalake.transaction import AddAction, RemoveAction
 
 CHECKPOINT_INTERVAL: Final = 100
 _NOT_ENCODED: Final = "/!$&'()+,:;=@"  # besides what is never encoded: as the library has it
@@ -44,8 +54,10 @@ def numbered(folder: Path, name: re.Pattern[str]) -> dict[int, Path]:
     return {int(match[1]): path for path in folder.iterdir() if (match := name.fullmatch(path.name))}
 
 
-def open_delta(table: Path, version: int | None = None) -> DeltaTable:
+def open_delta(table: Path, version: int | None = None) -> "DeltaTable":
     """The table at its newest version, or at another one. Raises DamagedLogError."""
+    from deltalake import DeltaTable
+
     with reading_log(table):
         base = _base(log_of(table), version)
         if base is not None and (problem := _problem_of_checkpoint(base)):
@@ -59,23 +71,11 @@ def create_delta(table: Path, spec: Table) -> None:
     Raises TableError.
     """
     new = table.with_name(f".{table.name}-{uuid.uuid4().hex}.new")
-    configuration: dict[str, str | None] = {
-        "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
-        "delta.dataSkippingStatsColumns": ",".join(spec.stats),  # else readers of the log handle the first 32
-    }
     try:
         table.mkdir(parents=True, exist_ok=True)
-        new.mkdir()
+        log_of(new).mkdir(parents=True)
         try:
-            DeltaTable.create(
-                new.as_uri(),
-                spec.schema,
-                mode="error",
-                partition_by=list(spec.partition_by),
-                name=spec.name,
-                description=spec.summary,
-                configuration=configuration,
-            )
+            (log_of(new) / version_name(0)).write_bytes(_lines(_first_actions(spec)))
             sync_file(log_of(new) / version_name(0))
             try:
                 log_of(new).rename(log_of(table))
@@ -86,12 +86,44 @@ def create_delta(table: Path, spec: Table) -> None:
             shutil.rmtree(new)
         for folder in (log_of(table), table, table.parent):
             sync_folder(folder)
-    except (DeltaError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else first_line(error)
-        raise TableError(f"table {table}: cannot create: {reason}") from error
+    except OSError as error:
+        raise TableError(f"table {table}: cannot create: {error.strerror}") from error
 
 
-def add_action(file: DataFile) -> AddAction:
+def _first_actions(spec: Table) -> list[dict[str, Any]]:
+    now_ms = time.time_ns() // 1_000_000
+    fields = [
+        {"name": field.name, "type": TYPES[field.type], "nullable": field.nullable, "metadata": {}}
+        for field in spec.schema
+    ]
+    return [
+        {"commitInfo": {"timestamp": now_ms, "operation": "CREATE TABLE"}},
+        {"protocol": {"minReaderVersion": PLAIN_READER, "minWriterVersion": PLAIN_WRITER}},
+        {
+            "metaData": {
+                "id": str(uuid.uuid4()),
+                "name": spec.name,
+                "description": spec.summary,
+                "format": {"provider": "parquet", "options": {}},
+                "schemaString": json.dumps({"type": "struct", "fields": fields}, separators=(",", ":")),
+                "partitionColumns": list(spec.partition_by),
+                "createdTime": now_ms,
+                "configuration": {
+                    "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
+                    "delta.dataSkippingStatsColumns": ",".join(spec.stats),  # else readers handle the first 32
+                },
+            }
+        },
+    ]
+
+
+def _lines(actions: Sequence[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(action, separators=(",", ":")) + "\n" for action in actions).encode()
+
+
+def add_action(file: DataFile) -> "AddAction":
+    from deltalake.transaction import AddAction
+
     return AddAction(
         path=file.relative,
         size=file.size,
@@ -102,7 +134,9 @@ def add_action(file: DataFile) -> AddAction:
     )
 
 
-def remove_action(file: DataFile) -> RemoveAction:
+def remove_action(file: DataFile) -> "RemoveAction":
+    from deltalake.transaction import RemoveAction
+
     now_ms = time.time_ns() // 1_000_000
     return RemoveAction(file.relative, True, now_ms, file.size, dict(file.values))
 
@@ -126,7 +160,7 @@ def write_version(
     new = log / f"_commit_{uuid.uuid4()}.json.tmp"
     try:
         with new.open("xb") as opened:
-            opened.write("".join(json.dumps(action, separators=(",", ":")) + "\n" for action in actions).encode())
+            opened.write(_lines(actions))
             opened.flush()
             sync_data(opened.fileno())
         try:
@@ -157,6 +191,13 @@ def reading_log(table: Path) -> Iterator[None]:
         raise DamagedLogError(table, _damaged_file(log_of(table)) or first_line(error)) from error
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Whether the library, or the system, has said no, or the library has crashed."""
+    from deltalake.exceptions import DeltaError
+
+    return isinstance(error, DeltaError | OSError) or is_panic(error)
+
+
 def is_panic(error: BaseException) -> bool:
     """Whether the library crashed inside. Its binding has a type of its own for that, which cannot be imported."""
     return type(error).__name__ == "PanicException"
@@ -173,6 +214,8 @@ def _base(log: Path, version: int | None = None) -> Path | None:
 
 
 def _problem_of_checkpoint(path: Path) -> str | None:
+    import pyarrow.parquet as pq  # most processes read no checkpoint
+
     try:
         pq.ParquetFile(path, page_checksum_verification=True).read()
     except FileNotFoundError:

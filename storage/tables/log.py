@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -19,6 +20,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from storage.errors import TableMissingError
+from storage.files import DataFile
 from storage.schema import TIMESTAMP, Table
 
 VERSION_NAME: Final = re.compile(r"(\d{20})\.json")
@@ -27,9 +29,9 @@ HINT_NAME: Final = "_last_checkpoint"
 ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 """What Delta would decode in the path of a table."""
 
-_PLAIN_READER: Final = 1
-_PLAIN_WRITER: Final = 2
-_TYPES: Final = {
+PLAIN_READER: Final = 1
+PLAIN_WRITER: Final = 2
+TYPES: Final = {
     pa.int64(): "long",
     pa.float64(): "double",
     pa.string(): "string",
@@ -38,10 +40,14 @@ _TYPES: Final = {
     pa.date32(): "date",
     TIMESTAMP: "timestamp",
 }
+"""Delta's names of the types of our columns."""
 _CHECKPOINT_COLUMNS: Final = (
-    "add.path", "add.stats", "txn.appId", "txn.version", "protocol.minReaderVersion", "protocol.minWriterVersion",
+    "add.path", "add.size", "add.stats", "txn.appId", "txn.version",
+    "protocol.minReaderVersion", "protocol.minWriterVersion",
     "metaData.schemaString", "metaData.partitionColumns", "metaData.configuration",
 )  # fmt: skip
+Logged = tuple[str, int, str | None]
+"""Of a file its path as the log has it, its size and its statistics."""
 _SAYS_NOTHING: Final = frozenset({"commitInfo", "cdc"})
 
 
@@ -63,13 +69,17 @@ class Version:
     """One version of a table. `files` are the absolute paths of its files, in no particular order."""
 
     def __init__(
-        self, version: int, files: list[str], transaction: Callable[[str], int | None], stats: Sequence[str | None] = ()
+        self,
+        version: int,
+        files: list[str],
+        transaction: Callable[[str], int | None],
+        logged: Sequence[Logged] = (),
     ) -> None:
-        """`transaction` gives an application's version in this one; `stats` are what the log says of each file, if it
+        """`transaction` gives an application's version in this one; `logged` is what the log says of each file, if it
         is known."""
         self.version = version
         self.files = files
-        self._stats = stats
+        self._logged = logged
         self._of_application = transaction
         self._transactions: dict[str, int | None] = {}
 
@@ -79,9 +89,20 @@ class Version:
             self._transactions[application] = self._of_application(application)
         return self._transactions[application]
 
+    @cached_property
+    def entries(self) -> list[DataFile]:
+        """The same files in the same order, with what the log says of them; without their statistics."""
+        found = []
+        for path, size, stats in self._logged:
+            relative = unquote(path)
+            values = dict(part.split("=", 1) for part in relative.split("/")[:-1])
+            rows = json.loads(stats or "{}").get("numRecords")
+            found.append(DataFile(relative=relative, size=size, values=values, rows=rows, stats=""))
+        return found
+
     def received_until(self, day: datetime.date) -> datetime.datetime | None:
         """The latest `received_at` of that day's rows, within a millisecond; None if the log does not say it of all."""
-        of_day = [each for path, each in zip(self.files, self._stats, strict=False) if f"/date={day}/" in path]
+        of_day = [stats for path, _, stats in self._logged if f"date={day}/" in path]
         try:
             latest = [json.loads(each or "")["maxValues"]["received_at"] for each in of_day]
             return max(map(datetime.datetime.fromisoformat, latest), default=None)
@@ -141,7 +162,7 @@ class TableLog:
         if self._replay.go_on() or self._newest is None:
             replay = self._replay
             self._newest = Version(
-                replay.version, [*replay.files.values()], dict(replay.transactions).get, [*replay.stats.values()]
+                replay.version, [*replay.files.values()], dict(replay.transactions).get, [*replay.logged.values()]
             )
         return self._newest
 
@@ -155,8 +176,10 @@ class _Replay:
         self._log = log = log_of(path)
         self._spec = spec
         self.files: dict[str, str] = {}  # absolute, by what the log has for it
-        self.stats: dict[str, str | None] = {}
+        self.logged: dict[str, Logged] = {}  # by the same
         self.transactions: dict[str, int] = {}
+        folders = "".join(f"{name}=[^/%]+/" for name in spec.partition_by)
+        self._usual_path = re.compile(f"{folders}[^/]+")
         self._checked: set[str] = set()
         self._writer = 0
         self._append_only = False
@@ -181,7 +204,7 @@ class _Replay:
     @property
     def is_plain_to_write(self) -> bool:
         """Whether writers need to know no more than we do."""
-        return self._writer <= _PLAIN_WRITER and not self._append_only
+        return self._writer <= PLAIN_WRITER and not self._append_only
 
     def is_there(self) -> bool:
         """Whether it can go on: of versions that were cleaned away nothing is known, nor of another table's."""
@@ -215,14 +238,14 @@ class _Replay:
     def _take(self, name: str, action: dict[str, Any]) -> None:
         match name:
             case "add":
-                self._add(action["path"], action.get("stats"))
+                self._add(action["path"], action["size"], action.get("stats"))
             case "remove":
                 self.files.pop(action["path"], None)
-                self.stats.pop(action["path"], None)
+                self.logged.pop(action["path"], None)
             case "txn":
                 self.transactions[action["appId"]] = int(action["version"])
             case "protocol":
-                self._check(name, action["minReaderVersion"] == _PLAIN_READER)
+                self._check(name, action["minReaderVersion"] == PLAIN_READER)
                 self._writer = action["minWriterVersion"]
             case "metaData":
                 self._append_only = dict(action.get("configuration") or {}).get("delta.appendOnly") == "true"
@@ -230,8 +253,10 @@ class _Replay:
             case _:
                 self._check(name, name in _SAYS_NOTHING)
 
-    def _add(self, relative: str, stats: str | None) -> None:
-        self.stats[relative] = stats
+    def _add(self, relative: str, size: int, stats: str | None) -> None:
+        if not self._usual_path.fullmatch(relative):  # its partition is in the log alone
+            raise _NotPlainError
+        self.logged[relative] = (relative, size, stats)
         self.files[relative] = f"{self._path}{os.sep}{unquote(relative)}"
 
     def _check(self, name: str, is_plain: bool) -> None:
@@ -243,7 +268,7 @@ class _Replay:
     def _is_ours(self, schema: str, partition_by: list[str]) -> bool:
         fields = [(field["name"], field["type"]) for field in json.loads(schema)["fields"]]
         return tuple(partition_by) == self._spec.partition_by and fields == [
-            (field.name, _TYPES[field.type]) for field in self._spec.schema
+            (field.name, TYPES[field.type]) for field in self._spec.schema
         ]
 
     def _take_checkpoint(self, path: Path) -> None:
@@ -251,9 +276,9 @@ class _Replay:
 
         rows = pq.ParquetFile(path, page_checksum_verification=True).read(columns=list(_CHECKPOINT_COLUMNS)).flatten()
         columns = {name: rows[name].to_pylist() for name in _CHECKPOINT_COLUMNS}
-        for each, stats in zip(columns["add.path"], columns["add.stats"], strict=True):
+        for each, size, stats in zip(*(columns[f"add.{name}"] for name in ("path", "size", "stats")), strict=True):
             if each is not None:
-                self._add(each, stats)
+                self._add(each, size, stats)
         self.transactions = {
             name: version
             for name, version in zip(columns["txn.appId"], columns["txn.version"], strict=True)

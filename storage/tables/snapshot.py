@@ -20,7 +20,7 @@ FIRST_DAY: Final = "retention/first_day"
 
 
 class Snapshot(Version):
-    """One version of a table as the library has it, with what the log says of its files."""
+    """One version of a table as the library has it."""
 
     def __init__(
         self, path: Path, spec: Table, version: int, actions: pa.Table, transaction_at: Callable[[int, str], int | None]

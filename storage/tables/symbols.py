@@ -18,8 +18,8 @@ from storage.errors import TableMissingError
 from storage.files import DataFile
 from storage.layout import DataLayout
 from storage.schema import INSTRUMENTS
+from storage.tables.log import Version
 from storage.tables.parquet import write_file, write_parquet
-from storage.tables.snapshot import Snapshot
 from storage.tables.table import LakeTable
 
 __all__ = ["SymbolBook", "SymbolIndex", "read_instruments", "write_instruments"]
@@ -112,7 +112,7 @@ class SymbolBook:
 
         return -1 if snapshot is None else snapshot.version, lookup
 
-    def _lookup(self, snapshot: Snapshot | None, date: datetime.date) -> SymbolIndex | None:
+    def _lookup(self, snapshot: Version | None, date: datetime.date) -> SymbolIndex | None:
         day = None if snapshot is None else _in_force(snapshot, date)
         if snapshot is None or day is None:
             return None
@@ -129,7 +129,7 @@ class SymbolBook:
             snapshot = self._refresh()
             return -1 if snapshot is None else snapshot.version
 
-    def _refresh(self) -> Snapshot | None:
+    def _refresh(self) -> Version | None:
         if not self._is_open:
             try:
                 self._table.open()
@@ -143,11 +143,11 @@ class SymbolBook:
         return snapshot
 
 
-def _of_day(snapshot: Snapshot, date: datetime.date) -> list[DataFile]:
+def _of_day(snapshot: Version, date: datetime.date) -> list[DataFile]:
     return [entry for entry in snapshot.entries if entry.values["date"] == date.isoformat()]
 
 
-def _in_force(snapshot: Snapshot, date: datetime.date | None) -> datetime.date | None:
+def _in_force(snapshot: Version, date: datetime.date | None) -> datetime.date | None:
     days = {datetime.date.fromisoformat(entry.values["date"]) for entry in snapshot.entries}
     return max((day for day in days if date is None or day <= date), default=None)
 

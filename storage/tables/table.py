@@ -24,13 +24,9 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.transaction import AddAction, RemoveAction
 
 from storage.errors import TableChangedError, TableError, TableMissingError
 from storage.files import DataFile, sync_file, sync_folder
@@ -40,7 +36,7 @@ from storage.tables.delta import (
     add_action,
     create_delta,
     first_line,
-    is_panic,
+    is_refusal,
     open_delta,
     reading_log,
     remove_action,
@@ -48,6 +44,10 @@ from storage.tables.delta import (
 )
 from storage.tables.log import ENCODED, HINT_NAME, TableLog, Version, checkpoint_name, log_of, version_name
 from storage.tables.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+    from deltalake.transaction import AddAction, RemoveAction
 
 COMMIT_ATTEMPTS: Final = 20  # each that fails means that another commit was made
 
@@ -102,7 +102,7 @@ class LakeTable:
             return False
         with self._lock:
             for _ in range(COMMIT_ATTEMPTS):
-                newest = self._newest()
+                newest = self.snapshot()
                 if wanted and all(
                     (at := newest.transaction(name)) is not None and at >= to for name, to in wanted.items()
                 ):
@@ -129,8 +129,16 @@ class LakeTable:
             removed = [file for name, file in old.items() if name not in new]
             return self.commit(added, remove=removed)
 
-    def snapshot(self) -> Snapshot:
-        """The newest version. Raises DamagedLogError."""
+    def snapshot(self) -> Version:
+        """The newest version. What it costs does not grow with the table, if the log is as we write it.
+
+        Raises DamagedLogError.
+        """
+        with self._lock:
+            return self._follower.newest() or self.snapshot_of_library()
+
+    def snapshot_of_library(self) -> Snapshot:
+        """The same as the Delta library has it, which reads the log by itself. Raises DamagedLogError."""
         with self._lock:
             delta = self._fresh()
             version = delta.version()
@@ -146,7 +154,7 @@ class LakeTable:
         *,
         date: datetime.date | None = None,
         columns: Sequence[str] | None = None,
-        snapshot: Snapshot | None = None,
+        snapshot: Version | None = None,
     ) -> pa.Table:
         """All rows, or those of one `date`, in the table's schema: for tables that fit in memory.
 
@@ -163,7 +171,7 @@ class LakeTable:
     def transaction(self, application: str) -> int | None:
         """An application's version in the newest version of the table. Cheaper than a snapshot."""
         with self._lock:
-            return self._newest().transaction(application)
+            return self.snapshot().transaction(application)
 
     def transaction_at(self, version: int, application: str) -> int | None:
         """An application's version as of a version of the table."""
@@ -177,11 +185,7 @@ class LakeTable:
     def _log(self) -> Path:
         return log_of(self.path)
 
-    def _newest(self) -> Version:
-        """The newest version. What it costs does not grow with the table, if the log is as we write it."""
-        return self._follower.newest() or self.snapshot()
-
-    def _fresh(self) -> DeltaTable:
+    def _fresh(self) -> "DeltaTable":
         """The handle, at the newest version."""
         if self._delta is None:
             self._delta = open_delta(self.path)
@@ -215,8 +219,10 @@ class LakeTable:
             delta = self._fresh()
             delta.create_checkpoint()
             delta.cleanup_metadata()
+        except TableError:
+            self._delta = None
         except BaseException as error:
-            if not (isinstance(error, DeltaError | OSError | TableError) or is_panic(error)):
+            if not is_refusal(error):
                 raise
             self._delta = None
         else:
@@ -226,6 +232,9 @@ class LakeTable:
         self, newest: int, files: Sequence[DataFile], remove: Sequence[DataFile], transactions: Mapping[str, int]
     ) -> str | None:
         """The same of a log that is not as we write it."""
+        from deltalake import CommitProperties, Transaction
+        from deltalake.exceptions import CommitFailedError
+
         actions: list[AddAction | RemoveAction] = [*map(add_action, files), *map(remove_action, remove)]
         properties = [Transaction(application, version) for application, version in transactions.items()]
         try:
@@ -240,17 +249,17 @@ class LakeTable:
             self._delta = None
             return first_line(error)
         except BaseException as error:
-            if not (isinstance(error, DeltaError | OSError) or is_panic(error)):
+            if not is_refusal(error):
                 raise
             # It may have been made all the same, if what failed came after.
             self._delta = None
-            there = self._newest()
+            there = self.snapshot()
             if not transactions or any(there.transaction(name) != to for name, to in transactions.items()):
                 raise TableError(f"table {self.path}: cannot commit: {first_line(error)}") from error
         self._sync_log(newest, self._fresh().version())
         return None
 
-    def _transaction(self, delta: DeltaTable, application: str) -> int | None:
+    def _transaction(self, delta: "DeltaTable", application: str) -> int | None:
         with reading_log(self.path):
             version = delta.transaction_version(application)
         return None if version is None else int(version)
@@ -278,7 +287,7 @@ class LakeTable:
         except OSError as error:
             raise TableError(f"table {self.path}: cannot sync its log: {error.strerror}") from error
 
-    def _check_schema(self, delta: DeltaTable) -> None:
+    def _check_schema(self, delta: "DeltaTable") -> None:
         with reading_log(self.path):
             got = pa.schema(delta.schema().to_arrow())
             partition_by = delta.metadata().partition_columns
@@ -294,6 +303,8 @@ class LakeTable:
             )
 
     def _read_file(self, entry: DataFile, schema: pa.Schema) -> pa.Table:
+        import pyarrow.parquet as pq
+
         path = self.path / entry.relative
         inside = [name for name in schema.names if name not in entry.values]
         try:

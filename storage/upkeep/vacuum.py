@@ -21,7 +21,7 @@ from storage.clock import EPOCH, ist_time
 from storage.errors import TableError, TableMissingError
 from storage.layout import DataLayout, parse_file
 from storage.schema import TABLES, TICKS
-from storage.tables import LakeTable, Snapshot, hold_tables
+from storage.tables import LakeTable, Version, hold_tables
 
 GRACE: Final = datetime.timedelta(hours=1)
 ORPHAN_AGE: Final = datetime.timedelta(days=1)
@@ -46,7 +46,7 @@ def vacuum_tables(layout: DataLayout, *, grace: datetime.timedelta = GRACE, now:
         return sum(_remove(table, committed, grace, now) for table in tables)
 
 
-def _remove(table: LakeTable, committed: Snapshot, grace: datetime.timedelta, now: datetime.datetime) -> int:
+def _remove(table: LakeTable, committed: Version, grace: datetime.timedelta, now: datetime.datetime) -> int:
     # The folder before the log: what is committed meanwhile is then in the log.
     there = {path.relative_to(table.path).as_posix(): path for path in table.path.glob("*=*/**/*.parquet")}
     try:
@@ -90,7 +90,7 @@ def _removals(table: LakeTable) -> dict[str, datetime.datetime]:
     return found
 
 
-def _is_abandoned(name: str, age: datetime.timedelta, committed: Snapshot) -> bool:
+def _is_abandoned(name: str, age: datetime.timedelta, committed: Version) -> bool:
     """Whether a file that no version names will never be named by one."""
     if COMPACTED_NAME.fullmatch(name) or KEPT_NAME.fullmatch(name):
         return True

@@ -117,7 +117,7 @@ class _Check:
         state, problems, may_open = read_log(table, version)
         if may_open:
             try:
-                snapshot = table.open().snapshot()
+                snapshot = table.open().snapshot_of_library()
                 if snapshot.version != version:  # committed meanwhile
                     state, problems, _ = read_log(table, snapshot.version)
                 problems += compare_with_library(state, snapshot)

@@ -182,7 +182,7 @@ class TestPanic:
 
     def test_while_opening(self, layout: DataLayout) -> None:
         with (
-            patch("storage.tables.delta.DeltaTable", self.panicking),
+            patch("deltalake.DeltaTable", self.panicking),
             pytest.raises(DamagedLogError, match="has crashed"),
         ):
             LakeTable(layout.table("ticks"), TICKS).open()
@@ -200,7 +200,7 @@ class TestPanic:
         assert table.transaction("another") == 1
 
     def test_anything_else_passes(self, layout: DataLayout) -> None:
-        with patch("storage.tables.delta.DeltaTable", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        with patch("deltalake.DeltaTable", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
             LakeTable(layout.table("ticks"), TICKS).open()
 
 

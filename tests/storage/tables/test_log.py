@@ -10,11 +10,14 @@ import pytest
 from deltalake import DeltaTable
 
 from storage.errors import TableMissingError
+from storage.files import DataFile
 from storage.schema import EVENTS, ORDERS, TABLES, Table
-from storage.tables.log import TableLog, checkpoint_name, log_of, version_name
+from storage.tables.log import TableLog, Version, checkpoint_name, log_of, version_name
 from storage.tables.table import LakeTable
 from tests.support.scaled import scaled
 from tests.support.tables import stage_events
+
+Known = tuple[int, list[str], list[DataFile], dict[str, int | None]]
 
 
 @pytest.fixture
@@ -24,16 +27,21 @@ def table(tmp_path: Path) -> LakeTable:
     return table
 
 
-def said(log: TableLog) -> tuple[int, list[str], dict[str, int | None]] | None:
+def said(log: TableLog) -> Known | None:
     newest = log.newest()
-    if newest is None:
-        return None
-    return newest.version, sorted(newest.files), {name: newest.transaction(name) for name in ("one", "two", "none")}
+    return None if newest is None else of(newest)
 
 
-def known(table: LakeTable) -> tuple[int, list[str], dict[str, int | None]]:
-    found = LakeTable(table.path, table.spec).open().snapshot()
-    return found.version, sorted(found.files), {name: found.transaction(name) for name in ("one", "two", "none")}
+def known(table: LakeTable) -> Known:
+    return of(LakeTable(table.path, table.spec).open().snapshot_of_library())
+
+
+def of(version: Version) -> Known:
+    """Its number, its files, what is known of each, and how far the transactions are."""
+    assert all(file.endswith(entry.relative) for file, entry in zip(version.files, version.entries, strict=True))
+    entries = sorted(version.entries, key=lambda entry: entry.relative)
+    transactions = {name: version.transaction(name) for name in ("one", "two", "none")}
+    return version.version, sorted(version.files), entries, transactions
 
 
 def append(table: LakeTable, *actions: object) -> None:
@@ -60,7 +68,7 @@ def test_until_when_rows_were_received(tmp_path: Path) -> None:
     assert newest.received_until(day) == dt.datetime(2026, 11, 22, 11, 0, 0, 123_000, dt.UTC)
     assert newest.received_until(other) == dt.datetime(2026, 11, 23, 9, tzinfo=dt.UTC)
     assert newest.received_until(never) is None
-    assert table.snapshot().received_until(day) is None  # the library has it otherwise
+    assert table.snapshot_of_library().received_until(day) is None  # the library has it otherwise
     add("c", other, {})
     newest = log.newest()
     assert newest is not None
@@ -114,7 +122,7 @@ def test_every_table(tmp_path: Path, spec: Table) -> None:
     with pytest.raises(TableMissingError, match="there is none"):
         log.newest()
     LakeTable(tmp_path / spec.name, spec).open(create=True)
-    assert said(log) == (0, [], {"one": None, "two": None, "none": None})
+    assert said(log) == (0, [], [], {"one": None, "two": None, "none": None})
     DeltaTable((tmp_path / spec.name).as_uri()).create_checkpoint()
     assert said(TableLog(tmp_path / spec.name, spec)) == said(log)
 
@@ -152,6 +160,12 @@ class TestIsForTheLibrary:
         table.commit([], transactions={"one": 2})
         (log_of(table.path) / version_name(1)).unlink()
         assert TableLog(table.path, EVENTS).newest() is None
+
+    @pytest.mark.parametrize("path", ["part-0.parquet", "exchange=NSE/part-0.parquet", "date=2026-11-22/NSE/0.parquet"])
+    def test_a_file_whose_partition_is_in_the_log_alone(self, table: LakeTable, path: str) -> None:
+        add = {"path": path, "partitionValues": {"date": "2026-11-22"}, "size": 1, "modificationTime": 0}
+        self.check(table, {"add": add | {"dataChange": True}})
+        assert [each.values for each in table.snapshot().entries if each.relative == path] == [{"date": "2026-11-22"}]
 
     def test_a_path_that_delta_would_decode(self, tmp_path: Path) -> None:
         log_of(tmp_path / "%20").mkdir(parents=True)

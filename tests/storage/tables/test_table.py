@@ -31,6 +31,15 @@ def events_of(table: LakeTable) -> list[str]:
     return sorted(table.read().column("event").to_pylist())
 
 
+def first_actions(table: Path) -> dict[str, object]:
+    """What the first version says, but for what is another's each time."""
+    lines = (table / "_delta_log" / f"{0:020d}.json").read_text().splitlines()
+    actions = {name: action for line in lines for name, action in json.loads(line).items()}
+    actions["metaData"]["schemaString"] = json.loads(actions["metaData"]["schemaString"])
+    del actions["commitInfo"], actions["metaData"]["id"], actions["metaData"]["createdTime"]
+    return actions
+
+
 @pytest.fixture
 def table(tmp_path: Path) -> LakeTable:
     return LakeTable(tmp_path / "events", EVENTS).open(create=True)
@@ -50,6 +59,17 @@ class TestOpen:
         assert metadata.configuration["delta.checkpointInterval"] == str(CHECKPOINT_INTERVAL)
         LakeTable(tmp_path / spec.name, spec).open(create=True)
         assert table.snapshot().version == 0
+
+    @pytest.mark.parametrize("spec", TABLES.values(), ids=TABLES)
+    def test_a_new_log_is_as_the_library_makes_it(self, tmp_path: Path, spec: Table) -> None:
+        LakeTable(tmp_path / "ours", spec).open(create=True)
+        options = DeltaTable(tmp_path / "ours").metadata()
+        DeltaTable.create(
+            tmp_path / "theirs", spec.schema, partition_by=list(spec.partition_by), name=spec.name,
+            description=spec.summary, configuration=dict(options.configuration),
+        )  # fmt: skip
+        ours, theirs = (first_actions(tmp_path / name) for name in ("ours", "theirs"))
+        assert ours == theirs
 
     def test_missing(self, tmp_path: Path) -> None:
         with pytest.raises(TableMissingError, match=r"events: there is none"):

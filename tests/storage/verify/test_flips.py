@@ -238,7 +238,7 @@ def log_shows(layout: DataLayout, name: str) -> bool:
     table = LakeTable(layout.table(name), TABLES[name])
     state, problems, _ = read_log(table, newest_version(table) or 0)
     try:
-        return bool(problems) or bool(compare_with_library(state, table.open().snapshot()))
+        return bool(problems) or bool(compare_with_library(state, table.open().snapshot_of_library()))
     except Exception:  # as verify has it
         return True
 

@@ -147,7 +147,7 @@ def test_a_panic_of_the_library_hides_nothing(layout: DataLayout) -> None:
             raise PanicException("crashed")
         return real(address, **options)  # type: ignore[arg-type]
 
-    with patch("storage.tables.delta.DeltaTable", panic):
+    with patch("deltalake.DeltaTable", panic):
         findings = found(layout)
     assert ("log", "ticks", "cannot be read: crashed") in {
         (finding.kind, finding.table, finding.text) for finding in findings
