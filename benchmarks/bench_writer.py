@@ -45,6 +45,7 @@ import pyarrow.parquet as pq
 from benchmarks.results import Claim, Findings, Table, arguments, tell
 from benchmarks.turns import median_of_each, resident_mib
 from storage.layout import DataLayout
+from storage.startup import leave_out_needless
 
 PACKETS_A_FRAME: Final = (50, 5, 1)
 SEGMENT_BYTES: Final = 64 << 20
@@ -116,9 +117,7 @@ class Split:
 
 def commit(folder: Path) -> None:
     """The writer: prints its figures."""
-    from kitelake.processes.writer import NoPandas
-
-    sys.meta_path.insert(0, NoPandas())
+    leave_out_needless()
     from ingest.wire import JournalDecoder
     from ingest.wire import journal as wire_journal
     from storage.commit import SegmentCommitted, SegmentWriter

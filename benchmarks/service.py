@@ -26,7 +26,10 @@ from numpy.typing import NDArray
 import kitelake
 from benchmarks.turns import resident_mib
 from kitelake.telemetry.status import ServiceStatus, read_status
+from storage.journal import streams
 from storage.layout import DataLayout
+from storage.schema import TICKS
+from storage.tables import TableLog
 
 PATIENCE_SECONDS: Final = 300.0
 LOOK_SECONDS: Final = 0.25
@@ -191,6 +194,7 @@ class Watch:
         began = time.monotonic()
         pids = {"service": self.service.pid, "writer": self.service.writer() or 0, "load": self.load.pid}
         before = {name: cpu_seconds(pid) for name, pid in pids.items()}
+        log, received = TableLog(self.service.layout.table(TICKS.name), TICKS), 0
         while True:
             over = self._stop.wait(LOOK_SECONDS)
             self.seconds = time.monotonic() - began
@@ -199,8 +203,10 @@ class Watch:
                     self.took[name] = Watched(cpu_seconds(pid) - before[name], resident_mib("VmHWM", pid))
             status = self.service.status()
             if status is not None and status.tables is not None and status.journal is not None:
-                received = sum(one.packets or 0 for one in status.connections)
-                self.looks.append(Look(self.seconds, received, status.tables.rows, status.tables.lag_seconds))
+                # A service that stops has no connections, and its writer goes on, of which the table's log tells.
+                received = max(received, sum(one.packets or 0 for one in status.connections))
+                lag = status.tables.lag_seconds if status.connections else None
+                self.looks.append(Look(self.seconds, received, committed_rows(log, self.service.layout), lag))
             if over:
                 return
 
@@ -209,6 +215,12 @@ def cpu_seconds(pid: int) -> float:
     """User and system. Raises OSError if there is no such process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
+
+
+def committed_rows(log: TableLog, layout: DataLayout) -> int:
+    """Of all streams."""
+    newest = log.newest()
+    return 0 if newest is None else sum(newest.transaction(f"{name}/seq") or 0 for name in streams(layout))
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

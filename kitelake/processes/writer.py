@@ -11,11 +11,8 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.abc import MetaPathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import structlog
@@ -30,18 +27,8 @@ from storage.layout import DataLayout
 _NICENESS = 5  # the sockets come first
 
 
-class NoPandas(MetaPathFinder):
-    """Finds no pandas. Arrow would load it to see whether values are its: memory and time for nothing."""
-
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
-        """None for all but pandas, so that the import goes on to the other finders."""
-        if fullname == "pandas":
-            raise ModuleNotFoundError("the writer does without pandas", name=fullname)
-
-
 def main() -> None:
     """Commit segments until told to end."""
-    sys.meta_path.insert(0, NoPandas())
     stop = threading.Event()
     settings = json.loads(begin(niceness=_NICENESS, ended=stop.set))
     configure_logs(settings["log_level"], settings["log_format"])
