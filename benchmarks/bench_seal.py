@@ -1,6 +1,6 @@
 """In which order the rows of a sealed day lie: what each order costs in bytes and in the questions that are asked.
 
-    python -m benchmarks.bench_seal [--ticks 8000000] [--rounds 3] [--quick] [--json FILE]
+    python -m benchmarks.bench_seal [--ticks 3000000] [--rounds 3] [--quick] [--json FILE]
 
 Full packets of 3,000 instruments of the simulator's market over one trading day are committed by the real writer, and
 the day is written anew in each order. Milliseconds of CPU time of DuckDB with one thread, the median of the rounds,
@@ -150,7 +150,7 @@ def questions(lying: Lying, token: int, window: str, stretches: list[str], round
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--ticks", type=int, default=8_000_000)
+    parser.add_argument("--ticks", type=int, default=3_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     ticks, rounds = (100_000, 1) if options.quick else (options.ticks, options.rounds)
