@@ -11,18 +11,18 @@ comes but heartbeats. What is noticed is counted, and asked for again where that
   brings none within `answer_seconds`, the socket is barren, and better replaced. As long as nothing but the answers
   comes (the market is closed), the waits double up to `LONGEST_SECONDS`.
 
-Frames are walked in batches. Which instruments they hold is looked at closely only while something is wrong or new,
-and else in one batch of `SAMPLE_EVERY`.
+Which instruments frames hold is looked into batch by batch, but only while something is wrong or new, and else once
+every so many packets. In between, packets are counted as they come, which keeps no frame from being forgotten at once.
 
 `StreamWatchdog` knows what was asked for and what came; `Supervisor` is the clock around it and around the session's
 rule of silence, as long as a socket is open.
 """
 
 import asyncio
-import itertools
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,13 +32,14 @@ from numpy.typing import NDArray
 from ingest.connection.session import StreamSession
 from ingest.connection.stats import Traffic
 from ingest.settings import WatchdogSettings
-from ingest.wire import MODE_CODE, MODES, Mode, even_length, packets_of, walk_frames
+from ingest.wire import MODE_CODE, MODES, Mode, even_packets, packets_of, walk_frames
 
 LONGEST_SECONDS: Final = 960.0
-SAMPLE_EVERY: Final = 16
+SAMPLE_PACKETS: Final = 20_000
+"""After so many packets, or …"""
+SAMPLE_SECONDS: Final = 8.0
+"""… after so long, frames are looked into again although all is well."""
 MAX_UNWANTED: Final = 3000
-LARGE_BYTES: Final = 2048
-"""A frame of so many is counted sooner by itself than in a walk over many frames."""
 LOOK_FRAMES: Final = 1024
 """So many frames at most are looked into at once …"""
 LOOK_BYTES: Final = 1 << 18
@@ -76,7 +77,6 @@ class StreamWatchdog:
         self.asked_again = 0
         """Instruments that were asked for once more, for any reason."""
         self._quiet_wait = settings.stall_seconds
-        self._batches = 0
         self._forget()
 
     def _forget(self) -> None:
@@ -87,6 +87,9 @@ class StreamWatchdog:
         self._came: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._wrong: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._unwanted: dict[int, None] = {}
+        self._is_settled = False  # all is as asked for: packets need only be counted until the next sample
+        self._packets_to_sample = 0
+        self._sample_at = 0.0
         self._told_at = 0.0
         self._packet_at = 0.0
         self._probed_at: float | None = None
@@ -125,23 +128,31 @@ class StreamWatchdog:
         self._tokens, self._mode = tokens, modes
         self._told_at = now
         self._unwanted.clear()
+        self._is_settled = False
 
-    def frames(self, frames: Sequence[bytes], now: float) -> None:
+    def count(self, frames: Sequence[bytes], now: float) -> Sequence[bytes]:
+        """Count the packets of these frames, if that is all there is to do. Returns the frames for `look_into`."""
+        if not self._is_settled:
+            return frames
+        counts = [even_packets(frame) for frame in frames]
+        packets = sum(counts)
+        self._counted(packets, now)
+        self._packets_to_sample -= packets
+        self._is_settled = self._packets_to_sample > 0 and now < self._sample_at
+        return () if all(counts) else [frame for frame, packets in zip(frames, counts, strict=True) if not packets]
+
+    def look_into(self, frames: Sequence[bytes], now: float) -> None:
         """Count the packets of these frames, and note which instruments came."""
-        self._batches += 1
-        closely = self._batches % SAMPLE_EVERY == 0 or not self._came.all() or self._wrong.any() or self._is_fresh(now)
-        rest, count = frames, 0
-        if not closely:  # large frames need no walk to be counted, unless they are odd
-            large = [len(frame) >= LARGE_BYTES and even_length(frame) > 0 for frame in frames]
-            rest = [frame for frame, is_large in zip(frames, large, strict=True) if not is_large]
-            count = sum(int.from_bytes(frame[:2], "big") for frame in itertools.compress(frames, large))
-        if rest:
-            payload = np.frombuffer(b"".join(rest), np.uint8)
-            found = walk_frames(payload, np.fromiter(map(len, rest), np.int64, len(rest)))
-            self.decode_failures += len(found.range_frames)
-            count += len(found.offsets)
-            if closely and len(found.offsets):
-                self._note(packets_of(found).tokens, MODE_CODE.take(found.lengths), now)
+        payload = np.frombuffer(b"".join(frames), np.uint8)
+        found = walk_frames(payload, np.fromiter(map(len, frames), np.int64, len(frames)))
+        self.decode_failures += len(found.range_frames)
+        if len(found.offsets):
+            self._note(packets_of(found).tokens, MODE_CODE.take(found.lengths), now)
+        self._counted(len(found.offsets), now)
+        self._is_settled = bool(self._came.all()) and not self._wrong.any() and not self._is_fresh(now)
+        self._packets_to_sample, self._sample_at = SAMPLE_PACKETS, now + SAMPLE_SECONDS
+
+    def _counted(self, count: int, now: float) -> None:
         self.packets += count
         if count:
             self._packet_at = now
@@ -175,6 +186,7 @@ class StreamWatchdog:
         if unwanted:
             self._unwanted.clear()
             self._told_at = now  # what is on its way until the next answer is not unwanted again
+            self._is_settled = False
         self.asked_again += int(np.count_nonzero(again)) + len(unwanted)
         probe, barren = self._quiet(now)
         return Complaints(_numbers(self._tokens[silent]), _numbers(self._tokens[wrong]), unwanted, probe, barren)
@@ -266,21 +278,30 @@ class Supervisor:
         self._timers.clear()
 
     def take(self, frames: Sequence[bytes]) -> None:
-        """Binary frames have come. They are looked into later, together with others."""
-        self._frames += frames
-        self._bytes += sum(map(len, frames))
-        if self._bytes >= LOOK_BYTES or len(self._frames) >= LOOK_FRAMES:
-            self.look()
+        """Binary frames have come. They are looked into later, together with others, if they have to be."""
+        with self._whatever_fails():
+            frames = self._watchdog.count(frames, self._clock())
+        if frames:
+            self._frames += frames
+            self._bytes += sum(map(len, frames))
+            if self._bytes >= LOOK_BYTES or len(self._frames) >= LOOK_FRAMES:
+                self.look()
 
     def look(self) -> None:
         """Look into the frames that have come up to now."""
         if self._frames:
             frames, self._frames = self._frames, []
             self._bytes = 0
-            try:
-                self._watchdog.frames(frames, self._clock())
-            except Exception as error:  # called from inside of the read: what only looks must not end the socket
-                log.error("%s: frames were not looked into: %r", self._name, error)
+            with self._whatever_fails():
+                self._watchdog.look_into(frames, self._clock())
+
+    @contextlib.contextmanager
+    def _whatever_fails(self) -> Iterator[None]:
+        """Called from inside of the read: what only looks must not end the socket."""
+        try:
+            yield
+        except Exception as error:
+            log.error("%s: frames were not looked into: %r", self._name, error)
 
     def _later(self, seconds: float, check: Callable[[], None]) -> None:
         assert self._call_later is not None

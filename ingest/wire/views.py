@@ -109,6 +109,13 @@ def even_length(frame: bytes) -> int:
     return length
 
 
+def even_packets(frame: bytes) -> int:
+    """How many packets a frame holds, if they are one or more of one known length and nothing else; 0 if not."""
+    if frame[: 2 * PREFIX_BYTES] == _ALONE.get(len(frame)):
+        return 1
+    return frame[0] << 8 | frame[1] if even_length(frame) else 0
+
+
 def packets_in(frame: bytes) -> list[bytes]:
     """A frame's good packets, as `split_frame` finds them; quick where all are of one length, as in most frames."""
     if frame[: 2 * PREFIX_BYTES] == _ALONE.get(len(frame)):

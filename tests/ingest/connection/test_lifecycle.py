@@ -296,11 +296,12 @@ async def test_a_server_that_sends_heartbeats_only_is_left_and_tried_again() -> 
     assert {"a": "unsubscribe", "v": [408065]} in asked[0], "asked for again before"
 
 
-async def test_a_watchdog_that_fails_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("what", ["count", "look_into"])
+async def test_a_watchdog_that_fails_costs_nothing(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("a fault of the watchdog")
 
-    monkeypatch.setattr("ingest.connection.watchdog.StreamWatchdog.frames", fail)
+    monkeypatch.setattr(f"ingest.connection.watchdog.StreamWatchdog.{what}", fail)
 
     async def handler(ws: ServerConnection) -> None:
         for _ in range(600):

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
 from typing import Any, cast
 
 from hypothesis import given
@@ -12,10 +11,18 @@ from hypothesis import strategies as st
 
 from ingest.connection.session import StreamSession
 from ingest.connection.stats import Traffic
-from ingest.connection.watchdog import LONGEST_SECONDS, LOOK_FRAMES, Complaints, StreamWatchdog, Supervisor
+from ingest.connection.watchdog import (
+    LONGEST_SECONDS,
+    LOOK_FRAMES,
+    SAMPLE_PACKETS,
+    SAMPLE_SECONDS,
+    Complaints,
+    StreamWatchdog,
+    Supervisor,
+)
 from ingest.settings import WatchdogSettings
 from ingest.wire import Mode, decode_frames_with_report
-from tests.support.packets import LENGTHS, damaged_frames, frame_of, frames, mutated, random_frame
+from tests.support.packets import damaged_frames, frame_of, frames
 
 SETTINGS = WatchdogSettings(answer_seconds=10, stall_seconds=60)
 NOTHING = Complaints()
@@ -36,7 +43,7 @@ def watching(instruments: dict[int, Mode], settings: WatchdogSettings = SETTINGS
 
 
 def sees(watchdog: StreamWatchdog, now: float, *packets: bytes) -> None:
-    watchdog.frames([frame_of(list(packets)), b"\x00"], now)
+    watchdog.look_into([frame_of(list(packets)), b"\x00"], now)
 
 
 def test_all_is_well_when_everything_comes_as_asked_for() -> None:
@@ -99,7 +106,7 @@ def test_changes_leave_what_is_known_of_the_others() -> None:
 def test_a_socket_with_heartbeats_only_is_tried_with_one_instrument_and_then_given_up() -> None:
     watchdog = watching({INFY: Mode.LTP, RELIANCE: Mode.LTP})
     sees(watchdog, 1.0, packet(INFY, Mode.LTP), packet(RELIANCE, Mode.LTP))
-    watchdog.frames([b"\x00"], 60.0)
+    watchdog.look_into([b"\x00"], 60.0)
     assert watchdog.complaints(60.9) == NOTHING
     assert watchdog.complaints(61.0) == Complaints(probe=INFY)
     assert watchdog.complaints(70.9) == NOTHING
@@ -137,23 +144,61 @@ def test_a_new_socket_begins_with_nothing_and_one_without_instruments_is_left_al
 def test_whatever_comes_is_counted_and_nothing_raises(some: list[bytes]) -> None:
     watchdog = watching({INFY: Mode.FULL})
     for one in some:
-        watchdog.frames([one], 20.0)
+        watchdog.look_into([one], 20.0)
     watchdog.complaints(30.0)
     table, report = decode_frames_with_report(some)
     assert (watchdog.packets, watchdog.decode_failures) == (table.num_rows, len(report.quarantined))
 
 
-def test_large_frames_that_are_not_looked_at_closely_are_counted_as_by_the_walk() -> None:
-    random = Random(3)
-    watchdog = watching({})
-    even = [random_frame(random, 60, (length,)) for length in LENGTHS]
-    damaged = [mutated(random, frame) for frame in 20 * even]
-    mixed = [random_frame(random, 60) for _ in range(5)]
-    for low in range(0, len(damaged), 10):
-        watchdog.frames([*even, *damaged[low : low + 10], *mixed], 1000.0)
-        table, report = decode_frames_with_report([*even, *damaged[low : low + 10], *mixed])
-        assert (watchdog.packets, watchdog.decode_failures) == (table.num_rows, len(report.quarantined))
-        watchdog.packets = watchdog.decode_failures = 0
+def settled(instruments: dict[int, Mode], now: float = 100.0) -> StreamWatchdog:
+    """All of them have come, and long enough ago."""
+    watchdog = watching(instruments)
+    watchdog.look_into([frame_of([packet(token, mode) for token, mode in instruments.items()])], now)
+    watchdog.packets = 0
+    return watchdog
+
+
+@given(st.lists(st.one_of(frames(), damaged_frames(), st.binary(max_size=40)), max_size=20))
+def test_what_is_only_counted_is_counted_as_by_the_walk(some: list[bytes]) -> None:
+    watchdog = settled({INFY: Mode.FULL})
+    even = [frame_of(2 * [packet(INFY, mode)]) for mode in Mode]
+    rest = watchdog.count([*even, *some], 101.0)
+    assert watchdog.packets >= 6
+    assert not set(rest) & set(even)
+    if rest:
+        watchdog.look_into(rest, 101.0)
+    table, report = decode_frames_with_report([*even, *some])
+    assert (watchdog.packets, watchdog.decode_failures) == (table.num_rows, len(report.quarantined))
+
+
+def test_frames_are_looked_into_while_something_is_new_or_wrong_and_then_now_and_again() -> None:
+    watchdog = watching({INFY: Mode.FULL, RELIANCE: Mode.FULL})
+    infy, reliance, wrong = (
+        [frame_of([packet(token, mode)])]
+        for token, mode in ((INFY, Mode.FULL), (RELIANCE, Mode.FULL), (RELIANCE, Mode.LTP))
+    )
+
+    def looks(frames: list[bytes], now: float) -> bool:
+        """Whether it wants to look into them."""
+        rest = watchdog.count(frames, now)
+        if rest:
+            watchdog.look_into(rest, now)
+        return bool(rest)
+
+    assert looks(infy, 1.0), "new"
+    assert looks(infy, 100.0), "one has not come"
+    assert looks(reliance, 100.0)
+    assert not looks(infy, 101.0)
+    assert not looks(SAMPLE_PACKETS * wrong, 101.0), "the last that is only counted"
+    assert looks(wrong, 101.0)
+    assert watchdog.wrong_mode == (RELIANCE,)
+    assert looks(wrong, 102.0), "wrong"
+    assert looks(reliance, 103.0)
+    assert not looks(infy, 103.0 + SAMPLE_SECONDS), "the last that is only counted"
+    assert looks(infy, 103.0 + SAMPLE_SECONDS)
+    watchdog.told({INFY: Mode.FULL}, 120.0)
+    assert looks(infy, 120.0), "new"
+    assert watchdog.packets == 11 + SAMPLE_PACKETS - 1
 
 
 # The timers of a socket
