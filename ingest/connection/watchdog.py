@@ -19,10 +19,9 @@ rule of silence, as long as a socket is open.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,7 +31,7 @@ from numpy.typing import NDArray
 from ingest.connection.session import StreamSession
 from ingest.connection.stats import Traffic
 from ingest.settings import WatchdogSettings
-from ingest.wire import MODE_CODE, MODES, Mode, even_packets, packets_of, walk_frames
+from ingest.wire import MODE_CODE, MODES, Mode, alike_packets, even_packets, packets_of, walk_frames
 
 LONGEST_SECONDS: Final = 960.0
 SAMPLE_PACKETS: Final = 20_000
@@ -134,12 +133,17 @@ class StreamWatchdog:
         """Count the packets of these frames, if that is all there is to do. Returns the frames for `look_into`."""
         if not self._is_settled:
             return frames
-        counts = [even_packets(frame) for frame in frames]
-        packets = sum(counts)
+        odd: list[bytes] = []
+        packets = alike_packets(frames) if len(frames) > 1 else 0
+        if not packets:
+            counts = [even_packets(frame) for frame in frames]
+            packets = sum(counts)
+            if not all(counts):
+                odd = [frame for frame, count in zip(frames, counts, strict=True) if not count]
         self._counted(packets, now)
         self._packets_to_sample -= packets
         self._is_settled = self._packets_to_sample > 0 and now < self._sample_at
-        return () if all(counts) else [frame for frame, packets in zip(frames, counts, strict=True) if not packets]
+        return odd
 
     def look_into(self, frames: Sequence[bytes], now: float) -> None:
         """Count the packets of these frames, and note which instruments came."""
@@ -279,8 +283,10 @@ class Supervisor:
 
     def take(self, frames: Sequence[bytes]) -> None:
         """Binary frames have come. They are looked into later, together with others, if they have to be."""
-        with self._whatever_fails():
+        try:
             frames = self._watchdog.count(frames, self._clock())
+        except Exception as error:
+            self._say(error)
         if frames:
             self._frames += frames
             self._bytes += sum(map(len, frames))
@@ -292,16 +298,14 @@ class Supervisor:
         if self._frames:
             frames, self._frames = self._frames, []
             self._bytes = 0
-            with self._whatever_fails():
+            try:
                 self._watchdog.look_into(frames, self._clock())
+            except Exception as error:
+                self._say(error)
 
-    @contextlib.contextmanager
-    def _whatever_fails(self) -> Iterator[None]:
+    def _say(self, error: Exception) -> None:
         """Called from inside of the read: what only looks must not end the socket."""
-        try:
-            yield
-        except Exception as error:
-            log.error("%s: frames were not looked into: %r", self._name, error)
+        log.error("%s: frames were not looked into: %r", self._name, error)
 
     def _later(self, seconds: float, check: Callable[[], None]) -> None:
         assert self._call_later is not None

@@ -9,7 +9,7 @@ A `PacketTick` keeps its packet (not the frame), and says what `storage.ticks.Ti
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from functools import lru_cache, partial
 from itertools import chain, repeat
@@ -36,6 +36,8 @@ DIVISORS: Final = tuple(float(divisor_of(byte)) for byte in range(256))
 EXCHANGE_NAMES: Final = tuple(EXCHANGES[code] for code in EXCHANGE_CODE.tolist())
 """By segment byte."""
 _REMEMBERED: Final = 4096
+FEW_PACKETS: Final = 8
+_BYTES: Final = tuple(bytes((value,)) for value in range(256))
 _ALONE: Final = {2 * PREFIX_BYTES + length: b"\x00\x01" + length.to_bytes(PREFIX_BYTES, "big") for length in LAYOUTS}
 """By length of a frame that holds one packet: how it begins."""
 _TIMES: Final = ("last_trade_time", "exchange_timestamp")
@@ -114,6 +116,27 @@ def even_packets(frame: bytes) -> int:
     if frame[: 2 * PREFIX_BYTES] == _ALONE.get(len(frame)):
         return 1
     return frame[0] << 8 | frame[1] if even_length(frame) else 0
+
+
+def alike_packets(frames: Sequence[bytes]) -> int:
+    """How many packets these frames hold together, if they are all even and alike, and of few packets; 0 if not.
+
+    So are most small frames that are read together, and this is several times quicker than frame by frame.
+    """
+    first, size = frames[0], len(frames[0])
+    if size < 2 * PREFIX_BYTES or set(map(len, frames)) != {size}:
+        return 0
+    count, length = first[0] << 8 | first[1], first[2] << 8 | first[3]
+    stride = PREFIX_BYTES + length
+    if not 0 < count <= FEW_PACKETS or length not in LAYOUTS or size != PREFIX_BYTES + count * stride:
+        return 0
+    together, many = b"".join(frames), len(frames)
+    starts = (0, *range(PREFIX_BYTES, size, stride))  # of the count, and of each packet's length
+    for at in starts:
+        high, low = (first[0], first[1]) if not at else (first[2], first[3])
+        if together[at::size] != many * _BYTES[high] or together[at + 1 :: size] != many * _BYTES[low]:
+            return 0
+    return many * count
 
 
 def packets_in(frame: bytes) -> list[bytes]:

@@ -9,11 +9,14 @@ from random import Random
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from ingest.errors import WireError
 from ingest.wire import (
+    alike_packets,
     decode_frames,
     decode_packet,
+    even_packets,
     frame_views,
     packet_view,
     packets_in,
@@ -22,6 +25,7 @@ from ingest.wire import (
     ticks_in,
 )
 from ingest.wire.layouts import LAYOUTS, divisor_of
+from ingest.wire.views import FEW_PACKETS
 from storage.clock import IST, ist_time
 from storage.mode import Mode
 from storage.ticks import Tick, levels_of
@@ -144,3 +148,30 @@ def test_the_packets_of_a_frame_are_those_of_the_plain_walk(frame: bytes) -> Non
     assert [tick.instrument_token for tick in ticks_in([frame], ("one", 1, NINE_NS))] == [
         int.from_bytes(packet[:4], "big") for packet in split_frame(frame)[0]
     ]
+
+
+@given(st.lists(frames() | damaged_frames() | st.binary(max_size=8), min_size=1, max_size=4))
+def test_frames_are_counted_as_by_the_walk_or_not_at_all(some: list[bytes]) -> None:
+    for group in (some, 3 * some[:1], [*some[:1], *some]):
+        found, wrong = zip(*(split_frame(frame) for frame in group), strict=True)
+        packets = sum(map(len, found))
+        assert alike_packets(group) in (0, packets)
+        if alike_packets(group):
+            assert not any(wrong)
+            assert len(set(map(len, group))) == 1
+    for frame in some:
+        found_here, wrong_here = split_frame(frame)
+        assert even_packets(frame) in (0, 0 if wrong_here else len(found_here))
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("count", [1, 2, FEW_PACKETS])
+def test_frames_that_are_alike_are_seen_and_any_other_byte_in_a_header_is_too(length: int, count: int) -> None:
+    frame = frame_of(count * [random_packet(Random(1), (length,))])
+    assert even_packets(frame) == count
+    assert alike_packets(3 * [frame]) == 3 * count
+    for at in (0, 1, *(2 + k * (2 + length) + low for k in range(count) for low in (0, 1))):
+        other = bytearray(frame)
+        other[at] ^= 1
+        assert alike_packets([frame, bytes(other), frame]) == 0
+        assert even_packets(bytes(other)) == 0
