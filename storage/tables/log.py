@@ -27,9 +27,9 @@ HINT_NAME: Final = "_last_checkpoint"
 ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 """What Delta would decode in the path of a table."""
 
-_PLAIN_READER: Final = 1
-_PLAIN_WRITER: Final = 2
-_TYPES: Final = {
+PLAIN_READER: Final = 1
+PLAIN_WRITER: Final = 2
+DELTA_TYPES: Final = {
     pa.int64(): "long",
     pa.float64(): "double",
     pa.string(): "string",
@@ -181,7 +181,7 @@ class _Replay:
     @property
     def is_plain_to_write(self) -> bool:
         """Whether writers need to know no more than we do."""
-        return self._writer <= _PLAIN_WRITER and not self._append_only
+        return self._writer <= PLAIN_WRITER and not self._append_only
 
     def is_there(self) -> bool:
         """Whether it can go on: of versions that were cleaned away nothing is known, nor of another table's."""
@@ -222,7 +222,7 @@ class _Replay:
             case "txn":
                 self.transactions[action["appId"]] = int(action["version"])
             case "protocol":
-                self._check(name, action["minReaderVersion"] == _PLAIN_READER)
+                self._check(name, action["minReaderVersion"] == PLAIN_READER)
                 self._writer = action["minWriterVersion"]
             case "metaData":
                 self._append_only = dict(action.get("configuration") or {}).get("delta.appendOnly") == "true"
@@ -243,7 +243,7 @@ class _Replay:
     def _is_ours(self, schema: str, partition_by: list[str]) -> bool:
         fields = [(field["name"], field["type"]) for field in json.loads(schema)["fields"]]
         return tuple(partition_by) == self._spec.partition_by and fields == [
-            (field.name, _TYPES[field.type]) for field in self._spec.schema
+            (field.name, DELTA_TYPES[field.type]) for field in self._spec.schema
         ]
 
     def _take_checkpoint(self, path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pyarrow as pa
@@ -36,6 +37,14 @@ def table(tmp_path: Path) -> LakeTable:
     return LakeTable(tmp_path / "events", EVENTS).open(create=True)
 
 
+def first_actions(table: Path) -> dict[str, dict[str, Any]]:
+    """What says what the table is, by its kind, without what differs from one table to another."""
+    lines = (table / "_delta_log" / f"{0:020d}.json").read_text().splitlines()
+    found = {kind: each for line in lines for kind, each in json.loads(line).items() if kind != "commitInfo"}
+    own = ("id", "createdTime")
+    return {kind: {name: value for name, value in each.items() if name not in own} for kind, each in found.items()}
+
+
 class TestOpen:
     @pytest.mark.parametrize("spec", TABLES.values(), ids=TABLES)
     def test_create_and_open(self, tmp_path: Path, spec: Table) -> None:
@@ -50,6 +59,23 @@ class TestOpen:
         assert metadata.configuration["delta.checkpointInterval"] == str(CHECKPOINT_INTERVAL)
         LakeTable(tmp_path / spec.name, spec).open(create=True)
         assert table.snapshot().version == 0
+
+    @pytest.mark.parametrize("spec", TABLES.values(), ids=TABLES)
+    def test_it_begins_as_one_of_the_library(self, tmp_path: Path, spec: Table) -> None:
+        ours = LakeTable(tmp_path / "ours", spec).open(create=True)
+        theirs = DeltaTable.create(
+            tmp_path / "theirs",
+            spec.schema,
+            partition_by=list(spec.partition_by),
+            name=spec.name,
+            description=spec.summary,
+            configuration={
+                "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
+                "delta.dataSkippingStatsColumns": ",".join(spec.stats),
+            },
+        )
+        assert first_actions(ours.path) == first_actions(tmp_path / "theirs")
+        assert DeltaTable(ours.path).schema() == theirs.schema()
 
     def test_missing(self, tmp_path: Path) -> None:
         with pytest.raises(TableMissingError, match=r"events: there is none"):
@@ -372,6 +398,7 @@ def test_a_missing_file_is_said(table: LakeTable) -> None:
 WRITER = """
 import sys
 from pathlib import Path
+from typing import Any
 from storage.schema import EVENTS
 from storage.tables.table import LakeTable
 from tests.support.tables import stage_events
