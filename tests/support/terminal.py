@@ -7,7 +7,6 @@ import pty
 import re
 import signal
 import struct
-import sys
 import termios
 import threading
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from tests.support.forks import Forked
+from tests.support.forks import Forked, take_terminal
 from tests.support.waiting import LOOK_SECONDS, PATIENCE_SECONDS, wait_until
 
 ROOT: Final = Path(__file__).parents[2]
@@ -46,9 +45,9 @@ class Terminal:
                 "PROMPT_TOOLKIT_NO_CPR": "1",  # nobody here says where the cursor is
                 **(environment or {}),
             },
-            first=partial(_take, os.ttyname(theirs)),
+            first=partial(take_terminal, os.ttyname(theirs)),
         )
-        wait_until(lambda: os.tcgetpgrp(self._ours) == self.process.pid)
+        wait_until(lambda: os.tcgetpgrp(self._ours) == self.process.pid)  # it has opened the other end
         os.close(theirs)
         self.raw = ""
         self._seen = 0
@@ -103,15 +102,3 @@ class Terminal:
         self.process.wait(PATIENCE_SECONDS)
         self._reader.join(PATIENCE_SECONDS)
         os.close(self._ours)
-
-
-def _take(terminal: str) -> None:
-    """Have this process in the terminal, alone, so that Ctrl-C goes to it."""
-    os.setsid()
-    opened = os.open(terminal, os.O_RDWR)
-    fcntl.ioctl(opened, termios.TIOCSCTTY, 0)
-    for number in range(3):
-        os.dup2(opened, number)
-    os.close(opened)
-    sys.stdin = os.fdopen(0, closefd=False)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
