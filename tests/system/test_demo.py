@@ -68,7 +68,7 @@ def test_a_reader_that_goes_away_ends_the_demo(config: Path) -> None:
 
 
 def test_a_terminal_of_few_letters_gets_the_whole_demo(config: Path) -> None:
-    command = [sys.executable, "-m", "kitelake", "demo", "--seconds", "1"]
+    command = [sys.executable, "-m", "kitelake", "demo", "--seconds", "3"]
     environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run(
         command, cwd=config.parent, env=environment, capture_output=True, timeout=PATIENCE_SECONDS, check=False
