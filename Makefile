@@ -10,8 +10,8 @@ CODE := storage ingest queries kitelake tests benchmarks examples docs
 
 # The tests' bytecode is kept: without it every worker compiles all of them, and every child process of theirs the code.
 unexport PYTHONDONTWRITEBYTECODE
-# One worker more than there are processors: many tests mostly wait.
-PYTEST = $(BIN)/python -m pytest -q -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal --durations=10
+# Two workers more than there are processors: many tests mostly wait.
+PYTEST = $(BIN)/python -m pytest -q -n $$(($$(getconf _NPROCESSORS_ONLN) + 2)) --dist worksteal --durations=10
 
 # The static checks run beside the tests, and say what they found below them. Either's failure is the target's.
 define tests_beside_static

@@ -22,7 +22,7 @@ from kitelake.telemetry.logs import CHATTY
 
 # How long an example takes, or drawing one, says how busy the machine is.
 PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.register_profile("default", PATIENT, max_examples=25)
+hypothesis.settings.register_profile("default", PATIENT, max_examples=12)
 hypothesis.settings.register_profile("soak", PATIENT, max_examples=100)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

@@ -58,11 +58,12 @@ def captured_prices(data: Path, tokens: Collection[int]) -> dict[int, Price]:
     today = dt.datetime.now(IST).date()
     try:
         with kitelake.open(data) as lake:
-            for ago in range(LOOK_BACK_DAYS + 1):
+            week = [day for day in lake.look().dates("ticks") if 0 <= (today - day).days <= LOOK_BACK_DAYS]
+            for day in reversed(week):
                 missing = [token for token in tokens if token not in found]
                 if not missing:
                     break
-                rows = lake.sql(_LAST, {"date": today - dt.timedelta(days=ago), "tokens": missing}).arrow()
+                rows = lake.sql(_LAST, {"date": day, "tokens": missing}).arrow()
                 found |= {
                     row["instrument_token"]: Price(row["price"], f"captured at {row['at']:%Y-%m-%d %H:%M}")
                     for row in rows.to_pylist()

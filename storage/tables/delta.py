@@ -7,8 +7,8 @@ becomes a DamagedLogError as well. Other tables, and this one once it is mended,
 
 A commit of the library takes all files of the table anew, twice. Of a table with a year of days in it, that is
 more than the rest of a small segment (benchmarks/bench_growth.py). A version of our own log is a file of a few lines,
-which `create_delta` and `write_version` make as the library does; checkpoints and the clean-up of old versions are left
-to the library. It is loaded when it is needed, which in most processes is never.
+which `write_version` makes as the library does, and so is the first version of a table. Checkpoints and the clean-up
+of old versions are left to the library, which is loaded when it is needed: in most processes never.
 """
 
 import contextlib
@@ -27,14 +27,14 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from storage.errors import DamagedLogError, KitelakeError, TableError
-from storage.files import DataFile, sync_data, sync_file, sync_folder
+from storage.files import DataFile, sync_data, sync_folder
 from storage.schema import Table
 from storage.tables.log import (
     CHECKPOINT_NAME,
+    DELTA_TYPES,
     HINT_NAME,
     PLAIN_READER,
     PLAIN_WRITER,
-    TYPES,
     VERSION_NAME,
     checkpoint_name,
     log_of,
@@ -73,17 +73,16 @@ def create_delta(table: Path, spec: Table) -> None:
     new = table.with_name(f".{table.name}-{uuid.uuid4().hex}.new")
     try:
         table.mkdir(parents=True, exist_ok=True)
-        log_of(new).mkdir(parents=True)
+        new.mkdir()
         try:
-            (log_of(new) / version_name(0)).write_bytes(_lines(_first_actions(spec)))
-            sync_file(log_of(new) / version_name(0))
+            _write_lines(new / version_name(0), _first_actions(spec))
             try:
-                log_of(new).rename(log_of(table))
+                new.rename(log_of(table))
             except OSError:
                 if not log_of(table).is_dir():  # if it is, another was first
                     raise
         finally:
-            shutil.rmtree(new)
+            shutil.rmtree(new, ignore_errors=True)  # there unless it was renamed
         for folder in (log_of(table), table, table.parent):
             sync_folder(folder)
     except OSError as error:
@@ -91,34 +90,29 @@ def create_delta(table: Path, spec: Table) -> None:
 
 
 def _first_actions(spec: Table) -> list[dict[str, Any]]:
+    """What a table begins with."""
     now_ms = time.time_ns() // 1_000_000
     fields = [
-        {"name": field.name, "type": TYPES[field.type], "nullable": field.nullable, "metadata": {}}
-        for field in spec.schema
+        {"name": field.name, "type": DELTA_TYPES[field.type], "nullable": True, "metadata": {}} for field in spec.schema
     ]
+    described = {
+        "id": str(uuid.uuid4()),
+        "name": spec.name,
+        "description": spec.summary,
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": json.dumps({"type": "struct", "fields": fields}, separators=(",", ":")),
+        "partitionColumns": list(spec.partition_by),
+        "createdTime": now_ms,
+        "configuration": {
+            "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
+            "delta.dataSkippingStatsColumns": ",".join(spec.stats),  # else readers of the log handle the first 32
+        },
+    }
     return [
         {"commitInfo": {"timestamp": now_ms, "operation": "CREATE TABLE"}},
         {"protocol": {"minReaderVersion": PLAIN_READER, "minWriterVersion": PLAIN_WRITER}},
-        {
-            "metaData": {
-                "id": str(uuid.uuid4()),
-                "name": spec.name,
-                "description": spec.summary,
-                "format": {"provider": "parquet", "options": {}},
-                "schemaString": json.dumps({"type": "struct", "fields": fields}, separators=(",", ":")),
-                "partitionColumns": list(spec.partition_by),
-                "createdTime": now_ms,
-                "configuration": {
-                    "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
-                    "delta.dataSkippingStatsColumns": ",".join(spec.stats),  # else readers handle the first 32
-                },
-            }
-        },
+        {"metaData": described},
     ]
-
-
-def _lines(actions: Sequence[Mapping[str, Any]]) -> bytes:
-    return "".join(json.dumps(action, separators=(",", ":")) + "\n" for action in actions).encode()
 
 
 def add_action(file: DataFile) -> "AddAction":
@@ -159,10 +153,7 @@ def write_version(
     actions += [{"txn": {"appId": name, "version": at}} for name, at in transactions.items()]
     new = log / f"_commit_{uuid.uuid4()}.json.tmp"
     try:
-        with new.open("xb") as opened:
-            opened.write(_lines(actions))
-            opened.flush()
-            sync_data(opened.fileno())
+        _write_lines(new, actions)
         try:
             os.link(new, log / version_name(version))  # which fails if there is one
         except FileExistsError:
@@ -171,6 +162,14 @@ def write_version(
         new.unlink(missing_ok=True)
     sync_folder(log)
     return True
+
+
+def _write_lines(path: Path, actions: Sequence[Mapping[str, Any]]) -> None:
+    """A version's new file, on disk when this returns."""
+    with path.open("xb") as opened:
+        opened.write("".join(json.dumps(action, separators=(",", ":")) + "\n" for action in actions).encode())
+        opened.flush()
+        sync_data(opened.fileno())
 
 
 def _logged(file: DataFile) -> dict[str, Any]:

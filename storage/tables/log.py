@@ -31,7 +31,7 @@ ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 
 PLAIN_READER: Final = 1
 PLAIN_WRITER: Final = 2
-TYPES: Final = {
+DELTA_TYPES: Final = {
     pa.int64(): "long",
     pa.float64(): "double",
     pa.string(): "string",
@@ -268,7 +268,7 @@ class _Replay:
     def _is_ours(self, schema: str, partition_by: list[str]) -> bool:
         fields = [(field["name"], field["type"]) for field in json.loads(schema)["fields"]]
         return tuple(partition_by) == self._spec.partition_by and fields == [
-            (field.name, TYPES[field.type]) for field in self._spec.schema
+            (field.name, DELTA_TYPES[field.type]) for field in self._spec.schema
         ]
 
     def _take_checkpoint(self, path: Path) -> None:

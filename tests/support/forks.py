@@ -5,13 +5,16 @@ for the tests of the command line, and of the demo.
 """
 
 import contextlib
+import fcntl
 import multiprocessing
 import os
 import runpy
 import signal
 import subprocess
 import sys
+import termios
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -100,4 +103,17 @@ def _run(
     sys.argv = command
     if first is not None:
         first()
+    warnings.filterwarnings("ignore", ".* found in sys.modules", RuntimeWarning)  # it is loaded, as is meant
     runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+
+
+def take_terminal(terminal: str) -> None:
+    """For `first`: have the process in this terminal, alone, so that Ctrl-C goes to it."""
+    os.setsid()
+    opened = os.open(terminal, os.O_RDWR)
+    fcntl.ioctl(opened, termios.TIOCSCTTY, 0)
+    for number in range(3):
+        os.dup2(opened, number)
+    os.close(opened)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))

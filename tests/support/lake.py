@@ -5,6 +5,7 @@ text frame is JSON `{"order": name}` or else goes to quarantine; an event is JSO
 """
 
 import datetime
+import functools
 import hashlib
 import json
 from collections import Counter
@@ -159,6 +160,13 @@ def _record(kind: Kind, payload: bytes, segment: int) -> tuple[str, dict[str, An
     return "orders", {"update_id": digest, "order_id": order, "data": payload.decode()}
 
 
+@functools.cache
+def _nothing(count: int, kind: pa.DataType) -> pa.Array:
+    """So many nulls, as a column of a part."""
+    array = pa.nulls(count, kind)
+    return array.dictionary_encode() if pa.types.is_string(kind) else array
+
+
 def _parts(spec: schema.Table, rows: list[dict[str, Any]]) -> list[Part]:
     """One part a partition; the strings are dictionary-encoded, as they may be."""
     by_partition: dict[tuple[str, ...], list[dict[str, Any]]] = {}
@@ -171,9 +179,9 @@ def _parts(spec: schema.Table, rows: list[dict[str, Any]]) -> list[Part]:
         for field in spec.file_schema:
             if field.name in filled:
                 array = pa.array([row.get(field.name) for row in found], field.type)
+                arrays.append(array.dictionary_encode() if pa.types.is_string(field.type) else array)
             else:  # most are
-                array = pa.nulls(len(found), field.type)
-            arrays.append(array.dictionary_encode() if pa.types.is_string(field.type) else array)
+                arrays.append(_nothing(len(found), field.type))
         table = pa.Table.from_arrays(arrays, names=spec.file_schema.names)
         parts.append(Part(dict(zip(spec.partition_by, values, strict=True)), table))
     return parts

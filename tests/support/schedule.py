@@ -5,25 +5,27 @@
 
 A scenario lets time pass from job to job, has the machine sleep, or sets its clock. What came of it is in the diary.
 
-Reports and upkeep are made in this process, by its clock, since the start of a process each would take longer than all
-else; with `children` they are processes as ever, by the clock of the machine.
+The writer, reports and upkeep are in this process, by its clock, since the start of a process each would take longer
+than all else; with `children` they are processes as ever, by the clock of the machine.
 """
 
 import asyncio
 import contextlib
 import datetime as dt
 import json
+import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 from unittest.mock import patch
 
 import time_machine
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, EVENT_JOB_SUBMITTED, JobEvent
 
 import kitelake
+from ingest.wire import JournalDecoder
 from kitelake.config.config import Config
 from kitelake.processes.source import Source
 from kitelake.processes.upkeep import keep_up
@@ -32,6 +34,7 @@ from kitelake.report import Report, make_report, read_record
 from kitelake.service.service import Service
 from kitelake.telemetry.status import Job, read_status
 from storage.clock import IST
+from storage.commit import SegmentWriter
 from storage.datafolder import hold
 from storage.layout import DataLayout
 from tests.support.calendars import ist as ist
@@ -232,6 +235,45 @@ async def _keep_up_here(runner: UpkeepRunner, config: Config, *, seal_before: dt
         runner._record(what, data)
 
 
+class _WriterHere:
+    """The writer without a process of its own, for a service that takes it for its child."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self._stop = threading.Event()
+        self._loop = asyncio.get_running_loop()
+        self._said: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._work = asyncio.create_task(asyncio.to_thread(self._commit))
+
+    @classmethod
+    async def start(cls, _module: str, settings: Mapping[str, Any], *, hide: Collection[str]) -> Self:
+        assert hide, "there are secrets"
+        return cls(settings)
+
+    def _commit(self) -> None:
+        layout, stream = DataLayout(Path(self._settings["data"])), self._settings["live_stream"]
+        writer = SegmentWriter(layout, JournalDecoder(), stream, on_commit=lambda one: self._say(asdict(one)))
+        try:
+            writer.run(poll_seconds=self._settings["poll_seconds"], stop=self._stop)
+        finally:
+            self._say(None)
+
+    def _say(self, line: dict[str, Any] | None) -> None:
+        self._loop.call_soon_threadsafe(self._said.put_nowait, line)
+
+    async def lines(self) -> AsyncIterator[dict[str, Any]]:
+        while (line := await self._said.get()) is not None:
+            yield line
+
+    async def wait(self) -> int:
+        await self._work
+        return 0
+
+    async def stop(self) -> int:
+        self._stop.set()
+        return await self.wait()
+
+
 @contextlib.contextmanager
 def lively(*, children: bool = False) -> Iterator[None]:
     """Services of this process look every moment, and have `children` only if that is said."""
@@ -239,6 +281,7 @@ def lively(*, children: bool = False) -> Iterator[None]:
         for name, seconds in LOOKS.items():
             patches.enter_context(patch(name, seconds))
         if not children:
+            patches.enter_context(patch("kitelake.service.recorder.Child", _WriterHere))
             patches.enter_context(patch("kitelake.service.day_cycle.make_report_apart", _report_here))
             patches.enter_context(patch.object(UpkeepRunner, "run", _keep_up_here))
         yield

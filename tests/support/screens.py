@@ -7,15 +7,15 @@ import re
 import select
 import signal
 import struct
-import subprocess
-import sys
 import termios
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.forks import Forked, take_terminal
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 _PARTS = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
 
@@ -77,14 +77,13 @@ class OnTerminal:
         self.sent = ""
         self._set_size(width, height)
         without = {name: text for name, text in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "kitelake", *arguments],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=without | {"TERM": "xterm"} | (environment or {}),
-            start_new_session=True,
+        self.process = Forked(
+            "kitelake",
+            *arguments,
+            environment=without | {"TERM": "xterm"} | (environment or {}),
+            first=partial(take_terminal, os.ttyname(theirs)),
         )
+        wait_until(lambda: os.tcgetpgrp(ours) == self.process.pid)  # it has opened the other end
         os.close(theirs)
 
     def __enter__(self) -> Self:

@@ -7,15 +7,15 @@ import pty
 import re
 import signal
 import struct
-import subprocess
-import sys
 import termios
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.support.forks import Forked, take_terminal
 from tests.support.waiting import LOOK_SECONDS, PATIENCE_SECONDS, wait_until
 
 ROOT: Final = Path(__file__).parents[2]
@@ -36,21 +36,18 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         self.resize(columns, rows)
         inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "kitelake", *map(str, arguments)],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env={
+        self.process = Forked(
+            "kitelake",
+            *map(str, arguments),
+            environment={
                 **inherited,
-                "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
                 "TERM": "xterm-256color",
                 "PROMPT_TOOLKIT_NO_CPR": "1",  # nobody here says where the cursor is
                 **(environment or {}),
             },
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 (Ctrl-C goes where a terminal is)
+            first=partial(take_terminal, os.ttyname(theirs)),
         )
+        wait_until(lambda: os.tcgetpgrp(self._ours) == self.process.pid)  # it has opened the other end
         os.close(theirs)
         self.raw = ""
         self._seen = 0

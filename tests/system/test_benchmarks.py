@@ -29,6 +29,7 @@ def test_the_suite_writes_results(tmp_path: Path) -> None:
     assert "quick form" in text
 
 
+@pytest.mark.soak
 def test_the_whole_way_arrives_once_and_has_its_figures(tmp_path: Path) -> None:
     """The script fails unless every number that was sent is in one row."""
     command = [sys.executable, "-m", "benchmarks.bench_end_to_end", "--quick", "--only", "full-speed,day"]

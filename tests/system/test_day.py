@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -193,6 +194,7 @@ def test_a_whole_day(tmp_path: Path, simulator: Simulation, sent: Callable[[], i
             {**OPTIONS, "window": "10:00-15:00"},
             accounts=accounts_of(simulator, "one", "two"),
             capture=PATIENT,
+            journal={"segment_seconds": 1},
             schedule={"tokens_at": "08:30", "plan_at": "08:50", "end_of_day_after": "2m"},
             instruments={"fetch_at": "08:35"},
             notifications=[{"url": f"json://127.0.0.1:{webhook.server.server_port}/", "about": ["report"]}],
@@ -426,7 +428,8 @@ def test_a_token_command_that_gives_none_leaves_the_other_account_capturing(
     accounts = accounts_of(simulator, "one", "two", one={"command": [sys.executable, "-c", code]})
     with clock_at(f"{DAY}T10:00") as clock:
         config = config_of(tmp_path / "data", simulator, pinned, anywhere, accounts=accounts)
-        run(config, simulator, clock, scenario, settled=said is not None)
+        with patch("kitelake.service.day_cycle.TOKEN_SECONDS", 1.0):  # how long a command that hangs is waited for
+            run(config, simulator, clock, scenario, settled=said is not None)
 
 
 @pytest.mark.parametrize("login_needed", [False, True])

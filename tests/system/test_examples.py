@@ -1,10 +1,11 @@
 """The examples run as they are, against a simulator."""
 
+import asyncio
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from ingest.accounts.rest import KiteRest
 from storage.layout import DataLayout
 from tests.support.captured import INFY, Captured, us_of
 from tests.support.compacting import put, tick
+from tests.support.forks import Forked
 from tests.support.simulation import Simulation, simulation
 from tests.support.two_days import two_days
 from tests.support.waiting import PATIENCE_SECONDS
@@ -30,7 +32,17 @@ def market() -> Iterator[Simulation]:
         yield running
 
 
-async def run(market: Simulation, example: str, *arguments: str) -> str:
+def printed(folder: Path, example: str, *arguments: str, environment: Mapping[str, str] = os.environ) -> str:
+    """What an example prints."""
+    said, errors = folder / "said", folder / "errors"
+    process = Forked(f"examples.{example}", *arguments, output=said, errors=errors, environment=environment)
+    assert process.wait(PATIENCE_SECONDS) == 0, errors.read_text()
+    text = said.read_text()
+    assert "token-one" not in text + errors.read_text()
+    return text
+
+
+async def run(folder: Path, market: Simulation, example: str) -> str:
     """What it prints, given some instruments that trade."""
     async with KiteRest(market.api, Account("one", "key-one", "token-one")) as rest:
         lines = (await rest.instruments()).decode().splitlines()[1:]
@@ -41,22 +53,12 @@ async def run(market: Simulation, example: str, *arguments: str) -> str:
         "KITE_API_KEY_2": "key-two",
         "KITE_ACCESS_TOKEN_2": "token-two",
     }
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / example), market.ws, *arguments, *tokens],
-        env=os.environ | environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "token-one" not in done.stdout + done.stderr
-    return done.stdout
+    whole = os.environ | environment
+    return await asyncio.to_thread(printed, folder, example, market.ws, *tokens, environment=whole)
 
 
-async def test_the_manager(market: Simulation) -> None:
-    text = await run(market, "manager.py")
+async def test_the_manager(market: Simulation, tmp_path: Path) -> None:
+    text = await run(tmp_path, market, "manager")
     assert text.count(" streams ") == 6
     assert "healthy, 100 %" in text
 
@@ -67,9 +69,8 @@ def test_minute_bars(tmp_path: Path) -> None:
     rows = [tick(seq, symbol="NSE:INFY", last_price=price, volume_traded=1000 + seq) for seq, price in prices.items()]
     put(DataLayout(tmp_path), "bars", rows)
     (tmp_path / "journal").mkdir()
-    command = [sys.executable, str(ROOT / "examples" / "minute_bars.py"), str(tmp_path), "NSE"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True)
-    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "│" in line]
+    text = printed(tmp_path, "minute_bars", str(tmp_path), "NSE")
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
     assert cells[0] == ["symbol", "minute", "open", "high", "low", "close", "ticks"]
     assert [row[2:] for row in cells[-2:]] == [
         ["100.0", "103.0", "100.0", "101.0", "3"],
@@ -86,9 +87,7 @@ def test_backtest(tmp_path: Path) -> None:
         for number, price in enumerate([*range(100, 112), *range(111, 100, -1)]):
             line.full(us_of(captured.day, "09:15:30") + number * 60_000_000, INFY, price, volume=number + 1)
         captured.commit()
-    command = [sys.executable, str(ROOT / "examples" / "backtest.py"), str(tmp_path), "NSE:INFY"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True)
-    assert done.stdout.splitlines() == [
+    assert printed(tmp_path, "backtest", str(tmp_path), "NSE:INFY").splitlines() == [
         "2026-11-24 09:26:30 buy      111.00",
         "2026-11-24 09:31:30 sell     107.00",
         "earned -4.00",
@@ -129,12 +128,12 @@ def test_a_day_as_plain_python_and_as_a_notebook(two_days: Path, tmp_path: Path)
     assert "<th>spread_bps<br><small>double</small></th>" in texts[1]
 
 
-async def test_raw_frames(market: Simulation) -> None:
-    assert "bid" in await run(market, "raw_frames.py")
+async def test_raw_frames(market: Simulation, tmp_path: Path) -> None:
+    assert "bid" in await run(tmp_path, market, "raw_frames")
 
 
-async def test_callbacks(market: Simulation) -> None:
-    lines = (await run(market, "callbacks.py")).splitlines()
+async def test_callbacks(market: Simulation, tmp_path: Path) -> None:
+    lines = (await run(tmp_path, market, "callbacks")).splitlines()
     assert len(lines) > 20
     assert " full " in lines[-2]
     assert lines[-1].startswith("closed: 1000")

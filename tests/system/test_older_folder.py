@@ -17,8 +17,6 @@ table in the order of its key. It was made by the code of commit 5c52f82 in /tmp
 
 import datetime as dt
 import struct
-import subprocess
-import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -40,6 +38,9 @@ from storage.layout import DataLayout
 from storage.schema import TABLES
 from storage.upkeep import remove_committed, remove_days
 from storage.verify import verify
+from tests.support.command import Ended, Run, command
+
+__all__ = ["command"]  # the fixture
 
 pytestmark = pytest.mark.slow
 
@@ -96,13 +97,10 @@ def committed(layout: DataLayout) -> dict[str, int]:
     return done
 
 
-def command(*arguments: str | Path) -> str:
-    """A command of today's, which has to succeed; what it printed, in one line."""
-    done = subprocess.run(
-        [sys.executable, "-m", "kitelake", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return " ".join(done.stdout.split())
+def printed(ended: Ended) -> str:
+    """What a command of today's printed, in one line; it has to succeed."""
+    assert ended.status == 0, ended
+    return " ".join(ended.out.split())
 
 
 def assert_sound(layout: DataLayout, compared: int) -> None:
@@ -127,9 +125,9 @@ def test_a_query_sees_every_row_and_the_live_tail(unpacked: Path, expected: Rows
     assert rows_of(layout) == expected
 
 
-def test_every_file_row_and_segment_of_it_is_sound(unpacked: Path) -> None:
+def test_every_file_row_and_segment_of_it_is_sound(unpacked: Path, command: Run) -> None:
     assert_sound(DataLayout(unpacked / "data"), compared=sum(IN_TABLES.values()))
-    assert "sound" in command("verify", "--data", unpacked / "data")
+    assert "sound" in printed(command("verify", "--data", unpacked / "data"))
 
 
 def test_a_writer_goes_on_with_it(layout: DataLayout, expected: Rows) -> None:
@@ -156,12 +154,12 @@ def test_a_writer_goes_on_with_it(layout: DataLayout, expected: Rows) -> None:
     assert_sound(layout, compared=9)
 
 
-def test_it_can_be_sealed_and_rebuilt(layout: DataLayout, expected: Rows) -> None:
+def test_it_can_be_sealed_and_rebuilt(layout: DataLayout, expected: Rows, command: Run) -> None:
     committed(layout)
-    assert "ticks 2026-11-24/NSE: 401 rows" in command("seal", "--data", layout.root)
+    assert "ticks 2026-11-24/NSE: 401 rows" in printed(command("seal", "--data", layout.root))
     assert rows_of(layout) == expected
     for day, ticks in ((MONDAY, 481), (TUESDAY, 801)):
-        assert f"{ticks} rows of ticks" in command("rebuild", "--data", layout.root, "--date", str(day))
+        assert f"{ticks} rows of ticks" in printed(command("rebuild", "--data", layout.root, "--date", str(day)))
     # Tuesday's list came after midnight: only now do the ticks from before it have its names.
     for row in expected["ticks"]:
         if row["date"] == TUESDAY and row["exchange"] == "MCX":

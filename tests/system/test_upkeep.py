@@ -1,23 +1,24 @@
 """A running service looks after its data by itself, and commands do the same beside it."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from storage.layout import DataLayout
+from tests.support.command import Run, command
 from tests.support.running import committed_rows, running
 from tests.support.simulation import simulation
 from tests.support.three_days import DAYS, STREAM, TODAY, layout, live, three_days
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
-__all__ = ["layout", "three_days"]  # the fixtures
+__all__ = ["command", "layout", "three_days"]  # the fixtures
 
 
 @pytest.mark.slow
-def test_a_running_service_tidies_up_and_commands_work_beside_it(layout: DataLayout, tmp_path: Path) -> None:
+def test_a_running_service_tidies_up_and_commands_work_beside_it(
+    layout: DataLayout, tmp_path: Path, command: Run
+) -> None:
     """Old days go at the start, today is sealed under its writer, and the status has the journal's counts."""
     sections = {"retention": {"days": 10, "journal": "2d"}, "journal": {"segment_seconds": 1, "reserve_bytes": 2**20}}
     with simulation(instruments=300, rate=10) as simulator, running(tmp_path, simulator, **sections) as service:
@@ -28,10 +29,9 @@ def test_a_running_service_tidies_up_and_commands_work_beside_it(layout: DataLay
         wait_until(lambda: len(live(layout, TODAY)) > 6)
 
         def beside(*arguments: str) -> str:
-            whole = [sys.executable, "-m", "kitelake", *arguments, "--config", str(service.config)]
-            done = subprocess.run(whole, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
-            assert done.returncode == 0, done.stdout + done.stderr
-            return done.stdout
+            ended = command(*arguments, "--config", service.config)
+            assert ended.status == 0, ended
+            return ended.out
 
         assert f"ticks {TODAY}/NSE: " in beside("seal", "--date", "today")
         simulator.wait_for(lambda stats: stats["packets"] > 3_000, PATIENCE_SECONDS)

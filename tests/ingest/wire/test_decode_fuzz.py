@@ -80,7 +80,7 @@ def through_the_journal(layout: DataLayout) -> tuple[int, int, int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_mutated_frames(tmp_path: Path, seed: int) -> None:
-    fuzz(scaled(5_000, 50_000), seed, tmp_path)
+    fuzz(scaled(2_500, 50_000), seed, tmp_path)
 
 
 @pytest.mark.soak

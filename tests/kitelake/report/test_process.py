@@ -2,22 +2,25 @@
 
 import json
 import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from kitelake.processes.child import Child
 from kitelake.report import Report, make_report, record_path, write_record
+from tests.support.forks import Forked
 from tests.support.reports import DAY, INFY, Stream, at, day, finish, listed, record
+from tests.support.waiting import PATIENCE_SECONDS
 
 __all__ = ["day"]  # the fixture
 
 
 def settings(data: Path) -> dict[str, str]:
     return {"data": str(data), "date": DAY.isoformat(), "log_level": "info", "log_format": "json"}
+
+
+def start(errors: Path) -> Forked:
+    return Forked("kitelake.processes.child", "kitelake.processes.report", piped=True, errors=errors)
 
 
 @pytest.mark.slow
@@ -41,21 +44,14 @@ class TestProcess:
         if text is not None:
             record_path(tmp_path, DAY).parent.mkdir()
             record_path(tmp_path, DAY).write_text(text)
-        with subprocess.Popen(
-            [sys.executable, "-m", "kitelake.processes.child", "kitelake.processes.report"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            assert process.stderr is not None
-            process.stdin.write(json.dumps(settings(tmp_path)) + "\n")
-            process.stdin.flush()
-            (log,) = process.stderr.read().splitlines()
-            assert process.wait(30) == 1
+        process = start(tmp_path / "errors")
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process.stdin, process.stdout:
+            print(json.dumps(settings(tmp_path)), file=process.stdin, flush=True)
+            assert process.wait(PATIENCE_SECONDS) == 1
             assert process.stdout.read() == ""
+        (log,) = (tmp_path / "errors").read_text().splitlines()
         assert json.loads(log)["level"] == "error"
         assert expected in log
 
@@ -63,15 +59,12 @@ class TestProcess:
         finish(day, at("16:00:00"))
         record_path(tmp_path, DAY).parent.mkdir()
         os.mkfifo(record_path(tmp_path, DAY))  # to read the record takes forever
-        with subprocess.Popen(
-            [sys.executable, "-m", "kitelake.processes.child", "kitelake.processes.report"],
-            stdin=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stdin
-            process.stdin.write(json.dumps(settings(tmp_path)) + "\n")
-            process.stdin.flush()
-            time.sleep(1.5)
-            assert process.poll() is None
-            process.stdin.close()
-            assert process.wait(30) == 1
+        process = start(tmp_path / "errors")
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process.stdin, process.stdout:
+            print(json.dumps(settings(tmp_path)), file=process.stdin, flush=True)
+            with record_path(tmp_path, DAY).open("wb"):  # as soon as it is read
+                assert process.poll() is None
+                process.stdin.close()
+                assert process.wait(PATIENCE_SECONDS) == 1

@@ -270,7 +270,7 @@ def slow_latest(rows: list[dict[str, Any]], moment: dt.datetime, carries: bool) 
 
 
 @pytest.mark.slow
-@settings(max_examples=scaled(6, 300), deadline=None)
+@settings(max_examples=scaled(3, 300), deadline=None)
 @given(ROWS, MOMENTS, st.booleans())
 def test_as_a_loop_over_all_rows_finds_them(
     written: list[tuple[int, int, int, str]], slots: list[int], committed: bool

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.captured import CALL, CRUDE, INFY, LISTED, NIFTY_50, NIFTY_FUT, TINY, Captured
 
+pytestmark = pytest.mark.slow  # tables are made for each test
+
 Ask = Callable[..., list[dict[str, Any]]]
 NAMES = {
     INFY: "NSE:INFY",
@@ -32,7 +34,6 @@ def session(captured: Captured, ask: Ask, token: int, day: str, *, listed: bool 
     return f"{begin['time']:%H:%M}", f"{end['time']:%d %H:%M}"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("token", "day", "expected"),
     [

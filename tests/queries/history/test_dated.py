@@ -75,10 +75,9 @@ def replayed(root: Path, begin: str, since: str = "00:00", *, commit: bool = Fal
     return root
 
 
-def rows_of(root: Path, ask: Callable[[kitelake.Lake], Any], *times: str) -> Rows:
+def rows_of(lake: kitelake.Lake, ask: Callable[[kitelake.Lake], Any], *times: str) -> Rows:
     """Rows, with these columns as of the Sunday where they are of the replayed day."""
-    with kitelake.open(root) as lake:
-        rows: Rows = ask(lake).arrow().to_pylist()
+    rows: Rows = ask(lake).arrow().to_pylist()
     for row in rows:
         for name in times:
             row[name] += SHIFT if row[name].date() == REPLAYED else dt.timedelta()
@@ -88,7 +87,20 @@ def rows_of(root: Path, ask: Callable[[kitelake.Lake], Any], *times: str) -> Row
 BEGINS = ("00:20", "21:00")
 
 
-@pytest.mark.parametrize("begin", BEGINS)
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kitelake.Lake]:
+    """The day as it was."""
+    with kitelake.open(original(tmp_path_factory.mktemp("one"))) as lake:
+        yield lake
+
+
+@pytest.fixture(scope="module", params=BEGINS)
+def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[kitelake.Lake]:
+    """A capture of its replay, in the journal alone."""
+    with kitelake.open(replayed(tmp_path_factory.mktemp("other"), request.param)) as lake:
+        yield lake
+
+
 @pytest.mark.parametrize(
     "ask",
     [
@@ -101,38 +113,37 @@ BEGINS = ("00:20", "21:00")
     ids=["method", "macro", "ticks"],
 )
 def test_bars_by_the_exchanges_clock_are_those_of_the_day(
-    tmp_path: Path, begin: str, ask: Callable[[kitelake.Lake], Any]
+    one: kitelake.Lake, other: kitelake.Lake, ask: Callable[[kitelake.Lake], Any]
 ) -> None:
-    expected = rows_of(original(tmp_path / "one"), ask, "time")
-    assert rows_of(replayed(tmp_path / "other", begin), ask, "time") == expected
+    expected = rows_of(one, ask, "time")
+    assert rows_of(other, ask, "time") == expected
     assert {row["clock"] for row in expected} <= {"last_trade_time", "exchange_timestamp"}
     assert sum(row["volume"] or 0 for row in expected) > 0
 
 
 @pytest.mark.parametrize("begin", BEGINS)
-def test_trades_are_those_of_the_day(tmp_path: Path, begin: str) -> None:
-    one, other = original(tmp_path / "one"), replayed(tmp_path / "other", begin, commit=True)
+def test_trades_are_those_of_the_day(one: kitelake.Lake, tmp_path: Path, begin: str) -> None:
     names = "symbol, time, price, quantity, clock"
-    for query in (
-        f"select {names} from trades where clock <> 'received_at' order by all",
-        f"select {names} from trades('NSE:INFY') order by all",
-    ):
-        expected = rows_of(one, lambda lake, query=query: lake.sql(query), "time")  # type: ignore[misc]
-        assert rows_of(other, lambda lake, query=query: lake.sql(query), "time") == expected  # type: ignore[misc]
-        assert expected
-    method = [row["quantity"] for row in rows_of(other, lambda lake: lake.trades("NSE:INFY"))]
+    with kitelake.open(replayed(tmp_path, begin, commit=True)) as other:
+        for query in (
+            f"select {names} from trades where clock <> 'received_at' order by all",
+            f"select {names} from trades('NSE:INFY') order by all",
+        ):
+            expected = rows_of(one, lambda lake, query=query: lake.sql(query), "time")  # type: ignore[misc]
+            assert rows_of(other, lambda lake, query=query: lake.sql(query), "time") == expected  # type: ignore[misc]
+            assert expected
+        method = [row["quantity"] for row in rows_of(other, lambda lake: lake.trades("NSE:INFY"))]
     assert method == [row["quantity"] for row in rows_of(one, lambda lake: lake.trades("NSE:INFY"))]
 
 
-@pytest.mark.parametrize("begin", BEGINS)
-def test_by_the_clock_of_receipt_bars_are_when_it_was_captured(tmp_path: Path, begin: str) -> None:
+def test_by_the_clock_of_receipt_bars_are_when_it_was_captured(one: kitelake.Lake, other: kitelake.Lake) -> None:
     def ask(lake: kitelake.Lake) -> Any:
         return lake.bars(["NSE:INFY", "NSE:TINY"], "1d", clock="received", sessions="all")
 
-    one, other = rows_of(original(tmp_path / "one"), ask), rows_of(replayed(tmp_path / "other", begin), ask)
-    assert {row["time"].date() for row in other} == {SUNDAY}
+    expected, found = rows_of(one, ask), rows_of(other, ask)
+    assert {row["time"].date() for row in found} == {SUNDAY}
     for name in ("open", "high", "low", "close", "volume", "ticks"):
-        assert [row[name] for row in other] == [row[name] for row in one], name
+        assert [row[name] for row in found] == [row[name] for row in expected], name
 
 
 @pytest.mark.parametrize("begin", BEGINS)
@@ -194,14 +205,11 @@ def shown(lake: kitelake.Lake, at: int) -> Sequence[tuple[float | None, float]]:
     return [(row["last"], row["spot"]) for row in (*method, *macro)]
 
 
-@pytest.mark.parametrize("begin", BEGINS)
-def test_coverage_counts_them_as_live(tmp_path: Path, begin: str) -> None:
-    root = replayed(tmp_path, begin)
-    with kitelake.open(root) as lake:
-        for silent in (60, 0.5):
-            rows = lake.intervals(SUNDAY, "NSE:INFY", silent=silent).arrow().to_pylist()
-            states = [row["state"] for row in rows]
-            assert states[:3] == ["not subscribed", "not yet served", "cached packet only"]
-            assert set(states[3:]) == ({"served", "silent"} if silent < 1 else {"served"})
-            assert not any(row["volume_missed"] for row in rows)
-        assert lake.latency(SUNDAY).arrow().num_rows == 0  # its clock is another one
+def test_coverage_counts_them_as_live(other: kitelake.Lake) -> None:
+    for silent in (60, 0.5):
+        rows = other.intervals(SUNDAY, "NSE:INFY", silent=silent).arrow().to_pylist()
+        states = [row["state"] for row in rows]
+        assert states[:3] == ["not subscribed", "not yet served", "cached packet only"]
+        assert set(states[3:]) == ({"served", "silent"} if silent < 1 else {"served"})
+        assert not any(row["volume_missed"] for row in rows)
+    assert other.latency(SUNDAY).arrow().num_rows == 0  # its clock is another one

@@ -30,7 +30,7 @@ NASTY = st.recursive(
 )
 
 
-@settings(max_examples=scaled(150, 1000), deadline=None)
+@settings(max_examples=scaled(75, 1000), deadline=None)
 @given(query=NASTY)
 def test_statements_change_nothing_and_see_nothing(shut: OurLake, root: Path, outside: Path, query: str) -> None:
     text = query.replace("{root}", str(root)).replace("{out}", str(outside))

@@ -18,6 +18,8 @@ from storage import schema
 from tests.support.lake import INFY, Feed, ToyDecoder, ToyWriter
 from tests.support.lake_queries import TICKS, rows
 
+pytestmark = pytest.mark.slow  # tables are made for each test
+
 
 def test_keeps_to_the_snapshot_of_its_call(lake: SqlLake, half: ToyWriter, feed: Feed) -> None:
     early = lake.sql(TICKS)
@@ -35,7 +37,6 @@ def test_keeps_to_the_snapshot_of_its_call(lake: SqlLake, half: ToyWriter, feed:
     assert rows(lake, "select count(*) from ticks") == [(9,)]
 
 
-@pytest.mark.slow
 def test_views_that_nothing_needs_are_dropped(lake: SqlLake, half: ToyWriter, feed: Feed) -> None:
     query = "select count(*) from (show all tables) where schema = 'kitelake'"
     for _ in range(20):
@@ -117,7 +118,6 @@ LONG = "select max(hash(range)) as n from range(60_000_000)"
 
 
 class TestTimeout:
-    @pytest.mark.slow
     @pytest.mark.parametrize(
         "fetch",
         [
@@ -141,7 +141,6 @@ class TestTimeout:
                 fetch(result)
         assert rows(lake, "select 1") == [(1,)]
 
-    @pytest.mark.slow
     def test_ends_what_runs_at_once(self, lake: SqlLake) -> None:
         for query in (
             f"create table t as {ENDLESS}",
@@ -167,7 +166,6 @@ class TestTimeout:
             threading.Event().wait(0.05)
             assert clock._left == left
 
-    @pytest.mark.slow
     def test_hits_only_its_own_query(self, lake: SqlLake) -> None:
         """Others run on the same connection before, between and after, and as streams beside it."""
         expected = rows(lake, LONG)

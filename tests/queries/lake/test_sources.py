@@ -8,6 +8,8 @@ import pytest
 import kitelake
 from tests.support.captured import INFY, NIFTY_FUT, Captured, Line
 
+pytestmark = pytest.mark.slow  # tables are made for each test
+
 
 @pytest.fixture
 def captured(tmp_path: Path) -> Iterator[Captured]:
@@ -112,7 +114,6 @@ def test_contents_are_never_compared(captured: Captured) -> None:
     assert prices(captured) == [100, 100, 100]
 
 
-@pytest.mark.slow
 def test_with_one_source_nothing_is_filtered_nor_is_a_filter_in_the_plan(captured: Captured) -> None:
     run = captured.run("09:00")
     line, other = run.line("asha"), run.line("ravi")

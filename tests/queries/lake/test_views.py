@@ -4,6 +4,7 @@ import datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from queries.lake.lake import SqlLake
 from storage import schema
@@ -11,6 +12,8 @@ from storage.layout import DataLayout
 from storage.tables.table import LakeTable
 from tests.support.lake import CRUDE, INFY, Feed, ToyDecoder, ToyWriter
 from tests.support.lake_queries import TICKS, rows
+
+pytestmark = pytest.mark.slow  # tables are made for each test
 
 
 def test_have_the_columns_of_the_schema_even_where_nothing_is(tmp_path: Path) -> None:

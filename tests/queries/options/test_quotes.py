@@ -14,6 +14,7 @@ import kitelake
 from queries.options.quotes import RECENT, Quotes, quotes
 from tests.support.hand_made import HandMade, at
 from tests.support.profile import files_read
+from tests.support.scaled import scaled
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +65,7 @@ def expected(rows: list[dict[str, Any]], day: dt.date, token: int, moment: dt.da
     return [math.nan if value is None else value for value in values] + [us]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(scaled(3, 8)))
 def test_against_a_loop(made: tuple[HandMade, list[int]], lake: kitelake.Lake, seed: int) -> None:
     tokens = made[1]
     rows = lake.sql("SELECT * FROM ticks_all ORDER BY received_at, stream, seq").arrow().to_pylist()

@@ -143,7 +143,7 @@ class TestListening:
 SECONDS = 240
 
 
-@settings(max_examples=scaled(10, 100))
+@settings(max_examples=scaled(5, 100))
 @given(
     st.lists(st.integers(0, 3), min_size=SECONDS, max_size=SECONDS),
     st.lists(st.integers(-2, 2), min_size=SECONDS, max_size=SECONDS),

@@ -72,7 +72,7 @@ class Script:
         self.stream.event(self.time, event, connection, **data)
 
 
-@settings(max_examples=scaled(10, 100))
+@settings(max_examples=scaled(5, 100))
 @given(
     st.lists(st.tuples(STEPS, st.integers(1, 2), st.sampled_from([INFY, TCS]), st.integers(1, 90), ENDS), max_size=40)
 )

@@ -34,6 +34,7 @@ from tests.support.rebuilding import (
     table,
     two_streams,
 )
+from tests.support.scaled import scaled
 from tests.support.works import Changed, one_rupee_more
 
 pytestmark = pytest.mark.slow
@@ -58,7 +59,10 @@ class Prepared:
     rows: Rows
 
 
-@pytest.fixture(scope="module", params=[(False, False), (False, True), (True, False), (True, True)])
+FORMS = [(False, False), (False, True), (True, False), (True, True)]
+
+
+@pytest.fixture(scope="module", params=FORMS[:: scaled(3, 1)])
 def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     archived, sealed = request.param
     layout = DataLayout(tmp_path_factory.mktemp("original"))

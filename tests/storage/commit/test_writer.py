@@ -27,6 +27,8 @@ from tests.support.committing import NEW, OLD, check, column, commit_all, fill, 
 from tests.support.lake import CRUDE, DAY_NS, INFY, Feed, ToyDecoder
 from tests.support.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.slow  # tables are made for each test
+
 FAR = datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC)
 HOUR = datetime.timedelta(hours=1)
 
@@ -37,7 +39,6 @@ def layout(tmp_path: Path) -> DataLayout:
 
 
 class TestCommit:
-    @pytest.mark.slow
     def test_dead_streams(self, layout: DataLayout) -> None:
         with Feed(layout.root, OLD) as old, Feed(layout.root, NEW) as new:
             fill(old, 3)
@@ -270,7 +271,6 @@ class TestWhatCannotBeDecoded:
         assert [(each.stream, each.segment) for each in done] == [(OLD, 0), (NEW, 0), (OLD, 1), (OLD, 2), (NEW, 1)]
         check(layout, old, new)
 
-    @pytest.mark.slow
     @pytest.mark.parametrize("what", ["another table", "another column", "another partition", "another count"])
     def test_a_decoder_that_returns_nonsense_is_one_that_fails(self, layout: DataLayout, what: str) -> None:
         class Wrong(ToyDecoder):
@@ -340,7 +340,6 @@ class TestWhatCannotBeDecoded:
 
 
 class TestRetention:
-    @pytest.mark.slow
     def test_only_what_is_committed_and_old(self, layout: DataLayout) -> None:
         live, old = Feed(layout.root, NEW), Feed(layout.root, OLD)
         fill(old, 2)

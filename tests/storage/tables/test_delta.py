@@ -212,7 +212,7 @@ def test_any_damage_is_an_error_of_ours_or_none(layout: DataLayout, checked: boo
     outcomes: Counter[str] = Counter()
     log = log_of(layout)
     names = [CHECKPOINT] * 9 + [HINT, version(4), version(5)]
-    for _ in range(scaled(50, 150)):
+    for _ in range(scaled(25, 150)):
         path = log / chance.choice(names)
         whole = path.read_bytes()
         data = bytearray(whole)

@@ -19,6 +19,8 @@ from storage.upkeep.vacuum import vacuum_tables
 from tests.support.compacting import DAY, SMALL, STREAM, names, put, stored, tick
 from tests.support.lake import INFY, Feed, ToyDecoder
 
+pytestmark = pytest.mark.slow  # tables are made for each test
+
 FOLDER = "date=2026-11-23/exchange=NSE"
 DEAD = "20261122T034500-bbbbbb"
 
