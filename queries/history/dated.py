@@ -50,6 +50,8 @@ def _dated(state: LakeState) -> str:
     """
 
 
-DATED_TICKS: Final = Relation("dated_ticks", _dated, frozenset({"ticks", "events"}), _AS_THEY_ARE)
+DATED_TICKS: Final = Relation(
+    "dated_ticks", _dated, frozenset({"ticks", "events"}), _AS_THEY_ARE, keeps=frozenset({"ticks"})
+)
 """`ticks`, and `asked_us`: in a folder of a replay when, by the exchange's clock, a row's connection was asked for its
 instrument; else null."""

@@ -9,6 +9,7 @@ import math
 import threading
 import weakref
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -21,10 +22,11 @@ from queries.lake.restricted import Gate, Limits, bound_sizes, lock
 from queries.lake.result import INTERRUPTED, Clock, Result, Turns, fetched, fetched_ahead, typed_errors
 from queries.lake.shown import RELATIONS
 from queries.lake.state import LakeState, Macro, Parameters, Relation, called, needed, words
-from queries.lake.statements import explained, fixed_text, moved_up, refuse_writing_into, valid
+from queries.lake.statements import explained, moved_up, quoted, refuse_writing_into, valid
 from queries.lake.views import (
     SCHEMA,
     ZONE,
+    Fixed,
     RowsView,
     Views,
     check_folder,
@@ -34,7 +36,6 @@ from queries.lake.views import (
     open_duckdb,
     own_names,
     plain_root,
-    quoted,
 )
 from queries.tail import Snapshots
 from storage import schema
@@ -148,6 +149,7 @@ class SqlLake:
                 read=self.read,
                 result_of=self._result_of,
                 view_of=self._view_of,
+                tables=self._views,
                 memo=self._memo,
             )
 
@@ -182,7 +184,8 @@ class SqlLake:
             *first, last = statements
             if any(statement.type not in READING for statement in statements):
                 self._altered = True
-            if first or last.type not in FIXABLE or words(query.replace(OWN_ROWS, "")) & PLAINLY:
+            plainly = bool(words(query.replace(OWN_ROWS, "")) & PLAINLY)
+            if first or last.type not in FIXABLE or plainly:
                 self._publish(query, state)
             for statement in first:
                 refuse_writing_into(self.root, self._con, statement, values)
@@ -194,19 +197,20 @@ class SqlLake:
                 refuse_writing_into(self.root, self._con, last, values)
                 with clock.running(self._con):
                     return Result(self._con.sql(last, params=values), None, state, turns)
-            ctes = state.ctes(text, without=theirs)
-            fixed = f"{head} {fixed_text(text, ctes)}" if head else fixed_text(text, ctes)
+            fixed = state.fixed(text, values, without=theirs, plainly=plainly or self._altered)
+            if head:
+                fixed = replace(fixed, text=f"{head} {fixed.text}")
             try:
                 with clock.running(self._con):
-                    relation = self._con.sql(fixed, params=values)
+                    relation = self._con.sql(fixed.on(self._con), params=values)
             except (QueryTimeoutError, RestrictedError, ClosedError):
                 raise
             except QueryError as error:
-                raise QueryError(moved_up(str(error), bool(ctes))) from error
+                raise QueryError(moved_up(str(error), fixed.has_head)) from error
             # A relation that is all that is left of a result still needs its views.
             weakref.finalize(relation, _let_go, state).atexit = False
             # No other connection sees what is the user's own: not the same names, at least. An EXPLAIN has run.
-            again = None if theirs or head else functools.partial(self._again, fixed, values, state)
+            again = None if theirs or head else functools.partial(self._again, fixed, values)
             return Result(relation, again, state, turns)
 
     def read(self, queries: Iterable[str], many: bool, state: LakeState) -> Iterator[pa.Table]:
@@ -214,18 +218,16 @@ class SqlLake:
         clock = Clock(self._timeout)
         interrupts = self._interrupts
         texts = (self._checked_text(query, state) for query in queries)
-        with contextlib.closing(self._fetched(texts, clock, state, many=many)) as found:
+        with contextlib.closing(self._fetched(texts, clock, many=many)) as found:
             for rows in found:
                 if self._interrupts != interrupts:  # between two queries, where DuckDB does not hear it
                     raise QueryError(INTERRUPTED)
                 yield rows
 
-    def _fetched(
-        self, texts: Iterable[str], clock: Clock, state: LakeState, *, many: bool
-    ) -> Generator[pa.Table, None, None]:
+    def _fetched(self, texts: Iterable[Fixed], clock: Clock, *, many: bool) -> Generator[pa.Table, None, None]:
         if many and not self._altered:  # no other connection sees what is the user's own
             with self._lock, typed_errors():
-                con = self._cursor(state)
+                con = self._cursor()
             yield from fetched_ahead(con, texts, clock)
             return
         for text in texts:
@@ -233,13 +235,13 @@ class SqlLake:
                 rows = fetched(self._con, text, clock, many=many)
             yield rows
 
-    def _checked_text(self, query: str, state: LakeState) -> str:
+    def _checked_text(self, query: str, state: LakeState) -> Fixed:
         """A SELECT of ours, fixed to the state."""
         with self._lock, typed_errors():
             if self._gate is not None:
                 self._gate.check(query)
             theirs = own_names(self._con, self._names()) if self._altered else set()
-            return fixed_text(query, state.ctes(query, without=theirs))
+            return state.fixed(query, without=theirs, plainly=self._altered)
 
     def _result_of(self, rows: pa.Table, state: LakeState) -> Result:
         def again() -> tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]:
@@ -279,6 +281,7 @@ class SqlLake:
                 read=self.read,
                 result_of=self._result_of,
                 view_of=view_of,
+                tables=self._views,
                 memo={},
             )
             for relation in self.relations:
@@ -349,25 +352,20 @@ class SqlLake:
             return [statement.type for statement in self._con.extract_statements(text)] == [duckdb.StatementType.SELECT]
         return False
 
-    def _again(
-        self, text: str, values: object, state: LakeState
-    ) -> tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]:
+    def _again(self, fixed: Fixed, values: object) -> tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]:
         """The same relation on a connection of its own."""
-        cursor = self._cursor(state)
-        relation = cursor.sql(text, params=values)
+        cursor = self._cursor()
+        relation = cursor.sql(fixed.on(cursor), params=values)
         # As long as it is read, it can be interrupted.
         weakref.finalize(relation, _let_go, cursor).atexit = False
         return relation, cursor
 
-    def _cursor(self, state: LakeState) -> duckdb.DuckDBPyConnection:
-        """A connection of its own that can read the state, and be interrupted."""
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection of its own that can be interrupted."""
         cursor = self._con.cursor()
         self._readers.add(cursor)
         if self._followed:
             cursor.execute(COUNTED)
-        for view in state.views.values():
-            if view.files is not None:
-                view.files.tell(cursor)
         return cursor
 
 

@@ -15,7 +15,8 @@ from typing import Final
 import pyarrow as pa
 
 from queries.lake.state import LakeState, Relation
-from queries.lake.views import RowsView, among
+from queries.lake.statements import among
+from queries.lake.views import RowsView
 
 _ONE_DAY: Final = dt.timedelta(days=1)
 _LOST: Final = "'closed', 'refused', 'failed', 'connected'"
@@ -186,5 +187,5 @@ def _shown(state: LakeState) -> tuple[Sequence[dt.date], RowsView | None]:
     return (days, state.rows_view("sources", rows)) if len(rows) else ((), None)
 
 
-TICKS: Final = Relation("ticks", _ticks, frozenset({"ticks_all", "events"}), _ALL)
+TICKS: Final = Relation("ticks", _ticks, frozenset({"ticks_all", "events"}), _ALL, keeps=frozenset({"ticks_all"}))
 """The view; `source_since` is null but where an instrument had several sources: since when this one is shown."""
