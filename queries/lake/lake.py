@@ -285,7 +285,7 @@ class SqlLake:
                 memo={},
             )
             for relation in self.relations:
-                made = relation.make(theirs)
+                made = relation.make(theirs, theirs.dates("ticks"))
                 if isinstance(made, str):
                     con.execute(f"CREATE VIEW {quoted(relation.name)} AS {made}")
                 else:

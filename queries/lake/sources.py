@@ -147,9 +147,9 @@ def _redundant(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
     ).arrow()
 
 
-def _ticks(state: LakeState) -> str:
+def _ticks(state: LakeState, asked: Sequence[dt.date]) -> str:
     """`ticks_all` as it is, but for the days on which some instruments had several sources at a time."""
-    days, shown = shown_sources(state)
+    days, shown = shown_sources(state, asked)
     if shown is None:
         return _ALL
     return f"""
@@ -164,21 +164,24 @@ def _ticks(state: LakeState) -> str:
     """
 
 
-def shown_sources(state: LakeState) -> tuple[Sequence[dt.date], RowsView | None]:
-    """The days on which some instruments had several sources at a time, and a view of the stretches of these: of a row
-    that was received in one of its instrument's, on such a day, another source's is left out. None without such days.
+def shown_sources(state: LakeState, asked: Sequence[dt.date]) -> tuple[Sequence[dt.date], RowsView | None]:
+    """Those of the days on which some instruments had several sources at a time, and a view of the stretches of these:
+    of a row that was received in one of its instrument's, on such a day, another source's is left out. None without
+    such days.
+
+    Events are read of the days alone that are asked for, and of each once, as long as no more of that day come.
     """
-    days, shown = state.remembered("sources", None, ["events"], lambda: _shown(state))
+    days, shown = state.remembered("sources", tuple(asked), ["events"], lambda: _shown(state, asked))
     if shown is not None:
         state.keep(shown)
     return days, shown
 
 
-def _shown(state: LakeState) -> tuple[Sequence[dt.date], RowsView | None]:
+def _shown(state: LakeState, asked: Sequence[dt.date]) -> tuple[Sequence[dt.date], RowsView | None]:
     memo = state.memo.setdefault("days with sources", {})
     events = _by_day(state)
     # What was asked for may last into the next day.
-    now = {day: (events.get(day - _ONE_DAY), events.get(day)) for day in {*events, *(d + _ONE_DAY for d in events)}}
+    now = {day: (events.get(day - _ONE_DAY), events.get(day)) for day in asked}
     fresh = [day for day, parts in now.items() if memo.get(day, (None,))[0] != parts]
     suspects = _suspects(state, fresh) if fresh else set()
     memo.update({day: (now[day], day in suspects) for day in fresh})

@@ -19,7 +19,7 @@ from queries.lake.forms import tables_to_html
 from queries.lake.result import Result
 from queries.lake.statements import fixed_text, quoted
 from queries.lake.views import FEW_FILES, Fixed, RowsView, View, Views
-from queries.partitions import EVERYTHING, Asked, asked_of
+from queries.partitions import EVERYTHING, Asked, asked_of, chosen
 from storage.clock import ist_date
 
 Parameters = Sequence[object] | Mapping[str, object] | None
@@ -30,14 +30,15 @@ KEPT: Final = 64
 
 @dataclass(frozen=True)
 class Relation:
-    """`make` gives its SELECT or its rows in a state; `uses` are the names that the former may have in it.
+    """`make` gives its SELECT or its rows in a state, as far as they are of some days, those of the lake's ticks or of
+    fewer; `uses` are the names that the former may have in it.
 
     `first` is a SELECT that stands for it in the catalog of a lake of which no query has named it yet. It `keeps`
     partitions of those that it uses of which a row has no part but in rows of its own date and exchange.
     """
 
     name: str
-    make: "Callable[[LakeState], str | pa.Table]"
+    make: "Callable[[LakeState, Sequence[dt.date]], str | pa.Table]"
     uses: frozenset[str] = frozenset()
     first: str | None = None
     keeps: frozenset[str] = frozenset()
@@ -45,7 +46,7 @@ class Relation:
     @classmethod
     def view(cls, name: str, text: str) -> "Relation":
         """One whose SELECT is the same in each state, and of each row by itself."""
-        return cls(name, lambda _: text, words(text), text, words(text))
+        return cls(name, lambda *_: text, words(text), text, words(text))
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class LakeState:
         self._tables = tables
         self.memo = memo
         self._kept: list[RowsView | View] = []
-        self._texts: dict[str, str] = {}
+        self._texts: dict[tuple[str, Sequence[dt.date]], str] = {}
 
     def sql(self, query: str, params: Parameters = None, *, timeout: float | None = None) -> Result:
         """As `SqlLake.sql`, over this state. For one SELECT."""
@@ -145,7 +146,7 @@ class LakeState:
 
     def partitions(self, table: str) -> set[tuple[str, ...]]:
         """The values of the partitions in which the table has rows, in the order of its partition columns."""
-        return self.views[table].source.partitions()
+        return self.views[table].source.partitions
 
     def dates(self, table: str) -> list[dt.date]:
         """The IST days of which the table has rows, ascending."""
@@ -157,12 +158,14 @@ class LakeState:
             title, [(name, self.sql(f"FROM {name}").count(), self.dates(name)) for name in self.views]
         )
 
-    def text(self, name: str) -> str:
-        """A relation's SELECT, made when it is first asked for."""
-        if name not in self._texts:
-            made = self._relations[name].make(self)
-            self._texts[name] = made if isinstance(made, str) else f"FROM {self.rows_view(name, made).name}"
-        return self._texts[name]
+    def text(self, name: str, asked: Asked = EVERYTHING) -> str:
+        """A relation's SELECT for the days that are asked for, made when it is first asked for."""
+        there = sorted({(day,) for day, *_ in self.partitions("ticks")}) if "ticks" in self.views else []
+        days = tuple(dt.date.fromisoformat(day) for (day,) in chosen(asked, ("date",), there))
+        if (name, days) not in self._texts:
+            made = self._relations[name].make(self, days)
+            self._texts[name, days] = made if isinstance(made, str) else f"FROM {self.rows_view(name, made).name}"
+        return self._texts[name, days]
 
     def rows_view(self, name: str, rows: pa.Table) -> RowsView:
         """Rows as a view, for the text of a relation: it lives as long as this state. `name` is for its name."""
@@ -198,6 +201,7 @@ class LakeState:
         names = needed(words(query), self._relations.values(), self._macros).difference(without)
         views = [view for view in self.views.values() if view.name_in_sql in names]
         files = [each for view in self.views.values() for each in view.files] if plainly else []
+        asked: Mapping[str, Asked] = dict.fromkeys(names, EVERYTHING)
         if not plainly and any(len(view.source.files) > FEW_FILES for view in views):
             asked = self._asked(query, params)
             views = [self._tables.choose(view, asked.get(view.name_in_sql, frozenset())) for view in views]
@@ -205,7 +209,9 @@ class LakeState:
                 self.keep(view)
         # Not materialised, because DuckDB would else read all of it when a query names it twice.
         relations = [
-            f"{quoted(name)} AS NOT MATERIALIZED ({self.text(name)})" for name in self._relations if name in names
+            f"{quoted(name)} AS NOT MATERIALIZED ({self.text(name, asked.get(name, frozenset()))})"
+            for name in self._relations
+            if name in names
         ]
         files += [each for view in views for each in view.files]
         ctes = [view.cte() for view in views] + relations

@@ -152,8 +152,6 @@ class View:
     """One state of a table, as the SELECT `text`, as long as this object exists; or of some partitions of it."""
 
     source: TableSource
-    parts: Mapping[Partition, Sequence[str]]
-    """The committed files by partition."""
     files: Sequence[Files]
     live: RowsView | None
     text: str
@@ -250,22 +248,21 @@ class Views:
         """The same state, of which no more files need to be there than have rows that are asked for."""
         if len(view.source.files) <= FEW_FILES:
             return view
-        some = chosen(asked, view.source.spec.partition_by, view.parts)
-        if len(some) == len(view.parts):
+        parts = view.source.parts
+        some = chosen(asked, view.source.spec.partition_by, parts)
+        if len(some) == len(parts):
             return view
-        some = some or tuple(view.parts)[:1]
+        some = some or tuple(parts)[:1]
         if some not in view.chosen:
             if len(view.chosen) >= CHOICES:
                 del view.chosen[next(iter(view.chosen))]
-            view.chosen[some] = self._view(view.source, {part: view.parts[part] for part in some}, view.live)
+            view.chosen[some] = self._view(view.source, {part: parts[part] for part in some}, view.live)
         return view.chosen[some]
 
     def _make(self, source: TableSource) -> View:
-        current = self._current.get(source.spec.name)
-        same = current is not None and current.source.files is source.files
-        parts = current.parts if current is not None and same else source.parts()
-        live = self.of_rows(f"{source.spec.name}_live", _live(source)) if len(source.live) or not parts else None
-        return self._view(source, parts, live)
+        rows = len(source.live) or not source.files
+        live = self.of_rows(f"{source.spec.name}_live", _live(source)) if rows else None
+        return self._view(source, source.parts, live)
 
     def _view(self, source: TableSource, parts: Mapping[Partition, Sequence[str]], live: RowsView | None) -> View:
         paths = [path for part in parts.values() for path in part]
@@ -280,7 +277,7 @@ class Views:
             )
             committed = f"({committed})"
         text = view_text(source, committed if parts else None, "" if live is None else live.name)
-        return View(source, parts, files if parts else (), live, text)
+        return View(source, files if parts else (), live, text)
 
     def _is_taken(self, name: str) -> bool:
         with self._own.cursor() as elsewhere:  # a connection that uses memory.main, whatever the user's does

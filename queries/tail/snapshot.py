@@ -17,7 +17,7 @@ that is not looked at costs nothing: without one that has rows from the journal,
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from operator import is_
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
@@ -55,18 +55,16 @@ class TableSource:
         """About when the last of the committed rows of that day was received, if the table says so."""
         return None if self.committed is None else self.committed.received_until(day)
 
-    def parts(self) -> dict[tuple[str, ...], list[str]]:
+    @property
+    def parts(self) -> Mapping[tuple[str, ...], Sequence[str]]:
         """The committed files by partition: its values as text, in the order of the partition columns."""
-        count = len(self.spec.partition_by)
-        folders: dict[str, list[str]] = {}
-        for path in self.files:  # …/date=2026-11-24/exchange=NSE/name.parquet
-            folders.setdefault(path[: path.rindex("/")], []).append(path)
-        return {_partition(folder, count): paths for folder, paths in folders.items()}
+        return _by_partition(self.files, len(self.spec.partition_by))
 
+    @cached_property
     def partitions(self) -> set[tuple[str, ...]]:
         """The partitions that it has rows of."""
         names = self.spec.partition_by
-        found = set(self.parts())
+        found = set(self.parts)
         if isinstance(self.live, LiveTicks):
             return found | self.live.partitions()
         if len(self.live):
@@ -196,9 +194,17 @@ class Snapshots:
         return source
 
 
+@lru_cache(2 * len(schema.TABLES))
+def _by_partition(files: tuple[str, ...], columns: int) -> Mapping[tuple[str, ...], Sequence[str]]:
+    folders: dict[str, list[str]] = {}
+    for path in files:  # …/date=2026-11-24/exchange=NSE/name.parquet
+        folders.setdefault(path[: path.rindex("/")], []).append(path)
+    return {_partition(folder, columns): paths for folder, paths in folders.items()}
+
+
 @cache
-def _partition(folder: str, count: int) -> tuple[str, ...]:
-    return tuple(unquote(part.partition("=")[2]) for part in folder.split("/")[-count:])
+def _partition(folder: str, columns: int) -> tuple[str, ...]:
+    return tuple(unquote(part.partition("=")[2]) for part in folder.split("/")[-columns:])
 
 
 def _are_same(some: Sequence[object], others: Sequence[object]) -> bool:
