@@ -112,8 +112,7 @@ def _by_day(state: LakeState) -> dict[dt.date, tuple[object, ...]]:
 def _suspects(state: LakeState, days: Sequence[dt.date]) -> set[dt.date]:
     """Those of the days on which an instrument was asked for on several connections, perhaps one after the other; or
     on one after it had been asked for on another the day before, which may have gone on."""
-    found = state.sql(
-        f"""
+    query = f"""
         WITH asked AS (
             SELECT DISTINCT date, stream, account, connection, instrument_token
             FROM ({_told_sql(among(with_before(days)))})
@@ -123,7 +122,7 @@ def _suspects(state: LakeState, days: Sequence[dt.date]) -> set[dt.date]:
             SELECT DISTINCT unnest([date, date + 1]) AS date, account, connection, instrument_token FROM asked
         ) GROUP BY date, instrument_token HAVING count(*) > 1
         """
-    ).arrow()
+    (found,) = state.read([query])
     return set(days).intersection(found.column("date").to_pylist())
 
 
@@ -135,8 +134,7 @@ def with_before(days: Iterable[dt.date]) -> list[dt.date]:
 def _redundant(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
     """The stretches of the instruments that had several sources at the same time on one of these days."""
     around = among(with_before(days))
-    return state.sql(
-        f"""
+    query = f"""
         WITH asked AS ({_asked_sql(around, "true")})
         FROM asked WHERE shown_from < until AND instrument_token IN (
             SELECT one.instrument_token FROM asked AS one JOIN asked AS other USING (instrument_token)
@@ -144,7 +142,8 @@ def _redundant(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
             AND (one.stream, one.account, one.connection) <> (other.stream, other.account, other.connection)
         ) ORDER BY ALL
         """
-    ).arrow()
+    (found,) = state.read([query])
+    return found
 
 
 def _ticks(state: LakeState, asked: Sequence[dt.date]) -> str:
