@@ -9,7 +9,7 @@ never narrower.
 
 import datetime as dt
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,6 +33,8 @@ _FLIPPED: Final = {
     "COMPARE_LESSTHANOREQUALTO": "COMPARE_GREATERTHANOREQUALTO",
     "COMPARE_GREATERTHANOREQUALTO": "COMPARE_LESSTHANOREQUALTO",
 }
+_LEAVES: Final = frozenset({"COLUMN_REF", "CONSTANT", "PARAMETER", "TYPE"})
+"""What names no table: there are many in a long list."""
 _TODAY: Final = frozenset({"current_date", "today"})
 _OF_LEFT: Final = frozenset({"INNER", "LEFT", "SEMI", "ANTI"})
 """Joins in which a row on the left has no part in what comes of the other rows there."""
@@ -60,21 +62,25 @@ EVERYTHING: Final[Asked] = frozenset({Place(frozenset())})
 
 def chosen(asked: Asked, columns: Sequence[str], partitions: Iterable[Partition]) -> tuple[Partition, ...]:
     """Those of the partitions of which rows are asked for. Of what is no partition column, nothing is known."""
-    places = [
-        [(columns.index(test.column), test.ranges) for test in place.tests if test.column in columns] for place in asked
-    ]
+    places = [[_tried(columns.index(test.column), test.ranges) for test in place.tests if test.column in columns]
+              for place in asked]  # fmt: skip
     return tuple(part for part in partitions if any(_passes(part, tests) for tests in places))
 
 
-def _passes(partition: Partition, tests: Sequence[tuple[int, Sequence[Range]]]) -> bool:
-    for at, ranges in tests:
-        value = partition[at]
-        for lowest, highest in ranges:
-            if lowest <= value <= highest:
-                break
-        else:
-            return False
-    return True
+_Tried = tuple[int, Set[str], Sequence[Range]]
+"""Where the value of a partition is, and what it may be: one of these, or in one of these ranges."""
+
+
+def _tried(at: int, ranges: Iterable[Range]) -> _Tried:
+    single = {lowest for lowest, highest in ranges if lowest == highest}
+    return at, single, [(lowest, highest) for lowest, highest in ranges if lowest != highest]
+
+
+def _passes(partition: Partition, tests: Iterable[_Tried]) -> bool:
+    return all(
+        partition[at] in single or any(lowest <= partition[at] <= highest for lowest, highest in wide)
+        for at, single, wide in tests
+    )
 
 
 def asked_of(tree: Tree, names: Collection[str], params: object, today: dt.date) -> dict[str, Asked]:
@@ -111,7 +117,7 @@ class _Reading:
         if isinstance(part, list):
             for each in part:
                 self.visit(each)
-        elif isinstance(part, dict):
+        elif isinstance(part, dict) and part.get("class") not in _LEAVES:
             if part.get("type") == "BASE_TABLE":
                 self._name(part, (), None)
             if "cte_map" in part:
