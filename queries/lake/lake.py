@@ -5,10 +5,10 @@ Reading never writes to the folder and takes no lock, so any number of processes
 
 import contextlib
 import functools
-import math
+import re
 import threading
 import weakref
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from queries.errors import ClosedError, QueryError, QueryTimeoutError, Restricte
 from queries.lake.restricted import Gate, Limits, bound_sizes, lock
 from queries.lake.result import INTERRUPTED, Clock, Result, Turns, fetched, fetched_ahead, typed_errors
 from queries.lake.shown import RELATIONS
-from queries.lake.state import LakeState, Macro, Parameters, Relation, called, needed, words
+from queries.lake.state import LakeState, Macro, Parameters, Relation, called, needed, seconds_of, values_of, words
 from queries.lake.statements import explained, moved_up, quoted, refuse_writing_into, valid
 from queries.lake.views import (
     SCHEMA,
@@ -51,6 +51,8 @@ PLAINLY = SAYS_LATER | {"main", "memory"}
 """What it may reach plain names by, whatever its head says."""
 GIVEN_BACK = frozenset({pa.string(), pa.int64(), pa.float64(), pa.timestamp("us", ZONE)})
 """Types of Arrow's that DuckDB gives back as it takes them."""
+LISTS = re.compile(r"\b(show|desc|describe|summarize|information_schema|(duckdb|pg|pragma|sqlite)_)", re.IGNORECASE)
+"""What tells of the names themselves."""
 COUNTED = "SET enable_progress_bar = true; SET enable_progress_bar_print = false"
 FIXABLE = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several statements
 
@@ -75,7 +77,7 @@ class SqlLake:
         """
         self.root = Path(root).absolute()
         limits = limits or Limits()
-        self._timeout = _checked(limits.seconds)
+        self._timeout = seconds_of(limits.seconds)
         check_folder(self.root)
         self._lock = threading.RLock()
         layout = DataLayout(plain_root(self.root))
@@ -92,7 +94,7 @@ class SqlLake:
         self._closed = False
         self._interrupts = 0
         self._altered = False
-        self._published = False
+        self._announced = False
         self._followed = False
         self._leading: LakeState | None = None
         self._memo: dict[str, dict[Any, Any]] = {}
@@ -131,12 +133,6 @@ class SqlLake:
         with self._lock, typed_errors():
             if self._closed:
                 raise ClosedError(f"{self!r}: it cannot be queried any more; open it anew with kitelake.open(…)")
-            if not self._published:
-                self._published = True
-                self._views.announce()
-                for relation in self.relations:
-                    if relation.first is not None:
-                        self._views.publish(relation.name, relation.first, altered=self._altered)
             views = self._views.update(self._snapshots.look(tables) if tables else ())
             if self._altered:
                 self._views.lead(views.values(), altered=True)
@@ -168,23 +164,26 @@ class SqlLake:
     def run(self, query: str, params: Parameters, state: LakeState, timeout: float | None = None) -> Result:
         """As `sql`, over this state as far as it is a SELECT."""
         with self._lock, typed_errors():
-            seconds = min((each for each in (_checked(timeout), self._timeout) if each is not None), default=None)
+            seconds = min((each for each in (seconds_of(timeout), self._timeout) if each is not None), default=None)
             if self._gate is not None:
                 self._gate.check(valid(query))
             statements = self._con.extract_statements(valid(query))
             if not statements:
                 raise QueryError("the query is empty: expected an SQL statement")
             named = words(query)
-            values = _values(params)
+            values = values_of(params)
             clock = Clock(seconds)
             turns = Turns(self._con, self._lock, seconds, None if self._gate is None else self._gate.check)
-            for macro in self.macros:
-                if macro.name in (named if named & SAYS_LATER else called(query)):
-                    self._views.define(macro.name, macro.create())
+            macros = [one for one in self.macros if one.name in (named if named & SAYS_LATER else called(query))]
             *first, last = statements
+            plainly = bool(words(query.replace(OWN_ROWS, "")) & PLAINLY)
+            is_select = [statement.type for statement in statements] == [duckdb.StatementType.SELECT]
+            if not is_select or plainly or macros or LISTS.search(query):
+                self._announce()
+            for macro in macros:
+                self._views.define(macro.name, macro.create())
             if any(statement.type not in READING for statement in statements):
                 self._altered = True
-            plainly = bool(words(query.replace(OWN_ROWS, "")) & PLAINLY)
             if first or last.type not in FIXABLE or plainly:
                 self._publish(query, state)
             for statement in first:
@@ -200,18 +199,35 @@ class SqlLake:
             fixed = state.fixed(text, values, without=theirs, plainly=plainly or self._altered)
             if head:
                 fixed = replace(fixed, text=f"{head} {fixed.text}")
-            try:
-                with clock.running(self._con):
-                    relation = self._con.sql(fixed.on(self._con), params=values)
-            except (QueryTimeoutError, RestrictedError, ClosedError):
-                raise
-            except QueryError as error:
-                raise QueryError(moved_up(str(error), fixed.has_head)) from error
+            relation = self._bound(fixed, values, clock)
             # A relation that is all that is left of a result still needs its views.
             weakref.finalize(relation, _let_go, state).atexit = False
             # No other connection sees what is the user's own: not the same names, at least. An EXPLAIN has run.
             again = None if theirs or head else functools.partial(self._again, fixed, values)
             return Result(relation, again, state, turns)
+
+    def _bound(self, fixed: Fixed, values: object, clock: Clock) -> duckdb.DuckDBPyRelation:
+        """The SELECT on the lake's connection. Raises QueryError with the line as the user counts."""
+        try:
+            with clock.running(self._con):
+                return self._con.sql(fixed.on(self._con), params=values)
+        except (QueryTimeoutError, RestrictedError, ClosedError):
+            raise
+        except QueryError as error:
+            if self._announced or not str(error).startswith(("Catalog Error", "Binder Error")):
+                raise QueryError(moved_up(str(error), fixed.has_head)) from error
+        self._announce()  # what is wrong may be a name, and DuckDB says which are like it
+        return self._bound(fixed, values, clock)
+
+    def _announce(self) -> None:
+        """Put the names of tables and relations into the catalog, for what looks there. It takes a while: queries that
+        read what they name do without."""
+        if not self._announced:
+            self._announced = True
+            self._views.announce()
+            for relation in self.relations:
+                if relation.first is not None:
+                    self._views.publish(relation.name, relation.first, altered=self._altered)
 
     def read(self, queries: Iterable[str], many: bool, state: LakeState) -> Iterator[pa.Table]:
         """See `LakeState.read`."""
@@ -367,23 +383,6 @@ class SqlLake:
         if self._followed:
             cursor.execute(COUNTED)
         return cursor
-
-
-def _values(params: Parameters) -> list[object] | dict[str, object] | None:
-    if params is None:
-        return None
-    if isinstance(params, str | bytes):
-        raise QueryError(f"params: got {type(params).__name__}, expected a list or a dict")
-    return dict(params) if isinstance(params, Mapping) else list(params)
-
-
-def _checked(timeout: float | None) -> float | None:
-    """Raises QueryError if it is no length of time."""
-    if timeout is None:
-        return None
-    if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
-        raise QueryError(f"timeout: got {timeout!r}, expected seconds above 0, such as 30.0")
-    return timeout
 
 
 def _let_go(_: object) -> None:

@@ -5,6 +5,7 @@ named in queries as tables are, and a query that names one, or a macro whose bod
 """
 
 import datetime as dt
+import math
 import re
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Final, TypeVar, cast
 
 import pyarrow as pa
 
+from queries.errors import QueryError
 from queries.lake.forms import tables_to_html
 from queries.lake.result import Result
 from queries.lake.statements import fixed_text, quoted
@@ -90,6 +92,24 @@ def needed(named: Collection[str], relations: Iterable[Relation], macros: Iterab
         found |= todo
         todo = {name for each in todo for one in by_name.get(each, ()) for name in one.uses} - found
     return found
+
+
+def values_of(params: Parameters) -> list[object] | dict[str, object] | None:
+    """Parameters as DuckDB takes them. Raises QueryError for a text."""
+    if params is None:
+        return None
+    if isinstance(params, str | bytes):
+        raise QueryError(f"params: got {type(params).__name__}, expected a list or a dict")
+    return dict(params) if isinstance(params, Mapping) else list(params)
+
+
+def seconds_of(timeout: float | None) -> float | None:
+    """The same. Raises QueryError if it is no length of time."""
+    if timeout is None:
+        return None
+    if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
+        raise QueryError(f"timeout: got {timeout!r}, expected seconds above 0, such as 30.0")
+    return timeout
 
 
 class LakeState:
