@@ -140,8 +140,8 @@ def grow_days(cache: Path, days: tuple[int, ...], rounds: int, say: Progress) ->
         rows.append([number, lake.files, *_cells(lake.measure(rounds))])
     note = (
         "CPU. Three files a day. Opening is linear: the first query looks through the events of all days for "
-        "instruments that were captured on two connections at a time, at 1 ms a day of 100 instruments. A look and an "
-        "instrument's day grow by the number of files, of which one is read."
+        "instruments that were captured on two connections at a time, at 1 ms a day of 100 instruments. A look "
+        "grows by the number of files."
     )
     return Table("Growth with days in the table", ["days", "files", *COLUMNS], rows, note)
 
@@ -182,9 +182,9 @@ def grow_files(cache: Path, wanted: Mapping[str, tuple[int, int]], rounds: int, 
             ]
     note = (
         "CPU. A commit writes its own lines; what grows a little is the list of files that whoever follows the log "
-        "keeps. deltalake takes all files anew, twice a commit. Queries are linear, at some 20 µs a file: DuckDB takes "
-        "day and exchange of each from its name, once to bind a query and once to run it, and once more to choose by "
-        "them. Opening is linear by reading the checkpoint."
+        "keeps. deltalake takes all files anew, twice a commit. A query of a day is given the files of that day. One "
+        "that asks for everything, as the look does, is linear, at some 20 µs a file: DuckDB takes day and exchange of "
+        "each from its name, twice to bind the query. Opening is linear by reading the checkpoint."
     )
     found.tables.append(Table("Growth with active files", ["in the table", "files", *COLUMNS], rows, note))
     return found

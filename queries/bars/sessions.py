@@ -63,7 +63,7 @@ def sessions_of(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
     )
 
 
-SESSIONS: Final = Relation("sessions", lambda state: sessions_of(state, state.dates("ticks")))
+SESSIONS: Final = Relation("sessions", sessions_of)
 """Those of all days with ticks."""
 
 

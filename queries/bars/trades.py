@@ -63,4 +63,5 @@ MACRO: Final = Macro(
 )
 
 _ALL: Final = f"SELECT {_SHOWN} FROM (" + trades_sql(rows_sql(joined_sql(DATED_TICKS.name), "'exchange'", "NULL")) + ")"
-RELATION: Final = Relation("trades", lambda _: _ALL, words(_ALL))
+_KEPT: Final = frozenset({DATED_TICKS.name, "ticks", "sessions"})
+RELATION: Final = Relation("trades", lambda *_: _ALL, words(_ALL), keeps=_KEPT)

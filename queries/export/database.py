@@ -57,7 +57,7 @@ def create_views(
 def _views(con: duckdb.DuckDBPyConnection, state: LakeState, relations: Sequence[Relation]) -> Iterator[str]:
     for relation in relations:
         if relation.uses and relation.name != "ticks":
-            text = relation.make(state)
+            text = relation.make(state, state.dates("ticks"))
             if _is_done(con, f"CREATE VIEW {quoted(relation.name)} AS {text}"):
                 yield relation.name
 

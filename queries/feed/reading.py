@@ -154,7 +154,7 @@ class Reader:
         self._symbols = live.symbols if isinstance(live, LiveTicks) else None
         self._wanted = wanted
         self._tokens = None if wanted.tokens is None else pa.array(sorted(wanted.tokens), pa.int64())
-        days, shown = shown_sources(state)
+        days, shown = shown_sources(state, [wanted.day])
         self._shown = None
         if shown is not None and wanted.day in days:
             self._shown = _Shown(*state.read([f"FROM {shown.name}"]))

@@ -136,7 +136,8 @@ def _arrays(batch: pa.RecordBatch) -> Columns:
 def in_order(batches: Sequence[Columns], *, in_pieces: bool = False) -> Iterator[Columns]:
     """The batches' rows in blocks of whole runs, by run and place.
 
-    With `in_pieces` the batches as they are, if a run lies in a few pieces in them, each in order and after the other.
+    With `in_pieces` the batches as they are, small ones together, if a run lies in a few pieces in them, each in order
+    and after the other.
     """
     if not batches:
         return
@@ -148,7 +149,7 @@ def in_order(batches: Sequence[Columns], *, in_pieces: bool = False) -> Iterator
         pieces = _pieces(batches)
         assert pieces is not None  # each is a run
     elif in_pieces and not _falls(pieces):
-        yield from batches
+        yield from _together(batches)
         return
     kept: list[tuple[int, int, int]] = []
     count, last = 0, None
@@ -163,6 +164,21 @@ def in_order(batches: Sequence[Columns], *, in_pieces: bool = False) -> Iterator
         yield _joined(batches, kept)
 
 
+def _together(batches: Sequence[Columns]) -> Iterator[Columns]:
+    """Of small batches those that come after one another as one: what is done with each takes its time."""
+    kept: list[Columns] = []
+    rows = 0
+    for batch in batches:
+        run, place = batch["run"], batch["place"]
+        falls = kept and kept[-1]["run"][-1] == run[0] and kept[-1]["place"][-1] > place[0]
+        if kept and (falls or rows + len(run) > _BLOCK_ROWS):
+            yield _joined(kept, [(at, 0, len(each["run"])) for at, each in enumerate(kept)])
+            kept, rows = [], 0
+        kept.append(batch)
+        rows += len(run)
+    yield _joined(kept, [(at, 0, len(each["run"])) for at, each in enumerate(kept)])
+
+
 def _falls(pieces: Sequence[tuple[int, int, int, int]]) -> bool:
     """Whether in some batch a piece of a run is followed by an earlier one of it."""
     keys = [(batch, run) for batch, _, _, run in sorted(pieces)]
@@ -170,6 +186,9 @@ def _falls(pieces: Sequence[tuple[int, int, int, int]]) -> bool:
 
 
 def _joined(batches: Sequence[Columns], pieces: Sequence[tuple[int, int, int]]) -> Columns:
+    if len(pieces) == 1:
+        ((at, begin, end),) = pieces
+        return {name: values[begin:end] for name, values in batches[at].items()}
     return {name: np.concatenate([batches[at][name][begin:end] for at, begin, end in pieces]) for name in batches[0]}
 
 

@@ -9,6 +9,7 @@ were asked for an instrument. There the first packet since then that says its ti
 """
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Final
 
 from queries.lake import LakeState, Relation, sources_sql
@@ -29,7 +30,7 @@ def shift_us(state: LakeState, day: dt.date) -> int:
     return 0 if replayed is None else (day - replayed).days * US_PER_DAY
 
 
-def _dated(state: LakeState) -> str:
+def _dated(state: LakeState, _: Sequence[dt.date]) -> str:
     replayed = replayed_day(state.root)
     if replayed is None:
         return _AS_THEY_ARE
@@ -50,6 +51,8 @@ def _dated(state: LakeState) -> str:
     """
 
 
-DATED_TICKS: Final = Relation("dated_ticks", _dated, frozenset({"ticks", "events"}), _AS_THEY_ARE)
+DATED_TICKS: Final = Relation(
+    "dated_ticks", _dated, frozenset({"ticks", "events"}), _AS_THEY_ARE, keeps=frozenset({"ticks"})
+)
 """`ticks`, and `asked_us`: in a folder of a replay when, by the exchange's clock, a row's connection was asked for its
 instrument; else null."""

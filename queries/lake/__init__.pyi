@@ -11,8 +11,8 @@ from .state import Macro as Macro
 from .state import Parameters as Parameters
 from .state import Relation as Relation
 from .state import words as words
+from .statements import among as among
+from .statements import literal as literal
+from .statements import quoted as quoted
 from .views import ZONE as ZONE
 from .views import RowsView as RowsView
-from .views import among as among
-from .views import literal as literal
-from .views import quoted as quoted

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from queries.errors import MissingLibraryError, QueryError, TimeZoneError
-from queries.lake.views import ZONE, open_duckdb, quoted
+from queries.lake.statements import quoted
+from queries.lake.views import ZONE, open_duckdb
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]

@@ -5,10 +5,11 @@ Reading never writes to the folder and takes no lock, so any number of processes
 
 import contextlib
 import functools
-import math
+import re
 import threading
 import weakref
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -20,11 +21,12 @@ from queries.errors import ClosedError, QueryError, QueryTimeoutError, Restricte
 from queries.lake.restricted import Gate, Limits, bound_sizes, lock
 from queries.lake.result import INTERRUPTED, Clock, Result, Turns, fetched, fetched_ahead, typed_errors
 from queries.lake.shown import RELATIONS
-from queries.lake.state import LakeState, Macro, Parameters, Relation, called, needed, words
-from queries.lake.statements import explained, fixed_text, moved_up, refuse_writing_into, valid
+from queries.lake.state import LakeState, Macro, Parameters, Relation, called, needed, seconds_of, values_of, words
+from queries.lake.statements import explained, moved_up, quoted, refuse_writing_into, valid
 from queries.lake.views import (
     SCHEMA,
     ZONE,
+    Fixed,
     RowsView,
     Views,
     check_folder,
@@ -34,7 +36,6 @@ from queries.lake.views import (
     open_duckdb,
     own_names,
     plain_root,
-    quoted,
 )
 from queries.tail import Snapshots
 from storage import schema
@@ -50,6 +51,8 @@ PLAINLY = SAYS_LATER | {"main", "memory"}
 """What it may reach plain names by, whatever its head says."""
 GIVEN_BACK = frozenset({pa.string(), pa.int64(), pa.float64(), pa.timestamp("us", ZONE)})
 """Types of Arrow's that DuckDB gives back as it takes them."""
+LISTS = re.compile(r"\b(show|desc|describe|summarize|information_schema|(duckdb|pg|pragma|sqlite)_)", re.IGNORECASE)
+"""What tells of the names themselves."""
 COUNTED = "SET enable_progress_bar = true; SET enable_progress_bar_print = false"
 FIXABLE = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several statements
 
@@ -74,7 +77,7 @@ class SqlLake:
         """
         self.root = Path(root).absolute()
         limits = limits or Limits()
-        self._timeout = _checked(limits.seconds)
+        self._timeout = seconds_of(limits.seconds)
         check_folder(self.root)
         self._lock = threading.RLock()
         layout = DataLayout(plain_root(self.root))
@@ -91,7 +94,7 @@ class SqlLake:
         self._closed = False
         self._interrupts = 0
         self._altered = False
-        self._published = False
+        self._announced = False
         self._followed = False
         self._leading: LakeState | None = None
         self._memo: dict[str, dict[Any, Any]] = {}
@@ -130,12 +133,6 @@ class SqlLake:
         with self._lock, typed_errors():
             if self._closed:
                 raise ClosedError(f"{self!r}: it cannot be queried any more; open it anew with kitelake.open(…)")
-            if not self._published:
-                self._published = True
-                self._views.announce()
-                for relation in self.relations:
-                    if relation.first is not None:
-                        self._views.publish(relation.name, relation.first, altered=self._altered)
             views = self._views.update(self._snapshots.look(tables) if tables else ())
             if self._altered:
                 self._views.lead(views.values(), altered=True)
@@ -148,6 +145,7 @@ class SqlLake:
                 read=self.read,
                 result_of=self._result_of,
                 view_of=self._view_of,
+                tables=self._views,
                 memo=self._memo,
             )
 
@@ -166,23 +164,27 @@ class SqlLake:
     def run(self, query: str, params: Parameters, state: LakeState, timeout: float | None = None) -> Result:
         """As `sql`, over this state as far as it is a SELECT."""
         with self._lock, typed_errors():
-            seconds = min((each for each in (_checked(timeout), self._timeout) if each is not None), default=None)
+            seconds = min((each for each in (seconds_of(timeout), self._timeout) if each is not None), default=None)
             if self._gate is not None:
                 self._gate.check(valid(query))
             statements = self._con.extract_statements(valid(query))
             if not statements:
                 raise QueryError("the query is empty: expected an SQL statement")
             named = words(query)
-            values = _values(params)
+            values = values_of(params)
             clock = Clock(seconds)
             turns = Turns(self._con, self._lock, seconds, None if self._gate is None else self._gate.check)
-            for macro in self.macros:
-                if macro.name in (named if named & SAYS_LATER else called(query)):
-                    self._views.define(macro.name, macro.create())
+            macros = [one for one in self.macros if one.name in (named if named & SAYS_LATER else called(query))]
             *first, last = statements
+            plainly = bool(words(query.replace(OWN_ROWS, "")) & PLAINLY)
+            is_select = [statement.type for statement in statements] == [duckdb.StatementType.SELECT]
+            if not is_select or plainly or macros or LISTS.search(query):
+                self._announce()
+            for macro in macros:
+                self._views.define(macro.name, macro.create())
             if any(statement.type not in READING for statement in statements):
                 self._altered = True
-            if first or last.type not in FIXABLE or words(query.replace(OWN_ROWS, "")) & PLAINLY:
+            if first or last.type not in FIXABLE or plainly:
                 self._publish(query, state)
             for statement in first:
                 refuse_writing_into(self.root, self._con, statement, values)
@@ -194,38 +196,54 @@ class SqlLake:
                 refuse_writing_into(self.root, self._con, last, values)
                 with clock.running(self._con):
                     return Result(self._con.sql(last, params=values), None, state, turns)
-            ctes = state.ctes(text, without=theirs)
-            fixed = f"{head} {fixed_text(text, ctes)}" if head else fixed_text(text, ctes)
-            try:
-                with clock.running(self._con):
-                    relation = self._con.sql(fixed, params=values)
-            except (QueryTimeoutError, RestrictedError, ClosedError):
-                raise
-            except QueryError as error:
-                raise QueryError(moved_up(str(error), bool(ctes))) from error
+            fixed = state.fixed(text, values, without=theirs, plainly=plainly or self._altered)
+            if head:
+                fixed = replace(fixed, text=f"{head} {fixed.text}")
+            relation = self._bound(fixed, values, clock)
             # A relation that is all that is left of a result still needs its views.
             weakref.finalize(relation, _let_go, state).atexit = False
             # No other connection sees what is the user's own: not the same names, at least. An EXPLAIN has run.
-            again = None if theirs or head else functools.partial(self._again, fixed, values, state)
+            again = None if theirs or head else functools.partial(self._again, fixed, values)
             return Result(relation, again, state, turns)
+
+    def _bound(self, fixed: Fixed, values: object, clock: Clock) -> duckdb.DuckDBPyRelation:
+        """The SELECT on the lake's connection. Raises QueryError with the line as the user counts."""
+        try:
+            with clock.running(self._con):
+                return self._con.sql(fixed.on(self._con), params=values)
+        except (QueryTimeoutError, RestrictedError, ClosedError):
+            raise
+        except QueryError as error:
+            if self._announced or not str(error).startswith(("Catalog Error", "Binder Error")):
+                raise QueryError(moved_up(str(error), fixed.has_head)) from error
+        self._announce()  # what is wrong may be a name, and DuckDB says which are like it
+        return self._bound(fixed, values, clock)
+
+    def _announce(self) -> None:
+        """Put the names of tables and relations into the catalog, for what looks there. It takes a while: queries that
+        read what they name do without."""
+        if not self._announced:
+            self._announced = True
+            self._views.announce()
+            for relation in self.relations:
+                if relation.first is not None:
+                    self._views.publish(relation.name, relation.first, altered=self._altered)
 
     def read(self, queries: Iterable[str], many: bool, state: LakeState) -> Iterator[pa.Table]:
         """See `LakeState.read`."""
         clock = Clock(self._timeout)
         interrupts = self._interrupts
         texts = (self._checked_text(query, state) for query in queries)
-        with contextlib.closing(self._fetched(texts, clock, state, many=many)) as found:
+        with contextlib.closing(self._fetched(texts, clock, many=many)) as found:
             for rows in found:
                 if self._interrupts != interrupts:  # between two queries, where DuckDB does not hear it
                     raise QueryError(INTERRUPTED)
                 yield rows
 
-    def _fetched(
-        self, texts: Iterable[str], clock: Clock, state: LakeState, *, many: bool
-    ) -> Generator[pa.Table, None, None]:
+    def _fetched(self, texts: Iterable[Fixed], clock: Clock, *, many: bool) -> Generator[pa.Table, None, None]:
         if many and not self._altered:  # no other connection sees what is the user's own
             with self._lock, typed_errors():
-                con = self._cursor(state)
+                con = self._cursor()
             yield from fetched_ahead(con, texts, clock)
             return
         for text in texts:
@@ -233,13 +251,13 @@ class SqlLake:
                 rows = fetched(self._con, text, clock, many=many)
             yield rows
 
-    def _checked_text(self, query: str, state: LakeState) -> str:
+    def _checked_text(self, query: str, state: LakeState) -> Fixed:
         """A SELECT of ours, fixed to the state."""
         with self._lock, typed_errors():
             if self._gate is not None:
                 self._gate.check(query)
             theirs = own_names(self._con, self._names()) if self._altered else set()
-            return fixed_text(query, state.ctes(query, without=theirs))
+            return state.fixed(query, without=theirs, plainly=self._altered)
 
     def _result_of(self, rows: pa.Table, state: LakeState) -> Result:
         def again() -> tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]:
@@ -279,10 +297,11 @@ class SqlLake:
                 read=self.read,
                 result_of=self._result_of,
                 view_of=view_of,
+                tables=self._views,
                 memo={},
             )
             for relation in self.relations:
-                made = relation.make(theirs)
+                made = relation.make(theirs, theirs.dates("ticks"))
                 if isinstance(made, str):
                     con.execute(f"CREATE VIEW {quoted(relation.name)} AS {made}")
                 else:
@@ -349,43 +368,21 @@ class SqlLake:
             return [statement.type for statement in self._con.extract_statements(text)] == [duckdb.StatementType.SELECT]
         return False
 
-    def _again(
-        self, text: str, values: object, state: LakeState
-    ) -> tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]:
+    def _again(self, fixed: Fixed, values: object) -> tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]:
         """The same relation on a connection of its own."""
-        cursor = self._cursor(state)
-        relation = cursor.sql(text, params=values)
+        cursor = self._cursor()
+        relation = cursor.sql(fixed.on(cursor), params=values)
         # As long as it is read, it can be interrupted.
         weakref.finalize(relation, _let_go, cursor).atexit = False
         return relation, cursor
 
-    def _cursor(self, state: LakeState) -> duckdb.DuckDBPyConnection:
-        """A connection of its own that can read the state, and be interrupted."""
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection of its own that can be interrupted."""
         cursor = self._con.cursor()
         self._readers.add(cursor)
         if self._followed:
             cursor.execute(COUNTED)
-        for view in state.views.values():
-            if view.files is not None:
-                view.files.tell(cursor)
         return cursor
-
-
-def _values(params: Parameters) -> list[object] | dict[str, object] | None:
-    if params is None:
-        return None
-    if isinstance(params, str | bytes):
-        raise QueryError(f"params: got {type(params).__name__}, expected a list or a dict")
-    return dict(params) if isinstance(params, Mapping) else list(params)
-
-
-def _checked(timeout: float | None) -> float | None:
-    """Raises QueryError if it is no length of time."""
-    if timeout is None:
-        return None
-    if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
-        raise QueryError(f"timeout: got {timeout!r}, expected seconds above 0, such as 30.0")
-    return timeout
 
 
 def _let_go(_: object) -> None:

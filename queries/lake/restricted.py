@@ -24,8 +24,8 @@ from typing import Any, Final
 import duckdb
 
 from queries.errors import QueryError, RestrictedError
-from queries.lake.statements import explained
-from queries.lake.views import SCHEMA, literal
+from queries.lake.statements import explained, literal
+from queries.lake.views import SCHEMA
 
 ALLOWED: Final = "one SELECT, DESCRIBE, SUMMARIZE or EXPLAIN at a time over the lake's own tables and macros"
 TABLE_FUNCTIONS: Final = frozenset(

@@ -38,6 +38,7 @@ from queries.lake.forms import (
     zone_of,
 )
 from queries.lake.restricted import TOO_LARGE
+from queries.lake.views import Fixed
 from queries.pictures import Pictured
 
 if TYPE_CHECKING:
@@ -325,20 +326,17 @@ class Result(Pictured):
         return to_html(self.columns, self.types, rows.slice(0, HTML_ROWS), count)
 
 
-def fetched(con: duckdb.DuckDBPyConnection, query: str, clock: Clock, *, many: bool) -> pa.Table:
+def fetched(con: duckdb.DuckDBPyConnection, query: Fixed, clock: Clock, *, many: bool) -> pa.Table:
     """The rows of a query of ours, `many` or a few, as `forms.executed` reads them. Raises as a result's fetch does."""
     try:
         with clock.running(con):
-            return executed(con, query, many=many)
+            return executed(con, query.on(con), many=many)
     except OSError as error:  # what DuckDB says while it streams comes through Arrow, which knows only this
         raise _typed(str(error)) from error
 
 
-def fetched_ahead(con: duckdb.DuckDBPyConnection, queries: Iterable[str], clock: Clock) -> Iterator[pa.Table]:
-    """The many rows of each of several, which are read while the caller works on those before. Ends with the caller.
-
-    The connection is one that nobody else uses.
-    """
+def fetched_ahead(con: duckdb.DuckDBPyConnection, queries: Iterable[Fixed], clock: Clock) -> Iterator[pa.Table]:
+    """The many rows of each of several, read while the caller works on those before, on a connection of its own."""
     pool = ThreadPoolExecutor(1, "lake-read")
     ahead: deque[Future[pa.Table]] = deque()
     try:

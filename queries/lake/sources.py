@@ -15,7 +15,8 @@ from typing import Final
 import pyarrow as pa
 
 from queries.lake.state import LakeState, Relation
-from queries.lake.views import RowsView, among
+from queries.lake.statements import among
+from queries.lake.views import RowsView
 
 _ONE_DAY: Final = dt.timedelta(days=1)
 _LOST: Final = "'closed', 'refused', 'failed', 'connected'"
@@ -111,8 +112,7 @@ def _by_day(state: LakeState) -> dict[dt.date, tuple[object, ...]]:
 def _suspects(state: LakeState, days: Sequence[dt.date]) -> set[dt.date]:
     """Those of the days on which an instrument was asked for on several connections, perhaps one after the other; or
     on one after it had been asked for on another the day before, which may have gone on."""
-    found = state.sql(
-        f"""
+    query = f"""
         WITH asked AS (
             SELECT DISTINCT date, stream, account, connection, instrument_token
             FROM ({_told_sql(among(with_before(days)))})
@@ -122,7 +122,7 @@ def _suspects(state: LakeState, days: Sequence[dt.date]) -> set[dt.date]:
             SELECT DISTINCT unnest([date, date + 1]) AS date, account, connection, instrument_token FROM asked
         ) GROUP BY date, instrument_token HAVING count(*) > 1
         """
-    ).arrow()
+    (found,) = state.read([query])
     return set(days).intersection(found.column("date").to_pylist())
 
 
@@ -134,8 +134,7 @@ def with_before(days: Iterable[dt.date]) -> list[dt.date]:
 def _redundant(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
     """The stretches of the instruments that had several sources at the same time on one of these days."""
     around = among(with_before(days))
-    return state.sql(
-        f"""
+    query = f"""
         WITH asked AS ({_asked_sql(around, "true")})
         FROM asked WHERE shown_from < until AND instrument_token IN (
             SELECT one.instrument_token FROM asked AS one JOIN asked AS other USING (instrument_token)
@@ -143,12 +142,13 @@ def _redundant(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
             AND (one.stream, one.account, one.connection) <> (other.stream, other.account, other.connection)
         ) ORDER BY ALL
         """
-    ).arrow()
+    (found,) = state.read([query])
+    return found
 
 
-def _ticks(state: LakeState) -> str:
+def _ticks(state: LakeState, asked: Sequence[dt.date]) -> str:
     """`ticks_all` as it is, but for the days on which some instruments had several sources at a time."""
-    days, shown = shown_sources(state)
+    days, shown = shown_sources(state, asked)
     if shown is None:
         return _ALL
     return f"""
@@ -163,21 +163,24 @@ def _ticks(state: LakeState) -> str:
     """
 
 
-def shown_sources(state: LakeState) -> tuple[Sequence[dt.date], RowsView | None]:
-    """The days on which some instruments had several sources at a time, and a view of the stretches of these: of a row
-    that was received in one of its instrument's, on such a day, another source's is left out. None without such days.
+def shown_sources(state: LakeState, asked: Sequence[dt.date]) -> tuple[Sequence[dt.date], RowsView | None]:
+    """Those of the days on which some instruments had several sources at a time, and a view of the stretches of these:
+    of a row that was received in one of its instrument's, on such a day, another source's is left out. None without
+    such days.
+
+    Events are read of the days alone that are asked for, and of each once, as long as no more of that day come.
     """
-    days, shown = state.remembered("sources", None, ["events"], lambda: _shown(state))
+    days, shown = state.remembered("sources", tuple(asked), ["events"], lambda: _shown(state, asked))
     if shown is not None:
         state.keep(shown)
     return days, shown
 
 
-def _shown(state: LakeState) -> tuple[Sequence[dt.date], RowsView | None]:
+def _shown(state: LakeState, asked: Sequence[dt.date]) -> tuple[Sequence[dt.date], RowsView | None]:
     memo = state.memo.setdefault("days with sources", {})
     events = _by_day(state)
     # What was asked for may last into the next day.
-    now = {day: (events.get(day - _ONE_DAY), events.get(day)) for day in {*events, *(d + _ONE_DAY for d in events)}}
+    now = {day: (events.get(day - _ONE_DAY), events.get(day)) for day in asked}
     fresh = [day for day, parts in now.items() if memo.get(day, (None,))[0] != parts]
     suspects = _suspects(state, fresh) if fresh else set()
     memo.update({day: (now[day], day in suspects) for day in fresh})
@@ -186,5 +189,5 @@ def _shown(state: LakeState) -> tuple[Sequence[dt.date], RowsView | None]:
     return (days, state.rows_view("sources", rows)) if len(rows) else ((), None)
 
 
-TICKS: Final = Relation("ticks", _ticks, frozenset({"ticks_all", "events"}), _ALL)
+TICKS: Final = Relation("ticks", _ticks, frozenset({"ticks_all", "events"}), _ALL, keeps=frozenset({"ticks_all"}))
 """The view; `source_since` is null but where an instrument had several sources: since when this one is shown."""

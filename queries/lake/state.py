@@ -5,7 +5,9 @@ named in queries as tables are, and a query that names one, or a macro whose bod
 """
 
 import datetime as dt
+import math
 import re
+import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +16,13 @@ from typing import Any, Final, TypeVar, cast
 
 import pyarrow as pa
 
+from queries.errors import QueryError
 from queries.lake.forms import tables_to_html
 from queries.lake.result import Result
-from queries.lake.views import RowsView, View, quoted
+from queries.lake.statements import fixed_text, quoted
+from queries.lake.views import FEW_FILES, Fixed, RowsView, View, Views
+from queries.partitions import EVERYTHING, Asked, asked_of, chosen
+from storage.clock import ist_date
 
 Parameters = Sequence[object] | Mapping[str, object] | None
 Known = TypeVar("Known")
@@ -26,20 +32,23 @@ KEPT: Final = 64
 
 @dataclass(frozen=True)
 class Relation:
-    """`make` gives its SELECT or its rows in a state; `uses` are the names that the former may have in it.
+    """`make` gives its SELECT or its rows in a state, as far as they are of some days, those of the lake's ticks or of
+    fewer; `uses` are the names that the former may have in it.
 
-    `first` is a SELECT that stands for it in the catalog of a lake of which no query has named it yet.
+    `first` is a SELECT that stands for it in the catalog of a lake of which no query has named it yet. It `keeps`
+    partitions of those that it uses of which a row has no part but in rows of its own date and exchange.
     """
 
     name: str
-    make: "Callable[[LakeState], str | pa.Table]"
+    make: "Callable[[LakeState, Sequence[dt.date]], str | pa.Table]"
     uses: frozenset[str] = frozenset()
     first: str | None = None
+    keeps: frozenset[str] = frozenset()
 
     @classmethod
     def view(cls, name: str, text: str) -> "Relation":
-        """One whose SELECT is the same in each state."""
-        return cls(name, lambda _: text, words(text), text)
+        """One whose SELECT is the same in each state, and of each row by itself."""
+        return cls(name, lambda *_: text, words(text), text, words(text))
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,24 @@ def needed(named: Collection[str], relations: Iterable[Relation], macros: Iterab
     return found
 
 
+def values_of(params: Parameters) -> list[object] | dict[str, object] | None:
+    """Parameters as DuckDB takes them. Raises QueryError for a text."""
+    if params is None:
+        return None
+    if isinstance(params, str | bytes):
+        raise QueryError(f"params: got {type(params).__name__}, expected a list or a dict")
+    return dict(params) if isinstance(params, Mapping) else list(params)
+
+
+def seconds_of(timeout: float | None) -> float | None:
+    """The same. Raises QueryError if it is no length of time."""
+    if timeout is None:
+        return None
+    if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
+        raise QueryError(f"timeout: got {timeout!r}, expected seconds above 0, such as 30.0")
+    return timeout
+
+
 class LakeState:
     """What `SqlLake.look` returns. `root` is the data folder, `views` the state of each table by the table's name."""
 
@@ -99,11 +126,13 @@ class LakeState:
         read: "Callable[[Iterable[str], bool, LakeState], Iterator[pa.Table]]",
         result_of: "Callable[[pa.Table, LakeState], Result]",
         view_of: Callable[[str, pa.Table], RowsView],
+        tables: Views,
         memo: dict[str, dict[Any, Any]],
     ) -> None:
         """`run` runs a SELECT over a state, `read` several; `result_of` and `view_of` make a result and a view of rows.
 
-        `memo` is the database's, for what was worked out of earlier states: see `remembered`.
+        `tables` is where `views` are from. `memo` is the database's, for what was worked out of earlier states: see
+        `remembered`.
         """
         self.root = root
         self.views = views
@@ -113,9 +142,10 @@ class LakeState:
         self._read = read
         self._result_of = result_of
         self._view_of = view_of
+        self._tables = tables
         self.memo = memo
-        self._kept: list[RowsView] = []
-        self._texts: dict[str, str] = {}
+        self._kept: list[RowsView | View] = []
+        self._texts: dict[tuple[str, Sequence[dt.date]], str] = {}
 
     def sql(self, query: str, params: Parameters = None, *, timeout: float | None = None) -> Result:
         """As `SqlLake.sql`, over this state. For one SELECT."""
@@ -136,7 +166,7 @@ class LakeState:
 
     def partitions(self, table: str) -> set[tuple[str, ...]]:
         """The values of the partitions in which the table has rows, in the order of its partition columns."""
-        return self.views[table].source.partitions()
+        return self.views[table].source.partitions
 
     def dates(self, table: str) -> list[dt.date]:
         """The IST days of which the table has rows, ascending."""
@@ -148,12 +178,14 @@ class LakeState:
             title, [(name, self.sql(f"FROM {name}").count(), self.dates(name)) for name in self.views]
         )
 
-    def text(self, name: str) -> str:
-        """A relation's SELECT, made when it is first asked for."""
-        if name not in self._texts:
-            made = self._relations[name].make(self)
-            self._texts[name] = made if isinstance(made, str) else f"FROM {self.rows_view(name, made).name}"
-        return self._texts[name]
+    def text(self, name: str, asked: Asked = EVERYTHING) -> str:
+        """A relation's SELECT for the days that are asked for, made when it is first asked for."""
+        there = sorted({(day,) for day, *_ in self.partitions("ticks")}) if "ticks" in self.views else []
+        days = tuple(dt.date.fromisoformat(day) for (day,) in chosen(asked, ("date",), there))
+        if (name, days) not in self._texts:
+            made = self._relations[name].make(self, days)
+            self._texts[name, days] = made if isinstance(made, str) else f"FROM {self.rows_view(name, made).name}"
+        return self._texts[name, days]
 
     def rows_view(self, name: str, rows: pa.Table) -> RowsView:
         """Rows as a view, for the text of a relation: it lives as long as this state. `name` is for its name."""
@@ -174,18 +206,50 @@ class LakeState:
             memo.pop(next(iter(memo)), None)
         return cast("Known", known)
 
-    def keep(self, view: RowsView) -> None:
+    def keep(self, view: RowsView | View) -> None:
         """Have the view live as long as this state."""
         self._kept.append(view)
 
-    def ctes(self, query: str, *, without: Collection[str] = ()) -> list[str]:
-        """What fixes each name that the query needs to this state, for its head, in the order of their needs.
+    def fixed(
+        self, query: str, params: object = None, *, without: Collection[str] = (), plainly: bool = False
+    ) -> Fixed:
+        """The SELECT with each name that it needs fixed to this state, in the order of their needs.
 
-        Views of rows live as long as this state, so a result must keep it. `without` these names.
+        Views of rows live as long as this state, so a result must keep it. `without` these names. `plainly`: it may
+        reach what the plain names lead to as well, and anything in it.
         """
         names = needed(words(query), self._relations.values(), self._macros).difference(without)
-        found = [view.cte() for view in self.views.values() if view.name_in_sql in names]
+        views = [view for view in self.views.values() if view.name_in_sql in names]
+        files = [each for view in self.views.values() for each in view.files] if plainly else []
+        asked: Mapping[str, Asked] = dict.fromkeys(names, EVERYTHING)
+        if not plainly and any(len(view.source.files) > FEW_FILES for view in views):
+            asked = self._asked(query, params)
+            views = [self._tables.choose(view, asked.get(view.name_in_sql, frozenset())) for view in views]
+            for view in views:
+                self.keep(view)
         # Not materialised, because DuckDB would else read all of it when a query names it twice.
-        return found + [
-            f"{quoted(name)} AS NOT MATERIALIZED ({self.text(name)})" for name in self._relations if name in names
+        relations = [
+            f"{quoted(name)} AS NOT MATERIALIZED ({self.text(name, asked.get(name, frozenset()))})"
+            for name in self._relations
+            if name in names
         ]
+        files += [each for view in views for each in view.files]
+        ctes = [view.cte() for view in views] + relations
+        return Fixed(fixed_text(query, ctes), files, has_head=bool(ctes))
+
+    def _asked(self, query: str, params: object) -> Mapping[str, Asked]:
+        """What the query asks of each table and relation, by what it says and by what those that it names use."""
+        names = {*self._relations, *(view.name_in_sql for view in self.views.values())}
+        tree = self._tables.tree(query)
+        if tree is None:
+            return dict.fromkeys(names, EVERYTHING)
+        asked = asked_of(tree, names, params, ist_date(time.time_ns()))
+        calls = called(query)
+        by_macros = {name for macro in self._macros if macro.name in calls for name in macro.uses}
+        asked |= dict.fromkeys(needed(by_macros, self._relations.values(), self._macros), EVERYTHING)
+        for relation in reversed(self._relations.values()):  # each before those that it uses
+            if relation.name in asked:
+                for name in relation.uses & names:
+                    by_it = asked[relation.name] if name in relation.keeps else EVERYTHING
+                    asked[name] = asked.get(name, frozenset()) | by_it
+        return asked

@@ -4,9 +4,10 @@ DuckDB gives the parse tree of nothing but a SELECT, so of other statements the 
 tokenizer finds them.
 """
 
+import datetime as dt
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -213,3 +214,19 @@ def _is_inside(path: str, root: Path) -> bool:
             except OSError:
                 continue  # it is not there
     return False
+
+
+def quoted(name: str) -> str:
+    """A name as SQL has it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def among(days: Iterable[dt.date]) -> str:
+    """The SQL condition that `date` is one of these."""
+    several = ", ".join(f"DATE '{day}'" for day in days)
+    return f"date IN ({several or 'NULL'})"
+
+
+def literal(text: str) -> str:
+    """Text as SQL has it."""
+    return "'" + text.replace("'", "''") + "'"

@@ -5,25 +5,31 @@ is fetched later still reads what its query saw. It is no view of the catalog, s
 which takes it long for many files: a query has its SELECT in its head. What of it has to have a name, the live rows
 and the list of files, is numbered, in a schema of its own, and dropped when nothing refers to it any more. The plain
 names (`ticks`, …) in `main` are brought up to date only for statements that cannot have a head.
+
+To bind a list of files takes DuckDB some 20 µs a file, whatever is asked of them, and most of that is for what their
+folders say. So a query gets those files alone that lie in partitions that it asks for; and where there are many in few
+partitions, what their folders say is written into the SELECT.
 """
 
 import atexit
-import datetime as dt
 import functools
+import json
 import os
 import re
 import tempfile
 import weakref
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import duckdb
 import pyarrow as pa
 
 from queries.errors import NoLakeError
+from queries.lake.statements import literal, quoted
+from queries.partitions import Asked, Partition, Tree, chosen
 from queries.tail import LiveTicks, TableSource
 from storage import schema
 from storage.layout import DataLayout
@@ -57,6 +63,12 @@ SQL_TYPES: Final = {
 }
 """What DuckDB makes of the types of our columns: to ask it takes longer than to open a lake."""
 SPECIAL: Final = re.compile(r"[=*?\[]")
+FEW_FILES: Final = 32
+"""It does not pay to choose among so many."""
+MANY_IN_EACH: Final = 100
+"""Files a partition, from which on a SELECT for each partition takes less than to have all in one."""
+CHOICES: Final = 16
+"""That are kept of a state of a table."""
 
 
 def check_folder(root: Path) -> None:
@@ -99,15 +111,33 @@ def name_in_sql(spec: schema.Table) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """The committed files of one state of a table. Thousands of names are slow as SQL text: the list is in a variable,
-    which each connection needs to have, and which exists as long as this object does."""
+    """A list of committed files. Thousands of names are slow as SQL text: the list is in a variable, which each
+    connection needs to have, and which exists as long as this object does."""
 
     variable: str
-    paths: tuple[str, ...]
+    paths: Sequence[str]
+    _told: "weakref.WeakSet[duckdb.DuckDBPyConnection]" = field(default_factory=weakref.WeakSet)
 
     def tell(self, con: duckdb.DuckDBPyConnection) -> None:
         """Make the files readable on a connection."""
-        con.execute(f"SET VARIABLE {self.variable} = $paths", {"paths": list(self.paths)})
+        if con not in self._told:
+            con.execute(f"SET VARIABLE {self.variable} = $paths", {"paths": list(self.paths)})
+            self._told.add(con)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """SQL that reads these lists of files, and whether there is a line before what was asked."""
+
+    text: str
+    files: Sequence[Files]
+    has_head: bool
+
+    def on(self, con: duckdb.DuckDBPyConnection) -> str:
+        """The SQL, on a connection that can read them."""
+        for each in self.files:
+            each.tell(con)
+        return self.text
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,12 +149,14 @@ class RowsView:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One state of a table, as the SELECT `text`, as long as this object exists."""
+    """One state of a table, as the SELECT `text`, as long as this object exists; or of some partitions of it."""
 
     source: TableSource
-    files: Files | None
+    files: Sequence[Files]
     live: RowsView | None
     text: str
+    chosen: dict[Sequence[Partition], "View"] = field(default_factory=dict)
+    """The same without other partitions than these."""
 
     @property
     def name_in_sql(self) -> str:
@@ -177,8 +209,9 @@ class Views:
         """
         for view in views:
             if self._leading.get(view.name_in_sql) is not view:
-                if view.files is not None:
-                    view.files.tell(self._own)
+                for files in view.files:
+                    files.tell(self._own)
+                    files.tell(self._con)
                 self.publish(view.name_in_sql, view.text, altered=altered)
                 self._leading[view.name_in_sql] = view
 
@@ -205,26 +238,54 @@ class Views:
             self._own.execute(statement)
             self._macros.add(name)
 
+    def tree(self, query: str) -> Tree | None:
+        """The parse tree of one SELECT; None for anything else."""
+        found = self._own.execute("SELECT json_serialize_sql($query::VARCHAR)", {"query": query}).fetchall()
+        tree = json.loads(found[0][0])
+        return None if tree["error"] or len(tree["statements"]) != 1 else cast("Tree", tree["statements"][0])
+
+    def choose(self, view: View, asked: Asked) -> View:
+        """The same state, of which no more files need to be there than have rows that are asked for."""
+        if len(view.source.files) <= FEW_FILES:
+            return view
+        parts = view.source.parts
+        some = chosen(asked, view.source.spec.partition_by, parts)
+        if len(some) == len(parts):
+            return view
+        some = some or tuple(parts)[:1]
+        if some not in view.chosen:
+            if len(view.chosen) >= CHOICES:
+                del view.chosen[next(iter(view.chosen))]
+            view.chosen[some] = self._view(view.source, {part: parts[part] for part in some}, view.live)
+        return view.chosen[some]
+
     def _make(self, source: TableSource) -> View:
-        files = self._files(source)
-        paths = None if files is None else f"getvariable('{files.variable}')"
-        live = self.of_rows(f"{source.spec.name}_live", _live(source)) if len(source.live) or files is None else None
-        return View(source, files, live, view_text(source, paths, "" if live is None else live.name))
+        rows = len(source.live) or not source.files
+        live = self.of_rows(f"{source.spec.name}_live", _live(source)) if rows else None
+        return self._view(source, source.parts, live)
+
+    def _view(self, source: TableSource, parts: Mapping[Partition, Sequence[str]], live: RowsView | None) -> View:
+        paths = [path for part in parts.values() for path in part]
+        if len(paths) < MANY_IN_EACH * len(parts):
+            files = [self._files(source, paths)]
+            committed = _read_parquet(source.spec, f"getvariable('{files[0].variable}')")
+        else:
+            files = [self._files(source, each) for each in parts.values()]
+            committed = " UNION ALL ".join(
+                _partition(source.spec, part, f"getvariable('{each.variable}')")
+                for part, each in zip(parts, files, strict=True)
+            )
+            committed = f"({committed})"
+        text = view_text(source, committed if parts else None, "" if live is None else live.name)
+        return View(source, files if parts else (), live, text)
 
     def _is_taken(self, name: str) -> bool:
         with self._own.cursor() as elsewhere:  # a connection that uses memory.main, whatever the user's does
             return name in own_names(elsewhere, [name])
 
-    def _files(self, source: TableSource) -> Files | None:
-        """The committed files: as they are there, if nothing was committed since."""
-        if not source.files:
-            return None
-        current = self._current.get(source.spec.name)
-        if current and current.files and current.files.paths is source.files:
-            return current.files
-        files = Files(self._next_name(f"{source.spec.name}_files"), source.files)
+    def _files(self, source: TableSource, paths: Sequence[str]) -> Files:
+        files = Files(self._next_name(f"{source.spec.name}_files"), paths)
         self._drop_after(files, f"RESET VARIABLE {files.variable}")
-        files.tell(self._con)
         return files
 
     def _next_name(self, stem: str) -> str:
@@ -250,7 +311,8 @@ def create_rows(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> No
 def create_view(con: duckdb.DuckDBPyConnection, source: TableSource) -> None:
     """Create a table's view in a database where nothing comes after it: every connection to it can read it."""
     paths = ", ".join(literal(path) for path in source.files)
-    text = view_text(source, f"[{paths}]" if source.files else None, "live")
+    committed = _read_parquet(source.spec, f"[{paths}]") if source.files else None
+    text = view_text(source, committed, "live")
     _relation(con, text, _live(source)).create_view(name_in_sql(source.spec))
 
 
@@ -271,47 +333,42 @@ def _relation(con: duckdb.DuckDBPyConnection, text: str, live: "pa.Table | Datas
     return relation
 
 
-def view_text(source: TableSource, paths: str | None, live_name: str) -> str:
-    """A table's SELECT. `paths` is SQL for the list of its committed files, `live_name` where its live rows are."""
+def view_text(source: TableSource, committed: str | None, live_name: str) -> str:
+    """A table's SELECT. `committed` is SQL for what its committed files have, `live_name` where its live rows are."""
     spec = source.spec
-    columns = _columns(spec)
+    columns = _columns(spec.schema.names)
     live = f"SELECT {columns} FROM {live_name}"
-    if paths is None:
+    if committed is None:
         return live
-    files = _read_parquet(spec, paths)
-    committed = f"SELECT {columns} FROM {files}"
+    text = f"SELECT {columns} FROM {committed}"
     if not len(source.live):
-        return committed
+        return text
     if spec.unique is not None:
         # What the writer does when it commits: equal rows of one partition are stored once.
-        live += f" ANTI JOIN {files} USING ({', '.join(quoted(name) for name in (*spec.partition_by, spec.unique))})"
-    return f"{committed} UNION ALL {live}"
+        live += f" ANTI JOIN {committed} USING ({_columns((*spec.partition_by, spec.unique))})"
+    return f"{text} UNION ALL {live}"
 
 
-def _columns(spec: schema.Table) -> str:
-    return ", ".join(quoted(name) for name in spec.schema.names)
+def _columns(names: Iterable[str]) -> str:
+    return ", ".join(map(quoted, names))
+
+
+def _hive_types(spec: schema.Table) -> dict[str, str]:
+    fields = [spec.schema.field(name) for name in spec.partition_by]
+    return {field.name: "DATE" if pa.types.is_date(field.type) else "VARCHAR" for field in fields}
 
 
 def _read_parquet(spec: schema.Table, paths: str) -> str:
-    fields = [spec.schema.field(name) for name in spec.partition_by]
-    types = [f"'{field.name}': '{'DATE' if pa.types.is_date(field.type) else 'VARCHAR'}'" for field in fields]
-    return f"read_parquet({paths}, hive_partitioning = true, hive_types = {{{', '.join(types)}}})"
+    types = ", ".join(f"'{name}': '{kind}'" for name, kind in _hive_types(spec).items())
+    return f"read_parquet({paths}, hive_partitioning = true, hive_types = {{{types}}})"
 
 
-def quoted(name: str) -> str:
-    """A name as SQL has it."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def among(days: Iterable[dt.date]) -> str:
-    """The SQL condition that `date` is one of these."""
-    several = ", ".join(f"DATE '{day}'" for day in days)
-    return f"date IN ({several or 'NULL'})"
-
-
-def literal(text: str) -> str:
-    """Text as SQL has it."""
-    return "'" + text.replace("'", "''") + "'"
+def _partition(spec: schema.Table, partition: Partition, paths: str) -> str:
+    """The same of the files of one partition."""
+    columns = _columns(name for name in spec.schema.names if name not in spec.partition_by)
+    values = zip(partition, _hive_types(spec).items(), strict=True)
+    said = ", ".join(f"{literal(value)}::{kind} AS {quoted(name)}" for value, (name, kind) in values)
+    return f"SELECT {columns}, {said} FROM read_parquet({paths}, hive_partitioning = false)"
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from queries.options.quotes import LAST, of_today
 from storage.market import EQUITIES, EQUITY_DERIVATIVES, FUTURE, INDEX_DERIVATIVES, exchange_of_token, spot_of
 
 
-def _listed_days(state: LakeState) -> str:
+def _listed_days(state: LakeState, _: Sequence[dt.date]) -> str:
     days = ", ".join(f"'{day}'" for day in state.dates("instruments"))
     return f"SELECT unnest([{days}]::DATE[]) AS listed_on"
 

@@ -111,7 +111,9 @@ def _fill_forward(grid: dict[str, Floats]) -> None:
         values[:] = np.take_along_axis(values, rows, axis=0)
 
 
-_ASKED: Final = "instrument_token IN (SELECT unnest($tokens))"
+def _asked(groups: Sequence[Sequence[int]]) -> str:
+    """The condition that a token is one of these, in a form that DuckDB does not ask of each row that it reads."""
+    return f"instrument_token IN (SELECT unnest({[token for group in groups for token in group]}))"
 
 
 def _recent_rows(state: LakeState, day: dt.date, groups: Sequence[Sequence[int]], moment: dt.datetime) -> pa.Table:
@@ -125,10 +127,11 @@ def _recent_rows(state: LakeState, day: dt.date, groups: Sequence[Sequence[int]]
         SELECT instrument_token, 0 AS place, unnest(found)
         FROM (
             SELECT instrument_token, {_last(**_VALUES, counts=of_today(_midnight(day)))} AS found FROM ({rows})
-            GROUP BY ALL HAVING {_ASKED}
+            GROUP BY ALL HAVING {_asked(groups)}
         ) WHERE found.counts
     """
-    return state.sql(query, {"tokens": [token for group in groups for token in group]}).arrow()
+    (found,) = state.read([query])
+    return found
 
 
 def _last_rows(
@@ -145,7 +148,7 @@ def _last_rows(
     """
     since = "" if after is None else f" AND received_at > {sql_moment(after)}"
     upto = f"received_at <= {sql_moment(moments[-1])}{since}"
-    rows = _rows(day, groups, f"{upto} AND {_ASKED} AND {of_today(_midnight(day))}")
+    rows = _rows(day, groups, f"{upto} AND {_asked(groups)} AND {of_today(_midnight(day))}")
     if len(moments) == 1:
         source, place = f"({rows})", str(first_place)
     else:
@@ -156,7 +159,8 @@ def _last_rows(
         SELECT instrument_token, place, unnest(found)
         FROM (SELECT instrument_token, {place} AS place, {LAST} AS found FROM {source} GROUP BY ALL)
     """
-    return state.sql(query, {"tokens": [token for group in groups for token in group]}).arrow()
+    (found,) = state.read([query])
+    return found
 
 
 def _rows(day: dt.date, groups: Sequence[Sequence[int]], where: str) -> str:

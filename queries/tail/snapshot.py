@@ -17,7 +17,7 @@ that is not looked at costs nothing: without one that has rows from the journal,
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from operator import is_
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
@@ -55,14 +55,16 @@ class TableSource:
         """About when the last of the committed rows of that day was received, if the table says so."""
         return None if self.committed is None else self.committed.received_until(day)
 
+    @property
+    def parts(self) -> Mapping[tuple[str, ...], Sequence[str]]:
+        """The committed files by partition: its values as text, in the order of the partition columns."""
+        return _by_partition(self.files, len(self.spec.partition_by))
+
+    @cached_property
     def partitions(self) -> set[tuple[str, ...]]:
-        """The values of the partitions that it has rows of, as text, in the order of the partition columns."""
+        """The partitions that it has rows of."""
         names = self.spec.partition_by
-        # A file lies in a folder for each: …/date=2026-11-24/exchange=NSE/name.parquet
-        found = {
-            tuple(unquote(part.partition("=")[2]) for part in folder.split("/")[-len(names) :])
-            for folder in {path.rpartition("/")[0] for path in self.files}
-        }
+        found = set(self.parts)
         if isinstance(self.live, LiveTicks):
             return found | self.live.partitions()
         if len(self.live):
@@ -190,6 +192,19 @@ class Snapshots:
         source = TableSource(spec, files, rows, snapshot)
         self._states[spec.name] = _State(version, symbols_version, live, source)
         return source
+
+
+@lru_cache(2 * len(schema.TABLES))
+def _by_partition(files: tuple[str, ...], columns: int) -> Mapping[tuple[str, ...], Sequence[str]]:
+    folders: dict[str, list[str]] = {}
+    for path in files:  # …/date=2026-11-24/exchange=NSE/name.parquet
+        folders.setdefault(path[: path.rindex("/")], []).append(path)
+    return {_partition(folder, columns): paths for folder, paths in folders.items()}
+
+
+@cache
+def _partition(folder: str, columns: int) -> tuple[str, ...]:
+    return tuple(unquote(part.partition("=")[2]) for part in folder.split("/")[-columns:])
 
 
 def _are_same(some: Sequence[object], others: Sequence[object]) -> bool:

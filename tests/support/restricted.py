@@ -18,7 +18,7 @@ class OurLake(SqlLake):
 
     relations: ClassVar = (
         *SqlLake.relations,
-        Relation("answers", lambda _: pa.table({"answer": [42], "symbol": ["NSE:INFY"]})),
+        Relation("answers", lambda *_: pa.table({"answer": [42], "symbol": ["NSE:INFY"]})),
     )
     macros: ClassVar = (
         Macro("above", [("price", "SELECT seq, last_price FROM ticks WHERE last_price > price ORDER BY seq")]),

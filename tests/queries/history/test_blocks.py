@@ -74,12 +74,26 @@ def test_may_stay_in_pieces(captured: Captured) -> None:
         selection = chosen(state, SYMBOLS, state.dates("ticks"))
         for batches in batches_of(state, selection, COLUMNS):
             blocks = list(in_order(batches, in_pieces=True))
-            assert all(block is batch for block, batch in zip(blocks, batches, strict=True))
+            for name in batches[0]:
+                as_they_lie, found = (np.concatenate([each[name] for each in some]) for some in (batches, blocks))
+                assert np.array_equal(as_they_lie, found, equal_nan=True)
             turned = [{name: values[::-1] for name, values in batch.items()} for batch in batches]
             (whole,), (again,) = in_order(batches), in_order(turned, in_pieces=True)
             assert (np.diff(whole["run"]) >= 0).all()
             for name, values in whole.items():
                 assert np.array_equal(values, again[name], equal_nan=True)
+
+
+def test_small_batches_come_together_unless_a_run_would_go_back() -> None:
+    rows = [([1, 1], [1, 2]), ([1, 2], [3, 1]), ([2, 3], [5, 1]), ([3], [0]), ([3, 4], [3, 1]), ([5], [1])]
+    batches = [{"run": np.array(runs), "place": np.array(places)} for runs, places in rows]
+    with patch("queries.history.blocks._LONG_PIECE", 0):
+        found = list(in_order(batches, in_pieces=True))
+        assert [each["run"].tolist() for each in found] == [[1, 1, 1, 2, 2, 3], [3, 3, 4, 5]]
+        assert [each["place"].tolist() for each in found] == [[1, 2, 3, 1, 5, 1], [0, 3, 1, 1]]
+        with patch("queries.history.blocks._BLOCK_ROWS", 3):
+            found = list(in_order(batches, in_pieces=True))
+            assert [each["run"].tolist() for each in found] == [[1, 1], [1, 2], [2, 3], [3, 3, 4], [5]]
 
 
 def test_names_are_those_of_the_list_and_else_of_the_rows(captured: Captured) -> None:

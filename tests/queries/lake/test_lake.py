@@ -118,6 +118,27 @@ class TestSql:
         assert len(rows(lake, "from prices")) == 7
 
     @pytest.mark.parametrize(
+        "query",
+        [
+            "show tables",
+            "SELECT name FROM (SHOW ALL TABLES)",
+            "select table_name from information_schema.tables where table_schema = 'main'",
+            "select view_name from duckdb_views() where schema_name = 'main' and not internal",
+            "select name from sqlite_master",
+            "select viewname from pg_catalog.pg_views where schemaname = 'main'",
+        ],
+    )
+    def test_lists_its_names_from_the_first_query_on(self, lake: SqlLake, half: ToyWriter, query: str) -> None:
+        assert {"ticks", "ticks_all", "events", "quotes"} <= {row[0] for row in rows(lake, query)}
+
+    def test_says_which_name_is_like_the_wrong_one_from_the_first_query_on(
+        self, lake: SqlLake, half: ToyWriter
+    ) -> None:
+        assert rows(lake, "select count(*) from events") == [(1,)]
+        with pytest.raises(QueryError, match=r'with name tikcs does not exist!\nDid you mean "ticks'):
+            lake.sql("select 1\nfrom tikcs")
+
+    @pytest.mark.parametrize(
         ("query", "expected"),
         [
             ("FROM Ticks SELECT count(*)", 6),

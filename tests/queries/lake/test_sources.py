@@ -1,11 +1,13 @@
 """Which connection an instrument is shown from where several were asked for it."""
 
+import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import kitelake
+from queries.lake import state, views
 from tests.support.captured import INFY, NIFTY_FUT, Captured, Line
 
 pytestmark = pytest.mark.slow  # tables are made for each test
@@ -130,6 +132,39 @@ def test_with_one_source_nothing_is_filtered_nor_is_a_filter_in_the_plan(capture
     other.begin("09:17", INFY)
     line.begin("09:18", INFY)
     assert "JOIN" in plan_of(captured).upper()
+
+
+@pytest.mark.slow
+def test_of_the_days_that_are_asked_for_it_is_as_of_all(captured: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = [f"2026-11-{day}" for day in range(23, 28)]
+    for number, day in enumerate(days):
+        captured.on(day)
+        first, second = both(captured)
+        for second_of in range(3):
+            first.ltp(f"09:15:0{second_of}", INFY, 100 * number + second_of)
+            if number % 2:
+                second.ltp(f"09:15:0{second_of}.5", INFY, 100 * number + 50 + second_of)
+        if number == 2:
+            first.closed("09:16")
+            second.ltp("09:16:01", INFY, 300)
+        captured.run("16:00").stopped("16:01")
+        if number < 4:
+            captured.commit()
+    captured.flush()
+    monkeypatch.setattr(views, "FEW_FILES", 0)
+    monkeypatch.setattr(state, "FEW_FILES", 0)
+    query = "FROM ticks WHERE date {} ORDER BY ALL"
+    with kitelake.open(captured.root) as plain:
+        plain.sql("CREATE TEMP TABLE anything AS SELECT 1")  # so that it has all files, and looks at all days
+        expected = {day: plain.sql(query.format(f"= '{day}'")).arrow() for day in days}
+        several = plain.sql(query.format(f"> '{days[1]}'")).arrow()
+    assert [len(rows) for rows in expected.values()] == [3, 3, 4, 3, 3]
+    with kitelake.open(captured.root) as lake:
+        for day in [*days[::-1], *days]:
+            found = lake.look()
+            assert lake.sql(query.format(f"= '{day}'")).arrow().equals(expected[day])
+            assert found.remembered("sources", (dt.date.fromisoformat(day),), ["events"], list) != []
+        assert lake.sql(query.format(f"> '{days[1]}'")).arrow().equals(several)
 
 
 def plan_of(captured: Captured) -> str:

@@ -99,7 +99,7 @@ def test_symbols_are_those_of_the_look(tmp_path: Path, snapshots: Snapshots) -> 
     (late,) = snapshots.look(["ticks"])
     assert symbols(late) == ["NSE:OTHER", "NSE:NIFTY"]
     assert symbols(early) == ["NSE:INFY", None]
-    assert early.partitions() == {("2026-11-23", "NSE"), ("2026-11-23", "NFO")}
+    assert early.partitions == {("2026-11-23", "NSE"), ("2026-11-23", "NFO")}
 
 
 def test_a_look_outlives_the_commit_of_what_it_saw(tmp_path: Path, snapshots: Snapshots, feed: Feed) -> None:
