@@ -139,9 +139,8 @@ def grow_days(cache: Path, days: tuple[int, ...], rounds: int, say: Progress) ->
         lake = Lake(root, LAST_DAY)
         rows.append([number, lake.files, *_cells(lake.measure(rounds))])
     note = (
-        "CPU. Three files a day. Opening is linear: the first query looks through the events of all days for "
-        "instruments that were captured on two connections at a time, at 1 ms a day of 100 instruments. A look "
-        "grows by the number of files."
+        "CPU. Three files a day. Opening reads the log, which grows by the number of files, and so does a look, which "
+        "asks for all of them; what asks for a day is given that day's files."
     )
     return Table("Growth with days in the table", ["days", "files", *COLUMNS], rows, note)
 
