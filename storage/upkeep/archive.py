@@ -86,6 +86,8 @@ class _Archiver:
 
     def run(self) -> None:
         for stream in streams(self._layout):
+            for begun in self._layout.stream(stream).glob("*.zst.*.new"):  # by one that died; now the lock is ours
+                begun.unlink()
             mark = self._snapshot.watermark(stream)
             numbers = segments(self._layout, stream)
             if is_alive(self._layout, stream):

@@ -15,7 +15,7 @@ import sys
 import termios
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final, TextIO
@@ -107,12 +107,12 @@ def _run(
     runpy.run_module(command[0], run_name="__main__", alter_sys=True)
 
 
-def take_terminal(terminal: str) -> None:
-    """For `first`: have the process in this terminal, alone, so that Ctrl-C goes to it."""
+def take_terminal(terminal: str, streams: Collection[int] = range(3)) -> None:
+    """For `first`: have the process in this terminal, alone, so that Ctrl-C goes to it, with these of its streams."""
     os.setsid()
     opened = os.open(terminal, os.O_RDWR)
     fcntl.ioctl(opened, termios.TIOCSCTTY, 0)
-    for number in range(3):
+    for number in streams:
         os.dup2(opened, number)
     os.close(opened)
     sys.stdin = os.fdopen(0, closefd=False)

@@ -8,5 +8,6 @@ leave_out_needless()
 for module in (
     *("ingest.simulator.run", "kitelake.cli.app", "kitelake.lake", "kitelake.service.runner"),
     *("kitelake.shell.loop", "kitelake.shell.prompt", "tests.support.works"),
+    *("holidays.financial", "httpcore"),  # what these load when they are first used
 ):
     import_module(module)

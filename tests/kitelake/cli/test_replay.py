@@ -5,10 +5,9 @@ import os
 import pty
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,10 @@ import pytest
 
 from tests.support.command import Run, command
 from tests.support.feeding import DAYS, three_days
+from tests.support.forks import Forked, take_terminal
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 __all__ = ["command"]  # the fixture
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +67,9 @@ class Terminal:
 
     def __init__(self, *arguments: str) -> None:
         self.master, theirs = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "kitelake", "replay", "--port", "0", "--api-port", "0", *arguments],
-            stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, text=True, cwd=ROOT,
-        )  # fmt: skip
+        whole = ("replay", "--port", "0", "--api-port", "0", *arguments)
+        self.process = Forked("kitelake", *whole, piped=True, first=partial(take_terminal, os.ttyname(theirs), (0, 2)))
+        wait_until(lambda: os.tcgetpgrp(self.master) == self.process.pid)  # it has opened the other end
         os.close(theirs)
         self.shown = b""
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -107,7 +104,9 @@ class Terminal:
         status = self.process.wait(PATIENCE_SECONDS)
         assert self.process.stdout is not None
         self.said += self.process.stdout.readlines()
-        self.process.stdout.close()
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
+            stream.close()
         os.close(self.master)
         return status
 

@@ -351,6 +351,17 @@ def test_names_in_the_journal_and_of_files_say_which_segment_it_is() -> None:
         assert parse_file(f"date=2026-11-22/{name}.parquet") is None
 
 
+def test_what_one_that_died_had_begun_is_removed(layout: DataLayout) -> None:
+    with Feed(layout.root, OLD) as feed:
+        fill(feed, 1)
+    commit(layout)
+    begun = layout.archive(OLD, 0)
+    begun.with_name(f"{begun.name}.0123abcd.new").write_bytes(b"half")
+    assert archive(layout).unverified == []
+    assert begun.name in names(layout, OLD)
+    assert not [name for name in names(layout, OLD) if name.endswith(".new")]
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment(layout: DataLayout) -> None:
     with Feed(layout.root, OLD) as feed:
