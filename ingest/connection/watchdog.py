@@ -131,6 +131,8 @@ class StreamWatchdog:
 
     def count(self, frames: Sequence[bytes], now: float) -> Sequence[bytes]:
         """Count the packets of these frames, if that is all there is to do. Returns the frames for `look_into`."""
+        if self._packets_to_sample <= 0 or now >= self._sample_at:
+            self._is_settled = False  # from here on all frames are looked into, not only those that are odd
         if not self._is_settled:
             return frames
         odd: list[bytes] = []
@@ -142,7 +144,6 @@ class StreamWatchdog:
                 odd = [frame for frame, count in zip(frames, counts, strict=True) if not count]
         self._counted(packets, now)
         self._packets_to_sample -= packets
-        self._is_settled = self._packets_to_sample > 0 and now < self._sample_at
         return odd
 
     def look_into(self, frames: Sequence[bytes], now: float) -> None:
@@ -153,8 +154,11 @@ class StreamWatchdog:
         if len(found.offsets):
             self._note(packets_of(found).tokens, MODE_CODE.take(found.lengths), now)
         self._counted(len(found.offsets), now)
-        self._is_settled = bool(self._came.all()) and not self._wrong.any() and not self._is_fresh(now)
-        self._packets_to_sample, self._sample_at = SAMPLE_PACKETS, now + SAMPLE_SECONDS
+        if not self._came.all() or self._wrong.any() or self._is_fresh(now):
+            self._is_settled = False
+        elif not self._is_settled and len(found.offsets):  # else these are heartbeats, or odd ones, which are no sample
+            self._is_settled = True
+            self._packets_to_sample, self._sample_at = SAMPLE_PACKETS, now + SAMPLE_SECONDS
 
     def _counted(self, count: int, now: float) -> None:
         self.packets += count

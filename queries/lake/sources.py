@@ -132,8 +132,11 @@ def with_before(days: Iterable[dt.date]) -> list[dt.date]:
 
 
 def _redundant(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
-    """The stretches of the instruments that had several sources at the same time on one of these days."""
-    around = among(with_before(days))
+    """The stretches of the instruments that had several sources at the same time on one of these days, ascending.
+
+    What began on one of them may have ended on a day between them, so the events of those are read as well.
+    """
+    around = f"date BETWEEN DATE '{days[0] - _ONE_DAY}' AND DATE '{days[-1]}'"
     query = f"""
         WITH asked AS ({_asked_sql(around, "true")})
         FROM asked WHERE shown_from < until AND instrument_token IN (
@@ -168,7 +171,8 @@ def shown_sources(state: LakeState, asked: Sequence[dt.date]) -> tuple[Sequence[
     of a row that was received in one of its instrument's, on such a day, another source's is left out. None without
     such days.
 
-    Events are read of the days alone that are asked for, and of each once, as long as no more of that day come.
+    Which days these are is read off the events of the days that are asked for, of each once, as long as no more of it
+    come.
     """
     days, shown = state.remembered("sources", tuple(asked), ["events"], lambda: _shown(state, asked))
     if shown is not None:

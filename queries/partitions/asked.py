@@ -11,6 +11,7 @@ import datetime as dt
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 Partition = tuple[str, ...]
@@ -36,6 +37,8 @@ _FLIPPED: Final = {
 _LEAVES: Final = frozenset({"COLUMN_REF", "CONSTANT", "PARAMETER", "TYPE"})
 """What names no table: there are many in a long list."""
 _TODAY: Final = frozenset({"current_date", "today"})
+_OF_NAMES: Final = frozenset({"histogram", "histogram_values"})
+"""DuckDB's own macros that read from the table that an argument names."""
 _OF_LEFT: Final = frozenset({"INNER", "LEFT", "SEMI", "ANTI"})
 """Joins in which a row on the left has no part in what comes of the other rows there."""
 _OF_BOTH: Final = frozenset({"REGULAR", "CROSS"})
@@ -89,9 +92,9 @@ def asked_of(tree: Tree, names: Collection[str], params: object, today: dt.date)
     `tree` is what DuckDB's json_serialize_sql gives for one SELECT. `params` are as for `SqlLake.sql`. What a query
     calls today may be a day more or less: it is what the day is in any zone.
     """
-    reading = _Reading(frozenset(names), _values(params), today)
+    reading = _Reading(tree, frozenset(names), _values(params), today)
     reading.visit(tree)
-    if reading.shadowed:
+    if reading.is_unknown:
         return dict.fromkeys(names, EVERYTHING)
     return {name: frozenset(places) for name, places in reading.places.items()}
 
@@ -106,12 +109,14 @@ def _values(params: object) -> dict[str, object]:
 
 
 class _Reading:
-    def __init__(self, names: frozenset[str], params: Mapping[str, object], today: dt.date) -> None:
+    def __init__(self, tree: Tree, names: frozenset[str], params: Mapping[str, object], today: dt.date) -> None:
+        self._tree = tree
         self._names = names
         self._params = params
         self._today = today
         self.places: dict[str, set[Place]] = {}
-        self.shadowed = False  # a CTE of the query has such a name, wherever it is in scope
+        # A CTE of the query has such a name, wherever it is in scope, or something reads tables by what it is given.
+        self.is_unknown = False
 
     def visit(self, part: Any) -> None:
         if isinstance(part, list):
@@ -122,7 +127,9 @@ class _Reading:
                 self._name(part, (), None)
             if "cte_map" in part:
                 named = [entry["key"] for entry in part["cte_map"]["map"]] + [part.get("cte_name", "")]
-                self.shadowed |= any(name.lower() in self._names for name in named)
+                self.is_unknown |= any(name.lower() in self._names for name in named)
+            if part.get("type") == "TABLE_FUNCTION":
+                self.is_unknown |= part["function"]["function_name"].lower() in _OF_NAMES
             if part.get("type") == "SELECT_NODE":
                 tests = () if part["sample"] else tuple(self._tests(part["where_clause"]))
                 self._source(part["from_table"], tests, None)
@@ -207,9 +214,32 @@ class _Reading:
         ]:
             return self._constant(tree["child"], column)
         names = tree.get("column_names") if kind == "COLUMN_REF" else [tree.get("function_name")]
-        if names and len(names) == 1 and str(names[0]).lower() in _TODAY:
+        is_named = names and len(names) == 1 and str(names[0]).lower() in _TODAY
+        if is_named and (kind == "FUNCTION" or self._today_is_no_column):
             return str(self._today - _ONE_DAY), str(self._today + _ONE_DAY)
         return None
+
+    @cached_property
+    def _today_is_no_column(self) -> bool:
+        """Whether nothing that the query reads or makes can have a column of such a name, which would come first."""
+        ctes: set[str] = set()
+        todo: list[Any] = [self._tree]
+        tables: set[str] = set()
+        while todo:
+            part = todo.pop()
+            if isinstance(part, list):
+                todo += part
+            elif isinstance(part, dict):
+                if part.get("type") == "TABLE_FUNCTION":
+                    return False
+                if part.get("type") == "BASE_TABLE":
+                    tables.add(".".join(part["qualified_name"]["path"]).lower())
+                if "cte_map" in part:
+                    ctes.update(entry["key"].lower() for entry in part["cte_map"]["map"])
+                todo += [value for name, value in part.items() if name not in ("column_names", "function_name")]
+            elif isinstance(part, str) and part.lower() in _TODAY:
+                return False
+        return tables <= self._names | ctes
 
 
 def _bounds(kind: str, constant: Tree) -> tuple[Tree | None, Tree | None]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -194,11 +195,30 @@ def test_frames_are_looked_into_while_something_is_new_or_wrong_and_then_now_and
     assert watchdog.wrong_mode == (RELIANCE,)
     assert looks(wrong, 102.0), "wrong"
     assert looks(reliance, 103.0)
-    assert not looks(infy, 103.0 + SAMPLE_SECONDS), "the last that is only counted"
+    assert not looks(infy, 102.9 + SAMPLE_SECONDS)
     assert looks(infy, 103.0 + SAMPLE_SECONDS)
     watchdog.told({INFY: Mode.FULL}, 120.0)
     assert looks(infy, 120.0), "new"
     assert watchdog.packets == 11 + SAMPLE_PACKETS - 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [b"\x00", frame_of([packet(NIFTY, Mode.FULL), packet(INFY, Mode.FULL)]), frame_of([packet(INFY, Mode.FULL)])],
+    ids=["heartbeat", "of several lengths", "even"],
+)
+@pytest.mark.parametrize("token", [RELIANCE, RELIANCE + 256])
+def test_odd_frames_do_not_keep_the_others_from_being_looked_into(other: bytes, token: int) -> None:
+    """What is wrong in an even frame is noticed although others come that are always looked into."""
+    watchdog = settled({INFY: Mode.FULL, RELIANCE: Mode.FULL, NIFTY: Mode.FULL})
+    noticed = []
+    for now in range(100, 160, 3):
+        rest = watchdog.count([frame_of([packet(token, Mode.LTP)]), other], float(now))
+        if rest:
+            watchdog.look_into(rest, now + 0.4)
+        complaints = watchdog.complaints(now + 0.5)
+        noticed += [*complaints.wrong_mode, *complaints.unwanted]
+    assert set(noticed) == {token}
 
 
 # The timers of a socket

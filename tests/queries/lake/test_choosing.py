@@ -151,6 +151,40 @@ def test_answers_are_those_of_all_files(
     assert answer(choosing, query) == answer(plain, query)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "with d as (select DATE '2026-11-24' as today) select count(*) from ticks, d where ticks.date = today",
+        "select count(*) from (select DATE '2026-11-24' as \"Current_Date\", * from ticks where date = current_date)",
+        "from (values (DATE '2026-11-24')) v(today) where exists (from ticks where date = today)",
+        "select count(*) from ticks, unnest([{'today': DATE '2026-11-24'}]) u(v), lateral (select unnest(v)) "
+        "where ticks.date = today",
+        "from histogram(ticks, last_price)",
+        "from histogram_values('Ticks', last_price)",
+    ],
+)
+def test_what_only_looks_like_today_or_names_a_table_as_an_argument(
+    choosing: SqlLake, plain: SqlLake, query: str
+) -> None:
+    assert answer(choosing, query) == answer(plain, query)
+
+
+def test_todays_files_are_chosen_by_a_word(choosing: SqlLake) -> None:
+    assert files_read(choosing, "from ticks where date < current_date - 0") == 45
+    for query in ("from ticks where date = today()", "with t as (from ticks where date = current_date) from t"):
+        assert files_read(choosing, query) < 45
+
+
+def test_duckdb_has_no_other_macros_that_read_a_table_by_its_name() -> None:
+    """See queries.partitions.asked."""
+    with duckdb.connect() as con:
+        found = con.execute(
+            "select distinct function_name from duckdb_functions() where function_type = 'table_macro' "
+            "and not starts_with(function_name, 'duckdb_') order by all"
+        ).fetchall()
+    assert found == [("histogram",), ("histogram_values",)]
+
+
 def test_a_query_is_given_the_files_of_its_partitions(choosing: SqlLake) -> None:
     assert files_read(choosing, "from ticks") == 45
     assert files_read(choosing, "from ticks where date = '2026-11-23'") == 9

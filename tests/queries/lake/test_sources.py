@@ -8,7 +8,7 @@ import pytest
 
 import kitelake
 from queries.lake import state, views
-from tests.support.captured import INFY, NIFTY_FUT, Captured, Line
+from tests.support.captured import INFY, NIFTY_FUT, Captured, Line, us_of
 
 pytestmark = pytest.mark.slow  # tables are made for each test
 
@@ -165,6 +165,34 @@ def test_of_the_days_that_are_asked_for_it_is_as_of_all(captured: Captured, monk
             assert lake.sql(query.format(f"= '{day}'")).arrow().equals(expected[day])
             assert found.remembered("sources", (dt.date.fromisoformat(day),), ["events"], list) != []
         assert lake.sql(query.format(f"> '{days[1]}'")).arrow().equals(several)
+
+
+def test_what_ended_between_the_days_that_are_asked_for_has_ended(
+    captured: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = [f"2026-11-{day}" for day in range(23, 28)]
+    captured.on(days[0])
+    first, second = both(captured)  # for all days, INFY on both
+    first.subscribed("09:01:30", NIFTY_FUT)
+    since = {line: {INFY: us_of(captured.day, at)} for line, at in ((first, "09:01"), (second, "09:02"))}
+    since[first][NIFTY_FUT] = us_of(captured.day, "09:01:30")
+    since[second][NIFTY_FUT] = us_of(captured.day, "09:02")
+    for number, day in enumerate(days):
+        captured.on(day)
+        for line, held in since.items():
+            if number:
+                line.run.note("00:00:01", line.connection, "held", tokens=[*held], since_us=[*held.values()])
+        if day == days[2]:  # it is the second's from now on
+            first.unsubscribed("09:10", NIFTY_FUT)
+            del since[first][NIFTY_FUT]
+        line = first if number < 2 else second
+        line.ltp("09:15", NIFTY_FUT, 100 + number)
+        captured.commit()
+    monkeypatch.setattr(views, "FEW_FILES", 0)
+    monkeypatch.setattr(state, "FEW_FILES", 0)
+    assert prices(captured, token=NIFTY_FUT) == [100, 101, 102, 103, 104]
+    some = f"(FROM ticks WHERE date IN ('{days[0]}', '{days[-1]}'))"
+    assert prices(captured, some, NIFTY_FUT) == [100, 104]
 
 
 def plan_of(captured: Captured) -> str:
