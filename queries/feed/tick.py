@@ -1,8 +1,8 @@
 """Ticks of a feed as objects: views of a row of a batch, whose columns are converted when they are asked for."""
 
 import datetime as dt
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -15,6 +15,7 @@ from storage.ticks import Level, Tick, levels_of, tick_dict
 CACHED: Final = "cached"
 ALL: Final = (*TICKS.schema.names, CACHED)
 """What rows of a feed may have."""
+_PLACES: Final = {name: at for at, name in enumerate(ALL)}
 _TIMES: Final = frozenset(field.name for field in TICKS.schema if pa.types.is_timestamp(field.type))
 _EPOCH: Final = EPOCH.astimezone(IST)
 _US: Final = dt.timedelta(microseconds=1)
@@ -26,25 +27,29 @@ _BOOK: Final = tuple(
 )
 
 
-class Values:
-    """The columns of a block as lists, each made when a tick is first asked for it; times are µs since the epoch."""
+class Values(list[Sequence[Any]]):
+    """The columns of a block by their places in ALL, each empty until a tick is first asked for it; times are µs since
+    the epoch. A list, since a place in one is found in a fraction of the time that a name takes."""
 
-    def __init__(self, columns: dict[str, pa.Array]) -> None:
-        """Those that were asked for."""
-        self._columns = columns
+    def __init__(self, columns: Mapping[str, pa.Array]) -> None:
+        """`columns` are those that were asked for."""
+        super().__init__([()] * len(ALL))
+        self.columns = columns
 
-    def __getattr__(self, name: str) -> list[Any]:
-        columns = self.__dict__["_columns"]
-        if name not in columns:
+    def value(self, name: str, row: int) -> Any:
+        """Of that row. Raises AttributeError if the column was not asked for."""
+        if name not in self.columns:
+            there = ", ".join(self.columns)
             raise AttributeError(
-                f"{name}: this feed has the columns {', '.join(columns)}; columns=[…] or columns='all' asks for others"
+                f"{name}: this feed has the columns {there}; columns=[…] or columns='all' asks for others"
             )
-        values = _listed(columns[name])
-        setattr(self, name, values)
-        return values
+        at = _PLACES[name]
+        if not self[at]:
+            self[at] = _listed(self.columns[name])
+        return self[at][row]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Values, (self._columns,)
+        return Values, (self.columns,)
 
 
 def _listed(column: pa.Array) -> list[Any]:
@@ -78,69 +83,74 @@ class FeedTick:
         self._values = values
         self._row = row
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if name in ("bids", "asks"):  # the property has not found a column of the book
-            there = ", ".join(self._values._columns)
-            raise AttributeError(f"{name}: this feed has the columns {there}; columns='all' asks for the whole book")
-        return getattr(self._values, name)[self._row]
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """A property for each column, made below. In earnest it would make each of them several times as slow."""
 
     @property
     def received_at(self) -> dt.datetime:
         """When it was received, in IST."""
-        return _EPOCH + self._values.received_at[self._row] * _US  # type: ignore[no-any-return]
+        return _EPOCH + self._values.value("received_at", self._row) * _US  # type: ignore[no-any-return]
 
     @property
     def last_trade_time(self) -> dt.datetime | None:
         """The exchange's time of the last trade, in IST."""
-        return _time(self._values.last_trade_time[self._row])
+        return _time(self._values.value("last_trade_time", self._row))
 
     @property
     def exchange_timestamp(self) -> dt.datetime | None:
         """The exchange's time of the packet, in IST."""
-        return _time(self._values.exchange_timestamp[self._row])
+        return _time(self._values.value("exchange_timestamp", self._row))
 
     @property
     def mode(self) -> Mode:
         """How much it carries."""
-        return Mode(self._values.mode[self._row])
+        return Mode(self._values.value("mode", self._row))
 
     @property
     def bids(self) -> tuple[Level, ...]:
         """The five levels of the bid side, best first; empty if it carries none."""
-        return levels_of(self._book(), "bid")
+        return levels_of(self._book("bids"), "bid")
 
     @property
     def asks(self) -> tuple[Level, ...]:
         """The same of the ask side."""
-        return levels_of(self._book(), "ask")
+        return levels_of(self._book("asks"), "ask")
 
     def tick(self) -> Tick:
         """The same as `kitelake.Tick`, which holds its values itself. For a feed of all columns."""
         return Tick(**{name: getattr(self, name) for name in Tick.__dataclass_fields__})
 
-    def _book(self) -> dict[str, Any]:
-        return {name: getattr(self._values, name)[self._row] for name in _BOOK}
+    def _book(self, side: str) -> dict[str, Any]:
+        if not self._values.columns.keys() >= set(_BOOK):
+            there = ", ".join(self._values.columns)
+            raise AttributeError(f"{side}: this feed has the columns {there}; columns='all' asks for the whole book")
+        return {name: self._values.value(name, self._row) for name in _BOOK}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Its own row alone."""
         place = pa.array([self._row])
-        return FeedTick, (Values({name: column.take(place) for name, column in self._values._columns.items()}), 0)
+        return FeedTick, (Values({name: column.take(place) for name, column in self._values.columns.items()}), 0)
 
     def __repr__(self) -> str:
-        names = self._values._columns
+        names = self._values.columns
         return f"FeedTick({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
 
 def _of_column(name: str) -> property:
+    at = _PLACES[name]
+
     def value(tick: FeedTick) -> Any:
-        return getattr(tick._values, name)[tick._row]
+        try:
+            return tick._values[at][tick._row]
+        except IndexError:  # it is empty
+            return tick._values.value(name, tick._row)
 
     return property(value)
 
 
-for _name in ALL:  # a property finds its column at once, __getattr__ only after all else
+for _name in ALL:
     if not hasattr(FeedTick, _name):
         setattr(FeedTick, _name, _of_column(_name))
 

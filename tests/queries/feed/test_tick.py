@@ -71,7 +71,7 @@ def test_a_tick_can_be_copied_and_sent(fed: Fed) -> None:
     tick = list(lake.feed(columns="all", stop="2026-11-19 09:16"))[3]
     for again in (pickle.loads(pickle.dumps(tick)), copy.copy(tick), copy.deepcopy(tick)):
         assert repr(again) == repr(tick)
-        with pytest.raises(AttributeError, match="this feed has the columns"):
+        with pytest.raises(AttributeError, match="has no attribute"):
             getattr(again, "prize")  # noqa: B009
     few = next(iter(lake.feed(columns=["last_price"])))
     assert len(pickle.dumps(few)) < 2_000
