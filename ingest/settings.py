@@ -74,7 +74,7 @@ class BufferSettings(BaseModel):
     buffer_bytes: int = Field(default=64 << 20, ge=1, description="bytes of frames that may wait for a consumer")
     buffer_seconds: float = Field(default=30.0, gt=0, description="time that the waiting frames may span")
     batch_seconds: float = Field(
-        default=0.003, ge=0, description="what comes so soon after a batch waits for company; 0: nothing ever waits"
+        default=0.002, ge=0, description="what comes so soon after a batch waits for company; 0: nothing ever waits"
     )
 
 
