@@ -123,10 +123,12 @@ class FeedTick:
         return Tick(**{name: getattr(self, name) for name in Tick.__dataclass_fields__})
 
     def _book(self, side: str) -> dict[str, Any]:
-        if not self._values.columns.keys() >= set(_BOOK):
+        try:
+            return {name: self._values.value(name, self._row) for name in _BOOK}
+        except AttributeError:
             there = ", ".join(self._values.columns)
-            raise AttributeError(f"{side}: this feed has the columns {there}; columns='all' asks for the whole book")
-        return {name: self._values.value(name, self._row) for name in _BOOK}
+            text = f"{side}: this feed has the columns {there}; columns='all' asks for the whole book"
+            raise AttributeError(text) from None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Its own row alone."""

@@ -130,7 +130,7 @@ class LakeTable:
             return self.commit(added, remove=removed)
 
     def snapshot(self) -> Version:
-        """The newest version. What it costs does not grow with the table, if the log is as we write it.
+        """The newest version, by our own reading of the log, or the library's where that is not as we write it.
 
         Raises DamagedLogError.
         """
@@ -169,7 +169,7 @@ class LakeTable:
         )
 
     def transaction(self, application: str) -> int | None:
-        """An application's version in the newest version of the table. Cheaper than a snapshot."""
+        """An application's version in the newest version of the table."""
         with self._lock:
             return self.snapshot().transaction(application)
 
@@ -219,10 +219,8 @@ class LakeTable:
             delta = self._fresh()
             delta.create_checkpoint()
             delta.cleanup_metadata()
-        except TableError:
-            self._delta = None
         except BaseException as error:
-            if not is_refusal(error):
+            if not (isinstance(error, TableError) or is_refusal(error)):
                 raise
             self._delta = None
         else:
