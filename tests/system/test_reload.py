@@ -100,6 +100,11 @@ class Shared:
                     return {slot for slot, subscribed in there.items() if subscribed}
                 await asyncio.sleep(0.02)
 
+    def sockets(self) -> dict[tuple[str, int], bool]:
+        """Every connection that there has been so far, and whether it is open."""
+        connections = self.simulator.stats()["connections"]
+        return {(one["account"], one["connection"]): one["open"] for one in connections}
+
     async def problem(self, said: str) -> str:
         """The problem in the status that says so, once it is there."""
         await until(lambda: any(said in problem for problem in self.problems))
@@ -138,10 +143,13 @@ async def test_a_new_meaning_of_the_lists_changes_only_the_difference(shared: Sh
     await shared.configure(KEPT, OLD)
     await until(lambda: [plan.name for plan in service.cycle.reconciler.on] == ["kept", "old"])
     before = await shared.subscribed(service.progress().instruments)
+    sockets = shared.sockets()
     kept = service.today.lists["kept"]
     await shared.configure(KEPT, NEW)
     assert await shared.subscribed(4) <= before
-    assert {(one["account"], one["connection"]) for one in shared.simulator.stats()["connections"]} == before
+    after = shared.sockets()
+    assert after.keys() == sockets.keys()
+    assert all(after[slot] for slot in before)
     assert list(service.today.lists) == ["kept", "new"]
     assert service.today.lists["kept"].tokens == kept.tokens
     assert service.today.lists["new"].missing == ("NSE:GONE",)
