@@ -7,11 +7,14 @@ the profile's number of examples. A test that needs another number, of examples 
 scale is marked `soak`, and runs in `make soak` alone.
 """
 
+import contextlib
 import gc
+import importlib
 import logging
 import os
 import time
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -28,6 +31,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 
 ZONES = ("UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kiritimati")
 LOG_LEVEL = logging.getLogger().level
+TESTS = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,14 +40,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """What is collected stays until the end: no collection of garbage has to look at it, then or ever after."""
     gc.disable()
     try:
+        worker = getattr(session.config, "workerinput", None)
+        if worker is not None and session.config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+            _import_share(worker)
         return (yield)
     finally:
         gc.freeze()
         gc.enable()
+
+
+def _import_share(worker: dict[str, Any]) -> None:
+    """In a worker of pytest-xdist, import its share of the test modules, before all of them are collected.
+
+    In a new checkout there is no bytecode yet: so each module is compiled by one worker, and not by every one. What
+    cannot be imported, the collection says.
+    """
+    for path in sorted(TESTS.rglob("test_*.py"))[int(worker["workerid"][2:]) :: worker["workercount"]]:
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(".".join(path.relative_to(TESTS.parent).with_suffix("").parts))
 
 
 def pytest_unconfigure() -> None:

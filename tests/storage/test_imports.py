@@ -14,6 +14,7 @@ LIGHT = [
 JOURNAL = ["storage.journal.backlog", "storage.journal.folder", "storage.journal.reserve", "storage.journal.writer"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("modules", "unwanted"), [(LIGHT, {"duckdb", "numpy", "pyarrow"}), (JOURNAL, {"duckdb", "pyarrow"})]
 )
@@ -23,6 +24,7 @@ def test_modules_that_load_no_library_of_tables(modules: list[str], unwanted: se
     assert unwanted & set(done.stdout.split()) == set()
 
 
+@pytest.mark.slow
 def test_a_lake_of_our_own_needs_no_delta_library(tmp_path: Path) -> None:
     """It takes a tenth of the memory that a writer has, and a thread for each processor."""
     program = """

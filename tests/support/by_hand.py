@@ -44,6 +44,7 @@ class Journal:
         self.rows: list[dict[str, Any]] = []
         self._writer = JournalWriter(DataLayout(root), stream, segment_bytes=1 << 20, segment_seconds=1e9)
         self._channel = self._writer.channel("asha", 1)
+        self._waiting: list[tuple[int, dict[str, Any]]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -51,6 +52,7 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._append()
         self._writer.close()
 
     def tick(
@@ -62,15 +64,21 @@ class Journal:
         zero = {
             field.name: 0 for field in TICKS.schema if pa.types.is_integer(field.type) or field.type == pa.float64()
         }
-        whole = zero | {"price_change": None} | row  # which only indices have
-        columns = [pa.array([whole.get(field.name)], field.type) for field in TICKS.schema]
-        (frame,) = encode_frames(pa.Table.from_arrays(columns, schema=TICKS.schema), 1)
-        self._writer.append(Kind.BINARY, self._channel, nanoseconds(moment), frame)
+        self._waiting.append((nanoseconds(moment), zero | {"price_change": None} | row))  # which only indices have
         self.rows.append(row | {"received_at": moment, "stream": self.stream, "seq": len(self.rows)})
 
     def flush(self) -> None:
         """From here on queries see what was written."""
+        self._append()
         self._writer.flush()
+
+    def _append(self) -> None:
+        """Each packet in a frame of its own; all that wait are encoded at once, which takes hardly longer than one."""
+        if self._waiting:
+            frames = encode_frames(pa.Table.from_pylist([row for _, row in self._waiting], TICKS.schema), 1)
+            for (received_ns, _), frame in zip(self._waiting, frames, strict=True):
+                self._writer.append(Kind.BINARY, self._channel, received_ns, frame)
+            self._waiting.clear()
 
 
 def book(*bids: tuple[float, int, int], asks: tuple[tuple[float, int, int], ...] = ()) -> dict[str, Any]:

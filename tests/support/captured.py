@@ -13,6 +13,7 @@ A time is text of the day, or microseconds since the epoch. Whoever leaves out `
 """
 
 import datetime as dt
+import functools
 import json
 import threading
 from collections.abc import Sequence
@@ -61,6 +62,12 @@ def us_of(day: dt.date, when: When) -> int:
 def moment(us: int) -> dt.datetime:
     """The instant, in UTC."""
     return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=us)
+
+
+@functools.cache
+def _listed(rows: str, day: dt.date) -> pa.Table:
+    """The same list is wanted by many tests."""
+    return parse_instruments(f"{HEADER}\n{rows}".encode(), date=day)
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ class Captured:
 
     def instruments(self, rows: str = LISTED) -> None:
         """The instrument list of the day, in the broker's form."""
-        write_instruments(self.layout, self.day, parse_instruments(f"{HEADER}\n{rows}".encode(), date=self.day))
+        write_instruments(self.layout, self.day, _listed(rows, self.day))
 
     def record(self, exchange: str, **sessions: Sequence[tuple[str, str]]) -> None:
         """The day's record: of an exchange the sessions of each kind, as `share=[("continuous", "09:15-15:30")]`."""

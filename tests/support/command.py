@@ -1,6 +1,7 @@
 """The command line inside the test's own process, and the config.yaml and instrument lists that it is tried on."""
 
 import datetime as dt
+import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import typer.main
 import yaml
 
 from ingest.simulator import build_universe, to_csv
@@ -42,6 +44,9 @@ class Ended:
 
 Run = Callable[..., Ended]
 
+# What Typer makes of all our commands, 20 ms of work, is the same each time.
+made = functools.cache(typer.main.get_command)
+
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
@@ -51,6 +56,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(typer.main, "get_command", made)
 
     def run(*arguments: str | Path) -> Ended:
         monkeypatch.setattr(sys, "argv", ["kitelake", *map(str, arguments)])

@@ -37,6 +37,7 @@ class HandMade:
         self.tokens: dict[str, int] = {}
         self._journal = JournalWriter(self.layout, STREAM, segment_bytes=1 << 20, segment_seconds=1e9)
         self._channel = self._journal.channel("asha", 1)
+        self._waiting: list[tuple[int, dict[str, Any]]] = []
 
     def add(self, symbol: str, *, token: int | None = None, segment: str | None = None, **values: Any) -> int:
         """An instrument, by its EXCHANGE:TRADINGSYMBOL. `segment` as INDICES for an index."""
@@ -92,12 +93,12 @@ class HandMade:
         for side, price in (("bid", bid), ("ask", ask)):
             if price is not None:
                 row |= {f"{side}_price_1": price, f"{side}_quantity_1": 75, f"{side}_orders_1": 1}
-        frame = encode_frames(pa.Table.from_pylist([row | values], TICKS.schema), 1)[0]
         received_ns = (moment - dt.datetime.fromtimestamp(0, dt.UTC)) // dt.timedelta(microseconds=1) * 1000
-        self._journal.append(Kind.BINARY, self._channel, received_ns, frame)
+        self._waiting.append((received_ns, row | values))
 
     def lake(self) -> kitelake.Lake:
         """Over all that was journalled until now."""
+        self._append()
         self._journal.flush()
         return kitelake.open(self.layout.root)
 
@@ -107,4 +108,13 @@ class HandMade:
         SegmentWriter(self.layout, JournalDecoder()).run(poll_seconds=0.01, stop=threading.Event())
 
     def close(self) -> None:
+        self._append()
         self._journal.close()
+
+    def _append(self) -> None:
+        """Each packet in a frame of its own; all that wait are encoded at once, which takes hardly longer than one."""
+        if self._waiting:
+            frames = encode_frames(pa.Table.from_pylist([row for _, row in self._waiting], TICKS.schema), 1)
+            for (received_ns, _), frame in zip(self._waiting, frames, strict=True):
+                self._journal.append(Kind.BINARY, self._channel, received_ns, frame)
+            self._waiting.clear()

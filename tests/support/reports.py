@@ -1,5 +1,6 @@
 """A day for reports: a service's journal with the broker's own frames, written at the times that a test says."""
 
+import contextlib
 import datetime as dt
 import json
 import struct
@@ -103,8 +104,14 @@ def instruments(*names: tuple[int, str]) -> pa.Table:
 
 @pytest.fixture
 def day(tmp_path: Path) -> Iterator[Stream]:
+    with started(tmp_path) as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def started(data: Path) -> Iterator[Stream]:
     """A service that runs from 08:30 on, with a connection from 08:30:01 on."""
-    with Stream(tmp_path, at("08:30:00")) as stream:
+    with Stream(data, at("08:30:00")) as stream:
         stream.service(at("08:30:00"), "started")
         stream.event(at("08:30:01"), "connected", opening=1)
         yield stream

@@ -245,7 +245,8 @@ def _rows(
     close = float(prices[0]) if yesterday is None else yesterday["last_price"]
     volume, value, day_open, high, low, oi = 0, 0.0, 0.0, 0.0, 0.0, 65_000 + 650 * place
     last_trade = int(seconds[0]) - 17 * 3600
-    for price, second, trades in zip(prices.tolist(), seconds.tolist(), is_open.tolist(), strict=True):
+    books = _books(prices, rng)
+    for price, second, trades, book in zip(prices.tolist(), seconds.tolist(), is_open.tolist(), books, strict=True):
         received = second * 10**6 + 250_000
         row = {
             "instrument_token": listed.token,
@@ -279,18 +280,17 @@ def _rows(
             "oi_day_high": oi if listed.expiry else 0,
             "oi_day_low": 65_000 if listed.expiry else 0,
         }
-        yield row | _book(price, int(rng.integers(1, 4)), rng)
+        yield row | book
 
 
-def _book(price: float, half_spread: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Five levels on each side, in steps of a tick."""
-    book: dict[str, Any] = {}
-    for level in range(1, DEPTH_LEVELS + 1):
-        away = 0.05 * (half_spread + level - 1)
-        for side, sign in (("bid", -1), ("ask", 1)):
-            book |= {
-                f"{side}_price_{level}": round(max(price + sign * away, 0.05), 2),
-                f"{side}_quantity_{level}": int(rng.integers(1, 30)) * LOT,
-                f"{side}_orders_{level}": int(rng.integers(1, 9)),
-            }
-    return book
+def _books(prices: Floats, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+    """One at each price: five levels on each side, in steps of a tick."""
+    levels = np.arange(DEPTH_LEVELS) + rng.integers(1, 4, (len(prices), 1))
+    columns: dict[str, NDArray[Any]] = {}
+    for side, sign in (("bid", -1), ("ask", 1)):
+        away = np.round(np.maximum(prices[:, None] + sign * 0.05 * levels, 0.05), 2)
+        quantities, orders = rng.integers(1, 30, away.shape) * LOT, rng.integers(1, 9, away.shape)
+        for what, values in (("price", away), ("quantity", quantities), ("orders", orders)):
+            columns |= {f"{side}_{what}_{level + 1}": values[:, level] for level in range(DEPTH_LEVELS)}
+    for row in zip(*(column.tolist() for column in columns.values()), strict=True):
+        yield dict(zip(columns, row, strict=True))

@@ -8,11 +8,9 @@ import pytest
 from ingest.simulator.pricing import CIRCUIT_LIMIT, PriceWalk, black_scholes, normal_cdf
 from ingest.simulator.universe import build_universe
 
-UNDERLYINGS = build_universe(1000, 1, dt.date(2026, 11, 23)).underlyings
-
 
 def walk() -> PriceWalk:
-    return PriceWalk(UNDERLYINGS, np.random.default_rng(1))
+    return PriceWalk(build_universe(1000, 1, dt.date(2026, 11, 23)).underlyings, np.random.default_rng(1))
 
 
 def test_prices_move_together() -> None:

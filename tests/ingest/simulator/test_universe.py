@@ -9,11 +9,15 @@ import re
 import pytest
 
 from ingest.simulator.expiries import dated_expiries, future_symbol, monthly_expiries, option_symbol, weekly_expiries
-from ingest.simulator.universe import HEADER, SEGMENT_BYTES, build_universe, to_csv
+from ingest.simulator.universe import HEADER, SEGMENT_BYTES, Universe, build_universe, to_csv
 from storage.market.contracts import number_text
 
 DAY = dt.date(2026, 11, 22)
-UNIVERSE = build_universe(10_000, 1, DAY)
+
+
+@pytest.fixture(scope="module")
+def universe() -> Universe:
+    return build_universe(10_000, 1, DAY)
 
 
 @pytest.mark.parametrize("size", [100, 1777, 10_000])
@@ -28,8 +32,8 @@ def test_has_the_wanted_size_and_some_of_each_kind(size: int) -> None:
         assert "BCD-OPT" in segments
 
 
-def test_tokens_and_symbols_are_unique_and_tokens_carry_their_segment() -> None:
-    listed = UNIVERSE.instruments
+def test_tokens_and_symbols_are_unique_and_tokens_carry_their_segment(universe: Universe) -> None:
+    listed = universe.instruments
     assert len({one.instrument_token for one in listed}) == len(listed)
     assert len({(one.exchange, one.tradingsymbol) for one in listed}) == len(listed)
     for one in listed:
@@ -38,8 +42,8 @@ def test_tokens_and_symbols_are_unique_and_tokens_carry_their_segment() -> None:
         assert one.instrument_token < 2**32
 
 
-def test_well_known_instruments_have_their_real_tokens() -> None:
-    tokens = {f"{one.exchange}:{one.tradingsymbol}": one.instrument_token for one in UNIVERSE.instruments}
+def test_well_known_instruments_have_their_real_tokens(universe: Universe) -> None:
+    tokens = {f"{one.exchange}:{one.tradingsymbol}": one.instrument_token for one in universe.instruments}
     assert tokens["NSE:NIFTY 50"] == 256265
     assert tokens["NSE:NIFTY BANK"] == 260105
     assert tokens["BSE:SENSEX"] == 265
@@ -48,33 +52,33 @@ def test_well_known_instruments_have_their_real_tokens() -> None:
     assert tokens["BSE:RELIANCE"] == 128083204
 
 
-def test_symbols_are_in_kites_form() -> None:
+def test_symbols_are_in_kites_form(universe: Universe) -> None:
     assert future_symbol("NIFTY", dt.date(2026, 11, 24)) == "NIFTY26NOVFUT"
     assert option_symbol("NIFTY", dt.date(2026, 11, 24), False, 24500.0, "CE") == "NIFTY26NOV24500CE"
     assert option_symbol("NIFTY", dt.date(2026, 11, 24), True, 24500.0, "CE") == "NIFTY26N2424500CE"
     assert option_symbol("NIFTY", dt.date(2027, 1, 5), True, 24500.0, "PE") == "NIFTY2710524500PE"
     assert option_symbol("USDINR", dt.date(2026, 12, 29), False, 88.25, "PE") == "USDINR26DEC88.25PE"
     derivative = re.compile(r"^[A-Z&-]+\d*(26|27)([A-Z]{3}|[1-9OND]\d\d)(FUT|\d+(\.\d+)?(CE|PE))$")
-    for one in UNIVERSE.instruments:
+    for one in universe.instruments:
         if one.expiry is not None:
             assert derivative.match(one.tradingsymbol), one.tradingsymbol
             assert one.tradingsymbol.startswith(one.name)
 
 
-def test_chains_bracket_the_spot_with_calls_and_puts_of_weekly_and_monthly_expiries() -> None:
+def test_chains_bracket_the_spot_with_calls_and_puts_of_weekly_and_monthly_expiries(universe: Universe) -> None:
     chains = collections.defaultdict(set)
-    for one in UNIVERSE.instruments:
+    for one in universe.instruments:
         if one.name == "NIFTY" and one.segment == "NFO-OPT":
             chains[one.expiry].add((one.strike, one.instrument_type))
     assert len(chains) == 7  # three months and four weeks
-    spot = UNIVERSE.underlyings["NSE:NIFTY 50"].price
+    spot = universe.underlyings["NSE:NIFTY 50"].price
     for chain in chains.values():
         strikes = {strike for strike, _ in chain}
         assert min(strikes) < spot < max(strikes)
         assert chain == {(strike, kind) for strike in strikes for kind in ("CE", "PE")}
 
 
-def test_expiries_are_of_the_day_or_later() -> None:
+def test_expiries_are_of_the_day_or_later(universe: Universe) -> None:
     assert [*zip(range(3), monthly_expiries(DAY, 1), strict=False)] == [
         (0, dt.date(2026, 11, 24)),
         (1, dt.date(2026, 12, 29)),
@@ -85,15 +89,15 @@ def test_expiries_are_of_the_day_or_later() -> None:
     assert next(weekly_expiries(DAY, 1)) == dt.date(2026, 12, 1)  # the 24th is the month's last
     assert next(dated_expiries(DAY, 5)) == dt.date(2026, 12, 4)  # the 5th is a Saturday
     assert next(dated_expiries(DAY, 0)) == dt.date(2026, 11, 26)
-    assert all(one.expiry is None or one.expiry >= DAY for one in UNIVERSE.instruments)
+    assert all(one.expiry is None or one.expiry >= DAY for one in universe.instruments)
 
 
-def test_the_dump_reads_back() -> None:
-    text = to_csv(UNIVERSE.instruments)
+def test_the_dump_reads_back(universe: Universe) -> None:
+    text = to_csv(universe.instruments)
     rows = list(csv.reader(io.StringIO(text)))
     assert ",".join(rows[0]) == HEADER == text.partition("\n")[0]
-    assert len(rows) == len(UNIVERSE.instruments) + 1
-    for one, row in zip(UNIVERSE.instruments, rows[1:], strict=True):
+    assert len(rows) == len(universe.instruments) + 1
+    for one, row in zip(universe.instruments, rows[1:], strict=True):
         assert row == [
             str(one.instrument_token),
             str(one.exchange_token),
@@ -108,7 +112,7 @@ def test_the_dump_reads_back() -> None:
             one.segment,
             one.exchange,
         ]
-    assert any("," in one.name for one in UNIVERSE.instruments), "a reader that splits at commas should fail"
+    assert any("," in one.name for one in universe.instruments), "a reader that splits at commas should fail"
     assert '256265,1001,NIFTY 50,"NIFTY 50",0,,0,0,0,EQ,INDICES,NSE' in text.splitlines()
 
 

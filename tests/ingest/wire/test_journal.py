@@ -28,6 +28,7 @@ from storage.market.exchanges import exchange_of_token
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TABLES, TICKS
 from storage.tables.symbols import SymbolIndex
 from tests.support.packets import damaged_frames, frame_of, frames, random_frame
+from tests.support.scaled import scaled
 
 STREAM = "20261122T033000-abcdef"
 NOON_NS = 1795327200 * 10**9  # 2026-11-22 06:00 UTC, 11:30 in India
@@ -339,7 +340,7 @@ def test_a_journal_on_disk(tmp_path: Path) -> None:
     layout = DataLayout(tmp_path)
     writer = JournalWriter(layout, STREAM)
     channels = [writer.channel("zeta", 1), writer.channel("alpha", 2)]
-    batch = [random_frame(random, random.randrange(1, 20)) for _ in range(200)]
+    batch = [random_frame(random, random.randrange(1, 20)) for _ in range(scaled(60, 200))]
     for i, frame in enumerate(batch):
         writer.append(Kind.BINARY, channels[i % 2], NOON_NS + i, frame)
         if i % 5 == 0:
@@ -353,11 +354,11 @@ def test_a_journal_on_disk(tmp_path: Path) -> None:
     assert len({id(one.payload.base) for one in blocks}) == 1, "the reader's blocks share memory: else test with others"
     decoded = decode(*blocks)
     found = rows(decoded, TICKS.name, "seq")
-    expected = decode_frames(batch, received_at_ns=[NOON_NS + i for i in range(200)])
+    expected = decode_frames(batch, received_at_ns=[NOON_NS + i for i in range(len(batch))])
     assert [{name: row[name] for name in PACKET_COLUMNS} for row in found] == expected.select(
         PACKET_COLUMNS
     ).to_pylist()
-    assert [row["data"] for row in rows(decoded, EVENTS.name, "record")] == [f"[{i}]" for i in range(0, 200, 5)]
+    assert [row["data"] for row in rows(decoded, EVENTS.name, "record")] == [f"[{i}]" for i in range(0, len(batch), 5)]
     assert decoded.packets == writer.packets
     assert decode(*(blocks[i] for i in range(len(blocks)))).packets == decoded.packets
     copies = [Block(**{**vars(one), "payload": one.payload.copy()}) for one in blocks]

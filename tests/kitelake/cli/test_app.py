@@ -41,6 +41,7 @@ sys.exit(status)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "heavy"), [("--version", HEAVY | {"rich"}), ("--help", HEAVY)])
 def test_what_only_says_something_loads_little(option: str, heavy: set[str]) -> None:
     """In a process of its own: these modules cost what the command costs."""
@@ -103,11 +104,13 @@ def test_a_data_folder_that_another_process_holds(command: Run, tmp_path: Path) 
 def test_a_port_in_use(command: Run, tmp_path: Path, key: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        (tmp_path / "config.yaml").write_text(shipped_config().replace(f"  {key}: 0 ", f"  {key}: {port} "))
+        small = shipped_config().replace("  instruments: 10000 ", "  instruments: 100 ")
+        (tmp_path / "config.yaml").write_text(small.replace(f"  {key}: 0 ", f"  {key}: {port} "))
         ended = command("run")
         refused(ended, "the simulator did not start")
         assert f"port {port}" in ended.err
-        refused(command("simulate", f"--{key.replace('_', '-')}", str(port)), f"port {port}")
+        asked = (f"--{key.replace('_', '-')}", str(port), "--instruments", "100")
+        refused(command("simulate", *asked), f"port {port}")
     assert not (tmp_path / "data/simulated/journal").exists()
 
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,23 +10,24 @@ from kitelake.report import Report, make_report
 from kitelake.report.model import MissedReport
 from kitelake.report.text import as_text, duration, summary
 from kitelake.views.report import render_report
-from tests.support.reports import INFY, TCS, Stream, at, day, finish, listed, record
-
-__all__ = ["day"]  # the fixture
+from tests.support.reports import INFY, TCS, at, finish, listed, record, started
 
 
-class TestWords:
-    @pytest.fixture
-    def report(self, tmp_path: Path, day: Stream) -> Report:
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    data = tmp_path_factory.mktemp("day")
+    with started(data) as day:
         day.full(at("10:00:00.250"), INFY, at("10:00:00"))
         day.event(at("11:00:00"), "closed", by="peer", clean=True, reason="network")
         day.event(at("11:00:12"), "connected", opening=2)
         day.event(at("11:00:12"), "resumed", down_seconds=12.0)
         day.ltp(at("12:00:00"), *[INFY] * 1233)
         finish(day, at("16:00:00"))
-        long = listed("a name that goes on and on, as names do [bold]", TCS, problems=["NSE:FOO is not in the list"])
-        return make_report(tmp_path, record(listed("NSE", INFY, TCS), long))
+    long = listed("a name that goes on and on, as names do [bold]", TCS, problems=["NSE:FOO is not in the list"])
+    return make_report(data, record(listed("NSE", INFY, TCS), long))
 
+
+class TestWords:
     def test_one_line(self, report: Report) -> None:
         assert summary(report) == "24 Nov: 1 of 2 instruments ticked, 1,234 rows, 1 gap of 12 s"
 

@@ -16,6 +16,7 @@ def test_what_is_missing_is_said_with_its_extra() -> None:
         needed("no_such_library.part", "backtrader")
 
 
+@pytest.mark.slow
 def test_no_framework_is_loaded_before_it_is_needed() -> None:
     code = f"import sys, kitelake, kitelake.adapters; print(sorted({FRAMEWORKS} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
