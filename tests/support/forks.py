@@ -107,6 +107,11 @@ def _run(
     runpy.run_module(command[0], run_name="__main__", alter_sys=True)
 
 
+def find_first(folder: Path) -> None:
+    """For `first`: have the process look for modules in this folder before all others."""
+    sys.path.insert(0, str(folder))
+
+
 def take_terminal(terminal: str, streams: Collection[int] = range(3)) -> None:
     """For `first`: have the process in this terminal, alone, so that Ctrl-C goes to it, with these of its streams."""
     os.setsid()

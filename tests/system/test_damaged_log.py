@@ -66,7 +66,7 @@ def test_sql_is_one_line(layout: DataLayout) -> None:
 
 @pytest.mark.slow
 def test_a_service_says_why_nothing_is_committed_and_goes_on_once_it_is_mended(tmp_path: Path) -> None:
-    with simulation(instruments=300, rate=10) as simulator, running(tmp_path, simulator) as service:
+    with simulation(instruments=300, rate=3) as simulator, running(tmp_path, simulator) as service:
         wait_until(lambda: any(service.data.glob("ticks/date=*/**/*.parquet")))
         service.stop()
         log = log_of(DataLayout(service.data))

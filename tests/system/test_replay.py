@@ -64,7 +64,8 @@ def replayed(folder: Path, name: str, tokens: str, *options: str) -> dict[str, l
 def test_a_strategy_decides_on_a_replay_as_it_did_live_and_twice_the_same(tmp_path: Path) -> None:
     market = simulation(instruments=100, rate=30, requests_per_second=10_000)
     accounts = [{"name": "one", "api_key": "key-one", "access_token": "token-one"}]  # the strategy is the other one's
-    with market as simulator, running(tmp_path, simulator, accounts=accounts) as service:
+    shares = [{"name": "shares", "mode": "full", "select": {"exchange": "NSE"}}]
+    with market as simulator, running(tmp_path, simulator, accounts=accounts, subscriptions=shares) as service:
         wait_until(lambda: len(service.rows("select distinct instrument_token from ticks where mode = 'full'")) > 5)
         rows = service.rows(
             "select instrument_token from ticks where mode = 'full' and bid_price_1 is not null "
