@@ -14,10 +14,9 @@ from ingest.accounts.rest import KiteRest
 from storage.layout import DataLayout
 from tests.support.captured import INFY, Captured, us_of
 from tests.support.compacting import put, tick
-from tests.support.forks import Forked, find_first
+from tests.support.forks import find_first, run_forked
 from tests.support.simulation import Simulation, simulation
 from tests.support.two_days import two_days
-from tests.support.waiting import PATIENCE_SECONDS
 
 __all__ = ["two_days"]  # the fixture
 
@@ -39,14 +38,12 @@ def printed(
     first: Callable[[], object] | None = None,
 ) -> str:
     """What an example prints."""
-    said, errors = folder / "said", folder / "errors"
-    process = Forked(
-        f"examples.{example}", *arguments, output=said, errors=errors, environment=environment, first=first
+    ended = run_forked(
+        f"examples.{example}", *arguments, folder=folder / "printed", environment=environment, first=first
     )
-    assert process.wait(PATIENCE_SECONDS) == 0, errors.read_text()
-    text = said.read_text()
-    assert "token-one" not in text + errors.read_text()
-    return text
+    assert ended.status == 0, ended.err
+    assert "token-one" not in ended.out + ended.err
+    return ended.out
 
 
 async def run(folder: Path, market: Simulation, example: str) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tests.support.forks import run_forked
 from tests.support.running import running
 from tests.support.simulation import ROOT, Simulation, simulation
-from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -50,12 +51,9 @@ def replayed(folder: Path, name: str, tokens: str, *options: str) -> dict[str, l
     """The same strategy on the captured day; what it wrote is in the file of that name. Gives the tables of the end."""
     command = ["replay", "--data", str(folder / "data"), "--port", "0", "--api-port", "0", "--lockstep", *options]
     command += ["--output", str(folder / f"{name}-tables"), "--run", str(STRATEGY), str(folder / name), tokens]
-    run = subprocess.run(
-        [sys.executable, "-m", "kitelake", *command],
-        capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    assert "token-two" not in run.stdout + run.stderr
+    ended = run_forked("kitelake", *command, folder=folder / f"{name}-printed")
+    assert ended.status == 0, ended.err
+    assert "token-two" not in ended.out + ended.err
     found = {path.stem: pq.read_table(path).to_pylist() for path in (folder / f"{name}-tables").glob("*.parquet")}
     assert set(found) == {"orders", "trades", "positions", "equity"}
     return found
