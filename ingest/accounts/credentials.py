@@ -38,6 +38,8 @@ class Credentials:
         self._settings = settings
         self._refused: str | None = None
         self._changed = asyncio.Event()
+        self._answered = asyncio.Event()
+        """Whether there has been an answer to who asked for a first token: one, or that there is none yet."""
         self._asking: asyncio.Task[None] | None = None
         self._complaint = ""
 
@@ -49,7 +51,7 @@ class Credentials:
     async def token(self) -> SecretStr:
         """The token for a handshake. Raises AuthError, with nothing sent, if there is none or it was refused.
 
-        Without one so far, it waits up to `open_timeout_seconds` for the account's source.
+        Without one so far, it waits up to `open_timeout_seconds` for the first answer of the account's source.
         """
         if not self.account.access_token.get_secret_value() and not self.refused:
             self._refused = ""
@@ -57,7 +59,7 @@ class Credentials:
             self._ask()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.open_timeout_seconds):
-                    await self._changed.wait()
+                    await self._answered.wait()
         token = self.account.access_token
         if not token.get_secret_value():
             why = self._complaint or ("its source has given none yet" if self.account.token_source else "log in first")
@@ -104,6 +106,7 @@ class Credentials:
 
     def _forgive(self) -> None:
         self._refused = None
+        self._answered.set()
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -120,6 +123,7 @@ class Credentials:
             await self._ask_source()
             if self.account.access_token.get_secret_value() not in ("", self._refused):
                 self._forgive()  # the source gave another one, here or to whoever else has asked it
+            self._answered.set()
             await asyncio.sleep(max(0.0, began + pause - time.monotonic()))
         self._asking = None
 

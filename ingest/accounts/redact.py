@@ -9,10 +9,11 @@ import logging
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, quote_plus
 
-from pydantic import SecretStr
+if TYPE_CHECKING:
+    from pydantic import SecretStr
 
 MASK: Final = "***"
 
@@ -20,12 +21,12 @@ MASK: Final = "***"
 class Redactor:
     """Replaces secrets, as they are and as URLs quote them, by `***`. Its own `repr` shows none."""
 
-    def __init__(self, secrets: Iterable[SecretStr] = ()) -> None:
+    def __init__(self, secrets: Iterable["SecretStr"] = ()) -> None:
         self._forms: set[str] = set()
         self._pattern = re.compile("(?!)")
         self.learn(*secrets)
 
-    def learn(self, *secrets: SecretStr) -> None:
+    def learn(self, *secrets: "SecretStr") -> None:
         """Replace these as well, from now on."""
         plain = {secret.get_secret_value() for secret in secrets} - {""}
         self._forms |= {form for text in plain for form in (text, quote(text), quote(text, safe=""), quote_plus(text))}

@@ -119,8 +119,11 @@ class TodaysPlan:
                 manager=manager,
             )
             in_hours = {plan.name for plan in self.on(dt.datetime.now(IST))}
+            in_force = {spec.name: spec for spec in self.config.subscriptions}
             changed = []
             for plan in plans:
+                if in_force.get(plan.name) != plan.spec:
+                    continue  # config.yaml was read anew meanwhile: the list has gone, or means something else
                 there = before.get(plan.name)
                 if same_day and there is not None and there.spec == plan.spec and plan.name in in_hours:
                     plan = recentred(there, plan, instruments)  # noqa: PLW2901 (the same list, as it is now)

@@ -57,9 +57,7 @@ class UpkeepRunner:
             if short:
                 log.warning("nothing is sealed or archived: the disk has no room; the journal comes first")
             settings = settings_of(config, seal_before=seal_before, only_remove=short)
-            child = await Child.start(
-                "kitelake.processes.upkeep", settings.model_dump(mode="json"), hide=config.secrets()
-            )
+            child = await Child.start("kitelake.processes.upkeep", settings.as_json(), hide=config.secrets())
             stopped = asyncio.Event()
             guard = None if short else asyncio.create_task(self._stop_when_short(child, stopped))
             try:

@@ -9,14 +9,16 @@ import logging
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any, Final, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 import structlog
-from pydantic import SecretStr
 from structlog.typing import EventDict, WrappedLogger
 
 from ingest.accounts import MASK, Redactor
 from storage.clock import IST
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
 
 _IN_URLS = re.compile(
     r"((?:access_token|api_key|request_token|checksum|enctoken)=)[^&\s'\"]+|(Authorization:?\s*token\s+)\S+",
@@ -31,13 +33,20 @@ class LogRedactor:
     """Masks secrets in text: those it was told, and those that a URL or a header gives away by where they stand."""
 
     def __init__(self, secrets: Iterable[str] = (), redactors: Iterable[Redactor] = ()) -> None:
-        self._known = (*redactors, Redactor(SecretStr(secret) for secret in secrets))
+        self._known = (*redactors, Redactor(map(_secret, secrets)))
 
     def __call__(self, text: str) -> str:
         text = _IN_URLS.sub(lambda match: f"{match[1] or match[2]}{MASK}", text)
         for redact in self._known:
             text = redact(text)
         return text
+
+
+def _secret(text: str) -> "SecretStr":
+    # Loaded with the first one: a child knows none, and mostly starts without pydantic.
+    from pydantic import SecretStr
+
+    return SecretStr(text)
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):

@@ -18,7 +18,9 @@ import warnings
 from collections.abc import Callable, Collection, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final, NamedTuple, TextIO
+
+from tests.support.waiting import PATIENCE_SECONDS
 
 CONTEXT: Final = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.support.preloaded"])
@@ -105,6 +107,36 @@ def _run(
         first()
     warnings.filterwarnings("ignore", ".* found in sys.modules", RuntimeWarning)  # it is loaded, as is meant
     runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+
+
+class Ended(NamedTuple):
+    """The end of a process: exit status, and what it printed where."""
+
+    status: int
+    out: str
+    err: str
+
+
+def run_forked(
+    module: str,
+    *arguments: str,
+    folder: Path,
+    environment: Mapping[str, str] = os.environ,
+    first: Callable[[], object] | None = None,
+) -> Ended:
+    """What `python -m MODULE ARGUMENTS…` does until its end, by way of two files in a folder, which is made."""
+    folder.mkdir()
+    out, err = folder / "out", folder / "err"
+    process = Forked(module, *arguments, output=out, errors=err, environment=environment, first=first)
+    try:
+        return Ended(process.wait(PATIENCE_SECONDS), out.read_text(), err.read_text())
+    finally:
+        process.kill()
+
+
+def find_first(folder: Path) -> None:
+    """For `first`: have the process look for modules in this folder before all others."""
+    sys.path.insert(0, str(folder))
 
 
 def take_terminal(terminal: str, streams: Collection[int] = range(3)) -> None:

@@ -65,7 +65,7 @@ class Running:
                 {"name": "options", "mode": "quote", "select": {"exchange": "NFO", "types": ["CE", "PE"]}},
             ],
             "capture": {"backoff_initial_seconds": 0.1, "slow_retry_seconds": 0.5, "instruments_per_connection": 200},
-            "journal": {"segment_seconds": 1},
+            "journal": {"segment_seconds": 2},
             "calendar": {"always_open": True},
         }
         self.configure(**changes)

@@ -1,8 +1,6 @@
 """A damaged log of a table: the upkeep, a query and the service each say what it is, and do the rest."""
 
 import datetime
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,12 +14,12 @@ from storage.clock import IST
 from storage.errors import DamagedLogError
 from storage.layout import DataLayout
 from tests.support.damaged_logs import CHECKPOINT, HINT, NOISE, log_of, make_sound
+from tests.support.forks import run_forked
 from tests.support.running import Running, committed_rows, running
 from tests.support.simulation import simulation
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 NOW = datetime.datetime(2026, 12, 31, tzinfo=IST)
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -55,18 +53,18 @@ def test_a_report_refuses(layout: DataLayout) -> None:
 
 
 @pytest.mark.slow
-def test_sql_is_one_line(layout: DataLayout) -> None:
-    command = [sys.executable, "-m", "kitelake", "sql", "select count(*) from ticks", "--data", str(layout.root)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    (line,) = done.stderr.splitlines()
+def test_sql_is_one_line(layout: DataLayout, tmp_path: Path) -> None:
+    query = ("sql", "select count(*) from ticks", "--data", str(layout.root))
+    done = run_forked("kitelake", *query, folder=tmp_path / "asked")
+    assert (done.status, done.out) == (1, "")
+    (line,) = done.err.splitlines()
     assert line.startswith(f"kitelake: table {layout.table('ticks')}: cannot read its log: {CHECKPOINT} cannot be read")
     assert "`kitelake verify`" in line
 
 
 @pytest.mark.slow
 def test_a_service_says_why_nothing_is_committed_and_goes_on_once_it_is_mended(tmp_path: Path) -> None:
-    with simulation(instruments=300, rate=10) as simulator, running(tmp_path, simulator) as service:
+    with simulation(instruments=300, rate=3) as simulator, running(tmp_path, simulator) as service:
         wait_until(lambda: any(service.data.glob("ticks/date=*/**/*.parquet")))
         service.stop()
         log = log_of(DataLayout(service.data))

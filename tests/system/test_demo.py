@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from kitelake.service.runner import capture
 from kitelake.service.service import Service
 from kitelake.service.snapshot import Progress
 from tests.support.accounting import sent, stored
+from tests.support.forks import run_forked
 from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow
@@ -40,22 +42,19 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_the_demo_accounts_for_every_tick(config: Path) -> None:
-    command = [sys.executable, "-m", "kitelake", "demo", "--seconds", "4"]
-    done = subprocess.run(
-        command, cwd=config.parent, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    done = run_forked(
+        "kitelake", "demo", "--seconds", "4", folder=config.parent / "demo", first=partial(os.chdir, config.parent)
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    counts = [
-        line.split("│")[2].strip() for line in done.stdout.splitlines() if line.startswith(("│ packets", "│ rows"))
-    ]
+    assert done.status == 0, done.out + done.err
+    counts = [line.split("│")[2].strip() for line in done.out.splitlines() if line.startswith(("│ packets", "│ rows"))]
     assert len(counts) == 3
     assert len(set(counts)) == 1
     assert int(counts[0].replace(",", "")) > 1000
     # A busy machine may be told that nothing is streamed yet: that is how capture is, and no mistake.
-    assert [line for line in done.stderr.splitlines() if "] capture is " not in line] == []
+    assert [line for line in done.err.splitlines() if "] capture is " not in line] == []
     for shown in ("The most active names", "One-minute bars", "best bid and ask", "from bars", "┤", "What next"):
-        assert shown in done.stdout
-    assert "min(volume_traded)" not in done.stdout, "no bar's volume: it lacks what came with the bar's first tick"
+        assert shown in done.out
+    assert "min(volume_traded)" not in done.out, "no bar's volume: it lacks what came with the bar's first tick"
 
 
 def test_a_reader_that_goes_away_ends_the_demo(config: Path) -> None:

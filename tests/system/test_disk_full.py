@@ -42,7 +42,7 @@ pytestmark = [
 
 MIB = 1 << 20
 DISK_BYTES = 48 * MIB
-JOURNAL: dict[str, Any] = {"segment_seconds": 1, "reserve_bytes": 4 * MIB}
+JOURNAL: dict[str, Any] = {"segment_seconds": 2, "reserve_bytes": 4 * MIB}
 
 
 class Disk:
@@ -237,7 +237,7 @@ def test_upkeep_gives_way_to_the_journal(tmp_path: Path, disk: Disk) -> None:
 
     The first segment is 30 days old, and archived; the last one is neither.
     """
-    with simulation(instruments=300, rate=10) as simulator, running(tmp_path, simulator, journal=JOURNAL) as service:
+    with simulation(instruments=300, rate=1) as simulator, running(tmp_path, simulator, journal=JOURNAL) as service:
         wait_until(lambda: any(service.data.glob("ticks/date=*/**/*.parquet")))
         service.stop()
         layout = DataLayout(service.data)

@@ -5,16 +5,15 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import kitelake
 from tests.support.accounting import assert_accounted
+from tests.support.forks import run_forked
 from tests.support.running import committed_rows, running
-from tests.support.simulation import ROOT, more_packets, resume_once_noticed, simulation
+from tests.support.simulation import more_packets, resume_once_noticed, simulation
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
@@ -125,9 +124,9 @@ def test_rows_are_seen_before_they_are_committed(tmp_path: Path) -> None:
         assert ":" in newest["symbol"]
         with kitelake.open(service.data) as lake, lake.connect() as duck:
             assert duck.execute("select max(received_at) from ticks").fetchall() == [(newest["at"],)]
-        example = [sys.executable, str(ROOT / "examples/minute_bars.py"), str(service.data), "NSE"]
-        shown = subprocess.run(example, capture_output=True, text=True, check=True)
-        assert "NSE:" in shown.stdout
+        shown = run_forked("examples.minute_bars", str(service.data), "NSE", folder=tmp_path / "shown")
+        assert shown.status == 0, shown.err
+        assert "NSE:" in shown.out
         service.stop()
         assert service.rows() == [{"n": packets}]
         assert committed_rows(service.data) == packets

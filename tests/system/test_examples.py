@@ -3,9 +3,8 @@
 import asyncio
 import os
 import re
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,9 @@ from ingest.accounts.rest import KiteRest
 from storage.layout import DataLayout
 from tests.support.captured import INFY, Captured, us_of
 from tests.support.compacting import put, tick
-from tests.support.forks import Forked
+from tests.support.forks import find_first, run_forked
 from tests.support.simulation import Simulation, simulation
 from tests.support.two_days import two_days
-from tests.support.waiting import PATIENCE_SECONDS
 
 __all__ = ["two_days"]  # the fixture
 
@@ -32,14 +30,20 @@ def market() -> Iterator[Simulation]:
         yield running
 
 
-def printed(folder: Path, example: str, *arguments: str, environment: Mapping[str, str] = os.environ) -> str:
+def printed(
+    folder: Path,
+    example: str,
+    *arguments: str,
+    environment: Mapping[str, str] = os.environ,
+    first: Callable[[], object] | None = None,
+) -> str:
     """What an example prints."""
-    said, errors = folder / "said", folder / "errors"
-    process = Forked(f"examples.{example}", *arguments, output=said, errors=errors, environment=environment)
-    assert process.wait(PATIENCE_SECONDS) == 0, errors.read_text()
-    text = said.read_text()
-    assert "token-one" not in text + errors.read_text()
-    return text
+    ended = run_forked(
+        f"examples.{example}", *arguments, folder=folder / "printed", environment=environment, first=first
+    )
+    assert ended.status == 0, ended.err
+    assert "token-one" not in ended.out + ended.err
+    return ended.out
 
 
 async def run(folder: Path, market: Simulation, example: str) -> str:
@@ -108,18 +112,11 @@ def test_a_day_as_plain_python_and_as_a_notebook(two_days: Path, tmp_path: Path)
         "        html = getattr(thing, '_repr_html_', None)\n"
         "        print(repr(thing) if html is None else html())\n"
     )
-    texts = [
-        subprocess.run(
-            [sys.executable, str(script)],
-            cwd=ROOT,
-            env=os.environ | {"KITELAKE_DATA": str(two_days), "PYTHONPATH": os.pathsep.join([*folders, str(ROOT)])},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=True,
-        ).stdout
-        for folders in ((), (str(tmp_path),))
-    ]
+    environment = os.environ | {"KITELAKE_DATA": str(two_days)}
+    texts = []
+    for name, first in (("plain", None), ("notebook", partial(find_first, tmp_path))):
+        (folder := tmp_path / name).mkdir()
+        texts.append(printed(folder, "a_day", environment=environment, first=first))
     for text in texts:
         assert re.search(r"^N\w+:[\w ]+ on 2026-11-13: [\d,]+ ticks, from [\d.]+ to [\d.]+$", text, re.MULTILINE)
     assert texts[0].startswith(f"Lake({str(two_days)!r})\n2026-11-13 ")

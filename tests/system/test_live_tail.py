@@ -53,7 +53,7 @@ def test_every_read_is_what_was_sent_until_then(tmp_path: Path) -> None:
     random = Random(12)
     reads: list[tuple[int, list[Answer]]] = []
     market = simulation(instruments=300, rate=10, record=tmp_path / "record")
-    with market as simulator, running(tmp_path, simulator) as service:
+    with market as simulator, running(tmp_path, simulator, journal={"segment_seconds": 1}) as service:
         wait_until(lambda: bool(service.rows("select 1 as n from ticks limit 1")))
         with kitelake.open(service.data) as kept:
             start = time.monotonic()

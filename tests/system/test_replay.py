@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tests.support.forks import run_forked
 from tests.support.running import running
 from tests.support.simulation import ROOT, Simulation, simulation
-from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -50,12 +51,9 @@ def replayed(folder: Path, name: str, tokens: str, *options: str) -> dict[str, l
     """The same strategy on the captured day; what it wrote is in the file of that name. Gives the tables of the end."""
     command = ["replay", "--data", str(folder / "data"), "--port", "0", "--api-port", "0", "--lockstep", *options]
     command += ["--output", str(folder / f"{name}-tables"), "--run", str(STRATEGY), str(folder / name), tokens]
-    run = subprocess.run(
-        [sys.executable, "-m", "kitelake", *command],
-        capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    assert "token-two" not in run.stdout + run.stderr
+    ended = run_forked("kitelake", *command, folder=folder / f"{name}-printed")
+    assert ended.status == 0, ended.err
+    assert "token-two" not in ended.out + ended.err
     found = {path.stem: pq.read_table(path).to_pylist() for path in (folder / f"{name}-tables").glob("*.parquet")}
     assert set(found) == {"orders", "trades", "positions", "equity"}
     return found
@@ -64,7 +62,8 @@ def replayed(folder: Path, name: str, tokens: str, *options: str) -> dict[str, l
 def test_a_strategy_decides_on_a_replay_as_it_did_live_and_twice_the_same(tmp_path: Path) -> None:
     market = simulation(instruments=100, rate=30, requests_per_second=10_000)
     accounts = [{"name": "one", "api_key": "key-one", "access_token": "token-one"}]  # the strategy is the other one's
-    with market as simulator, running(tmp_path, simulator, accounts=accounts) as service:
+    shares = [{"name": "shares", "mode": "full", "select": {"exchange": "NSE"}}]
+    with market as simulator, running(tmp_path, simulator, accounts=accounts, subscriptions=shares) as service:
         wait_until(lambda: len(service.rows("select distinct instrument_token from ticks where mode = 'full'")) > 5)
         rows = service.rows(
             "select instrument_token from ticks where mode = 'full' and bid_price_1 is not null "

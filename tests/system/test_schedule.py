@@ -1,4 +1,4 @@
-"""Weeks of the service's schedule under a faked clock: what happens when, and what a late start or a sleep changes."""
+"""The service's schedule under a faked clock, by days and weeks: what happens when, and what a late start changes."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -33,15 +33,16 @@ NOVEMBER = {
     "hours": USUAL,
     "special_days": [
         HOLIDAY,
+        {"date": dt.date(2026, 11, 7), "exchanges": ["NSE", "NFO"], "hours": ["09:35-09:40", "11:50-11:55"]},
         {"date": dt.date(2026, 11, 8), "hours": "18:05-18:30", "note": "Muhurat"},
         {"date": dt.date(2026, 11, 10), "exchanges": ["MCX"], "hours": "17:20-23:10", "note": "evening session"},
-        {"date": dt.date(2026, 11, 14), "exchanges": ["NSE", "NFO"], "hours": ["09:35-09:40", "11:50-11:55"]},
     ],
 }
 
 
-def usual(day: str, date: str, next_day: str) -> list[str]:
+def usual(date: dt.date) -> list[str]:
     """A day on which NSE and MCX are open as usual."""
+    day, next_day = f"{date:%a %d}", f"{date + dt.timedelta(days=1):%a %d}"
     return [
         f"{day} 08:30 tokens: good",
         f"{day} 08:35 planned by {date}",
@@ -57,66 +58,79 @@ def usual(day: str, date: str, next_day: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("weeks", [1, pytest.param(2, marks=pytest.mark.soak)])
-def test_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
-    tmp_path: Path, simulator: Simulation, weeks: int
+@pytest.mark.parametrize(
+    ("end", "more_days"),
+    [
+        pytest.param("2026-11-11T01:00", [], id="days"),
+        pytest.param("2026-11-21T13:00", [11, 12, 13, 16, 17, 18, 19, 20], id="weeks", marks=pytest.mark.soak),
+    ],
+)
+def test_days_of_every_kind_with_a_saturday_muhurat_a_holiday_and_an_evening_session(
+    tmp_path: Path, simulator: Simulation, end: str, more_days: list[int]
 ) -> None:
-    """Everything that the service did from Saturday to Saturday, and nothing else."""
+    """Everything that the service did from Saturday to the end, and nothing else: one day of each kind, or weeks."""
 
     async def scenario(trial: Trial) -> None:
         jobs = {job.name: f"{job.next_at:%a %d %H:%M}" for job in trial.jobs().values() if job.next_at}
         assert jobs == {
-            "retention": "Sat 07 12:20",
-            "check tokens": "Sun 08 08:30",
-            "fetch instruments": "Sun 08 08:35",
-            "make plan": "Sun 08 08:50",
-            "start equities": "Sun 08 17:45",
-            "start options": "Sun 08 17:45",
+            "retention": "Sat 07 08:20",
+            "check tokens": "Sat 07 08:30",
+            "fetch instruments": "Sat 07 08:35",
+            "make plan": "Sat 07 08:50",
+            "start equities": "Sat 07 09:15",
+            "start options": "Sat 07 09:15",
             "start metals": "Sun 08 17:45",
-            "stop equities": "Sun 08 19:15",
-            "stop options": "Sun 08 19:15",
+            "stop equities": "Sat 07 10:25",
+            "stop options": "Sat 07 10:25",
             "stop metals": "Sun 08 19:15",
-            "end of day": "Sun 08 19:20",
-            "seal": "Sun 08 19:22",
+            "end of day": "Sat 07 12:45",
+            "seal": "Sat 07 12:47",
             "resolve options anew": "Mon 09 12:00",
         }
         assert await trial.streamed() == []
+        await trial.until("2026-11-07T09:16")  # as soon as there is a price, there are strikes around it
+        await trial.wait_for(lambda: len(trial.service.today.lists["options"].tokens) > 0)
+        await trial.until("2026-11-07T11:00")
+        assert await trial.streamed() == []
+        await trial.until("2026-11-07T12:00")
+        assert await trial.streamed() == ["equities", "options"]
         await trial.until("2026-11-08T17:45")
         assert await trial.streamed() == ["equities", "options", "metals"]
-        await trial.until("2026-11-08T17:46")  # as soon as there is a price, there are strikes around it
-        await trial.wait_for(lambda: len(trial.service.today.lists["options"].tokens) > 0)
         await trial.until("2026-11-10T12:00")
         assert await trial.streamed() == []
         await trial.until("2026-11-10T20:00")
         assert await trial.streamed() == ["metals"]
-        await trial.until("2026-11-14T11:00")
-        assert await trial.streamed() == []
-        await trial.until("2026-11-14T12:00")
-        assert await trial.streamed() == ["equities", "options"]
-        await trial.until("2026-11-14T13:00")
-        if weeks == 2:
+        if more_days:
             await trial.until("2026-11-19T15:34")
             assert await trial.streamed() == ["equities", "options", "metals"]
             await trial.until("2026-11-19T15:35")
             assert await trial.streamed() == ["metals"]
-            await trial.until("2026-11-21T13:00")
+        await trial.until(end)
         assert all(job.outcome == "done" for job in trial.jobs().values())
 
-    with clock_at("2026-11-07T12:00") as clock:
+    with clock_at("2026-11-07T08:00") as clock:
         diary = run(
             config_of(tmp_path, simulator, EQUITIES, OPTIONS, METALS, calendar=NOVEMBER), simulator, clock, scenario
         )
-    second_week = [
-        *usual("Mon 16", "2026-11-16", "Tue 17"),
-        *usual("Tue 17", "2026-11-17", "Wed 18"),
-        *usual("Wed 18", "2026-11-18", "Thu 19"),
-        *usual("Thu 19", "2026-11-19", "Fri 20"),
-        *usual("Fri 20", "2026-11-20", "Sat 21"),
-    ]
+    more = [dt.date(2026, 11, day) for day in more_days]
     assert diary.told == [
-        "Sat 07 12:00 planned by 2026-11-07",
-        "Sat 07 12:00 service started",
-        "Sat 07 12:00 tokens: good",
+        "Sat 07 08:00 planned by 2026-11-07",
+        "Sat 07 08:00 service started",
+        "Sat 07 08:00 tokens: good",
+        "Sat 07 08:30 tokens: good",
+        "Sat 07 08:35 planned by 2026-11-07",
+        "Sat 07 08:50 planned by 2026-11-07",
+        "Sat 07 09:05 tokens: good",
+        "Sat 07 09:15 equities started",
+        "Sat 07 09:15 options started",
+        "Sat 07 10:25 equities stopped",
+        "Sat 07 10:25 options stopped",
+        "Sat 07 11:20 tokens: good",
+        "Sat 07 11:30 equities started",
+        "Sat 07 11:30 options started",
+        "Sat 07 12:40 equities stopped",
+        "Sat 07 12:40 options stopped",
+        "Sat 07 12:45 reported 2026-11-07",
         "Sun 08 08:30 tokens: good",
         "Sun 08 08:35 planned by 2026-11-08",
         "Sun 08 08:50 planned by 2026-11-08",
@@ -128,7 +142,7 @@ def test_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
         "Sun 08 19:15 metals stopped",
         "Sun 08 19:15 options stopped",
         "Sun 08 19:20 reported 2026-11-08",
-        *usual("Mon 09", "2026-11-09", "Tue 10"),
+        *usual(dt.date(2026, 11, 9)),
         "Tue 10 08:30 tokens: good",
         "Tue 10 08:35 planned by 2026-11-10",
         "Tue 10 08:50 planned by 2026-11-10",
@@ -136,31 +150,29 @@ def test_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
         "Tue 10 17:00 metals started",
         "Tue 10 23:55 metals stopped",
         "Wed 11 00:00 reported 2026-11-10",
-        *usual("Wed 11", "2026-11-11", "Thu 12"),
-        *usual("Thu 12", "2026-11-12", "Fri 13"),
-        *usual("Fri 13", "2026-11-13", "Sat 14"),
-        "Sat 14 08:30 tokens: good",
-        "Sat 14 08:35 planned by 2026-11-14",
-        "Sat 14 08:50 planned by 2026-11-14",
-        "Sat 14 09:05 tokens: good",
-        "Sat 14 09:15 equities started",
-        "Sat 14 09:15 options started",
-        "Sat 14 10:25 equities stopped",
-        "Sat 14 10:25 options stopped",
-        "Sat 14 11:20 tokens: good",
-        "Sat 14 11:30 equities started",
-        "Sat 14 11:30 options started",
-        "Sat 14 12:40 equities stopped",
-        "Sat 14 12:40 options stopped",
-        "Sat 14 12:45 reported 2026-11-14",
-        *(second_week if weeks == 2 else ()),
-        f"Sat {7 + 7 * weeks:02} 13:00 service stopped",
+        *(line for day in more for line in usual(day)),
+        f"{ist(end):%a %d %H:%M} service stopped",
     ]
-    days = ("Mon 09", "Wed 11", "Thu 12", "Fri 13", "Mon 16", "Tue 17", "Wed 18", "Thu 19", "Fri 20")
     resolved = [line for line in diary.ran if "anew" in line]
-    assert resolved == [f"{day} {hour}:00 resolve options anew" for day in days[: 5 * weeks - 1] for hour in (12, 15)]
+    days = [dt.date(2026, 11, 9), *more]
+    assert resolved == [f"{day:%a %d} {hour}:00 resolve options anew" for day in days for hour in (12, 15)]
     assert [line for line in diary.ran if line.startswith(("Sat 07", "Mon 09", "Tue 10"))] == [
-        "Sat 07 12:00 begin",
+        "Sat 07 08:00 begin",
+        "Sat 07 08:30 check tokens",
+        "Sat 07 08:35 fetch instruments",
+        "Sat 07 08:50 make plan",
+        "Sat 07 09:05 check tokens",
+        "Sat 07 09:15 start equities",
+        "Sat 07 09:15 start options",
+        "Sat 07 10:25 stop equities",
+        "Sat 07 10:25 stop options",
+        "Sat 07 11:20 check tokens",
+        "Sat 07 11:30 start equities",
+        "Sat 07 11:30 start options",
+        "Sat 07 12:40 stop equities",
+        "Sat 07 12:40 stop options",
+        "Sat 07 12:45 end of day",
+        "Sat 07 12:47 seal",
         "Mon 09 08:30 check tokens",
         "Mon 09 08:35 fetch instruments",
         "Mon 09 08:50 check tokens",
@@ -182,7 +194,8 @@ def test_weeks_with_muhurat_a_holiday_an_evening_session_and_a_saturday(
         "Tue 10 17:00 start metals",
         "Tue 10 23:55 stop metals",
     ]
-    assert len(diary.retention) == weeks * 7 * 6 + 1
+    hours = (ist(end) - ist("2026-11-07T08:00")) / dt.timedelta(hours=1)
+    assert len(diary.retention) == hours // 4 + 1, "at 20 minutes past each fourth hour"
 
 
 @pytest.mark.parametrize("host_zone", ["America/New_York", "Pacific/Kiritimati"], indirect=True)

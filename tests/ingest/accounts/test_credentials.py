@@ -157,7 +157,11 @@ async def test_a_polled_source_is_asked_as_often_as_a_file_and_its_complaint_is_
 
     account = Account("one", "key", Source())
     credentials = Credentials(account, SETTINGS.model_copy(update={"slow_retry_seconds": 1000}))
-    assert await asyncio.wait_for(credentials.token(), 10) == NEW
+    with pytest.raises(AuthError, match="no login yet: log in"):
+        await credentials.token()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await credentials.wait()
+    assert await credentials.token() == NEW
     assert [record.getMessage() for record in caplog.records] == [
         "no access token for account one: no login yet: log in"
     ]
@@ -178,6 +182,19 @@ async def test_the_complaint_of_a_source_is_the_reason_why_there_is_no_token() -
             await credentials.token()
         asked.set()
         await settle()
+    await credentials.close()
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+async def test_a_source_that_has_none_yet_keeps_nobody_waiting(tmp_path: Path, is_file: bool) -> None:
+    """By the file that is not there, or a function that gives none: the first answer counts, whoever asks then."""
+    source = tmp_path / "token" if is_file else lambda: None
+    patient = SETTINGS.model_copy(update={"open_timeout_seconds": 2 * PATIENCE_SECONDS})
+    credentials = Credentials(Account("one", "key", source), patient)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        for _ in range(3):
+            with pytest.raises(AuthError, match="cannot be read" if is_file else "its source has given none yet"):
+                await credentials.token()
     await credentials.close()
 
 
@@ -254,6 +271,10 @@ async def test_nonsense_from_a_function_is_reported_and_it_is_asked_again(
         return answer  # type: ignore[return-value]
 
     credentials = Credentials(Account("one", "key", source), SETTINGS)
+    with pytest.raises(AuthError):
+        await credentials.token()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await credentials.wait()
     assert await credentials.token() == NEW
     assert caplog.records
     assert "canary" not in caplog.text

@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,20 +21,18 @@ __all__ = ["layout", "three_days"]  # the fixtures
 
 def settings_of(layout: DataLayout, **changes: Any) -> UpkeepSettings:
     """Nothing to do but to archive, and what `changes` say."""
-    return UpkeepSettings.model_validate(
-        {
-            "data": layout.root,
-            "seal_before": None,
-            "memory_bytes": 2**28,
-            "grace": dt.timedelta(hours=1),
-            "keep_journal": dt.timedelta(days=365),
-            "keep_days": None,
-            "most_bytes": None,
-            "log_level": "info",
-            "log_format": "text",
-            **changes,
-        }
-    )
+    nothing: dict[str, Any] = {
+        "data": layout.root,
+        "seal_before": None,
+        "memory_bytes": 2**28,
+        "grace": dt.timedelta(hours=1),
+        "keep_journal": dt.timedelta(days=365),
+        "keep_days": None,
+        "most_bytes": None,
+        "log_level": "info",
+        "log_format": "text",
+    }
+    return UpkeepSettings(**nothing | changes)
 
 
 def upkeep(layout: DataLayout, **changes: Any) -> tuple[bool, dict[str, dict[str, Any]]]:
@@ -52,12 +51,27 @@ def test_the_process_says_what_it_does_in_lines_of_json(layout: DataLayout) -> N
     with subprocess.Popen(whole, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(settings_of(layout, seal_before=DAYS[1]).model_dump_json() + "\n")
+        process.stdin.write(json.dumps(settings_of(layout, seal_before=DAYS[1]).as_json()) + "\n")
         process.stdin.flush()
         said = {line["done"]: line["data"] for line in map(json.loads, process.stdout)}
         assert process.wait(timeout=PATIENCE_SECONDS) == 0
     assert said["archived"]["segments"] == 10
     assert said["sealed"]["files_before"] == SEGMENTS_A_DAY
+
+
+@pytest.mark.parametrize("seal_before", [None, dt.date(2026, 11, 10)])
+def test_its_settings_come_out_of_json_as_they_went_in(tmp_path: Path, seal_before: dt.date | None) -> None:
+    grace = dt.timedelta(days=3, microseconds=1)
+    settings = settings_of(DataLayout(tmp_path), seal_before=seal_before, grace=grace, keep_days=7, only_remove=True)
+    assert UpkeepSettings.from_json(json.dumps(settings.as_json())) == settings
+
+
+@pytest.mark.parametrize("module", ["upkeep", "writer"])
+def test_what_starts_often_starts_without_pydantic(module: str) -> None:
+    """Its import and the making of a model take a third of what such a process takes to start."""
+    program = f"import sys, kitelake.processes.{module}; print('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_upkeep_archives_seals_and_removes_as_it_is_told(layout: DataLayout) -> None:
