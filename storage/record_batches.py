@@ -9,6 +9,7 @@ them once, and here the numbers are replaced. Several columns may share bytes: a
 
 import struct
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 ALIGNMENT: Final = 64
 """Of every buffer, in bytes, as Arrow recommends."""
 WORD: Final = 8
+KEPT_TEXTS: Final = 4096
+"""A text that all rows of a batch have, as account and mode are as a rule, is kept so often end to end."""
 _PREFIX: Final = 8
 """Before the metadata: a mark and their length."""
 _BODY_LENGTH, _HEADER = 3, 2  # fields of a Message
@@ -154,3 +157,30 @@ class OpenBatch:
     def finish(self) -> pa.RecordBatch:
         """What was filled, which must not be written to any more."""
         return pa.ipc.read_record_batch(self._memory, self._form.schema)
+
+
+def texts(codes: NDArray[np.integer], names: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """The names at these places, as Arrow has texts: where each begins, and all of them end to end."""
+    if bool((codes == codes[0]).all()):
+        name, count = names[int(codes[0])], len(codes)
+        offsets, letters = _repeated(name, count) if count > KEPT_TEXTS else _kept(name)
+        return offsets[: count + 1], letters[: count * (len(letters) // (len(offsets) - 1))]
+    encoded = [name.encode() for name in names]
+    lengths = np.array([len(name) for name in encoded], np.int32).take(codes)
+    width = max(map(len, encoded))
+    letters = np.array(encoded, f"S{width}").take(codes).view(np.uint8).reshape(len(codes), width)
+    offsets = np.zeros(len(codes) + 1, np.int32)
+    lengths.cumsum(out=offsets[1:])
+    return offsets, letters[np.arange(width) < lengths[:, None]]
+
+
+@lru_cache(maxsize=64)
+def _kept(name: str) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """The same name often: of fewer times it is the beginning. Not to be changed."""
+    return _repeated(name, KEPT_TEXTS)
+
+
+def _repeated(name: str, count: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    letters = name.encode()
+    offsets = np.arange(count + 1, dtype=np.int32) * np.int32(len(letters))
+    return offsets, np.frombuffer(letters * count, np.uint8)

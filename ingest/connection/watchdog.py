@@ -12,7 +12,8 @@ comes but heartbeats. What is noticed is counted, and asked for again where that
   comes (the market is closed), the waits double up to `LONGEST_SECONDS`.
 
 Which instruments frames hold is looked into batch by batch, but only while something is wrong or new, and else once
-every so many packets. In between, packets are counted as they come, which keeps no frame from being forgotten at once.
+every so many packets. In between, packets are only counted: of a few reads together, since where little comes at once
+most of the cost is to begin.
 
 `StreamWatchdog` knows what was asked for and what came; `Supervisor` is the clock around it and around the session's
 rule of silence, as long as a socket is open.
@@ -39,6 +40,10 @@ SAMPLE_PACKETS: Final = 20_000
 SAMPLE_SECONDS: Final = 8.0
 """… after so long, frames are looked into again although all is well."""
 MAX_UNWANTED: Final = 3000
+COUNT_FRAMES: Final = 512
+"""So many frames are counted at once …"""
+COUNT_BYTES: Final = 1 << 17
+"""… or so many bytes: few enough that the caches still hold them."""
 LOOK_FRAMES: Final = 1024
 """So many frames at most are looked into at once …"""
 LOOK_BYTES: Final = 1 << 18
@@ -265,7 +270,9 @@ class Supervisor:
         self._barren = barren
         self._complain = complain
         self._clock = clock
-        self._frames: list[bytes] = []
+        self._uncounted: list[bytes] = []
+        self._uncounted_bytes = 0
+        self._frames: list[bytes] = []  # counted, and to be looked into
         self._bytes = 0  # of all of them
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._call_later: Callable[[float, Callable[[], None]], asyncio.TimerHandle] | None = None
@@ -286,7 +293,15 @@ class Supervisor:
         self._timers.clear()
 
     def take(self, frames: Sequence[bytes]) -> None:
-        """Binary frames have come. They are looked into later, together with others, if they have to be."""
+        """Binary frames have come. They are counted, and looked into if they have to be, later and with others."""
+        self._uncounted += frames
+        self._uncounted_bytes += sum(map(len, frames))
+        if self._uncounted_bytes >= COUNT_BYTES or len(self._uncounted) >= COUNT_FRAMES:
+            self._count()
+
+    def _count(self) -> None:
+        frames: Sequence[bytes] = self._uncounted
+        self._uncounted, self._uncounted_bytes = [], 0
         try:
             frames = self._watchdog.count(frames, self._clock())
         except Exception as error:
@@ -298,7 +313,9 @@ class Supervisor:
                 self.look()
 
     def look(self) -> None:
-        """Look into the frames that have come up to now."""
+        """Count the frames that have come up to now, and look into those that have to be."""
+        if self._uncounted:
+            self._count()
         if self._frames:
             frames, self._frames = self._frames, []
             self._bytes = 0

@@ -44,7 +44,7 @@ from ingest.wire.layouts import (
 )
 from ingest.wire.walk import Ints, Packets, Walk, packets_of, walk_frames
 from storage.clock import ist_days, microseconds
-from storage.record_batches import BatchForm
+from storage.record_batches import BatchForm, texts
 from storage.schema import TICKS
 
 BLOCK_BYTES: Final = 288 * 1024
@@ -330,8 +330,8 @@ def decode_batch(
     if not len(packets):
         return pa.RecordBatch.from_pylist([], TICKS.schema), found
     others: dict[str, tuple[NDArray[Any], ...]] = {
-        "exchange": _texts(packets.exchanges, EXCHANGES),
-        "mode": _texts(MODE_CODE.take(packets.lengths), MODES),
+        "exchange": texts(packets.exchanges, EXCHANGES),
+        "mode": texts(MODE_CODE.take(packets.lengths), MODES),
     }
     given: dict[str, Ints] = {}
     if received_at_ns is not None:
@@ -342,7 +342,7 @@ def decode_batch(
         given["connection"] = connections.take(found.packet_frames)
     if accounts is not None:
         names, places = accounts
-        others["account"] = _texts(places.take(found.packet_frames), names)
+        others["account"] = texts(places.take(found.packet_frames), names)
 
     plan = _plan(_PACKET_COLUMNS, _present(packets))
     form, prices, end = _form(plan, tuple(given))
@@ -370,18 +370,3 @@ def _form(plan: _Plan, given: tuple[str, ...]) -> tuple[BatchForm, int, int]:
         [column for group in groups for column in group.columns] for groups in (plan.prices, plan.integers)
     )
     return BatchForm(TICKS.schema, [*prices, *integers, *given]), len(prices), len(prices) + len(integers)
-
-
-def _texts(codes: NDArray[np.integer], names: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """The names at these places, as Arrow has texts: where each begins, and all of them end to end."""
-    first = names[int(codes[0])].encode()
-    if bool((codes == codes[0]).all()):
-        offsets = np.arange(len(codes) + 1, dtype=np.int32) * np.int32(len(first))
-        return offsets, np.frombuffer(first * len(codes), np.uint8)
-    encoded = [name.encode() for name in names]
-    lengths = np.array([len(name) for name in encoded], np.int32).take(codes)
-    width = max(map(len, encoded))
-    letters = np.array(encoded, f"S{width}").take(codes).view(np.uint8).reshape(len(codes), width)
-    offsets = np.zeros(len(codes) + 1, np.int32)
-    lengths.cumsum(out=offsets[1:])
-    return offsets, letters[np.arange(width) < lengths[:, None]]

@@ -21,6 +21,7 @@ pykiteconnect, gokiteconnect; NCO: pykiteconnect 5). That prices are signed is i
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -229,3 +230,38 @@ EXCHANGE_CODE: Final[NDArray[np.int8]] = _lookup(
 """By segment byte: the place of the exchange in `EXCHANGES`; 0 is `UNKNOWN`."""
 DIVISOR: Final[NDArray[np.float64]] = _lookup("float64", [divisor_of(byte) for byte in range(256)])
 """By segment byte."""
+
+
+KEPT_PACKETS: Final = 4096
+"""So many packets at most, of frames that are alike, are told of by arrays that are kept."""
+_Places = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+def places_alike(frames: int, count: int, length: int) -> _Places:
+    """Of the packets of frames that lie end to end, each of `count` packets of one length: offsets, lengths, and which
+    frame each is in. int64, and not to be changed."""
+    packets = frames * count
+    if packets > KEPT_PACKETS:
+        return _made_alike(frames, count, length)
+    offsets, lengths, members = _kept_alike(count, length)
+    return offsets[:packets], lengths[:packets], members[:packets]
+
+
+@lru_cache(maxsize=32)
+def _kept_alike(count: int, length: int) -> _Places:
+    """Those of fewer frames are the first of these: what is read together is as a rule little, and soon of a size that
+    was made before."""
+    made = _made_alike(KEPT_PACKETS // count, count, length)
+    for array in made:
+        array.flags.writeable = False
+    return made
+
+
+def _made_alike(frames: int, count: int, length: int) -> _Places:
+    stride = length + PREFIX_BYTES
+    members = np.arange(frames)
+    offsets = members * (PREFIX_BYTES + count * stride) + 2 * PREFIX_BYTES
+    if count > 1:
+        offsets = (offsets[:, None] + np.arange(0, count * stride, stride)).ravel()
+        members = members.repeat(count)
+    return offsets, np.full(len(offsets), length), members

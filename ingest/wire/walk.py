@@ -31,6 +31,7 @@ from ingest.wire.layouts import (
     Quarantined,
     QuarantineReason,
     WireReport,
+    places_alike,
 )
 
 Ints = NDArray[np.int64]
@@ -100,7 +101,9 @@ class Packets:
     @cached_property
     def segments(self) -> NDArray[np.uint8]:
         """The segment byte of each: the last of its token."""
-        return self.tokens.astype(np.uint8)
+        if "tokens" in self.__dict__:
+            return self.tokens.astype(np.uint8)
+        return self.payload.take(self.offsets + 3)
 
     @cached_property
     def exchanges(self) -> NDArray[np.int8]:
@@ -196,11 +199,7 @@ def _find_alike(payload: NDArray[np.uint8], frames: int, size: int) -> Walk | No
     prefixes = np.ndarray((frames, count, PREFIX_BYTES), np.uint8, payload, PREFIX_BYTES, (size, stride, 1))
     if not (counts == head[:PREFIX_BYTES]).all() or not (prefixes == head[PREFIX_BYTES:]).all():
         return None
-    members = np.arange(frames)
-    offsets = members * size + 2 * PREFIX_BYTES
-    if count > 1:
-        offsets = (offsets[:, None] + np.arange(0, count * stride, stride)).ravel()
-        members = members.repeat(count)
+    offsets, lengths, members = places_alike(frames, count, length)
     none = np.empty(0, np.int64)
     return Walk(
         payload=payload,
@@ -209,7 +208,7 @@ def _find_alike(payload: NDArray[np.uint8], frames: int, size: int) -> Walk | No
         heartbeats=0,
         headers=frames,
         offsets=offsets,
-        lengths=np.full(len(offsets), length),
+        lengths=lengths,
         packet_frames=members,
         range_frames=none,
         range_offsets=none,

@@ -55,8 +55,9 @@ from storage.tables import LakeTable, StagedFile, SymbolBook, Watermark, move_fi
 
 DECODE_ATTEMPTS: Final = 3
 REASON_CHARACTERS: Final = 500
-MEMORY_BYTES: Final = 72 << 20
-"""What a segment is read into: the usual 64 MiB, and what its last flush adds to them."""
+MEMORY_BYTES: Final = 128 << 20
+"""What a segment is read into: the usual 64 MiB, and what its last flush adds to them, which is much while the service
+has to wait for a processor. The system gives what is read into, and no more: the rest costs nothing."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.record_batches import BatchForm
+from storage.record_batches import KEPT_TEXTS, BatchForm, texts
 from storage.schema import INSTRUMENTS, TICKS
 
 NUMBERS = ["last_price", "oi", "received_at", "volume_traded"]
@@ -54,3 +54,15 @@ def test_filled_columns_are_those_of_arrow(rows: int, data: st.DataObject) -> No
     for name in set(TICKS.schema.names) - {*NUMBERS, "account", "date"}:
         assert batch.column(name).null_count == rows
     assert all(buffer.address % 64 == 0 for column in batch.columns for buffer in column.buffers() if buffer)
+
+
+@pytest.mark.parametrize("count", [1, 7, KEPT_TEXTS, KEPT_TEXTS + 1])
+@pytest.mark.parametrize("names", [["NSE"], ["", "NSE", "čtyři"]], ids=str)
+def test_texts_are_those_of_arrow(names: list[str], count: int) -> None:
+    alike = [np.full(count, place) for place in range(len(names))]
+    for codes in (*alike, np.arange(count) % len(names)):
+        offsets, letters = texts(codes, names)
+        found = pa.StringArray.from_buffers(count, pa.py_buffer(offsets.tobytes()), pa.py_buffer(letters.tobytes()))
+        assert len(offsets) == count + 1
+        assert len(letters) == offsets[-1]
+        assert found.equals(pa.array([names[code] for code in codes.tolist()], pa.string()))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.wire import decode_frames_with_report, plain, walk_frames
-from ingest.wire.layouts import Quarantined, QuarantineReason, WireReport
+from ingest.wire.layouts import KEPT_PACKETS, Quarantined, QuarantineReason, WireReport
 from tests.support.packets import LENGTHS, damaged_frames, frame_of, frames, random_frame
 
 walk_module = importlib.import_module("ingest.wire.walk")
@@ -56,6 +56,20 @@ def test_frames_that_are_all_alike_but_for_a_byte(frames: int, packets: int, len
         ours, theirs = getattr(found, name), getattr(each, name)
         assert ours.tolist() == theirs.tolist()
         assert ours.dtype == theirs.dtype == np.int64
+
+
+@pytest.mark.parametrize("packets", [1, 3, 50])
+def test_many_frames_that_are_all_alike(packets: int) -> None:
+    """About as many as there are kept arrays for, and more, asked for in either order."""
+    kept = KEPT_PACKETS // packets
+    for count in (1, kept + 1, kept, kept - 1, kept + 2):
+        payload = np.frombuffer(count * frame_of([LTP] * packets), np.uint8)
+        sizes = np.full(count, len(payload) // count)
+        found, each = walk_frames(payload, sizes), walk_frames(payload, sizes, np.cumsum(sizes) - sizes)
+        assert found.report() == each.report()
+        assert found.offsets.tolist() == each.offsets.tolist()
+        assert found.lengths.tolist() == each.lengths.tolist() == count * packets * [len(LTP)]
+        assert found.packet_frames.tolist() == each.packet_frames.tolist()
 
 
 @both
