@@ -25,7 +25,7 @@ from queries.history import (
     overloads,
     sql_moment,
 )
-from queries.lake import LakeState, Macro, Result, among, quoted
+from queries.lake import LakeState, Result, among, quoted
 from storage.clock import IST
 from storage.schema import TICKS
 
@@ -149,10 +149,7 @@ _SHOWN: Final = (
     f"SELECT as_of AS moment, {', '.join(map(quoted, COLUMNS))} FROM ({{rows}}) ORDER BY symbol, instrument_token"
 )
 
-MACRO: Final = Macro(
-    "latest",
-    [
-        ("moment := NULL", _SHOWN.replace("{rows}", macro_rows_sql("ticks.*", "true"))),
-        *overloads("moment := NULL", _SHOWN.replace("{rows}", macro_rows_sql("ticks.*", "{which}"))),
-    ],
+OVERLOADS: Final = (
+    ("moment := NULL", _SHOWN.replace("{rows}", macro_rows_sql("ticks.*", "true"))),
+    *overloads("moment := NULL", _SHOWN.replace("{rows}", macro_rows_sql("ticks.*", "{which}"))),
 )
