@@ -28,7 +28,6 @@ from kitelake.report.model import (
 from kitelake.report.problems import problems_of
 from kitelake.report.record import DayRecord, ListRecord, PartRecord
 from queries.connections import (
-    LATENCY_BUCKET_SECONDS,
     OF_CONNECTIONS,
     ServiceRun,
     Stretch,
@@ -40,7 +39,7 @@ from queries.connections import (
     survey,
     within,
 )
-from queries.quality import SILENT_SECONDS, DayCoverage, Summary
+from queries.quality import LATENCY_BUCKET_SECONDS, SILENT_SECONDS, DayCoverage, Summary
 from storage.clock import IST
 from storage.errors import TableMissingError
 from storage.events import Event

@@ -10,7 +10,7 @@ from typing import Final
 
 from queries.asof.latest import Asked, macro_rows_sql
 from queries.history import Moment, Symbols, overloads
-from queries.lake import LakeState, Macro, Result
+from queries.lake import LakeState, Result
 from storage.schema import DEPTH_LEVELS
 
 CARRIES_BOOK: Final = "mode = 'full' AND price_change IS NULL"
@@ -74,7 +74,5 @@ def _shown(text: str, state: LakeState, symbols: Symbols, moment: Moment | Seque
 
 _ROWS: Final = macro_rows_sql(_COLUMNS, "{which}", CARRIES_BOOK)
 
-MACROS: Final = (
-    Macro("book", overloads("moment := NULL", _BOOK.replace("{rows}", _ROWS))),
-    Macro("books", overloads("moment := NULL", _BOOKS.replace("{rows}", _ROWS))),
-)
+BOOK_OVERLOADS: Final = overloads("moment := NULL", _BOOK.replace("{rows}", _ROWS))
+BOOKS_OVERLOADS: Final = overloads("moment := NULL", _BOOKS.replace("{rows}", _ROWS))

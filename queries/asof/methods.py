@@ -2,20 +2,33 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from queries.asof.book import MACROS as BOOKS
-from queries.asof.book import book, books
-from queries.asof.find import Found, find
-from queries.asof.inputs import Rows
-from queries.asof.join import asof
-from queries.asof.latest import MACRO as LATEST
-from queries.asof.latest import latest
-from queries.asof.markout import markout
-from queries.asof.measures import Price, imbalance, realized_volatility, returns, spread
 from queries.bars import BarMethods
 from queries.history import Moment, Symbols, time_range
-from queries.lake import Macro, Result
+from queries.lake import Macro, Overloads, Result
+
+if TYPE_CHECKING:
+    from queries.asof.find import Found
+    from queries.asof.inputs import Rows
+
+
+def _latest() -> Overloads:
+    from queries.asof.latest import OVERLOADS
+
+    return OVERLOADS
+
+
+def _book() -> Overloads:
+    from queries.asof.book import BOOK_OVERLOADS
+
+    return BOOK_OVERLOADS
+
+
+def _books() -> Overloads:
+    from queries.asof.book import BOOKS_OVERLOADS
+
+    return BOOKS_OVERLOADS
 
 
 class AsofMethods(BarMethods):
@@ -25,11 +38,18 @@ class AsofMethods(BarMethods):
     symbol, then moment. Macros of the same names have `symbols` and `moment`, and take one moment.
     """
 
-    macros: ClassVar[Sequence[Macro]] = (*BarMethods.macros, LATEST, *BOOKS)
+    macros: ClassVar[Sequence[Macro]] = (
+        *BarMethods.macros,
+        Macro("latest", _latest),
+        Macro("book", _book),
+        Macro("books", _books),
+    )
 
-    def find(self, symbols: Symbols, day: Moment | Sequence[Moment] | None = None) -> Found:
+    def find(self, symbols: Symbols, day: Moment | Sequence[Moment] | None = None) -> "Found":
         """What the symbols are on that day, those days or today: found, in part (on some of the days), or not found,
         and then which names of the list are near. Raises SymbolError only for what is no symbol."""
+        from queries.asof.find import find
+
         return find(self.look(), symbols, day)
 
     def latest(
@@ -43,6 +63,8 @@ class AsofMethods(BarMethods):
         An instrument of which nothing was received on that day up to the moment has no row. The first packet after a
         subscription is what the broker had cached; its `exchange_timestamp` may be of an earlier day.
         """
+        from queries.asof.latest import latest
+
         return latest(self.look(), symbols, moment, columns)
 
     def book(self, symbols: Symbols, moment: Moment | Sequence[Moment] | None = None) -> Result:
@@ -52,17 +74,21 @@ class AsofMethods(BarMethods):
         A level that is empty on a side is null there. There is no row where no book was received on that day up to the
         moment: an index has none, nor has what was captured in `ltp` or `quote` mode.
         """
+        from queries.asof.book import book
+
         return book(self.look(), symbols, moment)
 
     def books(self, symbols: Symbols, moment: Moment | Sequence[Moment] | None = None) -> Result:
         """The same with one row a symbol and moment: all levels of both sides, by the names that they have in `ticks`
         (`bid_price_1`, …), null where they are empty."""
+        from queries.asof.book import books
+
         return books(self.look(), symbols, moment)
 
     def asof(
         self,
-        left: Rows,
-        right: Rows,
+        left: "Rows",
+        right: "Rows",
         tolerance: dt.timedelta | float | None = None,
         *,
         on: str | tuple[str, str] = "received_at",
@@ -76,6 +102,8 @@ class AsofMethods(BarMethods):
         columns of `right` are null. Of several rows of `right` at one instant it is any one. A column of `right` whose
         name `left` has too gets `_right` behind it. Times without a zone are IST. Rows come by symbol, then time.
         """
+        from queries.asof.join import asof
+
         return asof(self.look(), left, right, tolerance, on, by)
 
     def spread(self, symbols: Symbols, start: Moment | None = None, stop: Moment | None = None) -> Result:
@@ -84,6 +112,8 @@ class AsofMethods(BarMethods):
         A quote is a packet with a book. mid = (bid + ask) / 2, spread = ask - bid in rupees, spread_bps = 10,000 ×
         spread / mid. Where a side is empty, its price and all that needs it are null.
         """
+        from queries.asof.measures import spread
+
         return spread(self.look(), symbols, time_range(start, stop))
 
     def imbalance(
@@ -94,6 +124,8 @@ class AsofMethods(BarMethods):
         The quantities are sums of the best `levels` (1 to 5) levels, an empty one counting 0. imbalance = (bid_quantity
         - ask_quantity) / (bid_quantity + ask_quantity): 1 if there are only bids, -1 if only asks, null if neither.
         """
+        from queries.asof.measures import imbalance
+
         return imbalance(self.look(), symbols, time_range(start, stop), levels)
 
     def returns(
@@ -103,7 +135,7 @@ class AsofMethods(BarMethods):
         start: Moment | None = None,
         stop: Moment | None = None,
         *,
-        price: Price = "mid",
+        price: Literal["mid", "last"] = "mid",
     ) -> Result:
         """Logarithmic returns over intervals of `width`: symbol, instrument_token, time, price, log_return.
 
@@ -113,6 +145,8 @@ class AsofMethods(BarMethods):
         no packet or either price is null, so none reaches over a gap or from one day into the next. An interval without
         a packet has no row. Nothing is annualised. Raises WidthError, too.
         """
+        from queries.asof.measures import returns
+
         return returns(self.look(), symbols, width, time_range(start, stop), price)
 
     def realized_volatility(
@@ -122,7 +156,7 @@ class AsofMethods(BarMethods):
         start: Moment | None = None,
         stop: Moment | None = None,
         *,
-        price: Price = "mid",
+        price: Literal["mid", "last"] = "mid",
     ) -> Result:
         """Of each day: symbol, instrument_token, date, returns, realized_volatility.
 
@@ -130,11 +164,13 @@ class AsofMethods(BarMethods):
         null, of which `returns` is the number: of the captured part of that day, without the night; null if there are
         none. It is not annualised: for whole sessions multiply by sqrt(252), say.
         """
+        from queries.asof.measures import realized_volatility
+
         return realized_volatility(self.look(), symbols, width, time_range(start, stop), price)
 
     def markout(
         self,
-        events: Rows,
+        events: "Rows",
         horizons: float | dt.timedelta | Sequence[float | dt.timedelta] = (-5, 0, 1, 5, 30, 60),
         *,
         tolerance: float | dt.timedelta = 60,
@@ -149,4 +185,6 @@ class AsofMethods(BarMethods):
         none, or if it is older then than `tolerance`: in a gap, after the close, in the future. change = mid - mid at
         horizon 0, in rupees, whether 0 is asked for or not. Raises SymbolError for a name that is none.
         """
+        from queries.asof.markout import markout
+
         return markout(self.look(), events, horizons, tolerance, symbol, time)

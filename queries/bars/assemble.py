@@ -45,25 +45,23 @@ def as_table(
 
     `names_of` gives the symbols of runs.
     """
-    columns = {
-        name: np.concatenate([np.empty(0, kind), *(block[name] for block in bars)])
-        for kind, several in ((np.int64, _NUMBERS), (np.float64, (*_SHOWN, "timed_by")))
-        for name in several
-    }
-    begins = _begins(columns["run"])
-    runs, of = columns["run"][begins], np.cumsum(begins) - 1
+    # Run by run, each as it lies in its block, so that nothing is put in order bar by bar.
+    runs, block, first, last = _runs_of(bars)
     names = names_of(runs)
     known = sorted({name for name in names if name is not None})
     ranks = {name: rank for rank, name in enumerate(known)}
-    rank = np.array([ranks.get(name, len(known)) for name in names], np.int64)[of]  # type: ignore[arg-type]
-    first, counts = np.flatnonzero(begins), np.bincount(of)
-    runs_in_order = np.lexsort((runs, rank[first]))
-    ends = np.cumsum(counts[runs_in_order])
-    order = np.arange(len(of)) + np.repeat(first[runs_in_order] - ends + counts[runs_in_order], counts[runs_in_order])
-    if (again := _order(rank[order], columns["begin_us"][order])) is not None:  # an interval that began the day before
-        order = order[again]
-    columns = {name: values[order] for name, values in columns.items()}
-    rank = rank[order]
+    of_run = np.array([ranks.get(name, len(known)) for name in names], np.int64)  # type: ignore[arg-type]
+    order = np.lexsort((runs, of_run))
+    pieces = [(bars[at], slice(begin, end)) for at, begin, end in np.stack([block, first, last])[:, order].T.tolist()]
+    columns = {
+        name: np.concatenate([np.empty(0, kind), *(of[name][piece] for of, piece in pieces)])
+        for kind, several in ((np.int64, _NUMBERS), (np.float64, (*_SHOWN, "timed_by")))
+        for name in several
+    }
+    rank = np.repeat(of_run[order], (last - first)[order])
+    if (again := _order(rank, columns["begin_us"])) is not None:  # an interval that began the day before
+        columns = {name: values[again] for name, values in columns.items()}
+        rank = rank[again]
     made = {
         "symbol": _words(known, rank, rank == len(known)),
         "time": _array(columns["end_us" if label == "close" else "begin_us"], None, pa.timestamp("us", ZONE)),
@@ -78,6 +76,19 @@ def as_table(
     for name in ("begin_us", "end_us"):
         made[name] = _array(columns[name], None, pa.int64())
     return pa.table(made)
+
+
+def _runs_of(bars: Sequence[Mapping[str, NDArray[Any]]]) -> tuple[Ints, Ints, Ints, Ints]:
+    """The runs of blocks, each run whole and in one block, with the block, and where in it they begin and end."""
+    found = [np.empty((4, 0), np.int64)]
+    for at, block in enumerate(bars):
+        run = block["run"]
+        if not len(run):
+            continue
+        begins = np.flatnonzero(_begins(run))
+        found.append(np.stack([run[begins], np.full(len(begins), at), begins, np.append(begins[1:], len(run))]))
+    runs, blocks, begins, ends = np.concatenate(found, axis=1)
+    return runs, blocks, begins, ends
 
 
 def _timed(bars: dict[str, NDArray[Any]], asked: Asked) -> dict[str, NDArray[Any]]:

@@ -39,7 +39,7 @@ from queries.bars.rows import AWAY, Rows, clock_sql, macro_rows_sql
 from queries.bars.trades import trades_sql
 from queries.errors import QueryError
 from queries.history import Symbols, TimeRange, batches_of, is_replayed, names_of, overloads, sql_moment, sql_range_us
-from queries.lake import LakeState, Macro, Result
+from queries.lake import LakeState, Result
 from storage.clock import US_PER_DAY
 
 _COLUMNS: Final = (
@@ -303,15 +303,11 @@ _WIDTH_US: Final = f"""
     ELSE error('width: got ' || coalesce(width::VARCHAR, 'NULL') || ', expected {WHOLE_SECONDS}') END
 """
 _SESSIONS: Final = checked_sql("sessions")
-MACRO: Final = Macro(
-    "bars",
-    overloads(
-        "width := '1 minute', start := NULL, stop := NULL, clock := 'exchange', sessions := 'continuous', "
-        "label := 'open'",
-        shown_sql(
-            timed_sql(bars_sql(macro_rows_sql(checked_sql("clock")), _WIDTH_US, _SESSIONS), _WIDTH_US, _SESSIONS),
-            checked_sql("label"),
-            sql_range_us("begin_us"),
-        ),
+OVERLOADS: Final = overloads(
+    "width := '1 minute', start := NULL, stop := NULL, clock := 'exchange', sessions := 'continuous', label := 'open'",
+    shown_sql(
+        timed_sql(bars_sql(macro_rows_sql(checked_sql("clock")), _WIDTH_US, _SESSIONS), _WIDTH_US, _SESSIONS),
+        checked_sql("label"),
+        sql_range_us("begin_us"),
     ),
 )

@@ -2,24 +2,51 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
-from queries.bars.bars import MACRO as BARS
-from queries.bars.bars import bars
+import pyarrow as pa
+
 from queries.bars.choices import Clock, Fill, Label, Sessions
-from queries.bars.sessions import SESSIONS
-from queries.bars.trades import MACRO as TRADES
-from queries.bars.trades import RELATION as ALL_TRADES
-from queries.bars.trades import trades
-from queries.history import HistoryMethods, Moment, Symbols, time_range
-from queries.lake import Macro, Relation, Result
+from queries.history import DATED_TICKS, HistoryMethods, Moment, Symbols, time_range
+from queries.lake import LakeState, Macro, Overloads, Relation, Result
+
+
+def _bars() -> Overloads:
+    from queries.bars.bars import OVERLOADS
+
+    return OVERLOADS
+
+
+def _trades() -> Overloads:
+    from queries.bars.trades import OVERLOADS
+
+    return OVERLOADS
+
+
+def _sessions(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
+    from queries.bars.sessions import sessions_of
+
+    return sessions_of(state, days)
+
+
+def _all_trades(_: LakeState, __: Sequence[dt.date]) -> str:
+    from queries.bars.trades import ALL
+
+    return ALL
+
+
+_TRADES_KEEP: Final = frozenset({DATED_TICKS.name, "ticks", "sessions"})
+RELATIONS: Final = (
+    Relation("sessions", _sessions),  # those of all days with ticks
+    Relation("trades", _all_trades, _TRADES_KEEP | {"instruments", "events"}, keeps=_TRADES_KEEP),
+)
 
 
 class BarMethods(HistoryMethods):
     """What was traded, as bars and as trades."""
 
-    relations: ClassVar[Sequence[Relation]] = (*HistoryMethods.relations, SESSIONS, ALL_TRADES)
-    macros: ClassVar[Sequence[Macro]] = (*HistoryMethods.macros, BARS, TRADES)
+    relations: ClassVar[Sequence[Relation]] = (*HistoryMethods.relations, *RELATIONS)
+    macros: ClassVar[Sequence[Macro]] = (*HistoryMethods.macros, Macro("bars", _bars), Macro("trades", _trades))
 
     def bars(
         self,
@@ -42,6 +69,8 @@ class BarMethods(HistoryMethods):
         Intervals without a trade are left out, or filled with nulls or with the price before. A bar is named by its
         beginning, or with `label="close"` by its end. docs/queries.md has every rule. Raises WidthError, too.
         """
+        from queries.bars.bars import bars
+
         when = time_range(start, stop)
         return bars(self.look(), symbols, width, when, clock=clock, sessions=sessions, fill=fill, label=label)
 
@@ -57,4 +86,6 @@ class BarMethods(HistoryMethods):
 
         An estimate from snapshots: a row is all that traded since the packet before, at the last price.
         """
+        from queries.bars.trades import trades
+
         return trades(self.look(), symbols, time_range(start, stop), clock)

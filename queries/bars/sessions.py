@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from queries.history import lists_in_force
-from queries.lake import LakeState, Relation, among
+from queries.lake import LakeState, among
 from storage.datafolder import source_of
 from storage.market import (
     END_OF_DAY,
@@ -61,10 +61,6 @@ def sessions_of(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
     return pa.Table.from_arrays(
         [pa.array(list(column), field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
     )
-
-
-SESSIONS: Final = Relation("sessions", sessions_of)
-"""Those of all days with ticks."""
 
 
 def hours_sql(sessions: str, listed: str = "true", which: str = "true") -> str:

@@ -10,7 +10,7 @@ from typing import Final
 from queries.bars.choices import check, checked_sql
 from queries.bars.rows import AWAY, Rows, clock_sql, joined_sql, macro_rows_sql, rows_sql
 from queries.history import DATED_TICKS, Symbols, TimeRange, overloads, sql_range_us
-from queries.lake import LakeState, Macro, Relation, Result, words
+from queries.lake import LakeState, Result
 
 _SHOWN: Final = (
     f"symbol, time, price, quantity, value, oi, received_at, {clock_sql('timed_by')} AS clock, exchange, date, "
@@ -54,14 +54,9 @@ def trades(state: LakeState, symbols: Symbols, when: TimeRange, clock: str) -> R
     return state.sql(_shown(Rows.of(state, symbols, when, clock).text, when.where_us("at_us")))
 
 
-MACRO: Final = Macro(
-    "trades",
-    overloads(
-        "start := NULL, stop := NULL, clock := 'exchange'",
-        _shown(macro_rows_sql(checked_sql("clock")), sql_range_us("at_us")),
-    ),
+OVERLOADS: Final = overloads(
+    "start := NULL, stop := NULL, clock := 'exchange'",
+    _shown(macro_rows_sql(checked_sql("clock")), sql_range_us("at_us")),
 )
-
-_ALL: Final = f"SELECT {_SHOWN} FROM (" + trades_sql(rows_sql(joined_sql(DATED_TICKS.name), "'exchange'", "NULL")) + ")"
-_KEPT: Final = frozenset({DATED_TICKS.name, "ticks", "sessions"})
-RELATION: Final = Relation("trades", lambda *_: _ALL, words(_ALL), keeps=_KEPT)
+ALL: Final = f"SELECT {_SHOWN} FROM (" + trades_sql(rows_sql(joined_sql(DATED_TICKS.name), "'exchange'", "NULL")) + ")"
+"""The relation: all there are, by the exchange's clock."""

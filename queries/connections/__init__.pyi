@@ -4,7 +4,6 @@ from .happenings import happened_before as happened_before
 from .happenings import last_rows_of as last_rows_of
 from .happenings import runs_of_day as runs_of_day
 from .happenings import span_of_day as span_of_day
-from .latency import LATENCY_BUCKET_SECONDS as LATENCY_BUCKET_SECONDS
 from .latency import latencies as latencies
 from .packets import SECOND_US as SECOND_US
 from .packets import Asks as Asks

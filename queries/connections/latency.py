@@ -31,7 +31,6 @@ from storage.clock import NS_PER_US, day_bounds_ns
 from storage.datafolder import replayed_day
 from storage.schema import TIMESTAMP
 
-LATENCY_BUCKET_SECONDS: Final = 900
 BIN_US: Final = 10_000
 _BINS: Final = 1 << 25
 """More than a day has, on both sides of 0."""

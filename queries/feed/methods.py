@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 
 from queries.history import Moment, Symbols
-from queries.quality import Candles, QualityMethods
+from queries.quality import QualityMethods
 
 if TYPE_CHECKING:
     from queries.feed.days import OnGap, Progress
     from queries.feed.feed import Position, TickFeed
+    from queries.quality import Candles
 
 
 class FeedMethods(QualityMethods):
@@ -27,7 +28,7 @@ class FeedMethods(QualityMethods):
         bars: str | dt.timedelta | None = None,
         ticks: bool = True,
         on_gap: "OnGap" = "skip",
-        warmup: Candles | Mapping[str, Candles] | None = None,
+        warmup: "Candles | Mapping[str, Candles] | None" = None,
         follow: bool = False,
         position: "Position | None" = None,
         progress: "Callable[[Progress], object] | None" = None,

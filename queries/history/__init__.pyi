@@ -9,6 +9,8 @@ from .blocks import run_of as run_of
 from .dated import DATED_TICKS as DATED_TICKS
 from .dated import is_replayed as is_replayed
 from .dated import shift_us as shift_us
+from .macro import ORDER as ORDER
+from .macro import overloads as overloads
 from .methods import HistoryMethods as HistoryMethods
 from .moments import SQL_FIRST_DAY as SQL_FIRST_DAY
 from .moments import SQL_LAST_DAY as SQL_LAST_DAY
@@ -25,11 +27,11 @@ from .moments import sql_parameter as sql_parameter
 from .moments import sql_range as sql_range
 from .moments import sql_range_us as sql_range_us
 from .moments import time_range as time_range
-from .symbols import Near as Near
+from .naming import Near as Near
+from .naming import Symbol as Symbol
+from .naming import Symbols as Symbols
 from .symbols import Resolved as Resolved
 from .symbols import Selection as Selection
-from .symbols import Symbol as Symbol
-from .symbols import Symbols as Symbols
 from .symbols import chosen as chosen
 from .symbols import days_of as days_of
 from .symbols import lists_in_force as lists_in_force
@@ -37,9 +39,7 @@ from .symbols import near_matches as near_matches
 from .symbols import resolve as resolve
 from .symbols import those_of as those_of
 from .ticks import COLUMNS as COLUMNS
-from .ticks import ORDER as ORDER
 from .ticks import known_columns as known_columns
-from .ticks import overloads as overloads
 from .underlyings import NAMES as NAMES
 from .underlyings import listed_under as listed_under
 from .underlyings import listings as listings

@@ -1,14 +1,21 @@
-"""The helpers of a lake that this package gives, as methods."""
+"""The helpers of a lake that this package gives, as methods.
+
+What each needs is loaded when it is asked for, here and in what is built on this: most queries need none of it.
+"""
 
 from collections.abc import Sequence
 from typing import ClassVar
 
 from queries.history.dated import DATED_TICKS
 from queries.history.moments import Moment, time_range
-from queries.history.symbols import Symbols
-from queries.history.ticks import MACRO as TICKS
-from queries.history.ticks import ticks
-from queries.lake import Macro, Relation, Result, SqlLake
+from queries.history.naming import Symbols
+from queries.lake import Macro, Overloads, Relation, Result, SqlLake
+
+
+def _ticks() -> Overloads:
+    from queries.history.macro import OVERLOADS
+
+    return OVERLOADS
 
 
 class HistoryMethods(SqlLake):
@@ -21,7 +28,7 @@ class HistoryMethods(SqlLake):
     """
 
     relations: ClassVar[Sequence[Relation]] = (*SqlLake.relations, DATED_TICKS)
-    macros: ClassVar[Sequence[Macro]] = (TICKS,)
+    macros: ClassVar[Sequence[Macro]] = (Macro("ticks", _ticks),)
 
     def ticks(
         self,
@@ -31,4 +38,6 @@ class HistoryMethods(SqlLake):
         columns: Sequence[str] | None = None,
     ) -> Result:
         """The ticks as they came: all columns of the view `ticks`, or these."""
+        from queries.history.ticks import ticks
+
         return ticks(self.look(), symbols, time_range(start, stop), columns)

@@ -16,27 +16,10 @@ from typing import Final
 
 from queries.errors import SymbolError
 from queries.history.moments import TimeRange
+from queries.history.naming import Near, Symbol, Symbols
 from queries.history.underlyings import NAMES, listed_under, meant
 from queries.lake import LakeState, among, literal
 from storage.market import FUTURE, exchange_of_token
-
-
-@dataclass(frozen=True)
-class Near:
-    """The nearest future of a name on each day, or the `n`th nearest; prices are not adjusted where it rolls.
-
-    `name` is NIFTY, NSE:NIFTY 50, RELIANCE, MCX:CRUDEOIL: see `queries.history.underlyings`.
-    """
-
-    name: str
-    n: int = 1
-
-    def __str__(self) -> str:
-        return f"near({self.name}, {self.n})"
-
-
-Symbol = str | int | Near
-Symbols = Symbol | Sequence[Symbol]
 
 _NEAR_MATCHES: Final = 5
 _DEFAULT_EXCHANGE: Final = "NSE"

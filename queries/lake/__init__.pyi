@@ -8,6 +8,7 @@ from .sources import sources_sql as sources_sql
 from .sources import with_before as with_before
 from .state import LakeState as LakeState
 from .state import Macro as Macro
+from .state import Overloads as Overloads
 from .state import Parameters as Parameters
 from .state import Relation as Relation
 from .state import words as words

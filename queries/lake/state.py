@@ -25,6 +25,8 @@ from queries.partitions import EVERYTHING, Asked, asked_of, chosen
 from storage.clock import ist_date
 
 Parameters = Sequence[object] | Mapping[str, object] | None
+Overloads = Sequence[tuple[str, str]]
+"""Of a table macro: the parameters of each, as `symbols VARCHAR, start := NULL`, and its SELECT."""
 Known = TypeVar("Known")
 
 KEPT: Final = 64
@@ -53,10 +55,15 @@ class Relation:
 
 @dataclass(frozen=True)
 class Macro:
-    """A table macro. Each overload is its parameters, as `symbols VARCHAR, start := NULL`, and its SELECT."""
+    """A table macro. `make` gives its overloads, when they are first needed."""
 
     name: str
-    overloads: Sequence[tuple[str, str]]
+    make: Callable[[], Overloads]
+
+    @cached_property
+    def overloads(self) -> Overloads:
+        """See `Overloads`."""
+        return self.make()
 
     @cached_property
     def uses(self) -> frozenset[str]:

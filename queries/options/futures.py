@@ -11,24 +11,12 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from queries.history import DATED_TICKS, SQL_MOMENT, sql_moment
-from queries.lake import LakeState, Macro, Relation, Result, literal
+from queries.lake import LakeState, Result, literal
 from queries.options.contracts import Contracts, contracts
+from queries.options.listed import INSTRUMENT_DAYS
 from queries.options.quotes import LAST, of_today
 from storage.market import EQUITIES, EQUITY_DERIVATIVES, FUTURE, INDEX_DERIVATIVES, exchange_of_token, spot_of
 
-
-def _listed_days(state: LakeState, _: Sequence[dt.date]) -> str:
-    days = ", ".join(f"'{day}'" for day in state.dates("instruments"))
-    return f"SELECT unnest([{days}]::DATE[]) AS listed_on"
-
-
-INSTRUMENT_DAYS: Final = Relation(
-    "instrument_days",
-    _listed_days,
-    frozenset({"instruments"}),
-    first="SELECT DISTINCT date AS listed_on FROM instruments",
-)
-"""The days that have an instrument list, which a macro finds the one in force by."""
 _CURVE: Final = "day, exchange, name, instrument_token, symbol, expiry, lot_size, spot_token, spot_symbol"
 """What is known of each future and day by the instrument lists."""
 
@@ -163,4 +151,4 @@ def _in_order(values: Iterable[str]) -> str:
     return ", ".join(map(literal, values))
 
 
-MACRO: Final = Macro("futures", [("underlying VARCHAR, moment := NULL", _body())])
+OVERLOADS: Final = (("underlying VARCHAR, moment := NULL", _body()),)

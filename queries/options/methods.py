@@ -6,12 +6,15 @@ from typing import ClassVar
 
 from queries.asof import AsofMethods
 from queries.history import Moment, Near, day_of, moments_of
-from queries.lake import Macro, Relation, Result
-from queries.options.chain import chain
-from queries.options.contracts import expiries
-from queries.options.futures import INSTRUMENT_DAYS, futures
-from queries.options.futures import MACRO as FUTURES
+from queries.lake import Macro, Overloads, Relation, Result
+from queries.options.listed import INSTRUMENT_DAYS
 from storage.clock import IST
+
+
+def _futures() -> Overloads:
+    from queries.options.futures import OVERLOADS
+
+    return OVERLOADS
 
 
 class OptionMethods(AsofMethods):
@@ -25,7 +28,7 @@ class OptionMethods(AsofMethods):
     """
 
     relations: ClassVar[Sequence[Relation]] = (*AsofMethods.relations, INSTRUMENT_DAYS)
-    macros: ClassVar[Sequence[Macro]] = (*AsofMethods.macros, FUTURES)
+    macros: ClassVar[Sequence[Macro]] = (*AsofMethods.macros, Macro("futures", _futures))
 
     def near(self, name: str, n: int = 1) -> Near:
         """The `n`th nearest future of each day, unadjusted where it rolls: usable wherever a symbol is."""
@@ -37,6 +40,8 @@ class OptionMethods(AsofMethods):
         One row an exchange and expiry: exchange, name, expiry, cycle (`weekly` or `monthly`, as the contracts' own
         symbols say), strikes, options (contracts), future (the symbol of that which expires then, null if none does).
         """
+        from queries.options.contracts import expiries
+
         return expiries(self.look(), name, None if day is None else day_of(day, "day"))
 
     def futures(self, underlying: str, moment: Moment | Sequence[Moment] | None = None) -> Result:
@@ -47,6 +52,8 @@ class OptionMethods(AsofMethods):
         null on the day of expiry. Commodities and currencies have no spot. In SQL: `futures(underlying, moment)`, where
         a name of several exchanges gives the futures of each, and an unknown one none.
         """
+        from queries.options.futures import futures
+
         return futures(self.look(), underlying, _moments(moment))
 
     def chain(
@@ -72,6 +79,8 @@ class OptionMethods(AsofMethods):
         - `delta`: rupees a rupee of the forward; `gamma`: delta a rupee; `vega`: rupees a point of volatility (0.01);
           `theta`: rupees a day of the calendar. All of one unit of the underlying, not of a lot.
         """
+        from queries.options.chain import chain
+
         return chain(self.look(), underlying, _moments(moment), expiry, rate)
 
 

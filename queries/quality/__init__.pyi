@@ -2,8 +2,9 @@ from .candles import Candles as Candles
 from .candles import all_candles as all_candles
 from .candles import width_of_candles as width_of_candles
 from .comparison import Comparison as Comparison
-from .coverage import SILENT_SECONDS as SILENT_SECONDS
 from .coverage import DayCoverage as DayCoverage
 from .coverage import Summary as Summary
+from .methods import LATENCY_BUCKET_SECONDS as LATENCY_BUCKET_SECONDS
+from .methods import SILENT_SECONDS as SILENT_SECONDS
 from .methods import QualityMethods as QualityMethods
 from .nothing import why_nothing as why_nothing

@@ -39,7 +39,6 @@ from storage.clock import NS_PER_US, US_PER_DAY, day_bounds_ns, nanoseconds
 from storage.market import exchange_of_token
 from storage.schema import TIMESTAMP
 
-SILENT_SECONDS: Final = 60.0
 STATES: Final = tuple(State)
 NEVER_US: Final = 1 << 60
 _COLUMNS: Final = """

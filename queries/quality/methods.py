@@ -1,17 +1,21 @@
 """The helpers of a lake that this package gives, as methods."""
 
 import datetime as dt
+from typing import TYPE_CHECKING, Final
 
-from queries.bars import width_of
-from queries.connections import LATENCY_BUCKET_SECONDS, latencies, survey
 from queries.errors import QueryError
-from queries.history import Moment, Symbol, Symbols, chosen, day_of
+from queries.history import Moment, Symbol, Symbols, day_of
 from queries.lake import LakeState, Result
 from queries.options import OptionMethods
-from queries.quality.candles import Candles, read_candles, width_of_candles
-from queries.quality.comparison import Comparison, comparison
-from queries.quality.coverage import SILENT_SECONDS, DayCoverage
 from storage.clock import IST
+
+if TYPE_CHECKING:
+    from queries.quality.candles import Candles
+    from queries.quality.comparison import Comparison
+    from queries.quality.coverage import DayCoverage
+
+SILENT_SECONDS: Final = 60.0
+LATENCY_BUCKET_SECONDS: Final = 900
 
 
 class QualityMethods(OptionMethods):
@@ -50,6 +54,8 @@ class QualityMethods(OptionMethods):
 
         Exchange times are whole seconds, so values are too high by up to one. Raises MomentError and QueryError.
         """
+        from queries.connections import latencies, survey
+
         if not hasattr(bucket_seconds, "__index__") or bucket_seconds < 1:
             raise QueryError(f"bucket_seconds: got {bucket_seconds!r}, expected a whole number of at least 1")
         state = self.look()
@@ -57,14 +63,18 @@ class QualityMethods(OptionMethods):
         return state.sql(f"FROM {state.rows_view('latency', rows).name}")
 
     def compare(
-        self, symbol: Symbol, day: Moment, candles: Candles, *, width: str | dt.timedelta | None = None
-    ) -> Comparison:
+        self, symbol: Symbol, day: Moment, candles: "Candles", *, width: str | dt.timedelta | None = None
+    ) -> "Comparison":
         """Our bars of one instrument beside the broker's historical candles of that day: what differs, and why.
 
         `candles` are a frame (pandas, Polars, Arrow), a list of dicts, the path of a CSV file, or the broker's JSON as
         text, dict or path; `queries.quality.candles` says which columns. Their width is the time between two, unless
         `width` says it. Raises CandlesError, too.
         """
+        from queries.bars import width_of
+        from queries.quality.candles import read_candles, width_of_candles
+        from queries.quality.comparison import comparison
+
         date = day_of(day, "day")
         theirs = read_candles(candles, date)
         long = width_of_candles(theirs) if width is None else dt.timedelta(microseconds=width_of(width).size)
@@ -77,7 +87,10 @@ class QualityMethods(OptionMethods):
         return state.sql(f"FROM {state.rows_view('intervals', rows).name}")
 
 
-def _coverage(state: LakeState, day: Moment, symbols: Symbols | None, silent: float) -> DayCoverage:
+def _coverage(state: LakeState, day: Moment, symbols: Symbols | None, silent: float) -> "DayCoverage":
+    from queries.history import chosen
+    from queries.quality.coverage import DayCoverage
+
     date = day_of(day, "day")
     tokens = None if symbols is None else chosen(state, symbols, [date]).tokens
     return DayCoverage(state, date, tokens, silent, dt.datetime.now(IST))

@@ -55,6 +55,11 @@ class TableSource:
         """About when the last of the committed rows of that day was received, if the table says so."""
         return None if self.committed is None else self.committed.received_until(day)
 
+    def live_instruments(self, day: dt.date) -> set[int]:
+        """Of which there are ticks of that day that are not committed."""
+        live = self.live.parts if isinstance(self.live, LiveTicks) else ()
+        return {token for part in live if part.day == day for token in part.tokens.tolist()}
+
     @property
     def parts(self) -> Mapping[tuple[str, ...], Sequence[str]]:
         """The committed files by partition: its values as text, in the order of the partition columns."""

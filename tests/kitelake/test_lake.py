@@ -1,5 +1,7 @@
 """`kitelake.open`: what a lake may use, and what a restricted one gives."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,11 +13,19 @@ from kitelake import Result
 from queries.errors import QueryError, QueryTimeoutError, RestrictedError
 from storage.layout import DataLayout
 from tests.support.two_days import DAYS, two_days
+from tests.support.waiting import PATIENCE_SECONDS
 
 __all__ = ["two_days"]
 
 ENDLESS = "select sum(hash(a.range * b.range)) from range(1_000_000) a, range(1_000_000) b"
 SETTINGS = "select current_setting('memory_limit') as memory, current_setting('threads') as threads"
+
+LOADED = """
+import sys, kitelake
+with kitelake.open(sys.argv[1]) as lake:
+    lake.sql("select count(*) from ticks where date = '2026-11-23'").arrow()
+print(*sys.modules)
+"""
 
 
 @pytest.fixture
@@ -30,6 +40,24 @@ def test_limits_are_the_lakes_own(empty: Path) -> None:
         lake.sql("copy (select 1) to '/dev/null'")
         with pytest.raises(QueryTimeoutError):
             lake.sql(ENDLESS, timeout=1000).arrow()
+
+
+def test_a_query_loads_no_helper(empty: Path) -> None:
+    """They would take as long as the rest of what opening loads of ours."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, empty], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
+    )
+    names = {name for name in done.stdout.split() if name.startswith(("queries.", "storage.market"))}
+    helpers = {name for name in names if name.split(".")[1] in ("bars", "asof", "options", "quality", "connections")}
+    assert {name for name in helpers if name.count(".") > 1} <= {
+        "queries.asof.methods",
+        "queries.bars.choices",
+        "queries.bars.methods",
+        "queries.options.listed",
+        "queries.options.methods",
+        "queries.quality.methods",
+    }
+    assert not names & {"queries.history.symbols", "queries.history.blocks", "storage.market"}
 
 
 def test_a_restricted_lake_has_limits_unless_others_are_set(empty: Path) -> None:

@@ -21,7 +21,7 @@ class OurLake(SqlLake):
         Relation("answers", lambda *_: pa.table({"answer": [42], "symbol": ["NSE:INFY"]})),
     )
     macros: ClassVar = (
-        Macro("above", [("price", "SELECT seq, last_price FROM ticks WHERE last_price > price ORDER BY seq")]),
+        Macro("above", lambda: [("price", "SELECT seq, last_price FROM ticks WHERE last_price > price ORDER BY seq")]),
     )
 
 

@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 
 import kitelake
+from kitelake.lake import Lake
+from queries.bars.trades import ALL
+from queries.lake import words
 from tests.support.captured import INFY, NIFTY_50, NIFTY_FUT, Captured, Line
 
 Ask = Callable[..., list[dict[str, Any]]]
@@ -71,3 +74,9 @@ def test_sum_to_the_volume_of_bars_without_what_was_missed(line: Line, ask: Ask)
         assert sum(row["volume"] for row in bars) == 10 + 39 * 39
         missed = sum(row["volume_missed"] for row in bars)
         assert 0 < missed == 10 + 39 * 39 - sum(row["quantity"] for row in ask("trades", "NSE:INFY"))
+
+
+def test_the_relation_says_what_it_reads() -> None:
+    names = {relation.name for relation in Lake.relations} | {"ticks_all", "instruments", "events", "orders"}
+    (trades,) = (relation for relation in Lake.relations if relation.name == "trades")
+    assert words(ALL) & names == trades.uses

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from queries.errors import SymbolError
-from queries.history.symbols import Near, Selection, chosen, lists_in_force, near_matches, resolve
+from queries.history.naming import Near
+from queries.history.symbols import Selection, chosen, lists_in_force, near_matches, resolve
 from queries.lake.lake import SqlLake
 from storage.layout import DataLayout
 from storage.schema import INSTRUMENTS
