@@ -67,6 +67,7 @@ def test_every_tick_once_in_order_before_and_after_sealing(seed: int, days: int,
             patch.setattr(sweep, "BLOCK_ROWS", 64)
             patch.setattr(sweep, "HELD_BYTES", 1)
             patch.setattr(sweep, "LEAST_HELD_ROWS", 150)
+            patch.setattr(sweep, "_SOME", 16)
         captured = random_days(Path(folder), seed, days)
         with kitelake.open(folder) as lake:
             check(lake, rng)
