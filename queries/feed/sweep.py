@@ -176,9 +176,11 @@ class Pool:
         return {name: column.take(places) for name, column in self._columns.items()}
 
     def keep(self, places: Places) -> None:
-        """Hold these rows alone, in this order."""
+        """Hold these rows alone."""
+        ascending = places.copy()
+        ascending.sort()
         for column in self._columns.values():
-            column.keep(places)
+            column.keep(ascending)
         self._rows = len(places)
 
 
@@ -234,10 +236,12 @@ class _Column:
             self._dictionary = pa.array(self.texts, pa.string())
         return pa.DictionaryArray.from_arrays(pa.array(values, mask=mask), self._dictionary)
 
-    def keep(self, places: Places) -> None:
-        self.values[: len(places)] = self.values.take(places)
-        if self._missing is not None:
-            self._missing[: len(places)] = self._missing.take(places)
+    def keep(self, ascending: Places) -> None:
+        for start in range(0, len(ascending), _SOME):  # none of them is written over before it was moved
+            places = ascending[start : start + _SOME]
+            self.values[start : start + len(places)] = self.values.take(places)
+            if self._missing is not None:
+                self._missing[start : start + len(places)] = self._missing.take(places)
 
     def _codes(self, chunk: pa.DictionaryArray) -> NDArray[np.int32]:
         names = chunk.dictionary.to_pylist()
