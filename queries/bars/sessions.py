@@ -63,6 +63,11 @@ def sessions_of(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
     )
 
 
+def are_noted(state: LakeState, day: dt.date) -> bool:
+    """Whether the day's record says them."""
+    return bool(_noted(state.root, day))
+
+
 SESSIONS: Final = Relation("sessions", sessions_of)
 """Those of all days with ticks."""
 
