@@ -63,6 +63,11 @@ def sessions_of(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
     )
 
 
+def are_noted(state: LakeState, day: dt.date) -> bool:
+    """Whether the day's record says them."""
+    return bool(_noted(state.root, day))
+
+
 def hours_sql(sessions: str, listed: str = "true", which: str = "true") -> str:
     """The SELECT of date, instrument_token, symbol, opens_us and closes_us of instruments: their continuous session.
 

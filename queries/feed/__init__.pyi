@@ -1,5 +1,5 @@
+from .days import Position as Position
 from .days import Progress as Progress
-from .feed import Position as Position
 from .feed import TickFeed as TickFeed
 from .methods import FeedMethods as FeedMethods
 from .points import Bar as Bar

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, get_args
 
 from queries.errors import FeedError
-from queries.feed.days import Asked, BarsIn, OnGap, Progress
-from queries.feed.feed import Position, TickFeed
+from queries.feed.days import Asked, BarsIn, OnGap, Position, Progress
+from queries.feed.feed import TickFeed
 from queries.feed.points import Bar
 from queries.feed.tick import ALL, CACHED
 from queries.history import Moment, Symbols, TimeRange, chosen, days_of, moment_of, time_range
@@ -86,15 +86,21 @@ def _columns(columns: Any) -> tuple[str, ...]:
 def _position(position: Any) -> Position:
     """The same, also if it was kept as a plain tuple, as JSON does, or without what has a default. Raises FeedError,
     MomentError."""
-    if isinstance(position, Sequence) and len(position) in (3, len(Position._fields)):
-        received_at, stream, number, settled, given = position if len(position) > 3 else (*position, None, 0)
-        if isinstance(stream, str) and hasattr(number, "__index__") and hasattr(given, "__index__"):
+    if isinstance(position, Sequence) and len(position) in (3, 5, len(Position._fields)):
+        values: list[Any] = [*position, *(None, 0, None)[len(position) - 3 :]]
+        received_at, stream, number, settled, given, streams = values
+        pairs: list[Any] = [
+            each if isinstance(each, Sequence) and len(each) == 2 else (None, None) for each in streams or ()
+        ]
+        texts, numbers = [stream, *(name for name, _ in pairs)], [number, given, *(seq for _, seq in pairs)]
+        if all(isinstance(each, str) for each in texts) and all(hasattr(each, "__index__") for each in numbers):
             return Position(
                 moment_of(received_at, "position"),
                 stream,
                 operator.index(number),
                 None if settled is None else moment_of(settled, "position"),
                 operator.index(given),
+                None if streams is None else tuple((name, operator.index(seq)) for name, seq in pairs),
             )
     raise FeedError(f"position: got {position!r}, expected ({', '.join(Position._fields)}), the position of a feed")
 

@@ -16,7 +16,7 @@ from queries.bars import Measure, width_of
 from queries.errors import WidthError
 from queries.feed.marks import NEEDS, Marks
 from queries.feed.points import Bar, Outage, Point, bars_of, ordered, outages_of
-from queries.feed.reading import KEYS, Reader, Wanted, parts_of, sources_in
+from queries.feed.reading import FOREVER_US, KEYS, Reader, Wanted, parts_of, sources_in
 from queries.feed.sweep import TEXT, Block, sweep
 from queries.feed.tick import CACHED
 from queries.history import Symbols, TimeRange, lists_in_force, resolve, those_of
@@ -55,6 +55,25 @@ class Progress(NamedTuple):
     ticks: int
 
 
+class Position(NamedTuple):
+    """Up to where a feed was read: after this tick; or with "" as the stream, after so many bars and outages of that
+    moment, before its ticks.
+
+    A feed that follows a capture gives a bar a second after it has closed, when later ticks may have been given. There
+    `settled` is the moment of which `given` bars and outages were given, and all of those before it.
+
+    `streams` has of each stream the last `seq` that was given. What the lake has got since of before this place is told
+    by them, and given first. None, also after `seek`: ticks of before this place are left out.
+    """
+
+    received_at: dt.datetime
+    stream: str
+    seq: int
+    settled: dt.datetime | None = None
+    given: int = 0
+    streams: Sequence[tuple[str, int]] | None = None
+
+
 class Place(NamedTuple):
     """Behind a row, by what orders rows; or with "" as the stream, behind so many bars and outages of that moment."""
 
@@ -63,11 +82,33 @@ class Place(NamedTuple):
     number: int
 
 
+class Given(dict[str, tuple[int, int]]):
+    """Of each stream the last `seq` that was given, and when the latest of its rows was received, in µs."""
+
+    def note(self, block: Block) -> None:
+        """These rows were given."""
+        streams = block.columns["stream"]
+        codes = streams.indices.to_numpy()
+        for code in np.unique(codes):
+            name, mine = streams.dictionary[int(code)].as_py(), codes == code
+            seq, us = self.get(name, (-1, 0))
+            self[name] = max(seq, int(block.seq[mine].max())), max(us, int(block.received_us[mine][-1]))
+
+    def numbers(self, since_us: int = 0) -> dict[str, int]:
+        """The former alone, of streams of which something was received since then."""
+        return {name: seq for name, (seq, us) in self.items() if us >= since_us}
+
+
 class Settled(NamedTuple):
     """All bars and outages of before a moment were given, and so many of that moment."""
 
     us: int
     number: int
+
+
+def day_before(place: Place) -> dt.date:
+    """The day before that of a place: ticks that come later than that are not looked for."""
+    return time_of(place.us).date() - dt.timedelta(days=1)
 
 
 def settled_at(place: Place) -> Settled:
@@ -112,8 +153,9 @@ class Asked:
         return None if self.symbols is None else resolve(state, self.symbols, [day]).tokens
 
     def days(self, state: LakeState) -> list[dt.date]:
-        """Those of the range that have ticks."""
-        return self.when.days(state.dates(TICKS.name))
+        """Those of the range that have ticks, or events if outages are asked for."""
+        names = [TICKS.name] if self.on_gap == "skip" else [TICKS.name, "events"]
+        return self.when.days(sorted({day for name in names for day in state.dates(name)}))
 
 
 class Day:
@@ -135,16 +177,18 @@ class Day:
         self.start_us = max(first, start_us)
         self._settled_us = max(first, settled_us)
 
-    def blocks(self) -> Iterator[Block]:
-        """The ticks, in order."""
+    def blocks(self, given: Mapping[str, int], since_us: int) -> Iterator[Block]:
+        """The ticks, in order; of before that moment, of each stream those behind that number."""
         if self._tokens is not None and len(self._tokens) <= FEW:
             return self._by_database(self._tokens)
-        return self.new_blocks({}, frozenset())
+        return self.new_blocks(given, frozenset(), since_us)
 
-    def new_blocks(self, given: Mapping[str, int], known: frozenset[object]) -> Iterator[Block]:
-        """Those that do not lie in what is known, and were not given: of each stream the ticks behind that number."""
+    def new_blocks(
+        self, given: Mapping[str, int], known: frozenset[object], since_us: int = FOREVER_US
+    ) -> Iterator[Block]:
+        """The same of those that do not lie in what is known."""
         names = list(self._asked.kinds)
-        wanted = Wanted(self.date, names, self._tokens, self.start_us, self._range[1], given)
+        wanted = Wanted(self.date, names, self._tokens, self.start_us, self._range[1], given, since_us)
         parts = parts_of(self._state, wanted, without=known)
         reader = Reader(self._state, wanted)
         return self._marked(sweep(parts, reader.read, self._asked.kinds))
@@ -153,7 +197,11 @@ class Day:
         """The bars that had closed, and the outages that had ended."""
         first_us, stop_us = self._range
         found: list[Point] = []
-        if self._asked.width is not None and first_us < stop_us and (symbols := self._symbols()):
+        has_ticks = self.date in self._state.dates(TICKS.name)
+        if self._asked.width is not None and has_ticks:
+            # Those that began earlier have closed before, and were given: each costs an object.
+            first_us = max(first_us, self._settled_us - width_of(self._asked.width).size)
+        if self._asked.width is not None and has_ticks and first_us < stop_us and (symbols := self._symbols()):
             rows = self._asked.bars_in(symbols, self._asked.width, time_of(first_us), time_of(stop_us))
             found += bars_of(rows, min(stop_us, us_of(self._until)))
         if self._asked.on_gap != "skip":
@@ -209,32 +257,37 @@ class Source:
     warmup: Sequence[Bar]
     progress: Callable[[Progress], object] | None
     ticks: int = 0
-    given: dict[str, int] = field(default_factory=dict)
-    """Of each stream the last `seq` that was given, if it is followed."""
+    given: Given = field(default_factory=Given)
+    """What was given, if it is followed."""
     settled_us: int | None = None
     """Bars and outages up to then come in their places, between ticks; later ones come when they are known."""
 
-    def after(self, start: Place | None, settled: Settled | None) -> Iterator[Item]:
-        """What comes behind a place, and of bars and outages what is not given yet."""
+    def after(self, start: Place | None, settled: Settled | None, given: Given | None) -> Iterator[Item]:
+        """What comes behind a place, and of bars and outages what is not given yet. `given` is what was given up to
+        there: ticks of before that came later come first, of that day and the one before. None: they are left out."""
         start_us = 0 if start is None else max(0, start.us)
         due_us = 0 if settled is None else max(0, settled.us)
         warmup = [Point(moment_us(bar), bar) for bar in self.warmup]
         yield from (point.item for point in (warmup if settled is None else unsettled(warmup, settled)))
         until = dt.datetime.now(IST) - SETTLED
         state = self.look()
-        self.given.clear()
+        self.given = Given(given or {})
         # Bars that close at midnight are of the day before.
-        days = [each for each in self.asked.days(state) if each >= time_of(min(start_us, due_us) - 1).date()]
+        first_due = time_of(min(start_us, due_us) - 1).date()
+        first = first_due if given is None or start is None else min(first_due, day_before(start))
+        days = [each for each in self.asked.days(state) if each >= first]
         self.settled_us = due_us - 1  # until what is left of before the place has been given
         for number, date in enumerate(days, 1):
             if number > 1:  # files that the state before had may have been vacuumed since
                 until = dt.datetime.now(IST) - SETTLED
                 state = self.look()
-            day = Day(state, self.asked, date, start_us, due_us, until)
-            blocks: Iterable[Block] = day.blocks() if self.asked.ticks else ()
+            day = Day(state, self.asked, date, start_us if given is None else 0, due_us, until)
+            blocks: Iterable[Block] = ()
+            if self.asked.ticks:
+                blocks = day.blocks({} if given is None else given.numbers(), start_us)
             if start is not None:
-                blocks = behind(blocks, start)
-            points = day.points()
+                blocks = behind(blocks, start, given)
+            points = day.points() if date >= first_due else []
             for item in merged(blocks, points if settled is None else unsettled(points, settled)):
                 if isinstance(item, Block):
                     self.settled_us = us_of(until)
@@ -243,7 +296,7 @@ class Source:
                     self.progress(Progress(date, number, len(days), self.ticks))
             self.settled_us = us_of(until)
         if self.follow:
-            yield from self._followed(state, start, settled, until)
+            yield from self._followed(state, start if given is None else None, settled, until)
 
     def _followed(
         self, state: LakeState, start: Place | None, settled: Settled | None, until: dt.datetime
@@ -266,9 +319,9 @@ class Source:
                 day = Day(state, self.asked, date, start_us, us_of(earlier), until)
                 blocks: Iterable[Block] = ()
                 if is_new and self.asked.ticks:
-                    blocks = day.new_blocks(self.given, known)
+                    blocks = day.new_blocks(self.given.numbers(), known)
                     if start is not None:
-                        blocks = behind(blocks, start)
+                        blocks = behind(blocks, start, None)
                 points: list[Point] = []
                 if is_due and date >= newest:
                     points = [point for point in day.points() if point.us > us_of(earlier)]
@@ -287,11 +340,7 @@ class Source:
         if isinstance(item, Block):
             self.ticks += len(item)
             if self.follow:
-                streams = item.columns["stream"]
-                codes = streams.indices.to_numpy()
-                for code in np.unique(codes):
-                    name = streams.dictionary[int(code)].as_py()
-                    self.given[name] = max(self.given.get(name, -1), int(item.seq[codes == code].max()))
+                self.given.note(item)
         return item
 
 
@@ -315,17 +364,22 @@ def merged(blocks: Iterable[Block], points: Sequence[Point]) -> Iterator[Block |
         point = next(left)
 
 
-def behind(blocks: Iterable[Block], place: Place) -> Iterator[Block]:
-    """What comes after the place, of ticks that were received at its moment or later."""
+def behind(blocks: Iterable[Block], place: Place, given: Given | None) -> Iterator[Block]:
+    """What comes after the place, and of before it what lies behind what was given."""
     for block in blocks:
-        if block.received_us[-1] > place.us or place.stream:
-            row = int(np.searchsorted(block.received_us, place.us))
-            while row < len(block) and (block.received_us[row], block.stream(row), block.seq[row]) <= place:
-                row += 1
-            if row < len(block):
-                yield block.slice(row, len(block))
-        else:
-            yield block
+        done = 0
+        if block.received_us[0] <= place.us:
+            done = int(np.searchsorted(block.received_us, place.us))
+            while done < len(block) and (block.received_us[done], block.stream(done), block.seq[done]) <= place:
+                done += 1
+        if given is not None and done:
+            streams = block.columns["stream"].slice(0, done)
+            last = [given.get(name, (-1, 0))[0] for name in streams.dictionary.to_pylist()]
+            late = np.flatnonzero(block.seq[:done] > np.array(last, np.int64)[streams.indices.to_numpy()])
+            if len(late):
+                yield Block.of({name: column.take(pa.array(late)) for name, column in block.columns.items()})
+        if done < len(block):
+            yield block.slice(done, len(block))
 
 
 def unsettled(points: Iterable[Point], settled: Settled) -> list[Point]:

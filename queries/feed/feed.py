@@ -8,7 +8,7 @@ import operator
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +18,14 @@ from queries.feed.days import (
     SETTLED,
     WAITING,
     Asked,
+    Given,
     Item,
     Place,
+    Position,
     Progress,
     Settled,
     Source,
+    day_before,
     moment_us,
     settled_at,
 )
@@ -31,7 +34,7 @@ from queries.feed.sweep import Block
 from queries.feed.tick import ALL, FeedTick, Values, dicts_of
 from queries.history import Moment, lists_in_force, moment_of
 from queries.lake import LakeState
-from storage.clock import IST, US_PER_DAY, time_of, us_of
+from storage.clock import IST, NS_PER_US, US_PER_DAY, day_bounds_ns, time_of, us_of
 
 POLL_SECONDS: Final = 0.1
 BATCH_ROWS: Final = 65_536
@@ -39,21 +42,6 @@ TURN_ROWS: Final = 1_000
 """An asynchronous consumer that never waits lets the event loop run after so many ticks."""
 VIEW_ROWS: Final = 16_384
 """Of so many ticks at a time values become objects, so that these take little memory."""
-
-
-class Position(NamedTuple):
-    """Up to where a feed was read: after this tick; or with "" as the stream, after so many bars and outages of that
-    moment, before its ticks.
-
-    A feed that follows a capture gives a bar a second after it has closed, when later ticks may have been given. There
-    `settled` is the moment of which `given` bars and outages were given, and all of those before it.
-    """
-
-    received_at: dt.datetime
-    stream: str
-    seq: int
-    settled: dt.datetime | None = None
-    given: int = 0
 
 
 class TickFeed:
@@ -82,12 +70,17 @@ class TickFeed:
         if position is not None and self._place is not None:
             usual = settled_at(self._place)
             self._settled = usual if position.settled is None else Settled(us_of(position.settled), position.given)
+        self._given: Given | None = Given()  # up to the row `_noted` of the block; None if it is not known
+        if position is not None:
+            self._given = None
+            if position.streams is not None and self._place is not None:
+                self._given = Given({name: (seq, self._place.us) for name, seq in position.streams})
         self._closed = threading.Event()
         self._reading = threading.Lock()  # a thread that reads goes on when the task that waited for it is cancelled
         self._items: Iterator[Item] | None = None
         self._ahead: Bar | Outage | None = None  # what was read, and not given yet
         self._block: Block | None = None
-        self._row = 0
+        self._row = self._noted = 0
         self._reader: object = None  # who reads it, until another does, or it is sought elsewhere, or closed
 
     @property
@@ -107,6 +100,9 @@ class TickFeed:
         if place is None:
             return None
         position = Position(time_of(place.us), place.stream, place.number)
+        if (given := self._given_now()) is not None and self._asked.ticks:
+            since_us = day_bounds_ns(day_before(place))[0] // NS_PER_US
+            position = position._replace(streams=tuple(sorted(given.numbers(since_us).items())))
         settled = self._settled_at(place)
         if settled == settled_at(place) or (self._asked.width is None and self._asked.on_gap == "skip"):
             return position
@@ -124,7 +120,7 @@ class TickFeed:
             sought = Place(us, "", 0)
             self._place = sought if place is None else max(place, sought)
             self._settled = settled_at(self._place) if place is None else max(self._settled_at(place), Settled(us, 0))
-            self._items = self._block = self._ahead = self._reader = None
+            self._items = self._block = self._ahead = self._reader = self._given = None
 
     def close(self) -> None:
         """End it: who iterates comes to an end. Idempotent."""
@@ -282,6 +278,13 @@ class TickFeed:
         place = Place(int(self._block.received_us[row]), self._block.stream(row), int(self._block.seq[row]))
         return place if self._place is None else max(self._place, place)  # what is live may come late
 
+    def _given_now(self) -> Given | None:
+        """What was given of each stream."""
+        if self._given is not None and self._block is not None and self._noted < self._row:
+            self._given.note(self._block.slice(self._noted, self._row))
+            self._noted = self._row
+        return self._given
+
     def _settled_at(self, place: Place) -> Settled:
         """As far as bars and outages were given, up to a place."""
         usual = settled_at(place)
@@ -320,8 +323,9 @@ class TickFeed:
                 return self._ahead
             if self._items is None:
                 self._settled = None if self._place is None else self._settled_at(self._place)
-                self._items = self._source.after(self._place, self._settled)
-            self._place, self._block, self._row = self._at(), None, 0
+                self._items = self._source.after(self._place, self._settled, self._given_now())
+            self._given_now()
+            self._place, self._block, self._row, self._noted = self._at(), None, 0, 0
             try:
                 item = next(self._items, None)
             except FileNotFoundError as error:

@@ -10,8 +10,8 @@ from queries.history import Moment, Symbols
 from queries.quality import QualityMethods
 
 if TYPE_CHECKING:
-    from queries.feed.days import OnGap, Progress
-    from queries.feed.feed import Position, TickFeed
+    from queries.feed.days import OnGap, Position, Progress
+    from queries.feed.feed import TickFeed
     from queries.quality import Candles
 
 

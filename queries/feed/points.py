@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from queries.bars import sessions_of
+from queries.bars import are_noted, sessions_of
 from queries.connections import OF_CONNECTIONS, Stretch, last_rows_of, merged, outages, runs_of_day, span_of_day, within
 from queries.feed.reading import numbers_of
 from queries.lake import LakeState, among, sources_sql, with_before
@@ -73,9 +73,11 @@ def bars_of(rows: pa.Table, until_us: int) -> list[Point]:
 def outages_of(state: LakeState, day: dt.date, tokens: Sequence[int] | None, now: dt.datetime) -> list[Point]:
     """The outages of a day that have ended, in the hours of trading of the exchanges."""
     span = span_of_day(day, now)
-    runs = runs_of_day(state, span, last_rows_of(state, day), OF_CONNECTIONS)
-    if not runs:
+    last_rows = last_rows_of(state, day)
+    runs = runs_of_day(state, span, last_rows, OF_CONNECTIONS)
+    if not runs or not (last_rows or are_noted(state, day)):  # without ticks it may have been a holiday
         return []
+    elsewhere = [span] if last_rows else []
     lost = outages(runs, span)
     which = "true" if tokens is None else f"instrument_token IN ({', '.join(map(str, tokens)) or 'NULL'})"
     (brought,) = state.read(
@@ -108,7 +110,7 @@ def outages_of(state: LakeState, day: dt.date, tokens: Sequence[int] | None, now
             out.append(stretches)
         by_hours: dict[tuple[Stretch, ...], list[int]] = {}
         for token in row["tokens"]:
-            by_hours.setdefault(tuple(merged(trading.get(exchange_of_token(token), [span]))), []).append(token)
+            by_hours.setdefault(tuple(merged(trading.get(exchange_of_token(token), elsewhere))), []).append(token)
         for hours, alike in by_hours.items():
             for start, stop in within(_all_of(out), hours):
                 if stop < span[1] and earliest <= stop + ASKED:

@@ -76,7 +76,7 @@ class _Group(NamedTuple):
 class Wanted:
     """What of a day is asked for: `columns` of it, from `start_us` up to `stop_us`; `tokens` None for all.
 
-    `given`: of these streams the rows up to this `seq` are not wanted any more.
+    `given`: of these streams the rows up to this `seq` are not wanted, if they were received before `since_us`.
     """
 
     day: dt.date
@@ -85,6 +85,7 @@ class Wanted:
     start_us: int = 0
     stop_us: int = FOREVER_US
     given: Mapping[str, int] = field(default_factory=dict)
+    since_us: int = FOREVER_US
 
 
 def parts_of(state: LakeState, wanted: Wanted, *, without: frozenset[object] = frozenset()) -> list[Part]:
@@ -101,7 +102,11 @@ def parts_of(state: LakeState, wanted: Wanted, *, without: frozenset[object] = f
             footers[path] = _groups(path, wanted.day)
         exchange = unquote(folders[-2].partition("=")[2])
         for number, group in enumerate(footers[path]):
-            is_given = group.stream is not None and group.last_seq <= wanted.given.get(group.stream, -1)
+            is_given = (
+                group.stream is not None
+                and group.last_seq <= wanted.given.get(group.stream, -1)
+                and group.last_us < wanted.since_us
+            )
             if not is_given and (tokens is None or _has_between(tokens, group.first_token, group.last_token)):
                 found.append(Part(path, number, exchange, group.rows, group.first_us, group.last_us))
     if isinstance(source.live, LiveTicks):
@@ -199,9 +204,9 @@ class Reader:
         if self._shown is not None:
             kept &= self._shown.mask(rows, received)
         if self._wanted.given:
-            seq = numbers_of(rows["seq"])
+            seq, is_late = numbers_of(rows["seq"]), received < self._wanted.since_us
             for stream, last in self._wanted.given.items():
-                kept &= (seq > last) | pc.not_equal(rows["stream"].cast(pa.string()), stream).to_numpy()
+                kept &= ~is_late | (seq > last) | pc.not_equal(rows["stream"].cast(pa.string()), stream).to_numpy()
         return kept
 
 

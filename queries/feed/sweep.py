@@ -9,6 +9,7 @@ Held rows lie in buffers that are made once and filled again and again: to get m
 for each stretch of a day costs as much as reading does.
 """
 
+import bisect
 import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +28,13 @@ TEXT: Final = pa.dictionary(pa.int32(), pa.string())
 _SPARSE: Final = 8
 _NULL: Final = -1
 _MOST: Final = (1 << 31) - 1
+_SOME: Final = 1 << 16
 
 STEP_ROWS: Final = 1 << 20
 """So many rows are put in order together, at least."""
 BLOCK_ROWS: Final = 1 << 18
-HELD_BYTES: Final = 400 << 20
+HELD_BYTES: Final = 480 << 20
+"""Room for a stretch of the default columns beside half of another exchange's, so that few are read twice."""
 LEAST_HELD_ROWS: Final = 4_400_000
 """A stretch of a sealed day: less would have each be read several times, which costs more than the memory is worth."""
 
@@ -91,9 +94,8 @@ def sweep(parts: Sequence[Part], read: Read, kinds: Mapping[str, pa.DataType]) -
             read([part for part in opened if part.first_us < until_us], until_us, pool.add)
         else:
             read(opened, FOREVER_US, pool.add)
-        order, times = pool.in_order()
-        complete = int(np.searchsorted(times, until_us))
-        del times
+        order = pool.in_order()
+        complete = pool.rows_before(order, until_us)
         for start in range(0, complete, BLOCK_ROWS):
             yield Block.of(pool.take(order[start : min(start + BLOCK_ROWS, complete)]))
         pool.keep(order[complete:])
@@ -144,13 +146,14 @@ class Pool:
 
     def add(self, rows: pa.Table, wanted: Bools | None) -> None:
         """Add rows, which may have other columns, too; or those of them that are wanted."""
-        added = len(rows) if wanted is None else int(np.count_nonzero(wanted))
+        places = None if wanted is None else np.flatnonzero(wanted)
+        added = len(rows) if places is None else len(places)
         for name, column in self._columns.items():
-            column.put(self._rows, added, rows.column(name), wanted)
+            column.put(self._rows, added, rows.column(name), places)
         self._rows += added
 
-    def in_order(self) -> tuple[Places, Ints]:
-        """The places of the rows, by time, then stream, then `seq`; and their times, in µs, in that order."""
+    def in_order(self) -> Places:
+        """The places of the rows, by time, then stream, then `seq`."""
         received, seq, stream = (self._columns[name] for name in ("received_at", "seq", "stream"))
         numbers = seq.values[: self._rows]
         if len(stream.texts) <= 1:
@@ -159,20 +162,25 @@ class Pool:
             codes = stream.values[: self._rows]
             rows = [np.flatnonzero(codes == stream.texts[name]) for name in sorted(stream.texts)]
             order = np.concatenate([each[_by_number(numbers[each])] for each in rows])
-        times = received.values[order]
-        if (times[1:] < times[:-1]).any():  # several streams, or a clock that was set
-            again = np.argsort(times, kind="stable")
-            order, times = order[again], times[again]
-        return order, times
+        if not _ascends(received.values, order):  # several streams, or a clock that was set
+            order = order[np.argsort(received.values[order], kind="stable")]
+        return order
+
+    def rows_before(self, order: Places, us: int) -> int:
+        """How many of the rows, in that order, were received before that."""
+        received = self._columns["received_at"].values
+        return bisect.bisect_left(order, us, key=received.item)
 
     def take(self, places: Places) -> Columns:
         """The rows at these places, as arrays of their own."""
         return {name: column.take(places) for name, column in self._columns.items()}
 
     def keep(self, places: Places) -> None:
-        """Hold these rows alone, in this order."""
+        """Hold these rows alone."""
+        ascending = places.copy()
+        ascending.sort()
         for column in self._columns.values():
-            column.keep(places)
+            column.keep(ascending)
         self._rows = len(places)
 
 
@@ -186,7 +194,7 @@ class _Column:
         self.texts: dict[str, int] = {}
         self._dictionary: pa.Array | None = None
 
-    def put(self, at: int, count: int, rows: pa.ChunkedArray, wanted: Bools | None) -> None:
+    def put(self, at: int, count: int, rows: pa.ChunkedArray, places: Ints | None) -> None:
         if at + count > len(self.values):
             self._grow(at + count + count // 4)
         read = rows.chunk(0) if rows.num_chunks == 1 else rows.unify_dictionaries().combine_chunks()
@@ -197,13 +205,13 @@ class _Column:
                 self._missing = np.zeros(len(self.values), np.bool_)
         if self._missing is not None:
             self._missing[at : at + count] = (
-                False if missing is None else missing if wanted is None else missing[wanted]
+                False if missing is None else missing if places is None else missing.take(places)
             )
         values = self._values(read)
         is_wider = self.values.dtype == np.int32 and values.dtype == np.int64 and len(values)
         if is_wider and (values.max() > _MOST or values.min() < -_MOST):
             self.values = self.values.astype(np.int64)
-        self.values[at : at + count] = values if wanted is None else values[wanted]
+        self.values[at : at + count] = values if places is None else values.take(places)
 
     def _values(self, read: pa.Array) -> NDArray[Any]:
         if pa.types.is_dictionary(self._kind):
@@ -228,10 +236,12 @@ class _Column:
             self._dictionary = pa.array(self.texts, pa.string())
         return pa.DictionaryArray.from_arrays(pa.array(values, mask=mask), self._dictionary)
 
-    def keep(self, places: Places) -> None:
-        self.values[: len(places)] = self.values.take(places)
-        if self._missing is not None:
-            self._missing[: len(places)] = self._missing.take(places)
+    def keep(self, ascending: Places) -> None:
+        for start in range(0, len(ascending), _SOME):  # none of them is written over before it was moved
+            places = ascending[start : start + _SOME]
+            self.values[start : start + len(places)] = self.values.take(places)
+            if self._missing is not None:
+                self._missing[start : start + len(places)] = self._missing.take(places)
 
     def _codes(self, chunk: pa.DictionaryArray) -> NDArray[np.int32]:
         names = chunk.dictionary.to_pylist()
@@ -255,17 +265,31 @@ def _numbers(kind: pa.DataType) -> np.dtype[Any]:
 
 def _by_number(numbers: Ints) -> Places:
     """The places of different numbers, ascending. Those of a stretch of time are mostly without holes, and need not be
-    sorted."""
+    sorted. Some at a time: fresh memory for all of them would cost more than the work."""
     if not len(numbers):
         return np.zeros(0, np.int64)
     least = int(numbers.min())
     span = int(numbers.max()) - least + 1
     if span <= _SPARSE * len(numbers):
         places = np.full(span, _NULL, np.int32)
-        from_least = np.empty(len(numbers), np.int32)
-        np.subtract(numbers, least, out=from_least, casting="unsafe")
-        places[from_least] = np.arange(len(numbers), dtype=np.int32)
-        order: Places = places[places != _NULL]
-        if len(order) == len(numbers):
-            return order
+        for start in range(0, len(numbers), _SOME):
+            some = numbers[start : start + _SOME]
+            places[some - least] = np.arange(start, start + len(some), dtype=np.int32)
+        count = 0
+        for start in range(0, span, _SOME):
+            piece = places[start : start + _SOME]
+            there = piece[piece != _NULL]
+            places[count : count + len(there)] = there
+            count += len(there)
+        if count == len(numbers):
+            return places[:count]
     return np.argsort(numbers, kind="stable")
+
+
+def _ascends(values: Ints, order: Places) -> bool:
+    """Whether values do, in that order."""
+    for start in range(0, len(order), _SOME):
+        some = values.take(order[start : start + _SOME + 1])
+        if (some[1:] < some[:-1]).any():
+            return False
+    return True

@@ -130,6 +130,11 @@ class FeedTick:
             text = f"{side}: this feed has the columns {there}; columns='all' asks for the whole book"
             raise AttributeError(text) from None
 
+    def __dir__(self) -> list[str]:
+        """What it has, of which Python names the nearest where a name is misspelled."""
+        missing = set(ALL) - set(self._values.columns)
+        return [name for name in super().__dir__() if name not in missing]
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Its own row alone."""
         place = pa.array([self._row])

@@ -126,6 +126,38 @@ def test_an_outage_is_of_what_was_asked_for_by_then(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("symbols", [None, "NSE:INFY"])
+def test_a_day_without_ticks_has_its_outages(tmp_path: Path, symbols: str | None) -> None:
+    """The service runs, and is not connected while there is trading; on Saturday is none, on Sunday nothing says so."""
+    with Captured(tmp_path, "2026-11-19") as captured:
+        captured.instruments()
+        captured.on("2026-11-20").record("NSE", share=[("continuous", "09:15-15:30")])
+        captured.on("2026-11-21").record("NSE")
+        for day in ("2026-11-19", "2026-11-20", "2026-11-21", "2026-11-22"):
+            run = captured.on(day).run("08:55")
+            line = run.line()
+            line.begin("08:56", INFY)
+            if day == "2026-11-19":
+                line.full("09:15:01", INFY, 100, volume=1)
+                line.full("09:15:02", INFY, 101, volume=2)
+            else:
+                line.closed("09:00")
+            run.stopped("15:40")
+        captured.commit()
+    with kitelake.open(tmp_path) as lake:
+        assert [f"{day}" for day in lake.look().dates("ticks")] == ["2026-11-19"]
+        friday = Outage(moment_at(dt.date(2026, 11, 20), "09:15"), moment_at(dt.date(2026, 11, 20), "15:30"), (INFY,))
+        feed = lake.feed(symbols, "2026-11-19", "2026-11-23", bars="1m", on_gap="mark")
+        found = list(feed)
+        assert [type(item) for item in found] == [FeedTick, FeedTick, Bar, Outage]
+        assert found[3] == friday
+        assert list(lake.feed(symbols, bars="1m", on_gap="mark", position=feed.position)) == []
+        assert list(lake.feed(symbols, "2026-11-20", "2026-11-21", on_gap="mark")) == [friday]
+        assert list(lake.feed(symbols, "2026-11-20", "2026-11-21")) == []
+        with pytest.raises(OutageError, match="from 2026-11-20 09:15:00"):
+            list(lake.feed(symbols, "2026-11-20", on_gap="raise"))
+
+
 def test_an_outage_can_stop_a_feed(fed: Fed) -> None:
     """What was received before comes first, and what came then can still be read."""
     _, lake = fed

@@ -1,5 +1,6 @@
 """Feeds of days at random: every tick once, in order, whatever it is read by and wherever it was stopped."""
 
+import datetime as dt
 import tempfile
 from pathlib import Path
 from random import Random
@@ -10,10 +11,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 import kitelake
-from queries.feed import sweep
+from queries.feed import Position, sweep
 from queries.feed.tick import ALL, FeedTick
 from storage.schema import TICKS
-from tests.support.feeding import NAMES, expected, given, random_days, seal
+from tests.support.feeding import NAMES, Row, expected, given, random_days, seal
 from tests.support.scaled import scaled
 
 pytestmark = pytest.mark.slow
@@ -46,6 +47,7 @@ def check(lake: kitelake.Lake, rng: Random) -> None:
     rest = given(lake.feed(columns="all", position=position).batches())
     assert given(first.batches(rng.randrange(1, 9))) == rest
     assert [row["seq"] for row in rest] == [row["seq"] for row in rows[place + 1 :]]
+    check_late(lake, rng, rows, place, position)
     sought = lake.feed(columns=COLUMNS, position=position)
     sought.seek(later := rows[rng.randrange(place, len(rows))]["received_at"])
     assert given(sought.batches(5)) == [row for row in rows[place + 1 :] if row["received_at"] >= later]
@@ -55,6 +57,19 @@ def check(lake: kitelake.Lake, rng: Random) -> None:
         0 < (end - row["received_at"]).total_seconds() <= 0.25 for (end, _), row in zip(sliced, rows, strict=True)
     )
     assert lake.feed(columns="all").digest() == digest
+
+
+def check_late(lake: kitelake.Lake, rng: Random, rows: list[Row], place: int, position: Position) -> None:
+    """As if of some streams not all had been there when the position was taken."""
+    assert position.streams is not None
+    numbers = {name: seq for name, seq in position.streams if rng.random() < 0.7}
+    numbers = {name: rng.choice([seq, rng.randrange(-1, seq + 1)]) for name, seq in numbers.items()}
+    day = rows[place]["date"] - dt.timedelta(days=1)
+    late = [row for row in rows[: place + 1] if row["date"] >= day and row["seq"] > numbers.get(row["stream"], -1)]
+    left = lake.feed(
+        rng.choice([None, NAMES]), columns=COLUMNS, position=position._replace(streams=tuple(numbers.items()))
+    )
+    assert given(left.batches(rng.choice([1, 100]))) == late + rows[place + 1 :]
 
 
 @settings(max_examples=scaled(2, 150))
@@ -67,6 +82,7 @@ def test_every_tick_once_in_order_before_and_after_sealing(seed: int, days: int,
             patch.setattr(sweep, "BLOCK_ROWS", 64)
             patch.setattr(sweep, "HELD_BYTES", 1)
             patch.setattr(sweep, "LEAST_HELD_ROWS", 150)
+            patch.setattr(sweep, "_SOME", 16)
         captured = random_days(Path(folder), seed, days)
         with kitelake.open(folder) as lake:
             check(lake, rng)

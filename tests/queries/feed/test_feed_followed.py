@@ -250,3 +250,52 @@ def test_a_bar_that_was_not_given_yet_comes_after_a_resumption(tmp_path: Path) -
             found = next(items)
             assert isinstance(found, FeedTick)
             assert found.last_price == 1005
+
+
+@pytest.mark.parametrize("symbols", [None, ["NSE:INFY", "NFO:NIFTY26NOVFUT"]])
+@pytest.mark.parametrize("is_committed", [True, False])
+@pytest.mark.parametrize("follow", [True, False])
+def test_what_came_late_is_given_to_who_goes_on(
+    captured: Captured, symbols: list[str] | None, *, is_committed: bool, follow: bool
+) -> None:
+    """Of a stream that was not there yet, and of one that was; each tick once, and those of before come first."""
+    other = captured.run(now_us() - 60 * SECOND_US).line("ravi")
+    tick(other, now_us() - 50 * SECOND_US, 3)
+    captured.flush()
+    with kitelake.open(captured.root) as lake:
+        feed = lake.feed(symbols, columns=NAMES)
+        assert len(list(feed)) == 6
+        kept = json.loads(json.dumps(feed.position, default=str))
+        third = captured.run(now_us() - 60 * SECOND_US).line("uma")
+        for number, line in ((5, captured.runs[0].line()), (4, third)):
+            tick(line, now_us() - (60 - number) * SECOND_US, number)
+        captured.flush()
+        if is_committed:
+            captured.commit()
+        with lake.feed(symbols, columns=NAMES, position=kept, follow=follow) as late:
+            items = iter(late)
+            found = [next(items) for _ in range(4)]
+            assert [item.last_price for item in found if isinstance(item, FeedTick)] == [1004, 1004, 1005, 1005]
+            again = json.loads(json.dumps(late.position, default=str))
+        assert list(lake.feed(symbols, columns=NAMES, position=again)) == []
+        assert list(lake.feed(symbols, columns=NAMES, position=kept[:3])) == []  # of which it is not known
+
+
+def test_what_came_late_of_the_day_before(captured: Captured) -> None:
+    """Also of before the position, and not if that does not say what was given; nor behind a seek."""
+    with kitelake.open(captured.root) as lake:
+        feed = lake.feed(columns=NAMES)
+        assert len(list(feed)) == 4
+        kept = feed.position
+        assert kept is not None
+        line = captured.on("2026-11-23").run("09:00").line("uma")
+        tick(line, us_of(captured.day, "09:15:01"), 7)
+        captured.flush()
+        found = [item.last_price for item in lake.feed(position=kept) if isinstance(item, FeedTick)]
+        assert found == [1007, 1007]
+        assert list(lake.feed(position=kept._replace(streams=None))) == []
+        sought = lake.feed(position=kept)
+        sought.seek(kept.received_at)
+        assert list(sought) == []
+        assert sought.position is not None
+        assert sought.position.streams is None

@@ -3,6 +3,7 @@
 import copy
 import datetime as dt
 import pickle
+import sys
 
 import pytest
 
@@ -46,6 +47,22 @@ def test_a_field_that_was_not_asked_for_says_how_to_ask(fed: Fed) -> None:
         tick.bids  # type: ignore[union-attr]  # noqa: B018
     with pytest.raises(AttributeError):
         tick.nothing  # type: ignore[union-attr]  # noqa: B018
+
+
+def test_a_misspelled_field_is_told_the_nearest_that_there_is(fed: Fed, capsys: pytest.CaptureFixture[str]) -> None:
+    """By Python itself, at no cost where a field is read."""
+    _, lake = fed
+    tick = next(iter(lake.feed("NSE:INFY", columns=["bid_price_1", "received_at"])))
+    for asked, nearest in (("bid_prise_1", "bid_price_1"), ("recieved_at", "received_at"), ("ask_prise_1", None)):
+        with pytest.raises(AttributeError) as error:
+            getattr(tick, asked)
+        sys.__excepthook__(AttributeError, error.value, error.value.__traceback__)
+        told = capsys.readouterr().err
+        assert f"'FeedTick' object has no attribute '{asked}'" in told
+        assert nearest is None or f"Did you mean: '{nearest}'?" in told
+        assert "Did you mean: 'ask_price_1'" not in told  # it was not asked for
+    assert {"bid_price_1", "received_at", "tick", "bids"} <= {*dir(tick)}
+    assert "ask_price_1" not in dir(tick)
 
 
 def test_dictionaries_are_the_official_clients(fed: Fed) -> None:
