@@ -9,6 +9,8 @@ from types import ModuleType
 from typing import Final
 
 _NEEDLESS: Final = ("pandas", "twisted")
+_SETTINGS: Final = {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+_added: set[str] = set()
 
 
 class _LeftOut(MetaPathFinder):
@@ -36,5 +38,10 @@ def leave_out_needless(*others: str) -> None:
     numpy and pyarrow are loaded. For processes of ours alone, and never for one in which the user's own code runs.
     """
     sys.meta_path.insert(0, _LeftOut({*_NEEDLESS, *others}))
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    _added.update(_SETTINGS.keys() - os.environ.keys())
+    os.environ.update({name: _SETTINGS[name] for name in _added})
+
+
+def environment_as_given() -> dict[str, str]:
+    """The environment without what `leave_out_needless` added: for a process in which the user's own code runs."""
+    return {name: value for name, value in os.environ.items() if name not in _added}

@@ -10,11 +10,12 @@ from typing import Final
 from kitelake.errors import GuardError
 from kitelake.strategy.guard import API_VARIABLE, FOLDER, NAME, WS_VARIABLE
 from kitelake.strategy.roots import local_root
+from storage.startup import environment_as_given
 
 PROBE_SECONDS: Final = 300.0
 
 
-def guarded_environment(ws: str, api: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+def guarded_environment(ws: str, api: str, environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of a Python that is to load the guard: bound to the replay, no proxy, no logins of .netrc."""
     kept = {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
     paths = [FOLDER, *filter(None, [environment.get("PYTHONPATH")])]
@@ -36,7 +37,7 @@ def start_strategy(script: str | Path, arguments: Sequence[str], *, ws: str, api
     """
     if str(script).startswith("-"):
         raise GuardError(f"got {str(script)!r} as a strategy, expected a file of Python (./{script}, if it is one)")
-    environment = guarded_environment(ws, api)
+    environment = guarded_environment(ws, api, environment_as_given())
     code = f"import sys; sys.exit({NAME!r} not in sys.modules)"
     probe = subprocess.run([sys.executable, "-c", code], env=environment, timeout=PROBE_SECONDS, check=False)
     if probe.returncode != 0:

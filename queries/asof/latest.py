@@ -126,7 +126,10 @@ def _instruments(state: LakeState, day: dt.date) -> pa.Table:
     memo[day] = files, tokens
     if len(memo) > KEPT_DAYS:
         memo.pop(next(iter(memo)), None)
-    return pa.table({"instrument_token": np.array(sorted(tokens | source.live_instruments(day)), np.int64)})
+    every = np.array(sorted(tokens | source.live_instruments(day)), np.int64)
+    # `pa.array` would import pandas where that is installed, which takes longer than all of this.
+    column = pa.Array.from_buffers(pa.int64(), len(every), [None, pa.py_buffer(every)])
+    return pa.Table.from_arrays([column], ["instrument_token"])
 
 
 def last_rows_sql(where: str, columns: str, moment: str, newest: str | None = None) -> str:
