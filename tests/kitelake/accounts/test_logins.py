@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from ingest.accounts.credentials import Credentials
-from ingest.errors import SecretFileError
+from ingest.errors import AuthError, SecretFileError
 from ingest.settings import ConnectionSettings
 from kitelake.accounts.logins import Login, account_of, read_login, store_login
 from kitelake.errors import ConfigError, NoLoginError
 from storage.clock import IST
 from tests.support.accounts import CANARY, login, problem_of, python, secret_file, section
 from tests.support.calendars import ist as at
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 def test_an_account_begins_with_the_token_that_its_source_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,15 +140,19 @@ async def test_a_new_login_is_taken_up_by_whoever_waits_for_a_token(
     monkeypatch.setattr("ingest.accounts.credentials.FILE_POLL_SECONDS", 0.01)
     account = account_of(section(), tmp_path / "logins")
     credentials = Credentials(account, ConnectionSettings(slow_retry_seconds=1000))
-    waiting = asyncio.create_task(credentials.token())
+    with pytest.raises(AuthError, match="kitelake login mine"):
+        await credentials.token()
+    waiting = asyncio.create_task(credentials.wait())
     await asyncio.sleep(0.03)
+    assert not waiting.done()
     store_login(tmp_path / "logins", "mine", login("first"))
-    assert await asyncio.wait_for(waiting, 10) == SecretStr("first")
+    await asyncio.wait_for(waiting, PATIENCE_SECONDS)
+    assert await credentials.token() == SecretStr("first")
     credentials.refuse(SecretStr("first"))
     again = asyncio.create_task(credentials.wait())
     await asyncio.sleep(0.03)
     assert not again.done()
     store_login(tmp_path / "logins", "mine", login("second"))
-    await asyncio.wait_for(again, 10)
+    await asyncio.wait_for(again, PATIENCE_SECONDS)
     assert await credentials.token() == SecretStr("second")
     await credentials.close()
