@@ -41,6 +41,13 @@ def ask(server: HttpServer, method: str, path: str, **more: Any) -> http.client.
         return answer
 
 
+def join_handlers() -> None:
+    """Wait for the threads of connections."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and "process_request_thread" in thread.name:
+            thread.join(PATIENCE_SECONDS)
+
+
 def text_of(answer: http.client.HTTPResponse) -> str:
     return answer.body.decode()  # type: ignore[attr-defined, no-any-return]
 
@@ -89,6 +96,7 @@ def test_a_mistake_is_answered_with_500_and_shown_unless_that_is_not_wanted(
     with serving(quiet=quiet) as server:
         assert ask(server, "GET", "/broken?token=canary").status == 500
         assert ask(server, "GET", "/").status == 200, "it goes on"
+    join_handlers()  # the mistake is written after it was answered
     written = capfd.readouterr().err
     assert ("ZeroDivisionError" in written) is not quiet
     assert "canary" not in written
@@ -145,9 +153,7 @@ def test_the_end_leaves_no_connection_and_no_thread_and_frees_the_port() -> None
         assert idle.recv(4096) == b""
         with serving(port=port) as again:
             assert again.port == port
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and "process_request_thread" in thread.name:
-            thread.join(60)
+    join_handlers()
     assert threading.active_count() <= threads
 
 
@@ -177,6 +183,7 @@ def test_a_client_that_goes_away_is_none_of_our_business(capfd: pytest.CaptureFi
             client.sendall(b"GET / HTTP/1.0\r\n\r\n")
             client.recv(1)
         assert sent.wait(60), "it is said all the same"
+    join_handlers()
     assert capfd.readouterr().err == ""
 
 
