@@ -30,15 +30,15 @@ PEERS: Final = {
 HEADLINE: Final = "end_to_end"
 RESULTS: Final = FOLDER / "RESULTS.md"
 SECONDS: Final = {
-    "adapters": 180,
-    "capture": 240,
-    "decode": 20,
-    "disk": 120,
-    "end_to_end": 500,
-    "feed": 200,
-    "growth": 400,
-    "helpers": 250,
-    "instruments": 25,
+    "adapters": 270,
+    "capture": 210,
+    "decode": 25,
+    "disk": 135,
+    "end_to_end": 490,
+    "feed": 320,
+    "growth": 545,
+    "helpers": 200,
+    "instruments": 30,
     "journal": 5,
     "paper": 35,
     "parquet": 10,
@@ -46,10 +46,10 @@ SECONDS: Final = {
     "plan": 45,
     "query": 25,
     "replay": 65,
-    "seal": 120,
+    "seal": 155,
     "store": 60,
-    "stream": 430,
-    "tail": 60,
+    "stream": 440,
+    "tail": 75,
     "writer": 120,
 }
 """About how long each takes on two cores, so that whoever waits knows; a new one counts as a minute."""
