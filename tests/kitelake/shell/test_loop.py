@@ -61,6 +61,13 @@ def ask(terminal: Terminal, statement: str, *shown: str) -> None:
     terminal.see(PROMPT)
 
 
+def give_up(terminal: Terminal) -> None:
+    """Drop what is typed, and wait for the next prompt: keys that are pressed between two may be lost."""
+    terminal.press(CTRL_C)
+    terminal.see(PROMPT)  # the old one is drawn once more, in grey
+    terminal.see(PROMPT)
+
+
 def ended(terminal: Terminal) -> str:
     """End it as people do. Returns all that it had shown."""
     terminal.press(CTRL_D)
@@ -81,14 +88,14 @@ def test_typing_and_completing(terminal: Terminal, tmp_path: Path) -> None:
     ask(terminal, ") as last from instruments where symbol = 'NSE:TCS';", "n  last\n", "1  NULL\n")
     terminal.press("select count(*) as n from bars('tc" + TAB)
     terminal.see("NSE:TCS")
-    terminal.press(CTRL_C)
+    give_up(terminal)
     # A mistake ends nothing; nor does what was typed before.
     say(terminal, "select nonsense from instruments;")
     terminal.see("Candidate bindings")
     terminal.see(PROMPT)
     terminal.press(UP + UP)
     terminal.see("TCS")
-    terminal.press(CTRL_C)
+    give_up(terminal)
     ask(terminal, "create temp table mine as select 7 as x;", "1 row")
     ask(terminal, "from mine;", "7")
     ended(terminal)
@@ -107,8 +114,7 @@ def test_ctrl_c_ends_the_query_and_not_the_shell(terminal: Terminal) -> None:
     ask(terminal, "select 43 as still;", "43")
     terminal.press("select 'what is typed")
     terminal.see("typed")
-    terminal.press(CTRL_C)
-    terminal.see(PROMPT)
+    give_up(terminal)
     ended(terminal)
     assert "\r\x1b[K" in terminal.raw  # how far it was is cleared
 
