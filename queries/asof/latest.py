@@ -32,8 +32,6 @@ from queries.lake import LakeState, Result, among, quoted
 from storage.clock import IST
 from storage.schema import TICKS
 
-KEPT_DAYS: Final = 16
-"""Of which the instruments are remembered."""
 RECENT: Final = dt.timedelta(minutes=5)
 _LATER_LAST: Final = "ORDER BY stream DESC, seq DESC"
 
@@ -117,15 +115,12 @@ def _instruments(state: LakeState, day: dt.date) -> pa.Table:
     """
     source = state.views[TICKS.name].source
     files = tuple(path for values, paths in source.parts.items() if values[0] == str(day) for path in paths)
-    memo = state.memo.setdefault("instruments of a day", {})
-    before, tokens = memo.pop(day, (None, frozenset()))
-    if before != files:
-        query = f"SELECT DISTINCT instrument_token FROM ticks_all WHERE date = DATE '{day}'"
-        (found,) = state.read([query])
-        tokens = frozenset(found["instrument_token"].to_pylist())
-    memo[day] = files, tokens
-    if len(memo) > KEPT_DAYS:
-        memo.pop(next(iter(memo)), None)
+
+    def look() -> frozenset[int]:
+        (found,) = state.read([f"SELECT DISTINCT instrument_token FROM ticks_all WHERE date = DATE '{day}'"])
+        return frozenset(found["instrument_token"].to_pylist())
+
+    tokens = state.remembered_at(files, "instruments of a day", day, look)
     every = np.array(sorted(tokens | source.live_instruments(day)), np.int64)
     # `pa.array` would import pandas where that is installed, which takes longer than all of this.
     column = pa.Array.from_buffers(pa.int64(), len(every), [None, pa.py_buffer(every)])

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from queries.bars import BarMethods
 from queries.history import Moment, Symbols, time_range
@@ -11,6 +11,7 @@ from queries.lake import Macro, Overloads, Result
 if TYPE_CHECKING:
     from queries.asof.find import Found
     from queries.asof.inputs import Rows
+    from queries.asof.measures import Price
 
 
 def _latest() -> Overloads:
@@ -135,7 +136,7 @@ class AsofMethods(BarMethods):
         start: Moment | None = None,
         stop: Moment | None = None,
         *,
-        price: Literal["mid", "last"] = "mid",
+        price: "Price" = "mid",
     ) -> Result:
         """Logarithmic returns over intervals of `width`: symbol, instrument_token, time, price, log_return.
 
@@ -156,7 +157,7 @@ class AsofMethods(BarMethods):
         start: Moment | None = None,
         stop: Moment | None = None,
         *,
-        price: Literal["mid", "last"] = "mid",
+        price: "Price" = "mid",
     ) -> Result:
         """Of each day: symbol, instrument_token, date, returns, realized_volatility.
 

@@ -203,10 +203,14 @@ class LakeState:
     def remembered(self, what: str, key: Hashable, of: Sequence[str], make: Callable[[], Known]) -> Known:
         """What `make` gave for this key in an earlier state, if the tables `of` were as they are in this one; else what
         it gives now. So many answers are kept of each kind, the latest."""
+        sources = [self.views[name].source for name in of]  # which are equal if they are the same
+        return self.remembered_at(sources, what, key, make)
+
+    def remembered_at(self, version: object, what: str, key: Hashable, make: Callable[[], Known]) -> Known:
+        """The same, if `version` was equal to this one then."""
         memo = self.memo.setdefault(what, {})
-        version = [self.views[name].source for name in of]
         before, known = memo.pop(key, (None, None))
-        if before != version:  # sources are equal if they are the same
+        if before != version:
             known = make()
         memo[key] = version, known
         if len(memo) > KEPT:
