@@ -10,13 +10,14 @@ import pyarrow as pa
 
 from ingest.instruments.listing import parse_instruments
 from ingest.simulator.universe import HEADER
-from ingest.wire import JournalDecoder, encode_frames
+from ingest.wire import JournalDecoder
 from storage.clock import IST, nanoseconds
 from storage.commit import SegmentWriter
-from storage.journal import JournalWriter, Kind
+from storage.journal import JournalWriter
 from storage.layout import DataLayout
 from storage.schema import TICKS
 from storage.tables import write_instruments
+from tests.support.waiting_packets import WaitingPackets
 
 
 def ist(text: str) -> dt.datetime:
@@ -44,7 +45,7 @@ class Journal:
         self.rows: list[dict[str, Any]] = []
         self._writer = JournalWriter(DataLayout(root), stream, segment_bytes=1 << 20, segment_seconds=1e9)
         self._channel = self._writer.channel("asha", 1)
-        self._waiting: list[tuple[int, dict[str, Any]]] = []
+        self._waiting = WaitingPackets()
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +53,7 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._append()
+        self._waiting.append_to(self._writer, self._channel)
         self._writer.close()
 
     def tick(
@@ -64,21 +65,13 @@ class Journal:
         zero = {
             field.name: 0 for field in TICKS.schema if pa.types.is_integer(field.type) or field.type == pa.float64()
         }
-        self._waiting.append((nanoseconds(moment), zero | {"price_change": None} | row))  # which only indices have
+        self._waiting.add(nanoseconds(moment), zero | {"price_change": None} | row)  # which only indices have
         self.rows.append(row | {"received_at": moment, "stream": self.stream, "seq": len(self.rows)})
 
     def flush(self) -> None:
         """From here on queries see what was written."""
-        self._append()
+        self._waiting.append_to(self._writer, self._channel)
         self._writer.flush()
-
-    def _append(self) -> None:
-        """Each packet in a frame of its own; all that wait are encoded at once, which takes hardly longer than one."""
-        if self._waiting:
-            frames = encode_frames(pa.Table.from_pylist([row for _, row in self._waiting], TICKS.schema), 1)
-            for (received_ns, _), frame in zip(self._waiting, frames, strict=True):
-                self._writer.append(Kind.BINARY, self._channel, received_ns, frame)
-            self._waiting.clear()
 
 
 def book(*bids: tuple[float, int, int], asks: tuple[tuple[float, int, int], ...] = ()) -> dict[str, Any]:

@@ -9,14 +9,15 @@ from typing import Any
 import pyarrow as pa
 
 import kitelake
-from ingest.wire import JournalDecoder, encode_frames
+from ingest.wire import JournalDecoder
 from storage.clock import IST
 from storage.commit import SegmentWriter
-from storage.journal import JournalWriter, Kind
+from storage.journal import JournalWriter
 from storage.layout import DataLayout
 from storage.market import EXCHANGE_BY_SEGMENT
 from storage.schema import INSTRUMENTS, TICKS
 from storage.tables import write_instruments
+from tests.support.waiting_packets import WaitingPackets
 
 STREAM = "20200101T034500-aaaaaa"
 SEGMENTS = {exchange: segment for segment, exchange in EXCHANGE_BY_SEGMENT.items()}
@@ -37,7 +38,7 @@ class HandMade:
         self.tokens: dict[str, int] = {}
         self._journal = JournalWriter(self.layout, STREAM, segment_bytes=1 << 20, segment_seconds=1e9)
         self._channel = self._journal.channel("asha", 1)
-        self._waiting: list[tuple[int, dict[str, Any]]] = []
+        self._waiting = WaitingPackets()
 
     def add(self, symbol: str, *, token: int | None = None, segment: str | None = None, **values: Any) -> int:
         """An instrument, by its EXCHANGE:TRADINGSYMBOL. `segment` as INDICES for an index."""
@@ -94,11 +95,11 @@ class HandMade:
             if price is not None:
                 row |= {f"{side}_price_1": price, f"{side}_quantity_1": 75, f"{side}_orders_1": 1}
         received_ns = (moment - dt.datetime.fromtimestamp(0, dt.UTC)) // dt.timedelta(microseconds=1) * 1000
-        self._waiting.append((received_ns, row | values))
+        self._waiting.add(received_ns, row | values)
 
     def lake(self) -> kitelake.Lake:
         """Over all that was journalled until now."""
-        self._append()
+        self._waiting.append_to(self._journal, self._channel)
         self._journal.flush()
         return kitelake.open(self.layout.root)
 
@@ -108,13 +109,5 @@ class HandMade:
         SegmentWriter(self.layout, JournalDecoder()).run(poll_seconds=0.01, stop=threading.Event())
 
     def close(self) -> None:
-        self._append()
+        self._waiting.append_to(self._journal, self._channel)
         self._journal.close()
-
-    def _append(self) -> None:
-        """Each packet in a frame of its own; all that wait are encoded at once, which takes hardly longer than one."""
-        if self._waiting:
-            frames = encode_frames(pa.Table.from_pylist([row for _, row in self._waiting], TICKS.schema), 1)
-            for (received_ns, _), frame in zip(self._waiting, frames, strict=True):
-                self._journal.append(Kind.BINARY, self._channel, received_ns, frame)
-            self._waiting.clear()
