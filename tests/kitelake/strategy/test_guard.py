@@ -145,6 +145,7 @@ print(kite.profile()["user_id"], kite.login_url())
 ticker = KiteTicker(key, token)
 def on_ticks(ws, ticks):
     print(ticks[0]["instrument_token"])
+    ws.on_ticks = None  # what is read already comes even after `stop`, which can be called once
     ws.stop()
 ticker.on_connect = lambda ws, _: ws.subscribe([instrument])
 ticker.on_ticks = on_ticks
