@@ -29,10 +29,11 @@ Level 3: higher ones make full packets little smaller, for a time that grows man
 
 import os
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from isal.isal_zlib import crc32
 
 from storage.errors import JournalError, SegmentMissingError, SegmentReadError
 from storage.files import replacing
@@ -98,7 +99,7 @@ def read_archive(path: Path) -> bytes:
         segment: bytes = _codec().decompress(frame, decompressed_size=size, asbytes=True)
     except OSError as error:
         raise JournalError(f"archive {path}: cannot unpack {len(frame)} bytes: {error}") from None
-    actual = zlib.crc32(segment)
+    actual = crc32(segment)
     if actual != crc:
         raise JournalError(f"archive {path}: got a segment of CRC {actual:08x}, expected {crc:08x}")
     return segment
@@ -133,7 +134,7 @@ def _pack_footer(path: Path, data: bytes, place: Place) -> bytes:
         _FOOTER.size - 8,
         _MARK,
         len(data),
-        zlib.crc32(data),
+        crc32(data),
         place.first_seq,
         place.packets,
         place.first_record,
@@ -143,7 +144,7 @@ def _pack_footer(path: Path, data: bytes, place: Place) -> bytes:
         0,
         _END,
     )
-    crc = zlib.crc32(packed[:_CRC_AT], _seed(path))
+    crc = crc32(packed[:_CRC_AT], _seed(path))
     return packed[:_CRC_AT] + struct.pack("<I", crc) + _END
 
 
@@ -154,7 +155,7 @@ def _unpack_footer(path: Path, footer: bytes) -> tuple[int, int, Place]:
     magic, frame_size, mark, size, crc, *place, footer_crc, end = _FOOTER.unpack(footer)
     if (magic, frame_size, mark, end) != (_FRAME_MAGIC, _FOOTER.size - 8, _MARK, _END):
         raise JournalError(f"archive {path}: got no footer in its last {_FOOTER.size} bytes, expected one")
-    actual = zlib.crc32(footer[:_CRC_AT], _seed(path))
+    actual = crc32(footer[:_CRC_AT], _seed(path))
     if actual != footer_crc:
         raise JournalError(f"archive {path}: got a footer of CRC {actual:08x}, expected {footer_crc:08x}")
     return size, crc, Place(*place)

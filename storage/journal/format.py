@@ -56,13 +56,13 @@ Kinds: 0 channel table, JSON `[[channel, "account", connection], …]`; 1 binary
 
 import json
 import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, TypeVar
 
 import numpy as np
+from isal.isal_zlib import crc32
 from numpy.typing import NDArray
 
 from storage.errors import JournalError, JournalVersionError
@@ -177,7 +177,7 @@ def block_size(records: int, payload_size: int) -> int:
 
 def block_seed(stream: str, segment: int) -> int:
     """Where the CRC of a segment's blocks begins."""
-    return zlib.crc32(f"{stream}/{segment}".encode())
+    return crc32(f"{stream}/{segment}".encode())
 
 
 def pack_segment_header(header: SegmentHeader) -> bytes:
@@ -187,7 +187,7 @@ def pack_segment_header(header: SegmentHeader) -> bytes:
         raise JournalError(f"stream name {header.stream!r}: got {len(name)} bytes, expected at most {_NAME_BYTES}")
     numbers = (VERSION, header.segment, header.created_at_ns, header.first_record)
     fields = (*numbers, len(name), name, header.unsynced_segments)
-    crc = zlib.crc32(SEGMENT_HEADER.pack(SEGMENT_MAGIC, 0, *fields)[CRC_END:])
+    crc = crc32(SEGMENT_HEADER.pack(SEGMENT_MAGIC, 0, *fields)[CRC_END:])
     return SEGMENT_HEADER.pack(SEGMENT_MAGIC, crc, *fields)
 
 
@@ -199,7 +199,7 @@ def unpack_segment_header(data: bytes) -> SegmentHeader:
     magic, crc, version, segment, created_at_ns, first_record, name_size, name, unsynced_segments = fields
     if magic != SEGMENT_MAGIC:
         raise JournalError(f"segment header: got magic {magic.hex()}, expected {SEGMENT_MAGIC.hex()}")
-    actual = zlib.crc32(data[CRC_END : SEGMENT_HEADER.size])
+    actual = crc32(data[CRC_END : SEGMENT_HEADER.size])
     if crc != actual:
         raise JournalError(f"segment header: got bytes of CRC {actual:08x}, expected {crc:08x}")
     if version != VERSION:
@@ -238,14 +238,14 @@ def pack_block(
             bytes(padding(payload_size)),
         )
     )
-    struct.pack_into("<I", block, 8, zlib.crc32(memoryview(block)[CRC_END:], seed))
+    struct.pack_into("<I", block, 8, crc32(memoryview(block)[CRC_END:], seed))
     return block
 
 
 def move_block(block: bytearray, *, seed: int, offset: int) -> None:
     """Make a packed block, in place, one of another segment. A seal becomes a block like others."""
     struct.pack_into("<IQ", block, CRC_END, 0, offset)
-    struct.pack_into("<I", block, 8, zlib.crc32(memoryview(block)[CRC_END:], seed))
+    struct.pack_into("<I", block, 8, crc32(memoryview(block)[CRC_END:], seed))
 
 
 def pack_channels(channels: Sequence[Channel]) -> bytes:

@@ -11,13 +11,13 @@ will not grow (`finish`).
 import contextlib
 import os
 import weakref
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 import numpy as np
+from isal.isal_zlib import crc32
 from numpy.typing import NDArray
 
 from storage.errors import JournalError, JournalVersionError, SegmentMissingError, SegmentReadError
@@ -185,7 +185,7 @@ class SegmentReader:
         size = block_size(records, payload_size)
         if left < size:
             return f"block: got {left} bytes, expected {size}"
-        actual = zlib.crc32(view[at + CRC_END : at + size], self._seed)
+        actual = crc32(view[at + CRC_END : at + size], self._seed)
         if actual != crc:
             return f"block: got bytes of CRC {actual:08x}, expected {crc:08x}"
         received_at = at + BLOCK_HEADER.size
