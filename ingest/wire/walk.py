@@ -17,7 +17,7 @@ confirms. The others go in lock step, step k taking packet k of every frame that
 left, plain loops take them, so that one giant frame is not slow.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -59,6 +59,8 @@ class Walk:
     """In the frame."""
     range_lengths: Ints
     range_reasons: Ints
+    tokens: NDArray[np.uint32] | None = None
+    """Of each good packet, where the walk has come by it."""
 
     def report(self) -> WireReport:
         """The accounts, as plain values. It counts each range in Python: meant for callers, not for every block."""
@@ -127,7 +129,10 @@ class Packets:
 
 def packets_of(found: Walk) -> Packets:
     """The good packets of a walk, in wire order."""
-    return Packets(found.payload, found.offsets, found.lengths)
+    packets = Packets(found.payload, found.offsets, found.lengths)
+    if found.tokens is not None:
+        packets.__dict__["tokens"] = found.tokens
+    return packets
 
 
 def walk_frames(payload: NDArray[np.uint8], lengths: NDArray[np.integer], starts: Ints | None = None) -> Walk:
@@ -152,17 +157,17 @@ def walk_frames(payload: NDArray[np.uint8], lengths: NDArray[np.integer], starts
         begin, size = starts, sizes
 
     claimed = _uint16(payload, begin)
-    even = _find_uniform(payload, begin, size, claimed)
-    if len(even.members) == len(headed):
-        records = even.records
+    members, even = _find_uniform(payload, begin, size, claimed)
+    if len(members) == len(headed):
+        records = even
     else:
         odd = np.ones(len(headed), np.bool_)
-        odd[even.members] = False
+        odd[members] = False
         members = np.flatnonzero(odd)
         rest, ordinals = _step(payload, members, begin[members], size[members], claimed[members], headed, ranges)
-        records = _merge(even.records, rest, ordinals, len(headed))
+        records = _merge(even, rest, ordinals, len(headed))
 
-    if records is not even.records and not (good := KNOWN_LENGTH.take(records.lengths)).all():
+    if records is not even and not (good := KNOWN_LENGTH.take(records.lengths)).all():
         bad = ~good
         ranges.add(
             headed[records.members[bad]], records.offsets[bad], records.lengths[bad], QuarantineReason.UNKNOWN_LENGTH
@@ -182,6 +187,7 @@ def walk_frames(payload: NDArray[np.uint8], lengths: NDArray[np.integer], starts
         range_offsets=range_offsets - starts.take(range_frames),
         range_lengths=range_lengths,
         range_reasons=range_reasons,
+        tokens=records.tokens,
     )
 
 
@@ -224,6 +230,7 @@ class _Records:
     members: Ints
     offsets: Ints
     lengths: Ints
+    tokens: NDArray[np.uint32] | None = None
 
     def where(self, mask: NDArray[np.bool_]) -> "_Records":
         """Those that the mask picks."""
@@ -261,14 +268,8 @@ def _uint16(payload: NDArray[np.uint8], at: Ints) -> Ints:
     return value
 
 
-@dataclass(frozen=True, eq=False)
-class _Uniform:
-    members: Ints
-    records: _Records
-
-
-def _find_uniform(payload: NDArray[np.uint8], begin: Ints, size: Ints, claimed: Ints) -> _Uniform:
-    """The frames that hold `claimed` packets of one known length and nothing else."""
+def _find_uniform(payload: NDArray[np.uint8], begin: Ints, size: Ints, claimed: Ints) -> tuple[Ints, _Records]:
+    """The frames that hold `claimed` packets of one known length and nothing else, and those packets."""
     first = begin + PREFIX_BYTES
     # Reading past a short frame does no harm: its size then contradicts what was read.
     length = _uint16(payload, np.minimum(first, max(0, len(payload) - PREFIX_BYTES)))
@@ -281,19 +282,24 @@ def _find_uniform(payload: NDArray[np.uint8], begin: Ints, size: Ints, claimed: 
         first, length, stride, claimed = first[members], length[members], stride[members], claimed[members]
     records = _spread(members, first, length, stride, claimed)
     if len(records.offsets) == len(members):
-        return _Uniform(members, records)
-    prefix = records.offsets - 1
-    same = payload.take(prefix) == records.lengths
-    prefix -= 1
-    same &= payload.take(prefix) == 0
-    if not same.all():
+        return members, records
+    # Eight bytes at once: a packet's length, its token, and two more.
+    heads = np.ndarray((len(payload) - 7,), ">u8", payload, strides=(1,))[records.offsets - PREFIX_BYTES]
+    heads = heads.astype(np.uint64)
+    heads >>= 16
+    tokens = heads.astype(np.uint32)
+    heads >>= 32
+    same = heads.view(np.int64) == records.lengths
+    if same.all():
+        records = replace(records, tokens=tokens)
+    else:
         # Only now, as it hardly ever happens, throw out the frames whose later packets have another length.
         liars = np.zeros(len(begin), np.bool_)
         liars[records.members[~same]] = True
         honest = ~liars[members]
         members = members[honest]
         records = _spread(members, first[honest], length[honest], stride[honest], claimed[honest])
-    return _Uniform(members, records)
+    return members, records
 
 
 def _spread(members: Ints, first: Ints, length: Ints, stride: Ints, claimed: Ints) -> _Records:
@@ -365,12 +371,8 @@ def _step_alone(rest: bytes, wanted: int) -> tuple[list[int], list[int], int, Qu
     at, size = 0, len(rest)
     while len(offsets) < wanted:
         if size - at < PREFIX_BYTES:
-            return (
-                offsets,
-                lengths,
-                at,
-                QuarantineReason.TRUNCATED_PACKET if at < size else QuarantineReason.MISSING_PACKETS,
-            )
+            why = QuarantineReason.TRUNCATED_PACKET if at < size else QuarantineReason.MISSING_PACKETS
+            return offsets, lengths, at, why
         length = rest[at] << 8 | rest[at + 1]
         behind = at + PREFIX_BYTES + length
         if behind > size:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ingest.wire import decode_frames_with_report, plain, walk_frames
 from ingest.wire.layouts import KEPT_PACKETS, Quarantined, QuarantineReason, WireReport
+from ingest.wire.walk import packets_of
 from tests.support.packets import LENGTHS, damaged_frames, frame_of, frames, random_frame
 
 walk_module = importlib.import_module("ingest.wire.walk")
@@ -56,6 +57,16 @@ def test_frames_that_are_all_alike_but_for_a_byte(frames: int, packets: int, len
         ours, theirs = getattr(found, name), getattr(each, name)
         assert ours.tolist() == theirs.tolist()
         assert ours.dtype == theirs.dtype == np.int64
+
+
+@given(st.lists(frames(), max_size=8), st.integers(0, 3))
+def test_tokens_that_the_walk_comes_by_are_those_of_the_packets(some: list[bytes], apart: int) -> None:
+    payload = np.frombuffer(b"".join(frame + bytes(apart) for frame in some), np.uint8)
+    sizes = np.array([len(frame) for frame in some], np.int64)
+    found = walk_frames(payload, sizes, np.cumsum(sizes + apart) - sizes - apart)
+    tokens = [int.from_bytes(payload[at : at + 4].tobytes(), "big") for at in found.offsets.tolist()]
+    assert packets_of(found).tokens.tolist() == tokens
+    assert packets_of(found).tokens.dtype == np.uint32
 
 
 @pytest.mark.parametrize("packets", [1, 3, 50])
