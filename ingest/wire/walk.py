@@ -391,8 +391,8 @@ def _merge(even: _Records, odd: _Records, odd_ordinals: Ints, members: int) -> _
     before = np.cumsum(counts) - counts
     even_places = np.arange(len(even.members)) + (before - even_before).take(even.members)
     odd_places = before.take(odd.members) + odd_ordinals
-    merged = tuple(np.empty(len(even.members) + len(odd.members), np.int64) for _ in range(3))
+    merged = [np.empty(len(even.members) + len(odd.members), np.int64) for _ in range(3)]
     for part, places in ((even, even_places), (odd, odd_places)):
         for target, source in zip(merged, (part.members, part.offsets, part.lengths), strict=True):
             target[places] = source
-    return _Records(*merged)
+    return _Records(merged[0], merged[1], merged[2])
