@@ -19,7 +19,7 @@ import re
 import tempfile
 import weakref
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -116,13 +116,14 @@ class Files:
 
     variable: str
     paths: Sequence[str]
-    _told: "weakref.WeakSet[duckdb.DuckDBPyConnection]" = field(default_factory=weakref.WeakSet)
+    told: "weakref.WeakSet[duckdb.DuckDBPyConnection]" = field(default_factory=weakref.WeakSet)
+    """The connections that have it."""
 
     def tell(self, con: duckdb.DuckDBPyConnection) -> None:
         """Make the files readable on a connection."""
-        if con not in self._told:
+        if con not in self.told:
             con.execute(f"SET VARIABLE {self.variable} = $paths", {"paths": list(self.paths)})
-            self._told.add(con)
+            self.told.add(con)
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,8 @@ class Views:
         self._current: dict[str, View] = {}
         self._leading: dict[str, View] = {}
         self._count = 0
-        self._unused: deque[str] = deque()
+        self._files: weakref.WeakValueDictionary[tuple[str, Sequence[Partition]], Files] = weakref.WeakValueDictionary()
+        self._unused: deque[tuple[Container[duckdb.DuckDBPyConnection], str]] = deque()
         self._macros: set[str] = set()
 
     def update(self, sources: Iterable[TableSource]) -> Mapping[str, View]:
@@ -223,7 +225,7 @@ class Views:
         """A view of rows that are of no table. It exists as long as the object does."""
         view = RowsView(f"memory.{SCHEMA}.{self._next_name(name)}")
         _relation(self._own, "FROM live", rows).create_view(view.name.rpartition(".")[2])
-        self._drop_after(view, f"DROP VIEW IF EXISTS {view.name}")
+        self._drop_after(view, (self._own,), f"DROP VIEW IF EXISTS {view.name}")
         return view
 
     def publish(self, name: str, text: str, *, altered: bool) -> None:
@@ -267,10 +269,10 @@ class Views:
     def _view(self, source: TableSource, parts: Mapping[Partition, Sequence[str]], live: RowsView | None) -> View:
         paths = [path for part in parts.values() for path in part]
         if len(paths) < MANY_IN_EACH * len(parts):
-            files = [self._files(source, paths)]
+            files = [self._files_of(source, tuple(parts), paths)]
             committed = _read_parquet(source.spec, f"getvariable('{files[0].variable}')")
         else:
-            files = [self._files(source, each) for each in parts.values()]
+            files = [self._files_of(source, (part,), each) for part, each in parts.items()]
             committed = " UNION ALL ".join(
                 _partition(source.spec, part, f"getvariable('{each.variable}')")
                 for part, each in zip(parts, files, strict=True)
@@ -283,24 +285,31 @@ class Views:
         with self._own.cursor() as elsewhere:  # a connection that uses memory.main, whatever the user's does
             return name in own_names(elsewhere, [name])
 
-    def _files(self, source: TableSource, paths: Sequence[str]) -> Files:
-        files = Files(self._next_name(f"{source.spec.name}_files"), paths)
-        self._drop_after(files, f"RESET VARIABLE {files.variable}")
+    def _files_of(self, source: TableSource, parts: Sequence[Partition], paths: Sequence[str]) -> Files:
+        """The files of some partitions, which are mostly those that they had before: a commit is to a few."""
+        key = source.spec.name, parts
+        files = self._files.get(key)
+        if files is None or files.paths != paths:
+            files = self._files[key] = Files(self._next_name(f"{source.spec.name}_files"), paths)
+            self._drop_after(files, files.told, f"RESET VARIABLE {files.variable}")
         return files
 
     def _next_name(self, stem: str) -> str:
         self._count += 1
         return f"{stem}_{self._count}"
 
-    def _drop_after(self, thing: RowsView | Files, statement: str) -> None:
+    def _drop_after(
+        self, thing: RowsView | Files, known_to: Container[duckdb.DuckDBPyConnection], statement: str
+    ) -> None:
         # Not in the finalizer itself, which runs at any time in any thread.
-        weakref.finalize(thing, self._unused.append, statement).atexit = False
+        weakref.finalize(thing, self._unused.append, (known_to, statement)).atexit = False
 
     def _drop_unused(self) -> None:
         while self._unused:
-            statement = self._unused.popleft()
+            known_to, statement = self._unused.popleft()
             for con in (self._own, self._con):
-                con.execute(statement)
+                if con in known_to:
+                    con.execute(statement)
 
 
 def create_rows(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
@@ -336,7 +345,7 @@ def _relation(con: duckdb.DuckDBPyConnection, text: str, live: "pa.Table | Datas
 def view_text(source: TableSource, committed: str | None, live_name: str) -> str:
     """A table's SELECT. `committed` is SQL for what its committed files have, `live_name` where its live rows are."""
     spec = source.spec
-    columns = _columns(spec.schema.names)
+    columns = _columns(tuple(spec.schema.names))
     live = f"SELECT {columns} FROM {live_name}"
     if committed is None:
         return live
@@ -349,7 +358,8 @@ def view_text(source: TableSource, committed: str | None, live_name: str) -> str
     return f"{text} UNION ALL {live}"
 
 
-def _columns(names: Iterable[str]) -> str:
+@functools.lru_cache(2 * len(schema.TABLES))
+def _columns(names: tuple[str, ...]) -> str:
     return ", ".join(map(quoted, names))
 
 
@@ -365,7 +375,7 @@ def _read_parquet(spec: schema.Table, paths: str) -> str:
 
 def _partition(spec: schema.Table, partition: Partition, paths: str) -> str:
     """The same of the files of one partition."""
-    columns = _columns(name for name in spec.schema.names if name not in spec.partition_by)
+    columns = _columns(tuple(name for name in spec.schema.names if name not in spec.partition_by))
     values = zip(partition, _hive_types(spec).items(), strict=True)
     said = ", ".join(f"{literal(value)}::{kind} AS {quoted(name)}" for value, (name, kind) in values)
     return f"SELECT {columns}, {said} FROM read_parquet({paths}, hive_partitioning = false)"

@@ -243,3 +243,30 @@ def test_a_result_reads_what_was_there_when_it_was_asked_for(tmp_path: Path) -> 
         assert before.arrow().to_pylist() == [{"count_star()": 11}]
         with duckdb.connect() as con:
             assert con.from_arrow(before.arrow()).fetchall() == [(11,)]
+
+
+def test_lists_of_files_are_kept_of_partitions_without_a_commit_and_go_with_what_is_read_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "MANY_IN_EACH", 0)
+    with Feed(tmp_path, STREAM) as feed, SqlLake(tmp_path, ToyDecoder()) as lake:
+        writer = ToyWriter(tmp_path)
+        captured(feed, writer)
+        feed.roll()
+        writer.commit_all()
+
+        def lists() -> set[str]:
+            """Of ticks, those that the user's connection was given."""
+            lake.sql("from ticks order by all").arrow()
+            found = rows(lake, "select name from duckdb_variables() where starts_with(name, 'ticks_files')")
+            return {str(name) for (name,) in found}
+
+        before = lists()
+        assert len(before) == 3 * len(DAYS)
+        for _ in range(3):
+            feed.tick((INFY, 1))
+            feed.roll()
+            writer.commit_all()
+            after = lists()
+            assert len(after - before) == len(before - after) == 1
+            before = after
