@@ -6,8 +6,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from hypothesis import example, settings
 from hypothesis import given as drawn
-from hypothesis import settings
 from hypothesis import strategies as st
 
 import kitelake
@@ -72,7 +72,8 @@ def check_late(lake: kitelake.Lake, rng: Random, rows: list[Row], place: int, po
     assert given(left.batches(rng.choice([1, 100]))) == late + rows[place + 1 :]
 
 
-@settings(max_examples=scaled(2, 150))
+@settings(max_examples=scaled(1, 150))
+@example(seed=3, days=2, tight=True)  # what is drawn may be roomy each time
 @drawn(seed=st.integers(0, 1 << 20), days=st.integers(1, 3), tight=st.booleans())
 def test_every_tick_once_in_order_before_and_after_sealing(seed: int, days: int, tight: bool) -> None:
     rng = Random(seed)
