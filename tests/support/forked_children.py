@@ -65,7 +65,8 @@ def _fork_when_told(link: socket.socket) -> Order:
                 os._exit(0)
             link.close()
             os.setsid()
-            command, environment = json.loads(told)
+            command, environment, folder = json.loads(told)
+            os.chdir(folder)
             Path("/proc/self/comm").write_text(command[0].rpartition(".")[2])
             return Order(command, environment, streams)
         os.waitpid(between, 0)
@@ -91,7 +92,7 @@ class _ForkedChild:
         cls, link: socket.socket, command: tuple[str, ...], *, env: dict[str, str], limit: int, **_streams: object
     ) -> "_ForkedChild":
         (stdin, reads), (stdout, writes) = socket.socketpair(), os.pipe()
-        socket.send_fds(link, [json.dumps([command, env]).encode()], [reads.fileno(), writes])
+        socket.send_fds(link, [json.dumps([command, env, str(Path.cwd())]).encode()], [reads.fileno(), writes])
         reads.close()
         os.close(writes)
         pid = int(link.recv(_MOST_BYTES))

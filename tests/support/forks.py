@@ -34,7 +34,8 @@ class Forked:
 
     With `piped`, `stdin` and `stdout` are its standard streams as text; without, it reads nothing and writes to
     `output`. Standard error goes to `errors`, or to that of the tests. `first`, which can be pickled, is called in the
-    process before the module runs. With `children`, processes of ours that it starts are forked as well.
+    process before the module runs. With `children`, processes of ours that it starts are forked as
+    well, where that is possible.
     """
 
     stdin: TextIO | None = None
@@ -104,7 +105,7 @@ def _run(
             opened = os.open(stream or os.devnull, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
             os.dup2(opened, number)
             os.close(opened)
-    if children and (order := fork_children()) is not None:
+    if children and sys.platform == "linux" and (order := fork_children()) is not None:
         command, environment, first = order.command, order.environment, None
         for number, descriptor in enumerate(order.streams):
             os.dup2(descriptor, number)
@@ -134,11 +135,14 @@ def run_forked(
     folder: Path,
     environment: Mapping[str, str] = os.environ,
     first: Callable[[], object] | None = None,
+    children: bool = False,
 ) -> Ended:
     """What `python -m MODULE ARGUMENTS…` does until its end, by way of two files in a folder, which is made."""
     folder.mkdir()
     out, err = folder / "out", folder / "err"
-    process = Forked(module, *arguments, output=out, errors=err, environment=environment, first=first)
+    process = Forked(
+        module, *arguments, output=out, errors=err, environment=environment, first=first, children=children
+    )
     try:
         return Ended(process.wait(PATIENCE_SECONDS), out.read_text(), err.read_text())
     finally:

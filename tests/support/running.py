@@ -4,7 +4,6 @@ import contextlib
 import datetime as dt
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -39,7 +38,7 @@ class Running:
         environment: Mapping[str, str] | None = None,
         secrets_in_environment: bool = False,
         clock: str | None = None,
-        fork_children: bool = sys.platform == "linux",
+        fork_children: bool = True,
         **changes: Any,
     ) -> None:
         """`changes` are sections of config.yaml. Its clock starts at `clock`, an ISO time, or is the machine's.
