@@ -104,7 +104,8 @@ class _Encoder:
     """Rows as packed packets, one array a layout; `write` puts them where they belong."""
 
     def __init__(self, table: pa.Table) -> None:
-        self._table = table
+        self._given = dict(zip(table.column_names, table.columns, strict=True))
+        self._rows = len(table)
         self._columns: dict[str, tuple[NDArray[Any], NDArray[np.bool_]]] = {}
         self.lengths = self._row_lengths()
         tokens, valid = self._column("instrument_token")
@@ -175,7 +176,7 @@ class _Encoder:
         if fits.all():
             return
         row = int(rows[int(np.argmin(fits))])
-        value = self._table.column(column)[row].as_py() if column in self._table.column_names else None
+        value = self._given[column][row].as_py() if column in self._given else None
         raise WireValueError(column, row, value, expected)
 
     def _column(self, name: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -184,15 +185,20 @@ class _Encoder:
             array = self._arrow(name, TICKS.schema.field(name).type)
             if pa.types.is_timestamp(array.type):
                 array = array.cast(pa.int64())
-            valid = array.is_valid().to_numpy(zero_copy_only=False)
-            self._columns[name] = array.fill_null(0).to_numpy(zero_copy_only=False), valid
+            valid = np.ones(len(array), np.bool_)
+            if array.null_count:
+                valid = array.is_valid().to_numpy(zero_copy_only=False)
+                array = array.fill_null(0)
+            self._columns[name] = array.to_numpy(zero_copy_only=False), valid
         return self._columns[name]
 
     def _arrow(self, name: str, kind: pa.DataType) -> pa.Array:
-        if name not in self._table.column_names:
-            return pa.nulls(len(self._table), kind)
-        column = self._table.column(name)
+        column = self._given.get(name)
+        if column is None:
+            return pa.nulls(self._rows, kind)
         try:
-            return pa.concat_arrays(column.cast(kind).chunks) if column.num_chunks else pa.nulls(0, kind)
+            if column.type != kind:
+                column = column.cast(kind)
+            return pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, kind)
         except pa.ArrowException as error:
             raise WireError(f"{name}: got {column.type}, expected {kind}: {error}") from error

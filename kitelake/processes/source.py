@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import structlog
 
-from ingest.accounts import LOOPBACK
+from ingest.accounts import LOOPBACK, tls_context
 from kitelake.accounts import account_of, token_problem
 from kitelake.config import Config, is_of_broker
 from kitelake.errors import StartError
@@ -83,7 +83,10 @@ async def _is_what_was_said(config: Config) -> None:
     api, said = config.kite.api, config.kite.replay
     try:
         trusted = urlsplit(api).hostname not in LOOPBACK  # as with any call: no proxy on this machine's own addresses
-        async with asyncio.timeout(STATUS_SECONDS), httpx.AsyncClient(trust_env=trusted) as client:
+        async with (
+            asyncio.timeout(STATUS_SECONDS),
+            httpx.AsyncClient(verify=tls_context(), trust_env=trusted) as client,
+        ):
             answer = await client.get(f"{api.rstrip('/')}{STATUS}")
     except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError):
         return

@@ -317,15 +317,17 @@ class Line:
         self.run.captured.packets.append(Packet(at_us, (self.run.stream, *self.connection), values))
 
 
+_KINDS = {field.name: field.type for field in TICKS.schema}
 _NO_BOOK = {
-    f"{side}_{what}_{level}": 0
+    f"{side}_{what}_{level}"
     for side in ("bid", "ask")
     for what in ("price", "quantity", "orders")
     for level in range(1, DEPTH_LEVELS + 1)
-} | {"oi_day_high": 0, "oi_day_low": 0}
+} | {"oi_day_high", "oi_day_low"}
 
 
 def _table(packets: Sequence[dict[str, Any]]) -> pa.Table:
-    rows = [_NO_BOOK | packet for packet in packets]
-    names = {name for row in rows for name in row}
-    return pa.table({name: pa.array([row.get(name) for row in rows], TICKS.schema.field(name).type) for name in names})
+    """The packets as rows; none of them has a book."""
+    names = {name for packet in packets for name in packet}
+    said = {name: pa.array([packet.get(name) for packet in packets], _KINDS[name]) for name in names}
+    return pa.table(said | {name: pa.repeat(pa.scalar(0, _KINDS[name]), len(packets)) for name in _NO_BOOK - names})

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
 
+from tests.support.forked_children import fork_children
 from tests.support.waiting import PATIENCE_SECONDS
 
 CONTEXT: Final = multiprocessing.get_context("forkserver")
@@ -33,7 +34,8 @@ class Forked:
 
     With `piped`, `stdin` and `stdout` are its standard streams as text; without, it reads nothing and writes to
     `output`. Standard error goes to `errors`, or to that of the tests. `first`, which can be pickled, is called in the
-    process before the module runs.
+    process before the module runs. With `children`, processes of ours that it starts are forked as
+    well, where that is possible.
     """
 
     stdin: TextIO | None = None
@@ -48,6 +50,7 @@ class Forked:
         errors: Path | None = None,
         environment: Mapping[str, str] = os.environ,
         first: Callable[[], object] | None = None,
+        children: bool = False,
     ) -> None:
         with contextlib.ExitStack() as theirs:
             streams: list[Stream] = [None, output, errors]
@@ -55,7 +58,7 @@ class Forked:
                 (reads, ours), (answers, said) = CONTEXT.Pipe(duplex=False), CONTEXT.Pipe(duplex=False)
                 streams[:2] = theirs.enter_context(reads), theirs.enter_context(said)
                 self.stdin, self.stdout = _text(ours, "w"), _text(answers, "r")
-            command = ([module, *arguments], dict(environment), streams, first)
+            command = ([module, *arguments], dict(environment), streams, first, children)
             self._process = CONTEXT.Process(target=_run, args=command, daemon=True)
             self._process.start()
         self.pid: Final[int] = self._process.pid or 0
@@ -88,11 +91,12 @@ def _text(end: Connection, mode: str) -> TextIO:
 
 
 def _run(
-    command: list[str], environment: dict[str, str], streams: list[Stream], first: Callable[[], object] | None
+    command: list[str],
+    environment: dict[str, str],
+    streams: list[Stream],
+    first: Callable[[], object] | None,
+    children: bool,
 ) -> None:
-    os.environ.clear()
-    os.environ.update(environment)
-    time.tzset()
     for number, stream in enumerate(streams):
         if isinstance(stream, Connection):
             os.dup2(stream.fileno(), number)
@@ -101,6 +105,14 @@ def _run(
             opened = os.open(stream or os.devnull, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
             os.dup2(opened, number)
             os.close(opened)
+    if children and sys.platform == "linux" and (order := fork_children()) is not None:
+        command, environment, first = order.command, order.environment, None
+        for number, descriptor in enumerate(order.streams):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
     sys.stdin = os.fdopen(0, closefd=False)
     sys.argv = command
     if first is not None:
@@ -123,11 +135,14 @@ def run_forked(
     folder: Path,
     environment: Mapping[str, str] = os.environ,
     first: Callable[[], object] | None = None,
+    children: bool = False,
 ) -> Ended:
     """What `python -m MODULE ARGUMENTS…` does until its end, by way of two files in a folder, which is made."""
     folder.mkdir()
     out, err = folder / "out", folder / "err"
-    process = Forked(module, *arguments, output=out, errors=err, environment=environment, first=first)
+    process = Forked(
+        module, *arguments, output=out, errors=err, environment=environment, first=first, children=children
+    )
     try:
         return Ended(process.wait(PATIENCE_SECONDS), out.read_text(), err.read_text())
     finally:

@@ -38,10 +38,15 @@ class Running:
         environment: Mapping[str, str] | None = None,
         secrets_in_environment: bool = False,
         clock: str | None = None,
+        fork_children: bool = True,
         **changes: Any,
     ) -> None:
-        """`changes` are sections of config.yaml. Its clock starts at `clock`, an ISO time, or is the machine's."""
+        """`changes` are sections of config.yaml. Its clock starts at `clock`, an ISO time, or is the machine's.
+
+        Its children begin as forks, unless a test looks at what they were started with.
+        """
         self.clock = clock
+        self._fork_children = fork_children
         self._simulator = simulator
         self.data = folder / "data"
         self.config = folder / "config.yaml"
@@ -86,6 +91,7 @@ class Running:
             errors=self._log,
             environment=os.environ | self._environment,
             first=None if self.clock is None else partial(_set_clock, self.clock),
+            children=self._fork_children,
         )
         return self.process
 
@@ -133,14 +139,18 @@ class Running:
         return sockets(self._simulator)
 
     def children(self) -> dict[str, int]:
-        """Module name → process id of the service's own processes, `python -m kitelake.processes.child MODULE`."""
+        """The last part of the module's name → process id, of the service's own processes."""
         found = {}
         for path in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError, ValueError, IndexError):
                 parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent != self.process.pid:
+                    continue
+                name = (path / "comm").read_text().strip()
                 command = (path / "cmdline").read_bytes().split(b"\0")
-                if parent == self.process.pid and b"-m" in command:
-                    found[command[command.index(b"-m") + 2].decode()] = int(path.name)
+                if b"kitelake.processes.child" in command:
+                    name = command[command.index(b"kitelake.processes.child") + 1].decode().rpartition(".")[2]
+                found[name] = int(path.name)
         return found
 
 

@@ -72,7 +72,7 @@ def test_no_secret_is_in_anything_that_is_left(
         "capture": {"token_retry_seconds": 0.2, "backoff_initial_seconds": 0.1, "slow_retry_seconds": 0.5},
     }
     market = simulation(instruments=200, rate=2, accounts=ACCOUNTS, requests_per_second=1000)
-    with market as simulator, running(tmp_path, simulator, **sections) as service:
+    with market as simulator, running(tmp_path, simulator, fork_children=False, **sections) as service:
         simulator.wait_for(lambda stats: stats["packets"] > 300, PATIENCE_SECONDS)
         wait_until(lambda: webhook.posts)  # the stale token of two, the missing one of three
         token_file.write_text(f"{CANARY}-token-two\n")

@@ -43,7 +43,10 @@ def config(tmp_path: Path) -> Path:
 
 def test_the_demo_accounts_for_every_tick(config: Path) -> None:
     done = run_forked(
-        "kitelake", "demo", "--seconds", "4", folder=config.parent / "demo", first=partial(os.chdir, config.parent)
+        *("kitelake", "demo", "--seconds", "4"),
+        folder=config.parent / "demo",
+        first=partial(os.chdir, config.parent),
+        children=True,
     )
     assert done.status == 0, done.out + done.err
     counts = [line.split("│")[2].strip() for line in done.out.splitlines() if line.startswith(("│ packets", "│ rows"))]

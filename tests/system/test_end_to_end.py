@@ -18,7 +18,7 @@ from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 
-WRITER = "kitelake.processes.writer"
+WRITER = "writer"
 
 
 def test_every_packet_is_a_row_whatever_happens_midway(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ pytestmark = [
 ]
 
 JOURNAL = {"segment_seconds": 2, "reserve_bytes": 0}
-UPKEEP, WRITER = "kitelake.processes.upkeep", "kitelake.processes.writer"
+UPKEEP, WRITER = "upkeep", "writer"
 
 
 def journalled_packets(data: Path) -> dict[str, int]:

@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
-WRITER: Final = "kitelake.processes.writer"
+WRITER: Final = "writer"
 READING_SECONDS: Final = scaled(2, 20)
 SPAN: Final = 300
 COUNT: Final = "select count(*) from ticks_all"

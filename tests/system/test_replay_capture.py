@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 import kitelake
+from storage.clock import IST
 from storage.datafolder import replayed_day, source_of
 from tests.support.captured import INFY, NIFTY_50, NIFTY_FUT, TINY, Captured, us_of
 from tests.support.replayed import differences
@@ -100,7 +101,9 @@ def test_the_second_table_equals_the_first(tmp_path: Path) -> None:
             {"name": "full", "mode": "full", "instruments": ["NSE:INFY", "NSE:NIFTY 50", "NFO:NIFTY26NOVFUT"]},
             {"name": "quote", "mode": "quote", "instruments": ["NSE:TINY"]},
         ]
-        with running(tmp_path, replay, kite=kite, subscriptions=lists, calendar={}) as service:
+        # In the evening, whenever this runs: while the session lasts that is replayed, its bars would be of two halves.
+        evening = dt.datetime.now(IST).replace(hour=20).isoformat()
+        with running(tmp_path, replay, clock=evening, kite=kite, subscriptions=lists, calendar={}) as service:
             wait_until(lambda: sum(one["subscribed"] for one in told(replay, "status")["clients"]) == len(TOKENS))
             wait_until(lambda: service.rows(QUERY) not in ([], [{"n": 0}]))
             told(replay, "resume")
