@@ -36,25 +36,37 @@ def until_interrupted(work: Callable[[], Made], interrupt: Callable[[], None], *
     """
     from concurrent.futures import ThreadPoolExecutor, wait
 
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(work)
-        asked = 0
-        try:
+    asked = 0
+
+    def hear(*_: object) -> None:
+        nonlocal asked
+        asked = asked or 1
+
+    # Python's own handler raises wherever this thread is: between the beginning of the work and the waiting for it, or
+    # with a lock of the pool in its hands. Then nobody would end the work, and everybody wait for it.
+    theirs = signal.getsignal(signal.SIGINT)
+    heeds = threading.current_thread() is threading.main_thread() and theirs is not signal.SIG_IGN
+    if heeds:
+        signal.signal(signal.SIGINT, hear)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(work)
             while not done.done():
-                try:
-                    wait([done], AGAIN_SECONDS if asked else None)
-                except KeyboardInterrupt:
-                    asked = asked or 1
+                wait([done], AGAIN_SECONDS)
                 if asked and not done.done():
                     interrupt()  # again and again: it may not be in DuckDB at that moment, but come back to it
                     asked += 1
                 if asked > PATIENCE and not stays:
                     os._exit(INTERRUPTED)  # it waits for a reader that does not read
-            if asked:
-                raise KeyboardInterrupt
-            return done.result()
-        finally:
-            del done  # which has the error, and the error this frame: DuckDB's objects would never be let go
+    finally:
+        if heeds:
+            signal.signal(signal.SIGINT, theirs)
+    try:
+        if asked:
+            raise KeyboardInterrupt
+        return done.result()
+    finally:
+        del done  # which has the error, and the error this frame: DuckDB's objects would never be let go
 
 
 class Progress:

@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import kitelake
 from kitelake.lake import Lake
 from kitelake.shell.running import Progress, progress_line, until_interrupted
 from queries.errors import QueryError
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ENDLESS = "select sum(hash(a.range * b.range)) from range(1_000_000) a, range(1_000_000) b"
 
@@ -91,3 +93,27 @@ def test_what_the_work_gives_or_raises_is_given_or_raised() -> None:
     assert until_interrupted(lambda: 7, lambda: None) == 7
     with pytest.raises(ZeroDivisionError):
         until_interrupted(lambda: 1 / 0, lambda: None)
+
+
+def test_ctrl_c_is_heard_whenever_it_comes() -> None:
+    """Also before anybody waits for the work; and afterwards it is Python's again."""
+    usual = signal.getsignal(signal.SIGINT)
+    for _ in range(50):
+        ended = threading.Event()
+
+        def work(ended: threading.Event = ended) -> bool:
+            os.kill(os.getpid(), signal.SIGINT)
+            return ended.wait(PATIENCE_SECONDS)
+
+        with pytest.raises(KeyboardInterrupt):
+            until_interrupted(work, ended.set)
+        assert ended.is_set()
+        assert signal.getsignal(signal.SIGINT) is usual
+
+
+def test_ctrl_c_is_not_heard_where_it_is_ignored() -> None:
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert until_interrupted(lambda: os.kill(os.getpid(), signal.SIGINT), lambda: None) is None
+    finally:
+        signal.signal(signal.SIGINT, usual)
