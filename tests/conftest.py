@@ -12,6 +12,7 @@ import gc
 import importlib
 import logging
 import os
+import signal
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -28,6 +29,10 @@ PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.H
 hypothesis.settings.register_profile("default", PATIENT, max_examples=12)
 hypothesis.settings.register_profile("soak", PATIENT, max_examples=100)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# What is started in the background ignores Ctrl-C, and so would every process that a test starts to press it there.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ZONES = ("UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kiritimati")
 LOG_LEVEL = logging.getLogger().level

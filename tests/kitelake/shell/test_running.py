@@ -95,15 +95,6 @@ def test_what_the_work_gives_or_raises_is_given_or_raised() -> None:
         until_interrupted(lambda: 1 / 0, lambda: None)
 
 
-@pytest.fixture
-def heeded() -> Iterator[None]:
-    """Ctrl-C as in a terminal: what is started in the background ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("heeded")
 def test_ctrl_c_is_heard_whenever_it_comes() -> None:
     """Also before anybody waits for the work; and afterwards it is Python's again."""
     for _ in range(50):
@@ -119,7 +110,9 @@ def test_ctrl_c_is_heard_whenever_it_comes() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.usefixtures("heeded")
 def test_ctrl_c_is_not_heard_where_it_is_ignored() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    assert until_interrupted(lambda: os.kill(os.getpid(), signal.SIGINT), lambda: None) is None
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert until_interrupted(lambda: os.kill(os.getpid(), signal.SIGINT), lambda: None) is None
+    finally:
+        signal.signal(signal.SIGINT, usual)
