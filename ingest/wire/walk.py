@@ -115,13 +115,14 @@ class Packets:
 
     def take(self, order: Ints) -> "Packets":
         """These of them, in this order."""
-        return self._with_tokens(self.offsets.take(order), self.lengths.take(order), self.tokens.take(order))
+        return self.with_tokens(self.offsets.take(order), self.lengths.take(order), self.tokens.take(order))
 
     def cut(self, rows: slice) -> "Packets":
         """A stretch of them."""
-        return self._with_tokens(self.offsets[rows], self.lengths[rows], self.tokens[rows])
+        return self.with_tokens(self.offsets[rows], self.lengths[rows], self.tokens[rows])
 
-    def _with_tokens(self, offsets: Ints, lengths: Ints, tokens: NDArray[np.uint32]) -> "Packets":
+    def with_tokens(self, offsets: Ints, lengths: Ints, tokens: NDArray[np.uint32]) -> "Packets":
+        """Those at these places, whose tokens are known."""
         packets = Packets(self.payload, offsets, lengths)
         packets.__dict__["tokens"] = tokens  # which the bytes have, but all over the memory
         return packets
@@ -130,9 +131,7 @@ class Packets:
 def packets_of(found: Walk) -> Packets:
     """The good packets of a walk, in wire order."""
     packets = Packets(found.payload, found.offsets, found.lengths)
-    if found.tokens is not None:
-        packets.__dict__["tokens"] = found.tokens
-    return packets
+    return packets if found.tokens is None else packets.with_tokens(found.offsets, found.lengths, found.tokens)
 
 
 def walk_frames(payload: NDArray[np.uint8], lengths: NDArray[np.integer], starts: Ints | None = None) -> Walk:
