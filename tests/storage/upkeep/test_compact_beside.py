@@ -141,9 +141,10 @@ class TestKilled:
         died = [kill_compact(layout, chance.uniform(0, 0.3)) for _ in range(3)] + [kill_compact(layout, 0)]
         assert any(died)
         assert stored(layout).equals(before)
+        put(layout, "late", [tick(5000)])  # where one was done before it was killed, there is something left to do
         assert Life(works.compact, layout.root, STEPS[-1]).wait()
-        put(layout, "late", [tick(5000)])
+        put(layout, "later", [tick(5001)])
         assert len(compact_day(layout, DAY, memory_bytes=SMALL)) == 1
         assert len(names(layout)) == 1
         assert stored(layout).slice(0, 1200).equals(before)
-        assert stored(layout).num_rows == 1201
+        assert stored(layout).num_rows == 1202
