@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from queries.adapters.extras import needed
 from queries.adapters.nautilus import depths_of, nautilus_instrument, quotes_of, trades_of
-from queries.adapters.packets import days_between, facts_of, packets_in
+from queries.adapters.packets import Packets, days_between, facts_of, packets_in, some_at_once
 from queries.bars import Measure, width_of
 from queries.errors import AdapterError
-from queries.feed import FeedMethods
+from queries.feed import FeedMethods, Progress
 from queries.history import Moment, Symbols, TimeRange
 from storage.clock import nanoseconds
 from storage.schema import DEPTH_LEVELS
@@ -35,6 +36,7 @@ def write_catalog(
     *,
     bars: str | dt.timedelta | None = None,
     depth: bool = False,
+    progress: Callable[[Progress], object] | None = None,
 ) -> Any:
     """Write instruments, quotes and trades into a ParquetDataCatalog in a new folder. Returns the catalog.
 
@@ -43,8 +45,9 @@ def write_catalog(
     `Lake.trades`. `depth` adds five levels of the book, which take many times as long to write as quotes. `bars="1m"`
     adds the bars of `Lake.bars` by the clock of receipt, at their ends, as `INFY.NSE-1-MINUTE-LAST-EXTERNAL`.
 
-    No more than an instrument's day is in memory. Raises MissingLibraryError; AdapterError for an index, a folder that
-    is not empty, or a width that Nautilus has not; and what `Lake.feed` does.
+    Some instruments' day is in memory at a time. `progress` is called when they are written, with the day and how many
+    packets there were so far. Raises MissingLibraryError; AdapterError for an index, a folder that is not empty, or a
+    width that Nautilus has not; and what `Lake.feed` does.
     """
     persistence = needed("nautilus_trader.persistence.catalog", "nautilus")
     folder = Path(path)
@@ -54,19 +57,23 @@ def write_catalog(
     parts = days_between(lake, symbols, start, stop)
     folder.mkdir(parents=True, exist_ok=True)
     catalog = persistence.ParquetDataCatalog(str(folder))
-    for day, part in parts:
-        for facts in facts_of(lake, symbols, day):
-            packets = packets_in(lake, facts, part, _BOOK if depth else _BEST)
-            if not len(packets):
-                continue
-            instrument = nautilus_instrument(facts, day)
-            made = [[instrument], quotes_of(packets, instrument), trades_of(packets, instrument)]
-            if depth:
-                made.append(depths_of(packets, instrument))
-            if bars is not None:
-                made.append(_bars(lake, facts["instrument_token"], bars, part, instrument, f"{instrument.id}-{spec}"))
-            for each in filter(None, made):
-                catalog.write_data(each)
+    packets_done = 0
+    for number, (day, part) in enumerate(parts, 1):
+        for some in some_at_once(facts_of(lake, symbols, day)):
+            found = list(packets_in(lake, some, part, _BOOK if depth else _BEST))
+            rows = {} if bars is None else _bars_of(lake, found, bars, part)
+            for packets in found:
+                instrument = nautilus_instrument(packets.facts, day)
+                made = [[instrument], quotes_of(packets, instrument), trades_of(packets, instrument)]
+                if depth:
+                    made.append(depths_of(packets, instrument))
+                if packets.facts["symbol"] in rows:
+                    made.append(_nautilus_bars(rows[packets.facts["symbol"]], instrument, spec))
+                for each in filter(None, made):
+                    catalog.write_data(each)
+                packets_done += len(packets)
+            if progress is not None:
+                progress(Progress(day, number, len(parts), packets_done))
     return catalog
 
 
@@ -83,13 +90,24 @@ def _spec(width: str | dt.timedelta) -> str:
     return f"{spec}-EXTERNAL"
 
 
-def _bars(
-    lake: FeedMethods, token: int, width: str | dt.timedelta, part: TimeRange, instrument: Any, kind: str
-) -> list[Any]:
+def _bars_of(
+    lake: FeedMethods, found: Sequence[Packets], width: str | dt.timedelta, part: TimeRange
+) -> dict[str, list[list[Any]]]:
+    """By symbol, when each bar ends, its prices and its volume."""
+    if not found:
+        return {}
+    tokens = [packets.facts["instrument_token"] for packets in found]
+    bars = lake.bars(tokens, width, part.start, part.stop, clock="received", label="close").arrow()
+    rows: dict[str, list[list[Any]]] = {}
+    names = ("symbol", "time", "open", "high", "low", "close", "volume")
+    for symbol, *row in zip(*(bars[name].to_pylist() for name in names), strict=True):
+        rows.setdefault(symbol, []).append(row)
+    return rows
+
+
+def _nautilus_bars(rows: Sequence[Sequence[Any]], instrument: Any, spec: str | None) -> list[Any]:
     model = needed("nautilus_trader.model", "nautilus")
-    bar_type = needed("nautilus_trader.model.data", "nautilus").BarType.from_str(kind)
-    names = ["time", "open", "high", "low", "close", "volume"]
-    table = lake.bars(token, width, part.start, part.stop, clock="received", label="close").arrow().select(names)
+    bar_type = needed("nautilus_trader.model.data", "nautilus").BarType.from_str(f"{instrument.id}-{spec}")
     return [
         model.Bar(
             bar_type,
@@ -98,5 +116,5 @@ def _bars(
             ended := nanoseconds(time),
             ended,
         )
-        for time, *prices, volume in zip(*(column.to_pylist() for column in table.columns), strict=True)
+        for time, *prices, volume in rows
     ]

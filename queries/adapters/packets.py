@@ -1,4 +1,4 @@
-"""The packets of one instrument and day at a time as arrays, for adapters that make rows of their own of them.
+"""The packets of an instrument's day as arrays, for adapters that make rows of their own of them.
 
 What the broker had cached is left out: it tells of the past. A packet's trade is an estimate, that of `Lake.trades` by
 the clock of receipt: all that traded since the packet before, at the last price.
@@ -19,8 +19,11 @@ from queries.history import Moment, Symbols, TimeRange, chosen, days_of, time_ra
 from storage.clock import IST, NS_PER_US
 from storage.datafolder import replayed_day
 
-_ALWAYS: Final = ("received_at", "exchange_timestamp", "seq", "cached", "last_price")
+_INSTRUMENT: Final = "instrument_token"
+_ALWAYS: Final = (_INSTRUMENT, "received_at", "exchange_timestamp", "seq", "cached", "last_price")
 _DAY: Final = dt.timedelta(days=1)
+_AT_ONCE: Final = 32
+"""Instruments that are read together: each file of a day that is not sealed has rows of all of them."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,11 @@ class Packets:
 def packets_of(
     lake: FeedMethods, symbols: Symbols, start: Moment | None, stop: Moment | None, columns: Sequence[str]
 ) -> Iterator[Packets]:
-    """Day after day, and in it instrument after instrument, those without a packet left out. No more than an
-    instrument's day is in memory. Raises AdapterError for an index, and what `Lake.feed` does."""
+    """Day after day, and in it instrument after instrument, those without a packet left out. No more than some
+    instruments' day is in memory. Raises AdapterError for an index, and what `Lake.feed` does."""
     for day, part in days_between(lake, symbols, start, stop):
-        for facts in facts_of(lake, symbols, day):
-            found = packets_in(lake, facts, part, columns)
-            if len(found):
-                yield found
+        for some in some_at_once(facts_of(lake, symbols, day)):
+            yield from packets_in(lake, some, part, columns)
 
 
 def days_between(
@@ -80,21 +81,40 @@ def facts_of(lake: FeedMethods, symbols: Symbols, day: dt.date) -> list[dict[str
     return rows
 
 
-def packets_in(lake: FeedMethods, facts: Mapping[str, Any], part: TimeRange, columns: Sequence[str]) -> Packets:
-    """Those of the instrument of a row of that day's list, in a part of the day."""
-    token, names = facts["instrument_token"], [*dict.fromkeys((*_ALWAYS, *columns))]
-    feed = lake.feed(token, part.start, part.stop, columns=names)
-    batches = list(feed.batches())
-    found = {name: _numbers([batch.column(name) for batch in batches]) for name in names}
-    received_us, stamped_us = found["received_at"], found["exchange_timestamp"]
+def some_at_once(facts: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """As many of them as are read together."""
+    for first in range(0, len(facts), _AT_ONCE):
+        yield facts[first : first + _AT_ONCE]
+
+
+def packets_in(
+    lake: FeedMethods, several: Sequence[Mapping[str, Any]], part: TimeRange, columns: Sequence[str]
+) -> Iterator[Packets]:
+    """Those of the instruments of some rows of that day's list, in a part of the day; who has none is left out."""
+    tokens, names = [facts["instrument_token"] for facts in several], [*dict.fromkeys((*_ALWAYS, *columns))]
+    batches = list(lake.feed(tokens, part.start, part.stop, columns=names).batches())
+    if not batches:
+        return
+    trades = lake.trades(tokens, part.start, part.stop, clock="received").arrow()
+    packets = _by_token({name: _numbers([batch.column(name) for batch in batches]) for name in names})
+    traded = _by_token({name: _numbers(trades[name].chunks) for name in (_INSTRUMENT, "received_at", "quantity")})
+    stamped = replayed_day(lake.root) is None  # the clock of a replay says nothing here
+    for facts, token in zip(several, tokens, strict=True):
+        found = _packets(facts, _of(packets, token), _of(traded, token), stamped=stamped)
+        if len(found):
+            yield found
+
+
+def _packets(
+    facts: Mapping[str, Any], found: Mapping[str, NDArray[Any]], trades: Mapping[str, NDArray[Any]], *, stamped: bool
+) -> Packets:
+    received_us = found["received_at"]
     traded = np.zeros(len(received_us), np.int64)
-    if len(received_us):
-        trades = lake.trades(token, part.start, part.stop, clock="received").arrow()
-        rows = np.searchsorted(received_us, _numbers(trades["received_at"].chunks))
-        known = rows < len(received_us)  # not what was received since
-        np.add.at(traded, rows[known], _numbers(trades["quantity"].chunks)[known])
+    rows = np.searchsorted(received_us, trades["received_at"])
+    known = rows < len(received_us)  # not what was received since
+    np.add.at(traded, rows[known], trades["quantity"][known])
     kept = (found["cached"] == 0) | (traded > 0)
-    stamped_us = stamped_us * (replayed_day(lake.root) is None)  # the clock of a replay says nothing here
+    stamped_us = found["exchange_timestamp"] * stamped
     exchange_us = np.where(stamped_us > 0, np.minimum(stamped_us, received_us), received_us)
     return Packets(
         facts,
@@ -103,6 +123,18 @@ def packets_in(lake: FeedMethods, facts: Mapping[str, Any], part: TimeRange, col
         traded[kept],
         {name: values[kept] for name, values in found.items()},
     )
+
+
+def _by_token(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """An instrument's rows one after the other, in their order."""
+    order = np.argsort(columns[_INSTRUMENT], kind="stable")
+    return {name: values[order] for name, values in columns.items()}
+
+
+def _of(columns: Mapping[str, NDArray[Any]], token: int) -> dict[str, NDArray[Any]]:
+    """The instrument's rows."""
+    first, last = np.searchsorted(columns[_INSTRUMENT], [token, token + 1])
+    return {name: values[first:last] for name, values in columns.items()}
 
 
 def _numbers(parts: Sequence[pa.Array]) -> NDArray[Any]:

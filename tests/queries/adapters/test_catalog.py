@@ -10,7 +10,7 @@ import kitelake
 from kitelake import adapters
 from kitelake.lake import Lake
 from queries.errors import AdapterError
-from queries.feed import FeedTick
+from queries.feed import FeedTick, Progress
 from storage.clock import EPOCH, IST, nanoseconds
 from tests.support.captured import Captured
 from tests.support.crossover import EDGE, FAST, SLOW, SYMBOL, WIDTH, Trade, at_quotes, example
@@ -22,10 +22,15 @@ BARS = "INFY.NSE-1-MINUTE-LAST-EXTERNAL"
 
 
 @pytest.fixture(scope="module")
-def catalog(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return adapters.write_catalog(
-        lake, tmp_path_factory.mktemp("catalog"), [SYMBOL, FUTURE, OPTION], bars=WIDTH, depth=True
-    )
+def said() -> list[Progress]:
+    """How far the catalog was, each time that it was told."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def catalog(lake: Lake, said: list[Progress], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("catalog")
+    return adapters.write_catalog(lake, folder, [SYMBOL, FUTURE, OPTION], bars=WIDTH, depth=True, progress=said.append)
 
 
 def price(said: Any) -> float:
@@ -35,6 +40,11 @@ def price(said: Any) -> float:
 
 def live(lake: Lake, symbol: str) -> list[FeedTick]:
     return [t for t in lake.feed(symbol, columns="all") if isinstance(t, FeedTick) and not t.cached]
+
+
+def test_it_says_how_far_it_is(lake: Lake, catalog: Any, said: list[Progress]) -> None:
+    assert [(each.day, each.number, each.days) for each in said] == [(day, at, 2) for at, day in enumerate(DAYS, 1)]
+    assert said[-1].ticks == sum(len(live(lake, symbol)) for symbol in (SYMBOL, FUTURE, OPTION))
 
 
 def test_instruments_are_what_the_list_of_the_day_says(catalog: Any) -> None:

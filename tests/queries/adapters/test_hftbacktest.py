@@ -10,6 +10,7 @@ import pytest
 import kitelake
 from kitelake import adapters
 from kitelake.lake import Lake
+from queries.adapters import packets
 from queries.adapters.hftbacktest import BUY, CLEAR, EVENT, EXCHANGE, LOCAL, SELL, SNAPSHOT, TRADE
 from queries.errors import AdapterError
 from queries.feed import Bar, FeedTick
@@ -44,6 +45,19 @@ def test_records_are_of_64_bytes_and_a_packet_is_a_book_and_a_trade(lake: Lake) 
     assert mine["px"].tolist() == traded["price"].to_pylist()
     assert (events["exch_ts"] <= events["local_ts"]).all()
     assert (events["ev"] & (EXCHANGE | LOCAL) == EXCHANGE | LOCAL).all()
+
+
+def test_instruments_that_are_read_together_have_the_events_that_each_has_alone(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    symbols = [SYMBOL, "NFO:NIFTY26NOVFUT", "NFO:NIFTY26NOV24400CE"]
+    alone = {symbol: adapters.hftbacktest_events(lake, symbol)[symbol] for symbol in symbols}
+    monkeypatch.setattr(packets, "_AT_ONCE", 2)
+    together = adapters.hftbacktest_events(lake, symbols)
+    assert sorted(together) == sorted(symbols)
+    for symbol, events in alone.items():
+        assert len(events) > 100
+        assert np.array_equal(together[symbol], events)
 
 
 def test_late_packets_are_parted_and_the_cached_are_left_out(tmp_path: Path) -> None:
