@@ -15,6 +15,7 @@ from queries.bars.packets import Asked
 from queries.bars.rows import CLOCKS
 from queries.history import TOKEN
 from queries.lake import ZONE
+from storage.arrays import arrow_of, arrow_texts
 from storage.clock import US_PER_DAY
 
 Floats = NDArray[np.float64]
@@ -64,17 +65,17 @@ def as_table(
         rank = rank[again]
     made = {
         "symbol": _words(known, rank, rank == len(known)),
-        "time": _array(columns["end_us" if label == "close" else "begin_us"], None, pa.timestamp("us", ZONE)),
+        "time": arrow_of(columns["end_us" if label == "close" else "begin_us"], None, pa.timestamp("us", ZONE)),
     }
     for name in _SHOWN:
         empty = np.isnan(columns[name])
         whole = np.where(empty, 0, columns[name]).astype(np.int64) if name in _WHOLE else columns[name]
-        made[name] = _array(whole, empty, pa.int64() if name in _WHOLE else pa.float64())
+        made[name] = arrow_of(whole, empty, pa.int64() if name in _WHOLE else pa.float64())
     made["clock"] = _words(CLOCKS, columns["timed_by"].astype(np.int64), None)
-    made["date"] = _array((columns["run"] >> 32).astype(np.int32), None, pa.date32())
-    made["instrument_token"] = _array(columns["run"] & TOKEN, None, pa.int64())
+    made["date"] = arrow_of((columns["run"] >> 32).astype(np.int32), None, pa.date32())
+    made["instrument_token"] = arrow_of(columns["run"] & TOKEN, None, pa.int64())
     for name in ("begin_us", "end_us"):
-        made[name] = _array(columns[name], None, pa.int64())
+        made[name] = arrow_of(columns[name], None, pa.int64())
     return pa.table(made)
 
 
@@ -258,13 +259,4 @@ def _edge(how: np.ufunc, values: Floats, starts: Ints) -> Floats:
 
 def _words(words: Sequence[str], which: Ints, missing: Bools | None) -> pa.Array:
     """The words of these numbers."""
-    texts = [word.encode() for word in words]
-    ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
-    known = pa.StringArray.from_buffers(len(words), pa.py_buffer(ends), pa.py_buffer(b"".join(texts)))
-    return known.take(_array(which, missing, pa.int64()))
-
-
-def _array(values: NDArray[Any], missing: Bools | None, kind: pa.DataType) -> pa.Array:
-    """The column. `pa.array` would import pandas where that is installed."""
-    bits = None if missing is None else pa.py_buffer(np.packbits(~missing, bitorder="little"))
-    return pa.Array.from_buffers(kind, len(values), [bits, pa.py_buffer(np.ascontiguousarray(values))])
+    return arrow_texts(words).take(arrow_of(which, missing, pa.int64()))

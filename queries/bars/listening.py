@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from queries.bars.sessions import hours_sql, sessions_of
 from queries.history import PLACE_BITS, RUN_SQL, lists_in_force
 from queries.lake import LakeState, RowsView, among, sources_sql, with_before
+from storage.arrays import numpy_of
 from storage.clock import IST_OFFSET_NS, NS_PER_US, US_PER_DAY
 
 Ints = NDArray[np.int64]
@@ -43,7 +44,7 @@ class Listening:
         def look() -> "Listening":
             (rows,) = state.read([_listening_sql(state, days, asked)])
             names = ("run", "from_us", "since_us", "opens_us", "closes_us")
-            columns = {name: rows[name].to_numpy() for name in names}
+            columns = {name: numpy_of(rows[name]) for name in names}
             return Listening(state.rows_view("listening", rows), columns)
 
         found = state.remembered("listening", (tuple(days), asked), ["events", "instruments"], look)

@@ -12,10 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
-from queries.history import lists_in_force
+from queries.history import FIRST_DAY, lists_in_force
 from queries.lake import LakeState, among
+from storage.arrays import arrow_of, arrow_texts
+from storage.clock import us_of
 from storage.datafolder import source_of
 from storage.market import (
     END_OF_DAY,
@@ -52,15 +55,25 @@ def sessions_of(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
     any_hour = source_of(state.root) in ("simulator", "replay")
     lists = lists_in_force(state, days)
     exchanges = _exchanges(state, set(lists.values()))
-    rows = [
-        (day, listed, exchange, kind.value, *span_of(day, hours))
+    rows: list[tuple[Any, ...]] = [
+        (_number(day), _number(listed), exchange, kind.value, *map(us_of, span_of(day, hours)))
         for day, listed in sorted(lists.items())
         for exchange, kind, hours in _of_day(state.root, day, exchanges.get(listed, ()), any_hour=any_hour)
     ]
-    columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
     return pa.Table.from_arrays(
-        [pa.array(list(column), field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+        [
+            arrow_texts([row[at] for row in rows])
+            if field.type == pa.string()
+            else arrow_of(np.array([row[at] for row in rows], f"i{field.type.bit_width // 8}"), None, field.type)
+            for at, field in enumerate(SCHEMA)
+        ],
+        schema=SCHEMA,
     )
+
+
+def _number(day: dt.date) -> int:
+    """As a date32 has it."""
+    return (day - FIRST_DAY).days
 
 
 def are_noted(state: LakeState, day: dt.date) -> bool:

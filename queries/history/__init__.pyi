@@ -1,3 +1,4 @@
+from .blocks import FIRST_DAY as FIRST_DAY
 from .blocks import PLACE_BITS as PLACE_BITS
 from .blocks import PLACE_SQL as PLACE_SQL
 from .blocks import RUN_SQL as RUN_SQL

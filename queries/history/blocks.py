@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from queries.history.dated import DATED_TICKS
 from queries.history.symbols import Selection, lists_in_force
 from queries.lake import LakeState, among
+from storage.arrays import numpy_of
 
 Array = NDArray[Any]
 Columns = Mapping[str, Array]
@@ -126,11 +127,11 @@ def _parts(state: LakeState, selection: Selection) -> Iterator[str]:
 def _counted(state: LakeState, where: str) -> tuple[Ints, Ints]:
     """The runs, and how many rows they have."""
     (found,) = state.read([f"SELECT {RUN_SQL} AS run, count(*) AS rows FROM ticks WHERE {where} GROUP BY run"])
-    return found["run"].to_numpy(), found["rows"].to_numpy()
+    return numpy_of(found["run"]), numpy_of(found["rows"])
 
 
 def _arrays(batch: pa.RecordBatch) -> Columns:
-    return {name: batch[name].to_numpy(zero_copy_only=False) for name in batch.schema.names}
+    return {name: numpy_of(batch[name]) for name in batch.schema.names}
 
 
 def in_order(batches: Sequence[Columns], *, in_pieces: bool = False) -> Iterator[Columns]:

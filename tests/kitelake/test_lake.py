@@ -27,6 +27,15 @@ with kitelake.open(sys.argv[1]) as lake:
 print(*sys.modules)
 """
 
+WITHOUT_PANDAS = """
+import sys, kitelake
+day = sys.argv[2]
+with kitelake.open(sys.argv[1]) as lake:
+    assert len(lake.bars("NSE:INFY", "1 minute", day).arrow()) and len(lake.trades("NSE:INFY", day).arrow())
+    assert len(lake.ticks("NSE:INFY", day).arrow()) and len(lake.latest("NSE:INFY", f"{day} 23:00").arrow())
+print(*sys.modules)
+"""
+
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Path:
@@ -58,6 +67,18 @@ def test_a_query_loads_no_helper(empty: Path) -> None:
         "queries.quality.methods",
     }
     assert not names & {"queries.history.symbols", "queries.history.blocks", "storage.market"}
+
+
+def test_helpers_do_without_pandas_though_it_is_there(two_days: Path) -> None:
+    pytest.importorskip("pandas")
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PANDAS, two_days, str(DAYS[0])],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
+    )
+    assert "pandas" not in done.stdout.split()
 
 
 def test_a_restricted_lake_has_limits_unless_others_are_set(empty: Path) -> None:
