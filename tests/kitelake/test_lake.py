@@ -1,5 +1,6 @@
 """`kitelake.open`: what a lake may use, and what a restricted one gives."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import kitelake
 from kitelake import Result
 from queries.errors import QueryError, QueryTimeoutError, RestrictedError
 from storage.layout import DataLayout
+from tests.support.captured import INFY, Captured
 from tests.support.two_days import DAYS, two_days
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -69,10 +71,20 @@ def test_a_query_loads_no_helper(empty: Path) -> None:
     assert not names & {"queries.history.symbols", "queries.history.blocks", "storage.market"}
 
 
-def test_helpers_do_without_pandas_though_it_is_there(two_days: Path) -> None:
+def test_helpers_do_without_pandas_though_it_is_there(tmp_path: Path) -> None:
+    """But for what lies in the journal: DuckDB takes that as a dataset of pyarrow, whose module imports pandas."""
     pytest.importorskip("pandas")
+    with Captured(tmp_path) as captured:
+        captured.instruments()
+        line = captured.run("08:55").line()
+        line.begin("09:00", INFY)
+        line.full("09:15:01.5", INFY, 101.0, volume=10, traded="09:15:01", stamped="09:15:01")
+        line.full("09:15:02.2", INFY, 102.0, volume=30, traded="09:15:02", stamped="09:15:03")
+        captured.commit()
+    for stream in DataLayout(tmp_path).journal.iterdir():
+        shutil.rmtree(stream)
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_PANDAS, two_days, str(DAYS[0])],
+        [sys.executable, "-c", WITHOUT_PANDAS, tmp_path, "2026-11-24"],
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
