@@ -23,6 +23,9 @@ _ONE_US: Final = dt.timedelta(microseconds=1)
 _WHOLE_DAY: Final = _ONE_DAY - _ONE_US
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _EXPECTED: Final = "expected a date such as 2026-11-24, or a time such as 2026-11-24 09:15:00 (IST) or …T03:45:00Z"
+_OFFSET: Final = "([0-9]) ?([zZ]|[+-][0-9]{2}(?::?[0-9]{2})?)$"
+_WITHOUT_OFFSET: Final = "^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9:.]+)?$"
+"""How an offset ends a text, and a text that has none, for SQL."""
 
 
 def moment_of(value: Moment, what: str) -> dt.datetime:
@@ -136,9 +139,12 @@ def sql_parameter(name: str) -> str:
     """The same rules for a macro's parameter of any type: the SQL expression of its instant, null for null."""
     text = f"trim({name}::VARCHAR)"
     return (
-        f"CASE WHEN regexp_matches({text}, '[0-9]([zZ]|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$')"
-        f" AND length({text}) > 10 THEN {text}::TIMESTAMPTZ"
-        f" ELSE timezone('Asia/Kolkata', {text}::TIMESTAMP) END"
+        f"CASE WHEN length({text}) > 10 AND regexp_matches({text}, '{_OFFSET}')"
+        f" THEN upper(regexp_replace({text}, '{_OFFSET}', '\\1\\2'))::TIMESTAMPTZ"
+        f" WHEN {text} IS NULL OR regexp_matches({text}, '{_WITHOUT_OFFSET}')"
+        f" THEN timezone('Asia/Kolkata', {text}::TIMESTAMP)"
+        # DuckDB would take more, as the name of a zone, which it does not heed.
+        f" ELSE error('{name}: got ''' || {text} || ''', {_EXPECTED}') END"
     )
 
 

@@ -1,6 +1,7 @@
 """Times as people write them mean the same to a method and to a macro, whatever zone the host or the session has."""
 
 import datetime as dt
+from collections.abc import Iterator
 from typing import Any
 
 import duckdb
@@ -29,6 +30,7 @@ def us(moment: dt.datetime | None) -> int | None:
         ("2026-11-24 09:15", OPEN),
         ("2026-11-24T09:15:00", OPEN),
         ("2026-11-24T03:45:00Z", OPEN),
+        ("2026-11-24 03:45:00 Z", OPEN),
         ("2026-11-24 03:45:00+00:00", OPEN),
         ("2026-11-23T22:45:00-05:00", OPEN),
         ("2026-11-24 09:15:00.000001", OPEN + dt.timedelta(microseconds=1)),
@@ -106,6 +108,29 @@ def test_a_macro_reads_its_parameters_by_the_same_rules(said: dt.date, zone: str
         for text in {said.isoformat(), str(said)}:
             assert con.sql("FROM given(?)", params=[text]).fetchall() == [(us(meant.start), us(meant.stop))]
         assert con.sql("FROM given(NULL, ?)", params=[said.isoformat()]).fetchall() == [(None, us(meant.start))]
+
+
+@pytest.fixture(scope="module")
+def given_macro() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as con:
+        con.execute(f"CREATE MACRO given(start) AS TABLE SELECT epoch_us({SQL_START})")
+        yield con
+
+
+@pytest.mark.parametrize("offset", ["Z", " z", "+00:00", " +00:00", "+00", " -0000"])
+def test_a_macro_takes_an_offset_also_behind_a_space(given_macro: duckdb.DuckDBPyConnection, offset: str) -> None:
+    found = given_macro.sql("FROM given(?)", params=[f"2026-11-24 03:45:00{offset}"]).fetchall()
+    assert found == [(us(OPEN),)]
+
+
+@pytest.mark.parametrize(
+    "said", ["2026-11-24 03:45 UTC", "2026-11-24 03:45 America/Lima", "2026-11-24 9:15 PM", "2026-11-4", "", "infinity"]
+)
+def test_a_macro_refuses_what_its_method_does(given_macro: duckdb.DuckDBPyConnection, said: str) -> None:
+    with pytest.raises(MomentError):
+        moment_of(said, "start")
+    with pytest.raises(duckdb.InvalidInputException, match=f"start: got '{said}', expected a date such as 2026-11-24"):
+        given_macro.sql("FROM given(?)", params=[said]).fetchall()
 
 
 @pytest.mark.slow
