@@ -178,7 +178,10 @@ def report(
     day = date or dt.datetime.now(IST).date()
     record = read_record(folder, day)
     if record is None:
-        raise ReportError(f"nothing was captured into {folder} on {day}: there is no record of that day")
+        raise ReportError(
+            f"{folder} has no record of {day}: no `kitelake run` captured into it on that day; "
+            f"`kitelake coverage --day {day}` goes by the ticks alone"
+        )
     made = make_report(folder, record)
     if as_json:
         sys.stdout.write(made.model_dump_json(indent=2) + "\n")

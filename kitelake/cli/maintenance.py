@@ -47,16 +47,12 @@ SHOWN: Final = 20
 
 
 def _layout(config: Path, data: Path | None) -> "DataLayout":
-    from storage.errors import DataFolderError
+    from queries.lake import check_folder
     from storage.layout import DataLayout
 
     folder = data_of(config, data)
-    try:
-        if folder.is_dir():
-            return DataLayout(folder)
-    except OSError as error:
-        raise DataFolderError(f"{folder}: the data folder cannot be looked at: {error.strerror}") from None
-    raise DataFolderError(f"{folder}: there is no such data folder")
+    check_folder(folder)
+    return DataLayout(folder)
 
 
 def seal(
@@ -130,6 +126,11 @@ def verify(
     report = _verify(layout, date, console)
     _show(report, console)
     if report.is_sound:
+        on = "" if date is None else f" of {date}"
+        if report.files:
+            console.print("sound", style="green")
+        else:
+            console.print(f"there is no file{on}: nothing was captured, or nothing is committed yet", style="yellow")
         return
     if any(finding.kind == "log" for finding in report.findings):
         console.print("\nHow a table's log is made anew: docs/operations.md, When something is damaged.")
@@ -150,6 +151,8 @@ def verify(
             console.print(f"{day}: made anew from the journal", style="green")
     again = _verify(layout, date, console)
     _show(again, console)
+    if again.is_sound:
+        console.print("sound", style="green")
     raise typer.Exit(0 if again.is_sound else 1)
 
 
@@ -178,9 +181,6 @@ def _show(report: "VerifyReport", console: "Console") -> None:
         soft_wrap=True,
         highlight=False,
     )
-    if report.is_sound:
-        console.print("sound", style="green")
-        return
     for finding in report.findings[:SHOWN]:
         where = " ".join(filter(None, (finding.table, finding.path and str(finding.path))))
         mend = " (can be made anew from the journal)" if finding.repairable else ""

@@ -139,6 +139,7 @@ def replay(
     from kitelake import open as open_lake
     from kitelake.paper import PaperSettings
     from kitelake.replay import Replay, ReplaySettings
+    from kitelake.views import check_output
 
     if arguments and run is None:
         raise AskError(f"got {' '.join(arguments)!r}, expected it to be of a strategy: --run names one")
@@ -167,6 +168,7 @@ def replay(
         limits=limits,
     )
     with open_lake(data_of(config, data)) as lake:
+        check_output(output, lake.root)
         day = date or newest_day(lake)
         try:
             asked = Replay(

@@ -74,9 +74,9 @@ def page_of(result: Result, output_format: str, lines: int) -> RenderableType:
 
 
 def check_output(output: Path | None, folder: Path) -> None:
-    """Raises OutputError for a file in the data folder, which is the service's alone."""
+    """Raises OutputError for a place in the data folder, which is the service's alone."""
     if output is not None and output.resolve().is_relative_to(folder.resolve()):
-        raise OutputError(f"{output}: got a file in the data folder {folder}, expected one elsewhere")
+        raise OutputError(f"{output}: got a place in the data folder {folder}, expected one elsewhere")
 
 
 def render(result: Result, *, note: str = "") -> Grid:

@@ -24,6 +24,7 @@ from queries.export.readme import TITLE, text_of
 from queries.lake import SqlLake, literal
 from storage.clock import IST
 from storage.files import sync_file, sync_folder
+from storage.schema import INSTRUMENTS, TICKS
 
 Form = Literal["parquet", "csv", "duckdb"]
 README: Final = "README.md"
@@ -111,8 +112,9 @@ class Export:
                 on_progress(Progress(name, done, len(parts), sum(rows.values())))
                 rows[part.table] += self._write_part(con, part, made)
             on_progress(Progress("", len(parts), len(parts), sum(rows.values())))
-            if not any(rows.values()):
-                return rows
+            captured = [count for name, count in rows.items() if name != INSTRUMENTS.name]
+            if not any(rows.values()) or (TICKS.name in rows and not any(captured)):
+                return dict.fromkeys(rows, 0)  # an instrument list, which there is of every day, is no reason
             now = dt.datetime.now(IST)
             if self._form == "duckdb":
                 beside = create_views(con, state, self._lake.relations, self._lake.macros, parts)

@@ -17,3 +17,4 @@ from .statements import literal as literal
 from .statements import quoted as quoted
 from .views import ZONE as ZONE
 from .views import RowsView as RowsView
+from .views import check_folder as check_folder

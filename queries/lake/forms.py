@@ -36,7 +36,7 @@ def zone_of(tz: str | None) -> str:
     try:
         return zoneinfo.ZoneInfo(tz).key
     except (ValueError, OSError, TypeError, AttributeError, zoneinfo.ZoneInfoNotFoundError):
-        near = get_close_matches(str(tz), zoneinfo.available_timezones(), 1, 0.5)
+        near = [ZONE] if tz == "IST" else get_close_matches(str(tz), zoneinfo.available_timezones(), 1, 0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise TimeZoneError(f"tz: got {tz!r}, expected an IANA name such as 'UTC' or 'Asia/Kolkata'{hint}") from None
 

@@ -20,20 +20,23 @@ def why_nothing(state: LakeState, symbols: Symbols | None, when: TimeRange) -> s
         first, last = when.first_day or captured[0], when.last_day or captured[-1]
         span = f"on {first}" if first == last else f"from {first} to {last}"
         return f"nothing was captured {span}, but from {captured[0]} to {captured[-1]}"
-    if symbols is None:
-        return None
-    selection = chosen(state, symbols, days)
+    selection = None if symbols is None else chosen(state, symbols, days)
+    which = "true" if selection is None else selection.where()
     ((packets, then, first_at, last_at),) = _rows(
         state,
         f"SELECT count(*), count(*) FILTER ({when.where()}), min(received_at), max(received_at) FROM ticks_all "
-        f"WHERE {selection.where()} AND {among(days)}",
+        f"WHERE {which} AND {among(days)}",
     )
     span = f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[-1]}"
+    if then and selection is None:
+        return None
     if then:
         return f"what was received in that range, {_packets(then)}, has nothing of what is asked for"
     if packets:
         begin, end = (f"{each.astimezone(IST):%Y-%m-%d %H:%M:%S}" for each in (first_at, last_at))
         return f"what was received {span}, {_packets(packets)}, came from {begin} to {end} IST, none in that range"
+    if selection is None:
+        return None
     tokens = ", ".join(map(str, selection.tokens))
     asked = _rows(
         state,

@@ -321,8 +321,8 @@ def test_report_without_a_record(command: Run, tmp_path: Path, date: str) -> Non
     write_config(tmp_path, INDICES)
     result = command("report", "--date", date)
     assert (result.status, result.out) == (1, "")
-    assert f"nothing was captured into {tmp_path / 'data'} on " in result.err
-    assert result.err.endswith(": there is no record of that day\n")
+    assert f"{tmp_path / 'data'} has no record of " in result.err
+    assert "`kitelake coverage --day 20" in result.err
 
 
 def test_report_of_a_record_that_is_damaged(command: Run, tmp_path: Path) -> None:

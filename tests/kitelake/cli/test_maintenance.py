@@ -45,9 +45,24 @@ def test_seal_says_what_became_of_each_partition_and_then_has_nothing_to_do(layo
 def test_a_data_folder_that_is_not_there_is_said(tmp_path: Path, command: Run, arguments: list[str]) -> None:
     result = command(*arguments, "--data", tmp_path / "none")
     assert result.status == 2
-    assert "there is no such data folder" in result.err
+    assert "there is no such folder" in result.err
     result = command(*arguments, "--data", tmp_path / ("a" * 300))
     assert (result.status, result.err.rpartition(": ")[2]) == (2, "File name too long\n")
+
+
+@pytest.mark.parametrize("arguments", [["seal"], ["verify"], ["rebuild", "--date", "yesterday"]])
+def test_a_folder_that_no_capture_made_is_left_as_it_is(tmp_path: Path, command: Run, arguments: list[str]) -> None:
+    (tmp_path / "letters").mkdir()
+    result = command(*arguments, "--data", tmp_path)
+    assert (result.status, result.out) == (2, "")
+    assert f"{tmp_path}: got a folder with letters; expected a data folder" in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["letters"]
+
+
+def test_verify_does_not_call_sound_what_was_never_captured(layout: DataLayout, command: Run) -> None:
+    result = command("verify", "--date", "2026-01-02", "--data", layout.root)
+    assert result.status == 0
+    assert result.out.splitlines()[-1].startswith("there is no file of 2026-01-02: nothing was captured, or")
 
 
 def test_seal_leaves_a_damaged_partition_and_does_the_others(layout: DataLayout, command: Run) -> None:
@@ -142,6 +157,7 @@ def test_export_writes_what_is_asked_for_and_says_how_it_goes(
 def test_export_says_why_it_writes_nothing(command: Run, two_days: Path, tmp_path: Path) -> None:
     for arguments, said in (
         (["--start", "2026-10-01"], "there are no rows to export: nothing was captured on 2026-10-01, but from"),
+        (["--start", "2026-11-20"], "there are no rows to export: nothing was captured on 2026-11-20, but from"),
         (["INFO"], "INFO: the instrument list has no such instrument on 2026-11-13; near it: NSE:INFY"),
         (["--tables", "tick"], "tables: got 'tick', expected some of ticks"),
         (["--start", "noon"], "start: got 'noon', expected a date"),

@@ -83,4 +83,4 @@ def test_what_cannot_be_is_said(command: Run, two_days: Path, arguments: list[st
 def test_nothing_is_written_into_the_data_folder(command: Run, two_days: Path) -> None:
     ended = command("bars", "INFY", "--plot", two_days / "bars.svg", "--data", two_days)
     assert ended.status == 2
-    assert "got a file in the data folder" in ended.err
+    assert "got a place in the data folder" in ended.err

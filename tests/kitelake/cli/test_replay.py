@@ -52,6 +52,13 @@ def test_what_it_cannot_do_is_said(command: Run, data: Path, arguments: list[str
     assert said in " ".join(ended.err.replace("│", " ").split())
 
 
+def test_its_output_is_not_for_the_data_folder(command: Run, data: Path) -> None:
+    ended = command("replay", "--data", data, "--port", "0", "--api-port", "0", "--output", data / "paper")
+    assert (ended.status, ended.out) == (2, "")
+    assert "got a place in the data folder" in ended.err
+    assert not (data / "paper").exists()
+
+
 def test_a_port_that_is_taken_is_said(command: Run, data: Path) -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))

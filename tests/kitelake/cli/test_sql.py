@@ -146,7 +146,7 @@ def test_nothing_is_written_into_the_data_folder(command: Run, empty: Path, aske
     before = sorted(empty.rglob("*"))
     done = command(*asked, "--data", empty, "--format", "csv", "--output", empty / "journal" / ".." / "kitelake.json")
     assert (done.status, done.err.count("\n")) == (2, 1)
-    assert "got a file in the data folder" in done.err
+    assert "got a place in the data folder" in done.err
     assert sorted(empty.rglob("*")) == before
 
 

@@ -174,7 +174,7 @@ def test_commands(terminal: Terminal, root: Path, tmp_path: Path) -> None:
         (".once", "expected .once FILE"),
         (".nothing", "there is no such command"),
         (".schema nothing", "does not exist"),
-        (f".once {root}/x.csv", "got a file in the data folder"),
+        (f".once {root}/x.csv", "got a place in the data folder"),
     ):
         say(terminal, wrong)
         terminal.see(message)

@@ -104,9 +104,10 @@ def test_a_wrong_zone_is_a_typed_error(empty: SqlLake, form: str, tz: str) -> No
         FETCH[form](empty.sql("select 1"), tz=tz)
 
 
-def test_a_wrong_zone_has_a_hint(empty: SqlLake) -> None:
+@pytest.mark.parametrize("tz", ["Asia/Kolkatta", "IST"])
+def test_a_wrong_zone_has_a_hint(empty: SqlLake, tz: str) -> None:
     with pytest.raises(TimeZoneError, match="did you mean 'Asia/Kolkata'"):
-        empty.sql("select 1").arrow(tz="Asia/Kolkatta")
+        empty.sql("select 1").arrow(tz=tz)
 
 
 @pytest.mark.parametrize("form", FETCH)

@@ -15,6 +15,7 @@ from tests.support.captured import CALL, INFY, NIFTY_FUT, Captured
     ("symbols", "start", "stop", "expected"),
     [
         (None, "2026-11-24", None, None),
+        (None, "2026-11-24 03:00", "2026-11-24 03:10", "came from 2026-11-24 09:15:10 to 2026-11-24"),
         ("NSE:INFY", "2026-11-22", None, "nothing was captured on 2026-11-22, but from 2026-11-24 to 2026-11-24"),
         (None, "2026-11-25", "2026-11-28", "nothing was captured from 2026-11-25 to 2026-11-27, but from 2026-11-24"),
         ("NSE:TINY", "2026-11-24", None, "it was not subscribed on 2026-11-24"),
