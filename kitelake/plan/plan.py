@@ -185,6 +185,22 @@ def recentred(before: ListPlan, after: ListPlan, instruments: Instruments) -> Li
     )
 
 
+def carried_over(before: Mapping[str, ListPlan], spec: SubscriptionList, default_mode: Mode) -> ListPlan | None:
+    """What a list of a configuration that has changed means until it is resolved; `before`: what lists meant so far.
+
+    If it names its instruments as it did, or as another list did whose name it may have taken over, these are its own,
+    and all else is as it says. If it names others, it goes on as it was, but for its place: accounts may be gone.
+    """
+    own = before.get(spec.name)
+    for plan in (own, *before.values()):
+        if plan is not None and plan.spec.naming == spec.naming:
+            return replace(plan, spec=spec, mode=spec.mode or default_mode)
+    if own is None:
+        return None
+    place = {"accounts": spec.accounts, "copies": spec.copies, "priority": spec.priority}
+    return replace(own, spec=own.spec.model_copy(update=place))
+
+
 def wanted(lists: Iterable[ListPlan]) -> dict[int, Want]:
     """What these lists want together, the most important first."""
     together: dict[int, Want] = {}

@@ -12,7 +12,7 @@ from ingest.manager import TickerManager
 from kitelake.config import Config
 from kitelake.plan.instrument_store import InstrumentStore
 from kitelake.plan.list_hours import hours_of_lists
-from kitelake.plan.plan import ListPlan, PlanPhase, exchanges_of, in_hours, phases, recentred
+from kitelake.plan.plan import ListPlan, PlanPhase, carried_over, exchanges_of, in_hours, phases, recentred
 from kitelake.plan.resolver import Resolver
 from kitelake.report import DayRecord
 from kitelake.schedule import Calendar, ListHours, calendar_of
@@ -46,15 +46,16 @@ class TodaysPlan:
         self.configure(config, accounts, calendar_of(config))
 
     def configure(self, config: Config, accounts: Iterable[Account], calendar: Calendar) -> None:
-        """Go by this configuration from now on. Lists that are in it as they were keep what they mean."""
+        """Go by this configuration from now on. What its lists meant goes on until they are resolved again."""
         self.config = config
         self.calendar = calendar
         self._hours: dict[dt.date, dict[str, ListHours]] = {}
         # The embedded simulator and a replay have as many instruments as they are told to, other than the time before.
         least_share = config.instruments.least_share if config.source == "kite" else 0.0
         self._store = InstrumentStore(self._layout, self._api_url, list(accounts), least_share=least_share)
-        kept = {spec.name: spec for spec in config.subscriptions}
-        self.lists = {name: plan for name, plan in self.lists.items() if kept.get(name) == plan.spec}
+        default_mode = config.capture.default_mode
+        found = [carried_over(self.lists, spec, default_mode) for spec in config.subscriptions]
+        self.lists = {plan.name: plan for plan in found if plan is not None}
 
     def hours(self, date: dt.date) -> dict[str, ListHours]:
         """When each list is captured on that day, by its name, as far as it is known what the lists mean."""
@@ -121,8 +122,8 @@ class TodaysPlan:
             in_hours = {plan.name for plan in self.on(dt.datetime.now(IST))}
             in_force = {spec.name: spec for spec in self.config.subscriptions}
             changed = []
-            for plan in plans:
-                if in_force.get(plan.name) != plan.spec:
+            for spec, plan in zip(specs, plans, strict=True):
+                if in_force.get(spec.name) != spec:
                     continue  # config.yaml was read anew meanwhile: the list has gone, or means something else
                 there = before.get(plan.name)
                 if same_day and there is not None and there.spec == plan.spec and plan.name in in_hours:
