@@ -37,7 +37,8 @@ class ListPlan:
 
     `exchange_of` is the exchange of each token and reference, by the instrument list. `unresolved` are the exchanges of
     names that are not in it, or could not be had, as far as these say, else "".
-    `listed` is the day of the instrument list by which it was resolved, None if that is not known.
+    `listed` is the day of the instrument list by which it was resolved, None if that is not known; `resolved_on` the
+    day on which it was.
     """
 
     spec: SubscriptionList
@@ -51,6 +52,7 @@ class ListPlan:
     exchange_of: Mapping[int, str] = field(default_factory=dict)
     unresolved: frozenset[str] = frozenset()
     listed: dt.date | None = None
+    resolved_on: dt.date | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 import structlog
 
@@ -41,7 +42,6 @@ class TodaysPlan:
         self._resolver = Resolver(layout, online=True)
         self._resolving = asyncio.Lock()
         self.instruments: Instruments | None = None
-        self._resolved_on: dt.date | None = None
         self.lists: dict[str, ListPlan] = {}
         self.configure(config, accounts, calendar_of(config))
 
@@ -96,9 +96,10 @@ class TodaysPlan:
             one = known.get(spec.name)
             if spec.every is not None and one is not None and one.meaning == spec.digest:
                 exchange_of = exchanges_of(self.instruments, one.tokens)
-                self.lists[spec.name] = ListPlan(spec, one.mode, tokens=one.tokens, exchange_of=exchange_of)
+                self.lists[spec.name] = ListPlan(
+                    spec, one.mode, tokens=one.tokens, exchange_of=exchange_of, resolved_on=record.date
+                )
         self._hours.clear()
-        self._resolved_on = record.date
 
     async def resolve(self, manager: TickerManager, only: Collection[str] | None = None) -> list[ListPlan]:
         """Resolve every list, or `only` some; those that changed.
@@ -111,7 +112,6 @@ class TodaysPlan:
             instruments, now = self.instruments, dt.datetime.now(IST)
             specs = [spec for spec in self.config.subscriptions if only is None or spec.name in only]
             before = dict(self.lists)
-            same_day, self._resolved_on = self._resolved_on == now.date(), now.date()
             plans = await self._resolver.resolve(
                 specs,
                 instruments.as_of(self.config.market_day(now.date())),
@@ -126,9 +126,10 @@ class TodaysPlan:
                 if in_force.get(spec.name) != spec:
                     continue  # config.yaml was read anew meanwhile: the list has gone, or means something else
                 there = before.get(plan.name)
-                if same_day and there is not None and there.spec == plan.spec and plan.name in in_hours:
+                as_earlier = (plan.spec, now.date())
+                if there and (there.spec, there.resolved_on) == as_earlier and plan.name in in_hours:
                     plan = recentred(there, plan, instruments)  # noqa: PLW2901 (the same list, as it is now)
-                self.lists[plan.name] = plan
+                self.lists[plan.name] = replace(plan, resolved_on=now.date())
                 if plan != there:
                     changed.append(plan)
             self._hours.clear()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 
 from ingest.accounts.account import Account
 from ingest.instruments.listing import Instruments, parse_instruments
@@ -45,8 +46,8 @@ def reconfigure(today: TodaysPlan, config: Config) -> None:
     today.configure(config, [], calendar_of(config))
 
 
-async def resolve(today: TodaysPlan) -> None:
-    await today.resolve(TickerManager([Account("one", "key", "token")]))
+async def resolve(today: TodaysPlan, *only: str) -> None:
+    await today.resolve(TickerManager([Account("one", "key", "token")]), only or None)
 
 
 @pytest.mark.parametrize(
@@ -146,3 +147,24 @@ async def test_a_list_whose_new_form_cannot_be_read_goes_on_as_it_was_and_is_rep
     await resolve(today)
     plan = today.lists["mine"]
     assert (plan.tokens, plan.mode, plan.problems) == ((HDFCBANK,), Mode.QUOTE, ())
+
+
+async def test_each_list_lets_go_what_it_meant_yesterday_when_it_is_resolved_first_on_a_day(tmp_path: Path) -> None:
+    """Also beside a list that was resolved before it on that day; later on the day it keeps what it meant."""
+    names = tmp_path / "names.txt"
+    today = plan_of(config_of(tmp_path, KEPT, {"name": "of a file", "file": str(names)}))
+
+    async def tokens() -> tuple[int, ...]:
+        for name in ("kept", "of a file"):
+            await resolve(today, name)
+        return today.lists["of a file"].tokens
+
+    with time_machine.travel(dt.datetime(2026, 11, 23, 10, tzinfo=IST)) as clock:
+        names.write_text("NSE:INFY\nNSE:HDFCBANK\n")
+        assert await tokens() == (INFY, HDFCBANK)
+        names.write_text("NSE:HDFCBANK\n")
+        assert await tokens() == (HDFCBANK, INFY)
+        clock.shift(dt.timedelta(days=1))
+        assert await tokens() == (HDFCBANK,)
+        names.write_text("NSE:INFY\n")
+        assert await tokens() == (INFY, HDFCBANK)
