@@ -53,10 +53,15 @@ class AccountSet:
         return text
 
     async def check(self) -> Mapping[str, TokenCheck]:
-        """Take each account's newest token, and ask the broker whether it is good."""
-        accounts = self.accounts
+        """Take each account's newest token, and ask the broker whether it is good.
+
+        What comes of an account that is given up meanwhile counts for nothing, also if another one has its name.
+        """
+        asked = self.accounts
         self._unchecked = False
-        checks = await check_tokens(accounts, self._api_url)
+        found = await check_tokens(asked, self._api_url)
+        accounts = [account for account in asked if self._accounts.get(account.name) is account]
+        checks = {account.name: found[account.name] for account in accounts}
         now = dt.datetime.now(IST)
         self._bad = {}
         for account in accounts:
