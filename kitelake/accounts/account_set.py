@@ -29,6 +29,7 @@ class AccountSet:
         self._accounts = {account.name: account_of(account, config.login.logins()) for account in config.accounts}
         self._bad: dict[str, SecretStr] = {}  # tokens that are not good, as they were when they were checked
         self._unknown_since: float | None = None
+        self._unchecked = False  # whether there are accounts that are newer than the last check
         self.states: dict[str, str] = {}
         """How each account's token stands, in words; of those that were checked."""
 
@@ -52,9 +53,15 @@ class AccountSet:
         return text
 
     async def check(self) -> Mapping[str, TokenCheck]:
-        """Take each account's newest token, and ask the broker whether it is good."""
-        accounts = self.accounts
-        checks = await check_tokens(accounts, self._api_url)
+        """Take each account's newest token, and ask the broker whether it is good.
+
+        What comes of an account that is given up meanwhile counts for nothing, also if another one has its name.
+        """
+        asked = self.accounts
+        self._unchecked = False
+        found = await check_tokens(asked, self._api_url)
+        accounts = [account for account in asked if self._accounts.get(account.name) is account]
+        checks = {account.name: found[account.name] for account in accounts}
         now = dt.datetime.now(IST)
         self._bad = {}
         for account in accounts:
@@ -73,18 +80,19 @@ class AccountSet:
         return checks
 
     async def has_news(self) -> bool:
-        """Whether the tokens should be checked again: one that was not good has changed, or one was not checked.
+        """Whether the tokens should be checked again: one that was not good has changed, or one was not checked yet.
 
         Connections ask for new tokens, too, but only while something is to be streamed.
         """
-        if self._unknown_since is not None and time.monotonic() - self._unknown_since >= UNKNOWN_SECONDS:
+        unknown_since = self._unknown_since
+        if self._unchecked or (unknown_since is not None and time.monotonic() - unknown_since >= UNKNOWN_SECONDS):
             return True
         bad = [account for account in self.accounts if account.name in self._bad]
         await asyncio.gather(*(token_problem(account) for account in bad))
         return any(account.access_token != self._bad.get(account.name) for account in bad)
 
-    async def change(self, before: Config, after: Config, manager: TickerManager) -> bool:
-        """Take on and give up accounts as the configuration has changed; whether there are new ones."""
+    async def change(self, before: Config, after: Config, manager: TickerManager) -> None:
+        """Take on and give up accounts as the configuration has changed."""
         gone, new = account_changes(before, after)
         settings = {account.name: account for account in after.accounts}
         for name in gone:
@@ -94,6 +102,6 @@ class AccountSet:
             await manager.remove_account(name)
         for name in new:
             self._accounts[name] = account_of(settings[name], after.login.logins())
+            self._unchecked = True
             await manager.add_account(self._accounts[name])
         self._accounts = {name: self._accounts[name] for name in settings}
-        return bool(new)

@@ -115,6 +115,11 @@ class SubscriptionList(Section):
         return self
 
     @property
+    def naming(self) -> tuple[object, ...]:
+        """Equal for lists that name their instruments alike, whatever else they say."""
+        return tuple(getattr(self, way) for way in _WAYS)
+
+    @property
     def digest(self) -> str:
         """Equal for lists that say the same."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]

@@ -37,8 +37,15 @@ def hours_of_lists(
     calendar: Calendar,
     date: dt.date,
 ) -> dict[str, ListHours]:
-    """When each list is captured on that day, by its name. `plans` has those that are resolved."""
-    return {spec.name: hours_of_list(spec, plans.get(spec.name), calendar, date) for spec in specs}
+    """When each list is captured on that day, by its name. `plans` has those that are resolved.
+
+    One that config.yaml has changed keeps its hours until it is resolved again.
+    """
+    found = {}
+    for spec in specs:
+        plan = plans.get(spec.name)
+        found[spec.name] = hours_of_list(spec if plan is None else plan.spec, plan, calendar, date)
+    return found
 
 
 def why_not(spec: SubscriptionList, plan: ListPlan | None, calendar: Calendar, date: dt.date) -> list[tuple[str, str]]:

@@ -37,7 +37,8 @@ class ListPlan:
 
     `exchange_of` is the exchange of each token and reference, by the instrument list. `unresolved` are the exchanges of
     names that are not in it, or could not be had, as far as these say, else "".
-    `listed` is the day of the instrument list by which it was resolved, None if that is not known.
+    `listed` is the day of the instrument list by which it was resolved, None if that is not known; `resolved_on` the
+    day on which it was.
     """
 
     spec: SubscriptionList
@@ -51,6 +52,7 @@ class ListPlan:
     exchange_of: Mapping[int, str] = field(default_factory=dict)
     unresolved: frozenset[str] = frozenset()
     listed: dt.date | None = None
+    resolved_on: dt.date | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -183,6 +185,22 @@ def recentred(before: ListPlan, after: ListPlan, instruments: Instruments) -> Li
         references=references,
         exchange_of=exchanges_of(instruments, (*tokens, *references)),
     )
+
+
+def carried_over(before: Mapping[str, ListPlan], spec: SubscriptionList, default_mode: Mode) -> ListPlan | None:
+    """What a list of a configuration that has changed means until it is resolved; `before`: what lists meant so far.
+
+    If it names its instruments as it did, or as another list did whose name it may have taken over, these are its own,
+    and all else is as it says. If it names others, it goes on as it was, but for its place: accounts may be gone.
+    """
+    own = before.get(spec.name)
+    for plan in (own, *before.values()):
+        if plan is not None and plan.spec.naming == spec.naming:
+            return replace(plan, spec=spec, mode=spec.mode or default_mode)
+    if own is None:
+        return None
+    place = {"accounts": spec.accounts, "copies": spec.copies, "priority": spec.priority}
+    return replace(own, spec=own.spec.model_copy(update=place))
 
 
 def wanted(lists: Iterable[ListPlan]) -> dict[int, Want]:

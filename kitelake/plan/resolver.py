@@ -100,7 +100,7 @@ def _complained(plan: ListPlan, problem: str | None, before: ListPlan | None, *,
         return plan
     if unread and before is not None and before.tokens:
         problem = f"{problem}; what it meant before goes on"
-        plan = replace(before, spec=plan.spec, mode=plan.mode)
+        plan = before  # by what config.yaml said then, if it says something else now
     elif unread:
         plan = replace(plan, unresolved=frozenset({""}))
     return replace(plan, problems=(problem, *(known for known in plan.problems if known != problem)))

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 import structlog
 
@@ -12,7 +13,7 @@ from ingest.manager import TickerManager
 from kitelake.config import Config
 from kitelake.plan.instrument_store import InstrumentStore
 from kitelake.plan.list_hours import hours_of_lists
-from kitelake.plan.plan import ListPlan, PlanPhase, exchanges_of, in_hours, phases, recentred
+from kitelake.plan.plan import ListPlan, PlanPhase, carried_over, exchanges_of, in_hours, phases, recentred
 from kitelake.plan.resolver import Resolver
 from kitelake.report import DayRecord
 from kitelake.schedule import Calendar, ListHours, calendar_of
@@ -41,20 +42,20 @@ class TodaysPlan:
         self._resolver = Resolver(layout, online=True)
         self._resolving = asyncio.Lock()
         self.instruments: Instruments | None = None
-        self._resolved_on: dt.date | None = None
         self.lists: dict[str, ListPlan] = {}
         self.configure(config, accounts, calendar_of(config))
 
     def configure(self, config: Config, accounts: Iterable[Account], calendar: Calendar) -> None:
-        """Go by this configuration from now on. Lists that are in it as they were keep what they mean."""
+        """Go by this configuration from now on. What its lists meant goes on until they are resolved again."""
         self.config = config
         self.calendar = calendar
         self._hours: dict[dt.date, dict[str, ListHours]] = {}
         # The embedded simulator and a replay have as many instruments as they are told to, other than the time before.
         least_share = config.instruments.least_share if config.source == "kite" else 0.0
         self._store = InstrumentStore(self._layout, self._api_url, list(accounts), least_share=least_share)
-        kept = {spec.name: spec for spec in config.subscriptions}
-        self.lists = {name: plan for name, plan in self.lists.items() if kept.get(name) == plan.spec}
+        default_mode = config.capture.default_mode
+        found = [carried_over(self.lists, spec, default_mode) for spec in config.subscriptions]
+        self.lists = {plan.name: plan for plan in found if plan is not None}
 
     def hours(self, date: dt.date) -> dict[str, ListHours]:
         """When each list is captured on that day, by its name, as far as it is known what the lists mean."""
@@ -95,9 +96,10 @@ class TodaysPlan:
             one = known.get(spec.name)
             if spec.every is not None and one is not None and one.meaning == spec.digest:
                 exchange_of = exchanges_of(self.instruments, one.tokens)
-                self.lists[spec.name] = ListPlan(spec, one.mode, tokens=one.tokens, exchange_of=exchange_of)
+                self.lists[spec.name] = ListPlan(
+                    spec, one.mode, tokens=one.tokens, exchange_of=exchange_of, resolved_on=record.date
+                )
         self._hours.clear()
-        self._resolved_on = record.date
 
     async def resolve(self, manager: TickerManager, only: Collection[str] | None = None) -> list[ListPlan]:
         """Resolve every list, or `only` some; those that changed.
@@ -110,7 +112,6 @@ class TodaysPlan:
             instruments, now = self.instruments, dt.datetime.now(IST)
             specs = [spec for spec in self.config.subscriptions if only is None or spec.name in only]
             before = dict(self.lists)
-            same_day, self._resolved_on = self._resolved_on == now.date(), now.date()
             plans = await self._resolver.resolve(
                 specs,
                 instruments.as_of(self.config.market_day(now.date())),
@@ -121,13 +122,14 @@ class TodaysPlan:
             in_hours = {plan.name for plan in self.on(dt.datetime.now(IST))}
             in_force = {spec.name: spec for spec in self.config.subscriptions}
             changed = []
-            for plan in plans:
-                if in_force.get(plan.name) != plan.spec:
+            for spec, plan in zip(specs, plans, strict=True):
+                if in_force.get(spec.name) != spec:
                     continue  # config.yaml was read anew meanwhile: the list has gone, or means something else
                 there = before.get(plan.name)
-                if same_day and there is not None and there.spec == plan.spec and plan.name in in_hours:
+                as_earlier = (plan.spec, now.date())
+                if there and (there.spec, there.resolved_on) == as_earlier and plan.name in in_hours:
                     plan = recentred(there, plan, instruments)  # noqa: PLW2901 (the same list, as it is now)
-                self.lists[plan.name] = plan
+                self.lists[plan.name] = replace(plan, resolved_on=now.date())
                 if plan != there:
                     changed.append(plan)
             self._hours.clear()

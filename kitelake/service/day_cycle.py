@@ -115,13 +115,11 @@ class DayCycle:
         if len(await asyncio.to_thread(streams, DataLayout(self.config.data))) > 1:  # our own is not old
             await self.remove_old()
 
-    async def configure(self, config: Config, calendar: Calendar) -> bool:
-        """Go by this configuration from now on; whether it has new accounts. What is streamed follows with the plan."""
+    async def configure(self, config: Config, calendar: Calendar) -> None:
+        """Go by this configuration from now on. What is streamed follows with the plan."""
         async with self._reconciling:
-            before = self.config
-            new_accounts = await self.account_set.change(before, config, self.reconciler.manager)
+            await self.account_set.change(self.config, config, self.reconciler.manager)
             self.today.configure(config, self.account_set.accounts, calendar)
-        return new_accounts
 
     async def check_tokens(self) -> None:
         """Take each account's newest token, ask the broker whether it is good, and tell of those that are not."""
@@ -158,7 +156,7 @@ class DayCycle:
         for names in ([spec.name for spec in self.config.subscriptions if spec.name not in slow], slow):
             if names:  # a slow server holds up its own list alone
                 await self.today.resolve(self.reconciler.manager, names)
-                await self.reconcile()
+            await self.reconcile()
         look_again(self._scheduler)  # what the lists mean says when they are captured
         for plan in self.today.lists.values():
             log.info(

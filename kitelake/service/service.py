@@ -271,14 +271,12 @@ class Service:
         self.problems.refused = None
         if late:
             log.warning("these sections take effect at the next start", sections=late)
-        new_accounts = await self.cycle.configure(after, calendar)
+        await self.cycle.configure(after, calendar)
         configure_logs(
             after.log.level, after.log.format, secrets=after.secrets(), redactors=self.account_set.redactors()
         )
         self._notifier.retarget(after.notifications)
         self.cycle.set_jobs()
-        if new_accounts:
-            await self.cycle.check_tokens()
         log.info("config.yaml was read anew")
         self.cycle.recorder.event("config read", None, at_next_start=late)
         await self.cycle.make_plan()

@@ -8,7 +8,7 @@ import contextlib
 import datetime as dt
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
@@ -21,6 +21,7 @@ import yaml
 
 from ingest.connection.stats import Health, Status
 from ingest.instruments.listing import Instruments
+from kitelake.accounts.checks import TokenCheck
 from kitelake.cli import app as cli
 from kitelake.config.config import Config, load_config
 from kitelake.processes.source import Source
@@ -28,6 +29,7 @@ from kitelake.service.service import Service
 from storage.clock import IST
 from storage.datafolder import hold
 from storage.layout import DataLayout
+from tests.support.broker import Broker, Handler, broker, plain
 from tests.support.schedule import clock_at, lively
 from tests.support.simulation import Simulation, simulation
 from tests.support.waiting import PATIENCE_SECONDS, until
@@ -38,6 +40,8 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),  # Apprise's import of it
 ]
+
+__all__ = ["broker"]  # the fixture
 
 CANARY: Final = "canary-7f3a9c"
 KEPT: Final = {"name": "kept", "mode": "full", "instruments": ["NSE:INFY", "NSE:RELIANCE"]}
@@ -154,6 +158,54 @@ async def test_a_new_meaning_of_the_lists_changes_only_the_difference(shared: Sh
     assert service.today.lists["kept"].tokens == kept.tokens
     assert service.today.lists["new"].missing == ("NSE:GONE",)
     assert any("NSE:GONE" in problem for problem in shared.problems)
+
+
+async def test_a_list_streams_as_it_was_until_a_slow_server_has_said_what_it_means_now(
+    shared: Shared, broker: Broker
+) -> None:
+    answer = threading.Event()
+
+    def slow(handler: Handler) -> None:
+        answer.wait(PATIENCE_SECONDS)
+        plain(b"NSE:HDFCBANK\n")(handler)
+
+    broker.answer = slow
+    await shared.configure(KEPT, OLD)
+    sockets = await shared.subscribed(shared.service.progress().instruments)
+    reconciler = shared.service.cycle.reconciler
+    shared.write({"name": "kept", "url": f"{broker.url}/list"})
+    reload = asyncio.create_task(shared.service.reload())
+    try:
+        await until(lambda: broker.calls)
+        assert [plan.name for plan in reconciler.on] == ["kept"], "the other one has gone"
+        await shared.service.cycle.reconcile()
+        assert shared.service.progress().instruments == 2
+        await shared.grows()
+        assert await shared.subscribed(2) <= sockets
+    finally:
+        answer.set()
+        await reload
+    assert await shared.subscribed(1) <= sockets
+
+
+async def test_a_changed_list_waits_for_no_slow_check_of_a_new_account(shared: Shared) -> None:
+    await shared.configure(KEPT, accounts=shared.accounts[:1])
+    go_on, account_set = asyncio.Event(), shared.service.account_set
+    check = account_set.check
+
+    async def slow() -> Mapping[str, TokenCheck]:
+        await go_on.wait()
+        return await check()
+
+    with patch.object(account_set, "check", slow):
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await shared.configure(KEPT, NEW)
+            await shared.subscribed(4)
+            assert "two" not in account_set.states
+        finally:
+            go_on.set()
+        await until(lambda: account_set.states.get("two", "").startswith("good"))
 
 
 async def test_a_change_of_the_file_is_noticed_and_a_bad_one_refused(shared: Shared) -> None:
