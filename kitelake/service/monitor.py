@@ -144,10 +144,9 @@ class Monitor:
         return self._files.changed(watched_files(self._cycle.today.config, self._config_path))
 
     async def _files_changed(self, changed: list[Path]) -> None:
-        specs = self._cycle.today.config.subscriptions
-        of_lists = {spec.file: spec.name for spec in specs if spec.file is not None}
-        if any(path not in of_lists for path in changed):
+        files = {spec.file for spec in self._cycle.today.config.subscriptions}
+        if any(path not in files for path in changed):
             await self._reload()
-        for path in changed:
-            if path in of_lists:
-                await self._cycle.resolve_again(of_lists[path])
+        for spec in self._cycle.today.config.subscriptions:  # several may name one file
+            if spec.file in changed:
+                await self._cycle.resolve_again(spec.name)
