@@ -16,7 +16,7 @@ from typing import Final, Self
 import structlog
 
 from kitelake.config import Config
-from kitelake.errors import WriterError
+from kitelake.errors import StartError, WriterError
 from kitelake.processes import Child
 from storage.clock import NS_PER_SECOND, ist_time
 from storage.commit import SegmentCommitted
@@ -195,33 +195,34 @@ class Recorder:
         Raises WriterError if, with the journal sealed, it fails again and again without getting on.
         """
         first, longest = _WRITER_RESTART_SECONDS
+        settings = {
+            "data": str(self._layout.root),
+            "live_stream": self.journal.stream,
+            "poll_seconds": _WRITER_POLL_SECONDS,
+            "log_level": self._config.log.level,
+            "log_format": self._config.log.format,
+        }
         pause = first
         failures = drain_failures = 0
         while True:
-            child = await Child.start(
-                "kitelake.processes.writer",
-                {
-                    "data": str(self._layout.root),
-                    "live_stream": self.journal.stream,
-                    "poll_seconds": _WRITER_POLL_SECONDS,
-                    "log_level": self._config.log.level,
-                    "log_format": self._config.log.format,
-                },
-                hide=self._config.secrets(),
-            )
-            reason = ""
+            reason, status = "", None
             try:
-                async for line in child.lines():
-                    if "failed" in line:
-                        reason = line["failed"]
-                        continue
-                    self._count(line)
-                    pause, failures, drain_failures = first, 0, 0
-                    self.writer_problem = None
-                status = await child.wait()
-            except asyncio.CancelledError:
-                await child.stop()
-                raise
+                child = await Child.start("kitelake.processes.writer", settings, hide=self._config.secrets())
+            except StartError as error:
+                reason = str(error)
+            else:
+                try:
+                    async for line in child.lines():
+                        if "failed" in line:
+                            reason = line["failed"]
+                            continue
+                        self._count(line)
+                        pause, failures, drain_failures = first, 0, 0
+                        self.writer_problem = None
+                    status = await child.wait()
+                except asyncio.CancelledError:
+                    await child.stop()
+                    raise
             if status == 0:
                 return
             failures += 1
@@ -232,11 +233,15 @@ class Recorder:
                     f"The journal holds it, and the next start takes it up: {self._layout.stream(self.journal.stream)}"
                 )
             why = reason or f"exit status {status}; the log says more"
-            log.error("the writer died; starting another", exit_status=status, pause_seconds=pause)
+            log.error(
+                "the writer died; starting another", exit_status=status, reason=reason or None, pause_seconds=pause
+            )
             self.event("writer died", why)
             if failures > 1:
                 self.writer_problem = why
-                self._alarm("the writer cannot commit what is journalled", f"It died {failures} times in a row: {why}")
+                self._alarm(
+                    "the writer cannot commit what is journalled", f"It failed {failures} times in a row: {why}"
+                )
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
 
