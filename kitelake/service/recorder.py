@@ -96,7 +96,7 @@ class Recorder:
         log.info("journal sealed: waiting for the writer", records=self.journal.records)
         await self._writer
 
-    def event(self, event: str, message: str | None, **data: object) -> None:
+    def event(self, event: str, message: str | None, /, **data: object) -> None:
         """Journal what happened to the service itself: it becomes a row of `events`."""
         if not self._sealed:
             payload = json.dumps({"event": event, "message": message, "data": data or None})

@@ -1,5 +1,6 @@
-"""What is behind the sockets: the writer is started until it runs, whatever keeps it from that."""
+"""What is behind the sockets: what the service says of itself, and the writer, which is started until it runs."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from kitelake.errors import StartError, WriterError
 from kitelake.processes.child import Child
 from kitelake.service import recorder as module
 from kitelake.service.recorder import Recorder
+from storage.journal import Kind, SegmentReader
 from storage.layout import DataLayout
 from tests.support.waiting import until
 
@@ -92,3 +94,13 @@ async def test_one_that_never_starts_leaves_what_was_received_to_the_next_start(
     with pytest.raises(WriterError, match="the next start takes it up"):
         async with recorder:
             await until(lambda: tried)
+
+
+async def test_what_happened_may_be_said_of_anything_by_its_name(recorder: Recorder, tmp_path: Path) -> None:
+    """An account may be named so."""
+    said: dict[str, str] = dict.fromkeys(("self", "event", "message", "data"), "good")
+    recorder.event("tokens checked", None, **said)
+    recorder.journal.close()
+    with SegmentReader(DataLayout(tmp_path).segment(STREAM, recorder.journal.segment)) as reader:
+        (payload,) = [bytes(payload) for block in reader.read() for _, payload in block.payloads(Kind.EVENT)]
+    assert json.loads(payload) == {"event": "tokens checked", "message": None, "data": said}
