@@ -66,6 +66,7 @@ class Recorder:
         self._tasks: list[asyncio.Task[None]] = []
         self.failing = False
         """Whether what comes waits in memory, because the disk did not take it the last time."""
+        self._lacks_room = False  # for the reserve, so that nothing but the journal may have what there is
         self._reserve = Reserve(layout.reserve, config.journal.reserve_bytes)
         self.committed = Committed()
         self.writer_problem: str | None = None
@@ -127,6 +128,7 @@ class Recorder:
                 self.journal.mend()
         except JournalError as error:
             if isinstance(error, DiskFullError) and self._reserve.give_up():
+                self._lacks_room = True
                 self._say("the disk is full; the room that was kept for the journal is in use: make room", error)
                 return
             problem, cause = "the journal cannot be written; frames are kept in memory and tried again", error
@@ -150,16 +152,28 @@ class Recorder:
 
     async def _keep_reserve(self) -> None:
         """Make the reserve, and again when there is room after it was given up."""
-        if not await asyncio.to_thread(self._reserve.keep):
+        self._lacks_room = not await asyncio.to_thread(self._reserve.keep)
+        if self._lacks_room:
             self._say("the disk has too little room to keep some for the journal: make room")
         while True:
             await asyncio.sleep(_RESERVE_SECONDS)
-            await asyncio.to_thread(self._reserve.keep)
+            self._lacks_room = not await asyncio.to_thread(self._reserve.keep)
 
     @property
     def short_of_room(self) -> bool:
         """Whether the disk has no room for anything but the journal."""
-        return self.failing or not self._reserve.is_kept
+        return self.failing or self._lacks_room
+
+    @property
+    def disk_problem(self) -> str | None:
+        """What the disk does not do at the moment, in words."""
+        if self.sink.full:
+            return "memory for what cannot be written is used up: frames are lost until the disk takes them"
+        if self.failing:
+            return "the journal cannot be written: what comes is kept in memory and tried again"
+        if self._lacks_room:
+            return "the disk has too little room, and what there is is for the journal: make room"
+        return None
 
     async def _sync(self) -> None:
         """Make it survive a power cut, in a thread, since a disk may take its time."""

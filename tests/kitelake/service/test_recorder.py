@@ -12,6 +12,7 @@ from kitelake.errors import StartError, WriterError
 from kitelake.processes.child import Child
 from kitelake.service import recorder as module
 from kitelake.service.recorder import Recorder
+from storage.errors import DiskFullError
 from storage.journal import Kind, SegmentReader
 from storage.layout import DataLayout
 from tests.support.waiting import until
@@ -49,7 +50,7 @@ def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alarms: Alarms) ->
             "data": tmp_path,
             "accounts": [{"name": "one", "api_key": "key", "access_token": "token"}],
             "subscriptions": [{"name": "a", "instruments": ["NSE:INFY"]}],
-            "journal": {"reserve_bytes": 0},
+            "journal": {"reserve_bytes": 1 << 16},
         }
     )
     return Recorder(config, DataLayout(tmp_path), STREAM, alarm=lambda title, text: alarms.append((title, text)))
@@ -104,3 +105,33 @@ async def test_what_happened_may_be_said_of_anything_by_its_name(recorder: Recor
     with SegmentReader(DataLayout(tmp_path).segment(STREAM, recorder.journal.segment)) as reader:
         (payload,) = [bytes(payload) for block in reader.read() for _, payload in block.payloads(Kind.EVENT)]
     assert json.loads(payload) == {"event": "tokens checked", "message": None, "data": said}
+
+
+async def test_what_the_disk_lacks_is_said_until_it_is_mended(
+    recorder: Recorder, starts: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise DiskFullError("no room")
+
+    starts(0)
+    assert recorder._reserve.keep()
+    said = [recorder.disk_problem]
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder.journal, "flush", full)
+        for _ in range(2):
+            recorder._write()
+            said.append(recorder.disk_problem)
+        recorder.sink.full = True
+        said.append(recorder.disk_problem)
+    recorder.sink.full = False
+    recorder._write()
+    said.append(recorder.disk_problem)
+    assert [each and each.partition(":")[0] for each in said] == [
+        None,
+        "the disk has too little room, and what there is is for the journal",
+        "the journal cannot be written",
+        "memory for what cannot be written is used up",
+        "the disk has too little room, and what there is is for the journal",
+    ]
+    async with recorder:
+        await until(lambda: recorder.disk_problem is None)
