@@ -18,6 +18,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any
 
+from kitelake.errors import StartError
 from storage.startup import leave_out_needless
 
 LINE_LIMIT_BYTES = 16 * 2**20
@@ -34,19 +35,23 @@ class Child:
     async def start(cls, module: str, settings: Mapping[str, Any], *, hide: Collection[str]) -> "Child":
         """Start the module and hand it its settings as one line of JSON.
 
-        Environment variables whose value is in `hide`, as secrets may be, are not passed on.
+        Environment variables whose value is in `hide`, as secrets may be, are not passed on. Raises StartError if the
+        system does not start it: there is no memory, no process or no file descriptor for it, or no such program.
         """
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            __name__,
-            module,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            env={name: value for name, value in os.environ.items() if value.strip() not in hide},
-            limit=LINE_LIMIT_BYTES,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                __name__,
+                module,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                env={name: value for name, value in os.environ.items() if value.strip() not in hide},
+                limit=LINE_LIMIT_BYTES,
+            )
+        except OSError as error:
+            raise StartError(f"the process {module} could not be started: {error}") from None
         child = cls(module, process)
         assert process.stdin is not None
         process.stdin.write(json.dumps(settings).encode() + b"\n")

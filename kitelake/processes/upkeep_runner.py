@@ -9,7 +9,7 @@ from typing import Any, Final
 import structlog
 
 from kitelake.config import Config
-from kitelake.errors import UpkeepError
+from kitelake.errors import StartError, UpkeepError
 from kitelake.processes.child import Child
 from kitelake.processes.upkeep import UpkeepSettings
 
@@ -50,14 +50,17 @@ class UpkeepRunner:
     async def run(self, config: Config, *, seal_before: dt.date | None) -> None:
         """Seal the days before that one and archive, if there is room for that, and remove what is old.
 
-        Raises UpkeepError if a part failed.
+        Raises UpkeepError if a part failed, or the process could not be started.
         """
         async with self._one:
             short = self._short_of_room()
             if short:
                 log.warning("nothing is sealed or archived: the disk has no room; the journal comes first")
             settings = settings_of(config, seal_before=seal_before, only_remove=short)
-            child = await Child.start("kitelake.processes.upkeep", settings.as_json(), hide=config.secrets())
+            try:
+                child = await Child.start("kitelake.processes.upkeep", settings.as_json(), hide=config.secrets())
+            except StartError as error:
+                raise UpkeepError(str(error)) from None
             stopped = asyncio.Event()
             guard = None if short else asyncio.create_task(self._stop_when_short(child, stopped))
             try:

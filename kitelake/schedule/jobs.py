@@ -170,6 +170,10 @@ class ClockWatch:
         if jump < 0:  # what is due was reckoned from a time that has not come yet
             now = dt.datetime.now(IST)
             for job in self._scheduler.get_jobs():
-                job.modify(next_run_time=job.trigger.get_next_fire_time(None, now))
+                if isinstance(job.trigger, Times):
+                    moment = job.trigger.get_next_fire_time(None, now)
+                else:  # a retry waits for so long, and not for a time of the day
+                    moment = job.next_run_time + dt.timedelta(seconds=jump)
+                job.modify(next_run_time=moment)
         self._scheduler.wakeup()
         return jump

@@ -1,6 +1,7 @@
 """Keeps the record of each day, from which its report is made, while the day goes on."""
 
 import datetime as dt
+import threading
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,8 @@ class DayRecorder:
         self.data = data
         self._today: DayRecord | None = None
         self._kept: DayRecord | None = None
+        self._unwritten: dict[dt.date, DayRecord] = {}
+        self._writing = threading.Lock()  # a report and what is noted meanwhile are kept by threads of their own
 
     def note_lists(
         self,
@@ -87,14 +90,16 @@ class DayRecorder:
 
     def keep(self) -> None:
         """Write what was noted, if it is new. Does I/O. What cannot be written now is tried with the next."""
-        record = self._today
-        if record is None or record == self._kept or not record.lists:
-            return
-        try:
-            write_record(self.data, record)
-            self._kept = record
-        except DataFolderError as error:
-            log.error("the day's record cannot be kept", error=str(error))
+        with self._writing:
+            today = self._today
+            if today is not None and today != self._kept and today.lists:
+                self._unwritten[today.date] = self._kept = today
+            for date, record in list(self._unwritten.items()):
+                try:
+                    write_record(self.data, record)
+                    del self._unwritten[date]
+                except DataFolderError as error:
+                    log.error("the day's record cannot be kept", error=str(error))
 
     def due(self, now: dt.datetime, after: dt.timedelta) -> list[DayRecord]:
         """The records of days whose last list stopped `after` ago or earlier, and that are not reported. Does I/O."""
@@ -108,14 +113,12 @@ class DayRecorder:
         return found
 
     def mark_reported(self, record: DayRecord, now: dt.datetime) -> None:
-        """The record's report is made; what was noted since is reported again. Does I/O. Raises DataFolderError."""
-        done = record.model_copy(update={"reported_at": now})
-        if self._today is not None and self._today.date == record.date:
-            if self._today.lists != record.lists:
-                return
-            done = self._today.model_copy(update={"reported_at": now})
-            self._today = self._kept = done
-        write_record(self.data, done)
+        """The record's report is made; what was noted since is reported again. Does I/O, as `keep`."""
+        if self._today is None or self._today.date != record.date:
+            self._unwritten[record.date] = record.model_copy(update={"reported_at": now})
+        elif self._today.lists == record.lists:
+            self._today = self._today.model_copy(update={"reported_at": now})
+        self.keep()
 
     def _open(self, date: dt.date) -> DayRecord:
         if self._today is None or self._today.date != date:
@@ -126,6 +129,8 @@ class DayRecorder:
     def _read(self, date: dt.date) -> DayRecord | None:
         if self._today is not None and self._today.date == date:
             return self._today
+        if (unwritten := self._unwritten.get(date)) is not None:
+            return unwritten
         try:
             return read_record(self.data, date)
         except DataFolderError as error:

@@ -16,7 +16,7 @@ from typing import Final, Self
 import structlog
 
 from kitelake.config import Config
-from kitelake.errors import WriterError
+from kitelake.errors import StartError, WriterError
 from kitelake.processes import Child
 from storage.clock import NS_PER_SECOND, ist_time
 from storage.commit import SegmentCommitted
@@ -66,6 +66,7 @@ class Recorder:
         self._tasks: list[asyncio.Task[None]] = []
         self.failing = False
         """Whether what comes waits in memory, because the disk did not take it the last time."""
+        self._lacks_room = False  # for the reserve, so that nothing but the journal may have what there is
         self._reserve = Reserve(layout.reserve, config.journal.reserve_bytes)
         self.committed = Committed()
         self.writer_problem: str | None = None
@@ -96,7 +97,7 @@ class Recorder:
         log.info("journal sealed: waiting for the writer", records=self.journal.records)
         await self._writer
 
-    def event(self, event: str, message: str | None, **data: object) -> None:
+    def event(self, event: str, message: str | None, /, **data: object) -> None:
         """Journal what happened to the service itself: it becomes a row of `events`."""
         if not self._sealed:
             payload = json.dumps({"event": event, "message": message, "data": data or None})
@@ -127,6 +128,7 @@ class Recorder:
                 self.journal.mend()
         except JournalError as error:
             if isinstance(error, DiskFullError) and self._reserve.give_up():
+                self._lacks_room = True
                 self._say("the disk is full; the room that was kept for the journal is in use: make room", error)
                 return
             problem, cause = "the journal cannot be written; frames are kept in memory and tried again", error
@@ -150,16 +152,28 @@ class Recorder:
 
     async def _keep_reserve(self) -> None:
         """Make the reserve, and again when there is room after it was given up."""
-        if not await asyncio.to_thread(self._reserve.keep):
+        self._lacks_room = not await asyncio.to_thread(self._reserve.keep)
+        if self._lacks_room:
             self._say("the disk has too little room to keep some for the journal: make room")
         while True:
             await asyncio.sleep(_RESERVE_SECONDS)
-            await asyncio.to_thread(self._reserve.keep)
+            self._lacks_room = not await asyncio.to_thread(self._reserve.keep)
 
     @property
     def short_of_room(self) -> bool:
         """Whether the disk has no room for anything but the journal."""
-        return self.failing or not self._reserve.is_kept
+        return self.failing or self._lacks_room
+
+    @property
+    def disk_problem(self) -> str | None:
+        """What the disk does not do at the moment, in words."""
+        if self.sink.full:
+            return "memory for what cannot be written is used up: frames are lost until the disk takes them"
+        if self.failing:
+            return "the journal cannot be written: what comes is kept in memory and tried again"
+        if self._lacks_room:
+            return "the disk has too little room, and what there is is for the journal: make room"
+        return None
 
     async def _sync(self) -> None:
         """Make it survive a power cut, in a thread, since a disk may take its time."""
@@ -195,33 +209,34 @@ class Recorder:
         Raises WriterError if, with the journal sealed, it fails again and again without getting on.
         """
         first, longest = _WRITER_RESTART_SECONDS
+        settings = {
+            "data": str(self._layout.root),
+            "live_stream": self.journal.stream,
+            "poll_seconds": _WRITER_POLL_SECONDS,
+            "log_level": self._config.log.level,
+            "log_format": self._config.log.format,
+        }
         pause = first
         failures = drain_failures = 0
         while True:
-            child = await Child.start(
-                "kitelake.processes.writer",
-                {
-                    "data": str(self._layout.root),
-                    "live_stream": self.journal.stream,
-                    "poll_seconds": _WRITER_POLL_SECONDS,
-                    "log_level": self._config.log.level,
-                    "log_format": self._config.log.format,
-                },
-                hide=self._config.secrets(),
-            )
-            reason = ""
+            reason, status = "", None
             try:
-                async for line in child.lines():
-                    if "failed" in line:
-                        reason = line["failed"]
-                        continue
-                    self._count(line)
-                    pause, failures, drain_failures = first, 0, 0
-                    self.writer_problem = None
-                status = await child.wait()
-            except asyncio.CancelledError:
-                await child.stop()
-                raise
+                child = await Child.start("kitelake.processes.writer", settings, hide=self._config.secrets())
+            except StartError as error:
+                reason = str(error)
+            else:
+                try:
+                    async for line in child.lines():
+                        if "failed" in line:
+                            reason = line["failed"]
+                            continue
+                        self._count(line)
+                        pause, failures, drain_failures = first, 0, 0
+                        self.writer_problem = None
+                    status = await child.wait()
+                except asyncio.CancelledError:
+                    await child.stop()
+                    raise
             if status == 0:
                 return
             failures += 1
@@ -232,11 +247,15 @@ class Recorder:
                     f"The journal holds it, and the next start takes it up: {self._layout.stream(self.journal.stream)}"
                 )
             why = reason or f"exit status {status}; the log says more"
-            log.error("the writer died; starting another", exit_status=status, pause_seconds=pause)
+            log.error(
+                "the writer died; starting another", exit_status=status, reason=reason or None, pause_seconds=pause
+            )
             self.event("writer died", why)
             if failures > 1:
                 self.writer_problem = why
-                self._alarm("the writer cannot commit what is journalled", f"It died {failures} times in a row: {why}")
+                self._alarm(
+                    "the writer cannot commit what is journalled", f"It failed {failures} times in a row: {why}"
+                )
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
 

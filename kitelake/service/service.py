@@ -37,10 +37,10 @@ from kitelake.service.recorder import Recorder
 from kitelake.service.snapshot import JobHistory, Problems, Progress, health_of, progress_of, status_of
 from kitelake.telemetry import (
     JournalPulse,
+    MetricsServer,
     Notifier,
     ServiceStatus,
     configure_logs,
-    serve_metrics,
     systemd,
     watch_health,
     write_status,
@@ -141,7 +141,10 @@ class Service:
             self.finished.set()
 
     async def _run(self, stop: asyncio.Event) -> None:
-        async with Recorder(self.config, self._layout, self.stream, alarm=self._alarm) as recorder:
+        async with (
+            self._metrics() as metrics,  # before anything is written: its port may be in use
+            Recorder(self.config, self._layout, self.stream, alarm=self._alarm) as recorder,
+        ):
             manager = TickerManager(
                 self.account_set.accounts, self.config.capture, sink=recorder.sink, ws_url=self._source.ws
             )
@@ -160,9 +163,12 @@ class Service:
             )
             names = [spec.name for spec in self.config.subscriptions]
             recorder.event(ServiceEvent.STARTED, "the service has started", lists=names)
+            served: contextlib.AbstractAsyncContextManager[object] = contextlib.nullcontext()
+            if metrics is not None:
+                served = metrics.serve(manager, journal=recorder.journal, health=self.health)
             tasks: list[asyncio.Task[None]] = []
             try:
-                async with self._metrics(manager, recorder):
+                async with served:
                     cycle.set_jobs()
                     cycle.begin_soon()
                     self._scheduler.start()
@@ -206,13 +212,11 @@ class Service:
         self._stopped = True
         write_status(self._layout, self.status())
 
-    def _metrics(self, manager: TickerManager, recorder: Recorder) -> contextlib.AbstractAsyncContextManager[object]:
+    def _metrics(self) -> contextlib.AbstractAsyncContextManager[MetricsServer | None]:
         metrics = self.config.metrics
         if metrics.port is None:
             return contextlib.nullcontext()
-        return serve_metrics(
-            manager, port=metrics.port, host=metrics.host, journal=recorder.journal, health=self.health
-        )
+        return MetricsServer(port=metrics.port, host=metrics.host)
 
     def _watchdog(self, manager: TickerManager, recorder: Recorder) -> list[Coroutine[Any, Any, None]]:
         seconds = systemd.watchdog_seconds()

@@ -110,6 +110,8 @@ class Problems:
         found = []
         if self.refused:
             found.append(f"config.yaml is not usable, what was read before is in force: {self.refused}")
+        if disk := self._recorder.disk_problem:
+            found.append(disk)
         if writer := self._recorder.writer_problem:
             found.append(f"what is journalled does not come into the tables: {writer}")
         if today.instruments is None:

@@ -2,7 +2,7 @@ from .health import health_of_capture as health_of_capture
 from .health import watch_health as watch_health
 from .liveness import JournalPulse as JournalPulse
 from .logs import configure_logs as configure_logs
-from .metrics import serve_metrics as serve_metrics
+from .metrics import MetricsServer as MetricsServer
 from .notify import Notifier as Notifier
 from .status import STOPPED as STOPPED
 from .status import AccountStatus as AccountStatus

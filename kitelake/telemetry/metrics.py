@@ -7,7 +7,7 @@ asked; if it does not answer in time the request fails, which is what a monitor 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -156,39 +156,55 @@ def _of_journal(records: dict[str, int]) -> Metric:
     return journal
 
 
-@contextlib.asynccontextmanager
-async def serve_metrics(
-    manager: TickerManager,
-    *,
-    port: int,
-    host: str = "127.0.0.1",
-    journal: JournalWriter | None = None,
-    health: Callable[[], Health] | None = None,
-) -> AsyncIterator[int]:
-    """Serve the page over HTTP as long as the context lasts, and give the port, which is a free one for 0.
+class MetricsServer:
+    """The page over HTTP: listens there as long as the context lasts, so that a port in use is known at once.
 
-    `journal` is where the manager's frames go, if they go there; `health` says more than the manager's own. To be
-    entered on the manager's event loop. Raises StartError if it cannot listen there.
+    `port` 0: a free one. Entering raises StartError if it cannot listen there.
     """
-    registry = CollectorRegistry()
-    registry.register(ManagerCollector(manager, journal, health or manager.health, asyncio.get_running_loop()))
-    try:
-        # In a thread: names are looked up for it.
-        server = await asyncio.to_thread(_serve, registry, host, port)
-    except ListenError as error:
-        raise StartError(
-            f"the metrics cannot be served at {host}, port {port}: {error.reason}; config.yaml sets both under "
-            "`metrics`"
-        ) from None
-    log.info("metrics are served", host=host, port=server.port)
-    try:
-        yield server.port
-    finally:
+
+    def __init__(self, *, port: int, host: str = "127.0.0.1") -> None:
+        self._host, self._port = host, port
+        self._registry = CollectorRegistry()
+
+    async def __aenter__(self) -> Self:
+        try:
+            # In a thread: names are looked up for it.
+            self._server = await asyncio.to_thread(_listen, self._registry, self._host, self._port)
+        except ListenError as error:
+            raise StartError(
+                f"the metrics cannot be served at {self._host}, port {self._port}: {error.reason}; config.yaml sets "
+                "both under `metrics`"
+            ) from None
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         # In a thread, too: frames and open requests must not wait for it.
-        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(self._server.stop)
+
+    @contextlib.asynccontextmanager
+    async def serve(
+        self,
+        manager: TickerManager,
+        *,
+        journal: JournalWriter | None = None,
+        health: Callable[[], Health] | None = None,
+    ) -> AsyncIterator[int]:
+        """Answer as long as the context lasts, and then listen no more; gives the port. Once only.
+
+        `journal` is where the manager's frames go, if they go there; `health` says more than the manager's own. To be
+        entered on the manager's event loop.
+        """
+        loop = asyncio.get_running_loop()
+        self._registry.register(ManagerCollector(manager, journal, health or manager.health, loop))
+        self._server.start()
+        log.info("metrics are served", host=self._host, port=self._server.port)
+        try:
+            yield self._server.port
+        finally:
+            await asyncio.to_thread(self._server.stop)
 
 
-def _serve(registry: CollectorRegistry, host: str, port: int) -> HttpServer:
+def _listen(registry: CollectorRegistry, host: str, port: int) -> HttpServer:
     """The library's page, which is a WSGI application, on our server."""
     application = make_wsgi_app(registry)
 
@@ -209,6 +225,4 @@ def _serve(registry: CollectorRegistry, host: str, port: int) -> HttpServer:
         ((status, headers),) = answered
         return HttpResponse(status, headers.pop("Content-Type", "text/plain"), body, headers)
 
-    server = HttpServer(page, name="metrics", host=host, port=port)
-    server.start()
-    return server
+    return HttpServer(page, name="metrics", host=host, port=port)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from kitelake.errors import StartError
+from kitelake.processes.child import Child
 from tests.support.simulation import ROOT
 
 MODULE = """
@@ -26,3 +28,11 @@ def test_without_what_it_does_not_need(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == '[["more"], "__main__", []]\n'
+
+
+async def test_one_that_the_system_does_not_start_is_said_to_be_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(StartError, match=r"the process told could not be started: .*No such file"):
+        await Child.start("told", {}, hide=())

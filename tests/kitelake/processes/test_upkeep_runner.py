@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kitelake.config import Config
-from kitelake.errors import UpkeepError
+from kitelake.errors import StartError, UpkeepError
 from kitelake.processes import UpkeepRunner, upkeep_runner
 from kitelake.processes.child import Child
 from tests.support.waiting import PATIENCE_SECONDS
@@ -50,8 +50,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     lists = [{"name": "a", "instruments": ["NSE:INFY"]}]
     config = Config.model_validate({"data": tmp_path, "accounts": [account], "subscriptions": lists})
 
-    async def run(status: int | None, *short: bool) -> None:
+    async def run(status: int | StartError | None, *short: bool) -> None:
         async def start(*_: object, **__: object) -> Child:
+            if isinstance(status, StartError):
+                raise status
             return Working(status)
 
         monkeypatch.setattr(Child, "start", start)
@@ -80,3 +82,8 @@ async def test_another_failure_is_one(run: Callable[..., Any], short: tuple[bool
     """Also of one that was only to remove what is old, since there was no room from the beginning."""
     with pytest.raises(UpkeepError, match="ended with status 1"):
         await run(1, *short)
+
+
+async def test_one_that_cannot_be_started_is_a_failure(run: Callable[..., Any]) -> None:
+    with pytest.raises(UpkeepError, match="no memory"):
+        await run(StartError("no memory"), False)

@@ -68,14 +68,34 @@ async def test_after_a_jump_back_the_next_run_of_each_job_is_right_again(monoton
         watch = ClockWatch(scheduler)
         clock.shift(3600)
         set_jobs(scheduler, [TimedJob("daily", nothing_to_do, daily)])
-        retry = dt.datetime(2026, 11, 23, 11, 5, tzinfo=IST)
-        scheduler.add_job(nothing_to_do, "date", run_date=retry, id="retry")
         assert watch.look() == pytest.approx(3600)
         assert next_run() == "Tue 10:30"
         clock.shift(-3600)
         assert watch.look() == pytest.approx(-3600)
         assert next_run() == "Mon 10:30"
-        assert scheduler.get_job("retry").next_run_time == retry
+    scheduler.shutdown()
+
+
+async def test_a_retry_comes_as_soon_as_it_was_meant_to_wherever_the_clock_is_set(monotonic: list[float]) -> None:
+    async def run() -> None:
+        ran.append(dt.datetime.now(IST))
+
+    ran: list[dt.datetime] = []
+    scheduler = AsyncIOScheduler(timezone=IST)
+    with time_machine.travel(dt.datetime(2026, 11, 23, 10, tzinfo=IST), tick=False) as clock:
+        scheduler.start()
+        watch = ClockWatch(scheduler)
+        due = dt.datetime(2026, 11, 23, 10, 5, tzinfo=IST)
+        scheduler.add_job(run, "date", run_date=due, id="retry", misfire_grace_time=None)
+        clock.shift(-3600)
+        assert watch.look() == pytest.approx(-3600)
+        assert f"{scheduler.get_job('retry').next_run_time:%H:%M}" == "09:05"
+        clock.shift(3600)
+        assert watch.look() == pytest.approx(3600)
+        for _ in range(10):  # the loop's own clock stands still
+            await asyncio.sleep(0)
+        assert ran == [dt.datetime.now(IST)], "it is late, and once"
+        assert scheduler.get_job("retry") is None
     scheduler.shutdown()
 
 

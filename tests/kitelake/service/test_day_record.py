@@ -4,6 +4,8 @@ import datetime as dt
 import json
 from pathlib import Path
 
+import pytest
+
 from ingest.wire import Mode
 from kitelake.config.calendar import CalendarSection
 from kitelake.config.subscriptions import SubscriptionList
@@ -11,7 +13,9 @@ from kitelake.plan.plan import ListPlan
 from kitelake.report import read_record, record_path
 from kitelake.schedule.calendar import Calendar
 from kitelake.schedule.windows import ListHours, windows_of
+from kitelake.service import day_record as module
 from kitelake.service.day_record import DayRecorder
+from storage.errors import DataFolderError
 from storage.market.sessions import InstrumentKind
 from tests.support.reports import DAY, INFY, TCS, at
 
@@ -110,3 +114,46 @@ def test_a_part_that_is_over_stays_in_the_record_with_its_hours(tmp_path: Path) 
     day_recorder.note_lists(at("21:00:00"), {}, [], {}, ())  # the list is taken out of config.yaml
     (one,) = day_recorder.today(DAY).lists
     assert [part.hours[0][1] for part in one.parts] == [at("16:15:00"), at("21:00:00")]
+
+
+def test_what_cannot_be_written_of_a_day_is_not_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what was wanted, when the next day begins, nor that it was reported: once, then, and not again."""
+
+    def no_room(*_: object) -> None:
+        raise DataFolderError("no room")
+
+    next_day = DAY + dt.timedelta(days=1)
+    day_recorder, plan = DayRecorder(tmp_path), plan_of(t408065="NSE")
+    hours = {"mine": ListHours(windows_of("trading", None, ["NSE"], Calendar(CalendarSection()), DAY))}
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "write_record", no_room)
+        day_recorder.note_lists(at("12:00:00"), {"mine": plan}, [plan], hours, ())
+        day_recorder.keep()
+        day_recorder.today(next_day)
+        now = at("08:00:00", next_day)
+        (record,) = day_recorder.due(now, dt.timedelta())
+        assert record.lists[0].tokens == (INFY,)
+        day_recorder.mark_reported(record, now)
+        assert day_recorder.due(now, dt.timedelta()) == []
+        assert read_record(tmp_path, DAY) is None
+    day_recorder.keep()
+    assert read_record(tmp_path, DAY) == record.model_copy(update={"reported_at": now})
+    assert DayRecorder(tmp_path).due(now, dt.timedelta()) == []
+
+
+def test_nor_is_that_today_was_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: object) -> None:
+        raise DataFolderError("no room")
+
+    day_recorder, plan, now = DayRecorder(tmp_path), plan_of(t408065="NSE"), at("17:00:00")
+    hours = {"mine": ListHours(windows_of("trading", None, ["NSE"], Calendar(CalendarSection()), DAY))}
+    day_recorder.note_lists(at("12:00:00"), {"mine": plan}, [plan], hours, ())
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "write_record", no_room)
+        (record,) = day_recorder.due(now, dt.timedelta())
+        day_recorder.mark_reported(record, now)
+        assert day_recorder.due(now, dt.timedelta()) == []
+    day_recorder.keep()
+    kept = read_record(tmp_path, DAY)
+    assert kept is not None
+    assert kept.reported_at == now

@@ -1,14 +1,16 @@
-"""What is remembered of each job: when it ran last, and how that went."""
+"""What the service says of itself: when each job ran last and how that went, and what a person should know."""
 
 import asyncio
 import datetime as dt
 import logging
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from kitelake.service.snapshot import MAX_OUTCOME, JobHistory
+from kitelake.service.snapshot import MAX_OUTCOME, JobHistory, Problems
 from kitelake.telemetry.status import Job
 from storage.clock import IST
 
@@ -68,3 +70,15 @@ async def test_a_job_history_knows_when_and_how_each_job_went(caplog: pytest.Log
         await until(lambda: jobs_of(history, scheduler)["waits"].outcome == "done")
     finally:
         scheduler.shutdown()
+
+
+def test_what_keeps_the_journal_and_the_tables_from_going_on_is_a_problem() -> None:
+    today: Any = SimpleNamespace(instruments=object(), lists={}, calendar=SimpleNamespace(warnings=lambda _: []))
+    reconciler: Any = SimpleNamespace(left_out=0, manager=SimpleNamespace(unserved=()))
+    recorder: Any = SimpleNamespace(disk_problem=None, writer_problem=None)
+    assert Problems(today, recorder, reconciler).of_capture() == []
+    recorder.disk_problem, recorder.writer_problem = "the disk is full", "no memory"
+    assert Problems(today, recorder, reconciler).of_capture() == [
+        "the disk is full",
+        "what is journalled does not come into the tables: no memory",
+    ]

@@ -15,7 +15,7 @@ from ingest.manager.manager import TickerManager
 from ingest.settings import ManagerSettings
 from ingest.wire import Mode
 from kitelake.errors import StartError
-from kitelake.telemetry.metrics import serve_metrics
+from kitelake.telemetry.metrics import MetricsServer
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 from tests.support.metrics import Key, samples, scrape
@@ -61,7 +61,8 @@ async def test_the_page_says_what_the_manager_says(market: Simulation) -> None:
     tokens = listed["instrument_token"].to_pylist()[:50]
     async with (
         TickerManager(ACCOUNT_OBJECTS, settings, ws_url=market.ws) as manager,
-        serve_metrics(manager, port=0) as port,
+        MetricsServer(port=0) as server,
+        server.serve(manager) as port,
     ):
         frames = manager.frames()
         await manager.subscribe(tokens, Mode.FULL)
@@ -107,7 +108,7 @@ async def test_the_page_says_what_the_manager_says(market: Simulation) -> None:
 async def test_what_is_not_known_is_left_out() -> None:
     manager = TickerManager(ACCOUNT_OBJECTS, ManagerSettings(raw_only=True))
     await manager.subscribe([1], Mode.LTP)
-    async with serve_metrics(manager, port=0) as port:
+    async with MetricsServer(port=0) as server, server.serve(manager) as port:
         found = samples(await asyncio.to_thread(scrape, port))
     names = {key[0] for key in found}
     assert found["kitelake_instruments", "one", "1"] == 1
@@ -120,7 +121,7 @@ async def test_the_page_says_how_far_the_journal_has_come(tmp_path: Path) -> Non
     journal = JournalWriter(DataLayout(tmp_path), "20261123T034500-aaaaaa")
     channel = journal.channel("one", 1)
     manager = TickerManager(ACCOUNT_OBJECTS)
-    async with serve_metrics(manager, port=0, journal=journal) as port:
+    async with MetricsServer(port=0) as server, server.serve(manager, journal=journal) as port:
         counts = []
         for step in (journal.flush, journal.flush, journal.sync):
             step()
@@ -129,21 +130,21 @@ async def test_the_page_says_how_far_the_journal_has_come(tmp_path: Path) -> Non
             counts.append([found["kitelake_journal_records", state] for state in ("received", "written", "durable")])
     journal.close()
     assert counts == [[1, 0, 0], [2, 1, 0], [3, 1, 1]]
-    async with serve_metrics(manager, port=0) as port:
+    async with MetricsServer(port=0) as server, server.serve(manager) as port:
         assert "kitelake_journal_records" not in await asyncio.to_thread(scrape, port)
 
 
 async def test_a_port_in_use_is_said_and_a_closed_one_is_free_again() -> None:
     manager = TickerManager(ACCOUNT_OBJECTS)
-    async with serve_metrics(manager, port=0) as port:
+    async with MetricsServer(port=0) as server, server.serve(manager) as port:
         with pytest.raises(StartError, match=rf"127\.0\.0\.1, port {port}: Address already in use; config.yaml"):
-            async with serve_metrics(manager, port=port):
+            async with MetricsServer(port=port):
                 pass
-    async with serve_metrics(manager, port=port) as again:
+    async with MetricsServer(port=port) as server, server.serve(manager) as again:
         assert again == port
 
 
 async def test_a_host_that_cannot_be_is_said() -> None:
     with pytest.raises(StartError, match=r"at a\.\.b, port 0: no such host"):
-        async with serve_metrics(TickerManager(ACCOUNT_OBJECTS), port=0, host="a..b"):
+        async with MetricsServer(port=0, host="a..b"):
             pass
