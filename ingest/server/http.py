@@ -6,6 +6,7 @@ lines are written nowhere: they may hold a token.
 """
 
 import errno
+import ipaddress
 import socket
 import sys
 import threading
@@ -20,6 +21,9 @@ from urllib.parse import parse_qs, urlsplit
 from ingest.errors import ServerError
 
 LOCALHOST: Final = "127.0.0.1"
+OTHER_SITE: Final = (
+    "A page of another site asks for this: expected a loopback address or localhost, here and as its origin"
+)
 MAX_BODY_BYTES: Final = 2**20
 MAX_OPEN: Final = 256
 POLL_SECONDS: Final = 0.05  # how long a stop takes at most
@@ -70,6 +74,29 @@ class HttpResponse:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     sent: Callable[[], None] | None = None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it is a name or an address of this machine that leads nowhere else."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def of_another_site(host: str | None, origin: str | None = None) -> bool:
+    """Whether the headers Host and Origin say that a browser sends a request for a page that is not of this machine, or
+    of another server on it.
+
+    Any page can have its browser send a request here, and a name of its own site lead here. Browsers name both; what is
+    no browser need not.
+    """
+    try:
+        own_name = host is None or is_loopback(urlsplit(f"//{host}").hostname or "")
+        own_page = origin is None or urlsplit(origin).netloc.lower() == (host or "").lower()
+    except ValueError:
+        return True
+    return not (own_name and own_page)
 
 
 def plain_error(error: HttpError) -> HttpResponse:
