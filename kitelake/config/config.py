@@ -274,7 +274,12 @@ class Config(DataOption):
         return self
 
     @model_validator(mode="after")
-    def _lists_fit_the_accounts(self) -> Self:
+    def _lists_that_fit(self) -> Self:
+        self.check_lists()
+        return self
+
+    def check_lists(self) -> None:
+        """Raises ValueError if the lists do not fit the accounts, or either of them `capture`."""
         names = [account.name for account in self.accounts]
         for place, entry in enumerate(self.subscriptions):
             where = f"subscriptions[{place}]"
@@ -288,7 +293,6 @@ class Config(DataOption):
                 raise ValueError(f"{where}.accounts: expected some, since capture.strategy is manual")
         if self.capture.strategy is Strategy.REDUNDANT and self.capture.copies > len(names):
             raise ValueError(f"capture.copies: expected at most {len(names)}, the number of accounts")
-        return self
 
 
 Model = TypeVar("Model", bound=DataOption)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from kitelake.config.config import Config, load_config
+from kitelake.errors import ConfigError
 
 AT_START: Final = ("data", "simulator", "kite", "capture", "journal", "metrics", "log")
 """Sections that are read at the start only."""
@@ -40,11 +41,18 @@ def _signature(path: Path) -> _Signature:
 def reread(path: Path, before: Config) -> tuple[Config, list[str]]:
     """The file as it is now, with what is read at the start only as it was; and the names of such sections that differ.
 
-    Raises ConfigError.
+    Raises ConfigError, also if the one does not fit the other.
     """
     new = load_config(path)
     late = [name for name in AT_START if getattr(new, name) != getattr(before, name)]
-    return new.model_copy(update={name: getattr(before, name) for name in late}), late
+    merged = new.model_copy(update={name: getattr(before, name) for name in late})
+    try:
+        merged.check_lists()
+    except ValueError as error:
+        raise ConfigError(
+            f"{path}: restart the service: `capture` as it is in force until then does not fit the rest of it: {error}"
+        ) from None
+    return merged, late
 
 
 class AccountChanges(NamedTuple):
