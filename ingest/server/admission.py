@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from websockets.asyncio.server import ServerConnection
@@ -220,5 +220,5 @@ class Admission:
 
 def _credentials(request: Request) -> tuple[str, str]:
     """api_key and access_token of the address, empty where it has none."""
-    query = parse_qs(urlsplit(request.path).query)
+    query = parse_qs(request.path.partition("?")[2])
     return query.get("api_key", [""])[0], query.get("access_token", [""])[0]

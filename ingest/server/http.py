@@ -7,6 +7,7 @@ lines are written nowhere: they may hold a token.
 
 import errno
 import ipaddress
+import re
 import socket
 import sys
 import threading
@@ -26,6 +27,7 @@ OTHER_SITE: Final = (
 )
 MAX_BODY_BYTES: Final = 2**20
 MAX_OPEN: Final = 256
+_LENGTH: Final = re.compile("[0-9]{1,20}")  # of so many digits int() makes a number
 POLL_SECONDS: Final = 0.05  # how long a stop takes at most
 
 
@@ -261,11 +263,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _request(self) -> HttpRequest:
         length = self.headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdigit()) or int(length) > MAX_BODY_BYTES:
+        if not _LENGTH.fullmatch(length) or int(length) > MAX_BODY_BYTES:
             self.close_connection = True
             raise HttpError(HTTPStatus.BAD_REQUEST, "Invalid Content-Length")
         body = self.rfile.read(int(length))
-        url = urlsplit(self.path)
+        try:
+            url = urlsplit(self.path)
+        except ValueError:
+            raise HttpError(HTTPStatus.BAD_REQUEST, "Invalid address") from None
         return HttpRequest(self.command, url.path, url.query, self.headers, body)
 
     def _send(self, response: HttpResponse) -> None:

@@ -102,13 +102,23 @@ def test_a_mistake_is_answered_with_500_and_shown_unless_that_is_not_wanted(
     assert "canary" not in written
 
 
-@pytest.mark.parametrize("length", ["99999999999", "-1", "many", "²"])
+@pytest.mark.parametrize("length", ["99999999999", "9" * 5000, "-1", "many", "²"])
 def test_a_body_without_bounds_is_refused(length: str) -> None:
     with serving(methods=("POST",), keep_alive=True) as server, connect(server) as client:
         client.sendall(f"POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode("latin-1"))
         answer = client.makefile("rb").read()  # to the end: the rest of the body is not read as a request
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert answer.endswith(b"Invalid Content-Length\n")
+
+
+def test_an_address_that_is_none_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    with serving() as server, connect(server) as client:
+        client.sendall(b"GET http://[x HTTP/1.1\r\n\r\n")
+        answer = client.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    assert answer.endswith(b"Invalid address\n")
+    join_handlers()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_silent_connection_holds_nobody_up() -> None:

@@ -36,6 +36,18 @@ async def test_a_wrong_key_or_token_is_refused_with_403(changes: dict[str, str])
         assert server.stats()["connections"] == []
 
 
+async def test_an_address_that_is_none_is_refused_with_403() -> None:
+    async with serving() as server:
+        url = urlsplit(server.urls["ws"])
+        reader, writer = await asyncio.open_connection(url.hostname, url.port)
+        key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        asked = f"GET //[x HTTP/1.1\r\nHost: {url.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n"
+        writer.write(asked.encode())
+        answer = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
+        assert answer.startswith(b"HTTP/1.1 403 ")
+        writer.close()
+
+
 async def test_pages_of_other_sites_are_refused() -> None:
     async with serving() as server:
         own, port = address(server), urlsplit(server.urls["ws"]).port
