@@ -52,7 +52,10 @@ def hold(root: Path, source: TickSource, replayed: dt.date | None = None) -> Ite
         except Timeout:
             raise DataFolderError(f"{root}: another service captures into this folder ({_holder(layout)})") from None
         except OSError as error:
-            raise DataFolderError(f"{root}: the data folder cannot be written to: {error.strerror}") from None
+            why = error.strerror
+            if isinstance(error, FileExistsError):
+                why = f"{error.filename} is a file, or a link that leads nowhere"
+            raise DataFolderError(f"{root}: the data folder cannot be written to: {why}") from None
         yield layout
 
 

@@ -57,6 +57,19 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("below", ["", "data"])
+@pytest.mark.parametrize("link", [False, True])
+def test_what_has_the_name_of_the_folder_and_is_none(tmp_path: Path, below: str, link: bool) -> None:
+    there = tmp_path / "there"
+    if link:
+        there.symlink_to(tmp_path / "nowhere")
+    else:
+        there.touch()
+    expected = rf"{there} is a file, or a link that leads nowhere" if link or not below else "Not a directory"
+    with pytest.raises(DataFolderError, match=expected), hold(there / below, "kite"):
+        pass
+
+
 HELD = ["journal", "ticks", "instruments"]
 DAY, OTHER_DAY = dt.date(2026, 11, 24), dt.date(2026, 11, 25)
 
