@@ -48,6 +48,18 @@ def test_a_killed_holder_holds_no_more(tmp_path: Path) -> None:
         pass
 
 
+def test_what_a_killed_holder_had_begun_to_write_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "days").mkdir()
+    begun = ["status.json", "kitelake.json", "kitelake.holder", "days/2026-11-24.json"]
+    kept = ["status.json", "days/2026-11-24.json", "mine.csv.0123abcd.new", "mine.new"]  # an export to here goes on
+    for name in (*(f"{name}.0123abcd.new" for name in begun), *kept):
+        (tmp_path / name).touch()
+    with hold(tmp_path, "kite"):
+        pass
+    there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert there == {*kept, "kitelake.json", "kitelake.lock"}
+
+
 def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
