@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from kitelake.config.accounts import AccountSection
 from kitelake.config.config import Config, load_config
 from kitelake.errors import ConfigError
 
@@ -64,9 +65,13 @@ class AccountChanges(NamedTuple):
 
 def account_changes(before: Config, after: Config) -> AccountChanges:
     """What becomes of the accounts."""
-    old = {account.name: account for account in before.accounts}
-    new = {account.name: account for account in after.accounts}
+    old, new = _connecting(before), _connecting(after)
     return AccountChanges(
         gone=[name for name, account in old.items() if new.get(name) != account],
         new=[name for name, account in new.items() if old.get(name) != account],
     )
+
+
+def _connecting(config: Config) -> dict[str, AccountSection]:
+    """The accounts by name, as far as the service needs them: the secret of an app is for a login."""
+    return {account.name: account.model_copy(update={"api_secret": None}) for account in config.accounts}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kitelake.config.config import load_config
-from kitelake.config.reload import FileWatch, reread
+from kitelake.config.reload import FileWatch, account_changes, reread
 from kitelake.errors import ConfigError
 
 
@@ -82,3 +82,15 @@ def text_of(capture: str, accounts: list[str], placed: str = "accounts: [one], "
     named = "".join(f"  - {{name: {name}, api_key: key-{name}}}\n" for name in accounts)
     entry = f"  - {{name: a, mode: full, {placed}instruments: [NSE:INFY]}}\n"
     return f"data: ticks\ncapture: {capture}\naccounts:\n{named}subscriptions:\n{entry}"
+
+
+def test_an_account_changes_with_what_its_sockets_need(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    text = text_of("{}", ["one", "two", "three"])
+    path.write_text(text)
+    before = load_config(path)
+    text = text.replace("api_key: key-one", "api_key: key-one, api_secret: secret")
+    path.write_text(
+        text.replace("key-two", "key-2").replace("api_key: key-three", "api_key: key-three, access_token: t")
+    )
+    assert account_changes(before, load_config(path)) == (["two", "three"], ["two", "three"])
