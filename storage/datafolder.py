@@ -17,13 +17,16 @@ from typing import Final, Literal, NamedTuple
 
 from storage.clock import IST
 from storage.errors import DataFolderError
-from storage.files import is_full, write_whole
+from storage.files import BEGUN, is_full, write_whole
 from storage.layout import DataLayout
 
 TickSource = Literal["kite", "simulator", "replay"]
 
 _LEAST_ROOM_BYTES: Final = 1 << 20
 """With less a service cannot begin: the room that the one before kept for the journal is given up."""
+
+_WRITTEN_WHOLE: Final = ("kitelake.json", "kitelake.holder", "status.json", "days/*.json")
+"""What only the holder of a folder writes, each file whole."""
 
 _NAMES: Final[dict[TickSource, str]] = {"kite": "Kite", "simulator": "the simulator", "replay": "a replay"}
 
@@ -46,14 +49,25 @@ def hold(root: Path, source: TickSource, replayed: dt.date | None = None) -> Ite
             held.callback(lock.release)
             if not _has_room(root):
                 layout.reserve.unlink(missing_ok=True)  # it is kept for this
+            _remove_begun(root)
             _agree(layout, _Marker(source, replayed))
             _write_holder(layout)
             held.callback(_holder_file(layout).unlink, missing_ok=True)
         except Timeout:
             raise DataFolderError(f"{root}: another service captures into this folder ({_holder(layout)})") from None
         except OSError as error:
-            raise DataFolderError(f"{root}: the data folder cannot be written to: {error.strerror}") from None
+            why = error.strerror
+            if isinstance(error, FileExistsError):
+                why = f"{error.filename} is a file, or a link that leads nowhere"
+            raise DataFolderError(f"{root}: the data folder cannot be written to: {why}") from None
         yield layout
+
+
+def _remove_begun(root: Path) -> None:
+    """Remove what a holder that was killed had not finished."""
+    for name in _WRITTEN_WHOLE:
+        for begun in root.glob(f"{name}{BEGUN}"):
+            begun.unlink(missing_ok=True)
 
 
 def _has_room(root: Path) -> bool:

@@ -8,7 +8,10 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
+
+BEGUN: Final = ".*.new"
+"""What follows a file's name, as a pattern, in that of one that is being written to replace it."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ log line, an exception or a server's answer may quote it. Whatever leaves captur
 exception texts) has passed through the redactor of its account.
 """
 
+import json
 import logging
 import re
 import sys
@@ -19,7 +20,8 @@ MASK: Final = "***"
 
 
 class Redactor:
-    """Replaces secrets, as they are and as URLs quote them, by `***`. Its own `repr` shows none."""
+    """Replaces secrets, as they are, as URLs quote them and as Python and JSON escape them, by `***`. Its own `repr`
+    shows none."""
 
     def __init__(self, secrets: Iterable["SecretStr"] = ()) -> None:
         self._forms: set[str] = set()
@@ -29,7 +31,9 @@ class Redactor:
     def learn(self, *secrets: "SecretStr") -> None:
         """Replace these as well, from now on."""
         plain = {secret.get_secret_value() for secret in secrets} - {""}
-        self._forms |= {form for text in plain for form in (text, quote(text), quote(text, safe=""), quote_plus(text))}
+        self._forms |= {form for text in plain for form in (quote(text), quote(text, safe=""), quote_plus(text))}
+        # Twice: a line of JSON may hold the text of an exception, which shows a `repr`.
+        self._forms |= {form for text in plain for once in _escaped(text) for form in _escaped(once)}
         # The longest first: one secret may begin with another.
         self._pattern = re.compile("|".join(map(re.escape, sorted(self._forms, key=len, reverse=True))) or "(?!)")
 
@@ -38,6 +42,11 @@ class Redactor:
 
     def __repr__(self) -> str:
         return "Redactor()"
+
+
+def _escaped(text: str) -> set[str]:
+    """The text inside of strings of JSON, and of Python in either quotes."""
+    return {text, json.dumps(text)[1:-1], repr(text)[1:-1], repr(f"{text}'\"")[1:-4]}
 
 
 class RedactingLogger(logging.LoggerAdapter[logging.Logger]):

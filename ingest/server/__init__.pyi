@@ -7,6 +7,7 @@ from .http import HttpRequest as HttpRequest
 from .http import HttpResponse as HttpResponse
 from .http import HttpServer as HttpServer
 from .http import ListenError as ListenError
+from .http import of_another_site as of_another_site
 from .rest import EXCHANGES as EXCHANGES
 from .server import BrokerServer as BrokerServer
 from .server import SteppedServer as SteppedServer

@@ -9,7 +9,6 @@ since it might be a secret.
 
 import asyncio
 import hashlib
-import ipaddress
 import secrets
 import threading
 import time
@@ -17,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from websockets.asyncio.server import ServerConnection
@@ -25,6 +24,7 @@ from websockets.http11 import Request, Response
 
 from ingest.errors import ServerError
 from ingest.server.faults import Delay, FaultError, Refuse, StandingFaults, describe
+from ingest.server.http import OTHER_SITE, is_loopback, of_another_site
 
 MAX_CONNECTIONS: Final = 3  # an api_key (Kite Connect v3 streaming docs)
 MAX_SUBSCRIPTIONS: Final = 3000  # instruments a connection (Kite Connect v3 streaming docs)
@@ -32,11 +32,7 @@ HEARTBEAT_SECONDS: Final = 3.0
 
 
 def _loopback(host: str) -> str:
-    try:
-        good = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        good = host == "localhost"
-    if not good:
+    if not is_loopback(host):
         raise ValueError("expected a loopback address: it serves this machine only")
     return host
 
@@ -191,7 +187,9 @@ class Admission:
         return account
 
     async def check(self, connection: ServerConnection, request: Request) -> Response | None:
-        """The refusal of a handshake, or None. Of several reasons the faults come first."""
+        """The refusal of a handshake, or None. Of several reasons to refuse an account the faults come first."""
+        if of_another_site(request.headers.get("Host"), request.headers.get("Origin")):
+            return self._refuse(connection, 403, OTHER_SITE)
         api_key, access_token = _credentials(request)
         account = self._accounts.of(api_key)
         name = account.label if account else None
@@ -211,9 +209,9 @@ class Admission:
         watch.add_done_callback(self._watches.discard)
         return None
 
-    def _refuse(self, connection: ServerConnection, status: int) -> Response:
+    def _refuse(self, connection: ServerConnection, status: int, why: str = "") -> Response:
         self.refused[status] += 1
-        return connection.respond(status, f"refused with {status}\n")
+        return connection.respond(status, f"{why or f'refused with {status}'}\n")
 
     async def _free_place(self, connection: ServerConnection, label: str) -> None:
         await connection.wait_closed()
@@ -222,5 +220,5 @@ class Admission:
 
 def _credentials(request: Request) -> tuple[str, str]:
     """api_key and access_token of the address, empty where it has none."""
-    query = parse_qs(urlsplit(request.path).query)
+    query = parse_qs(request.path.partition("?")[2])
     return query.get("api_key", [""])[0], query.get("access_token", [""])[0]

@@ -6,6 +6,8 @@ lines are written nowhere: they may hold a token.
 """
 
 import errno
+import ipaddress
+import re
 import socket
 import sys
 import threading
@@ -20,8 +22,12 @@ from urllib.parse import parse_qs, urlsplit
 from ingest.errors import ServerError
 
 LOCALHOST: Final = "127.0.0.1"
+OTHER_SITE: Final = (
+    "A page of another site asks for this: expected a loopback address or localhost, here and as its origin"
+)
 MAX_BODY_BYTES: Final = 2**20
 MAX_OPEN: Final = 256
+_LENGTH: Final = re.compile("[0-9]{1,20}")  # of so many digits int() makes a number
 POLL_SECONDS: Final = 0.05  # how long a stop takes at most
 
 
@@ -70,6 +76,29 @@ class HttpResponse:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     sent: Callable[[], None] | None = None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it is a name or an address of this machine that leads nowhere else."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def of_another_site(host: str | None, origin: str | None = None) -> bool:
+    """Whether the headers Host and Origin say that a browser sends a request for a page that is not of this machine, or
+    of another server on it.
+
+    Any page can have its browser send a request here, and a name of its own site lead here. Browsers name both; what is
+    no browser need not.
+    """
+    try:
+        own_name = host is None or is_loopback(urlsplit(f"//{host}").hostname or "")
+        own_page = origin is None or urlsplit(origin).netloc.lower() == (host or "").lower()
+    except ValueError:
+        return True
+    return not (own_name and own_page)
 
 
 def plain_error(error: HttpError) -> HttpResponse:
@@ -234,11 +263,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _request(self) -> HttpRequest:
         length = self.headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdigit()) or int(length) > MAX_BODY_BYTES:
+        if not _LENGTH.fullmatch(length) or int(length) > MAX_BODY_BYTES:
             self.close_connection = True
             raise HttpError(HTTPStatus.BAD_REQUEST, "Invalid Content-Length")
         body = self.rfile.read(int(length))
-        url = urlsplit(self.path)
+        try:
+            url = urlsplit(self.path)
+        except ValueError:
+            raise HttpError(HTTPStatus.BAD_REQUEST, "Invalid address") from None
         return HttpRequest(self.command, url.path, url.query, self.headers, body)
 
     def _send(self, response: HttpResponse) -> None:

@@ -29,7 +29,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from ingest.server.admission import Accounts, AccountSettings, ServerSettings
 from ingest.server.faults import ControlError, RefuseRest, StandingFaults
-from ingest.server.http import HttpError, HttpRequest, HttpResponse, HttpServer
+from ingest.server.http import OTHER_SITE, HttpError, HttpRequest, HttpResponse, HttpServer, of_another_site
 from ingest.server.source import CallRefusedError, PacketSource, RestCall
 from storage.clock import IST
 
@@ -100,6 +100,8 @@ class RestServer:
     # ── calls ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _answer(self, request: HttpRequest) -> HttpResponse:
+        if of_another_site(request.headers.get("Host"), request.headers.get("Origin")):
+            raise CallRefusedError(HTTPStatus.FORBIDDEN, "PermissionException", OTHER_SITE)
         if request.path.startswith(f"{self._control_path}/"):
             return self._obey(request)
         self._check_standing(request)

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs
 
 from ingest.accounts import checked_secret
 from ingest.errors import AuthError
-from ingest.server import HttpRequest, HttpResponse, HttpServer, ListenError
+from ingest.server import HttpRequest, HttpResponse, HttpServer, ListenError, of_another_site
 from kitelake.accounts.logins import Login
 from kitelake.errors import StartError
 from storage.errors import KitelakeError
@@ -94,7 +94,6 @@ class RedirectServer:
                 f"port {port} is in use, perhaps by another `kitelake login`. Else set login.port, and the redirect "
                 "URL of the Kite app, to another one; or use --paste"
             ) from None
-        self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
         self._state = state
         self._exchange = exchange
         self._store = store
@@ -129,7 +128,7 @@ class RedirectServer:
 
     def _answer(self, request: HttpRequest) -> HttpResponse:
         values = _values(request.query_text)
-        other_site = request.headers.get("Host") not in self._hosts  # its name for this machine
+        other_site = of_another_site(request.headers.get("Host"))  # no Origin: it comes from the broker's page
         # Browsers say what they load an address for (W3C, Fetch Metadata Request Headers): not a picture, nor a frame.
         if other_site or request.headers.get("Sec-Fetch-Dest", "document") != "document":
             return _page(HTTPStatus.BAD_REQUEST, "This address is for the redirect of a login only.")

@@ -58,7 +58,7 @@ def check_config(config: Config, *, online: bool, instruments: Path | None) -> I
 def _data_folder(data: Path) -> Iterator[Finding]:
     there = data
     try:
-        there = next(path for path in (data, *data.parents) if path.exists())
+        there = next(path for path in (data, *data.parents) if path.exists() or path.is_symlink())
         with tempfile.TemporaryFile(dir=there):
             free = shutil.disk_usage(there).free
     except OSError as error:

@@ -34,7 +34,7 @@ from kitelake.config.document import (
 )
 from kitelake.config.notifications import NotificationTarget
 from kitelake.config.subscriptions import SubscriptionList
-from kitelake.config.values import Section, address_of, is_of_broker, path_of, stretch_of_time
+from kitelake.config.values import Section, address_of, is_of_broker, is_one_line, path_of, stretch_of_time
 from kitelake.errors import ConfigError
 from storage.datafolder import TickSource
 from storage.market import time_of_day
@@ -274,7 +274,12 @@ class Config(DataOption):
         return self
 
     @model_validator(mode="after")
-    def _lists_fit_the_accounts(self) -> Self:
+    def _lists_that_fit(self) -> Self:
+        self.check_lists()
+        return self
+
+    def check_lists(self) -> None:
+        """Raises ValueError if the lists do not fit the accounts, or either of them `capture`."""
         names = [account.name for account in self.accounts]
         for place, entry in enumerate(self.subscriptions):
             where = f"subscriptions[{place}]"
@@ -288,7 +293,6 @@ class Config(DataOption):
                 raise ValueError(f"{where}.accounts: expected some, since capture.strategy is manual")
         if self.capture.strategy is Strategy.REDUNDANT and self.capture.copies > len(names):
             raise ValueError(f"capture.copies: expected at most {len(names)}, the number of accounts")
-        return self
 
 
 Model = TypeVar("Model", bound=DataOption)
@@ -324,6 +328,8 @@ def data_folder(path: Path) -> Path:
 def _load(model: type[Model], path: Path, document: Mapping[str, Any], pointed: set[str]) -> Model:
     """The environment over the document, as this model."""
     mistakes = list(unknown_variables(Config, OTHER_VARIABLES | pointed))
+    if not is_one_line(str(path.absolute())):  # relative paths begin there, and messages name it
+        mistakes.append("expected a place whose absolute path is UTF-8 without line breaks and control characters")
     # A leading underscore would reach pydantic-settings as an argument of its own.
     mistakes += [f"{key}: unknown key; none begins with an underscore" for key in document if key.startswith("_")]
     if not mistakes:

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from kitelake.config.accounts import AccountSection
 from kitelake.config.config import Config, load_config
+from kitelake.errors import ConfigError
 
 AT_START: Final = ("data", "simulator", "kite", "capture", "journal", "metrics", "log")
 """Sections that are read at the start only."""
@@ -40,11 +42,18 @@ def _signature(path: Path) -> _Signature:
 def reread(path: Path, before: Config) -> tuple[Config, list[str]]:
     """The file as it is now, with what is read at the start only as it was; and the names of such sections that differ.
 
-    Raises ConfigError.
+    Raises ConfigError, also if the one does not fit the other.
     """
     new = load_config(path)
     late = [name for name in AT_START if getattr(new, name) != getattr(before, name)]
-    return new.model_copy(update={name: getattr(before, name) for name in late}), late
+    merged = new.model_copy(update={name: getattr(before, name) for name in late})
+    try:
+        merged.check_lists()
+    except ValueError as error:
+        raise ConfigError(
+            f"{path}: restart the service: `capture` as it is in force until then does not fit the rest of it: {error}"
+        ) from None
+    return merged, late
 
 
 class AccountChanges(NamedTuple):
@@ -56,9 +65,13 @@ class AccountChanges(NamedTuple):
 
 def account_changes(before: Config, after: Config) -> AccountChanges:
     """What becomes of the accounts."""
-    old = {account.name: account for account in before.accounts}
-    new = {account.name: account for account in after.accounts}
+    old, new = _connecting(before), _connecting(after)
     return AccountChanges(
         gone=[name for name, account in old.items() if new.get(name) != account],
         new=[name for name, account in new.items() if old.get(name) != account],
     )
+
+
+def _connecting(config: Config) -> dict[str, AccountSection]:
+    """The accounts by name, as far as the service needs them: the secret of an app is for a login."""
+    return {account.name: account.model_copy(update={"api_secret": None}) for account in config.accounts}

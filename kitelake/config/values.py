@@ -30,12 +30,13 @@ class Section(BaseModel):
 
 def one_line(given: str) -> str:
     """Text that no terminal takes for a command and that fits into a line of a table."""
-    if not _is_one_line(given):
+    if not is_one_line(given):
         raise ValueError("expected text without line breaks and control characters")
     return given
 
 
-def _is_one_line(given: str) -> bool:
+def is_one_line(given: str) -> bool:
+    """Whether text, or a path, is UTF-8 without line breaks and control characters."""
     return all(unicodedata.category(character) not in _UNPRINTABLE for character in given)
 
 
@@ -45,14 +46,15 @@ def path_of(given: Any, what: str = "a folder") -> Path:
         given = str(given)
     if not isinstance(given, str) or not given.strip():
         raise ValueError(f"expected the path of {what}")
-    if not _is_one_line(given):
-        raise ValueError(f"expected the path of {what}, without line breaks and control characters")
     try:
-        return Path(given).expanduser()
+        path = Path(given).expanduser()
     except RuntimeError:
         raise ValueError(
             f"expected the path of {what}; this one begins with `~`, and there is no such user or home folder"
         ) from None
+    if not is_one_line(str(path)):
+        raise ValueError(f"expected the path of {what}, without line breaks and control characters")
+    return path
 
 
 def address_of(given: Any, schemes: tuple[str, ...]) -> str:

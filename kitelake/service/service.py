@@ -51,6 +51,7 @@ from storage.layout import DataLayout, stream_name
 
 log = structlog.get_logger()
 
+CAPTURING: Final = "capturing what config.yaml says"
 LAST_WORDS_SECONDS: Final = 5.0
 
 
@@ -192,7 +193,7 @@ class Service:
                             *self._watchdog(manager, recorder),
                         )
                     ]
-                    systemd.ready("capturing what config.yaml says")
+                    systemd.ready(CAPTURING)
                     await stop.wait()
                     log.info("stopping: closing the sockets")
             finally:
@@ -260,10 +261,12 @@ class Service:
 
     async def _reload(self, path: Path) -> None:
         systemd.reloading()
+        doing = CAPTURING
         try:
             after, late = await asyncio.to_thread(reread, path, self.config)
             calendar = calendar_of(after)
         except ConfigError as error:
+            doing = "config.yaml is not usable: capturing what it said before"
             self.problems.refused = error
             log.error("config.yaml is not usable; what was read before stays in force", problem=str(error))
             self.cycle.recorder.event("config refused", str(error))
@@ -271,7 +274,7 @@ class Service:
             self._notifier.tell("problems", "Kitelake: config.yaml is not usable", told)
             return
         finally:
-            systemd.ready("capturing what config.yaml says")
+            systemd.ready(doing)
         self.problems.refused = None
         if late:
             log.warning("these sections take effect at the next start", sections=late)

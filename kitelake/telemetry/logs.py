@@ -36,10 +36,9 @@ class LogRedactor:
         self._known = (*redactors, Redactor(map(_secret, secrets)))
 
     def __call__(self, text: str) -> str:
-        text = _IN_URLS.sub(lambda match: f"{match[1] or match[2]}{MASK}", text)
-        for redact in self._known:
+        for redact in self._known:  # first: by where it stands, a secret ends at a quote
             text = redact(text)
-        return text
+        return _IN_URLS.sub(lambda match: f"{match[1] or match[2]}{MASK}", text)
 
 
 def _secret(text: str) -> "SecretStr":

@@ -48,12 +48,37 @@ def test_a_killed_holder_holds_no_more(tmp_path: Path) -> None:
         pass
 
 
+def test_what_a_killed_holder_had_begun_to_write_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "days").mkdir()
+    begun = ["status.json", "kitelake.json", "kitelake.holder", "days/2026-11-24.json"]
+    kept = ["status.json", "days/2026-11-24.json", "mine.csv.0123abcd.new", "mine.new"]  # an export to here goes on
+    for name in (*(f"{name}.0123abcd.new" for name in begun), *kept):
+        (tmp_path / name).touch()
+    with hold(tmp_path, "kite"):
+        pass
+    there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert there == {*kept, "kitelake.json", "kitelake.lock"}
+
+
 def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(DataFolderError, match="cannot be written to: Not a directory"),
         hold(tmp_path / "file" / "data", "kite"),
     ):
+        pass
+
+
+@pytest.mark.parametrize("below", ["", "data"])
+@pytest.mark.parametrize("link", [False, True])
+def test_what_has_the_name_of_the_folder_and_is_none(tmp_path: Path, below: str, link: bool) -> None:
+    there = tmp_path / "there"
+    if link:
+        there.symlink_to(tmp_path / "nowhere")
+    else:
+        there.touch()
+    expected = rf"{there} is a file, or a link that leads nowhere" if link or not below else "Not a directory"
+    with pytest.raises(DataFolderError, match=expected), hold(there / below, "kite"):
         pass
 
 

@@ -1,5 +1,6 @@
 """Secrets in texts of others: masked in every form, and in whatever a library logs."""
 
+import json
 import logging
 
 import pytest
@@ -13,6 +14,14 @@ def test_redactor_takes_out_every_form() -> None:
     text = "a+b/c d a%2Bb/c%20d a%2Bb%2Fc%20d a%2Bb%2Fc+d a+b a%2Bb plain"
     assert redact(text) == " ".join([MASK] * 6 + ["plain"])
     assert Redactor([])("anything") == "anything"
+
+
+@pytest.mark.parametrize("secret", ["it's", 'a"b', "a\\b", "a\"b'c\\d", "é"])
+def test_redactor_takes_out_what_is_escaped(secret: str) -> None:
+    redact = Redactor([SecretStr(secret)])
+    marked = f"<{secret}>"
+    for text in (repr(marked), repr(f"{marked}'"), repr(f'{marked}"'), repr(f"{marked}'\""), json.dumps(repr(marked))):
+        assert f"<{MASK}>" in redact(text)
 
 
 def test_a_redactor_learns_and_shows_nothing() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ingest.server import http as served
-from ingest.server.http import HttpError, HttpRequest, HttpResponse, HttpServer, ListenError
+from ingest.server.http import HttpError, HttpRequest, HttpResponse, HttpServer, ListenError, of_another_site
 from tests.support.waiting import PATIENCE_SECONDS
 
 
@@ -102,13 +102,23 @@ def test_a_mistake_is_answered_with_500_and_shown_unless_that_is_not_wanted(
     assert "canary" not in written
 
 
-@pytest.mark.parametrize("length", ["99999999999", "-1", "many", "²"])
+@pytest.mark.parametrize("length", ["99999999999", "9" * 5000, "-1", "many", "²"])
 def test_a_body_without_bounds_is_refused(length: str) -> None:
     with serving(methods=("POST",), keep_alive=True) as server, connect(server) as client:
         client.sendall(f"POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode("latin-1"))
         answer = client.makefile("rb").read()  # to the end: the rest of the body is not read as a request
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert answer.endswith(b"Invalid Content-Length\n")
+
+
+def test_an_address_that_is_none_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    with serving() as server, connect(server) as client:
+        client.sendall(b"GET http://[x HTTP/1.1\r\n\r\n")
+        answer = client.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    assert answer.endswith(b"Invalid address\n")
+    join_handlers()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_silent_connection_holds_nobody_up() -> None:
@@ -200,3 +210,31 @@ def test_a_host_that_is_not_ours_is_said(host: str) -> None:
         HttpServer(echo, name="test", host=host)
     assert not caught.value.in_use
     assert (caught.value.reason == "no such host") is (host == "a..b")
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "foreign"),
+    [
+        (None, None, False),
+        ("127.0.0.1:8766", None, False),
+        ("127.0.0.2", None, False),
+        ("localhost:8766", "http://localhost:8766", False),
+        ("LOCALHOST:8766", "http://localhost:8766", False),
+        ("[::1]:8766", "http://[::1]:8766", False),
+        ("", None, True),
+        ("evil.example:8766", None, True),
+        ("evil.example:8766", "http://evil.example:8766", True),  # its name leads to this machine
+        ("127.0.0.1.evil.example", None, True),
+        ("192.0.2.1:8766", None, True),
+        ("[x", None, True),
+        ("127.0.0.1:8766", "https://evil.example", True),
+        ("127.0.0.1:8766", "http://127.0.0.1:3000", True),
+        ("127.0.0.1:8766", "null", True),
+        ("127.0.0.1:8766", "http://[x", True),
+        (None, "https://evil.example", True),
+    ],
+)
+def test_what_a_page_of_another_site_sends_is_told_by_its_headers(
+    host: str | None, origin: str | None, foreign: bool
+) -> None:
+    assert of_another_site(host, origin) is foreign

@@ -178,6 +178,18 @@ async def test_stats_and_faults_over_http() -> None:
         await until(lambda: one.closed)
 
 
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Host": "evil.example"}])
+async def test_pages_of_other_sites_are_refused(headers: dict[str, str]) -> None:
+    async with rest() as (server, http):
+        control = server.urls["control"]
+        for method, path in (("POST", f"{control}/faults"), ("GET", f"{control}/stats"), ("DELETE", "/echo")):
+            status, kind, message = error_of(await http.request(method, path, headers=LOGIN | headers))
+            assert (status, kind) == (403, "PermissionException")
+            assert "another site" in message
+        own = {"Origin": server.urls["api"]}
+        assert (await http.post(f"{control}/faults", json={"kind": "pause"}, headers=own)).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("body", "complaint"),
     [

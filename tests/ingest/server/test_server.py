@@ -4,11 +4,13 @@ import asyncio
 import json
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from ingest.server.record import RecordKind, read_record
 from ingest.server.source import HEARTBEAT, AccountOrder, StreamMode
@@ -32,6 +34,32 @@ async def test_a_wrong_key_or_token_is_refused_with_403(changes: dict[str, str])
         assert b"token" not in refusal.value.response.body
         assert server.stats()["refused"] == {"403": 1}
         assert server.stats()["connections"] == []
+
+
+async def test_an_address_that_is_none_is_refused_with_403() -> None:
+    async with serving() as server:
+        url = urlsplit(server.urls["ws"])
+        reader, writer = await asyncio.open_connection(url.hostname, url.port)
+        key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        asked = f"GET //[x HTTP/1.1\r\nHost: {url.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n"
+        writer.write(asked.encode())
+        answer = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
+        assert answer.startswith(b"HTTP/1.1 403 ")
+        writer.close()
+
+
+async def test_pages_of_other_sites_are_refused() -> None:
+    async with serving() as server:
+        own, port = address(server), urlsplit(server.urls["ws"]).port
+        named = own.replace("127.0.0.1", "evil.example")  # which leads to this machine
+        for url, origin in ((own, "https://evil.example"), (named, f"http://evil.example:{port}"), (named, None)):
+            with pytest.raises(InvalidStatus) as refusal:
+                await connect(url, origin=Origin(origin) if origin else None, host="127.0.0.1", port=port, proxy=None)
+            assert refusal.value.response.status_code == 403
+            assert b"another site" in refusal.value.response.body
+        assert server.stats()["refused"] == {"403": 3}
+        async with client(own, origin=Origin(f"http://127.0.0.1:{port}")) as one:
+            await until(lambda: one.texts)
 
 
 async def test_the_fourth_connection_is_refused_with_429_and_harms_nobody() -> None:

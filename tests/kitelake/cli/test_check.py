@@ -182,6 +182,13 @@ def test_a_data_folder_with_a_name_that_is_too_long_is_a_failure(command: Run, t
     ]
 
 
+def test_a_link_that_leads_nowhere_is_no_data_folder(command: Run, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.symlink_to(tmp_path / "nowhere")
+    write_config(tmp_path, INDICES, data=str(data))
+    assert f"data: {data} cannot be written to: No such file or directory" in failures(command("check").out)
+
+
 def test_a_list_whose_days_are_over_is_a_note(command: Run, listed: Path, tmp_path: Path) -> None:
     today = dt.datetime.now(IST).date()
     past = [dt.date(2020, 1, 1), dt.date(2019, 12, 31)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -415,3 +416,24 @@ async def test_an_account_reads_its_token_file_again_when_the_token_is_refused(w
     assert (await credentials.token()).get_secret_value() == "canaryNew"
     await credentials.close()
     assert account_of(config.accounts[1], tmp_path).token_source is None
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"two\nlines"])
+@pytest.mark.parametrize("load", [load_config, data_folder])
+def test_a_folder_of_config_yaml_whose_name_is_no_line_of_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[[Path], object], name: bytes
+) -> None:
+    folder = tmp_path / os.fsdecode(name)
+    folder.mkdir()
+    (folder / "config.yaml").write_text(GOOD, encoding="utf-8")
+    monkeypatch.chdir(folder)
+    with pytest.raises(ConfigError) as caught:
+        load(Path("config.yaml"))
+    expected = "config.yaml: expected a place whose absolute path is UTF-8 without line breaks and control characters"
+    assert str(caught.value) == expected
+
+
+def test_a_home_folder_whose_name_is_no_text(write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", os.fsdecode(b"/home/\xff"))
+    with pytest.raises(ConfigError, match="data: expected the path of a folder, without line breaks and control"):
+        load_config(write(GOOD.replace("ticks", "~/ticks", 1)))

@@ -33,6 +33,22 @@ def test_no_secret_in_any_record(style: Literal["text", "json"]) -> None:
 
 
 @pytest.mark.parametrize("style", ["text", "json"])
+@pytest.mark.parametrize("secret", ['begin"end', "begin\\end", "begin'end", "begin\"'\\end", "beginéend"])
+def test_a_secret_is_masked_however_it_is_escaped(style: Literal["text", "json"], secret: str) -> None:
+    stream = io.StringIO()
+    configure_logs("info", style, secrets=[secret], stream=stream)
+    log = structlog.get_logger()
+    log.info("said", plain=secret, quoted=f'it\'s "{secret}"', inside={"a": [secret]}, url=f"?access_token={secret}")
+    try:
+        raise KeyError(secret)
+    except KeyError as error:
+        log.exception("failed", why=str(error), error=error)
+    assert "***" in stream.getvalue()
+    assert "begin" not in stream.getvalue()
+    assert "end" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
 def test_a_token_that_an_account_gets_later_is_masked_too(style: Literal["text", "json"]) -> None:
     stream = io.StringIO()
     account = Account("one", "key")
