@@ -38,6 +38,7 @@ from .symbols import days_of as days_of
 from .symbols import lists_in_force as lists_in_force
 from .symbols import near_matches as near_matches
 from .symbols import resolve as resolve
+from .symbols import symbol_list as symbol_list
 from .symbols import those_of as those_of
 from .ticks import COLUMNS as COLUMNS
 from .ticks import known_columns as known_columns

@@ -24,6 +24,7 @@ from storage.market import FUTURE, exchange_of_token
 _NEAR_MATCHES: Final = 5
 _DEFAULT_EXCHANGE: Final = "NSE"
 _WILD: Final = re.compile(r"[*?]")
+_EXPECTED: Final = "expected names such as NSE:INFY, tokens such as 408065, or near(name)"
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,21 @@ class Selection:
         return " OR ".join(parts)
 
 
+def symbol_list(symbols: Symbols) -> list[Symbol]:
+    """What is asked for, each once: for who needs the symbols more than once, which an iterator gives but one time.
+
+    Raises SymbolError for what is no symbol at all.
+    """
+    several = symbols if isinstance(symbols, Iterable) and not isinstance(symbols, str | bytes) else [symbols]
+    found = [_symbol(one) for one in several]
+    if not found:
+        raise SymbolError(f"symbols: got an empty list, {_EXPECTED}")
+    return list(dict.fromkeys(found))
+
+
 def resolve(state: LakeState, symbols: Symbols, days: Sequence[dt.date]) -> Selection:
     """What the symbols are on these days. Raises SymbolError for what is no symbol at all."""
-    asked = _listed(symbols)
+    asked = symbol_list(symbols)
     lists = lists_in_force(state, days)
     names = {each for one in asked if isinstance(one, str) and not _WILD.search(one) for each in _spellings(one)}
     patterns = {_full(one) for one in asked if isinstance(one, str) and _WILD.search(one)}
@@ -166,17 +179,6 @@ def near_matches(state: LakeState, name: str, day: dt.date | None) -> list[str]:
     begins = sorted((symbol for symbol in first if symbol.startswith(full)), key=len)[:_NEAR_MATCHES]
     found = begins or difflib.get_close_matches(full, first, _NEAR_MATCHES)
     return found or difflib.get_close_matches(full, every, _NEAR_MATCHES)
-
-
-_EXPECTED: Final = "expected names such as NSE:INFY, tokens such as 408065, or near(name)"
-
-
-def _listed(symbols: Symbols) -> list[Symbol]:
-    several = symbols if isinstance(symbols, Iterable) and not isinstance(symbols, str | bytes) else [symbols]
-    found = [_symbol(one) for one in several]
-    if not found:
-        raise SymbolError(f"symbols: got an empty list, {_EXPECTED}")
-    return list(dict.fromkeys(found))
 
 
 def _symbol(one: object) -> Symbol:

@@ -72,14 +72,16 @@ class QualityMethods(OptionMethods):
         `width` says it. Raises CandlesError, too.
         """
         from queries.bars import width_of
+        from queries.history import symbol_list
         from queries.quality.candles import read_candles, width_of_candles
         from queries.quality.comparison import comparison
 
         date = day_of(day, "day")
         theirs = read_candles(candles, date)
         long = width_of_candles(theirs) if width is None else dt.timedelta(microseconds=width_of(width).size)
-        gaps = self.gaps(date, symbol).arrow()
-        return comparison(self.look(), symbol, date, self.bars(symbol, long, date).arrow(), theirs, gaps, long)
+        symbols = symbol_list(symbol)
+        gaps = self.gaps(date, symbols).arrow()
+        return comparison(self.look(), symbols, date, self.bars(symbols, long, date).arrow(), theirs, gaps, long)
 
     def _intervals(self, day: Moment, symbols: Symbols | None, silent: float, *, served: bool) -> Result:
         state = self.look()

@@ -4,11 +4,12 @@ import asyncio
 import datetime as dt
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 import pytest
 
 import kitelake
@@ -93,6 +94,19 @@ def test_few_instruments_are_read_as_many_are(fed: Fed, monkeypatch: pytest.Monk
     names = ["seq", "stream", "symbol", "mode", "oi", "exchange", "date"]
     rows = given(lake.feed(["NSE:INFY", "NSE:TINY"], columns=names).batches())
     assert rows == [row for row in expected(lake, names) if row["symbol"] in ("NSE:INFY", "NSE:TINY")]
+
+
+@pytest.mark.parametrize("few", [0, 20])
+@pytest.mark.parametrize("form", [iter, np.array, pd.Series, pd.Index])
+def test_symbols_come_in_any_form(
+    fed: Fed, monkeypatch: pytest.MonkeyPatch, few: int, form: Callable[[list[str]], Any]
+) -> None:
+    """An iterator gives them once, and has to do for every day; an array is neither true nor false."""
+    _, lake = fed
+    monkeypatch.setattr("queries.feed.days.FEW", few)
+    names = ["NSE:INFY", "NFO:NIFTY26NOVFUT"]
+    asked: dict[str, Any] = {"bars": "1m", "on_gap": "mark"}
+    assert list(map(repr, lake.feed(form(names), **asked))) == list(map(repr, lake.feed(names, **asked)))
 
 
 def test_slices_are_what_was_received_in_each_interval(fed: Fed) -> None:
