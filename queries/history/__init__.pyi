@@ -5,6 +5,7 @@ from .blocks import RUN_SQL as RUN_SQL
 from .blocks import TOKEN as TOKEN
 from .blocks import batches_of as batches_of
 from .blocks import in_order as in_order
+from .blocks import midnights_of as midnights_of
 from .blocks import names_of as names_of
 from .blocks import run_of as run_of
 from .dated import DATED_TICKS as DATED_TICKS
