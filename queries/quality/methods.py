@@ -3,6 +3,7 @@
 import datetime as dt
 from typing import TYPE_CHECKING, Final
 
+from queries.arguments import is_whole
 from queries.errors import QueryError
 from queries.history import Moment, Symbol, Symbols, day_of
 from queries.lake import LakeState, Result
@@ -54,12 +55,12 @@ class QualityMethods(OptionMethods):
 
         Exchange times are whole seconds, so values are too high by up to one. Raises MomentError and QueryError.
         """
-        from queries.connections import latencies, survey
+        from queries.connections import DAY_SECONDS, latencies, survey
 
-        if not hasattr(bucket_seconds, "__index__") or bucket_seconds < 1:
-            raise QueryError(f"bucket_seconds: got {bucket_seconds!r}, expected a whole number of at least 1")
+        if not is_whole(bucket_seconds, 1, DAY_SECONDS):
+            raise QueryError(f"bucket_seconds: got {bucket_seconds!r}, expected whole seconds from 1 to {DAY_SECONDS}")
         state = self.look()
-        rows = latencies(state, survey(state, day_of(day, "day")), bucket_seconds).table()
+        rows = latencies(state, survey(state, day_of(day, "day")), int(bucket_seconds)).table()
         return state.sql(f"FROM {state.rows_view('latency', rows).name}")
 
     def compare(

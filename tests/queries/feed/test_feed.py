@@ -138,6 +138,8 @@ def test_numbers_of_numpy_are_numbers(fed: Fed) -> None:
     _, lake = fed
     for rows in (np.int64(2**63 - 1), np.uint8(200)):
         assert given(lake.feed().batches(rows)) == given(lake.feed().batches())  # type: ignore[arg-type]
+    for width in (np.int64(2), np.float32(2)):
+        assert list(lake.feed().slices(width)) == list(lake.feed().slices(2))  # type: ignore[arg-type]
 
 
 def test_each_form_goes_on_where_another_stopped(fed: Fed) -> None:
