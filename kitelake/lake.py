@@ -1,9 +1,11 @@
 """Opening a data folder for queries, and what a query gives."""
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from queries.errors import NoLakeError
 from queries.feed import FeedMethods
 from queries.history import Near
 from queries.lake import RESTRICTED, Limits
@@ -61,6 +63,8 @@ def open(  # noqa: A001 (the name that users expect: kitelake.open)
 
     Raises `DataFolderError` if the folder is not there or holds no lake, `QueryError` for limits that cannot be kept.
     """
+    if not isinstance(path, str | PathLike):
+        raise NoLakeError(f"path: got {path!r}, expected that of a data folder")
     usual = RESTRICTED if restricted else Limits()
     limits = Limits(
         usual.memory if memory_limit is None else memory_limit,

@@ -13,7 +13,7 @@ from queries.adapters.packets import Packets, days_between, facts_of, packets_in
 from queries.bars import Measure, width_of
 from queries.errors import AdapterError
 from queries.feed import FeedMethods, Progress
-from queries.history import Moment, Symbols, TimeRange
+from queries.history import Moment, Symbols, TimeRange, symbol_list
 from storage.clock import nanoseconds
 from storage.schema import DEPTH_LEVELS
 
@@ -54,6 +54,7 @@ def write_catalog(
     if folder.exists() and any(folder.iterdir()):
         raise AdapterError(f"path: got {folder}, which is not empty, expected a new folder")
     spec = None if bars is None else _spec(bars)
+    symbols = symbol_list(symbols)
     parts = days_between(lake, symbols, start, stop)
     folder.mkdir(parents=True, exist_ok=True)
     catalog = persistence.ParquetDataCatalog(str(folder))

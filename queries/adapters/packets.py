@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from queries.errors import AdapterError
 from queries.feed import FeedMethods
-from queries.history import Moment, Symbols, TimeRange, chosen, days_of, time_range
+from queries.history import Moment, Symbols, TimeRange, chosen, days_of, symbol_list, time_range
 from storage.clock import IST, NS_PER_US
 from storage.datafolder import replayed_day
 
@@ -50,6 +50,7 @@ def packets_of(
 ) -> Iterator[Packets]:
     """Day after day, and in it instrument after instrument, those without a packet left out. No more than some
     instruments' day is in memory. Raises AdapterError for an index, and what `Lake.feed` does."""
+    symbols = symbol_list(symbols)
     for day, part in days_between(lake, symbols, start, stop):
         for some in some_at_once(facts_of(lake, symbols, day)):
             yield from packets_in(lake, some, part, columns)

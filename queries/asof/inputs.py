@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from queries.arguments import number_of
 from queries.errors import QueryError
 from queries.history import sql_parameter
 from queries.lake import LakeState, Result, quoted
@@ -79,6 +80,7 @@ def microseconds(value: object, what: str) -> int:
     """A length of time; a number is seconds. Raises QueryError for what is none."""
     if isinstance(value, dt.timedelta):
         return value // dt.timedelta(microseconds=1)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LONGEST:  # NaN is neither
+    seconds = number_of(value)
+    if seconds is None or not abs(seconds) <= _LONGEST:  # NaN is neither
         raise QueryError(f"{what}: got {value!r}, expected seconds or a timedelta")
-    return round(value * 1_000_000)
+    return round(seconds * 1_000_000)

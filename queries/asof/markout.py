@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from queries.asof.book import CARRIES_BOOK
@@ -25,7 +25,7 @@ def markout(
     time: str,
 ) -> Result:
     """What `AsofMethods.markout` says. Raises QueryError, SymbolError."""
-    several = [horizons] if isinstance(horizons, int | float | dt.timedelta) else list(horizons)
+    several = list(horizons) if isinstance(horizons, Iterable) else [horizons]
     wanted = sorted({microseconds(each, "horizons") for each in several})
     if not wanted:
         raise QueryError("horizons: got an empty list, expected seconds, such as [-5, 1, 10, 60]")

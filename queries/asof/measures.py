@@ -7,6 +7,7 @@ and so is what follows from it: an older quote never stands in for it.
 import datetime as dt
 from typing import Final, Literal
 
+from queries.arguments import is_text
 from queries.asof.book import CARRIES_BOOK, level_value
 from queries.bars import Measure, width_of
 from queries.errors import QueryError, WidthError
@@ -80,7 +81,7 @@ def realized_volatility(
 
 def _returns_sql(state: LakeState, symbols: Symbols, width: str | dt.timedelta, when: TimeRange, price: Price) -> str:
     """The SELECT of date, instrument_token, symbol, time, price, log_return of each interval with a row."""
-    if price not in _PRICES:
+    if not is_text(price) or price not in _PRICES:
         raise QueryError(f"price: got {price!r}, expected {' or '.join(_PRICES)}")
     found = width_of(width)
     if found.measure is not Measure.TIME:

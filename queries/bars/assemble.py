@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from queries.bars.packets import Asked
 from queries.bars.rows import CLOCKS
-from queries.history import TOKEN
+from queries.history import TOKEN, midnights_of
 from queries.lake import ZONE
 from storage.arrays import arrow_of, arrow_texts
 from storage.clock import US_PER_DAY
@@ -60,7 +60,7 @@ def as_table(
         for name in several
     }
     rank = np.repeat(of_run[order], (last - first)[order])
-    if (again := _order(rank, columns["begin_us"])) is not None:  # an interval that began the day before
+    if (again := _order(rank, columns["begin_us"])) is not None:  # several instruments without a name
         columns = {name: values[again] for name, values in columns.items()}
         rank = rank[again]
     made = {
@@ -98,13 +98,16 @@ def _timed(bars: dict[str, NDArray[Any]], asked: Asked) -> dict[str, NDArray[Any
     whole = asked.width_us >= US_PER_DAY
     begins = opens if whole else opens + bars["bucket"].astype(np.int64) * asked.width_us
     ends = closes if whole else begins + asked.width_us
+    if asked.sessions == "all":
+        opens = midnights_of(bars["run"])
+        closes = opens + US_PER_DAY
     volume, missed = bars["volume"], bars["volume_missed"]
     seen = np.where(volume > missed, volume - missed, _NULL)
     vwap = np.fmax(bars["low"], np.fmin(bars["high"], (bars["value"] - bars["value_missed"]) / seen))
     del bars["bucket"], bars["value_missed"]
     return bars | {
-        "begin_us": begins,
-        "end_us": ends if asked.sessions == "all" else np.minimum(ends, closes),
+        "begin_us": np.maximum(begins, opens),
+        "end_us": np.minimum(ends, closes),
         "vwap": np.where(np.isnan(seen), _NULL, vwap),
     }
 

@@ -35,7 +35,7 @@ from queries.bars.choices import (
     width_of,
 )
 from queries.bars.packets import ASKED, COLUMNS, Asked, groups_of
-from queries.bars.rows import AWAY, Rows, clock_sql, macro_rows_sql
+from queries.bars.rows import AWAY, Rows, clock_sql, macro_rows_sql, midnight_sql
 from queries.bars.trades import trades_sql
 from queries.errors import QueryError
 from queries.history import Symbols, TimeRange, batches_of, is_replayed, names_of, overloads, sql_moment, sql_range_us
@@ -172,7 +172,9 @@ def timed_sql(bars: str, width_us: str, sessions: str) -> str:
     day = f"({width_us}) >= {US_PER_DAY}"
     begins = f"opens_us + CASE WHEN {day} THEN 0 ELSE (bucket - {MAX_BUCKETS}) * ({width_us}) END"
     ends = f"CASE WHEN {day} THEN closes_us ELSE {begins} + ({width_us}) END"
-    ends = f"CASE WHEN ({sessions}) = 'all' THEN {ends} ELSE least({ends}, closes_us) END"
+    midnight = midnight_sql("date")
+    last = f"CASE WHEN ({sessions}) = 'all' THEN {midnight} + {US_PER_DAY} ELSE closes_us END"
+    begins, ends = f"greatest({begins}, {midnight})", f"least({ends}, {last})"
     return f"""
     SELECT date, symbol, instrument_token, {begins} AS begin_us, {ends} AS end_us, open, high, low, close,
         volume::BIGINT AS volume, volume_missed::BIGINT AS volume_missed, value,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal, get_args
 
+from queries.arguments import is_text
 from queries.errors import QueryError, WidthError
 from storage.clock import US_PER_DAY
 
@@ -24,7 +25,7 @@ _KINDS: Final = {"clock": Clock, "sessions": Sessions, "fill": Fill, "label": La
 def check(name: str, value: object) -> None:
     """Raises QueryError unless the value is one of those that the parameter of this name has."""
     words = get_args(_KINDS[name])
-    if value not in words:
+    if not isinstance(value, str) or value not in words:
         raise QueryError(f"{name}: got {value!r}, expected one of {', '.join(words)}")
 
 
@@ -76,7 +77,7 @@ def width_of(width: str | dt.timedelta) -> Width:
     """What the text means. Raises WidthError. Widths of time are whole seconds up to a day, and a day's session."""
     if isinstance(width, dt.timedelta):
         return _time(width // dt.timedelta(microseconds=1), width)
-    found = _FORM.fullmatch(width.strip().lower()) if hasattr(width, "strip") else None
+    found = _FORM.fullmatch(width.strip().lower()) if is_text(width) else None
     if found is None or found[2] not in {**_UNITS, **_COUNTS}:
         raise WidthError(f"width: got {width!r}, {_EXPECTED}")
     number, unit = float(found[1]), found[2]

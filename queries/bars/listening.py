@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from queries.bars.sessions import hours_sql, sessions_of
-from queries.history import PLACE_BITS, RUN_SQL, lists_in_force
+from queries.history import PLACE_BITS, RUN_SQL, lists_in_force, midnights_of
 from queries.lake import LakeState, RowsView, among, sources_sql, with_before
 from storage.arrays import numpy_of
-from storage.clock import IST_OFFSET_NS, NS_PER_US, US_PER_DAY
+from storage.clock import US_PER_DAY
 
 Ints = NDArray[np.int64]
 
@@ -74,7 +74,7 @@ class Listening:
         same = np.append(False, (of[1:] == of[:-1]) & (since[1:] == since[:-1]))
         found = {name: each[kept][~same] for name, each in values.items()}
         of = of[~same]
-        day_us = (runs >> 32)[of] * US_PER_DAY - IST_OFFSET_NS // NS_PER_US
+        day_us = midnights_of(runs)[of]
         return {
             "rows": begins[~same],
             "run": runs[of],

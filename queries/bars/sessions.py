@@ -23,9 +23,11 @@ from storage.datafolder import source_of
 from storage.market import (
     END_OF_DAY,
     EQUITY_DERIVATIVES,
+    SCHEDULED,
     Hours,
     InstrumentKind,
     Phase,
+    exchange_of_token,
     hours_of,
     span_of,
     usual_sessions,
@@ -74,6 +76,19 @@ def sessions_of(state: LakeState, days: Sequence[dt.date]) -> pa.Table:
 def _number(day: dt.date) -> int:
     """As a date32 has it."""
     return (day - FIRST_DAY).days
+
+
+def exchanges_of(state: LakeState, day: dt.date, tokens: Iterable[int]) -> dict[int, str]:
+    """The exchange under which `sessions_of` has each of these instruments: of an index that which lists it, as the
+    instrument list in force says, and not INDICES."""
+    found = {token: exchange_of_token(token) for token in tokens}
+    unsaid = [token for token, exchange in found.items() if exchange not in SCHEDULED]
+    lists = lists_in_force(state, [day])
+    if unsaid and lists:
+        which = f"date = DATE '{lists[day]}' AND instrument_token IN ({', '.join(map(str, unsaid))})"
+        (rows,) = state.read([f"SELECT instrument_token, exchange FROM instruments WHERE {which}"])
+        found |= zip(rows["instrument_token"].to_pylist(), rows["exchange"].to_pylist(), strict=True)
+    return found
 
 
 def are_noted(state: LakeState, day: dt.date) -> bool:

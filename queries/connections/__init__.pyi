@@ -5,6 +5,7 @@ from .happenings import last_rows_of as last_rows_of
 from .happenings import runs_of_day as runs_of_day
 from .happenings import span_of_day as span_of_day
 from .latency import latencies as latencies
+from .packets import DAY_SECONDS as DAY_SECONDS
 from .packets import SECOND_US as SECOND_US
 from .packets import Asks as Asks
 from .packets import Survey as Survey

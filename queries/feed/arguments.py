@@ -10,7 +10,7 @@ from queries.feed.days import Asked, BarsIn, OnGap, Position, Progress
 from queries.feed.feed import TickFeed
 from queries.feed.points import Bar
 from queries.feed.tick import ALL, CACHED
-from queries.history import Moment, Symbols, TimeRange, chosen, days_of, moment_of, time_range
+from queries.history import Moment, Symbol, Symbols, TimeRange, chosen, days_of, moment_of, symbol_list, time_range
 from queries.lake import LakeState
 from queries.quality import Candles, all_candles, width_of_candles
 from storage.clock import IST, us_of
@@ -61,6 +61,7 @@ def feed(
         raise FeedError("ticks: got False without bars, expected bars='1m', say: else there is nothing to give")
     state = look()
     if symbols is not None:
+        symbols = symbol_list(symbols)
         chosen(state, symbols, days_of(state, when))
     asked = Asked(symbols, when, _columns(columns), ticks, bars, on_gap, bars_in)
     first = when.start or next((dt.datetime.combine(day, dt.time(), IST) for day in state.dates("ticks")), None)
@@ -119,19 +120,18 @@ def _named(state: LakeState, name: str, first: dt.datetime | None) -> str:
 def _warmup(
     state: LakeState,
     warmup: Candles | Mapping[str, Candles],
-    symbols: Symbols | None,
+    symbols: Sequence[Symbol] | None,
     first: dt.datetime | None,
 ) -> Iterator[Bar]:
     """The candles that closed until then, as bars, by time and symbol. Raises CandlesError, FeedError."""
     if isinstance(warmup, Mapping) and not {"data", "candles", "status"} & warmup.keys():
         by_symbol: Mapping[str, Candles] = warmup
     else:
-        named = [symbols] if isinstance(symbols, str) else symbols
-        if not isinstance(named, Sequence) or len(named) != 1 or not isinstance(named[0], str):
+        if symbols is None or len(symbols) != 1 or not isinstance(symbols[0], str):
             raise FeedError(
                 f"warmup: got candles for {symbols!r}, expected {{symbol: candles}}, or a feed of one symbol"
             )
-        by_symbol = {named[0]: warmup}
+        by_symbol = {symbols[0]: warmup}
     found = []
     for name, candles in by_symbol.items():
         symbol = _named(state, name, first)

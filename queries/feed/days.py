@@ -19,7 +19,7 @@ from queries.feed.points import Bar, Outage, Point, bars_of, ordered, outages_of
 from queries.feed.reading import FOREVER_US, KEYS, Reader, Wanted, parts_of, sources_in
 from queries.feed.sweep import TEXT, Block, sweep
 from queries.feed.tick import CACHED
-from queries.history import Symbols, TimeRange, lists_in_force, resolve, those_of
+from queries.history import Symbol, Symbols, TimeRange, lists_in_force, resolve, those_of
 from queries.lake import LakeState, quoted
 from storage.clock import IST, NS_PER_US, day_bounds_ns, time_of, us_of
 from storage.schema import TICKS
@@ -120,7 +120,7 @@ def settled_at(place: Place) -> Settled:
 class Asked:
     """What is asked of a feed. `bars_in` gives the bars of a range as `Lake.bars` does; it is there if `width` is."""
 
-    symbols: Symbols | None
+    symbols: Sequence[Symbol] | None
     when: TimeRange
     columns: tuple[str, ...]
     ticks: bool

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 import numpy as np
 import pyarrow as pa
 
+from queries.arguments import is_whole, number_of
 from queries.errors import FeedError, OutageError
 from queries.feed.days import (
     SETTLED,
@@ -187,7 +188,7 @@ class TickFeed:
 
     def batches(self, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """The ticks alone, as Arrow batches of at most so many rows. Text is in dictionaries, times are in IST."""
-        if not hasattr(rows, "__index__") or rows < 1:
+        if not is_whole(rows, 1):
             raise FeedError(f"rows: got {rows!r}, expected a whole number of at least 1")
         rows = operator.index(rows)  # one of numpy's would wrap around
         for block in self._blocks():
@@ -200,9 +201,8 @@ class TickFeed:
     def slices(self, width: float | dt.timedelta) -> Iterator[tuple[dt.datetime, pa.RecordBatch]]:
         """The ticks of each interval of so many seconds, with the moment at which it ends: a batch holds what was
         received from `width` before that up to it. Intervals begin at midnight; empty ones are left out."""
-        seconds = width.total_seconds() if isinstance(width, dt.timedelta) else width
-        is_number = type(seconds) is not bool and isinstance(seconds, int | float)  # a float of numpy's is one
-        if not is_number or not 1e-6 <= seconds <= 86_400:
+        seconds = width.total_seconds() if isinstance(width, dt.timedelta) else number_of(width)
+        if seconds is None or not 1e-6 <= seconds <= 86_400:
             raise FeedError(f"slices: got {width!r}, expected seconds up to a day, such as 0.25")
         size = round(seconds * 1_000_000)
         waiting: list[pa.RecordBatch] = []

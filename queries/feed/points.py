@@ -7,12 +7,11 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from queries.bars import are_noted, sessions_of
+from queries.bars import are_noted, exchanges_of, sessions_of
 from queries.connections import OF_CONNECTIONS, Stretch, last_rows_of, merged, outages, runs_of_day, span_of_day, within
 from queries.feed.reading import numbers_of
 from queries.lake import LakeState, among, sources_sql, with_before
 from storage.clock import IST, NS_PER_US, nanoseconds
-from storage.market import exchange_of_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +97,10 @@ def outages_of(state: LakeState, day: dt.date, tokens: Sequence[int] | None, now
     trading: dict[str, list[Stretch]] = {}
     for each in sessions_of(state, [day]).to_pylist():
         trading.setdefault(each["exchange"], []).append((each["opens"], each["closes"]))
+    rows = brought.to_pylist()
+    exchanges = exchanges_of(state, day, (token for row in rows for token in row["tokens"]))
     found: dict[Stretch, list[int]] = {}
-    for row in brought.to_pylist():
+    for row in rows:
         earliest = min(row["firsts"])
         out = []
         for account, connection, first in zip(row["accounts"], row["connections"], row["firsts"], strict=True):
@@ -110,7 +111,7 @@ def outages_of(state: LakeState, day: dt.date, tokens: Sequence[int] | None, now
             out.append(stretches)
         by_hours: dict[tuple[Stretch, ...], list[int]] = {}
         for token in row["tokens"]:
-            by_hours.setdefault(tuple(merged(trading.get(exchange_of_token(token), elsewhere))), []).append(token)
+            by_hours.setdefault(tuple(merged(trading.get(exchanges[token], elsewhere))), []).append(token)
         for hours, alike in by_hours.items():
             for start, stop in within(_all_of(out), hours):
                 if stop < span[1] and earliest <= stop + ASKED:

@@ -5,6 +5,7 @@ from .blocks import RUN_SQL as RUN_SQL
 from .blocks import TOKEN as TOKEN
 from .blocks import batches_of as batches_of
 from .blocks import in_order as in_order
+from .blocks import midnights_of as midnights_of
 from .blocks import names_of as names_of
 from .blocks import run_of as run_of
 from .dated import DATED_TICKS as DATED_TICKS
@@ -38,6 +39,7 @@ from .symbols import days_of as days_of
 from .symbols import lists_in_force as lists_in_force
 from .symbols import near_matches as near_matches
 from .symbols import resolve as resolve
+from .symbols import symbol_list as symbol_list
 from .symbols import those_of as those_of
 from .ticks import COLUMNS as COLUMNS
 from .ticks import known_columns as known_columns

@@ -17,6 +17,7 @@ from queries.history.dated import DATED_TICKS
 from queries.history.symbols import Selection, lists_in_force
 from queries.lake import LakeState, among
 from storage.arrays import numpy_of
+from storage.clock import IST_OFFSET_NS, NS_PER_US, US_PER_DAY
 
 Array = NDArray[Any]
 Columns = Mapping[str, Array]
@@ -40,6 +41,12 @@ TOKEN: Final = (1 << 32) - 1
 def run_of(day: dt.date, token: int) -> int:
     """The number of an instrument's rows of a day."""
     return ((day - FIRST_DAY).days << 32) + token
+
+
+def midnights_of(runs: Ints) -> Ints:
+    """When the days of these begin, in microseconds since the epoch."""
+    found: Ints = (runs >> 32) * US_PER_DAY - IST_OFFSET_NS // NS_PER_US
+    return found
 
 
 def batches_of(

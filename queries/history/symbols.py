@@ -12,8 +12,9 @@ import re
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
+from queries.arguments import is_text, is_whole
 from queries.errors import SymbolError
 from queries.history.moments import TimeRange
 from queries.history.naming import Near, Symbol, Symbols
@@ -24,6 +25,7 @@ from storage.market import FUTURE, exchange_of_token
 _NEAR_MATCHES: Final = 5
 _DEFAULT_EXCHANGE: Final = "NSE"
 _WILD: Final = re.compile(r"[*?]")
+_EXPECTED: Final = "expected names such as NSE:INFY, tokens such as 408065, or near(name)"
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,21 @@ class Selection:
         return " OR ".join(parts)
 
 
+def symbol_list(symbols: Symbols) -> list[Symbol]:
+    """What is asked for, each once: for who needs the symbols more than once, which an iterator gives but one time.
+
+    Raises SymbolError for what is no symbol at all.
+    """
+    several = symbols if isinstance(symbols, Iterable) and not isinstance(symbols, str | bytes) else [symbols]
+    found = [_symbol(one) for one in several]
+    if not found:
+        raise SymbolError(f"symbols: got an empty list, {_EXPECTED}")
+    return list(dict.fromkeys(found))
+
+
 def resolve(state: LakeState, symbols: Symbols, days: Sequence[dt.date]) -> Selection:
     """What the symbols are on these days. Raises SymbolError for what is no symbol at all."""
-    asked = _listed(symbols)
+    asked = symbol_list(symbols)
     lists = lists_in_force(state, days)
     names = {each for one in asked if isinstance(one, str) and not _WILD.search(one) for each in _spellings(one)}
     patterns = {_full(one) for one in asked if isinstance(one, str) and _WILD.search(one)}
@@ -168,21 +182,10 @@ def near_matches(state: LakeState, name: str, day: dt.date | None) -> list[str]:
     return found or difflib.get_close_matches(full, every, _NEAR_MATCHES)
 
 
-_EXPECTED: Final = "expected names such as NSE:INFY, tokens such as 408065, or near(name)"
-
-
-def _listed(symbols: Symbols) -> list[Symbol]:
-    several = symbols if isinstance(symbols, Iterable) and not isinstance(symbols, str | bytes) else [symbols]
-    found = [_symbol(one) for one in several]
-    if not found:
-        raise SymbolError(f"symbols: got an empty list, {_EXPECTED}")
-    return list(dict.fromkeys(found))
-
-
-def _symbol(one: object) -> Symbol:
-    if isinstance(one, Near) or (isinstance(one, str) and one.strip()):
+def _symbol(one: Any) -> Symbol:
+    if isinstance(one, Near) or is_text(one):
         return one
-    if isinstance(one, bool) or not hasattr(one, "__index__"):
+    if not is_whole(one, 0):
         raise SymbolError(f"symbols: got {one!r}, {_EXPECTED}")
     return operator.index(one)  # numbers of numpy and pandas, too
 
@@ -249,9 +252,9 @@ def _resolved(state: LakeState, asked: Symbol, rows: Sequence[_Row], lists: dict
 
 def _nearest(state: LakeState, asked: Near, lists: dict[dt.date, dt.date]) -> dict[dt.date, tuple[int, str]]:
     """Of each day the token and the symbol of the nth future that has not expired before it."""
-    if not hasattr(asked.name, "strip") or not asked.name.strip():
+    if not is_text(asked.name):
         raise SymbolError(f"near({asked.name!r}, {asked.n!r}): expected {NAMES}")
-    if not hasattr(asked.n, "__index__") or asked.n < 1:
+    if not is_whole(asked.n, 1):
         raise SymbolError(
             f"near({asked.name!r}, {asked.n!r}): got {asked.n!r}, expected 1 for the nearest, 2 for the next"
         )

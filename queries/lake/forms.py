@@ -15,6 +15,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from queries.arguments import is_whole
 from queries.errors import MissingLibraryError, QueryError, TimeZoneError
 from queries.lake.statements import quoted
 from queries.lake.views import ZONE, open_duckdb
@@ -188,11 +189,11 @@ def frames_of(
             yield form(con.from_arrow(rows), zone)
 
 
-def counted(count: int) -> int:
-    """Raises QueryError if it is no number of rows."""
-    if type(count) is not int or count < 1:
-        raise QueryError(f"count: got {count!r}, expected a number of rows from 1")
-    return count
+def counted(count: int, what: str = "count", least: int = 1) -> int:
+    """The same. Raises QueryError if it is no number of rows."""
+    if not is_whole(count, least):
+        raise QueryError(f"{what}: got {count!r}, expected a number of rows from {least}")
+    return int(count)
 
 
 def require(library: str) -> None:

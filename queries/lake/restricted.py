@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import duckdb
 
+from queries.arguments import is_whole
 from queries.errors import QueryError, RestrictedError
 from queries.lake.statements import explained, literal
 from queries.lake.views import SCHEMA
@@ -129,8 +130,12 @@ class Limits:
     def apply(self, con: duckdb.DuckDBPyConnection) -> None:
         """Set memory and threads for the whole database."""
         if self.memory is not None:
+            if not isinstance(self.memory, str):
+                raise QueryError(f"memory_limit: got {self.memory!r}, expected a text such as '1GB'")
             con.execute(f"SET memory_limit = {literal(self.memory)}")
         if self.threads is not None:
+            if not is_whole(self.threads, 1):
+                raise QueryError(f"threads: got {self.threads!r}, expected a whole number of at least 1")
             con.execute(f"SET threads = {int(self.threads)}")
 
 

@@ -230,9 +230,9 @@ class Result(Pictured):
         """The rows in batches of about `batch_rows`, made as they are read: for more than fits in memory.
 
         It has a connection of its own, so other queries may run meanwhile. (A query over temporary tables, which no
-        other connection sees, is fetched as a whole instead.)
+        other connection sees, is fetched as a whole instead.) Raises QueryError for what is no number.
         """
-        return self._reader(batch_rows, zone_of(tz))
+        return self._reader(counted(batch_rows, "batch_rows"), zone_of(tz))
 
     def _reader(self, batch_rows: int, zone: str) -> pa.RecordBatchReader:
         made = None
@@ -255,10 +255,9 @@ class Result(Pictured):
 
     def head(self, rows: int) -> pa.Table:
         """The first rows as an Arrow table; the others are not fetched. Raises QueryError for what is no number."""
-        if not hasattr(rows, "__index__") or rows < 0:
-            raise QueryError(f"rows: got {rows!r}, expected a whole number, such as 5")
+        wanted = counted(rows, "rows", 0)
         with self._turns.turn():
-            return self._relation.limit(rows).to_arrow_table()
+            return self._relation.limit(wanted).to_arrow_table()
 
     if TYPE_CHECKING:
 

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar, cast
 
 import pyarrow as pa
 
+from queries.arguments import number_of
 from queries.errors import QueryError
 from queries.lake.forms import tables_to_html
 from queries.lake.result import Result
@@ -105,7 +106,7 @@ def values_of(params: Parameters) -> list[object] | dict[str, object] | None:
     """Parameters as DuckDB takes them. Raises QueryError for a text."""
     if params is None:
         return None
-    if isinstance(params, str | bytes):
+    if isinstance(params, str | bytes) or not isinstance(params, Iterable):
         raise QueryError(f"params: got {type(params).__name__}, expected a list or a dict")
     return dict(params) if isinstance(params, Mapping) else list(params)
 
@@ -114,9 +115,10 @@ def seconds_of(timeout: float | None) -> float | None:
     """The same. Raises QueryError if it is no length of time."""
     if timeout is None:
         return None
-    if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
+    seconds = number_of(timeout)
+    if seconds is None or not 0 < seconds < math.inf:
         raise QueryError(f"timeout: got {timeout!r}, expected seconds above 0, such as 30.0")
-    return timeout
+    return seconds
 
 
 class LakeState:

@@ -82,6 +82,8 @@ def check_folder(root: Path) -> None:
         raise NoLakeError(f"{root}: got a file, expected a data folder. {start}") from None
     except OSError as error:
         raise NoLakeError(f"{root}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise NoLakeError(f"{str(root)!r}: got no path: {error}. {start}") from error
     layout = DataLayout(root)
     if any(path.exists() for path in (layout.journal, layout.lock, *map(layout.table, schema.TABLES))):
         return

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from queries.arguments import is_text
 from queries.errors import ExpiryError, SymbolError
 from queries.history import NAMES, Moment, day_of, listed_under, listings, lists_in_force, meant
 from queries.lake import LakeState, Result, literal
@@ -111,7 +112,7 @@ def _nothing(name: str, day: dt.date, what: str) -> str:
 
 def every(state: LakeState, name: str, day: dt.date) -> list[Contracts]:
     """Those of each exchange that has the name. Raises SymbolError for what is none, or if no list is in force."""
-    if not hasattr(name, "strip") or not name.strip():
+    if not is_text(name):
         raise SymbolError(f"got {name!r}, expected {NAMES}")
     listed = lists_in_force(state, [day]).get(day)
     if listed is None:

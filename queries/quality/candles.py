@@ -104,7 +104,11 @@ def _rows(candles: Candles) -> Sequence[Sequence[Any]]:
         raise CandlesError(f"candles: got {type(candles).__name__}, {_EXPECTED}") from None
     for place, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):
-            table = table.set_column(place, field.name, table.column(place).cast(pa.timestamp("us", field.type.tz)))
+            try:
+                times = table.column(place).cast(pa.timestamp("us", field.type.tz))
+            except pa.ArrowInvalid as error:
+                raise CandlesError(f"candles, {field.name}: {error}; expected times of whole microseconds") from None
+            table = table.set_column(place, field.name, times)
     return _of_columns(
         table.column_names, list(zip(*(each.to_pylist() for each in table.columns), strict=True)), "candles"
     )

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from queries.bars import hours_sql, sessions_of
 from queries.errors import SymbolError
-from queries.history import Symbol, chosen, lists_in_force
+from queries.history import Symbols, chosen, lists_in_force
 from queries.lake import LakeState, Result, among
 from queries.quality.compare import Differences, compare_bars
 from storage.schema import TIMESTAMP
@@ -26,7 +26,7 @@ class Comparison:
 
 def comparison(
     state: LakeState,
-    symbol: Symbol,
+    symbols: Symbols,
     date: dt.date,
     ours: pa.Table,
     theirs: pa.Table,
@@ -34,7 +34,7 @@ def comparison(
     width: dt.timedelta,
 ) -> Comparison:
     """The bars of a day beside candles as `read_candles` gives them. Raises SymbolError for several instruments."""
-    session = _session_of(state, _one_token(state, symbol, date), date)
+    session = _session_of(state, _one_token(state, symbols, date), date)
     found = compare_bars(
         ours,
         _named_by_session(theirs, width, session),
@@ -45,10 +45,10 @@ def comparison(
     return Comparison(state.sql(f"FROM {state.rows_view('differences', found.rows).name}"), found)
 
 
-def _one_token(state: LakeState, symbol: Symbol, date: dt.date) -> int:
-    found = chosen(state, symbol, [date]).tokens
+def _one_token(state: LakeState, symbols: Symbols, date: dt.date) -> int:
+    found = chosen(state, symbols, [date]).tokens
     if len(found) > 1:
-        raise SymbolError(f"symbol: got {symbol!r}, which is {len(found)} instruments, expected one")
+        raise SymbolError(f"symbol: got {symbols!r}, which is {len(found)} instruments, expected one")
     return found[0]
 
 

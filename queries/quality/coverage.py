@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from queries.bars import sessions_of
+from queries.bars import exchanges_of, sessions_of
 from queries.connections import (
     OF_INSTRUMENTS,
     SECOND_US,
@@ -36,7 +36,6 @@ from queries.quality.intervals import BLOCK, Intervals, Ints, State, Stretches, 
 from queries.quality.missed import UNKNOWN, UNKNOWN_TIME, Floats, Missed, Packets, missed_in
 from queries.quality.periods import Periods, Source, waits
 from storage.clock import NS_PER_US, US_PER_DAY, day_bounds_ns, nanoseconds
-from storage.market import exchange_of_token
 from storage.schema import TIMESTAMP
 
 STATES: Final = tuple(State)
@@ -282,11 +281,9 @@ class DayCoverage:
             if closes - opens < US_PER_DAY:
                 others = hours.get(row["exchange"], (opens, closes))
                 hours[row["exchange"]] = min(opens, others[0]), max(closes, others[1])
-        names = [
-            symbol.partition(":")[0] if (symbol := self._symbols.get(token)) else exchange_of_token(token)
-            for token in self.tokens.tolist()
-        ]
-        found = np.array([hours.get(name, (0, 0)) for name in names], np.int64).reshape(-1, 2)
+        tokens = self.tokens.tolist()
+        exchanges = exchanges_of(self._state, self.date, tokens)
+        found = np.array([hours.get(exchanges[token], (0, 0)) for token in tokens], np.int64).reshape(-1, 2)
         return found[:, 0], found[:, 1]
 
     def _of_day(self, moment: dt.datetime) -> int:

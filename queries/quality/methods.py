@@ -3,6 +3,7 @@
 import datetime as dt
 from typing import TYPE_CHECKING, Final
 
+from queries.arguments import is_whole
 from queries.errors import QueryError
 from queries.history import Moment, Symbol, Symbols, day_of
 from queries.lake import LakeState, Result
@@ -54,12 +55,12 @@ class QualityMethods(OptionMethods):
 
         Exchange times are whole seconds, so values are too high by up to one. Raises MomentError and QueryError.
         """
-        from queries.connections import latencies, survey
+        from queries.connections import DAY_SECONDS, latencies, survey
 
-        if not hasattr(bucket_seconds, "__index__") or bucket_seconds < 1:
-            raise QueryError(f"bucket_seconds: got {bucket_seconds!r}, expected a whole number of at least 1")
+        if not is_whole(bucket_seconds, 1, DAY_SECONDS):
+            raise QueryError(f"bucket_seconds: got {bucket_seconds!r}, expected whole seconds from 1 to {DAY_SECONDS}")
         state = self.look()
-        rows = latencies(state, survey(state, day_of(day, "day")), bucket_seconds).table()
+        rows = latencies(state, survey(state, day_of(day, "day")), int(bucket_seconds)).table()
         return state.sql(f"FROM {state.rows_view('latency', rows).name}")
 
     def compare(
@@ -72,14 +73,16 @@ class QualityMethods(OptionMethods):
         `width` says it. Raises CandlesError, too.
         """
         from queries.bars import width_of
+        from queries.history import symbol_list
         from queries.quality.candles import read_candles, width_of_candles
         from queries.quality.comparison import comparison
 
         date = day_of(day, "day")
         theirs = read_candles(candles, date)
         long = width_of_candles(theirs) if width is None else dt.timedelta(microseconds=width_of(width).size)
-        gaps = self.gaps(date, symbol).arrow()
-        return comparison(self.look(), symbol, date, self.bars(symbol, long, date).arrow(), theirs, gaps, long)
+        symbols = symbol_list(symbol)
+        gaps = self.gaps(date, symbols).arrow()
+        return comparison(self.look(), symbols, date, self.bars(symbols, long, date).arrow(), theirs, gaps, long)
 
     def _intervals(self, day: Moment, symbols: Symbols | None, silent: float, *, served: bool) -> Result:
         state = self.look()

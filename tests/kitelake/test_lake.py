@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,6 +117,12 @@ def test_errors_can_be_caught_by_their_public_names(empty: Path) -> None:
             lake.sql(ENDLESS).arrow()
         with pytest.raises(kitelake.QueryError):
             lake.sql("from nothing").arrow()
+
+
+@pytest.mark.parametrize("path", [None, 5, b"data", "\0"])
+def test_what_is_no_path_is_said(path: Any) -> None:
+    with pytest.raises(kitelake.NoLakeError, match=r"path: got|got no path"):
+        kitelake.open(path)
 
 
 def test_limits_that_cannot_be_kept(empty: Path) -> None:

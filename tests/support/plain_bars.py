@@ -230,8 +230,8 @@ def bars_of(asking: Asking, rows: Sequence[Row], width_us: int, sessions: str) -
         if bar is not None:
             begin = asking.opens + bucket * width_us
             end = asking.closes if width_us >= DAY_US else begin + width_us
-            end = end if sessions == "all" else min(end, asking.closes)
-            bars.append({"begin_us": begin, "end_us": end, **bar})
+            end = min(end, asking.day_us + DAY_US if sessions == "all" else asking.closes)
+            bars.append({"begin_us": max(begin, asking.day_us), "end_us": end, **bar})
     return bars
 
 

@@ -53,7 +53,7 @@ def test_instruments_that_are_read_together_have_the_events_that_each_has_alone(
     symbols = [SYMBOL, "NFO:NIFTY26NOVFUT", "NFO:NIFTY26NOV24400CE"]
     alone = {symbol: adapters.hftbacktest_events(lake, symbol)[symbol] for symbol in symbols}
     monkeypatch.setattr(packets, "_AT_ONCE", 2)
-    together = adapters.hftbacktest_events(lake, symbols)
+    together = adapters.hftbacktest_events(lake, iter(symbols))  # type: ignore[arg-type]
     assert sorted(together) == sorted(symbols)
     for symbol, events in alone.items():
         assert len(events) > 100

@@ -3,6 +3,7 @@
 import datetime as dt
 from typing import Any
 
+import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import polars as pl
 import pyarrow as pa
@@ -44,7 +45,8 @@ class TestAsof:
         ]
 
     @pytest.mark.parametrize(
-        ("tolerance", "price"), [(6, 1.5), (dt.timedelta(seconds=6), 1.5), (5.999999, None), (0, None)]
+        ("tolerance", "price"),
+        [(6, 1.5), (dt.timedelta(seconds=6), 1.5), (5.999999, None), (0, None), (np.int64(6), 1.5)],
     )
     def test_what_is_older_than_the_tolerance_does_not_count(self, lake: Lake, tolerance: Any, price: Any) -> None:
         one = {"symbol": ["A"], "received_at": after(9.9)}

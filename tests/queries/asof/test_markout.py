@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import kitelake
@@ -76,6 +77,11 @@ def test_the_change_is_from_the_event_whether_0_is_asked_for_or_not(lake: Lake) 
         assert columns(lake.markout(at, horizons), "horizon", "mid", "change") == [(4, 115, 4)]
 
 
+def test_horizons_may_be_numbers_of_numpys(lake: Lake) -> None:
+    for horizons, same in ((np.int64(5), 5), (np.array([1, 5]), [1, 5]), (np.float32(0.5), 0.5)):
+        assert lake.markout(event(DAY), horizons).arrow() == lake.markout(event(DAY), same).arrow()  # type: ignore[arg-type]
+
+
 def test_an_empty_side_gives_no_mid_nor_does_an_older_quote(lake: Lake) -> None:
     assert columns(lake.markout(event(f"{DAY} 10:00:24", "NSE:TCS"), [0, 1]), "quoted_at", "mid", "change") == [
         (ist(f"{DAY} 10:00:20"), 515, 0),
@@ -120,6 +126,7 @@ def test_events_may_be_sql_and_read_no_other_days_nor_instruments(lake: Lake, ro
         (event(DAY) | {"mid": [1]}, {}, "events: got a column mid, which is what markout adds"),
         (event(DAY), {"horizons": []}, "horizons: got an empty list"),
         (event(DAY), {"horizons": ["1s"]}, "horizons: got '1s', expected seconds"),
+        (event(DAY), {"horizons": None}, "horizons: got None, expected seconds"),
         (event(DAY), {"tolerance": None}, "tolerance: got None, expected seconds"),
         (event(DAY, "NSE:*"), {}, r"events: got 'NSE:\*' in column symbol, expected names such as NSE:INFY"),
         ({"symbol": [INFY], "received_at": [ist(DAY)]}, {}, "events: got 408065 in column symbol"),

@@ -147,8 +147,9 @@ class TestReturns:
             lake.returns("NSE:INFY", "100 ticks", DAY)
         with pytest.raises(WidthError, match="width: got 'often'"):
             lake.realized_volatility("NSE:INFY", "often", DAY)
-        with pytest.raises(QueryError, match="price: got 'bid', expected mid or last"):
-            lake.returns("NSE:INFY", "1m", DAY, price="bid")  # type: ignore[arg-type]
+        for price in ("bid", ["mid"], None):
+            with pytest.raises(QueryError, match=r"price: got .*, expected mid or last"):
+                lake.returns("NSE:INFY", "1m", DAY, price=price)  # type: ignore[arg-type]
         with pytest.raises(SymbolError, match="near it: NSE:INFY"):
             lake.spread("NSE:INFI", DAY)
         with pytest.raises(MomentError, match="start and stop"):

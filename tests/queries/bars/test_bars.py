@@ -399,11 +399,31 @@ def test_a_service_that_runs_for_days_notes_what_it_holds(captured: Captured, as
 
 
 @pytest.mark.slow
-def test_that_begin_together_on_either_side_of_midnight_come_by_day(captured: Captured, line: Line, ask: Ask) -> None:
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        ("1 hour", [("24 23:15", "25 00:00", 10), ("25 00:00", "25 00:15", 4), ("25 09:15", "25 10:15", 2)]),
+        ("10 hours", [("24 19:15", "25 00:00", 10), ("25 00:00", "25 09:15", 4), ("25 09:15", "25 19:15", 2)]),
+        ("86399 seconds", [("24 09:15", "25 00:00", 10), ("25 00:00", "25 09:15", 4), ("25 09:15", "26 00:00", 2)]),
+    ],
+)
+def test_end_and_begin_at_midnight(
+    captured: Captured, line: Line, ask: Ask, width: str, expected: list[tuple[str, str, int]]
+) -> None:
+    """However wide they are: each is of one day, on which its interval is asked for."""
     line.full("23:30:01", INFY, 100, volume=10)
     captured.on("2026-11-25")
     line.full("00:05:01", INFY, 101, volume=4)
-    expected = [("23:15:00", 100, 10), ("23:15:00", 101, 4)]
-    assert shown(ask("bars", "NSE:INFY", "1h", sessions="all"), "close", "volume") == expected
-    query = "from bars('NSE:INFY', width := '1 hour', sessions := 'all')"
-    assert shown(ask("sql", query), "close", "volume") == expected
+    line.full("10:05:01", INFY, 102, volume=6)
+
+    def spans(start: str) -> list[tuple[str, str, int]]:
+        both = []
+        for label in ("open", "close"):
+            rows = ask("bars", "NSE:INFY", width, start, "2026-11-26", sessions="all", label=label)
+            asked = f"width := '{width}', start := '{start}', stop := '2026-11-26', sessions := 'all'"
+            assert ask("sql", f"from bars('NSE:INFY', {asked}, label := '{label}')") == rows
+            both.append([(f"{row['time']:%d %H:%M}", row["volume"]) for row in rows])
+        return [(begin, end, volume) for (begin, volume), (end, _) in zip(*both, strict=True)]
+
+    assert spans("2026-11-24") == expected
+    assert spans("2026-11-25") == expected[1:]

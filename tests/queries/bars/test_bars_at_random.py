@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 SYMBOLS = {INFY: "NSE:INFY", TINY: "NSE:TINY", NIFTY_50: "NSE:NIFTY 50", NIFTY_FUT: "NFO:NIFTY26NOVFUT"}
 CLOSES = {INFY: "15:15", TINY: "15:30", NIFTY_50: "15:30", NIFTY_FUT: "15:40"}
-WIDTHS = {"1s": "1 second", "30s": "30 seconds", "1m": "1 minute", "1h": "1 hour", "1d": "1 day"}
+WIDTHS = {"1s": "1 second", "30s": "30 seconds", "1m": "1 minute", "10h": "10 hours", "1d": "1 day"}
 NAMES = list(SYMBOLS.values())
 
 
@@ -88,7 +88,7 @@ def check(lake: kitelake.Lake, captured: Captured, days: int, rng: Random) -> No
 
 
 def width_us(width: str) -> int:
-    return {"1s": 1, "30s": 30, "1m": 60, "1h": 3600, "1d": 86400}[width] * SECOND_US
+    return {"1s": 1, "30s": 30, "1m": 60, "10h": 36_000, "1d": 86400}[width] * SECOND_US
 
 
 @settings(max_examples=scaled(1, 150))

@@ -4,6 +4,7 @@ import datetime as dt
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 
 import kitelake
@@ -31,6 +32,8 @@ def test_are_these_and_no_other(name: str, words: list[str]) -> None:
             check(name, other)
         with pytest.raises(duckdb.Error, match=rf"{name}: got .*, expected one of {', '.join(words)}$"):
             duckdb.execute(value, {"value": other}).fetchall()
+    with pytest.raises(QueryError, match=rf"^{name}: got "):
+        check(name, np.array(words))
 
 
 REFUSED = [
@@ -92,7 +95,7 @@ def test_widths_of_a_count(said: str, measure: Measure, size: int) -> None:
     "said",
     [
         "", "1", "m", "-1m", "0s", "0.5s", "1.5s", "2d", "25h", "1w", "ten minutes", "0 ticks", "1.5 ticks",
-        "1e400 value", None, 5,
+        "1e400 value", None, 5, b"1m",
     ],
 )  # fmt: skip
 def test_widths_what_is_none_is_said(said: Any) -> None:

@@ -10,7 +10,7 @@ import kitelake
 from queries.errors import FeedError, OutageError
 from queries.feed import Bar, FeedTick, Outage
 from storage.clock import IST
-from tests.support.captured import CRUDE, INFY, LISTED, NIFTY_FUT, TINY, Captured
+from tests.support.captured import CRUDE, INFY, LISTED, NIFTY_50, NIFTY_FUT, TINY, Captured
 from tests.support.feeding import DAYS, expected, fed, given, moment_at
 
 pytestmark = pytest.mark.slow
@@ -124,6 +124,25 @@ def test_an_outage_is_of_what_was_asked_for_by_then(tmp_path: Path) -> None:
         ("10:00", "10:04", (INFY,)),  # a line is connected a moment before it begins
         ("14:00", "14:04", (CRUDE,)),
     ]
+
+
+def test_an_outage_of_an_index_is_in_the_hours_of_the_exchange_that_lists_it(tmp_path: Path) -> None:
+    """Before these nothing is missed, though nothing is connected; one that goes beyond them ends with them."""
+    with Captured(tmp_path, DAYS[0]) as captured:
+        captured.instruments()
+        run = captured.run("08:55")
+        line = run.line()
+        line.begin("09:10", INFY, NIFTY_50)
+        for token in (INFY, NIFTY_50):
+            line.full("09:15:01", token, 100)
+        line.closed("10:50")
+        run.stopped("15:40")
+        captured.commit()
+    with kitelake.open(tmp_path) as lake:
+        lost = Outage(moment_at(DAYS[0], "10:50"), moment_at(DAYS[0], "15:30"), (NIFTY_50, INFY))
+        assert [item for item in lake.feed(on_gap="mark") if isinstance(item, Outage)] == [lost]
+        (alone,) = [item for item in lake.feed("NSE:NIFTY 50", on_gap="mark") if isinstance(item, Outage)]
+        assert alone == Outage(lost.start, lost.stop, (NIFTY_50,))
 
 
 @pytest.mark.parametrize("symbols", [None, "NSE:INFY"])

@@ -4,11 +4,12 @@ import asyncio
 import datetime as dt
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 import pytest
 
 import kitelake
@@ -95,6 +96,19 @@ def test_few_instruments_are_read_as_many_are(fed: Fed, monkeypatch: pytest.Monk
     assert rows == [row for row in expected(lake, names) if row["symbol"] in ("NSE:INFY", "NSE:TINY")]
 
 
+@pytest.mark.parametrize("few", [0, 20])
+@pytest.mark.parametrize("form", [iter, np.array, pd.Series, pd.Index])
+def test_symbols_come_in_any_form(
+    fed: Fed, monkeypatch: pytest.MonkeyPatch, few: int, form: Callable[[list[str]], Any]
+) -> None:
+    """An iterator gives them once, and has to do for every day; an array is neither true nor false."""
+    _, lake = fed
+    monkeypatch.setattr("queries.feed.days.FEW", few)
+    names = ["NSE:INFY", "NFO:NIFTY26NOVFUT"]
+    asked: dict[str, Any] = {"bars": "1m", "on_gap": "mark"}
+    assert list(map(repr, lake.feed(form(names), **asked))) == list(map(repr, lake.feed(names, **asked)))
+
+
 def test_slices_are_what_was_received_in_each_interval(fed: Fed) -> None:
     _, lake = fed
     slices = list(lake.feed(columns=["received_at"]).slices(dt.timedelta(seconds=2)))
@@ -124,6 +138,8 @@ def test_numbers_of_numpy_are_numbers(fed: Fed) -> None:
     _, lake = fed
     for rows in (np.int64(2**63 - 1), np.uint8(200)):
         assert given(lake.feed().batches(rows)) == given(lake.feed().batches())  # type: ignore[arg-type]
+    for width in (np.int64(2), np.float32(2)):
+        assert list(lake.feed().slices(width)) == list(lake.feed().slices(2))  # type: ignore[arg-type]
 
 
 def test_each_form_goes_on_where_another_stopped(fed: Fed) -> None:

@@ -140,7 +140,10 @@ def test_what_resolves_to_nothing_is_said_with_what_is_near(lake: SqlLake) -> No
     assert near_matches(state, "NSE:OTHE", D26) == ["NSE:OTHER"]
 
 
-@pytest.mark.parametrize(("name", "n"), [(None, 1), ("", 1), (5, 1), ("NIFTY", 0), ("NIFTY", 1.5), ("NIFTY", "1")])
+@pytest.mark.parametrize(
+    ("name", "n"),
+    [(None, 1), ("", 1), (5, 1), (b"NIFTY", 1), ("NIFTY", 0), ("NIFTY", True), ("NIFTY", 1.5), ("NIFTY", "1")],
+)
 def test_near_takes_a_name_and_a_whole_number(lake: SqlLake, name: Any, n: Any) -> None:
     with pytest.raises(SymbolError, match=r"^near\(.*\): .*expected (a name such as NIFTY|1 for the nearest)"):
         resolve(lake.look(), Near(name, n), DAYS)

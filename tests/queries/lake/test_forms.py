@@ -137,7 +137,8 @@ def test_comes_so_many_rows_at_a_time(empty: SqlLake, form: str) -> None:
         whole = FETCH[form](result, tz="UTC")
         for name in ("i", "t"):
             assert [value for frame in frames for value in column(frame, name)] == column(whole, name)
-    for wrong in (0, -1, 1.5, True, "3"):
+    assert len(list(FETCH[form](empty.sql("from range(5)"), count=np.int64(2)))) == 3
+    for wrong in (0, -1, 1.5, True, "3", 1 << 70):
         with pytest.raises(QueryError, match="count: got"):
             FETCH[form](result, count=wrong)
 

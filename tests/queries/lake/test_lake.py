@@ -36,6 +36,8 @@ class TestSql:
         assert rows(still, "select count(*) from ticks where instrument_token = $token", {"token": CRUDE}) == [(2,)]
         with pytest.raises(QueryError, match="got str, expected a list or a dict"):
             still.sql("select ?", "x")
+        with pytest.raises(QueryError, match="got int, expected a list or a dict"):
+            still.sql("select ?", 5)  # type: ignore[arg-type]
 
     def test_runs_several_statements_and_returns_the_last(self, lake: SqlLake, half: ToyWriter) -> None:
         query = "create temp table mine as select * from ticks; insert into mine from ticks; select count(*) from mine"
@@ -298,6 +300,10 @@ class TestFolder:
     def test_that_is_missing(self, tmp_path: Path) -> None:
         with pytest.raises(NoLakeError, match=r"there is no such folder.*kitelake demo"):
             SqlLake(tmp_path / "nothing", ToyDecoder())
+
+    def test_that_cannot_be_one(self) -> None:
+        with pytest.raises(NoLakeError, match=r"^'.*x00': got no path"):
+            SqlLake("\0", ToyDecoder())
 
     def test_that_is_empty(self, tmp_path: Path) -> None:
         with pytest.raises(NoLakeError, match=r"is empty.*kitelake demo"):

@@ -154,7 +154,16 @@ class TestLimits:
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize(
-        "limits", [Limits(memory="much"), Limits(threads=0), Limits(seconds=0), Limits(seconds=float("nan"))]
+        "limits",
+        [
+            Limits(memory="much"),
+            Limits(memory=2_000_000_000),  # type: ignore[arg-type]
+            Limits(threads=0),
+            Limits(threads="4x"),  # type: ignore[arg-type]
+            Limits(threads=1 << 70),
+            Limits(seconds=0),
+            Limits(seconds=float("nan")),
+        ],
     )
     def test_that_cannot_be_kept(self, root: Path, limits: Limits) -> None:
         with pytest.raises(QueryError):

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -51,9 +52,14 @@ def test_comes_in_every_form(lake: SqlLake, half: ToyWriter) -> None:
     result = lake.sql("select seq, last_price, received_at from ticks order by seq")
     assert result.arrow()["seq"].to_pylist() == list(range(6))
     assert result.head(2)["seq"].to_pylist() == [0, 1]
-    for number in (-1, 1.5, "x"):
-        with pytest.raises(QueryError, match=r"^rows: got .*, expected a whole number"):
+    assert result.head(np.int64(2)) == result.head(2)  # type: ignore[arg-type]
+    assert result.reader(np.int64(2)).read_all() == result.arrow()  # type: ignore[arg-type]
+    for number in (-1, 1.5, "x", True, 1 << 70):
+        with pytest.raises(QueryError, match=r"^rows: got .*, expected a number of rows from 0"):
             result.head(number)  # type: ignore[arg-type]
+    for number in (0, -1, 1.5, True, 1 << 70):
+        with pytest.raises(QueryError, match=r"^batch_rows: got .*, expected a number of rows from 1"):
+            result.reader(number)  # type: ignore[arg-type]
     assert result.pl()["seq"].to_list() == list(range(6))
     frame = result.df()
     assert list(frame["seq"]) == list(range(6))
@@ -209,6 +215,11 @@ class TestTimeout:
     def test_is_a_length_of_time(self, lake: SqlLake, timeout: float) -> None:
         with pytest.raises(QueryError, match=r"timeout: got .*, expected seconds above 0"):
             lake.sql("select 1", timeout=timeout)
+
+    def test_may_be_a_number_of_numpys(self, lake: SqlLake) -> None:
+        for timeout in (np.float64(0.1), np.float32(0.1)):
+            with pytest.raises(QueryTimeoutError):
+                lake.sql(ENDLESS, timeout=timeout).arrow()  # type: ignore[arg-type]
 
     def test_holds_for_a_state_too(self, lake: SqlLake) -> None:
         with pytest.raises(QueryTimeoutError):

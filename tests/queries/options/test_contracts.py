@@ -110,6 +110,8 @@ def test_names_as_people_say_them(made: HandMade) -> None:
             of("TATA")
         with pytest.raises(SymbolError, match="got ' ', expected a name"):
             of(" ")
+        with pytest.raises(SymbolError, match="got b'NIFTY', expected a name"):
+            of(b"NIFTY")  # type: ignore[arg-type]
     assert [row[:2] for row in expiries(made, "GOLD")] == [("MCX", "GOLD"), ("NCO", "GOLD")]
 
 

@@ -112,6 +112,10 @@ def test_one_candle_at_midnight_is_a_day() -> None:
         ([[*ROWS[0][:5], 1.5, 0]], "candle 1, volume: got 1.5, expected a whole number"),
         ([ROWS[0], ROWS[0]], "got 2025-11-24 09:15:00+05:30 several times, expected each time once, of one instrument"),
         (pa.table({"date": [1], "open": [1.0]}), "got the columns date, open, expected also high, low, close, volume"),
+        (
+            pa.table({"date": pa.array([1], pa.timestamp("ns"))}),
+            "candles, date: Casting from timestamp[ns] to timestamp[us] would lose data: 1; expected times of whole",
+        ),
         (pl.DataFrame({"open": [1.0]}), "got the columns open, expected also high, low, close, volume, time"),
     ],
 )

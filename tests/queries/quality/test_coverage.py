@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import kitelake
@@ -388,8 +389,10 @@ class TestTables:
             for silent in (0, -1, math.nan, math.inf, "x"):
                 with pytest.raises(QueryError, match=r"silent: got .*, expected seconds, more than 0"):
                     lake.gaps(DAY, silent=silent)  # type: ignore[arg-type]
-            for bucket in (0, 1.5, "x"):
-                with pytest.raises(QueryError, match=r"bucket_seconds: got .*, expected a whole number of at least 1"):
+            minutes = lake.latency(DAY, bucket_seconds=60).arrow()
+            assert lake.latency(DAY, bucket_seconds=np.int64(60)).arrow() == minutes  # type: ignore[arg-type]
+            for bucket in (0, 1.5, "x", True, 10**30):
+                with pytest.raises(QueryError, match=r"bucket_seconds: got .*, expected whole seconds from 1 to 86400"):
                     lake.latency(DAY, bucket_seconds=bucket)  # type: ignore[arg-type]
 
 
