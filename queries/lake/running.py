@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from queries.errors import ClosedError, QueryError, QueryTimeoutError, RestrictedError
+from queries.interrupts import heard
 from queries.lake.forms import executed
 from queries.lake.restricted import TOO_LARGE
 from queries.lake.views import Fixed
@@ -70,7 +71,7 @@ class Clock:
     @contextmanager
     def running(self, con: duckdb.DuckDBPyConnection) -> Iterator[None]:
         """Run it, or go on with it, on a connection that nobody else uses meanwhile, which is interrupted in time."""
-        with typed_errors():
+        with typed_errors(), heard(con):
             if self._left is None:
                 yield
                 return
