@@ -1,3 +1,6 @@
+from . import adapters as adapters
+from . import compat as compat
+from . import replay as replay
 from .errors import AdapterError as AdapterError
 from .errors import AuthError as AuthError
 from .errors import CapacityError as CapacityError

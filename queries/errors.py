@@ -15,6 +15,10 @@ class ClosedError(QueryError):
     """A lake, or what was asked of it before, was asked after it had been closed."""
 
 
+class ForkedError(QueryError):
+    """A lake, or what was asked of it before, was asked in a fork of the process that opened it."""
+
+
 class MissingLibraryError(QueryError, ImportError):
     """A result was asked for in the form of a library that is not installed."""
 

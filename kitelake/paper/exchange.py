@@ -6,7 +6,8 @@ and shares the volume that the next snapshots show, in order of time. Packets an
 their times alone, so that the same requests at the same times end the same way. docs/paper.md has the rules in full.
 
 A snapshot is a basis for arrivals if it is live, not too old, and no gap is known to have begun after it. An order
-that finds none waits for the next live packet.
+that finds none waits for the next live packet. Where the market's clock is ahead of the packets, that may be one of
+before its arrival: then it arrives once more, at the same time, on the last of those before.
 """
 
 import heapq
@@ -67,7 +68,7 @@ class _Book:
     gap: bool = False
     taken: dict[bool, dict[int, int]] = field(default_factory=lambda: {True: {}, False: {}})
     moving: int = 0
-    waiting: list[tuple[Order, dict[str, Any]]] = field(default_factory=list)
+    waiting: list[_Request] = field(default_factory=list)
     resting: list[Order] = field(default_factory=list)
     positions: dict[Position, None] = field(default_factory=dict)
     recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_MOST_RECENT))
@@ -134,15 +135,16 @@ class Exchange:
     def run(self, until_us: int) -> None:
         """Handle what arrives until then."""
         while self._requests and self._requests[0].due_us <= until_us:
-            due_us, _, order, changes = heapq.heappop(self._requests)
+            request = heapq.heappop(self._requests)
+            order = request.order
             book = self._books[order.fields.instrument.token]
             book.moving -= 1
-            if changes is None:
-                self._cancel(order, book, due_us)
+            if request.changes is None:
+                self._cancel(order, book, request.due_us)
             elif order.arrived_us is None:
-                self._arrive(order, book, due_us)
+                self._arrive(request, book)
             else:
-                self._modify(order, changes, book, due_us)
+                self._modify(request, request.changes, book, request.due_us)
             self._settle(book)
 
     def packet(self, snapshot: Snapshot) -> None:
@@ -167,9 +169,12 @@ class Exchange:
         if not gap:
             self._trigger(book, snapshot)
         waiting, book.waiting = book.waiting, []
-        for order, changes in waiting:
-            if order.entered:
-                self._modify(order, changes, book, snapshot.received_us)
+        for request in waiting:
+            order, changes = request.order, request.changes
+            if request.due_us > snapshot.received_us:
+                self._send_again(request, book)
+            elif order.entered and changes is not None:
+                self._modify(request, changes, book, snapshot.received_us)
             else:
                 self._enter(order, order.fields, book, snapshot, snapshot.received_us)
         self._settle(book)
@@ -213,18 +218,27 @@ class Exchange:
 
     # ── arrivals ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _arrive(self, order: Order, book: _Book, now_us: int) -> None:
+    def _send_again(self, request: _Request, book: _Book) -> None:
+        """The clock was ahead of the packets: one came of before its arrival, which there may be a basis for now."""
+        book.moving += 1
+        if not request.order.entered:
+            request.order.arrived_us = None
+        heapq.heappush(self._requests, request)
+
+    def _arrive(self, request: _Request, book: _Book) -> None:
+        now_us, order = request.due_us, request.order
         order.arrived_us = now_us
         if book.last is None:
             symbol = book.instrument.symbol
             return self._end(order, orders.REJECTED, f"Nothing of {symbol} was captured up to now.", now_us)
         snapshot = self._basis(book, now_us)
         if snapshot is None:
-            book.waiting.append((order, {}))
-            return self._step(order, now_us, orders.WAITING)
+            book.waiting.append(request)
+            return None if order.status == orders.WAITING else self._step(order, now_us, orders.WAITING)
         return self._enter(order, order.fields, book, snapshot, now_us)
 
-    def _modify(self, order: Order, changes: dict[str, Any], book: _Book, now_us: int) -> None:
+    def _modify(self, request: _Request, changes: dict[str, Any], book: _Book, now_us: int) -> None:
+        order = request.order
         if order.final:
             return self._step(order, now_us, order.status, "Modification came too late.", push=False)
         try:
@@ -233,17 +247,18 @@ class Exchange:
             return self._step(order, now_us, order.status, f"Modification rejected: {error}")
         if not order.entered:
             order.fields, order.modified = fields, True
+            book.waiting = [one._replace(due_us=now_us) if one.order is order else one for one in book.waiting]
             return self._step(order, now_us, order.status)
         snapshot = self._basis(book, now_us)
         if snapshot is None:
-            book.waiting.append((order, changes))
+            book.waiting.append(request)
             return None
         return self._enter(order, fields, book, snapshot, now_us)
 
     def _cancel(self, order: Order, book: _Book, now_us: int) -> None:
         if order.final:
             return self._step(order, now_us, order.status, "Cancellation came too late.", push=False)
-        book.waiting = [one for one in book.waiting if one[0] is not order]
+        book.waiting = [one for one in book.waiting if one.order is not order]
         if order in book.resting:
             book.resting.remove(order)
         return self._end(order, orders.CANCELLED, None, now_us)

@@ -35,6 +35,7 @@ from queries.feed.sweep import Block
 from queries.feed.tick import ALL, FeedTick, Values, dicts_of
 from queries.history import Moment, lists_in_force, moment_of
 from queries.lake import LakeState
+from queries.processes import Process
 from storage.clock import IST, NS_PER_US, US_PER_DAY, day_bounds_ns, time_of, us_of
 
 POLL_SECONDS: Final = 0.1
@@ -63,6 +64,7 @@ class TickFeed:
         progress: Callable[[Progress], object] | None = None,
     ) -> None:
         """`look` gives the state of the lake."""
+        self._process = Process(self)
         self._look = look
         self._asked = asked
         self._source = Source(look, asked, follow, warmup, progress)
@@ -112,6 +114,7 @@ class TickFeed:
     def seek(self, moment: Moment) -> None:
         """Go forward: what is given next was received at that moment or later. Raises FeedError if it lies behind."""
         us = us_of(moment_of(moment, "moment"))
+        self._process.check()
         with self._reading:
             place = self._at()
             if place is not None and us < place.us:
@@ -314,6 +317,7 @@ class TickFeed:
 
     def _next(self) -> Item | None:
         """The block that was begun, if there is more of it, or what comes next, until it is taken; None at the end."""
+        self._process.check()
         with self._reading:
             if self._closed.is_set():
                 return None

@@ -2,7 +2,7 @@ from .lake import SqlLake as SqlLake
 from .restricted import RESTRICTED as RESTRICTED
 from .restricted import Limits as Limits
 from .result import Result as Result
-from .shown import RELATIONS as RELATIONS
+from .sources import RELATIONS as RELATIONS
 from .sources import shown_sources as shown_sources
 from .sources import sources_sql as sources_sql
 from .sources import with_before as with_before

@@ -8,7 +8,7 @@ import functools
 import re
 import threading
 import weakref
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -19,15 +19,17 @@ import pyarrow as pa
 
 from queries.errors import ClosedError, QueryError, QueryTimeoutError, RestrictedError
 from queries.lake.restricted import Gate, Limits, bound_sizes, lock
-from queries.lake.result import INTERRUPTED, Clock, Result, Turns, fetched, fetched_ahead, typed_errors
-from queries.lake.shown import RELATIONS
+from queries.lake.result import Result
+from queries.lake.running import INTERRUPTED, Clock, Turns, fetched, fetched_ahead, typed_errors
+from queries.lake.sources import RELATIONS
 from queries.lake.state import LakeState, Macro, Parameters, Relation, called, needed, seconds_of, values_of, words
-from queries.lake.statements import explained, moved_up, quoted, refuse_writing_into, valid
+from queries.lake.statements import explained, is_select, moved_up, plain_root, quoted, refuse_writing_into, valid
 from queries.lake.views import (
     SCHEMA,
     ZONE,
     Fixed,
     RowsView,
+    View,
     Views,
     check_folder,
     create_rows,
@@ -35,8 +37,8 @@ from queries.lake.views import (
     name_in_sql,
     open_duckdb,
     own_names,
-    plain_root,
 )
+from queries.processes import InProcess, Process
 from queries.tail import Snapshots
 from storage import schema
 from storage.commit import TailDecoder
@@ -79,7 +81,8 @@ class SqlLake:
         limits = limits or Limits()
         self._timeout = seconds_of(limits.seconds)
         check_folder(self.root)
-        self._lock = threading.RLock()
+        self._process = Process(self)
+        self._turns = threading.RLock()
         layout = DataLayout(plain_root(self.root))
         self._snapshots = Snapshots(layout, decoder)
         self._con = open_duckdb()
@@ -100,7 +103,7 @@ class SqlLake:
         self._memo: dict[str, dict[Any, Any]] = {}
         self._readers: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
         # Also at the end of the process, while DuckDB's own module is still whole.
-        self._finalizer = weakref.finalize(self, _close, self._con, self._views, self._snapshots)
+        self._finalizer = weakref.finalize(self, _close, self._process, self._con, self._views, self._snapshots)
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -136,18 +139,23 @@ class SqlLake:
             views = self._views.update(self._snapshots.look(tables) if tables else ())
             if self._altered:
                 self._views.lead(views.values(), altered=True)
-            return LakeState(
-                self.root,
-                views,
-                self.relations,
-                self.macros,
-                run=self.run,
-                read=self.read,
-                result_of=self._result_of,
-                view_of=self._view_of,
-                tables=self._views,
-                memo=self._memo,
-            )
+            return self._state(views, self._view_of, self._memo)
+
+    def _state(
+        self, views: Mapping[str, View], view_of: Callable[[str, pa.Table], RowsView], memo: dict[str, dict[Any, Any]]
+    ) -> LakeState:
+        return LakeState(
+            self.root,
+            views,
+            self.relations,
+            self.macros,
+            run=self.run,
+            read=self.read,
+            result_of=self._result_of,
+            view_of=view_of,
+            tables=self._views,
+            memo=memo,
+        )
 
     def _view_of(self, name: str, rows: pa.Table) -> RowsView:
         with self._lock, typed_errors():  # helpers of several threads may work out rows at a time
@@ -177,8 +185,8 @@ class SqlLake:
             macros = [one for one in self.macros if one.name in (named if named & SAYS_LATER else called(query))]
             *first, last = statements
             plainly = bool(words(query.replace(OWN_ROWS, "")) & PLAINLY)
-            is_select = [statement.type for statement in statements] == [duckdb.StatementType.SELECT]
-            if not is_select or plainly or macros or LISTS.search(query):
+            alone = [statement.type for statement in statements] == [duckdb.StatementType.SELECT]
+            if not alone or plainly or macros or LISTS.search(query):
                 self._announce()
             for macro in macros:
                 self._views.define(macro.name, macro.create())
@@ -192,7 +200,7 @@ class SqlLake:
                     self._con.execute(statement).complete()
             theirs = own_names(self._con, self._names()) if self._altered else set()
             head, text = explained(last.query) if last.type == duckdb.StatementType.EXPLAIN else ("", last.query)
-            if last.type not in FIXABLE and not (head and self._is_select(text)):
+            if last.type not in FIXABLE and not (head and is_select(self._con, text)):
                 refuse_writing_into(self.root, self._con, last, values)
                 with clock.running(self._con):
                     return Result(self._con.sql(last, params=values), None, state, turns)
@@ -231,6 +239,9 @@ class SqlLake:
 
     def read(self, queries: Iterable[str], many: bool, state: LakeState) -> Iterator[pa.Table]:
         """See `LakeState.read`."""
+        return InProcess(self._read(queries, many, state))
+
+    def _read(self, queries: Iterable[str], many: bool, state: LakeState) -> Iterator[pa.Table]:
         clock = Clock(self._timeout)
         interrupts = self._interrupts
         texts = (self._checked_text(query, state) for query in queries)
@@ -288,18 +299,7 @@ class SqlLake:
                 create_rows(con, name := f"kitelake_{name}", rows)
                 return RowsView(quoted(name))
 
-            theirs = LakeState(
-                self.root,
-                state.views,
-                self.relations,
-                self.macros,
-                run=self.run,
-                read=self.read,
-                result_of=self._result_of,
-                view_of=view_of,
-                tables=self._views,
-                memo={},
-            )
+            theirs = self._state(state.views, view_of, {})
             for relation in self.relations:
                 made = relation.make(theirs, theirs.dates("ticks"))
                 if isinstance(made, str):
@@ -312,6 +312,7 @@ class SqlLake:
 
     def interrupt(self) -> None:
         """End queries that run in other threads: they raise QueryError."""
+        self._process.check()
         self._interrupts += 1
         for con in (self._con, *self._readers):
             con.interrupt()
@@ -325,6 +326,7 @@ class SqlLake:
 
     def progress(self) -> float | None:
         """How much of what runs in another thread is done, in percent as far as DuckDB can tell; None if it cannot."""
+        self._process.check()
         done = -1.0
         with contextlib.suppress(duckdb.Error, RuntimeError):  # closed meanwhile, or one reader more
             # What an idle connection says is of its query before.
@@ -333,9 +335,10 @@ class SqlLake:
 
     def close(self) -> None:
         """Close files and the database. Results that were not fetched can no longer be. Idempotent."""
-        with self._lock:
-            self._closed = True
-            self._finalizer()
+        self._closed = True
+        if self._process.is_this:
+            with self._lock:
+                self._finalizer()
 
     def __enter__(self) -> Self:
         return self
@@ -351,6 +354,12 @@ class SqlLake:
     def _repr_html_(self) -> str | None:
         return None if self._closed else self.look().html(repr(self))
 
+    @property
+    def _lock(self) -> threading.RLock:
+        """For the time of a query. Raises ForkedError."""
+        self._process.check()  # whoever had it when the process was forked is not there to give it back
+        return self._turns
+
     def _names(self) -> list[str]:
         return [*map(name_in_sql, schema.TABLES.values()), *(relation.name for relation in self.relations)]
 
@@ -362,11 +371,6 @@ class SqlLake:
         for relation in self.relations:
             if relation.name in named:
                 self._views.publish(relation.name, state.text(relation.name), altered=self._altered)
-
-    def _is_select(self, text: str) -> bool:
-        with contextlib.suppress(duckdb.Error):
-            return [statement.type for statement in self._con.extract_statements(text)] == [duckdb.StatementType.SELECT]
-        return False
 
     def _again(self, fixed: Fixed, values: object) -> tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]:
         """The same relation on a connection of its own."""
@@ -389,7 +393,8 @@ def _let_go(_: object) -> None:
     """What a finalizer calls that only keeps something alive until then."""
 
 
-def _close(con: duckdb.DuckDBPyConnection, views: Views, snapshots: Snapshots) -> None:
-    snapshots.close()
-    views.close()
-    con.close()
+def _close(process: Process, con: duckdb.DuckDBPyConnection, views: Views, snapshots: Snapshots) -> None:
+    if process.is_this:
+        snapshots.close()
+        views.close()
+        con.close()

@@ -9,23 +9,18 @@ tells of leaks then.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Final
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from queries.errors import ClosedError, QueryError, QueryTimeoutError, RestrictedError
+from queries.errors import QueryError, RestrictedError
 from queries.lake.forms import (
     HTML_ROWS,
     counted,
-    executed,
     frames_of,
     in_zone,
     require,
@@ -37,9 +32,9 @@ from queries.lake.forms import (
     to_polars,
     zone_of,
 )
-from queries.lake.restricted import TOO_LARGE
-from queries.lake.views import Fixed
+from queries.lake.running import Clock, Turns, typed, typed_errors
 from queries.pictures import Pictured
+from queries.processes import InProcess, Process
 
 if TYPE_CHECKING:
     from typing import overload
@@ -49,95 +44,7 @@ if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
 
 BATCH_ROWS: Final = 65_536
-AGAIN_SECONDS: Final = 0.05
-INTERRUPTED: Final = "the query was interrupted"
-FAULTS: Final = {
-    "INTERNAL Error": "The lake works on. A helper cannot take its parameters from another table of the query: give "
-    "them as values, as in bars(['NSE:INFY', 'NSE:TCS']), or join its rows with that table by symbol",
-    "FATAL Error": "The lake has to be opened anew, with kitelake.open(…)",
-}
-"""How DuckDB begins to tell of what broke in it, with a list of its functions below; and what to do about it."""
-
 Again = Callable[[], tuple[duckdb.DuckDBPyRelation, duckdb.DuckDBPyConnection]]
-
-
-class Turns:
-    """A connection on which the queries of several threads take turns, and how long each may take."""
-
-    def __init__(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        lock: AbstractContextManager[object] | None = None,
-        timeout: float | None = None,
-        check: Callable[[str], None] | None = None,
-    ) -> None:
-        """`timeout` in seconds; `check` raises for SQL that the lake does not allow, if it does not allow all."""
-        self.timeout = timeout
-        self._con = con
-        self._lock = lock or nullcontext()
-        self._check = check
-
-    @property
-    def restricted(self) -> bool:
-        """Whether there is SQL that the lake does not allow."""
-        return self._check is not None
-
-    def check(self, query: str) -> None:
-        """Raises RestrictedError for SQL that the lake does not allow."""
-        if self._check is not None:
-            with self._lock, typed_errors():
-                self._check(query)
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Run a query on the connection. Raises QueryTimeoutError, QueryError."""
-        with self._lock, Clock(self.timeout).running(self._con):
-            yield
-
-
-class Clock:
-    """The time that a query has, over all stretches in which it runs."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self._limit = seconds
-        self._left = seconds
-
-    @contextmanager
-    def running(self, con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """Run it, or go on with it, on a connection that nobody else uses meanwhile, which is interrupted in time."""
-        with typed_errors():
-            if self._left is None:
-                yield
-                return
-            ended = threading.Event()
-            interrupted = threading.Event()
-            # Between the two questions the query may end, and the connection be another query's.
-            between = threading.Lock()
-            begun = time.monotonic()
-
-            def interrupt() -> None:
-                wait = self._left
-                while not ended.wait(wait):
-                    with between:
-                        if not ended.is_set():
-                            interrupted.set()
-                            con.interrupt()
-                    wait = AGAIN_SECONDS  # it may not have been in DuckDB yet
-
-            threading.Thread(target=interrupt, name="query-timeout", daemon=True).start()
-            try:
-                yield
-            except (duckdb.Error, OSError) as error:
-                if interrupted.is_set():
-                    raise QueryTimeoutError(
-                        f"the query was ended after its limit of {self._limit:g} s; ask for fewer days, instruments or "
-                        "columns, or set a longer timeout"
-                    ) from error
-                raise
-            finally:
-                with between:
-                    ended.set()
-                self._left = max(0.0, self._left - (time.monotonic() - begun))
 
 
 class Result(Pictured):
@@ -168,6 +75,7 @@ class Result(Pictured):
         self._keep = keep
         self._turns = turns
         self._rows = rows
+        self._process = Process(self)
 
     @property
     def relation(self) -> duckdb.DuckDBPyRelation:
@@ -175,6 +83,7 @@ class Result(Pictured):
 
         It has no timeout, and shows times in IST. Raises RestrictedError in a restricted lake, as it can do anything.
         """
+        self._process.check()
         if self._turns.restricted:
             raise RestrictedError(
                 "got a DuckDB relation, which could run any SQL; of a restricted lake take arrow(), df(), pl(), "
@@ -185,17 +94,20 @@ class Result(Pictured):
     @property
     def columns(self) -> list[str]:
         """The names, in order; a query may give one name twice."""
+        self._process.check()
         with typed_errors():
             return list(self._relation.columns)
 
     @property
     def types(self) -> list[DuckDBPyType]:
         """DuckDB's types of the columns."""
+        self._process.check()
         with typed_errors():
             return list(self._relation.types)
 
     def project(self, expressions: str) -> Result:
         """The result of SQL expressions over each row. They name its columns by their places: `#1`, `#2`, …"""
+        self._process.check()
         again = self._again
         self._turns.check(f"SELECT {expressions}")
 
@@ -219,10 +131,11 @@ class Result(Pictured):
         """The rows as Arrow tables."""
         zone = zone_of(tz)
         if count is not None:
-            return tables_of(self._reader(counted(count), zone), count)
+            return InProcess(tables_of(self._reader(counted(count), zone), count))
+        self._process.check()
         if self._rows is not None:
             return in_zone(self._rows, zone)
-        with self._turns.turn():
+        with self._turn():
             rows = self._relation.to_arrow_table()
         return in_zone(rows, zone)
 
@@ -235,6 +148,7 @@ class Result(Pictured):
         return self._reader(counted(batch_rows, "batch_rows"), zone_of(tz))
 
     def _reader(self, batch_rows: int, zone: str) -> pa.RecordBatchReader:
+        self._process.check()
         made = None
         if self._again is not None:
             with typed_errors(), suppress(duckdb.CatalogException):
@@ -246,17 +160,18 @@ class Result(Pictured):
         with clock.running(con):
             source = relation.to_arrow_reader(batch_rows)
         schema = schema_in_zone(source.schema, zone)
-        return pa.RecordBatchReader.from_batches(schema, _batches(source, zone, clock, con, (self, relation)))
+        batches = _batches(source, zone, clock, con, (self, relation))
+        return pa.RecordBatchReader.from_batches(schema, InProcess(batches))
 
     def count(self) -> int:
         """How many rows there are. It runs the query, but does not fetch the rows."""
-        with self._turns.turn():
+        with self._turn():
             return int(self._relation.aggregate("count(*)").fetchall()[0][0])
 
     def head(self, rows: int) -> pa.Table:
         """The first rows as an Arrow table; the others are not fetched. Raises QueryError for what is no number."""
         wanted = counted(rows, "rows", 0)
-        with self._turns.turn():
+        with self._turn():
             return self._relation.limit(wanted).to_arrow_table()
 
     if TYPE_CHECKING:
@@ -271,8 +186,8 @@ class Result(Pictured):
         require("pandas")
         zone = zone_of(tz)
         if count is not None:
-            return frames_of(self.reader(counted(count)), count, to_pandas, zone)
-        with self._turns.turn():
+            return InProcess(frames_of(self.reader(counted(count)), count, to_pandas, zone))
+        with self._turn():
             return to_pandas(self._relation, zone)
 
     if TYPE_CHECKING:
@@ -304,53 +219,29 @@ class Result(Pictured):
         """
         zone = zone_of(tz)
         if count is not None:
-            return frames_of(self.reader(counted(count)), count, to_numpy, zone)
-        with self._turns.turn():
+            return InProcess(frames_of(self.reader(counted(count)), count, to_numpy, zone))
+        with self._turn():
             return to_numpy(self._relation, zone)
 
     def show(self, *, max_rows: int = 40, max_width: int | None = None) -> None:
         """Print the first rows."""
-        with self._turns.turn():
+        with self._turn():
             self._relation.show(max_rows=max_rows, max_width=max_width)
 
     def __repr__(self) -> str:
-        with self._turns.turn():
+        with self._turn():
             return str(self._relation)
 
     def _repr_html_(self) -> str:
-        with self._turns.turn():
+        with self._turn():
             # As text by DuckDB: as Python objects, times with a zone would need pytz.
             rows = self._relation.limit(HTML_ROWS + 1).project("columns(*)::varchar").to_arrow_table()
         count = self.count() if len(rows) > HTML_ROWS else len(rows)
         return to_html(self.columns, self.types, rows.slice(0, HTML_ROWS), count)
 
-
-def fetched(con: duckdb.DuckDBPyConnection, query: Fixed, clock: Clock, *, many: bool) -> pa.Table:
-    """The rows of a query of ours, `many` or a few, as `forms.executed` reads them. Raises as a result's fetch does."""
-    try:
-        with clock.running(con):
-            return executed(con, query.on(con), many=many)
-    except OSError as error:  # what DuckDB says while it streams comes through Arrow, which knows only this
-        raise _typed(str(error)) from error
-
-
-def fetched_ahead(con: duckdb.DuckDBPyConnection, queries: Iterable[Fixed], clock: Clock) -> Iterator[pa.Table]:
-    """The many rows of each of several, read while the caller works on those before, on a connection of its own."""
-    pool = ThreadPoolExecutor(1, "lake-read")
-    ahead: deque[Future[pa.Table]] = deque()
-    try:
-        for query in queries:
-            ahead.append(pool.submit(fetched, con, query, clock, many=True))
-            if len(ahead) > 1:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        begun = [each for each in ahead if not each.cancelled()]  # what was cancelled before it began is never done
-        while wait(begun, 0).not_done:
-            con.interrupt()  # it may not have been in DuckDB yet
-            wait(begun, AGAIN_SECONDS)
+    def _turn(self) -> AbstractContextManager[None]:
+        self._process.check()
+        return self._turns.turn()
 
 
 def _batches(
@@ -365,33 +256,7 @@ def _batches(
                 return
             yield from in_zone(pa.Table.from_batches([batch]), zone).to_batches()
     except OSError as error:  # what DuckDB says while it streams comes through Arrow, which knows only this
-        raise _typed(str(error)) from error
+        raise typed(str(error)) from error
     finally:
         source.close()
         del keep
-
-
-@contextmanager
-def typed_errors() -> Iterator[None]:
-    """DuckDB's errors as QueryError, with the same text; but not its own account of what broke in it."""
-    try:
-        yield
-    except duckdb.Error as error:
-        if any(line.startswith("KeyboardInterrupt") for line in str(error).splitlines()):
-            # It came while Python was giving DuckDB rows.
-            raise KeyboardInterrupt from error
-        raise _typed(str(error)) from error
-
-
-def _typed(text: str) -> QueryError:
-    """What DuckDB says, as an error of ours."""
-    if text.startswith("INTERRUPT Error"):  # which is not always an InterruptException
-        return QueryError(INTERRUPTED)
-    if text.startswith(f"Invalid Input Error: {TOO_LARGE}"):
-        return RestrictedError(text.splitlines()[0].partition(": ")[2])
-    if text.startswith("Connection Error"):
-        return ClosedError("the lake was closed: fetch results before, or open it anew with kitelake.open(…)")
-    for fault, advice in FAULTS.items():
-        if text.startswith(fault):
-            return QueryError(f"DuckDB cannot run this query: {text.splitlines()[0]}\n{advice}")
-    return QueryError(text)

@@ -4,9 +4,13 @@ DuckDB gives the parse tree of nothing but a SELECT, so of other statements the 
 tokenizer finds them.
 """
 
+import atexit
 import datetime as dt
+import functools
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -26,6 +30,7 @@ _SCHEME: Final = re.compile(r"(file|duckdb):(//localhost(?=/)|//)?", re.IGNORECA
 _SEVERAL_FILES: Final = re.compile(
     r"\b(partition_by|per_thread_output|file_size_bytes|row_groups_per_file)\b", re.IGNORECASE
 )
+_SPECIAL: Final = re.compile(r"[=*?\[]")
 
 
 def fixed_text(query: str, ctes: Sequence[str]) -> str:
@@ -230,3 +235,32 @@ def among(days: Iterable[dt.date]) -> str:
 def literal(text: str) -> str:
     """Text as SQL has it."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def is_select(con: duckdb.DuckDBPyConnection, text: str) -> bool:
+    """Whether it is one SELECT and nothing else."""
+    try:
+        return [statement.type for statement in con.extract_statements(text)] == [duckdb.StatementType.SELECT]
+    except duckdb.Error:
+        return False
+
+
+@functools.cache
+def plain_root(root: Path) -> Path:
+    """A path to the same folder that DuckDB takes literally.
+
+    It takes `name=value` anywhere in a path for a partition, and `*`, `?` and `[` for patterns, and knows no escape.
+    Such a folder is reached by a link in the system's folder for temporary files, until the process ends.
+    """
+    if _SPECIAL.search(str(root)) is None:
+        return root
+    folder = tempfile.mkdtemp(prefix="kitelake-")
+    atexit.register(_remove, folder, os.getpid())
+    link = Path(folder) / "lake"
+    os.symlink(root, link, target_is_directory=True)  # noqa: PTH211 - the same thing, and says what links to what
+    return link
+
+
+def _remove(folder: str, pid: int) -> None:
+    if os.getpid() == pid:  # and not where one ends that was forked of it
+        shutil.rmtree(folder)

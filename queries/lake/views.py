@@ -11,12 +11,8 @@ folders say. So a query gets those files alone that lie in partitions that it as
 partitions, what their folders say is written into the SELECT.
 """
 
-import atexit
 import functools
 import json
-import os
-import re
-import tempfile
 import weakref
 from collections import deque
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -62,7 +58,6 @@ SQL_TYPES: Final = {
     schema.TIMESTAMP: "TIMESTAMP WITH TIME ZONE",
 }
 """What DuckDB makes of the types of our columns: to ask it takes longer than to open a lake."""
-SPECIAL: Final = re.compile(r"[=*?\[]")
 FEW_FILES: Final = 32
 """It does not pay to choose among so many."""
 MANY_IN_EACH: Final = 100
@@ -381,19 +376,3 @@ def _partition(spec: schema.Table, partition: Partition, paths: str) -> str:
     values = zip(partition, _hive_types(spec).items(), strict=True)
     said = ", ".join(f"{literal(value)}::{kind} AS {quoted(name)}" for value, (name, kind) in values)
     return f"SELECT {columns}, {said} FROM read_parquet({paths}, hive_partitioning = false)"
-
-
-@functools.cache
-def plain_root(root: Path) -> Path:
-    """A path to the same folder that DuckDB takes literally.
-
-    It takes `name=value` anywhere in a path for a partition, and `*`, `?` and `[` for patterns, and knows no escape.
-    Such a folder is reached by a link in the system's folder for temporary files, until the process ends.
-    """
-    if SPECIAL.search(str(root)) is None:
-        return root
-    folder = tempfile.TemporaryDirectory(prefix="kitelake-")
-    atexit.register(folder.cleanup)
-    link = Path(folder.name) / "lake"
-    os.symlink(root, link, target_is_directory=True)  # noqa: PTH211 - the same thing, and says what links to what
-    return link

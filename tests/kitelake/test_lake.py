@@ -1,5 +1,6 @@
 """`kitelake.open`: what a lake may use, and what a restricted one gives."""
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -193,3 +194,9 @@ def test_helpers_of_several_threads_take_turns(two_days: Path) -> None:
         found = [each.result() for each in asked]
     assert all(each.equals(expected) for each in found[:12])
     assert all(each.equals(found[12]) for each in found[12:])
+
+
+@pytest.mark.parametrize("name", ["adapters", "compat", "replay"])
+def test_modules_are_there_after_import_kitelake(name: str) -> None:
+    assert name in dir(kitelake)
+    assert kitelake.__getattr__(name) is importlib.import_module(f"kitelake.{name}")

@@ -510,6 +510,52 @@ def test_what_waits_can_be_changed_and_cancelled() -> None:
     assert desk.order(cancelled)["status"] == "CANCELLED"
 
 
+@pytest.mark.parametrize("unknown", [{"live": False}, {"received_us": 0}], ids=["cached", "stale"])
+def test_what_waits_while_the_clock_is_ahead_of_the_packets_fills_on_none_of_after_it(unknown: dict[str, Any]) -> None:
+    desk = Desk()
+    desk.tick(0, **unknown)
+    desk.now_us = desk.us(90)
+    placed = desk.place("BUY", 10, price=100.5)
+    desk.serve(80, desk.snapshot(20, asks=[(100.2, 100)]), desk.snapshot(80, asks=[(100.3, 100)]))
+    assert desk.order(placed)["status"] == "OPEN PENDING"
+    desk.serve(100, desk.snapshot(95, asks=[(100.4, 100)]))
+    assert desk.fills(placed) == [(100.3, 10)]
+    assert desk.order(placed)["exchange_timestamp"][-8:] == "09:16:30"
+    assert desk.steps(placed) == ["PUT ORDER REQ RECEIVED", "OPEN PENDING", "OPEN", "COMPLETE"]
+
+
+def test_what_waits_while_the_clock_is_ahead_waits_on_if_the_packets_of_before_are_stale() -> None:
+    desk = Desk(stale_seconds=30)
+    desk.tick(0, live=False)
+    desk.now_us = desk.us(90)
+    placed = desk.place("BUY", 10, price=100.5)
+    desk.serve(100, desk.snapshot(20, asks=[(100.2, 100)]))
+    assert desk.steps(placed) == ["PUT ORDER REQ RECEIVED", "OPEN PENDING"]
+    desk.tick(110, asks=[(100.4, 100)])
+    assert desk.fills(placed) == [(100.4, 10)]
+
+
+def test_a_modification_that_waits_while_the_clock_is_ahead_changes_nothing_before_it() -> None:
+    desk = Desk()
+    desk.tick(0, live=False)
+    desk.now_us = desk.us(10)
+    early, late = desk.place("BUY", 10, price=99.0), desk.place("BUY", 10, price=99.0)
+    desk.now_us = desk.us(50)
+    desk.modify(early, price=100.5)
+    desk.serve(40, desk.snapshot(5), desk.snapshot(40, asks=[(100.2, 100)]))
+    assert (desk.fills(early), desk.order(late)["status"]) == ([], "OPEN")
+    desk.go(50)
+    assert desk.fills(early) == [(100.2, 10)]
+
+    desk.serve(60, desk.snapshot(60, live=False, after_gap=True))
+    desk.now_us = desk.us(80)
+    desk.modify(late, price=100.5)
+    desk.serve(70, desk.snapshot(70, asks=[(100.4, 100)]))
+    assert desk.fills(late) == []
+    desk.go(80)
+    assert desk.fills(late) == [(100.4, 10)]
+
+
 # ── modified and cancelled ───────────────────────────────────────────────────────────────────────────────────────────
 
 

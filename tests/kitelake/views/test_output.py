@@ -23,7 +23,8 @@ from rich.console import Console
 from kitelake.errors import OutputError
 from kitelake.views.output import render, write_result
 from queries.errors import QueryError
-from queries.lake.result import Result, Turns
+from queries.lake.result import Result
+from queries.lake.running import Turns
 
 IST = dt.timezone(dt.timedelta(hours=5, minutes=30))
 Query = Callable[[str], Result]

@@ -60,7 +60,7 @@ def scanned(lake: kitelake.Lake, query: Query, tmp_path: Path, monkeypatch: pyte
 
     query(lake).arrow()  # what it keeps for the next time is not counted
     monkeypatch.setattr(SqlLake, "run", profiled)
-    monkeypatch.setattr("queries.lake.result.executed", read)
+    monkeypatch.setattr("queries.lake.running.executed", read)
     try:
         rows = query(lake).arrow().to_pylist()
     finally:

@@ -21,6 +21,7 @@ from storage.clock import IST
 from storage.upkeep import compact_day, vacuum_tables
 from tests.support.captured import CRUDE, INFY, NIFTY_FUT, Captured, Packet, moment
 from tests.support.feeding import DAYS, expected, fed, given, moment_at, three_days
+from tests.support.forking import ANSWERED, in_fork
 from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow  # tables are made for each test
@@ -384,3 +385,22 @@ def test_files_may_be_vacuumed_while_it_is_read(tmp_path: Path, monkeypatch: pyt
         later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=3)
         assert vacuum_tables(captured.layout, grace=dt.timedelta(), now=later)
         assert found + given(feed.batches()) == rows
+
+
+def test_a_fork_has_to_open_a_lake_of_its_own(fed: Fed) -> None:
+    _, lake = fed
+    begun, other = lake.feed(), lake.feed()
+    ticks, slices = iter(begun), other.slices(1)
+    first, _ = next(ticks), next(slices)
+    found = in_fork(
+        {
+            "ticks": lambda: list(ticks),
+            "slices": lambda: list(slices),
+            "a new one": lambda: next(lake.feed().batches()),
+            "instruments": begun.instruments,
+            "seek": lambda: begun.seek(NOON),
+        }
+    )
+    assert ANSWERED not in found.values()
+    assert in_fork({"close": begun.close}) == {"close": ANSWERED}
+    assert next(ticks) != first

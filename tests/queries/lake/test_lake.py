@@ -216,7 +216,7 @@ class TestSql:
         endless = "SELECT sum(hash(a.range * b.range)) FROM range(1_000_000) a, range(1_000_000) b"
         reading = lake.look().read(["SELECT 1 AS n", endless, endless], many=True)
         assert next(reading)["n"].to_pylist() == [1]
-        reading.close()  # type: ignore[attr-defined]
+        del reading
         assert rows(lake, "select count(*) from ticks") == [(6,)]
 
     def test_what_was_to_be_read_ahead_and_did_not_begin_ends_with_the_caller_too(
@@ -232,11 +232,11 @@ class TestSql:
                 super().submit(may_go_on.wait)
                 return found
 
-        monkeypatch.setattr("queries.lake.result.ThreadPoolExecutor", Busy)
-        reading = lake.look().read(["SELECT 1 AS n"] * 2, many=True)
-        assert next(reading)["n"].to_pylist() == [1]
+        monkeypatch.setattr("queries.lake.running.ThreadPoolExecutor", Busy)
+        held = [lake.look().read(["SELECT 1 AS n"] * 2, many=True)]
+        assert next(held[0])["n"].to_pylist() == [1]
         try:
-            ThreadPoolExecutor(1).submit(reading.close).result(PATIENCE_SECONDS)  # type: ignore[attr-defined]
+            ThreadPoolExecutor(1).submit(held.clear).result(PATIENCE_SECONDS)
         finally:
             may_go_on.set()
 

@@ -14,7 +14,8 @@ import pytest
 
 from queries.errors import ClosedError, MissingLibraryError, QueryError, QueryTimeoutError
 from queries.lake.lake import SqlLake
-from queries.lake.result import Clock, Result, typed_errors
+from queries.lake.result import Result
+from queries.lake.running import Clock, typed_errors
 from storage import schema
 from tests.support.lake import INFY, Feed, ToyDecoder, ToyWriter
 from tests.support.lake_queries import TICKS, rows
