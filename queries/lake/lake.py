@@ -74,9 +74,7 @@ class SqlLake:
     def __init__(
         self, root: Path | str, decoder: TailDecoder, *, restricted: bool = False, limits: Limits | None = None
     ) -> None:
-        """`restricted` is what queries.lake.restricted says. Raises NoLakeError if `root` is no data folder, QueryError
-        for limits that DuckDB cannot keep.
-        """
+        """`restricted` is what queries.lake.restricted says. Raises NoLakeError; QueryError for limits that cannot be."""
         self.root = Path(root).absolute()
         limits = limits or Limits()
         self._timeout = seconds_of(limits.seconds)
@@ -314,8 +312,9 @@ class SqlLake:
         """End queries that run in other threads: they raise QueryError."""
         self._process.check()
         self._interrupts += 1
-        for con in (self._con, *self._readers):
-            con.interrupt()
+        with typed_errors():
+            for con in (self._con, *self._readers):
+                con.interrupt()
 
     def follow_progress(self) -> None:
         """Have DuckDB keep count of what it has done of each query from now on, for `progress`; it prints nothing."""

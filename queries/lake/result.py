@@ -17,7 +17,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from queries.errors import QueryError, RestrictedError
+from queries.errors import RestrictedError
 from queries.lake.forms import (
     HTML_ROWS,
     counted,

@@ -254,7 +254,7 @@ def test_after_the_lake_was_closed_says_so(tmp_path: Path, feed: Feed) -> None:
     asked: list[Callable[[], object]] = [
         result.arrow, result.df, result.pl, result.numpy, result.count, result.show, result.reader,
         lambda: result.head(1), lambda: result.columns, lambda: next(result.arrow(count=1)),
-        lambda: state.sql("select 1"), lake.look, lambda: lake.sql("select 1"),
+        lambda: state.sql("select 1"), lake.look, lambda: lake.sql("select 1"), lake.interrupt,
     ]  # fmt: skip
     for ask in asked:
         with pytest.raises(ClosedError, match=r"closed.*open it anew"):
