@@ -74,7 +74,7 @@ class SqlLake:
     def __init__(
         self, root: Path | str, decoder: TailDecoder, *, restricted: bool = False, limits: Limits | None = None
     ) -> None:
-        """`restricted` is what queries.lake.restricted says. Raises NoLakeError; QueryError for limits that cannot be."""
+        """`restricted` is what queries.lake.restricted says. Raises NoLakeError; QueryError for impossible limits."""
         self.root = Path(root).absolute()
         limits = limits or Limits()
         self._timeout = seconds_of(limits.seconds)
