@@ -35,7 +35,9 @@ def stored(data: Path) -> Sequences:
     sequences: Sequences = defaultdict(list)
     with kitelake.open(data) as lake:
         columns = ", ".join(f'"{c.name}"' for c in TICKS.columns if c.name not in NOT_ON_THE_WIRE)
-        table = lake.sql(f"select account, {columns} from ticks order by stream, seq").arrow()
+        # Of streams that began in the same second the names do not say which was first.
+        order = "min(received_at) over (partition by stream), stream, seq"
+        table = lake.sql(f"select account, {columns} from ticks order by {order}").arrow()
     for row in table.to_pylist():
         sequences[row.pop("account"), row["instrument_token"]].append(
             {name: value for name, value in row.items() if value is not None}
