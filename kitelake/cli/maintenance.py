@@ -124,13 +124,8 @@ def verify(
     layout = _layout(config, data)
     console = Console()
     report = _verify(layout, date, console)
-    _show(report, console)
+    _show(report, date, console)
     if report.is_sound:
-        on = "" if date is None else f" of {date}"
-        if report.files:
-            console.print("sound", style="green")
-        else:
-            console.print(f"there is no file{on}: nothing was captured, or nothing is committed yet", style="yellow")
         return
     if any(finding.kind == "log" for finding in report.findings):
         console.print("\nHow a table's log is made anew: docs/operations.md, When something is damaged.")
@@ -150,9 +145,7 @@ def verify(
         else:
             console.print(f"{day}: made anew from the journal", style="green")
     again = _verify(layout, date, console)
-    _show(again, console)
-    if again.is_sound:
-        console.print("sound", style="green")
+    _show(again, date, console)
     raise typer.Exit(0 if again.is_sound else 1)
 
 
@@ -173,7 +166,7 @@ def _verify(layout: "DataLayout", date: dt.date | None, console: "Console") -> "
         return verify_folder(layout, JournalDecoder(), date=date, on_progress=show)
 
 
-def _show(report: "VerifyReport", console: "Console") -> None:
+def _show(report: "VerifyReport", date: dt.date | None, console: "Console") -> None:
     console.print(
         f"{report.files:,} files with {report.rows:,} rows and {report.segments:,} segments of the journal "
         f"({report.bytes / 2**20:,.1f} MiB) in {report.seconds:.1f} s; "
@@ -181,6 +174,13 @@ def _show(report: "VerifyReport", console: "Console") -> None:
         soft_wrap=True,
         highlight=False,
     )
+    if report.is_sound:
+        on = "" if date is None else f" of {date}"
+        if report.files:
+            console.print("sound", style="green")
+        else:
+            console.print(f"there is no file{on}: nothing was captured, or nothing is committed yet", style="yellow")
+        return
     for finding in report.findings[:SHOWN]:
         where = " ".join(filter(None, (finding.table, finding.path and str(finding.path))))
         mend = " (can be made anew from the journal)" if finding.repairable else ""

@@ -80,10 +80,8 @@ class Listening:
             "run": runs[of],
             "day_us": day_us,
             "since_us": found["since_us"],
-            "opens_us": np.where(np.isnan(found["opens_us"]), day_us, found["opens_us"]).astype(np.int64),
-            "closes_us": np.where(np.isnan(found["closes_us"]), day_us + US_PER_DAY, found["closes_us"]).astype(
-                np.int64
-            ),
+            "opens_us": _or(found["opens_us"], day_us),
+            "closes_us": _or(found["closes_us"], day_us + US_PER_DAY),
         }
 
 
