@@ -70,7 +70,11 @@ class Order:
 ORDERS: Final = (
     Order(None, "stream, seq", 1 << 17),
     Order(None, INSTRUMENT, 1 << 17),
+    Order(1 << 20, INSTRUMENT, 1 << 15),
     Order(1 << 20, INSTRUMENT, 1 << 17),
+    Order(1 << 21, INSTRUMENT, 1 << 15),
+    Order(1 << 21, INSTRUMENT, 1 << 16),
+    Order(1 << 21, INSTRUMENT, 1 << 17),
     Order(1 << 22, INSTRUMENT, 1 << 16),
     Order(1 << 22, INSTRUMENT, 1 << 17),
     Order(1 << 22, INSTRUMENT, 1 << 18),

@@ -34,9 +34,10 @@ STEP_ROWS: Final = 1 << 20
 """So many rows are put in order together, at least."""
 BLOCK_ROWS: Final = 1 << 18
 HELD_BYTES: Final = 480 << 20
-"""Room for a stretch of the default columns beside half of another exchange's, so that few are read twice."""
+"""Room for the default columns of the stretches of three exchanges, so that few are read twice."""
 LEAST_HELD_ROWS: Final = 4_400_000
-"""A stretch of a sealed day: less would have each be read several times, which costs more than the memory is worth."""
+"""The stretches of two exchanges of a sealed day: less would have each be read several times, which costs more than the
+memory is worth."""
 
 Read = Callable[[Sequence[Part], int, Add], None]
 """Reads parts, up to a moment, and hands what it finds to a function, a piece at a time."""

@@ -1,13 +1,14 @@
 """Compaction: the many files of a day become few, in an order that serves one instrument's day and the market in time.
 
-A partition of `ticks` is cut into stretches of time, whole minutes of some 4 million rows. Stretches follow each other;
-inside one, rows lie by instrument, then stream and `seq`, in row groups of 131,072. An instrument's day is then a row
+A partition of `ticks` is cut into stretches of time, whole minutes of some 2 million rows. Stretches follow each other;
+inside one, rows lie by instrument, then stream and `seq`, in row groups of 65,536. An instrument's day is then a row
 group or two of each stretch, found by bounds; any moment of the market is in one stretch; and who replays the day in
 the order of time sorts one stretch at a time. `python -m benchmarks.bench_seal` compares that with other
 orders, see benchmarks/RESULTS.md: by time alone, files are much larger and an instrument's day costs many times as
 much; by instrument alone, a large day could only be written, and replayed, by sorting all of it. With stretches a
-moment costs the same however large the day is. Smaller row groups cost an instrument's day more time, larger ones more
-memory to write.
+moment costs the same however large the day is. Longer ones make an instrument's day little quicker, but a moment costs
+in proportion to them, and so does the memory of who replays several exchanges, and holds a stretch of each. With fewer
+row groups in a stretch an instrument's day costs more, with more of them every file is larger.
 
 The other tables have few rows: theirs lie in the order of their keys.
 

@@ -13,8 +13,8 @@ from storage.tables import Content, listed, parquet_writer
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-STRETCH_ROWS: Final = 1 << 22
-ROW_GROUP_ROWS: Final = 1 << 17
+STRETCH_ROWS: Final = 1 << 21
+ROW_GROUP_ROWS: Final = 1 << 16
 TICK_ORDER: Final = ("instrument_token", "stream", "seq")
 _MINUTE_US: Final = 60_000_000
 
