@@ -1,7 +1,7 @@
-"""Columns of numbers and texts between Arrow and NumPy, by their memory.
+"""Columns of numbers, booleans and texts between Arrow and NumPy, by their memory.
 
-pyarrow's own ways (`pa.array`, `to_numpy`) import pandas wherever that is installed, which takes as long as
-much else that a new process does for its first bars.
+pyarrow's own ways (`pa.array`, `to_numpy`, `fill_null`) import pandas wherever that is installed, which takes as long
+as much else that a new process does for its first bars.
 """
 
 from collections.abc import Sequence
@@ -21,23 +21,43 @@ _DTYPES: Final[dict[pa.DataType, type[np.generic]]] = {
 }
 
 
-def numpy_of(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
-    """A column of signed or floating numbers. Where there are nulls it is of floats, and they are NaN. Without nulls
-    and in one piece nothing is copied, and it must not be written to. Raises KeyError for a column of anything else.
+def numpy_of(column: pa.Array | pa.ChunkedArray, null: float = np.nan) -> NDArray[Any]:
+    """A column of signed or floating numbers, with `null` for null: where it is NaN, and there are nulls, the column is
+    of floats. Without nulls and in one piece nothing is copied, and it must not be written to. Raises KeyError for a
+    column of anything else.
     """
     dtype = _DTYPES[column.type]
     if isinstance(column, pa.ChunkedArray):
-        pieces = [numpy_of(chunk) for chunk in column.chunks]
+        pieces = [numpy_of(chunk, null) for chunk in column.chunks]
         return pieces[0] if len(pieces) == 1 else np.concatenate([np.empty(0, dtype), *pieces])
-    valid, values = column.buffers()
+    values = column.buffers()[1]
     if not len(column):
         return np.empty(0, dtype)
     found: NDArray[Any] = np.frombuffer(values, dtype, len(column), column.offset * np.dtype(dtype).itemsize)
     if column.null_count:
-        bits = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")
-        there = bits[column.offset : column.offset + len(column)].view(np.bool_)
-        found = np.where(there, found, np.float64(np.nan))
+        found = np.where(missing_of(column), np.float64(null) if np.isnan(null) else found.dtype.type(null), found)
     return found
+
+
+def flags_of(column: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
+    """A column of booleans; null is false."""
+    if isinstance(column, pa.ChunkedArray):
+        return np.concatenate([np.empty(0, np.bool_), *map(flags_of, column.chunks)])
+    return _bits(column, 1) & ~missing_of(column) if column.null_count else _bits(column, 1)
+
+
+def missing_of(column: pa.Array) -> NDArray[np.bool_]:
+    """Where a column of any flat type is null."""
+    return ~_bits(column, 0) if column.null_count else np.zeros(len(column), np.bool_)
+
+
+def _bits(column: pa.Array, buffer: int) -> NDArray[np.bool_]:
+    """Those of one of its buffers."""
+    begin, end = column.offset, column.offset + len(column)
+    if begin == end:
+        return np.empty(0, np.bool_)
+    some = np.frombuffer(column.buffers()[buffer], np.uint8)[begin // 8 : -(-end // 8)]
+    return np.unpackbits(some, bitorder="little")[begin % 8 :][: len(column)].view(np.bool_)
 
 
 def arrow_of(values: NDArray[Any], missing: NDArray[np.bool_] | None, kind: pa.DataType) -> pa.Array:
@@ -45,6 +65,12 @@ def arrow_of(values: NDArray[Any], missing: NDArray[np.bool_] | None, kind: pa.D
     one after the other."""
     bits = None if missing is None else pa.py_buffer(np.packbits(~missing, bitorder="little"))
     return pa.Array.from_buffers(kind, len(values), [bits, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def arrow_flags(values: NDArray[np.bool_], missing: NDArray[np.bool_]) -> pa.Array:
+    """The column of these booleans, null where they are `missing`."""
+    bits = [pa.py_buffer(np.packbits(each, bitorder="little")) for each in (~missing, values)]
+    return pa.Array.from_buffers(pa.bool_(), len(values), bits)
 
 
 def arrow_texts(texts: Sequence[str]) -> pa.Array:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from queries.errors import AdapterError
 from queries.feed import FeedMethods
 from queries.history import Moment, Symbols, TimeRange, chosen, days_of, symbol_list, time_range
+from storage.arrays import numpy_of
 from storage.clock import IST, NS_PER_US
 from storage.datafolder import replayed_day
 
@@ -146,5 +147,5 @@ def _numbers(parts: Sequence[pa.Array]) -> NDArray[Any]:
             part = part.cast(pa.int8())  # noqa: PLW2901 - as numbers
         elif pa.types.is_timestamp(part.type):
             part = part.cast(pa.int64())  # noqa: PLW2901
-        found.append((part.fill_null(0) if part.null_count else part).to_numpy())
+        found.append(numpy_of(part, 0))
     return np.concatenate(found) if found else np.zeros(0, np.int64)

@@ -19,6 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from queries.lake import LakeState, literal
+from storage.arrays import numpy_of
 from storage.clock import NS_PER_SECOND, day_bounds_ns
 from storage.events import Event
 from storage.market import exchange_of_token
@@ -120,7 +121,7 @@ def packets_of(state: LakeState, found: Survey, tokens: Ints, columns: str, wher
 
 def columns_of(rows: pa.Table, *names: str) -> list[Ints]:
     """Whole numbers, with -1 for null."""
-    return [rows.column(name).fill_null(-1).to_numpy().astype(np.int64, copy=False) for name in names]
+    return [numpy_of(rows.column(name), -1).astype(np.int64, copy=False) for name in names]
 
 
 class Asks:

@@ -17,10 +17,11 @@ from queries.errors import WidthError
 from queries.feed.marks import NEEDS, Marks
 from queries.feed.points import Bar, Outage, Point, bars_of, ordered, outages_of
 from queries.feed.reading import FOREVER_US, KEYS, Reader, Wanted, parts_of, sources_in
-from queries.feed.sweep import TEXT, Block, sweep
+from queries.feed.sweep import TEXT, Block, Pool, sweep
 from queries.feed.tick import CACHED
 from queries.history import Symbol, Symbols, TimeRange, lists_in_force, resolve, those_of
 from queries.lake import LakeState, quoted
+from storage.arrays import arrow_of, numpy_of
 from storage.clock import IST, NS_PER_US, day_bounds_ns, time_of, us_of
 from storage.schema import TICKS
 
@@ -88,7 +89,7 @@ class Given(dict[str, tuple[int, int]]):
     def note(self, block: Block) -> None:
         """These rows were given."""
         streams = block.columns["stream"]
-        codes = streams.indices.to_numpy()
+        codes = numpy_of(streams.indices)
         for code in np.unique(codes):
             name, mine = streams.dictionary[int(code)].as_py(), codes == code
             seq, us = self.get(name, (-1, 0))
@@ -231,13 +232,13 @@ class Day:
             SELECT {", ".join(map(quoted, names))} FROM ticks
             WHERE date = DATE '{self.date}' AND {selection.where()}
                 AND received_at >= make_timestamptz({self.start_us}) AND received_at < make_timestamptz({stop_us})
-            ORDER BY received_at, stream, seq
             """
             ]
         )
         if len(rows):
-            columns = {name: rows[name].combine_chunks().cast(kind) for name, kind in self._asked.kinds.items()}
-            yield from self._marked([Block.of(columns)])
+            pool = Pool(self._asked.kinds, len(rows))
+            pool.add(rows, None)
+            yield from self._marked([Block.of(pool.take(pool.in_order()))])
 
     def _marked(self, blocks: Iterable[Block]) -> Iterator[Block]:
         """The same with the columns that are worked out."""
@@ -375,9 +376,10 @@ def behind(blocks: Iterable[Block], place: Place, given: Given | None) -> Iterat
         if given is not None and done:
             streams = block.columns["stream"].slice(0, done)
             last = [given.get(name, (-1, 0))[0] for name in streams.dictionary.to_pylist()]
-            late = np.flatnonzero(block.seq[:done] > np.array(last, np.int64)[streams.indices.to_numpy()])
+            late = np.flatnonzero(block.seq[:done] > np.array(last, np.int64)[numpy_of(streams.indices)])
             if len(late):
-                yield Block.of({name: column.take(pa.array(late)) for name, column in block.columns.items()})
+                rows = arrow_of(late, None, pa.int64())
+                yield Block.of({name: column.take(rows) for name, column in block.columns.items()})
         if done < len(block):
             yield block.slice(done, len(block))
 

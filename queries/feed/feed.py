@@ -36,6 +36,7 @@ from queries.feed.tick import ALL, FeedTick, Values, dicts_of
 from queries.history import Moment, lists_in_force, moment_of
 from queries.lake import LakeState
 from queries.processes import Process
+from storage.arrays import missing_of, numpy_of
 from storage.clock import IST, NS_PER_US, US_PER_DAY, day_bounds_ns, time_of, us_of
 
 POLL_SECONDS: Final = 0.1
@@ -256,7 +257,7 @@ class TickFeed:
         for batch in self.batches():
             for name, (valid, values) in digests.items():
                 column = batch.column(name)
-                valid.update(column.is_valid().to_numpy(zero_copy_only=False).tobytes())
+                valid.update((~missing_of(column)).tobytes())
                 values.update(_bytes_of(column))
         whole = hashlib.sha256()
         for name, (valid, values) in digests.items():
@@ -390,4 +391,4 @@ def _bytes_of(column: pa.Array) -> bytes:
         numbers = column
     else:
         numbers = column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64())
-    return (numbers.fill_null(0) if numbers.null_count else numbers).to_numpy().tobytes()  # type: ignore[no-any-return]
+    return numpy_of(numbers, 0).tobytes()

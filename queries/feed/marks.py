@@ -16,6 +16,7 @@ import pyarrow as pa
 from queries.feed.reading import FOREVER_US, last_before, numbers_of
 from queries.history import DATED_TICKS, is_replayed, shift_us
 from queries.lake import LakeState, among, sources_sql, with_before
+from storage.arrays import arrow_flags, missing_of
 from storage.clock import NS_PER_US, day_bounds_ns
 
 NEEDS: Final = ("received_at", "instrument_token", "exchange_timestamp")
@@ -39,9 +40,7 @@ class Marks:
     def of(self, columns: Mapping[str, pa.Array]) -> pa.Array:
         """Of rows, in any order: true, false or null."""
         stamped_at = columns["exchange_timestamp"]
-        unsaid = np.zeros(len(stamped_at), np.bool_)
-        if stamped_at.null_count:
-            unsaid = stamped_at.is_null().to_numpy(zero_copy_only=False)
+        unsaid = missing_of(stamped_at)
         stamped, received = numbers_of(stamped_at) + self._shift_us, numbers_of(columns["received_at"])
         cached = (stamped < self._day_us[0]) | (stamped >= self._day_us[1])
         if len(self._since) and len(received):
@@ -53,7 +52,7 @@ class Marks:
                 place = last_before(self._token, self._from, token, at)
                 known = (place >= 0) & (at < self._until[place])
                 cached[suspects] = known & (stamped[suspects] // _SECOND_US <= self._since[place] // _SECOND_US)
-        return pa.array(cached, mask=unsaid)
+        return arrow_flags(cached, unsaid)
 
 
 def _asked(state: LakeState, day: dt.date, tokens: Sequence[int] | None, begin_us: int) -> pa.Table:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from queries.lake import LakeState, shown_sources
 from queries.tail import LiveTicks
+from storage.arrays import arrow_of, flags_of, numpy_of
 from storage.clock import NS_PER_US, day_bounds_ns, nanoseconds
 from storage.schema import TICKS
 
@@ -114,8 +115,9 @@ def parts_of(state: LakeState, wanted: Wanted, *, without: frozenset[object] = f
             if piece.day != wanted.day or piece in without or not len(piece):
                 continue
             if tokens is None or np.isin(tokens, piece.tokens).any():
-                times = piece.decode(["received_at"], source.live.symbols)["received_at"].view(pa.int64()).to_numpy()
-                found.append(Part(piece, 0, "", len(piece), int(times.min()), int(times.max())))
+                times = piece.decode(["received_at"], source.live.symbols)["received_at"]
+                received = numbers_of(times)
+                found.append(Part(piece, 0, "", len(piece), int(received.min()), int(received.max())))
     return [part for part in found if part.first_us < wanted.stop_us and part.last_us >= wanted.start_us]
 
 
@@ -158,7 +160,9 @@ class Reader:
         live = state.views[TICKS.name].source.live
         self._symbols = live.symbols if isinstance(live, LiveTicks) else None
         self._wanted = wanted
-        self._tokens = None if wanted.tokens is None else pa.array(sorted(wanted.tokens), pa.int64())
+        self._tokens = None
+        if wanted.tokens is not None:
+            self._tokens = arrow_of(np.array(sorted(wanted.tokens), np.int64), None, pa.int64())
         days, shown = shown_sources(state, [wanted.day])
         self._shown = None
         if shown is not None and wanted.day in days:
@@ -200,13 +204,13 @@ class Reader:
         received = numbers_of(rows["received_at"])
         kept: Bools = (received >= max(begin_us, self._wanted.start_us)) & (received < before_us)
         if self._tokens is not None:
-            kept &= pc.is_in(rows["instrument_token"], self._tokens).to_numpy()
+            kept &= flags_of(pc.is_in(rows["instrument_token"], self._tokens))
         if self._shown is not None:
             kept &= self._shown.mask(rows, received)
         if self._wanted.given:
             seq, is_late = numbers_of(rows["seq"]), received < self._wanted.since_us
             for stream, last in self._wanted.given.items():
-                kept &= ~is_late | (seq > last) | pc.not_equal(rows["stream"].cast(pa.string()), stream).to_numpy()
+                kept &= ~is_late | (seq > last) | flags_of(pc.not_equal(rows["stream"].cast(pa.string()), stream))
         return kept
 
 
@@ -219,7 +223,7 @@ def numbers_of(column: pa.ChunkedArray | pa.Array) -> Ints:
     """Whole numbers, or times as µs since the epoch; null is 0."""
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
-    return (column.fill_null(0) if column.null_count else column).to_numpy()  # type: ignore[no-any-return]
+    return numpy_of(column, 0)
 
 
 class _Shown:
@@ -231,9 +235,9 @@ class _Shown:
         stretches = stretches.take(order)
         self._token = numbers_of(stretches["instrument_token"])
         self._from = numbers_of(stretches["shown_from"])
-        until = stretches["until"].cast(pa.int64()).to_numpy()
+        until = numpy_of(stretches["until"].cast(pa.int64()))
         self._until = np.where(until > FOREVER_US, FOREVER_US, until)
-        self._source = {name: pa.array(stretches[name].to_pylist()) for name in _SOURCE[1:]}
+        self._source = {name: stretches[name].combine_chunks() for name in _SOURCE[1:]}
 
     def mask(self, rows: pa.Table, received: Ints) -> Bools:
         """Which rows are shown."""
@@ -248,7 +252,7 @@ class _Shown:
         for name, of_stretch in self._source.items():
             ours = rows[name].take(at)
             ours = ours.cast(pa.string()) if pa.types.is_dictionary(ours.type) else ours
-            same &= pc.equal(ours, of_stretch.take(pa.array(place[at]))).to_numpy(zero_copy_only=False)
+            same &= flags_of(pc.equal(ours, of_stretch.take(arrow_of(place[at], None, pa.int64()))))
         shown[at] = same
         return shown
 

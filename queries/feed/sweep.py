@@ -20,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from queries.feed.reading import FOREVER_US, Add, Bools, Ints, Part, numbers_of
+from storage.arrays import arrow_of, arrow_texts, missing_of, numpy_of
 
 Places = NDArray[np.int32] | Ints
 Columns = dict[str, pa.Array]
@@ -201,7 +202,7 @@ class _Column:
         read = rows.chunk(0) if rows.num_chunks == 1 else rows.unify_dictionaries().combine_chunks()
         missing: Bools | None = None
         if read.null_count:
-            missing = read.is_null().to_numpy(zero_copy_only=False)
+            missing = missing_of(read)
             if self._missing is None:
                 self._missing = np.zeros(len(self.values), np.bool_)
         if self._missing is not None:
@@ -221,21 +222,20 @@ class _Column:
             read = read.cast(self._kind)
         if pa.types.is_temporal(read.type):
             read = read.view(pa.int32() if pa.types.is_date32(read.type) else pa.int64())
-        return (read.fill_null(0) if read.null_count else read).to_numpy()  # type: ignore[no-any-return]
+        return numpy_of(read, 0)
 
     def take(self, places: Places) -> pa.Array:
         values = self.values.take(places)
         mask = None if self._missing is None else self._missing.take(places)
         if mask is not None and not mask.any():
             mask = None
-        if not pa.types.is_dictionary(self._kind):
-            if pa.types.is_integer(self._kind):
-                values = values.astype(np.int64, copy=False)
-            found = pa.array(values, mask=mask)
-            return found.view(self._kind) if pa.types.is_temporal(self._kind) else found
-        if self._dictionary is None or len(self._dictionary) != len(self.texts):
-            self._dictionary = pa.array(self.texts, pa.string())
-        return pa.DictionaryArray.from_arrays(pa.array(values, mask=mask), self._dictionary)
+        if pa.types.is_dictionary(self._kind):
+            if self._dictionary is None or len(self._dictionary) != len(self.texts):
+                self._dictionary = arrow_texts(list(self.texts))
+            return pa.DictionaryArray.from_arrays(arrow_of(values, mask, pa.int32()), self._dictionary)
+        if pa.types.is_integer(self._kind):
+            return arrow_of(values.astype(np.int64, copy=False), mask, pa.int64())
+        return arrow_of(values, mask, self._kind)
 
     def keep(self, ascending: Places) -> None:
         for start in range(0, len(ascending), _SOME):  # none of them is written over before it was moved
@@ -247,8 +247,7 @@ class _Column:
     def _codes(self, chunk: pa.DictionaryArray) -> NDArray[np.int32]:
         names = chunk.dictionary.to_pylist()
         own = np.array([self.texts.setdefault(name, len(self.texts)) for name in names] or [0], np.int32)
-        indices = chunk.indices
-        codes: NDArray[np.int32] = own.take((indices.fill_null(0) if indices.null_count else indices).to_numpy())
+        codes: NDArray[np.int32] = own.take(numpy_of(chunk.indices, 0))
         return codes
 
     def _grow(self, rows: int) -> None:

@@ -4,9 +4,11 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from queries.feed.reading import numbers_of
+from storage.arrays import arrow_of, missing_of, numpy_of
 from storage.clock import EPOCH, IST
 from storage.mode import Mode
 from storage.schema import DEPTH_LEVELS, TICKS
@@ -57,12 +59,12 @@ def _listed(column: pa.Array) -> list[Any]:
         found: list[Any] = column.to_pylist()
         return found
     if pa.types.is_floating(column.type) and not column.null_count:
-        return column.to_numpy().tolist()  # type: ignore[no-any-return]
+        return numpy_of(column).tolist()  # type: ignore[no-any-return]
     if pa.types.is_floating(column.type):
         return column.to_pylist()  # type: ignore[no-any-return]
     numbers: list[Any] = numbers_of(column).tolist()
     if column.null_count:
-        for row in column.is_null().to_numpy(zero_copy_only=False).nonzero()[0].tolist():
+        for row in missing_of(column).nonzero()[0].tolist():
             numbers[row] = None
     return numbers
 
@@ -137,7 +139,7 @@ class FeedTick:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Its own row alone."""
-        place = pa.array([self._row])
+        place = arrow_of(np.array([self._row]), None, pa.int64())
         return FeedTick, (Values({name: column.take(place) for name, column in self._values.columns.items()}), 0)
 
     def __repr__(self) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from queries.history import DATED_TICKS, sql_moment
 from queries.lake import LakeState
+from storage.arrays import numpy_of
 from storage.clock import IST
 from storage.market import exchange_of_token
 
@@ -91,7 +92,7 @@ def quotes(state: LakeState, day: dt.date, tokens: Sequence[Sequence[int]], mome
         filled: list[int] = found["instrument_token"].to_pylist()
         at = np.array([place[token] for token in filled], np.int64)
         for name in _VALUES:
-            grid[name][found["place"].to_numpy(), at] = found[name].to_numpy()
+            grid[name][numpy_of(found["place"]), at] = numpy_of(found[name])
         return set(filled)
 
     seen = fill(_recent_rows(state, day, tokens, first))

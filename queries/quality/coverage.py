@@ -35,6 +35,7 @@ from queries.lake import LakeState
 from queries.quality.intervals import BLOCK, Intervals, Ints, State, Stretches, silences, tiled
 from queries.quality.missed import UNKNOWN, UNKNOWN_TIME, Floats, Missed, Packets, missed_in
 from queries.quality.periods import Periods, Source, waits
+from storage.arrays import numpy_of
 from storage.clock import NS_PER_US, US_PER_DAY, day_bounds_ns, nanoseconds
 from storage.schema import TIMESTAMP
 
@@ -231,7 +232,7 @@ class DayCoverage:
 
     def _part(self, at: int, tokens: Ints, asks: Asks) -> tuple[Intervals, Missed, Packets]:
         rows = packets_of(self._state, self._survey, tokens, _COLUMNS)
-        rows = rows.filter(np.isin(rows.column("instrument_token").to_numpy(), tokens))
+        rows = rows.filter(np.isin(numpy_of(rows.column("instrument_token")), tokens))
         names = ("place", "instrument_token", "received_us", "exchange_us", "traded_us", "volume_traded", "oi")
         place, token, received, exchange, traded, volume, oi = columns_of(rows, *names)
         exchange, traded = (np.where(each >= 0, each + self._shift_us, each) for each in (exchange, traded))
@@ -253,7 +254,7 @@ class DayCoverage:
             silent=silences(live, np.sort(line[serves], kind="stable"), self._silent_us),
         )
         order = np.argsort(line, kind="stable")
-        floats = [rows.column(name).fill_null(np.nan).to_numpy()[order] for name in ("high", "low", "last_price")]
+        floats = [numpy_of(rows.column(name))[order] for name in ("high", "low", "last_price")]
         times = [np.where(each >= 0, each - self._begin_us, UNKNOWN_TIME)[order] for each in (exchange, traded)]
         packets = Packets(line[order], times[0], times[1], volume[order], floats[0], floats[1], oi[order], floats[2])
         # How long ago a packet's last trade was is not known by the clock of a replay.

@@ -37,6 +37,10 @@ day = sys.argv[2]
 with kitelake.open(sys.argv[1]) as lake:
     assert len(lake.bars("NSE:INFY", "1 minute", day).arrow()) and len(lake.trades("NSE:INFY", day).arrow())
     assert len(lake.ticks("NSE:INFY", day).arrow()) and len(lake.latest("NSE:INFY", f"{day} 23:00").arrow())
+    for columns in (None, "all"):
+        for symbols in (None, "NSE:INFY"):  # the latter are asked of the database
+            assert len(list(lake.feed(symbols, day, columns=columns, on_gap="mark")))
+    assert lake.feed("NSE:INFY", day).digest()
 print(*sys.modules)
 """
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.arrays import arrow_of, arrow_texts, numpy_of
+from storage.arrays import arrow_flags, arrow_of, arrow_texts, flags_of, missing_of, numpy_of
 
 KINDS = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64())
 
@@ -27,6 +27,31 @@ def test_numbers_are_those_of_pyarrow(
         found, expected = numpy_of(part), part.to_pandas().to_numpy()
         assert np.array_equal(found, expected, equal_nan=True)
         assert (found.dtype.kind == "f") == (kind in KINDS[4:] or part.null_count > 0)
+
+
+@given(
+    chunks=st.lists(st.lists(st.none() | st.booleans(), max_size=20), max_size=4),
+    begin=st.integers(0, 20),
+    count=st.integers(0, 60),
+)
+def test_booleans_are_those_of_pyarrow(chunks: list[list[bool | None]], begin: int, count: int) -> None:
+    column = pa.chunked_array([pa.array(chunk, pa.bool_()) for chunk in chunks], pa.bool_()).slice(begin, count)
+    assert flags_of(column).tolist() == column.fill_null(False).to_pylist()
+    for part in column.chunks:
+        assert flags_of(part).tolist() == part.fill_null(False).to_pylist()
+        assert missing_of(part).tolist() == part.is_null().to_pylist()
+        made = arrow_flags(flags_of(part), missing_of(part))
+        made.validate(full=True)
+        assert made.equals(part)
+
+
+@pytest.mark.parametrize("values", [["a", None, "b"], [None, dt.date(2026, 11, 24)], [1.5, None], [], [None] * 9])
+def test_what_is_missing_is_that_of_pyarrow(values: list[object]) -> None:
+    column = pa.array(values).dictionary_encode()
+    for part in (pa.array(values), column, column.slice(1)):
+        if pa.types.is_null(part.type):
+            part = part.cast(pa.string())  # noqa: PLW2901
+        assert missing_of(part).tolist() == part.is_null().to_pylist()
 
 
 def test_what_has_no_numbers_is_refused() -> None:
