@@ -384,7 +384,7 @@ def _one(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
 def _bytes_of(column: pa.Array) -> bytes:
     """Its values, 0 or nothing where there are none."""
     if pa.types.is_dictionary(column.type):
-        return "".join(f"{text}\0" for text in column.cast(pa.string()).fill_null("").to_pylist()).encode()
+        return "".join(f"{text or ''}\0" for text in column.cast(pa.string()).to_pylist()).encode()
     if pa.types.is_boolean(column.type):
         numbers = column.cast(pa.int8())
     elif pa.types.is_floating(column.type):

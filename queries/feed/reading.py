@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from queries.lake import LakeState, shown_sources
 from queries.tail import LiveTicks
-from storage.arrays import arrow_of, flags_of, numpy_of
-from storage.clock import NS_PER_US, day_bounds_ns, nanoseconds
+from storage.arrays import arrow_of, arrow_texts, flags_of, numpy_of
+from storage.clock import NS_PER_US, day_bounds_ns
 from storage.schema import TICKS
 
 Ints = NDArray[np.int64]
@@ -136,17 +136,17 @@ def _groups(path: str, day: dt.date) -> list[_Group]:
         for place in places:
             statistics = group.column(place).statistics
             known = statistics is not None and statistics.has_min_max
-            bounds.append((statistics.min, statistics.max) if known else (None, None))
-        times, (first, last), (stream, other), (_, seq) = bounds
-        begins, ends = (end if us is None else nanoseconds(us) // NS_PER_US for us in times)
+            # As they lie in the file, times in µs: to make Python's own of these, pyarrow loads pandas.
+            bounds.append((statistics.min_raw, statistics.max_raw) if known else (None, None))
+        (begins, ends), (first, last), (stream, other), (_, seq) = bounds
         found.append(
             _Group(
                 group.num_rows,
-                begin if times[0] is None else begins,
-                ends,
+                begin if begins is None else begins,
+                end if ends is None else ends,
                 0 if first is None else first,
                 FOREVER_US if last is None else last,
-                stream if stream == other else None,
+                None if stream is None or stream != other else stream.decode(),
                 FOREVER_US if seq is None else seq,
             )
         )
@@ -193,9 +193,9 @@ class Reader:
 
     def _add(self, rows: pa.Table, part: Part, before_us: int, add: Add) -> None:
         """Hand on what is wanted of a part's rows, with the columns of its folders."""
-        for name, value in (("date", pa.scalar(self._wanted.day)), ("exchange", part.exchange)):
+        for name, of_all in (("date", _date(self._wanted.day)), ("exchange", arrow_texts([part.exchange]))):
             if name in self._columns and name not in rows.column_names:
-                rows = rows.append_column(name, pa.repeat(value, len(rows)))
+                rows = rows.append_column(name, of_all.take(arrow_of(np.zeros(len(rows), np.int32), None, pa.int32())))
         add(rows, self._mask(rows, part.begin_us, before_us) if self._is_cut(part, before_us) else None)
 
     def _mask(self, rows: pa.Table, begin_us: int, before_us: int) -> Bools:
@@ -212,6 +212,10 @@ class Reader:
             for stream, last in self._wanted.given.items():
                 kept &= ~is_late | (seq > last) | flags_of(pc.not_equal(rows["stream"].cast(pa.string()), stream))
         return kept
+
+
+def _date(day: dt.date) -> pa.Array:
+    return arrow_of(np.array([day], "datetime64[D]").astype(np.int32), None, pa.date32())
 
 
 def _where(part: Part) -> tuple[bool, str, int, int]:

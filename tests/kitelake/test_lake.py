@@ -39,7 +39,7 @@ with kitelake.open(sys.argv[1]) as lake:
     assert len(lake.ticks("NSE:INFY", day).arrow()) and len(lake.latest("NSE:INFY", f"{day} 23:00").arrow())
     for columns in (None, "all"):
         for symbols in (None, "NSE:INFY"):  # the latter are asked of the database
-            assert len(list(lake.feed(symbols, day, columns=columns, on_gap="mark")))
+            assert len(list(lake.feed(symbols, day, columns=columns)))
     assert lake.feed("NSE:INFY", day).digest()
 print(*sys.modules)
 """
