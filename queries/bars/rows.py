@@ -14,9 +14,9 @@ from queries.history import (
     DATED_TICKS,
     PLACE_SQL,
     SQL_FIRST_DAY,
-    SQL_LAST_DAY,
-    SQL_START,
+    SQL_FROM_DAY,
     SQL_STOP,
+    SQL_UPTO_DAY,
     Selection,
     Symbols,
     TimeRange,
@@ -167,12 +167,11 @@ class Rows:
 
 def macro_rows_sql(clock: str) -> str:
     """The same for a macro with the parameters symbols, start and stop; with {which} where rows are chosen."""
-    upto_last = f"(({SQL_STOP}) IS NULL OR date <= {SQL_LAST_DAY})"
+    upto_last = f"date <= {SQL_UPTO_DAY}"
     joined = joined_sql(
-        f"(FROM {DATED_TICKS.name} WHERE {{which}}"
-        f" AND (({SQL_START}) IS NULL OR date >= {SQL_FIRST_DAY}) AND {upto_last})",
+        f"(FROM {DATED_TICKS.name} WHERE {{which}} AND date >= {SQL_FROM_DAY} AND {upto_last})",
         listed=upto_last,
-        events=f"(({SQL_START}) IS NULL OR date >= {SQL_FIRST_DAY} - 1) AND {upto_last}",
+        events=f"date >= coalesce({SQL_FIRST_DAY} - 1, DATE '-infinity') AND {upto_last}",
     )
     return rows_sql(joined, clock, f"epoch_us({SQL_STOP})")
 
