@@ -34,8 +34,7 @@ def made(tmp_path: Path) -> Iterator[HandMade]:
 
 
 def futures(made: HandMade, *arguments: Any) -> list[dict[str, Any]]:
-    with made.lake() as lake:
-        rows: list[dict[str, Any]] = lake.futures(*arguments).arrow().to_pylist()
+    rows: list[dict[str, Any]] = made.asked().futures(*arguments).arrow().to_pylist()
     return rows
 
 
