@@ -20,13 +20,12 @@ from queries.feed.tick import ALL
 from storage.clock import IST
 from storage.upkeep import compact_day, vacuum_tables
 from tests.support.captured import CRUDE, INFY, NIFTY_FUT, Captured, Packet, moment
-from tests.support.feeding import DAYS, expected, fed, given, moment_at, three_days
+from tests.support.feeding import DAYS, expected, given, moment_at, three_days
 from tests.support.forking import ANSWERED, in_fork
 from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow  # tables are made for each test
 
-__all__ = ["fed"]
 Fed = tuple[Captured, kitelake.Lake]
 NOON = "2026-11-23 12:00"
 
