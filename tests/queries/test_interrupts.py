@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -31,10 +30,11 @@ FORMS: Final[dict[str, Callable[[Result], object]]] = {
 }
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Iterator[SqlLake]:
-    (tmp_path / "journal").mkdir()
-    with SqlLake(tmp_path, ToyDecoder()) as lake:
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlLake]:
+    root = tmp_path_factory.mktemp("nothing")
+    (root / "journal").mkdir()
+    with SqlLake(root, ToyDecoder()) as lake:
         yield lake
 
 
