@@ -177,14 +177,15 @@ def locked(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield con
 
 
+@pytest.fixture(scope="module")
+def con(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """For what is refused."""
+    with locked(root) as con:
+        yield con
+
+
 class TestTheDatabaseItself:
     """The second layer, without the first."""
-
-    @pytest.fixture(scope="class")
-    def con(self, root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-        """For what is refused."""
-        with locked(root) as con:
-            yield con
 
     @pytest.mark.parametrize(
         "source",
