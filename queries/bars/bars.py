@@ -299,7 +299,7 @@ def _of_time(state: LakeState, rows: Rows, asked: Asked, when: TimeRange, label:
     return as_table(found, partial(names_of, state, rows.selection), label)
 
 
-_WIDTH_US: Final = f"""
+WIDTH_US: Final = f"""
     CASE WHEN epoch_us((width)::INTERVAL) BETWEEN 1000000 AND {US_PER_DAY} AND epoch_us((width)::INTERVAL) % 1000000 = 0
         THEN epoch_us((width)::INTERVAL)
     ELSE error('width: got ' || coalesce(width::VARCHAR, 'NULL') || ', expected {WHOLE_SECONDS}') END
@@ -308,7 +308,7 @@ _SESSIONS: Final = checked_sql("sessions")
 OVERLOADS: Final = overloads(
     "width := '1 minute', start := NULL, stop := NULL, clock := 'exchange', sessions := 'continuous', label := 'open'",
     shown_sql(
-        timed_sql(bars_sql(macro_rows_sql(checked_sql("clock")), _WIDTH_US, _SESSIONS), _WIDTH_US, _SESSIONS),
+        timed_sql(bars_sql(macro_rows_sql(checked_sql("clock")), WIDTH_US, _SESSIONS), WIDTH_US, _SESSIONS),
         checked_sql("label"),
         sql_range_us("begin_us"),
     ),

@@ -14,9 +14,9 @@ from queries.history import (
     DATED_TICKS,
     PLACE_SQL,
     SQL_FIRST_DAY,
-    SQL_LAST_DAY,
-    SQL_START,
+    SQL_FROM_DAY,
     SQL_STOP,
+    SQL_UPTO_DAY,
     Selection,
     Symbols,
     TimeRange,
@@ -82,6 +82,7 @@ def rows_sql(joined: str, clock: str, upto_us: str) -> str:
 
     whole = "PARTITION BY date, instrument_token ORDER BY place"
     return f"""
+    WITH joined AS NOT MATERIALIZED (SELECT * {joined})
     SELECT * EXCLUDE (asked_us),
         is_trade AND last_price > 0 AND at_us // 1000000 > coalesce(asked_us, since_us, 0) // 1000000 AS live
     FROM (
@@ -90,7 +91,7 @@ def rows_sql(joined: str, clock: str, upto_us: str) -> str:
                 ELSE epoch_us(ticks.received_at) END AS at_us,
             CASE WHEN ticks.last_trade_time IS NULL THEN 0 ELSE 1 END AS timed_by,
             {_OWN} AND (ticks.volume_traded IS NULL OR ticks.last_trade_time IS NOT NULL) AS is_trade
-        {joined} WHERE {own_clock}
+        FROM joined AS ticks WHERE {own_clock}
     ) WHERE ({upto_us}) IS NULL OR at_us < ({upto_us})
     UNION ALL
     SELECT * EXCLUDE (own, dated, first, before, begins_anew)
@@ -118,7 +119,7 @@ def rows_sql(joined: str, clock: str, upto_us: str) -> str:
             FROM (
                 SELECT {columns(own)}, epoch_us(ticks.received_at) AS at_us, 2 AS timed_by, {own} AS own,
                     {_DATED} AND {own} AS dated
-                {joined} WHERE NOT {own_clock}
+                FROM joined AS ticks WHERE NOT {own_clock}
             ) WINDOW earlier AS ({whole})
         )
     ) WHERE ({upto_us}) IS NULL OR at_us < ({upto_us}) WINDOW of_epoch AS (PARTITION BY date, instrument_token, epoch)
@@ -167,12 +168,11 @@ class Rows:
 
 def macro_rows_sql(clock: str) -> str:
     """The same for a macro with the parameters symbols, start and stop; with {which} where rows are chosen."""
-    upto_last = f"(({SQL_STOP}) IS NULL OR date <= {SQL_LAST_DAY})"
+    upto_last = f"date <= {SQL_UPTO_DAY}"
     joined = joined_sql(
-        f"(FROM {DATED_TICKS.name} WHERE {{which}}"
-        f" AND (({SQL_START}) IS NULL OR date >= {SQL_FIRST_DAY}) AND {upto_last})",
+        f"(FROM {DATED_TICKS.name} WHERE {{which}} AND date >= {SQL_FROM_DAY} AND {upto_last})",
         listed=upto_last,
-        events=f"(({SQL_START}) IS NULL OR date >= {SQL_FIRST_DAY} - 1) AND {upto_last}",
+        events=f"date >= coalesce({SQL_FIRST_DAY} - 1, DATE '-infinity') AND {upto_last}",
     )
     return rows_sql(joined, clock, f"epoch_us({SQL_STOP})")
 

@@ -15,10 +15,10 @@ from .macro import ORDER as ORDER
 from .macro import overloads as overloads
 from .methods import HistoryMethods as HistoryMethods
 from .moments import SQL_FIRST_DAY as SQL_FIRST_DAY
-from .moments import SQL_LAST_DAY as SQL_LAST_DAY
+from .moments import SQL_FROM_DAY as SQL_FROM_DAY
 from .moments import SQL_MOMENT as SQL_MOMENT
-from .moments import SQL_START as SQL_START
 from .moments import SQL_STOP as SQL_STOP
+from .moments import SQL_UPTO_DAY as SQL_UPTO_DAY
 from .moments import Moment as Moment
 from .moments import TimeRange as TimeRange
 from .moments import day_of as day_of

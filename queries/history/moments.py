@@ -168,17 +168,23 @@ SQL_MOMENT: Final = (
 """A macro's moment, as `moments_of` has it; now, without one."""
 
 
+# A range without an end has an infinite one: a comparison is said once, however long the expression of the end is.
+SQL_FROM_DAY: Final = f"coalesce({SQL_FIRST_DAY}, DATE '-infinity')"
+SQL_UPTO_DAY: Final = f"coalesce({SQL_LAST_DAY}, DATE 'infinity')"
+"""The days that it has a part of, of all there are."""
+
+
 def sql_range(column: str = "received_at") -> str:
     """The SQL condition of a macro with the parameters `start` and `stop`, as `TimeRange.where`."""
     return (
-        f"(({SQL_START}) IS NULL OR (date >= {SQL_FIRST_DAY} AND {column} >= {SQL_START}))"
-        f" AND (({SQL_STOP}) IS NULL OR (date <= {SQL_LAST_DAY} AND {column} < {SQL_STOP}))"
+        f"(date >= {SQL_FROM_DAY} AND {column} >= coalesce({SQL_START}, TIMESTAMPTZ '-infinity')"
+        f" AND date <= {SQL_UPTO_DAY} AND {column} < coalesce({SQL_STOP}, TIMESTAMPTZ 'infinity'))"
     )
 
 
 def sql_range_us(column: str) -> str:
     """The same for a column of microseconds since the epoch, as `TimeRange.where_us`."""
+    least, most = -(1 << 63), (1 << 63) - 1
     return (
-        f"(({SQL_START}) IS NULL OR {column} >= epoch_us({SQL_START}))"
-        f" AND (({SQL_STOP}) IS NULL OR {column} < epoch_us({SQL_STOP}))"
+        f"({column} >= coalesce(epoch_us({SQL_START}), {least}) AND {column} < coalesce(epoch_us({SQL_STOP}), {most}))"
     )

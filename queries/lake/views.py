@@ -221,7 +221,7 @@ class Views:
     def of_rows(self, name: str, rows: "pa.Table | Dataset") -> RowsView:
         """A view of rows that are of no table. It exists as long as the object does."""
         view = RowsView(f"memory.{SCHEMA}.{self._next_name(name)}")
-        _relation(self._own, "FROM live", rows).create_view(view.name.rpartition(".")[2])
+        create_rows(self._own, view.name.rpartition(".")[2], rows)
         self._drop_after(view, (self._own,), f"DROP VIEW IF EXISTS {view.name}")
         return view
 
@@ -309,9 +309,9 @@ class Views:
                     con.execute(statement)
 
 
-def create_rows(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
-    """Create a view of these rows in a database where nothing comes after it."""
-    _relation(con, "FROM live", rows).create_view(name)
+def create_rows(con: duckdb.DuckDBPyConnection, name: str, rows: "pa.Table | Dataset") -> None:
+    """Create a view of these rows, which owns them."""
+    con.from_arrow(rows).create_view(name)
 
 
 def create_view(con: duckdb.DuckDBPyConnection, source: TableSource) -> None:
@@ -319,7 +319,11 @@ def create_view(con: duckdb.DuckDBPyConnection, source: TableSource) -> None:
     paths = ", ".join(literal(path) for path in source.files)
     committed = _read_parquet(source.spec, f"[{paths}]") if source.files else None
     text = view_text(source, committed, "live")
-    _relation(con, text, _live(source)).create_view(name_in_sql(source.spec))
+    # The view that is made of the relation owns the rows. (DuckDB would find `live` as a name of Python's too, but not
+    # in a restricted lake.)
+    relation = con.from_arrow(_live(source)).query("live", text)
+    assert relation is not None  # as it is for a SELECT
+    relation.create_view(name_in_sql(source.spec))
 
 
 def _live(source: TableSource) -> "pa.Table | Dataset":
@@ -329,14 +333,6 @@ def _live(source: TableSource) -> "pa.Table | Dataset":
     from queries.tail import TicksDataset  # where pandas is installed, this loads it
 
     return TicksDataset(source.live)
-
-
-def _relation(con: duckdb.DuckDBPyConnection, text: str, live: "pa.Table | Dataset") -> duckdb.DuckDBPyRelation:
-    # The view that is made of the relation owns the rows. (DuckDB would find `live` as a name of Python's too, but not
-    # in a restricted lake.)
-    relation = con.from_arrow(live).query("live", text)
-    assert relation is not None  # as it is for a SELECT
-    return relation
 
 
 def view_text(source: TableSource, committed: str | None, live_name: str) -> str:

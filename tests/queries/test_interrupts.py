@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from queries.errors import QueryError, QueryTimeoutError
 from queries.lake import Result, SqlLake
 from tests.support.lake import ToyDecoder
+from tests.support.scaled import scaled
 from tests.support.waiting import LOOK_SECONDS, PATIENCE_SECONDS
 
 ENDLESS: Final = "select sum(hash(a.range * b.range)) as n from range(1_000_000) a, range(1_000_000) b"
@@ -30,10 +30,11 @@ FORMS: Final[dict[str, Callable[[Result], object]]] = {
 }
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Iterator[SqlLake]:
-    (tmp_path / "journal").mkdir()
-    with SqlLake(tmp_path, ToyDecoder()) as lake:
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlLake]:
+    root = tmp_path_factory.mktemp("nothing")
+    (root / "journal").mkdir()
+    with SqlLake(root, ToyDecoder()) as lake:
         yield lake
 
 
@@ -78,14 +79,14 @@ def test_it_is_left_to_those_who_have_another_use_for_it(lake: SqlLake) -> None:
     usual = signal.signal(signal.SIGINT, lambda *_: came.append(1))
     try:
         with pytest.raises(QueryTimeoutError), ctrl_c(lake):
-            lake.sql(ENDLESS, timeout=1).arrow()
+            lake.sql(ENDLESS, timeout=0.3).arrow()
     finally:
         signal.signal(signal.SIGINT, usual)
     assert came
 
 
 def test_one_that_came_with_the_end_of_a_query_ends_no_other(lake: SqlLake) -> None:
-    for _ in range(20):
+    for _ in range(scaled(8, 20)):
         with pytest.raises(KeyboardInterrupt), ctrl_c(lake):
             lake.sql(ENDLESS).arrow()
         assert lake.sql("select count(*) as n from range(1000)").arrow().to_pylist() == [{"n": 1000}]

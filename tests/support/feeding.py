@@ -7,8 +7,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pytest
-
 import kitelake
 from storage.clock import IST
 from storage.journal import Kind, SegmentReader, segments, streams
@@ -112,14 +110,6 @@ def _trade(line: Line, start: str, count: int) -> None:
         line.full(at, INFY, round(price * 20) / 20, volume=1000 + 10 * number, average=1500)
         if number % 3 == 0:
             line.full(at + 700_000, NIFTY_FUT, 24_500 + number, volume=75 * (number + 1), oi=5000 + number)
-
-
-@pytest.fixture(scope="module")
-def fed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Captured, kitelake.Lake]]:
-    """The three days, open."""
-    captured = three_days(tmp_path_factory.mktemp("fed"))
-    with kitelake.open(captured.root) as lake:
-        yield captured, lake
 
 
 def frames(captured: Captured) -> Iterator[bytes]:

@@ -39,6 +39,7 @@ class HandMade:
         self._journal = JournalWriter(self.layout, STREAM, segment_bytes=1 << 20, segment_seconds=1e9)
         self._channel = self._journal.channel("asha", 1)
         self._waiting = WaitingPackets()
+        self._asked: kitelake.Lake | None = None
 
     def add(self, symbol: str, *, token: int | None = None, segment: str | None = None, **values: Any) -> int:
         """An instrument, by its EXCHANGE:TRADINGSYMBOL. `segment` as INDICES for an index."""
@@ -98,10 +99,20 @@ class HandMade:
         self._waiting.add(received_ns, row | values)
 
     def lake(self) -> kitelake.Lake:
-        """Over all that was journalled until now."""
+        """A lake over all that was journalled until now."""
+        self._flush()
+        return kitelake.open(self.layout.root)
+
+    def asked(self) -> kitelake.Lake:
+        """One that stays open, to ask about all that was journalled until now."""
+        self._flush()
+        if self._asked is None:
+            self._asked = kitelake.open(self.layout.root)
+        return self._asked
+
+    def _flush(self) -> None:
         self._waiting.append_to(self._journal, self._channel)
         self._journal.flush()
-        return kitelake.open(self.layout.root)
 
     def commit(self) -> None:
         """What was journalled comes into the tables; nothing can be journalled after it."""
@@ -111,3 +122,6 @@ class HandMade:
     def close(self) -> None:
         self._waiting.append_to(self._journal, self._channel)
         self._journal.close()
+        if self._asked is not None:
+            self._asked.close()
+            self._asked = None

@@ -106,11 +106,15 @@ class TestBook:
 
 class TestMacros:
     @pytest.mark.slow
-    @pytest.mark.parametrize("moment", [MONDAY, f"{MONDAY} 09:15:01", f"{TUESDAY}T03:46:00Z", WEDNESDAY])
     @pytest.mark.parametrize("which", ["book", "books"])
-    def test_give_the_rows_of_the_methods(self, lake: Lake, which: str, moment: str) -> None:
-        params = {"moment": moment}
-        for symbols in ("NSE:INFY", "NSE:NIFTY 50", ["NSE:INFY", "NFO:NIFTY26DECFUT", "NSE:TCS"]):
+    def test_give_the_rows_of_the_methods(self, lake: Lake, which: str) -> None:
+        """Rows are chosen by symbols, then by the moment, each by an expression of its own."""
+        several = ["NSE:INFY", "NFO:NIFTY26DECFUT", "NSE:TCS"]
+        moments = (MONDAY, f"{MONDAY} 09:15:01", f"{TUESDAY}T03:46:00Z", WEDNESDAY)
+        for symbols, moment in (
+            ("NSE:INFY", MONDAY), ("NSE:NIFTY 50", f"{MONDAY} 09:15:01"), *((several, moment) for moment in moments),
+        ):  # fmt: skip
+            params = {"moment": moment}
             method = getattr(lake, which)(symbols, moment).arrow()
             assert lake.sql(f"from {which}({symbols!r}, moment := $moment)", params).arrow().equals(method)
 

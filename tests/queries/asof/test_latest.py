@@ -143,12 +143,19 @@ class TestMistakes:
 
 class TestMacro:
     @pytest.mark.slow
-    @pytest.mark.parametrize("moment", [f"{MONDAY} 09:15:01.5", MONDAY, f"{TUESDAY} 09:15:00+05:30"])
-    def test_gives_the_rows_of_the_method(self, lake: Lake, moment: str) -> None:
+    @pytest.mark.parametrize(
+        ("symbol", "moment"),
+        [
+            ("NSE:INFY", f"{MONDAY} 09:15:01.5"),
+            ("NSE:NIFTY 50", MONDAY),
+            ("NFO:NIFTY26DECFUT", f"{TUESDAY} 09:15:00+05:30"),
+        ],
+    )
+    def test_gives_the_rows_of_the_method(self, lake: Lake, symbol: str, moment: str) -> None:
         params = {"moment": moment}
-        for symbols in ("NSE:INFY", "NSE:NIFTY 50", "NFO:NIFTY26DECFUT"):
-            method = lake.latest(symbols, moment).arrow()
-            assert lake.sql(f"from latest('{symbols}', moment := $moment)", params).arrow().equals(method)
+        method = lake.latest(symbol, moment).arrow()
+        assert len(method)
+        assert lake.sql(f"from latest('{symbol}', moment := $moment)", params).arrow().equals(method)
         method = lake.latest(["NSE:INFY", "NFO:NIFTY26DECFUT"], moment).arrow()
         query = "from latest(['NSE:INFY', 'NFO:NIFTY26DECFUT'], moment := $moment)"
         assert lake.sql(query, params).arrow().equals(method)

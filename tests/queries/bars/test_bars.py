@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-import kitelake
 from queries.errors import MomentError, QueryError, SymbolError, WidthError
 from queries.history import Near
 from tests.support.captured import CALL, INFY, NIFTY_50, NIFTY_FUT, Captured, Line, us_of
@@ -200,14 +199,14 @@ def test_take_nothing_back_for_a_correction(line: Line, ask: Ask) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", ["1m", "1d"])
 @pytest.mark.parametrize("mode", ["full", "quote"])
-def test_count_on_where_the_volume_begins_anew(line: Line, ask: Ask, width: str, mode: str) -> None:
+def test_count_on_where_the_volume_begins_anew(line: Line, ask: Ask, mode: str) -> None:
     put = getattr(line, mode)
     put("09:14:02", INFY, 100)
     for second, volume in enumerate((900, 1000, 5, 9)):
         put(f"09:15:0{second}", INFY, 100, volume=volume)
-    assert shown(ask("bars", "NSE:INFY", width), "volume", "volume_missed") == [("09:15:00", 1009, 0)]
+    for width in ("1m", "1d"):
+        assert shown(ask("bars", "NSE:INFY", width), "volume", "volume_missed") == [("09:15:00", 1009, 0)]
     assert [row["quantity"] for row in ask("trades", "NSE:INFY")] == [900, 100, 5, 4]
 
 
@@ -219,17 +218,15 @@ def test_have_no_price_of_0(line: Line, ask: Ask) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sessions", "volumes"), [("continuous", [30, 20]), ("all", [100, 30, 20, 7])])
-def test_hold_the_continuous_session_or_all(
-    line: Line, captured: Captured, ask: Ask, sessions: str, volumes: list[int]
-) -> None:
+def test_hold_the_continuous_session_or_all(line: Line, captured: Captured, ask: Ask) -> None:
     line.full("09:08:01", INFY, 100, volume=100, traded="09:08:00")
     line.full("09:15:01", INFY, 100, volume=130, traded="09:15:00")
     captured.commit()
     line.full("15:14:59.9", INFY, 100, volume=150, traded="15:14:59")
     line.full("15:15:00.9", INFY, 100, volume=157, traded="15:15:00")
-    assert [row["volume"] for row in ask("bars", "NSE:INFY", "1m", sessions=sessions)] == volumes
-    assert [row["volume"] for row in ask("bars", "NSE:INFY", "1d", sessions=sessions)] == [sum(volumes)]
+    for sessions, volumes in (("continuous", [30, 20]), ("all", [100, 30, 20, 7])):
+        assert [row["volume"] for row in ask("bars", "NSE:INFY", "1m", sessions=sessions)] == volumes
+        assert [row["volume"] for row in ask("bars", "NSE:INFY", "1d", sessions=sessions)] == [sum(volumes)]
 
 
 def test_keep_parts_of_the_day_apart(captured: Captured, ask: Ask) -> None:
@@ -276,24 +273,22 @@ def test_begin_in_the_range_and_hold_what_was_before_its_stop(line: Line, ask: A
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("fill", "volumes", "closes"),
-    [("null", [10, None, None, 5], [100, None, None, 101]), ("previous", [10, 0, 0, 5], [100, 100, 100, 101])],
-)
-def test_fill_intervals_without_a_trade(
-    line: Line, ask: Ask, fill: str, volumes: list[int], closes: list[float]
-) -> None:
+def test_fill_intervals_without_a_trade(line: Line, ask: Ask) -> None:
     line.full("09:15:02", INFY, 100, volume=10)
     line.full("09:18:02", INFY, 101, volume=15)
     line.full("09:15:02", NIFTY_50, 24000)
     line.full("09:15:03", NIFTY_50, 24000)
-    rows = ask("bars", "NSE:INFY", "1m", "2026-11-24 09:15", "2026-11-24 09:19", fill=fill)
-    assert [row["volume"] for row in rows] == volumes
-    assert [row["close"] for row in rows] == closes
-    assert [f"{row['time']:%H:%M}" for row in rows] == ["09:15", "09:16", "09:17", "09:18"]
-    index = ask("bars", "NSE:NIFTY 50", "1m", "2026-11-24 09:15", "2026-11-24 09:17", fill=fill)
-    assert [row["volume"] for row in index] == [None, None]
-    assert len(ask("bars", "NSE:INFY", "1m", fill=fill)) == 360
+    for fill, volumes, closes in (
+        ("null", [10, None, None, 5], [100, None, None, 101]),
+        ("previous", [10, 0, 0, 5], [100, 100, 100, 101]),
+    ):
+        rows = ask("bars", "NSE:INFY", "1m", "2026-11-24 09:15", "2026-11-24 09:19", fill=fill)
+        assert [row["volume"] for row in rows] == volumes
+        assert [row["close"] for row in rows] == closes
+        assert [f"{row['time']:%H:%M}" for row in rows] == ["09:15", "09:16", "09:17", "09:18"]
+        index = ask("bars", "NSE:NIFTY 50", "1m", "2026-11-24 09:15", "2026-11-24 09:17", fill=fill)
+        assert [row["volume"] for row in index] == [None, None]
+        assert len(ask("bars", "NSE:INFY", "1m", fill=fill)) == 360
 
 
 @pytest.mark.slow
@@ -391,39 +386,29 @@ def test_a_service_that_runs_for_days_notes_what_it_holds(captured: Captured, as
     several = ask("bars", "NSE:INFY", "1m", "2026-11-20", "2026-11-25")
     assert several[-1:] == one_day
     assert [row["volume_missed"] for row in several[1:]] == [one_day[0]["volume_missed"]] * 2
-    with kitelake.open(captured.root) as lake:
-        macro = lake.sql("FROM bars('NSE:INFY', start := '2026-11-24')").arrow().to_pylist()
-        rows = lake.sql("SELECT date, count(*)::INT AS n FROM ticks GROUP BY ALL ORDER BY ALL").arrow()
-    assert macro == one_day
-    assert rows["n"].to_pylist()[-1] == (2 if notes else 3)
+    assert ask("sql", "FROM bars('NSE:INFY', start := '2026-11-24')") == one_day
+    rows = ask("sql", "SELECT date, count(*)::INT AS n FROM ticks GROUP BY ALL ORDER BY ALL")
+    assert rows[-1]["n"] == (2 if notes else 3)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("width", "expected"),
-    [
-        ("1 hour", [("24 23:15", "25 00:00", 10), ("25 00:00", "25 00:15", 4), ("25 09:15", "25 10:15", 2)]),
-        ("10 hours", [("24 19:15", "25 00:00", 10), ("25 00:00", "25 09:15", 4), ("25 09:15", "25 19:15", 2)]),
-        ("86399 seconds", [("24 09:15", "25 00:00", 10), ("25 00:00", "25 09:15", 4), ("25 09:15", "26 00:00", 2)]),
-    ],
-)
-def test_end_and_begin_at_midnight(
-    captured: Captured, line: Line, ask: Ask, width: str, expected: list[tuple[str, str, int]]
-) -> None:
+def test_end_and_begin_at_midnight(captured: Captured, line: Line, ask: Ask) -> None:
     """However wide they are: each is of one day, on which its interval is asked for."""
     line.full("23:30:01", INFY, 100, volume=10)
     captured.on("2026-11-25")
     line.full("00:05:01", INFY, 101, volume=4)
     line.full("10:05:01", INFY, 102, volume=6)
-
-    def spans(start: str) -> list[tuple[str, str, int]]:
-        both = []
-        for label in ("open", "close"):
-            rows = ask("bars", "NSE:INFY", width, start, "2026-11-26", sessions="all", label=label)
+    for width, expected in (
+        ("1 hour", [("24 23:15", "25 00:00", 10), ("25 00:00", "25 00:15", 4), ("25 09:15", "25 10:15", 2)]),
+        ("10 hours", [("24 19:15", "25 00:00", 10), ("25 00:00", "25 09:15", 4), ("25 09:15", "25 19:15", 2)]),
+        ("86399 seconds", [("24 09:15", "25 00:00", 10), ("25 00:00", "25 09:15", 4), ("25 09:15", "26 00:00", 2)]),
+    ):
+        # The macro has both times too, and its last step chooses of them.
+        for start, of_macro, bars in (("2026-11-24", "close", expected), ("2026-11-25", "open", expected[1:])):
+            found = {}
+            for label in ("open", "close"):
+                found[label] = ask("bars", "NSE:INFY", width, start, "2026-11-26", sessions="all", label=label)
             asked = f"width := '{width}', start := '{start}', stop := '2026-11-26', sessions := 'all'"
-            assert ask("sql", f"from bars('NSE:INFY', {asked}, label := '{label}')") == rows
-            both.append([(f"{row['time']:%d %H:%M}", row["volume"]) for row in rows])
-        return [(begin, end, volume) for (begin, volume), (end, _) in zip(*both, strict=True)]
-
-    assert spans("2026-11-24") == expected
-    assert spans("2026-11-25") == expected[1:]
+            assert ask("sql", f"from bars('NSE:INFY', {asked}, label := '{of_macro}')") == found[of_macro]
+            both = zip(found["open"], found["close"], strict=True)
+            assert [(f"{a['time']:%d %H:%M}", f"{b['time']:%d %H:%M}", a["volume"]) for a, b in both] == bars

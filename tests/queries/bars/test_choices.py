@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import kitelake
+from queries.bars.bars import WIDTH_US
 from queries.bars.choices import Measure, Width, check, checked_sql, width_of
 from queries.errors import QueryError, WidthError
 from tests.support.captured import INFY, Captured, Line
@@ -41,12 +42,10 @@ REFUSED = [
     "bars('NSE:INFY', sessions := 'moon')",
     "bars('NSE:INFY', label := 'moon')",
     "trades('NSE:INFY', clock := 'moon')",
-    "bars('NSE:INFY', width := '0 minutes')",
-    "bars('NSE:INFY', width := '-1 minutes')",
     "bars('NSE:INFY', width := '3 days')",
-    "bars('NSE:INFY', width := '500 milliseconds')",
-    "bars('NSE:INFY', width := NULL)",
 ]
+WIDTHS = ["0 minutes", "-1 minutes", "86401 seconds", "500 milliseconds", None]
+"""What is refused of the width in the same way: all that the macro knows of it is this expression."""
 
 
 @pytest.mark.slow
@@ -57,6 +56,9 @@ def test_macros_refuse_what_their_methods_do(line: Line, captured: Captured) -> 
         for said in REFUSED:
             with pytest.raises(QueryError, match=r"(clock|sessions|label|width): got .*, ex"):
                 lake.sql(f"FROM {said}").arrow()
+    for width in WIDTHS:
+        with pytest.raises(duckdb.Error, match=r"width: got .*, expected whole seconds"):
+            duckdb.execute(f"SELECT {WIDTH_US} FROM (SELECT $value::VARCHAR AS width)", {"value": width}).fetchall()
 
 
 def test_trades_refuse_another_clock(line: Line, captured: Captured) -> None:

@@ -54,7 +54,9 @@ def file(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def in_order(rows: pa.Table) -> pa.Table:
-    return rows.sort_by([(name, "ascending") for name in rows.column_names]).combine_chunks()
+    """By what tells rows apart: of ticks that is their stream and place in it."""
+    names = ["stream", "seq"] if {"stream", "seq"} <= {*rows.column_names} else rows.column_names
+    return rows.sort_by([(name, "ascending") for name in names]).combine_chunks()
 
 
 @pytest.mark.parametrize("query", QUERIES)

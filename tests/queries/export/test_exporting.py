@@ -36,14 +36,15 @@ Export(lake, Path(sys.argv[2]), "parquet", Choice(time_range(None, None))).write
 """
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Iterator[SqlLake]:
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlLake]:
     """Two partitions of ticks and one of events."""
-    with Feed(tmp_path / "data", "one") as feed:
+    root = tmp_path_factory.mktemp("exported") / "data"
+    with Feed(root, "one") as feed:
         feed.event("started")
         feed.tick((INFY, 150_000), (CRUDE, 600_000))
         feed.flush()
-        with SqlLake(tmp_path / "data", ToyDecoder()) as opened:
+        with SqlLake(root, ToyDecoder()) as opened:
             yield opened
 
 

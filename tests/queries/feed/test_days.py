@@ -11,11 +11,10 @@ from queries.errors import FeedError, OutageError
 from queries.feed import Bar, FeedTick, Outage
 from storage.clock import IST
 from tests.support.captured import CRUDE, INFY, LISTED, NIFTY_50, NIFTY_FUT, TINY, Captured
-from tests.support.feeding import DAYS, expected, fed, given, moment_at
+from tests.support.feeding import DAYS, expected, given, moment_at
 
 pytestmark = pytest.mark.slow
 
-__all__ = ["fed"]
 Fed = tuple[Captured, kitelake.Lake]
 UNLISTED = 999_937
 

@@ -20,13 +20,12 @@ from queries.feed.tick import ALL
 from storage.clock import IST
 from storage.upkeep import compact_day, vacuum_tables
 from tests.support.captured import CRUDE, INFY, NIFTY_FUT, Captured, Packet, moment
-from tests.support.feeding import DAYS, expected, fed, given, moment_at, three_days
+from tests.support.feeding import DAYS, expected, given, moment_at, three_days
 from tests.support.forking import ANSWERED, in_fork
 from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow  # tables are made for each test
 
-__all__ = ["fed"]
 Fed = tuple[Captured, kitelake.Lake]
 NOON = "2026-11-23 12:00"
 
@@ -98,16 +97,16 @@ def test_few_instruments_are_read_as_many_are(fed: Fed, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("few", [0, 20])
-@pytest.mark.parametrize("form", [iter, np.array, pd.Series, pd.Index])
-def test_symbols_come_in_any_form(
-    fed: Fed, monkeypatch: pytest.MonkeyPatch, few: int, form: Callable[[list[str]], Any]
-) -> None:
+def test_symbols_come_in_any_form(fed: Fed, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
     """An iterator gives them once, and has to do for every day; an array is neither true nor false."""
     _, lake = fed
     monkeypatch.setattr("queries.feed.days.FEW", few)
     names = ["NSE:INFY", "NFO:NIFTY26NOVFUT"]
-    asked: dict[str, Any] = {"bars": "1m", "on_gap": "mark"}
-    assert list(map(repr, lake.feed(form(names), **asked))) == list(map(repr, lake.feed(names, **asked)))
+    asked: dict[str, Any] = {"start": DAYS[1], "stop": "2026-11-25", "bars": "1m", "on_gap": "mark"}
+    expected = list(map(repr, lake.feed(names, **asked)))
+    forms: tuple[Callable[[list[str]], Any], ...] = (iter, np.array, pd.Series, pd.Index)
+    for form in forms:
+        assert list(map(repr, lake.feed(form(names), **asked))) == expected, form
 
 
 def test_slices_are_what_was_received_in_each_interval(fed: Fed) -> None:
@@ -137,10 +136,13 @@ def test_a_slice_ends_at_midnight(tmp_path: Path) -> None:
 
 def test_numbers_of_numpy_are_numbers(fed: Fed) -> None:
     _, lake = fed
-    for rows in (np.int64(2**63 - 1), np.uint8(200)):
-        assert given(lake.feed().batches(rows)) == given(lake.feed().batches())  # type: ignore[arg-type]
+    expected = list(lake.feed(start=DAYS[2]).batches(200))
+    for rows in (np.int64(200), np.uint8(200)):
+        assert list(lake.feed(start=DAYS[2]).batches(rows)) == expected  # type: ignore[arg-type]
+    assert len(list(lake.feed(start=DAYS[2]).batches(np.int64(2**63 - 1)))) == 1  # type: ignore[arg-type]
+    slices = list(lake.feed(start=DAYS[2]).slices(2))
     for width in (np.int64(2), np.float32(2)):
-        assert list(lake.feed().slices(width)) == list(lake.feed().slices(2))  # type: ignore[arg-type]
+        assert list(lake.feed(start=DAYS[2]).slices(width)) == slices  # type: ignore[arg-type]
 
 
 def test_each_form_goes_on_where_another_stopped(fed: Fed) -> None:

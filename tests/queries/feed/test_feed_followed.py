@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import itertools
 import json
 import threading
 import time
@@ -252,33 +253,33 @@ def test_a_bar_that_was_not_given_yet_comes_after_a_resumption(tmp_path: Path) -
             assert found.last_price == 1005
 
 
-@pytest.mark.parametrize("symbols", [None, ["NSE:INFY", "NFO:NIFTY26NOVFUT"]])
 @pytest.mark.parametrize("is_committed", [True, False])
-@pytest.mark.parametrize("follow", [True, False])
-def test_what_came_late_is_given_to_who_goes_on(
-    captured: Captured, symbols: list[str] | None, *, is_committed: bool, follow: bool
-) -> None:
+def test_what_came_late_is_given_to_who_goes_on(captured: Captured, is_committed: bool) -> None:
     """Of a stream that was not there yet, and of one that was; each tick once, and those of before come first."""
+    symbols = ["NSE:INFY", "NFO:NIFTY26NOVFUT"]
     other = captured.run(now_us() - 60 * SECOND_US).line("ravi")
     tick(other, now_us() - 50 * SECOND_US, 3)
     captured.flush()
     with kitelake.open(captured.root) as lake:
-        feed = lake.feed(symbols, columns=NAMES)
-        assert len(list(feed)) == 6
-        kept = json.loads(json.dumps(feed.position, default=str))
+        kept = []
+        for some in (None, symbols):
+            feed = lake.feed(some, columns=NAMES)
+            assert len(list(feed)) == 6
+            kept.append((some, json.loads(json.dumps(feed.position, default=str))))
         third = captured.run(now_us() - 60 * SECOND_US).line("uma")
         for number, line in ((5, captured.runs[0].line()), (4, third)):
             tick(line, now_us() - (60 - number) * SECOND_US, number)
         captured.flush()
         if is_committed:
             captured.commit()
-        with lake.feed(symbols, columns=NAMES, position=kept, follow=follow) as late:
-            items = iter(late)
-            found = [next(items) for _ in range(4)]
-            assert [item.last_price for item in found if isinstance(item, FeedTick)] == [1004, 1004, 1005, 1005]
-            again = json.loads(json.dumps(late.position, default=str))
-        assert list(lake.feed(symbols, columns=NAMES, position=again)) == []
-        assert list(lake.feed(symbols, columns=NAMES, position=kept[:3])) == []  # of which it is not known
+        for (some, position), follow in itertools.product(kept, (True, False)):
+            with lake.feed(some, columns=NAMES, position=position, follow=follow) as late:
+                items = iter(late)
+                found = [next(items) for _ in range(4)]
+                assert [item.last_price for item in found if isinstance(item, FeedTick)] == [1004, 1004, 1005, 1005]
+                again = json.loads(json.dumps(late.position, default=str))
+            assert list(lake.feed(some, columns=NAMES, position=again)) == []
+            assert list(lake.feed(some, columns=NAMES, position=position[:3])) == []  # of which it is not known
 
 
 def test_what_came_late_of_the_day_before(captured: Captured) -> None:

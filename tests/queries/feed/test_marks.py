@@ -4,9 +4,8 @@ import datetime as dt
 
 import kitelake
 from tests.support.captured import Captured
-from tests.support.feeding import DAYS, expected, fed, given, moment_at
+from tests.support.feeding import DAYS, expected, given, moment_at
 
-__all__ = ["fed"]
 Fed = tuple[Captured, kitelake.Lake]
 
 

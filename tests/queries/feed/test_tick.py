@@ -11,9 +11,8 @@ import kitelake
 from ingest.manager.tick_dicts import ticks_of
 from queries.feed import FeedTick
 from tests.support.captured import Captured
-from tests.support.feeding import expected, fed, frames
+from tests.support.feeding import expected, frames
 
-__all__ = ["fed"]
 Fed = tuple[Captured, kitelake.Lake]
 
 

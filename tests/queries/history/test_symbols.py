@@ -41,18 +41,18 @@ OF_OTHERS = [
 ]
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Iterator[SqlLake]:
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlLake]:
     """Lists of the 23rd and of the 25th: the 24th goes by the former. On the 25th INFY's token is given to another."""
-    layout = DataLayout(tmp_path)
-    lists = {
-        D23: [INFY, INFY_BE, NOV_FUT, DEC_FUT],
-        D25: [listed(408065, "NSE:OTHER"), listed(500225, "NSE:INFY"), NEW, DEC_FUT],
-    }
-    for day, rows in lists.items():
-        write_instruments(layout, day, pa.Table.from_pylist(rows, schema=INSTRUMENTS.file_schema))
-    with SqlLake(tmp_path, ToyDecoder()) as lake:
+    root = tmp_path_factory.mktemp("lists")
+    write(root, D23, [INFY, INFY_BE, NOV_FUT, DEC_FUT])
+    write(root, D25, [listed(408065, "NSE:OTHER"), listed(500225, "NSE:INFY"), NEW, DEC_FUT])
+    with SqlLake(root, ToyDecoder()) as lake:
         yield lake
+
+
+def write(root: Path, day: dt.date, rows: list[dict[str, Any]]) -> None:
+    write_instruments(DataLayout(root), day, pa.Table.from_pylist(rows, schema=INSTRUMENTS.file_schema))
 
 
 def tokens(selection: Selection) -> list[list[int]]:
@@ -105,17 +105,17 @@ def test_near_is_the_nearest_future_of_each_day(lake: SqlLake) -> None:
         resolve(state, Near("NIFTY", 0), DAYS)
 
 
-def test_near_takes_the_names_that_chains_take(lake: SqlLake, tmp_path: Path) -> None:
-    both = pa.Table.from_pylist([DEC_FUT, *OF_OTHERS], schema=INSTRUMENTS.file_schema)
-    write_instruments(DataLayout(tmp_path), D26, both)
-    state = lake.look()
-    for name in ("NIFTY", "NSE:NIFTY 50", "nifty 50", "NFO:NIFTY"):
-        assert tokens(resolve(state, Near(name), [D26])) == [[12345858]], name
-    assert tokens(resolve(state, Near("BSE:NIFTY"), [D26])) == [[100_000_004]]
-    assert tokens(resolve(state, Near("BFO:NIFTY"), [D26])) == [[100_000_004]]
-    assert tokens(resolve(state, Near("MCX:GOLD"), [D26])) == [[100_000_007]]
-    with pytest.raises(SymbolError, match=r"^GOLD: got a name of 2 exchanges, expected one of MCX:GOLD, NCO:GOLD"):
-        resolve(state, Near("GOLD"), [D26])
+def test_near_takes_the_names_that_chains_take(tmp_path: Path) -> None:
+    write(tmp_path, D26, [DEC_FUT, *OF_OTHERS])
+    with SqlLake(tmp_path, ToyDecoder()) as lake:
+        state = lake.look()
+        for name in ("NIFTY", "NSE:NIFTY 50", "nifty 50", "NFO:NIFTY"):
+            assert tokens(resolve(state, Near(name), [D26])) == [[12345858]], name
+        assert tokens(resolve(state, Near("BSE:NIFTY"), [D26])) == [[100_000_004]]
+        assert tokens(resolve(state, Near("BFO:NIFTY"), [D26])) == [[100_000_004]]
+        assert tokens(resolve(state, Near("MCX:GOLD"), [D26])) == [[100_000_007]]
+        with pytest.raises(SymbolError, match=r"^GOLD: got a name of 2 exchanges, expected one of MCX:GOLD, NCO:GOLD"):
+            resolve(state, Near("GOLD"), [D26])
 
 
 def test_a_token_that_is_none_is_said(lake: SqlLake) -> None:

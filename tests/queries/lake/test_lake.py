@@ -25,7 +25,7 @@ from tests.support.lake_queries import STREAM, TICKS, rows
 from tests.support.scaled import scaled
 from tests.support.waiting import PATIENCE_SECONDS
 
-LOOKS = scaled(10, 25)
+LOOKS = scaled(4, 25)
 
 
 class TestSql:

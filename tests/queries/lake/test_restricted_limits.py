@@ -170,14 +170,22 @@ class TestLimits:
             SqlLake(root, ToyDecoder(), limits=limits)
 
 
+@contextlib.contextmanager
+def locked(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as con:
+        lock(con, [DataLayout(root).table(name) for name in schema.TABLES])
+        yield con
+
+
+@pytest.fixture(scope="module")
+def con(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """For what is refused."""
+    with locked(root) as con:
+        yield con
+
+
 class TestTheDatabaseItself:
     """The second layer, without the first."""
-
-    @pytest.fixture
-    def con(self, root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-        with duckdb.connect() as con:
-            lock(con, [DataLayout(root).table(name) for name in schema.TABLES])
-            yield con
 
     @pytest.mark.parametrize(
         "source",
@@ -190,11 +198,9 @@ class TestTheDatabaseItself:
             con.sql(f"from {source}".format(root=root, out=outside)).fetchall()
 
     @pytest.mark.parametrize("statement", [each for each in STATEMENTS if "{out}" in each or "set " in each])
-    def test_writes_nothing_outside(
-        self, con: duckdb.DuckDBPyConnection, root: Path, outside: Path, statement: str
-    ) -> None:
+    def test_writes_nothing_outside(self, root: Path, outside: Path, statement: str) -> None:
         before = files_of(outside)
-        with contextlib.suppress(duckdb.Error):
+        with locked(root) as con, contextlib.suppress(duckdb.Error):
             con.execute(statement.format(root=root / "nowhere", out=outside)).fetchall()
         assert files_of(outside) == before
 

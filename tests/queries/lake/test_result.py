@@ -19,6 +19,7 @@ from queries.lake.running import Clock, typed_errors
 from storage import schema
 from tests.support.lake import INFY, Feed, ToyDecoder, ToyWriter
 from tests.support.lake_queries import TICKS, rows
+from tests.support.scaled import scaled
 
 pytestmark = pytest.mark.slow  # tables are made for each test
 
@@ -122,6 +123,7 @@ def test_of_a_statement_without_rows(lake: SqlLake) -> None:
 
 ENDLESS = "select sum(hash(a.range * b.range)) from range(1_000_000) a, range(1_000_000) b"
 LONG = "select max(hash(range)) as n from range(60_000_000)"
+ROUNDS = scaled(2, 5)
 
 
 class TestTimeout:
@@ -180,13 +182,13 @@ class TestTimeout:
 
         def ended() -> None:
             begun.wait()
-            for _ in range(5):
+            for _ in range(ROUNDS):
                 with pytest.raises(QueryTimeoutError):
                     lake.sql(ENDLESS, timeout=0.05).arrow()
 
         def whole(fetch: Callable[[Result], object]) -> list[object]:
             begun.wait()
-            return [fetch(lake.sql(LONG)) for _ in range(5)]
+            return [fetch(lake.sql(LONG)) for _ in range(ROUNDS)]
 
         with ThreadPoolExecutor(4) as pool:
             impatient = pool.submit(ended)
@@ -200,7 +202,7 @@ class TestTimeout:
             ]
             impatient.result()
             for done in patient:
-                assert done.result() == [[expected[0][0]]] * 5
+                assert done.result() == [[expected[0][0]]] * ROUNDS
 
     def test_an_interruption_is_no_timeout(self, lake: SqlLake) -> None:
         with ThreadPoolExecutor(1) as pool:

@@ -197,6 +197,6 @@ def test_what_ended_between_the_days_that_are_asked_for_has_ended(
 
 def plan_of(captured: Captured) -> str:
     captured.flush()
-    with kitelake.open(captured.root) as lake, lake.connect() as con:
-        found = con.execute("EXPLAIN SELECT count(*), min(source_since) FROM ticks").fetchall()
-    return str(found[0][1])
+    with kitelake.open(captured.root) as lake:
+        found = lake.sql("EXPLAIN SELECT count(*), min(source_since) FROM ticks").arrow().to_pylist()
+    return str(found[0]["explain_value"])

@@ -12,6 +12,7 @@ from queries.lake.statements import explained
 from storage.layout import DataLayout
 from tests.support.lake import ToyDecoder, ToyWriter
 from tests.support.lake_queries import rows
+from tests.support.scaled import scaled
 
 
 @pytest.fixture
@@ -70,7 +71,8 @@ PATHS = [
 def test_nothing_is_written_into_the_data_folder(bare: SqlLake, tmp_path: Path) -> None:
     bare.sql("create table mine as select 1 as a")
     before = everything(tmp_path)
-    for statement, path in itertools.product(INSIDE, PATHS):
+    # Every fifth of twelve paths a statement: all statements and all paths.
+    for statement, path in itertools.islice(itertools.product(INSIDE, PATHS), 0, None, scaled(5, 1)):
         with pytest.raises(ProtectedFolderError, match=r"got a path in the data folder .*; choose one outside"):
             bare.sql(statement.format(path.format(root=bare.root)))
         assert everything(tmp_path) == before, (statement, path)

@@ -56,8 +56,7 @@ def quote(made: HandMade, stem: str, forward: float, volatility: float, time: fl
 
 
 def chain(made: HandMade, *arguments: Any, **more: Any) -> list[dict[str, Any]]:
-    with made.lake() as lake:
-        found = lake.chain(*arguments, **more).arrow()
+    found = made.asked().chain(*arguments, **more).arrow()
     assert found.schema.names == SCHEMA.names
     for column in found.columns:
         assert not any(isinstance(value, float) and not math.isfinite(value) for value in column.to_pylist())

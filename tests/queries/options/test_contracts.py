@@ -20,9 +20,7 @@ def made(tmp_path: Path) -> Iterator[HandMade]:
 
 
 def expiries(made: HandMade, name: str, day: str | dt.date | None = None) -> list[tuple[object, ...]]:
-    with made.lake() as lake:
-        rows = lake.expiries(name, day).arrow()
-    return [tuple(row.values()) for row in rows.to_pylist()]
+    return [tuple(row.values()) for row in made.asked().expiries(name, day).arrow().to_pylist()]
 
 
 def april_2025(made: HandMade) -> None:

@@ -34,8 +34,7 @@ def made(tmp_path: Path) -> Iterator[HandMade]:
 
 
 def futures(made: HandMade, *arguments: Any) -> list[dict[str, Any]]:
-    with made.lake() as lake:
-        rows: list[dict[str, Any]] = lake.futures(*arguments).arrow().to_pylist()
+    rows: list[dict[str, Any]] = made.asked().futures(*arguments).arrow().to_pylist()
     return rows
 
 
@@ -100,7 +99,7 @@ def test_the_macro_gives_the_rows_of_the_method(made: HandMade) -> None:
     made.listed(dt.date(2026, 11, 23))
     names = ("NIFTY", "nifty 50", "NSE:NIFTY 50", "NFO:NIFTY", "RELIANCE", "NSE:RELIANCE", "BSE:RELIANCE", "MCX:GOLD")
     moments: tuple[Moment, ...] = (
-        NOON, "2026-11-20T06:30:00Z", at("2026-11-20 11:59:51"), "2026-11-20", "2026-11-23 10:00:00", DAY,
+        at("2026-11-20 11:59:51"), "2026-11-23 10:00:00", DAY,
     )  # fmt: skip
     with made.lake() as lake:
 

@@ -3,7 +3,6 @@
 import datetime as dt
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +14,9 @@ from tests.support.hand_made import HandMade
 NOON = "2026-11-20 12:00:00"
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Iterator[kitelake.Lake]:
-    made = HandMade(tmp_path)
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kitelake.Lake]:
+    made = HandMade(tmp_path_factory.mktemp("made"))
     made.future("NFO:NIFTY26NOVFUT", "NIFTY", dt.date(2026, 11, 24))
     made.future("NFO:NIFTY26DECFUT", "NIFTY", dt.date(2026, 12, 29))
     made.options("NFO:NIFTY26NOV", "NIFTY", dt.date(2026, 11, 24), [26000])
