@@ -48,6 +48,8 @@ from storage.schema import TABLES
 from storage.tables import LakeTable, SymbolBook
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from queries.lake import SqlLake
 
 _Part = tuple[PartRecord, tuple[Stretch, ...]]
@@ -62,12 +64,12 @@ def make_report(data: Path, record: DayRecord) -> Report:
     Takes up to 1 GB of memory and two threads in DuckDB. Raises KitelakeError if the folder cannot be read.
     """
     from ingest.wire import JournalDecoder
-    from queries.lake import SqlLake
+    from queries.lake import Limits, SqlLake
 
     now = dt.datetime.now(IST)
-    with SqlLake(data, JournalDecoder()) as lake:
-        spill = Path(tempfile.gettempdir()) / f"kitelake-report-{secrets.token_hex(8)}"  # made when it is needed
-        lake.sql(f"SET threads = 2; SET memory_limit = '1GB'; SET temp_directory = '{spill}'")
+    # As a statement to the lake, a setting or a temporary table would have each query look for what is the user's own.
+    spill = Path(tempfile.gettempdir()) / f"kitelake-report-{secrets.token_hex(8)}"
+    with SqlLake(data, JournalDecoder(), limits=Limits("1GB", 2, spill=spill)) as lake:
         return _Day(lake, DataLayout(lake.root), record, now).report()
 
 
@@ -98,14 +100,15 @@ class _Day:
         self._hours = sorted({*self._wanted.values(), *(hours for parts in self._parts for _, hours in parts)})
 
     def report(self) -> Report:
-        self._group_ticks()
-        ticks = self._ticks()
+        day = self._grouped_ticks()
+        ticks = self._ticks(day)
         lists = [self._list(each, parts, ticks) for each, parts in zip(self._record.lists, self._parts, strict=True)]
-        connections, gaps = self._connections()
+        by_connection = day.filter(day["stream"].is_valid())
+        connections, gaps = self._connections(by_connection)
         begun = [(part, hours) for parts in self._parts for part, hours in parts if hours]
         wanted = {token for part, _ in begun for token in part.tokens}
         ticked = {token for part, hours in begun for token in ticks.of(part.tokens, self._hours.index(hours))}
-        (found,) = self._select("SELECT coalesce(sum(rows), 0)::BIGINT AS rows FROM day WHERE stream IS NOT NULL")
+        rows = sum(by_connection["rows"].to_pylist())
         latency, not_live = self._latency()
         covered = self._coverage()
         (quarantine,) = self._select(
@@ -120,8 +123,8 @@ class _Day:
             lists=tuple(lists),
             connections=tuple(connections),
             gaps=Gaps.of(gaps),
-            rows=found["rows"],
-            other_rows=found["rows"] - self._rows_of_lists(ticks),
+            rows=rows,
+            other_rows=rows - self._rows_of_lists(ticks),
             file_bytes=self._file_bytes(),
             quarantined_ranges=quarantine["ranges"],
             quarantined_bytes=quarantine["bytes"],
@@ -141,26 +144,25 @@ class _Day:
     def _select(self, query: str, **values: object) -> list[dict[str, Any]]:
         return list(self._lake.sql(query, values or None).arrow().to_pylist())
 
-    def _group_ticks(self) -> None:
-        """The one pass: a temporary table `day` whose rows have either a token or a connection."""
+    def _grouped_ticks(self) -> "pa.Table":
+        """The one pass: rows that have either a token or a connection."""
         counts = "".join(
             f", count(*) FILTER ({_is_within('received_at', hours)}) AS rows_{number}"
             for number, hours in enumerate(self._hours)
         )
         query = f"""
-            CREATE TEMP TABLE day AS
             SELECT instrument_token, stream, account, connection, count(*) AS rows, max(received_at) AS last
                 {counts}
             FROM ticks_all WHERE date = $date
             GROUP BY GROUPING SETS ((instrument_token), (stream, account, connection))
         """  # noqa: S608 (our own names and times)
-        self._lake.sql(query, {"date": self._record.date})
+        return self._lake.sql(query, {"date": self._record.date}).arrow()
 
-    def _ticks(self) -> _TickCounts:
-        found = self._lake.sql(
-            "SELECT * EXCLUDE (stream, account, connection, rows, last) FROM day WHERE instrument_token IS NOT NULL"
-        )
-        tokens, *rows = (column.to_pylist() for column in found.arrow().columns)
+    @staticmethod
+    def _ticks(day: "pa.Table") -> _TickCounts:
+        found = day.filter(day["instrument_token"].is_valid())
+        found = found.drop_columns(["stream", "account", "connection", "rows", "last"])
+        tokens, *rows = (column.to_pylist() for column in found.columns)
         return _TickCounts({token: counts for token, *counts in zip(tokens, *rows, strict=True)})
 
     def _list(self, each: ListRecord, parts: Sequence[_Part], ticks: _TickCounts) -> ListReport:
@@ -218,9 +220,9 @@ class _Day:
         symbols = index.lookup(np.array(tokens, np.int64)).to_pylist()
         return tuple(symbol or str(token) for symbol, token in zip(symbols, tokens, strict=True))
 
-    def _connections(self) -> tuple[list[ConnectionReport], list[Stretch]]:
+    def _connections(self, ticks: "pa.Table") -> tuple[list[ConnectionReport], list[Stretch]]:
         """Each connection, and the gaps of all of them as one."""
-        runs = self._runs()
+        runs = self._runs(ticks)
         hours = merged(stretch for parts in self._parts for _, each in parts for stretch in each)
         found = {connection: within(out, hours) for connection, out in outages(runs, self._span).items()}
         reconnects = [each.connection for run in runs for each in run.happenings if each.event == Event.RESUMED]
@@ -235,10 +237,10 @@ class _Day:
         ]
         return reports, merged(gap for gaps in found.values() for gap in gaps)
 
-    def _runs(self) -> list[ServiceRun]:
+    def _runs(self, ticks: "pa.Table") -> list[ServiceRun]:
         last_rows = [
             (row["stream"], (row["account"], row["connection"]), row["last"])
-            for row in self._select("SELECT stream, account, connection, last FROM day WHERE account IS NOT NULL")
+            for row in ticks.select(["stream", "account", "connection", "last"]).to_pylist()
         ]
         return runs_of_day(self._lake.look(), self._span, last_rows, OF_CONNECTIONS)
 

@@ -96,7 +96,7 @@ class Export:
     def _write(self, work: Path, made: Path, on_progress: Callable[[Progress], None]) -> dict[str, int]:
         choice = self._choice
         rows = dict.fromkeys(choice.tables, 0)
-        with contextlib.closing(self._lake.connect()) as self._con:
+        with contextlib.closing(self._lake.connect(macros=False)) as self._con:
             con = self._con
             con.execute(f"SET memory_limit = '{self._memory_mib}MiB'")
             con.execute(f"SET temp_directory = {literal(str(work / 'spill'))}")

@@ -279,8 +279,9 @@ class SqlLake:
             same = all(field.type in GIVEN_BACK for field in rows.schema)
             return Result(self._con.from_arrow(rows), again, state, turns, rows if same else None)
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        """A DuckDB database of its own with the views as of now, which the caller closes.
+    def connect(self, *, macros: bool = True) -> duckdb.DuckDBPyConnection:
+        """A DuckDB database of its own with the views as of now, which the caller closes; and with the macros, which
+        take most of half a second to make.
 
         The views stay as they are: what is captured later is not in them. Nothing watches over it: what is said there
         may write anywhere, into the data folder too. Raises RestrictedError in a restricted lake.
@@ -304,7 +305,7 @@ class SqlLake:
                     con.execute(f"CREATE VIEW {quoted(relation.name)} AS {made}")
                 else:
                     create_rows(con, relation.name, made)
-            for macro in self.macros:
+            for macro in self.macros if macros else ():
                 con.execute(macro.create())
             return con
 

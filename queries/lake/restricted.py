@@ -121,14 +121,18 @@ def bound_sizes(con: duckdb.DuckDBPyConnection) -> None:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the queries of a lake may use. `memory` as DuckDB reads it, such as `"1GB"`; None is no limit of ours."""
+    """What the queries of a lake may use. `memory` as DuckDB reads it, such as `"1GB"`; None is no limit of ours.
+
+    `spill` is the folder for what memory does not hold, which is made when it is needed; None: where DuckDB has it.
+    """
 
     memory: str | None = None
     threads: int | None = None
     seconds: float | None = None
+    spill: Path | None = None
 
     def apply(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Set memory and threads for the whole database."""
+        """Set all but the seconds for the whole database."""
         if self.memory is not None:
             if not isinstance(self.memory, str):
                 raise QueryError(f"memory_limit: got {self.memory!r}, expected a text such as '1GB'")
@@ -137,6 +141,8 @@ class Limits:
             if not is_whole(self.threads, 1):
                 raise QueryError(f"threads: got {self.threads!r}, expected a whole number of at least 1")
             con.execute(f"SET threads = {int(self.threads)}")
+        if self.spill is not None:
+            con.execute(f"SET temp_directory = {literal(str(self.spill))}")
 
 
 RESTRICTED: Final = Limits("1GB", 2, 30.0)

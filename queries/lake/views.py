@@ -197,9 +197,8 @@ class Views:
         """Put the plain names of the tables into the catalog. To read one before `lead` is an error."""
         for spec in schema.TABLES.values():
             plain = name_in_sql(spec)
-            columns = ", ".join(f"NULL::{SQL_TYPES[field.type]} AS {quoted(field.name)}" for field in spec.schema)
             reason = literal(f"{plain}: a query reads the tables that it names itself, which this one does not")
-            self.publish(plain, f"SELECT {columns} WHERE error({reason})::BOOLEAN", altered=False)
+            self.publish(plain, f"SELECT {_no_values(spec)} WHERE error({reason})::BOOLEAN", altered=False)
 
     def lead(self, views: Iterable[View], *, altered: bool) -> None:
         """Have the plain names lead to these views: for what is no SELECT, and cannot have them in its head.
@@ -259,8 +258,7 @@ class Views:
         return view.chosen[some]
 
     def _make(self, source: TableSource) -> View:
-        rows = len(source.live) or not source.files
-        live = self.of_rows(f"{source.spec.name}_live", _live(source)) if rows else None
+        live = self.of_rows(f"{source.spec.name}_live", _live(source)) if len(source.live) else None
         return self._view(source, source.parts, live)
 
     def _view(self, source: TableSource, parts: Mapping[Partition, Sequence[str]], live: RowsView | None) -> View:
@@ -338,6 +336,8 @@ def _live(source: TableSource) -> "pa.Table | Dataset":
 def view_text(source: TableSource, committed: str | None, live_name: str) -> str:
     """A table's SELECT. `committed` is SQL for what its committed files have, `live_name` where its live rows are."""
     spec = source.spec
+    if committed is None and not live_name:
+        return f"SELECT {_no_values(spec)} WHERE false"
     columns = _columns(tuple(spec.schema.names))
     live = f"SELECT {columns} FROM {live_name}"
     if committed is None:
@@ -354,6 +354,11 @@ def view_text(source: TableSource, committed: str | None, live_name: str) -> str
 @functools.lru_cache(2 * len(schema.TABLES))
 def _columns(names: tuple[str, ...]) -> str:
     return ", ".join(map(quoted, names))
+
+
+def _no_values(spec: schema.Table) -> str:
+    """The columns without values."""
+    return ", ".join(f"NULL::{SQL_TYPES[field.type]} AS {quoted(field.name)}" for field in spec.schema)
 
 
 def _hive_types(spec: schema.Table) -> dict[str, str]:

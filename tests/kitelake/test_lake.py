@@ -16,6 +16,7 @@ from kitelake import Result
 from queries.errors import QueryError, QueryTimeoutError, RestrictedError
 from storage.layout import DataLayout
 from tests.support.captured import INFY, Captured
+from tests.support.scaled import scaled
 from tests.support.two_days import DAYS, two_days
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -186,18 +187,19 @@ def test_a_macro_whose_parameter_is_of_another_table_says_what_to_write(lake: ki
     with pytest.raises(QueryError, match=r"take its parameters from another table.*: give them as values") as caught:
         lake.sql(f"from (values ('NSE:INFY')) t(s), {macro}(t.s)").arrow()
     assert len(str(caught.value).splitlines()) == 2
-    assert lake.sql("select count(*) as n from bars('NSE:INFY')").arrow()["n"][0].as_py()
+    assert lake.sql("select count(*) as n from ticks('NSE:INFY')").arrow()["n"][0].as_py()
 
 
 @pytest.mark.slow
 def test_helpers_of_several_threads_take_turns(two_days: Path) -> None:
+    many, some = scaled(6, 12), scaled(2, 4)
     with kitelake.open(two_days) as lake, ThreadPoolExecutor(4) as pool:
         expected = lake.bars("NSE:INFY", "1m").arrow()
-        asked = [pool.submit(lambda: lake.bars("NSE:INFY", "1m").arrow()) for _ in range(12)]
-        asked += [pool.submit(lambda: lake.chain("NIFTY", DAYS[1]).arrow()) for _ in range(4)]
+        asked = [pool.submit(lambda: lake.bars("NSE:INFY", "1m").arrow()) for _ in range(many)]
+        asked += [pool.submit(lambda: lake.chain("NIFTY", DAYS[1]).arrow()) for _ in range(some)]
         found = [each.result() for each in asked]
-    assert all(each.equals(expected) for each in found[:12])
-    assert all(each.equals(found[12]) for each in found[12:])
+    assert all(each.equals(expected) for each in found[:many])
+    assert all(each.equals(found[many]) for each in found[many:])
 
 
 @pytest.mark.parametrize("name", ["adapters", "compat", "replay"])

@@ -138,7 +138,7 @@ class Capture:
                 assert row["n"] >= flushed
                 assert row["n"] == 3 * row["e"], row
                 self.looks += 1
-                self._stop.wait(0.02)
+                self._stop.wait(0.05)
 
 
 def check(layout: DataLayout, feed: Feed) -> None:

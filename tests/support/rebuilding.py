@@ -1,9 +1,13 @@
 """Streams that are committed, to be rebuilt."""
 
 import datetime
+import shutil
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from storage import schema
 from storage.commit.decoder import Decoded, Decoder
@@ -14,6 +18,7 @@ from storage.tables.symbols import SymbolLookup
 from storage.tables.table import LakeTable
 from storage.upkeep.archive import archive_committed
 from tests.support.lake import CRUDE, DAY_NS, INFY, NIFTY_FUT, NINE_FIFTEEN_NS, Feed, ToyDecoder
+from tests.support.shared import made_once
 
 OLD, NEW = "20261122T034500-aaaaaa", "20261123T034500-bbbbbb"
 DAY, NEXT = datetime.date(2026, 11, 23), datetime.date(2026, 11, 24)
@@ -70,8 +75,19 @@ def cheaper(rows: Rows) -> Rows:
     return rows | {"ticks": [row | {"last_price": round(row["last_price"] - 1, 2)} for row in rows["ticks"]]}
 
 
-def two_streams(layout: DataLayout) -> Rows:
-    """A day of two dead streams, the second one into the next day; committed. Returns the rows."""
+@pytest.fixture(scope="session")
+def two_streams(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of a day of two dead streams, the second one into the next day; committed. To be copied."""
+    return made_once(tmp_path_factory, "two streams", lambda root: _two_streams(DataLayout(root)))
+
+
+def copy_of(folder: Path, layout: DataLayout) -> Rows:
+    """Copy a data folder, with the times of its files. Returns the rows."""
+    shutil.copytree(folder, layout.root)
+    return rows_of(layout)
+
+
+def _two_streams(layout: DataLayout) -> None:
     with Feed(layout.root, OLD) as old, Feed(layout.root, NEW) as new:
         fill(old, 3)
         fill(new, 1, offset=10)
@@ -82,7 +98,6 @@ def two_streams(layout: DataLayout) -> Rows:
         new.roll()
         fill(new, 1, offset=20)
     commit(layout)
-    return rows_of(layout)
 
 
 def archive(layout: DataLayout) -> None:

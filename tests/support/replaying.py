@@ -172,7 +172,7 @@ class Strategy:
 
     def __init__(self, server: ReplayServer, token: int, order: dict[str, str] | None = None) -> None:
         self._client = BlockingClient(paper_address(server))
-        self._http = httpx.Client(base_url=server.urls["api"], headers=HEADERS)
+        self._http = httpx.Client(base_url=server.urls["api"], headers=HEADERS, trust_env=False, verify=False)
         self._token = token
         self._order = order or {"token": str(token)}
         self.seen: list[Any] = []

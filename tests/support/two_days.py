@@ -185,16 +185,7 @@ def _day(day: dt.date, before: dict[int, dict[str, Any]], rng: np.random.Generat
         gap = (_ns(day, GAP[0]) // 1000, _ns(day, GAP[1]) // 1000)
         rows += [row for row in mine if day == DAYS[0] or not gap[0] <= row["received_at"] < gap[1]]
     rows.sort(key=lambda row: row["received_at"])
-    columns = {name: [row.get(name) for row in rows] for name in TICKS.schema.names}
-    times = {"received_at", "last_trade_time", "exchange_timestamp"}
-    return pa.table(
-        {
-            name: pa.array(values, pa.int64()).cast(TICKS.schema.field(name).type)
-            if name in times
-            else pa.array(values, TICKS.schema.field(name).type)
-            for name, values in columns.items()
-        }
-    )
+    return pa.Table.from_struct_array(pa.array(rows, pa.struct(TICKS.schema)))
 
 
 def _prices(

@@ -161,7 +161,7 @@ def test_a_whole_day(tmp_path: Path, simulator: Simulation, sent: Callable[[], i
             "stop indices": "15:30",
             "end of day": "15:32",
             "seal": "15:34",
-            "retention": "08:20",
+            "retention": "12:20",
         }
         for moment, lists in (
             ("08:55", []),
@@ -186,7 +186,7 @@ def test_a_whole_day(tmp_path: Path, simulator: Simulation, sent: Callable[[], i
                 await trial.wait_for(in_tables)
         await trial.wait_for(lambda: bool(webhook.posts))
 
-    with contextlib.closing(Webhook()) as webhook, clock_at(f"{DAY}T08:00") as clock:
+    with contextlib.closing(Webhook()) as webhook, clock_at(f"{DAY}T08:21") as clock:
         config = config_of(
             tmp_path,
             simulator,
@@ -223,7 +223,7 @@ def test_a_whole_day(tmp_path: Path, simulator: Simulation, sent: Callable[[], i
     assert [(one.name, one.subscribed, one.silent) for one in report.lists] == [("indices", 2, 0), ("options", 10, 0)]
     lists = [line for line in diary.told if "started" in line or "stopped" in line]
     assert lists == [
-        "Mon 10 08:00 service started",
+        "Mon 10 08:21 service started",
         "Mon 10 09:20 indices started",
         "Mon 10 10:00 options started",
         "Mon 10 15:00 options stopped",

@@ -1,6 +1,7 @@
 """Coverage, gaps, latency and comparison of a day, as commands; what is looked at before has other tests."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,22 @@ __all__ = ["command", "two_days"]  # the fixtures
 DAY = str(DAYS[1])
 
 
+@pytest.fixture(scope="module")
+def lake(two_days: Path) -> Iterator[kitelake.Lake]:
+    """What the answers of the commands are compared with."""
+    with kitelake.open(two_days) as lake:
+        yield lake
+
+
 def rows_of(command: Run, data: Path, *arguments: str) -> list[dict[str, Any]]:
     ended = command(*arguments, "--data", data, "--format", "json")
     assert (ended.status, ended.err) == (0, "")
     return [json.loads(line) for line in ended.out.splitlines()]
 
 
-def test_gaps_are_those_of_the_method(command: Run, two_days: Path) -> None:
+def test_gaps_are_those_of_the_method(command: Run, two_days: Path, lake: kitelake.Lake) -> None:
     found = rows_of(command, two_days, "gaps", "INFY", "--day", DAY)
-    with kitelake.open(two_days) as lake:
-        made = lake.gaps(DAY, "INFY").arrow()
+    made = lake.gaps(DAY, "INFY").arrow()
     assert [row["state"] for row in found] == made["state"].to_pylist()
     (away,) = (row for row in found if row["state"] == "disconnected")
     assert away["start"].startswith(f"{DAY}T11:00:00")
@@ -50,28 +57,33 @@ def test_latency_is_by_connection_and_time_of_day(command: Run, two_days: Path) 
     assert [row["time"][11:16] for row in found][:2] == ["09:00", "10:00"]
 
 
-def candles(data: Path, path: Path, *, volume_by: int = 0) -> Path:
+@pytest.fixture(scope="module")
+def ours(lake: kitelake.Lake) -> list[dict[str, Any]]:
+    """Our bars of the day."""
+    bars: list[dict[str, Any]] = lake.bars("NSE:INFY", "5m", DAY).arrow().to_pylist()
+    return bars
+
+
+def candles(ours: list[dict[str, Any]], path: Path, *, volume_by: int = 0) -> Path:
     """Ours as the broker's answer, the third one changed."""
-    with kitelake.open(data) as lake:
-        bars = lake.bars("NSE:INFY", "5m", DAY).arrow().to_pylist()
-    bars[2]["volume"] += volume_by
+    bars = [*ours[:2], ours[2] | {"volume": ours[2]["volume"] + volume_by}, *ours[3:]]
     names = ("open", "high", "low", "close", "volume", "oi")
     rows = [[bar["time"].strftime("%Y-%m-%dT%H:%M:%S%z"), *(bar[name] for name in names)] for bar in bars]
     path.write_text(json.dumps({"status": "success", "data": {"candles": rows}}))
     return path
 
 
-def test_bars_that_are_as_the_brokers(command: Run, two_days: Path, tmp_path: Path) -> None:
-    ended = command("compare", "NSE:INFY", candles(two_days, tmp_path / "candles.json"), "--data", two_days)
+def test_bars_that_are_as_the_brokers(command: Run, two_days: Path, ours: list[dict[str, Any]], tmp_path: Path) -> None:
+    ended = command("compare", "NSE:INFY", candles(ours, tmp_path / "candles.json"), "--data", two_days)
     assert ended.status == 0
     assert ended.out.splitlines()[-1] == "74 bars, 74 equal"
 
 
 @pytest.mark.parametrize(("output_format", "where"), [("table", "out"), ("csv", "err")])
 def test_an_unexplained_difference_is_status_1(
-    command: Run, two_days: Path, tmp_path: Path, output_format: str, where: str
+    command: Run, two_days: Path, ours: list[dict[str, Any]], tmp_path: Path, output_format: str, where: str
 ) -> None:
-    path = candles(two_days, tmp_path / "candles.json", volume_by=7)
+    path = candles(ours, tmp_path / "candles.json", volume_by=7)
     ended = command("compare", "NSE:INFY", path, "--day", DAY, "--data", two_days, "-f", output_format)
     assert ended.status == 1
     assert "74 bars, 73 equal; 1 difference: 1 unexplained" in getattr(ended, where)

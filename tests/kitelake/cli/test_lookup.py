@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,25 @@ DAY = str(DAYS[1])
 FUTURE = "NFO:NIFTY26NOVFUT"
 
 
+@pytest.fixture(scope="module")
+def lake(two_days: Path) -> Iterator[kitelake.Lake]:
+    """What the answers of the commands are compared with."""
+    with kitelake.open(two_days) as lake:
+        yield lake
+
+
 def rows_of(command: Run, data: Path, *arguments: str) -> list[dict[str, Any]]:
     ended = command(*arguments, "--data", data, "--format", "json")
     assert (ended.status, ended.err) == (0, "")
     return [json.loads(line) for line in ended.out.splitlines()]
 
 
-def test_bars_are_those_of_the_method(command: Run, two_days: Path) -> None:
+def test_bars_are_those_of_the_method(command: Run, two_days: Path, lake: kitelake.Lake) -> None:
     arguments = ["bars", "infy", FUTURE, "-w", "15m", "--start", f"{DAY} 10:00", "--stop", f"{DAY} 12:00"]
     found = rows_of(command, two_days, *arguments, "--sessions", "all", "--label", "close", "--clock", "received")
-    with kitelake.open(two_days) as lake:
-        made = lake.bars(
-            ["INFY", FUTURE], "15m", f"{DAY} 10:00", f"{DAY} 12:00", sessions="all", label="close", clock="received"
-        ).arrow()
+    made = lake.bars(
+        ["INFY", FUTURE], "15m", f"{DAY} 10:00", f"{DAY} 12:00", sessions="all", label="close", clock="received"
+    ).arrow()
     assert len(found) == len(made) == 16
     for row, its in zip(found, made.to_pylist(), strict=True):
         assert row == {**its, "time": its["time"].astimezone(IST).isoformat(timespec="microseconds")}
@@ -54,22 +61,20 @@ def test_bars_are_those_of_the_method(command: Run, two_days: Path) -> None:
     ],
 )
 def test_times_as_people_type_them(
-    command: Run, two_days: Path, said: list[str], start: str | None, stop: str | None
+    command: Run, two_days: Path, lake: kitelake.Lake, said: list[str], start: str | None, stop: str | None
 ) -> None:
     found = rows_of(command, two_days, "bars", "NSE:INFY", *said)
-    with kitelake.open(two_days) as lake:
-        times = lake.bars("NSE:INFY", "1m", start, stop).arrow().column("time").to_pylist()
+    times = lake.bars("NSE:INFY", "1m", start, stop).arrow().column("time").to_pylist()
     assert [row["time"] for row in found] == [time.astimezone(IST).isoformat(timespec="microseconds") for time in times]
     assert found
 
 
 @pytest.mark.slow
-def test_symbols_as_people_type_them(command: Run, two_days: Path) -> None:
+def test_symbols_as_people_type_them(command: Run, two_days: Path, lake: kitelake.Lake) -> None:
     asked = ["408065", "near:NIFTY", "near2:nifty", "NFO:NIFTY26NOV244*", "Reliance"]
     found = rows_of(command, two_days, "bars", *asked, "-w", "1d")
-    with kitelake.open(two_days) as lake:
-        its: list[Symbol] = [408065, near("NIFTY"), near("NIFTY", 2), "NFO:NIFTY26NOV244*", "RELIANCE"]
-        expected = lake.bars(its, "1d", DAY).arrow().column("symbol").to_pylist()
+    its: list[Symbol] = [408065, near("NIFTY"), near("NIFTY", 2), "NFO:NIFTY26NOV244*", "RELIANCE"]
+    expected = lake.bars(its, "1d", DAY).arrow().column("symbol").to_pylist()
     assert [row["symbol"] for row in found] == expected
     assert len(expected) == 6
 
@@ -91,15 +96,14 @@ def test_every_format_has_the_same_rows(command: Run, two_days: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_book_looks_like_one(command: Run, two_days: Path, tmp_path: Path) -> None:
+def test_a_book_looks_like_one(command: Run, two_days: Path, lake: kitelake.Lake, tmp_path: Path) -> None:
     ended = command("book", "NSE:TCS", "NSE:INFY", "--at", f"{DAY} 12:00", "--data", two_days)
     first, second = ended.out.split("\n\n")
     title, head, *levels, total = second.splitlines()
     assert title.startswith(f"NSE:TCS   {DAY} 11:59:30.250   spread 0.")
     assert head.split() == ["orders", "quantity", "bid", "│", "ask", "quantity", "orders"]
     assert first.startswith("NSE:INFY")
-    with kitelake.open(two_days) as lake:
-        rows = lake.book("NSE:TCS", f"{DAY} 12:00").arrow().to_pylist()
+    rows = lake.book("NSE:TCS", f"{DAY} 12:00").arrow().to_pylist()
     for line, row in zip(levels, rows, strict=True):
         shown = line.replace(",", "").split()
         values = [row[f"{side}_{what}"] for side, what in (("bid", "orders"), ("bid", "quantity"), ("bid", "price"))]
@@ -120,10 +124,9 @@ def test_an_index_has_no_book(command: Run, two_days: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_last_ticks(command: Run, two_days: Path) -> None:
+def test_the_last_ticks(command: Run, two_days: Path, lake: kitelake.Lake) -> None:
     found = rows_of(command, two_days, "latest", "--at", "10:15", "--columns", "symbol, last_price")
-    with kitelake.open(two_days) as lake:
-        made = lake.latest(None, f"{DAY} 10:15", ["symbol", "last_price"]).arrow()
+    made = lake.latest(None, f"{DAY} 10:15", ["symbol", "last_price"]).arrow()
     assert [(row["symbol"], row["last_price"]) for row in found] == list(
         zip(made["symbol"].to_pylist(), made["last_price"].to_pylist(), strict=True)
     )

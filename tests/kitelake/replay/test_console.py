@@ -18,7 +18,7 @@ from kitelake.replay.console import line_of
 from storage.clock import IST
 from tests.support.captured import INFY
 from tests.support.feeding import DAYS, three_days
-from tests.support.waiting import PATIENCE_SECONDS, until
+from tests.support.waiting import PATIENCE_SECONDS, until, wait_until
 
 pytestmark = pytest.mark.slow  # days are captured for them
 
@@ -51,8 +51,7 @@ def asked(replay: Replay, ask: Callable[[KiteConnect, Any], Any]) -> Any:
 
 def seek(lead: Any, to: str) -> None:
     lead("seek", {"to": to})
-    while lead("status")["seeks"] is not None:
-        pass
+    wait_until(lambda: lead("status")["seeks"] is None)
 
 
 def test_no_candle_is_of_the_future(lake: kitelake.Lake) -> None:

@@ -55,7 +55,10 @@ class Control:
 
 @contextlib.asynccontextmanager
 async def controlled(made: HandMade, **settings: Any) -> AsyncIterator[Control]:
-    async with replaying(made.layout.root, **settings) as server, httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
+    async with (
+        replaying(made.layout.root, **settings) as server,
+        httpx.AsyncClient(timeout=PATIENCE_SECONDS, trust_env=False, verify=False) as http,
+    ):
         http.base_url = httpx.URL(server.urls["control"])
         yield Control(server, http)
 

@@ -114,12 +114,12 @@ class TestTable:
 
     @pytest.mark.slow
     def test_in_a_pipe_has_every_row_and_column(self, query: Query, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-        names = ", ".join(f"range as column_{i}" for i in range(5))
-        write_result(query(f"select {names}, repeat('x', 100) from range(70_000)"), "table")
+        names = ", ".join(f"range as column_{i}" for i in range(2))
+        write_result(query(f"select {names}, repeat('x', 100) from range(66_000)"), "table")
         lines = printed(capfdbinary).splitlines()
-        assert len(lines) == 70_003
-        assert lines[-1] == "(70,000 rows)"
-        assert lines[-2].split() == ["69999"] * 5 + ["x" * 100]
+        assert len(lines) == 66_003
+        assert lines[-1] == "(66,000 rows)"
+        assert lines[-2].split() == ["65999"] * 2 + ["x" * 100]
         assert "\x1b" not in lines[0]
 
     def test_is_aligned_over_batches_of_any_size(self, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from tests.support.rebuilding import (
     archive,
     cheaper,
     commit,
+    copy_of,
     fill,
     rows_of,
     table,
@@ -38,6 +39,8 @@ from tests.support.scaled import scaled
 from tests.support.works import Changed, one_rupee_more
 
 pytestmark = pytest.mark.slow
+
+__all__ = ["two_streams"]  # the fixture
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def files_of(layout: DataLayout, name: str = "ticks") -> set[str]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A folder with `two_streams`, in one of the forms that segments and files may have."""
+    """A copy of `two_streams`, in one of the forms that segments and files may have."""
 
     archived: bool
     sealed: bool
@@ -63,10 +66,10 @@ FORMS = [(False, False), (False, True), (True, False), (True, True)]
 
 
 @pytest.fixture(scope="module", params=FORMS[:: scaled(3, 1)])
-def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def original(request: pytest.FixtureRequest, two_streams: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     archived, sealed = request.param
-    layout = DataLayout(tmp_path_factory.mktemp("original"))
-    rows = two_streams(layout)
+    layout = DataLayout(tmp_path_factory.mktemp("original") / "data")
+    rows = copy_of(two_streams, layout)
     if archived:
         archive(layout)
     if sealed:
@@ -192,8 +195,8 @@ def test_the_begin_of_a_stream_may_be_gone(layout: DataLayout) -> None:
         rebuild_day(layout, ToyDecoder(), DAY)
 
 
-def test_instrument_lists_of_today_give_the_names(layout: DataLayout) -> None:
-    two_streams(layout)
+def test_instrument_lists_of_today_give_the_names(layout: DataLayout, two_streams: Path) -> None:
+    shutil.copytree(two_streams, layout.root)
     names = schema.INSTRUMENTS.file_schema.names
     row = dict.fromkeys(names) | {"instrument_token": INFY, "symbol": "NSE:INFY"}
     write_instruments(layout, DAY, pa.Table.from_pylist([row], schema=schema.INSTRUMENTS.file_schema))
@@ -223,8 +226,8 @@ def test_damage_of_the_journal_stays_recorded(layout: DataLayout) -> None:
     assert rows_of(layout) == rows
 
 
-def test_an_archive_that_is_damaged_is_missing(layout: DataLayout) -> None:
-    rows = two_streams(layout)
+def test_an_archive_that_is_damaged_is_missing(layout: DataLayout, two_streams: Path) -> None:
+    rows = copy_of(two_streams, layout)
     archive(layout)
     path = layout.archive(OLD, 2)
     path.write_bytes(path.read_bytes()[:-1])
@@ -238,8 +241,8 @@ def test_an_archive_that_is_damaged_is_missing(layout: DataLayout) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_that_cannot_be_read_is_replaced_only_by_as_many_rows(layout: DataLayout) -> None:
-    two_streams(layout)
+def test_a_file_that_cannot_be_read_is_replaced_only_by_as_many_rows(layout: DataLayout, two_streams: Path) -> None:
+    shutil.copytree(two_streams, layout.root)
     archive(layout)
     compact_day(layout, DAY)
     (path,) = layout.table("ticks").glob("date=2026-11-23/exchange=MCX/sealed-*.parquet")

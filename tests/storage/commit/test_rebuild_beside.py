@@ -1,6 +1,7 @@
 """A rebuild beside a writer, and one that dies: each table has its old rows or its new ones."""
 
 import random
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -23,14 +24,16 @@ from tests.support.works import Changed, one_rupee_more
 
 pytestmark = pytest.mark.slow
 
+__all__ = ["two_streams"]  # the fixture
+
 
 @pytest.fixture
 def layout(tmp_path: Path) -> DataLayout:
     return DataLayout(tmp_path / "données, 100 % & more")
 
 
-def test_one_at_a_time(layout: DataLayout, monkeypatch: pytest.MonkeyPatch) -> None:
-    two_streams(layout)
+def test_one_at_a_time(layout: DataLayout, two_streams: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(two_streams, layout.root)
     monkeypatch.setattr(lock, "LOCK_SECONDS", 0.1)
     with (
         FileLock(layout.seal_lock, thread_local=False),
@@ -93,7 +96,7 @@ class TestLive:
         feed = Feed(layout.root, OLD)
         committed = threading.Event()
         writer = SegmentWriter(layout, ToyDecoder(), OLD, on_commit=lambda _done: committed.set())
-        thread = threading.Thread(target=writer.run, kwargs={"poll_seconds": 0.001, "stop": threading.Event()})
+        thread = threading.Thread(target=writer.run, kwargs={"poll_seconds": 0.01, "stop": threading.Event()})
         thread.start()
         fill(feed, 2)
         assert committed.wait(PATIENCE_SECONDS)

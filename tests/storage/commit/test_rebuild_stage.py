@@ -16,10 +16,12 @@ from storage.journal import Block
 from storage.layout import DataLayout
 from storage.tables.symbols import SymbolLookup
 from tests.support.lake import Feed, ToyDecoder
-from tests.support.rebuilding import DAY, NEW, OLD, Failing, archive, commit, fill, rows_of, table, two_streams
+from tests.support.rebuilding import DAY, NEW, OLD, Failing, archive, commit, copy_of, fill, rows_of, table, two_streams
 from tests.support.works import Changed
 
 pytestmark = pytest.mark.slow
+
+__all__ = ["two_streams"]  # the fixture
 
 
 @pytest.fixture
@@ -79,16 +81,18 @@ class TestNumbersOfPackets:
         rebuild_day(layout, self.twice(OLD, 1), DAY)
         assert rows_of(layout)["ticks"] == rows
 
-    def test_one_less_is_refused(self, layout: DataLayout) -> None:
-        rows = two_streams(layout)
+    def test_one_less_is_refused(self, layout: DataLayout, two_streams: Path) -> None:
+        rows = copy_of(two_streams, layout)
         less = Changed(ToyDecoder(), lambda rows: rows.filter(pc.not_equal(rows.column("seq"), 4)))
         with pytest.raises(RebuildError, match="got 8 packets, expected 9"):
             rebuild_day(layout, less, DAY)
         assert rows_of(layout) == rows
 
     @pytest.mark.parametrize("archived", [False, True])
-    def test_one_more_where_the_stream_goes_on_is_refused(self, layout: DataLayout, archived: bool) -> None:
-        rows = two_streams(layout)
+    def test_one_more_where_the_stream_goes_on_is_refused(
+        self, layout: DataLayout, two_streams: Path, archived: bool
+    ) -> None:
+        rows = copy_of(two_streams, layout)
         if archived:
             archive(layout)
         with pytest.raises(RebuildError, match="got 6 packets, expected 5: other rows of the stream would need"):
@@ -108,8 +112,10 @@ class TestNumbersOfPackets:
         assert [(row["seq"], row["last_price"]) for row in rows["ticks"]] == [row[1::2] for row in feed.ticks]
         assert all(row["record"] is not None for row in rows["quarantine"])
 
-    def test_a_segment_that_the_decoder_took_before_and_does_not_now(self, layout: DataLayout) -> None:
-        rows = two_streams(layout)
+    def test_a_segment_that_the_decoder_took_before_and_does_not_now(
+        self, layout: DataLayout, two_streams: Path
+    ) -> None:
+        rows = copy_of(two_streams, layout)
         with pytest.raises(RebuildError, match=f"segment {OLD}/1: cannot be decoded: ZeroDivisionError"):
             rebuild_day(layout, Failing(1), DAY)
         assert rows_of(layout) == rows

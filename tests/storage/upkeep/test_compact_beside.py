@@ -98,7 +98,7 @@ class TestBesideAWriter:
                 assert lake.sql("select count(*) as n from ticks").arrow().to_pylist() == [{"n": 7}]
 
     def test_a_capture_and_readers_that_go_on(self, layout: DataLayout) -> None:
-        with Capture(layout, segments=scaled(8, 30), pause_seconds=0.2) as capture:
+        with Capture(layout, segments=scaled(6, 30), pause_seconds=0.2) as capture:
             while not compact_day(layout, DAY, memory_bytes=SMALL) and not capture.errors:
                 time.sleep(0.1)
             for _ in range(2):

@@ -337,4 +337,5 @@ def test_a_segment(
 
 @pytest.mark.parametrize("name", ["kitelake.json", f"days/{DAY}.json"])
 def test_what_no_row_depends_on(layout: DataLayout, truth: dict[str, pa.Table], name: str) -> None:
-    assert check_flips(layout, layout.root / name, 2, truth, shows=lambda: False) == {"harmless": 2}
+    count = scaled(1, 2)
+    assert check_flips(layout, layout.root / name, count, truth, shows=lambda: False) == {"harmless": count}
