@@ -12,7 +12,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    field_validator,
+    model_validator,
+)
 
 from ingest.instruments import Select
 from kitelake.config.calendar import EXCHANGES, date_of
@@ -59,7 +67,12 @@ def _exchanges(given: Any) -> tuple[str, ...]:
 
 ListFile = Annotated[Path, BeforeValidator(lambda given: path_of(given, "a file"))]
 Instrument = Annotated[str | int, PlainValidator(_instrument)]
-Days = Annotated[Literal["trading", "weekdays", "all"] | str | tuple[dt.date, ...], PlainValidator(_days)]
+Days = Annotated[
+    Literal["trading", "weekdays", "all"] | str | tuple[dt.date, ...],
+    PlainValidator(_days),
+    # By itself pydantic takes dates for a value of the wrong kind, and warns.
+    PlainSerializer(lambda days: days if isinstance(days, str) else [str(date) for date in days], when_used="json"),
+]
 
 
 class SubscriptionList(Section):
