@@ -26,6 +26,7 @@ from storage.clock import IST
 
 DAY = dt.date(2026, 11, 13)
 BEFORE_PROTECTION = dt.date(2026, 3, 31)
+MORNING = dt.datetime(2026, 11, 13, 9, 15)  # noqa: DTZ001 (the client's times are naive)
 
 
 def listed(token: int, exchange: str, name: str, segment: str = "", kind: str = "EQ", **changed: Any) -> Instrument:
@@ -204,3 +205,19 @@ def _json(code: int, values: Any) -> HttpResponse:
 def _error(error: HttpError) -> HttpResponse:
     kind = error.error_type if isinstance(error, CallRefusedError) else "GeneralException"
     return _json(error.status, {"status": "error", "message": str(error), "data": None, "error_type": kind})
+
+
+def place(kite: KiteConnect, **changed: Any) -> str:
+    """An order of 150 INFY at 100.1, but for what is changed; returns its number."""
+    values = {
+        "variety": kite.VARIETY_REGULAR,
+        "exchange": "NSE",
+        "tradingsymbol": "INFY",
+        "transaction_type": "BUY",
+        "quantity": 150,
+        "product": "MIS",
+        "order_type": "LIMIT",
+        "price": 100.1,
+    }
+    order_id: str = kite.place_order(**{**values, **changed})
+    return order_id
