@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from queries.history import DATED_TICKS, sql_moment
 from queries.lake import LakeState
-from storage.arrays import numpy_of
+from storage.arrays import arrow_of, numpy_of
 from storage.clock import IST
 from storage.market import exchange_of_token
 
@@ -120,19 +120,20 @@ def _asked(groups: Sequence[Sequence[int]]) -> str:
 def _recent_rows(state: LakeState, day: dt.date, groups: Sequence[Sequence[int]], moment: dt.datetime) -> pa.Table:
     """As `_last_rows`, of those whose last row within RECENT counts.
 
-    Most of what a chain takes. So what hardly any row fails is not asked of each row, but of the last ones: it costs a
-    fifth less.
+    Most of what a chain takes. So what hardly any row fails is not asked of each row, but of the last ones, and whose
+    these are is not asked of DuckDB at all: it costs a third less.
     """
     rows = _rows(day, groups, f"received_at <= {sql_moment(moment)} AND received_at > {sql_moment(moment - RECENT)}")
     query = f"""
         SELECT instrument_token, 0 AS place, unnest(found)
         FROM (
             SELECT instrument_token, {_last(**_VALUES, counts=of_today(_midnight(day)))} AS found FROM ({rows})
-            GROUP BY ALL HAVING {_asked(groups)}
+            GROUP BY ALL
         ) WHERE found.counts
     """
     (found,) = state.read([query])
-    return found
+    mine = np.isin(numpy_of(found["instrument_token"]), [token for group in groups for token in group])
+    return found.take(arrow_of(np.flatnonzero(mine), None, pa.int64()))
 
 
 def _last_rows(
