@@ -48,6 +48,8 @@ def flags_of(column: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
 
 def missing_of(column: pa.Array) -> NDArray[np.bool_]:
     """Where a column of any flat type is null."""
+    if pa.types.is_null(column.type):
+        return np.ones(len(column), np.bool_)
     return ~_bits(column, 0) if column.null_count else np.zeros(len(column), np.bool_)
 
 

@@ -71,7 +71,11 @@ Days = Annotated[
     Literal["trading", "weekdays", "all"] | str | tuple[dt.date, ...],
     PlainValidator(_days),
     # By itself pydantic takes dates for a value of the wrong kind, and warns.
-    PlainSerializer(lambda days: days if isinstance(days, str) else [str(date) for date in days], when_used="json"),
+    PlainSerializer(
+        lambda days: days if isinstance(days, str) else [str(date) for date in days],
+        return_type=str | list[str],
+        when_used="json",
+    ),
 ]
 
 
