@@ -65,14 +65,18 @@ def _bits(column: pa.Array, buffer: int) -> NDArray[np.bool_]:
 def arrow_of(values: NDArray[Any], missing: NDArray[np.bool_] | None, kind: pa.DataType) -> pa.Array:
     """The column of these values, of that type's width, null where they are `missing`. Nothing is copied if they lie
     one after the other."""
-    bits = None if missing is None else pa.py_buffer(np.packbits(~missing, bitorder="little"))
+    bits = None if missing is None else _packed(~missing)
     return pa.Array.from_buffers(kind, len(values), [bits, pa.py_buffer(np.ascontiguousarray(values))])
 
 
 def arrow_flags(values: NDArray[np.bool_], missing: NDArray[np.bool_]) -> pa.Array:
     """The column of these booleans, null where they are `missing`."""
-    bits = [pa.py_buffer(np.packbits(each, bitorder="little")) for each in (~missing, values)]
-    return pa.Array.from_buffers(pa.bool_(), len(values), bits)
+    return pa.Array.from_buffers(pa.bool_(), len(values), [_packed(~missing), _packed(values)])
+
+
+def _packed(flags: NDArray[np.bool_]) -> pa.Buffer:
+    """As Arrow has them: the reverse of `_bits`."""
+    return pa.py_buffer(np.packbits(flags, bitorder="little"))
 
 
 def arrow_texts(texts: Sequence[str]) -> pa.Array:

@@ -115,8 +115,7 @@ def parts_of(state: LakeState, wanted: Wanted, *, without: frozenset[object] = f
             if piece.day != wanted.day or piece in without or not len(piece):
                 continue
             if tokens is None or np.isin(tokens, piece.tokens).any():
-                times = piece.decode(["received_at"], source.live.symbols)["received_at"]
-                received = numbers_of(times)
+                received = numbers_of(piece.decode(["received_at"], source.live.symbols)["received_at"])
                 found.append(Part(piece, 0, "", len(piece), int(received.min()), int(received.max())))
     return [part for part in found if part.first_us < wanted.stop_us and part.last_us >= wanted.start_us]
 
