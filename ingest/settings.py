@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from storage.mode import Mode
+from storage.memory import Mode
 
 MAX_CONNECTIONS: Final = 3
 """Of one api_key, open at the same time (Kite Connect v3 streaming docs)."""

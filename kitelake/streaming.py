@@ -27,5 +27,5 @@ from ingest.wire import encode_packets as encode_packets
 from ingest.wire import frame_views as frame_views
 from ingest.wire import packet_view as packet_view
 from ingest.wire import run_view as run_view
-from storage.ticks import Level as Level
-from storage.ticks import Tick as Tick
+from storage.memory import Level as Level
+from storage.memory import Tick as Tick

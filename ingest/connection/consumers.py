@@ -20,7 +20,7 @@ from ingest.errors import WireError
 from ingest.settings import BufferSettings
 from ingest.wire import Order, decode_batch, frame_views, read_text, ticks_in
 from storage.journal import Kind
-from storage.ticks import Tick
+from storage.memory import Tick
 
 TICK_BYTES: Final = 1 << 18
 """At most so much is taken for ticks at once: it waits outside of the buffer, where the bounds do not reach."""

@@ -1,4 +1,4 @@
-"""Packets as the dictionaries of the official client: what `storage.ticks.tick_dict` makes of a packet, in one go.
+"""Packets as the dictionaries of the official client: what `tick_dict` makes of a packet, in one go.
 
 Scripts read whole dictionaries, so every field is made: one unpacking for each packet, by a table of the layouts.
 """

@@ -44,7 +44,7 @@ from ingest.wire.layouts import (
 )
 from ingest.wire.walk import Ints, Packets, Walk, packets_of, walk_frames
 from storage.clock import ist_days, microseconds
-from storage.record_batches import BatchForm, texts
+from storage.memory import BatchForm, texts
 from storage.schema import TICKS
 
 BLOCK_BYTES: Final = 288 * 1024

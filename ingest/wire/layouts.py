@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.market import EXCHANGE_BY_SEGMENT, UNKNOWN_EXCHANGE, exchange_of_token
-from storage.mode import Mode as Mode
+from storage.memory import Mode as Mode
 from storage.schema import DEPTH_LEVELS
 
 MODES: Final = tuple(mode.value for mode in Mode)

@@ -4,7 +4,7 @@ Arrays are for looking at a few packets, or for code that wants one field of a r
 Prices are the wire's integers, to be divided by `layouts.divisor_of(token)`. A view is read-only if its bytes are, and
 keeps them alive.
 
-A `PacketTick` keeps its packet (not the frame), and says what `storage.ticks.Tick` says of it.
+A `PacketTick` keeps its packet (not the frame), and says what `storage.memory.Tick` says of it.
 """
 
 import struct
@@ -23,9 +23,8 @@ from ingest.wire.layouts import EXCHANGE_CODE, EXCHANGES, LAYOUTS, PREFIX_BYTES,
 from ingest.wire.plain import split_frame
 from ingest.wire.walk import walk_frames
 from storage.clock import NS_PER_SECOND, ist_time
-from storage.mode import Mode
+from storage.memory import Level, Mode, Tick
 from storage.schema import DEPTH_LEVELS
-from storage.ticks import Level, Tick
 
 Bytes = bytes | bytearray | memoryview | NDArray[np.uint8]
 Origin = tuple[str, int, int]

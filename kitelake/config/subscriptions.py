@@ -26,7 +26,7 @@ from ingest.instruments import Select
 from kitelake.config.calendar import EXCHANGES, date_of
 from kitelake.config.values import Section, address_of, one_line, path_of, stretch_of_time
 from storage.market import Hours, hours_of
-from storage.mode import Mode
+from storage.memory import Mode
 
 SHORTEST_STEP: Final = dt.timedelta(seconds=10)
 LONGEST_STEP: Final = dt.timedelta(hours=6)

@@ -11,7 +11,7 @@ from kitelake.plan import PRICED_LATER, DayPlan, ListPlan, PlanPhase, why_not
 from kitelake.schedule import Day, ListHours
 from kitelake.views.terminal import plain_table
 from storage.market import Phase, place_of_exchange
-from storage.mode import Mode
+from storage.memory import Mode
 
 _WRAPPED: Final = ("list", "hours", "day")
 """These columns are broken where the terminal is narrow."""

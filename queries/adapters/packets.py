@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from queries.errors import AdapterError
 from queries.feed import FeedMethods
 from queries.history import Moment, Symbols, TimeRange, chosen, days_of, symbol_list, time_range
-from storage.arrays import numpy_of
 from storage.clock import IST, NS_PER_US
 from storage.datafolder import replayed_day
+from storage.memory import numpy_of
 
 _INSTRUMENT: Final = "instrument_token"
 _ALWAYS: Final = (_INSTRUMENT, "received_at", "exchange_timestamp", "seq", "cached", "last_price")

@@ -15,8 +15,8 @@ from queries.bars.packets import Asked
 from queries.bars.rows import CLOCKS
 from queries.history import TOKEN, midnights_of
 from queries.lake import ZONE
-from storage.arrays import arrow_of, arrow_texts
 from storage.clock import US_PER_DAY
+from storage.memory import arrow_of, arrow_texts
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from queries.bars.sessions import hours_sql, sessions_of
 from queries.history import PLACE_BITS, RUN_SQL, lists_in_force, midnights_of
 from queries.lake import LakeState, RowsView, among, sources_sql, with_before
-from storage.arrays import numpy_of
 from storage.clock import US_PER_DAY
+from storage.memory import numpy_of
 
 Ints = NDArray[np.int64]
 

@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from queries.history import FIRST_DAY, lists_in_force
 from queries.lake import LakeState, among
-from storage.arrays import arrow_of, arrow_texts
 from storage.clock import us_of
 from storage.datafolder import source_of
 from storage.market import (
@@ -32,6 +31,7 @@ from storage.market import (
     span_of,
     usual_sessions,
 )
+from storage.memory import arrow_of, arrow_texts
 
 log = logging.getLogger(__name__)
 

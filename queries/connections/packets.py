@@ -19,10 +19,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from queries.lake import LakeState, literal
-from storage.arrays import numpy_of
 from storage.clock import NS_PER_SECOND, day_bounds_ns
 from storage.events import Event
 from storage.market import exchange_of_token
+from storage.memory import numpy_of
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -21,8 +21,8 @@ from queries.feed.sweep import TEXT, Block, Pool, sweep
 from queries.feed.tick import CACHED
 from queries.history import Symbol, Symbols, TimeRange, lists_in_force, resolve, those_of
 from queries.lake import LakeState, quoted
-from storage.arrays import arrow_of, numpy_of
 from storage.clock import IST, NS_PER_US, day_bounds_ns, time_of, us_of
+from storage.memory import arrow_of, numpy_of
 from storage.schema import TICKS
 
 OnGap = Literal["skip", "mark", "raise"]

@@ -36,8 +36,8 @@ from queries.feed.tick import ALL, FeedTick, Values, dicts_of
 from queries.history import Moment, lists_in_force, moment_of
 from queries.lake import LakeState
 from queries.processes import Process
-from storage.arrays import missing_of, numpy_of
 from storage.clock import IST, NS_PER_US, US_PER_DAY, day_bounds_ns, time_of, us_of
+from storage.memory import missing_of, numpy_of
 
 POLL_SECONDS: Final = 0.1
 BATCH_ROWS: Final = 65_536

@@ -16,8 +16,8 @@ import pyarrow as pa
 from queries.feed.reading import FOREVER_US, last_before, numbers_of
 from queries.history import DATED_TICKS, is_replayed, shift_us
 from queries.lake import LakeState, among, sources_sql, with_before
-from storage.arrays import arrow_flags, missing_of
 from storage.clock import NS_PER_US, day_bounds_ns
+from storage.memory import arrow_flags, missing_of
 
 NEEDS: Final = ("received_at", "instrument_token", "exchange_timestamp")
 _SECOND_US: Final = 1_000_000

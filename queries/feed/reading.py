@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from queries.lake import LakeState, shown_sources
 from queries.tail import LiveTicks
-from storage.arrays import arrow_of, arrow_texts, flags_of, numpy_of
 from storage.clock import NS_PER_US, day_bounds_ns
+from storage.memory import arrow_of, arrow_texts, flags_of, numpy_of
 from storage.schema import TICKS
 
 Ints = NDArray[np.int64]

@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from queries.feed.reading import FOREVER_US, Add, Bools, Ints, Part, numbers_of
-from storage.arrays import arrow_of, arrow_texts, missing_of, numpy_of
+from storage.memory import arrow_of, arrow_texts, missing_of, numpy_of
 
 Places = NDArray[np.int32] | Ints
 Columns = dict[str, pa.Array]

@@ -8,11 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from queries.feed.reading import numbers_of
-from storage.arrays import arrow_of, missing_of, numpy_of
 from storage.clock import EPOCH, IST
-from storage.mode import Mode
+from storage.memory import Level, Mode, Tick, arrow_of, levels_of, missing_of, numpy_of, tick_dict
 from storage.schema import DEPTH_LEVELS, TICKS
-from storage.ticks import Level, Tick, levels_of, tick_dict
 
 CACHED: Final = "cached"
 ALL: Final = (*TICKS.schema.names, CACHED)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from queries.history.dated import DATED_TICKS
 from queries.history.symbols import Selection, lists_in_force
 from queries.lake import LakeState, among
-from storage.arrays import numpy_of
 from storage.clock import IST_OFFSET_NS, NS_PER_US, US_PER_DAY
+from storage.memory import numpy_of
 
 Array = NDArray[Any]
 Columns = Mapping[str, Array]

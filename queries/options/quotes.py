@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from queries.history import DATED_TICKS, sql_moment
 from queries.lake import LakeState
-from storage.arrays import arrow_of, numpy_of
 from storage.clock import IST
 from storage.market import exchange_of_token
+from storage.memory import arrow_of, numpy_of
 
 Floats = NDArray[np.float64]
 

@@ -35,8 +35,8 @@ from queries.lake import LakeState
 from queries.quality.intervals import BLOCK, Intervals, Ints, State, Stretches, silences, tiled
 from queries.quality.missed import UNKNOWN, UNKNOWN_TIME, Floats, Missed, Packets, missed_in
 from queries.quality.periods import Periods, Source, waits
-from storage.arrays import numpy_of
 from storage.clock import NS_PER_US, US_PER_DAY, day_bounds_ns, nanoseconds
+from storage.memory import numpy_of
 from storage.schema import TIMESTAMP
 
 STATES: Final = tuple(State)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from storage.mode import Mode
+from storage.memory.mode import Mode
 from storage.schema import DEPTH_LEVELS
 
 _TOTALS: Final = (

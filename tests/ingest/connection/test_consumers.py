@@ -15,8 +15,8 @@ from ingest.wire import Mode, decode_frames, encode_frames
 from ingest.wire.plain import decode_packet
 from storage.clock import IST
 from storage.journal import Kind
+from storage.memory import Level, Tick
 from storage.schema import TICKS
-from storage.ticks import Level, Tick
 from tests.support.consumers import LTP, NINE_NS, consumers
 from tests.support.packets import frame_of, packets
 

@@ -25,7 +25,7 @@ from ingest.manager.manager import TickerManager
 from ingest.settings import ManagerSettings, Strategy, StreamSettings
 from ingest.simulator.simulator import Simulator
 from ingest.wire import Mode
-from storage.ticks import Tick
+from storage.memory import Tick
 from tests.support.scaled import scaled
 from tests.support.simulation import start_simulation
 from tests.support.simulator_client import fault, running, until

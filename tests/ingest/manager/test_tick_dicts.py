@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ingest.manager.tick_dicts import ticks_of
 from ingest.wire import decode_packet, split_frame
-from storage.ticks import tick_dict
+from storage.memory import tick_dict
 from tests.support.packets import damaged_frames, frame_of, packets
 
 

@@ -27,8 +27,7 @@ from ingest.wire import (
 from ingest.wire.layouts import LAYOUTS, divisor_of
 from ingest.wire.views import FEW_PACKETS
 from storage.clock import IST, ist_time
-from storage.mode import Mode
-from storage.ticks import Tick, levels_of
+from storage.memory import Mode, Tick, levels_of
 from tests.support.consumers import NINE_NS
 from tests.support.packets import LENGTHS, damaged_frames, frame_of, frames, packets, random_packet
 

@@ -184,7 +184,7 @@ def test_todays_files_are_chosen_by_a_word(choosing: SqlLake) -> None:
 
 
 def test_duckdb_has_no_other_macros_that_read_a_table_by_its_name() -> None:
-    """See queries.partitions.asked."""
+    """See queries.partitions."""
     with duckdb.connect() as con:
         found = con.execute(
             "select distinct function_name from duckdb_functions() where function_type = 'table_macro' "

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.arrays import arrow_flags, arrow_of, arrow_texts, flags_of, missing_of, numpy_of
+from storage.memory import arrow_flags, arrow_of, arrow_texts, flags_of, missing_of, numpy_of
 
 KINDS = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64())
 

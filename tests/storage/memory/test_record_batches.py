@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.record_batches import KEPT_TEXTS, BatchForm, texts
+from storage.memory import KEPT_TEXTS, BatchForm, texts
 from storage.schema import INSTRUMENTS, TICKS
 
 NUMBERS = ["last_price", "oi", "received_at", "volume_traded"]

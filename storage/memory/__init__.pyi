@@ -1,0 +1,14 @@
+from .arrays import arrow_flags as arrow_flags
+from .arrays import arrow_of as arrow_of
+from .arrays import arrow_texts as arrow_texts
+from .arrays import flags_of as flags_of
+from .arrays import missing_of as missing_of
+from .arrays import numpy_of as numpy_of
+from .mode import Mode as Mode
+from .record_batches import KEPT_TEXTS as KEPT_TEXTS
+from .record_batches import BatchForm as BatchForm
+from .record_batches import texts as texts
+from .ticks import Level as Level
+from .ticks import Tick as Tick
+from .ticks import levels_of as levels_of
+from .ticks import tick_dict as tick_dict
