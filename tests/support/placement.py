@@ -9,6 +9,9 @@ from ingest.manager.allocation import Allocation
 from ingest.manager.want import Slot, Want
 from ingest.wire import Mode
 
+LTP, QUOTE, FULL = Mode.LTP, Mode.QUOTE, Mode.FULL
+ONE, TWO, THREE = (Slot(name, 1) for name in ("one", "two", "three"))
+
 
 def subscribe(
     allocation: Allocation, tokens: Iterable[int], mode: Mode, *, leave_out: bool = False, **how: Any
