@@ -15,6 +15,8 @@ from storage.upkeep import compact_day
 from tests.support.captured import CRUDE, INFY, LISTED, NIFTY_50, NIFTY_FUT, TINY, Captured, Line, us_of
 from tests.support.random_days import RandomDays
 
+Fed = tuple[Captured, kitelake.Lake]
+NOON = "2026-11-23 12:00"
 NAMES = ["NSE:INFY", "NSE:TINY", "NSE:NIFTY 50", "NFO:NIFTY26NOVFUT"]
 Row = dict[str, Any]
 
