@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from storage.journal import Kind
-from tests.support.reports import Stream
+from tests.support.reports import INFY, Stream, at
 
+NIFTY = 256265  # its last byte is 9: INDICES
 PRICE = 1500.0
 _QUOTE = ("last_traded_quantity", "average_traded_price", "volume_traded", "total_buy_quantity", "total_sell_quantity")
 _FULL = ("last_trade_time", "oi", "oi_day_high", "oi_day_low", "exchange_timestamp")
@@ -52,3 +53,19 @@ def _word(value: Any) -> int:
     if isinstance(value, dt.datetime):
         return int(value.timestamp())
     return round(value * 100) if isinstance(value, float) else int(value)
+
+
+def live(stream: QuoteStream, begin: str, end: str, token: int = INFY, connection: int = 1) -> None:
+    """A live packet every half minute, both times included."""
+    time = at(begin)
+    while time <= at(end):
+        stream.full(time, token, time, connection=connection)
+        time += dt.timedelta(seconds=30)
+
+
+def lost(stream: QuoteStream, begin: str, end: str, connection: int = 1, tokens: tuple[int, ...] = (INFY,)) -> None:
+    """The connection is lost and found again, and what it had is asked for anew."""
+    stream.event(at(begin), "closed", connection, by="peer", reason="network")
+    stream.event(at(end), "connected", connection, opening=2)
+    stream.event(at(end), "subscribed", connection, tokens=list(tokens))
+    stream.event(at(end), "resumed", connection, down_seconds=1.0)
