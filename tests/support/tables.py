@@ -9,6 +9,9 @@ from storage.schema import EVENTS, Table
 from storage.tables.parquet import write_file
 from storage.tables.table import LakeTable
 
+DAY = {"date": "2026-11-22"}
+STREAM = "20261122T034500-aaaaaa"
+
 
 def sample_rows(spec: Table, rows: int, seed: int = 1) -> pa.Table:
     """Rows of all types with nulls in them."""
@@ -51,3 +54,7 @@ def stage_events(table: LakeTable, stem: str, *events: str, day: str = "2026-11-
     return write_file(
         EVENTS, event_rows(*events), values={"date": day}, stem=stem, table_folder=table.path, staging=staging
     )
+
+
+def events_of(table: LakeTable) -> list[str]:
+    return sorted(table.read().column("event").to_pylist())
