@@ -1,44 +1,18 @@
 """config.yaml: the shipped file loads, and every mistake is named by its place, without its value."""
 
-import asyncio
 import datetime as dt
-import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from ingest.accounts.credentials import Credentials
-from kitelake.accounts.logins import account_of
 from kitelake.cli.capture import shipped_config
-from kitelake.config.config import Config, data_folder, load_config
+from kitelake.config.config import Config, load_config
 from kitelake.errors import ConfigError
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.configs import GOOD, Writer
 
-GOOD = """\
-data: ticks
-accounts:
-  - {name: one, api_key: key-1, access_token: token-1}
-subscriptions:
-  - {name: a, mode: full, instruments: [NSE:INFY, 408065]}
-"""
 REPLAY = 'ws: "ws://127.0.0.1:8765", api: "http://127.0.0.1:8766"'
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> "Writer":
-    return Writer(tmp_path / "config.yaml")
-
-
-class Writer:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __call__(self, text: str) -> Path:
-        self.path.write_text(text, encoding="utf-8")
-        return self.path
 
 
 def test_the_shipped_file_loads(write: Writer) -> None:
@@ -220,118 +194,6 @@ def test_each_option_that_cannot_be_says_what_can(write: Writer, options: str, m
         assert unwanted not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        ("~no-such-user-here/x", "this one begins with `~`, and there is no such user"),
-        ('"a\\0b"', "without line breaks and control characters"),
-        ('"a\\nb"', "without line breaks and control characters"),
-        ('"\\ud800"', "without line breaks and control characters"),
-        ("a%20b", "without `%` and two hex digits anywhere in its absolute path"),
-        ("''", "expected the path of a folder"),
-        ("~", "expected the path of a folder"),
-        ("7", "expected the path of a folder"),
-    ],
-)
-@pytest.mark.parametrize("load", [load_config, data_folder])
-def test_a_data_folder_that_cannot_be(write: Writer, load: Callable[[Path], object], data: str, message: str) -> None:
-    path = write(GOOD.replace("data: ticks", f"data: {data}"))
-    with pytest.raises(ConfigError, match=f"data: .*{message}") as caught:
-        load(path)
-    assert str(caught.value).startswith(f"{path}: ")
-
-
-@pytest.mark.parametrize("load", [load_config, data_folder])
-def test_the_folder_of_the_config_counts_too(tmp_path: Path, load: Callable[[Path], object]) -> None:
-    (tmp_path / "a%20b").mkdir()
-    with pytest.raises(ConfigError, match=r"data: .*two hex digits anywhere in its absolute path"):
-        load(Writer(tmp_path / "a%20b" / "config.yaml")(GOOD))
-
-
-@pytest.mark.parametrize("load", [load_config, data_folder])
-def test_an_empty_variable_is_no_folder(
-    write: Writer, load: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KITELAKE_DATA", "")
-    with pytest.raises(ConfigError, match=r"data \(the environment variable KITELAKE_DATA\): expected the path"):
-        load(write(GOOD))
-
-
-@pytest.mark.parametrize(
-    ("name", "allowed"),
-    [
-        ("KITELAKE_JORNAL__SEGMENT_SECONDS", "KITELAKE_DATA, KITELAKE_ACCOUNTS, .*KITELAKE_JOURNAL__…"),
-        ("KITELAKE_DTA", "KITELAKE_DATA, "),
-        ("KITELAKE_JOURNAL__SEGMENT_SECNDS", "KITELAKE_JOURNAL__FLUSH_MILLISECONDS, "),
-        ("KITELAKE_JOURNAL__SEGMENT_SECONDS__MORE", "KITELAKE_JOURNAL__FLUSH_MILLISECONDS, "),
-        ("KITELAKE_ACCOUNTS__0__NAME", "KITELAKE_DATA, KITELAKE_ACCOUNTS, "),
-    ],
-)
-@pytest.mark.parametrize("load", [load_config, data_folder])
-def test_a_variable_that_sets_no_option(
-    write: Writer, load: Callable[[Path], object], name: str, allowed: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(name, "token-1")
-    with pytest.raises(ConfigError, match=f"the environment variable {name} sets no option; allowed: {allowed}") as e:
-        load(write(GOOD))
-    assert "token-1" not in str(e.value)
-
-
-def test_variables_that_are_not_options(write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command line's own, and those that an account points to."""
-    monkeypatch.setenv("KITELAKE_CONFIG", "config.yaml")
-    monkeypatch.setenv("KITELAKE_TEST_KEY", "from-the-environment")
-    path = write(GOOD.replace("key-1", "{env: KITELAKE_TEST_KEY}"))
-    assert load_config(path).secrets()[0] == "from-the-environment"
-    assert data_folder(path) == path.parent / "ticks"
-
-
-def test_a_variable_that_is_not_json(write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KITELAKE_ACCOUNTS", "token-1")
-    with pytest.raises(ConfigError, match=r"the environment variable KITELAKE_ACCOUNTS: expected JSON$"):
-        load_config(write(GOOD))
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ("{file: ~no-such-user-here/x}", "this one begins with `~`, and there is no such user"),
-        ('{file: "a\\0b"}', "expected the path of a file, without line breaks"),
-        ("{file: token}", "expected an absolute path, or one that begins with ~"),
-        ("töken-1", "letters beyond ASCII"),
-        ("ｔoken-1", "letters beyond ASCII"),
-    ],
-)
-@pytest.mark.parametrize("secret", ["api_key", "access_token"])
-def test_a_secret_that_cannot_be(write: Writer, secret: str, given: str, message: str) -> None:
-    shown = {"api_key": "key-1", "access_token": "token-1"}[secret]
-    with pytest.raises(ConfigError, match=rf"accounts\[0\]\.{secret}: .*{message}") as caught:
-        load_config(write(GOOD.replace(shown, given)))
-    assert "oken-1" not in str(caught.value)
-
-
-def test_a_secret_of_bytes_that_are_no_text(write: Writer, tmp_path: Path) -> None:
-    token = tmp_path / "token"
-    token.write_bytes(b"\xff\xfe")
-    token.chmod(0o600)
-    with pytest.raises(ConfigError, match=r"accounts\[0\]\.api_key: .*letters beyond ASCII"):
-        load_config(write(GOOD.replace("key-1", f"{{file: {token}}}")))
-
-
-def test_a_folder_is_no_secret(write: Writer) -> None:
-    with pytest.raises(ConfigError, match=r"accounts\[0\]\.api_key: / is a folder; expected a file"):
-        load_config(write(GOOD.replace("key-1", "{file: /}")))
-
-
-def test_a_token_that_is_not_there_yet_is_no_mistake(write: Writer, tmp_path: Path) -> None:
-    """The other accounts go on, and this one as soon as its source has one."""
-    for source in ("{env: KITELAKE_TEST_NOT_SET}", "{file: /nowhere/token}", "{command: 'false'}"):
-        config = load_config(write(GOOD.replace("token-1", source)))
-        account = account_of(config.accounts[0], tmp_path)
-        assert account.access_token.get_secret_value() == ""
-        assert account.token_source is not None
-
-
 def test_accounts_have_keys_of_their_own(write: Writer) -> None:
     twice = GOOD.replace("subscriptions:", "  - {name: two, api_key: key-1, access_token: token-2}\nsubscriptions:")
     with pytest.raises(ConfigError, match=r"accounts: .*the same: one, two$") as caught:
@@ -362,78 +224,3 @@ def test_names_stand_once(write: Writer) -> None:
     twice = GOOD.replace("subscriptions:", "  - {name: one, api_key: key-2, access_token: token-2}\nsubscriptions:")
     with pytest.raises(ConfigError, match="accounts: each name may stand once; twice here: one"):
         load_config(write(twice))
-
-
-def test_secrets_come_from_the_environment_and_from_files(
-    write: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    token = tmp_path / "key"
-    token.write_text("from-a-file\n")
-    token.chmod(0o600)
-    monkeypatch.setenv("KITELAKE_TEST_TOKEN", "from-the-environment")
-    text = GOOD.replace("token-1", "{env: KITELAKE_TEST_TOKEN}").replace("key-1", f"{{file: {token}}}")
-    assert load_config(write(text)).secrets() == ["from-a-file", "from-the-environment"]
-    token.chmod(0o644)
-    with pytest.raises(ConfigError, match=r"can be read by other users \(mode 0644\): chmod 600"):
-        load_config(write(text))
-
-
-def test_a_config_never_shows_its_secrets(write: Writer) -> None:
-    config = load_config(write(GOOD))
-    for shown in (repr(config), str(config), config.model_dump_json(), repr(config.accounts)):
-        assert "token-1" not in shown
-        assert "key-1" not in shown
-
-
-def test_the_environment_wins_over_the_file(write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KITELAKE_DATA", "/srv/ticks")
-    monkeypatch.setenv("KITELAKE_JOURNAL__SEGMENT_SECONDS", "30")
-    config = load_config(write(GOOD))
-    assert config.data == Path("/srv/ticks")
-    assert config.journal.segment_seconds == 30
-
-
-def test_the_data_folder_is_known_without_the_secrets(write: Writer) -> None:
-    path = write(GOOD.replace("token-1", "{env: KITELAKE_TEST_NOT_SET}"))
-    assert data_folder(path) == path.parent / "ticks"
-    with pytest.raises(ConfigError, match="data: missing"):
-        data_folder(write("accounts: []"))
-
-
-async def test_an_account_reads_its_token_file_again_when_the_token_is_refused(write: Writer, tmp_path: Path) -> None:
-    path = tmp_path / "token"
-    path.touch(mode=0o600)
-    path.write_text("canaryOld")
-    config = load_config(
-        write(shipped_config().replace("access_token: simulated-token-1", f"access_token: {{file: {path}}}"))
-    )
-    account = account_of(config.accounts[0], tmp_path)
-    credentials = Credentials(account, config.capture)
-    credentials.refuse(await credentials.token())
-    path.write_text("canaryNew")
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        await credentials.wait()
-    assert (await credentials.token()).get_secret_value() == "canaryNew"
-    await credentials.close()
-    assert account_of(config.accounts[1], tmp_path).token_source is None
-
-
-@pytest.mark.parametrize("name", [b"\xff", b"two\nlines"])
-@pytest.mark.parametrize("load", [load_config, data_folder])
-def test_a_folder_of_config_yaml_whose_name_is_no_line_of_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[[Path], object], name: bytes
-) -> None:
-    folder = tmp_path / os.fsdecode(name)
-    folder.mkdir()
-    (folder / "config.yaml").write_text(GOOD, encoding="utf-8")
-    monkeypatch.chdir(folder)
-    with pytest.raises(ConfigError) as caught:
-        load(Path("config.yaml"))
-    expected = "config.yaml: expected a place whose absolute path is UTF-8 without line breaks and control characters"
-    assert str(caught.value) == expected
-
-
-def test_a_home_folder_whose_name_is_no_text(write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", os.fsdecode(b"/home/\xff"))
-    with pytest.raises(ConfigError, match="data: expected the path of a folder, without line breaks and control"):
-        load_config(write(GOOD.replace("ticks", "~/ticks", 1)))
