@@ -1,53 +1,50 @@
-"""A day of the service: its sessions and tokens by a clock that the test drives, and what needs real processes.
-
-The simulator is shared; what it sent for a test is what its count grew by.
-"""
+"""A day of the service: as a whole and by single sessions, by a clock that the test drives."""
 
 import contextlib
-import datetime as dt
-import json
 import os
 import signal
-import socket
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
-from unittest.mock import patch
+from typing import Any, Final
 
 import pytest
 import yaml
 
 import kitelake
 from kitelake.cli import app as cli
-from kitelake.report import Report, make_report, read_record
+from kitelake.report import Report, read_record
 from kitelake.report.text import summary
-from kitelake.telemetry.status import ServiceStatus, read_status
-from storage.clock import IST
+from kitelake.telemetry.status import ServiceStatus
 from storage.files import DataFile
-from storage.layout import DataLayout
 from storage.schema import TICKS
 from storage.tables.table import LakeTable
 from storage.upkeep.compact import is_compacted
-from tests.support.running import committed_rows, running
+from tests.support.one_day import (
+    CANARY,
+    DAY,
+    INDICES,
+    accounts_of,
+    events,
+    open_sockets,
+    sent,
+    simulator,
+    status,
+    until,
+)
+from tests.support.running import committed_rows
 from tests.support.schedule import Clock, Trial, clock_at, config_of, ist, lively, run
-from tests.support.simulation import Simulation, simulation
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.simulation import Simulation
 from tests.support.webhook import Webhook
+
+__all__ = ["sent", "simulator"]  # the fixtures
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),  # Apprise's import of it
 ]
 
-T = TypeVar("T")
-
-DAY: Final = dt.date(2025, 11, 10)  # in the past by any machine's clock, by which the children go
-NAMES: Final = ("one", "two", "three")
-SHARES: Final = {"one": "NSE:INFY", "two": "NSE:RELIANCE", "three": "NSE:NIFTY 50"}
-INDICES: Final = {"name": "indices", "mode": "full", "instruments": ["NSE:NIFTY 50", "NSE:NIFTY BANK"]}
 OPTIONS: Final = {
     "name": "options",
     "mode": "quote",
@@ -56,72 +53,6 @@ OPTIONS: Final = {
 }
 PATIENT: Final = {"backoff_initial_seconds": 0.1, "slow_retry_seconds": 0.5, "liveness_seconds": 1e6}
 """Settings of `capture` for a clock that passes hours at once: no connection counts as dead for that."""
-MORNING: Final = f"{DAY}T10:00:00+05:30"
-CANARY: Final = "canary-7f3a9c"
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Simulation]:
-    accounts = [{"name": n, "api_key": f"key-{n}", "access_token": f"token-{n}", "api_secret": "s"} for n in NAMES]
-    with simulation(accounts=accounts, instruments=3000, rate=20, start="2025-11-08T06:00:00+00:00") as running:
-        yield running
-
-
-@pytest.fixture
-def sent(simulator: Simulation) -> Iterator[Callable[[], int]]:
-    """How many packets were sent since the test began, once nothing is sent any more."""
-    simulator.fault("clear")
-    before = simulator.stats()["packets"]
-    yield lambda: simulator.stats()["packets"] - before
-    simulator.fault("clear")
-
-
-def until(what: Callable[[], T | None]) -> T:
-    """The first answer that is true, or holds something."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (answer := what()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
-    return answer
-
-
-def accounts_of(simulator: Simulation, *names: str, **tokens: Any) -> list[dict[str, Any]]:
-    """The section `accounts` with those of the simulator, and other tokens for some of them."""
-    accounts = [simulator.account(name) for name in names]
-    return [
-        {"name": one.name, "api_key": one.api_key, "access_token": tokens.get(one.name, one.access_token)}
-        for one in accounts
-    ]
-
-
-def status(data: Path) -> ServiceStatus:
-    """What the service told last."""
-    return until(lambda: read_status(DataLayout(data)))
-
-
-def events(data: Path, name: str) -> list[dict[str, Any]]:
-    """The service's own events of that name, `data` as values."""
-    query = f"select message, data from events where event = '{name}' order by stream, record"
-    try:
-        with kitelake.open(data) as lake:
-            rows = lake.sql(query).arrow().to_pylist()
-    except kitelake.KitelakeError:  # before there is a lake
-        return []
-    return [{"message": row["message"], **json.loads(row["data"] or "{}")} for row in rows]
-
-
-def open_sockets(simulator: Simulation) -> dict[tuple[str, int], int]:
-    """Account and number of each open connection, with how many instruments it is subscribed to."""
-    return {
-        (one["account"], one["connection"]): one["subscribed"]
-        for one in simulator.stats()["connections"]
-        if one["open"]
-    }
-
-
-def is_open(simulator: Simulation, account: str) -> bool:
-    """Whether a connection of the account is open."""
-    return any(name == account for name, _ in open_sockets(simulator))
 
 
 def is_reported(data: Path) -> bool:
@@ -351,234 +282,3 @@ def test_a_session_that_a_signal_ends_is_no_success(
     assert not is_reported(command.data)
     command.run("report", "--json", "--date", DAY.isoformat())
     assert Report.model_validate_json(capsys.readouterr().out).rows == sent()
-
-
-def give(path: Path, token: str) -> None:
-    """Put the token into a file of one's own."""
-    path.touch(mode=0o600)
-    path.write_text(token + "\n")
-
-
-def test_tokens_that_come_during_the_session_are_taken_up(
-    tmp_path: Path, simulator: Simulation, sent: Callable[[], int]
-) -> None:
-    """From a file that was not there, and from a command that failed, without a restart. The others go on meanwhile."""
-    files = {name: tmp_path / f"token-{name}" for name in ("one", "two")}
-    sources = {"one": {"file": str(files["one"])}, "two": {"command": ["cat", str(files["two"])]}}
-
-    async def scenario(trial: Trial) -> None:
-        def tokens() -> list[str]:
-            return [one.token for one in trial.service.status().accounts]
-
-        await trial.wait_for(lambda: is_open(simulator, "three"))
-        await trial.wait_for(lambda: not any(token == "not checked yet" for token in tokens()))
-        assert "cannot be read" in tokens()[0]
-        assert "ended with status 1" in tokens()[1]
-        assert tokens()[2].startswith("good, checked at ")
-        for name, path in files.items():
-            assert not is_open(simulator, name)
-            give(path, f"token-{name}")
-            await trial.wait_for(lambda name=name: is_open(simulator, name))  # type: ignore[misc]
-        await trial.wait_for(lambda: all(token[:4] == "good" for token in tokens()))
-        before = trial.service.progress().packets
-        await trial.wait_for(lambda: trial.service.progress().packets > before + 100)
-
-    with clock_at(f"{DAY}T10:00") as clock:
-        lists = [{"name": n, "mode": "full", "instruments": [SHARES[n]], "accounts": [n]} for n in NAMES]
-        accounts = accounts_of(simulator, *NAMES, **sources)
-        run(config_of(tmp_path / "data", simulator, *lists, accounts=accounts), simulator, clock, scenario)
-    assert committed_rows(tmp_path / "data") == sent() > 0
-    with kitelake.open(tmp_path / "data") as lake:
-        symbols = {row["symbol"] for row in lake.sql("select distinct symbol from ticks").arrow().to_pylist()}
-    assert symbols == set(SHARES.values())
-    record = read_record(tmp_path / "data", DAY)
-    assert record is not None
-    assert set(record.accounts.values()) == {None}, "the day's report has nothing to complain of"
-
-
-@pytest.mark.parametrize(
-    ("code", "said"),
-    [
-        (f"print('{CANARY}'); raise SystemExit(3)", "ended with status 3; run it by hand to see why"),
-        ("import time; time.sleep(600)", None),
-    ],
-    ids=["fails", "hangs"],
-)
-def test_a_token_command_that_gives_none_leaves_the_other_account_capturing(
-    tmp_path: Path, simulator: Simulation, sent: Callable[[], int], code: str, said: str | None
-) -> None:
-    async def scenario(trial: Trial) -> None:
-        def streamed_by(account: str) -> int:
-            return sum(each.instruments for each in trial.service.status().connections if each.account == account)
-
-        await trial.wait_for(lambda: trial.service.progress().packets > 0)
-        await trial.wait_for(lambda: streamed_by("two") == 6)  # what was to be on the other one has moved
-        status = trial.service.status()
-        assert {each.account for each in status.connections if each.packets} == {"two"}
-        tokens = {account.name: account.token for account in status.accounts}
-        if said is None:
-            assert tokens == {"one": "not checked yet", "two": "not checked yet"}
-        else:
-            assert said in tokens["one"]
-            assert tokens["two"].startswith("good, checked at ")
-        assert CANARY not in status.model_dump_json()
-
-    pinned = {"name": "pinned", "mode": "ltp", "instruments": ["NSE:INFY", "NSE:RELIANCE"], "accounts": ["two"]}
-    anywhere = {"name": "anywhere", "instruments": ["NSE:HDFCBANK", "NSE:TCS", "NSE:ITC", "NSE:SBIN"]}
-    accounts = accounts_of(simulator, "one", "two", one={"command": [sys.executable, "-c", code]})
-    with clock_at(f"{DAY}T10:00") as clock:
-        config = config_of(tmp_path / "data", simulator, pinned, anywhere, accounts=accounts)
-        with patch("kitelake.service.day_cycle.TOKEN_SECONDS", 1.0):  # how long a command that hangs is waited for
-            run(config, simulator, clock, scenario, settled=said is not None)
-
-
-@pytest.mark.parametrize("login_needed", [False, True])
-def test_a_first_start_without_any_token_waits_for_one(
-    tmp_path: Path, simulator: Simulation, sent: Callable[[], int], login_needed: bool
-) -> None:
-    """The broker gives its instrument list without a login; if it did not, a token would have it fetched at once."""
-    if login_needed:
-        simulator.fault("rest", path="/instruments", status=403)
-    token = tmp_path / "token"
-
-    async def scenario(trial: Trial) -> None:
-        def problems() -> str:
-            return "\n".join(trial.service.status().problems)
-
-        assert (trial.service.today.instruments is None) == login_needed
-        assert "cannot be read" in trial.service.status().accounts[0].token
-        assert open_sockets(simulator) == {}
-        if login_needed:
-            assert "there is no instrument list" in problems()
-            assert "fetch again" in trial.jobs()
-        else:
-            await trial.wait_for(lambda: "instruments wait: their connections are not up" in problems())
-            said = f"{token} cannot be read"
-            await trial.wait_for(lambda: any(said in reason for reason in trial.service.health().reasons))
-        simulator.fault("clear")
-        give(token, simulator.account("one").access_token)
-        await trial.wait_for(lambda: trial.service.progress().packets > 0)
-
-    accounts = accounts_of(simulator, "one", one={"file": str(token)})
-    with clock_at(f"{DAY}T10:00") as clock:
-        run(config_of(tmp_path / "data", simulator, INDICES, accounts=accounts), simulator, clock, scenario)
-    assert committed_rows(tmp_path / "data") == sent() > 0
-
-
-# Real processes
-
-
-def test_a_reload_changes_only_the_difference_and_a_broken_file_nothing(
-    tmp_path: Path, simulator: Simulation, sent: Callable[[], int]
-) -> None:
-    """By the file that changes, and by the signal."""
-    old = {"name": "old", "mode": "quote", "select": {"exchange": "MCX"}}
-    new = {"name": "new", "mode": "ltp", "instruments": ["NSE:INFY", "NSE:RELIANCE", "NSE:HDFCBANK"]}
-    accounts = accounts_of(simulator, "one", "two")
-    known = len(simulator.stats()["connections"])
-    with running(tmp_path, simulator, clock=MORNING, accounts=accounts, subscriptions=[INDICES, old]) as service:
-
-        def subscribed() -> int:
-            return sum(open_sockets(simulator).values())
-
-        until(lambda: subscribed() == sum(one.instruments for one in status(service.data).lists) > 2)
-        opened = open_sockets(simulator).keys()
-        service.configure(subscriptions=[INDICES, new])
-        until(lambda: subscribed() == 5)
-        until(lambda: "config.yaml was read anew" in service.log)
-
-        whole = service.config.read_text()
-        service.config.write_text(whole.replace("subscriptions:", "subscription:"))
-        until(lambda: "config.yaml is not usable" in service.log)
-        assert until(lambda: status(service.data).problems)[0].startswith("config.yaml is not usable")
-        before = simulator.stats()["packets"]
-        simulator.wait_for(lambda stats: stats["packets"] > before + 20, PATIENCE_SECONDS)
-        assert subscribed() == 5
-
-        service.configure(subscriptions=[INDICES])
-        service.process.send_signal(signal.SIGHUP)
-        until(lambda: subscribed() == 2)
-        until(lambda: not status(service.data).problems)
-        read = service.log.count("config.yaml was read anew")
-        service.process.send_signal(signal.SIGHUP)
-        until(lambda: service.log.count("config.yaml was read anew") > read)
-        ever = {(one["account"], one["connection"]) for one in simulator.stats()["connections"][known:]}
-        assert open_sockets(simulator).keys() == opened == ever, "no socket was closed or opened"
-        service.stop()
-    assert committed_rows(service.data) == sent() > 0
-    assert len(events(service.data, "config read")) > read
-    assert "subscription: unknown key" in events(service.data, "config refused")[0]["message"]
-    assert "Traceback" not in service.log
-    assert "never retrieved" not in service.log
-
-
-def test_a_killed_service_goes_on_at_its_next_start_and_the_report_has_the_gap(
-    tmp_path: Path, simulator: Simulation, sent: Callable[[], int]
-) -> None:
-    """It goes by the instrument list that is stored: the broker does not give another."""
-    changes = {
-        "accounts": accounts_of(simulator, "one"),
-        "subscriptions": [{**INDICES, "window": "10:00-15:30"}],
-        "capture": {"connections": 1},
-        "clock": MORNING,
-    }
-    known = len(simulator.stats()["connections"])
-    with running(tmp_path, simulator, **changes) as service:
-        until(lambda: sent() > 20)
-        until(lambda: (journal := status(service.data).journal) and journal.written_records > 20)
-        service.process.kill()
-        service.process.wait()
-        until(lambda: not open_sockets(simulator))
-        simulator.fault("rest", path="/instruments", status=503, seconds=600)
-        service.clock = f"{DAY}T11:00:00+05:30"
-        service.start()
-        until(lambda: open_sockets(simulator))
-        simulator.wait_for(lambda stats: stats["connections"][-1]["subscribed"] == 2, PATIENCE_SECONDS)
-        service.stop()
-    assert len(simulator.stats()["connections"]) == known + 2
-    assert service.rows("select count(distinct stream) as n from ticks") == [{"n": 2}]
-    record = read_record(service.data, DAY)
-    assert record is not None
-    with clock_at(f"{DAY}T11:30"):
-        report = make_report(service.data, record)
-    (line,) = report.connections
-    assert line.gaps == report.gaps
-    (last,), (next_one,) = (
-        service.rows("select max(received_at) as at from ticks group by stream order by stream limit 1"),
-        service.rows("select max(received_at) as at from events where event = 'connected'"),
-    )
-    assert line.gaps.longest_from is not None
-    assert line.gaps.longest_from <= last["at"]
-    assert line.gaps.longest_from + dt.timedelta(seconds=line.gaps.longest_seconds) == next_one["at"]
-    assert f"from {line.gaps.longest_from.astimezone(IST):%H:%M:%S} IST" in "\n".join(report.problems)
-
-
-def test_systemd_hears_that_it_is_ready_lives_reloads_and_stops(tmp_path: Path, simulator: Simulation) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        address = str(tmp_path / "notify")
-        systemd.bind(address)
-        systemd.settimeout(PATIENCE_SECONDS)
-        environment = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000"}
-
-        def heard() -> str:
-            return systemd.recv(4096).decode().partition("\n")[0]
-
-        accounts = accounts_of(simulator, "one")
-        with running(
-            tmp_path, simulator, environment=environment, clock=MORNING, accounts=accounts, subscriptions=[INDICES]
-        ) as service:
-            assert heard() == "READY=1"
-            assert [heard() for _ in range(4)] == ["WATCHDOG=1"] * 4
-            service.process.send_signal(signal.SIGHUP)
-            after: list[str] = []
-            while len(after) < 2:
-                after += [text for text in (heard(),) if text != "WATCHDOG=1"]
-            assert after == ["RELOADING=1", "READY=1"]
-            service.process.send_signal(signal.SIGTERM)
-            while (text := heard()) == "WATCHDOG=1":
-                pass
-            assert text == "STOPPING=1"
-            assert service.process.wait(PATIENCE_SECONDS) == 0
-            systemd.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                heard()  # no child of it speaks to systemd
