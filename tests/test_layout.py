@@ -1,4 +1,5 @@
-"""How the tests lie: a folder a package, what they share in tests/support, and what starts services in tests/system."""
+"""How the files lie: packages that are small enough to know, their tests in a folder each, what tests share in
+tests/support, and what starts services in tests/system."""
 
 import ast
 import functools
@@ -15,6 +16,16 @@ MODULES = sorted(str(path.relative_to(ROOT)) for path in TESTS.rglob("test_*.py"
 def packages(folder: Path) -> set[str]:
     """The packages in a folder, by their names."""
     return {path.parent.name for path in folder.glob("*/__init__.py")}
+
+
+def sources() -> list[Path]:
+    """All Python files of ours."""
+    return [path for top in (*TOPS, "tests", "benchmarks", "examples", "docs") for path in (ROOT / top).rglob("*.py")]
+
+
+def lines(path: Path) -> int:
+    """How many lines a file has."""
+    return path.read_text(encoding="utf-8").count("\n")
 
 
 @functools.cache
@@ -39,6 +50,17 @@ def test_the_folders_are_the_packages() -> None:
     assert packages(TESTS) == {*TOPS, *APART}
     for top in TOPS:
         assert packages(TESTS / top) == packages(ROOT / top), top
+
+
+def test_a_package_is_small_enough_to_know() -> None:
+    """Four to nine files, the root of a top-level package at most as many, and none of more than 400 lines."""
+    for top in TOPS:
+        for init in (ROOT / top).rglob("__init__.py"):
+            files = [path.name for path in init.parent.glob("*.py") if path.name not in ("__init__.py", "__main__.py")]
+            least = 1 if init.parent.name == top else 4
+            assert least <= len(files) <= 9, f"{init.parent.relative_to(ROOT)}: {sorted(files)}"
+    long = {str(path.relative_to(ROOT)): count for path in sources() if (count := lines(path)) > 400}
+    assert not long
 
 
 def test_no_test_module_imports_another() -> None:

@@ -28,7 +28,6 @@ BEFORE = [
     ("09:00:00", "09:00:02", "not subscribed"),
     ("09:00:02", "09:15:00", "not yet served"),
 ]
-AFTER = [("15:30:00", "15:30:00", "not subscribed")]
 
 
 def between(begin: str, end: str, *found: Stretch) -> list[Stretch]:
