@@ -84,7 +84,7 @@ class SqlLake:
         layout = DataLayout(plain_root(self.root))
         self._snapshots = Snapshots(layout, decoder)
         self._con = open_duckdb()
-        self._views = Views(self._con)
+        self._views = Views(self._con, may_set=not restricted)
         self._gate: Gate | None = None
         with typed_errors():
             limits.apply(self._con)

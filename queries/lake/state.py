@@ -247,6 +247,7 @@ class LakeState:
             if name in names
         ]
         files += [each for view in views for each in view.files]
+        self._tables.suit(files)
         ctes = [view.cte() for view in views] + relations
         return Fixed(fixed_text(query, ctes), files, has_head=bool(ctes))
 

@@ -230,6 +230,19 @@ def test_partitions_of_many_files_are_the_same(
                 assert [each.equals(expected) for each in read] == [True, True]
 
 
+def test_many_small_files_are_read_page_by_page(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the setting, which a restricted lake may not change: it answers as well. A day has one list of three files of
+    each of three exchanges, and what was found of its events."""
+    setting = "current_setting('disable_parquet_prefetching')"
+    asked = f"select {setting}, count(*) from ticks where date = DATE '{DAYS[0]}'"
+    with SqlLake(root, ToyDecoder()) as lake, SqlLake(root, ToyDecoder(), restricted=True, limits=RESTRICTED) as shut:
+        for least, by_page in ((4, False), (3, True), (4, False)):
+            monkeypatch.setattr(views, "SMALL_FILES", least)
+            ((said, count),) = rows(lake, asked)
+            assert said is by_page
+            assert rows(shut, asked.replace(setting, "1")) == [(1, count)]
+
+
 @pytest.mark.slow
 def test_a_result_reads_what_was_there_when_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(views, "CHOICES", 2)
