@@ -30,7 +30,7 @@ RUN_SQL: Final = f"((date - DATE '{FIRST_DAY}') << 32) + instrument_token"
 PLACE_SQL: Final = f"(epoch_us(received_at) << {PLACE_BITS}) + (seq & {(1 << PLACE_BITS) - 1})"
 
 _READ_ROWS: Final = 1_000_000
-_BLOCK_ROWS: Final = 1 << 17  # so that what is worked out of one stays near the processor
+_BLOCK_ROWS: Final = 1 << 16  # so that what is worked out of one stays near the processor
 _MOST_ROWS: Final = 50_000  # that one instrument has in a day, about
 _LONG_PIECE: Final = 32
 _FEW_RUNS: Final = 20
