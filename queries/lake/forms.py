@@ -78,6 +78,11 @@ def executed(con: duckdb.DuckDBPyConnection, query: str, *, many: bool) -> pa.Ta
     return pa.RecordBatchReader.read_all(reader)
 
 
+def is_given_back(rows: pa.Table) -> bool:
+    """Whether DuckDB would give the columns' types back as it takes them."""
+    return {field.type for field in rows.schema} <= {pa.string(), pa.int64(), pa.float64(), pa.timestamp("us", ZONE)}
+
+
 def to_pandas(relation: duckdb.DuckDBPyRelation, zone: str) -> pd.DataFrame:
     """A data frame whose columns of times are in the zone."""
     with warnings.catch_warnings():

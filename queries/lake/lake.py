@@ -5,7 +5,6 @@ Reading never writes to the folder and takes no lock, so any number of processes
 
 import contextlib
 import functools
-import re
 import threading
 import weakref
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
@@ -18,22 +17,43 @@ import duckdb
 import pyarrow as pa
 
 from queries.errors import ClosedError, QueryError, QueryTimeoutError, RestrictedError
+from queries.lake.forms import is_given_back
 from queries.lake.restricted import Gate, Limits, bound_sizes, lock
 from queries.lake.result import Result
 from queries.lake.running import INTERRUPTED, Clock, Turns, fetched, fetched_ahead, typed_errors
 from queries.lake.sources import RELATIONS
-from queries.lake.state import LakeState, Macro, Parameters, Relation, called, needed, seconds_of, values_of, words
-from queries.lake.statements import explained, is_select, moved_up, plain_root, quoted, refuse_writing_into, valid
+from queries.lake.state import (
+    LakeState,
+    Macro,
+    Parameters,
+    Relation,
+    called,
+    database_of,
+    needed,
+    seconds_of,
+    values_of,
+    words,
+)
+from queries.lake.statements import (
+    BEGINS,
+    ENDS,
+    LISTS,
+    PLAINLY,
+    SAYS_LATER,
+    explained,
+    is_select,
+    moved_up,
+    plain_root,
+    refuse_writing_into,
+    valid,
+)
 from queries.lake.views import (
     SCHEMA,
-    ZONE,
     Fixed,
     RowsView,
     View,
     Views,
     check_folder,
-    create_rows,
-    create_view,
     name_in_sql,
     open_duckdb,
     own_names,
@@ -45,16 +65,8 @@ from storage.commit import TailDecoder
 from storage.layout import DataLayout
 
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
-SAYS_LATER = frozenset({"query", "query_table"})
-"""What a query may name tables by that are not in its own text."""
 OWN_ROWS = f"memory.{SCHEMA}."
 """Where helpers name rows that they have worked out: these are where they are, whatever plain names lead to."""
-PLAINLY = SAYS_LATER | {"main", "memory"}
-"""What it may reach plain names by, whatever its head says."""
-GIVEN_BACK = frozenset({pa.string(), pa.int64(), pa.float64(), pa.timestamp("us", ZONE)})
-"""Types of Arrow's that DuckDB gives back as it takes them."""
-LISTS = re.compile(r"\b(show|desc|describe|summarize|information_schema|(duckdb|pg|pragma|sqlite)_)", re.IGNORECASE)
-"""What tells of the names themselves."""
 COUNTED = "SET enable_progress_bar = true; SET enable_progress_bar_print = false"
 FIXABLE = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several statements
 
@@ -161,9 +173,11 @@ class SqlLake:
 
     def _tables_of(self, query: str) -> Collection[str]:
         """The tables that a query may read: all where it does not say so itself."""
+        if ENDS.match(query):
+            return ()
         named = needed(words(query), self.relations, self.macros)
         by_python = {relation.name for relation in self.relations if relation.first is None}
-        if self._altered or named & (by_python | SAYS_LATER):
+        if self._altered or BEGINS.match(query) or named & (by_python | SAYS_LATER):
             return schema.TABLES
         return [name for name, spec in schema.TABLES.items() if name_in_sql(spec) in named]
 
@@ -196,7 +210,8 @@ class SqlLake:
                 refuse_writing_into(self.root, self._con, statement, values)
                 with clock.running(self._con):
                     self._con.execute(statement).complete()
-            theirs = own_names(self._con, self._names()) if self._altered else set()
+            is_asked = self._altered and last.type != duckdb.StatementType.TRANSACTION
+            theirs = own_names(self._con, self._names()) if is_asked else set()
             head, text = explained(last.query) if last.type == duckdb.StatementType.EXPLAIN else ("", last.query)
             if last.type not in FIXABLE and not (head and is_select(self._con, text)):
                 refuse_writing_into(self.root, self._con, last, values)
@@ -276,8 +291,7 @@ class SqlLake:
         with self._lock, typed_errors():
             check = None if self._gate is None else self._gate.check
             turns = Turns(self._con, self._lock, self._timeout, check)
-            same = all(field.type in GIVEN_BACK for field in rows.schema)
-            return Result(self._con.from_arrow(rows), again, state, turns, rows if same else None)
+            return Result(self._con.from_arrow(rows), again, state, turns, rows if is_given_back(rows) else None)
 
     def connect(self, *, macros: bool = True) -> duckdb.DuckDBPyConnection:
         """A DuckDB database of its own with the views as of now, which the caller closes; and with the macros, which
@@ -290,24 +304,8 @@ class SqlLake:
             raise RestrictedError("connect() gives a database that is not restricted; ask a restricted lake by sql()")
         with self._lock, typed_errors():
             state = self.look()
-            con = open_duckdb()
-            for view in state.views.values():
-                create_view(con, view.source)
-
-            def view_of(name: str, rows: pa.Table) -> RowsView:
-                create_rows(con, name := f"kitelake_{name}", rows)
-                return RowsView(quoted(name))
-
-            theirs = self._state(state.views, view_of, {})
-            for relation in self.relations:
-                made = relation.make(theirs, theirs.dates("ticks"))
-                if isinstance(made, str):
-                    con.execute(f"CREATE VIEW {quoted(relation.name)} AS {made}")
-                else:
-                    create_rows(con, relation.name, made)
-            for macro in self.macros if macros else ():
-                con.execute(macro.create())
-            return con
+            made = self.macros if macros else ()
+            return database_of(state, self.relations, made, lambda view_of: self._state(state.views, view_of, {}))
 
     def interrupt(self) -> None:
         """End queries that run in other threads: they raise QueryError."""

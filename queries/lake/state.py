@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
+import duckdb
 import pyarrow as pa
 
 from queries.arguments import number_of
@@ -21,7 +22,7 @@ from queries.errors import QueryError
 from queries.lake.forms import tables_to_html
 from queries.lake.result import Result
 from queries.lake.statements import fixed_text, quoted
-from queries.lake.views import FEW_FILES, Fixed, RowsView, View, Views
+from queries.lake.views import FEW_FILES, Fixed, RowsView, View, Views, create_rows, create_view, open_duckdb
 from queries.partitions import EVERYTHING, Asked, asked_of, chosen
 from storage.clock import ist_date
 
@@ -247,7 +248,8 @@ class LakeState:
             if name in names
         ]
         files += [each for view in views for each in view.files]
-        self._tables.suit(files)
+        if not plainly:  # the user may have locked the settings, or have made this one
+            self._tables.suit(files)
         ctes = [view.cte() for view in views] + relations
         return Fixed(fixed_text(query, ctes), files, has_head=bool(ctes))
 
@@ -267,3 +269,31 @@ class LakeState:
                     by_it = asked[relation.name] if name in relation.keeps else EVERYTHING
                     asked[name] = asked.get(name, frozenset()) | by_it
         return asked
+
+
+def database_of(
+    state: LakeState,
+    relations: Iterable[Relation],
+    macros: Iterable[Macro],
+    state_of: Callable[[Callable[[str, pa.Table], RowsView]], LakeState],
+) -> duckdb.DuckDBPyConnection:
+    """A database of its own with the views of a state, these relations and macros. `state_of` gives the same state, of
+    which views of rows are made by what it is given."""
+    con = open_duckdb()
+    for view in state.views.values():
+        create_view(con, view.source)
+
+    def view_of(name: str, rows: pa.Table) -> RowsView:
+        create_rows(con, name := f"kitelake_{name}", rows)
+        return RowsView(quoted(name))
+
+    theirs = state_of(view_of)
+    for relation in relations:
+        made = relation.make(theirs, theirs.dates("ticks"))
+        if isinstance(made, str):
+            con.execute(f"CREATE VIEW {quoted(relation.name)} AS {made}")
+        else:
+            create_rows(con, relation.name, made)
+    for macro in macros:
+        con.execute(macro.create())
+    return con

@@ -19,6 +19,18 @@ import duckdb
 
 from queries.errors import ProtectedFolderError, QueryError
 
+SAYS_LATER: Final = frozenset({"query", "query_table"})
+"""What a query may name tables by that are not in its own text."""
+PLAINLY: Final = SAYS_LATER | {"main", "memory"}
+"""What it may reach plain names by, whatever its head says."""
+LISTS: Final = re.compile(
+    r"\b(show|desc|describe|summarize|information_schema|(duckdb|pg|pragma|sqlite)_)", re.IGNORECASE
+)
+"""What tells of the names themselves."""
+BEGINS: Final = re.compile(r"\s*(begin|start)\b", re.IGNORECASE)
+"""What begins a transaction, which sees of the catalog what is there then."""
+ENDS: Final = re.compile(r"\s*(commit|end|rollback|abort)\b[\w\s;]*$", re.IGNORECASE)
+"""What ends one, which may have failed, so that its connection takes nothing else."""
 _EXPLAIN: Final = re.compile(
     r"\s*explain\b(\s*analy[sz]e\b)?(\s*\(\s*(analy[sz]e|format)\b[\w\s,]*\))?", re.IGNORECASE | re.ASCII
 )

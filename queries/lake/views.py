@@ -204,7 +204,9 @@ class Views:
         for spec in schema.TABLES.values():
             plain = name_in_sql(spec)
             reason = literal(f"{plain}: a query reads the tables that it names itself, which this one does not")
-            self.publish(plain, f"SELECT {_no_values(spec)} WHERE error({reason})::BOOLEAN", altered=False)
+            # In each column as well: else a condition on one makes DuckDB answer without a look at the other.
+            columns = _each_column(spec, f"error({reason})")
+            self.publish(plain, f"SELECT {columns} WHERE error({reason})::BOOLEAN", altered=False)
 
     def lead(self, views: Iterable[View], *, altered: bool) -> None:
         """Have the plain names lead to these views: for what is no SELECT, and cannot have them in its head.
@@ -354,7 +356,7 @@ def view_text(source: TableSource, committed: str | None, live_name: str) -> str
     """A table's SELECT. `committed` is SQL for what its committed files have, `live_name` where its live rows are."""
     spec = source.spec
     if committed is None and not live_name:
-        return f"SELECT {_no_values(spec)} WHERE false"
+        return f"SELECT {_each_column(spec, 'NULL')} WHERE false"
     columns = _columns(tuple(spec.schema.names))
     live = f"SELECT {columns} FROM {live_name}"
     if committed is None:
@@ -373,9 +375,9 @@ def _columns(names: tuple[str, ...]) -> str:
     return ", ".join(map(quoted, names))
 
 
-def _no_values(spec: schema.Table) -> str:
-    """The columns without values."""
-    return ", ".join(f"NULL::{SQL_TYPES[field.type]} AS {quoted(field.name)}" for field in spec.schema)
+def _each_column(spec: schema.Table, value: str) -> str:
+    """The columns with this for a value."""
+    return ", ".join(f"{value}::{SQL_TYPES[field.type]} AS {quoted(field.name)}" for field in spec.schema)
 
 
 def _hive_types(spec: schema.Table) -> dict[str, str]:
