@@ -7,7 +7,7 @@ import contextlib
 import functools
 import threading
 import weakref
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +28,6 @@ from queries.lake.state import (
     Parameters,
     Relation,
     called,
-    database_of,
     needed,
     seconds_of,
     values_of,
@@ -51,7 +50,6 @@ from queries.lake.views import (
     SCHEMA,
     Fixed,
     RowsView,
-    View,
     Views,
     check_folder,
     name_in_sql,
@@ -149,23 +147,18 @@ class SqlLake:
             views = self._views.update(self._snapshots.look(tables) if tables else ())
             if self._altered:
                 self._views.lead(views.values(), altered=True)
-            return self._state(views, self._view_of, self._memo)
-
-    def _state(
-        self, views: Mapping[str, View], view_of: Callable[[str, pa.Table], RowsView], memo: dict[str, dict[Any, Any]]
-    ) -> LakeState:
-        return LakeState(
-            self.root,
-            views,
-            self.relations,
-            self.macros,
-            run=self.run,
-            read=self.read,
-            result_of=self._result_of,
-            view_of=view_of,
-            tables=self._views,
-            memo=memo,
-        )
+            return LakeState(
+                self.root,
+                views,
+                self.relations,
+                self.macros,
+                run=self.run,
+                read=self.read,
+                result_of=self._result_of,
+                view_of=self._view_of,
+                tables=self._views,
+                memo=self._memo,
+            )
 
     def _view_of(self, name: str, rows: pa.Table) -> RowsView:
         with self._lock, typed_errors():  # helpers of several threads may work out rows at a time
@@ -303,9 +296,7 @@ class SqlLake:
         if self._gate is not None:
             raise RestrictedError("connect() gives a database that is not restricted; ask a restricted lake by sql()")
         with self._lock, typed_errors():
-            state = self.look()
-            made = self.macros if macros else ()
-            return database_of(state, self.relations, made, lambda view_of: self._state(state.views, view_of, {}))
+            return self.look().database(macros=macros)
 
     def interrupt(self) -> None:
         """End queries that run in other threads: they raise QueryError."""

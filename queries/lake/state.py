@@ -220,6 +220,39 @@ class LakeState:
             memo.pop(next(iter(memo)), None)
         return cast("Known", known)
 
+    def database(self, *, macros: bool) -> duckdb.DuckDBPyConnection:
+        """A database of its own with the same views, and with the macros if they are wanted; the caller closes it."""
+        con = open_duckdb()
+        for view in self.views.values():
+            create_view(con, view.source)
+
+        def view_of(name: str, rows: pa.Table) -> RowsView:
+            create_rows(con, name := f"kitelake_{name}", rows)
+            return RowsView(quoted(name))
+
+        relations = list(self._relations.values())
+        theirs = LakeState(
+            self.root,
+            self.views,
+            relations,
+            self._macros,
+            run=self._run,
+            read=self._read,
+            result_of=self._result_of,
+            view_of=view_of,
+            tables=self._tables,
+            memo={},
+        )
+        for relation in relations:
+            made = relation.make(theirs, theirs.dates("ticks"))
+            if isinstance(made, str):
+                con.execute(f"CREATE VIEW {quoted(relation.name)} AS {made}")
+            else:
+                create_rows(con, relation.name, made)
+        for macro in self._macros if macros else ():
+            con.execute(macro.create())
+        return con
+
     def keep(self, view: RowsView | View) -> None:
         """Have the view live as long as this state."""
         self._kept.append(view)
@@ -269,31 +302,3 @@ class LakeState:
                     by_it = asked[relation.name] if name in relation.keeps else EVERYTHING
                     asked[name] = asked.get(name, frozenset()) | by_it
         return asked
-
-
-def database_of(
-    state: LakeState,
-    relations: Iterable[Relation],
-    macros: Iterable[Macro],
-    state_of: Callable[[Callable[[str, pa.Table], RowsView]], LakeState],
-) -> duckdb.DuckDBPyConnection:
-    """A database of its own with the views of a state, these relations and macros. `state_of` gives the same state, of
-    which views of rows are made by what it is given."""
-    con = open_duckdb()
-    for view in state.views.values():
-        create_view(con, view.source)
-
-    def view_of(name: str, rows: pa.Table) -> RowsView:
-        create_rows(con, name := f"kitelake_{name}", rows)
-        return RowsView(quoted(name))
-
-    theirs = state_of(view_of)
-    for relation in relations:
-        made = relation.make(theirs, theirs.dates("ticks"))
-        if isinstance(made, str):
-            con.execute(f"CREATE VIEW {quoted(relation.name)} AS {made}")
-        else:
-            create_rows(con, relation.name, made)
-    for macro in macros:
-        con.execute(macro.create())
-    return con

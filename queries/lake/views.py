@@ -268,10 +268,8 @@ class Views:
     def suit(self, files: Iterable[Files]) -> None:
         """Have the database read files in the way that suits most of these. To read the columns of a row group ahead,
         as it does by itself, is quick for sealed files, but costs a fourth more where little of them is needed."""
-        small = sum(
-            len(each.paths) if len(each.paths) >= SMALL_FILES * each.partitions else -len(each.paths) for each in files
-        )
-        by_page = small > 0
+        counts = [(len(each.paths), len(each.paths) >= SMALL_FILES * each.partitions) for each in files]
+        by_page = 2 * sum(count for count, small in counts if small) > sum(count for count, _ in counts)
         if by_page is not self._by_page and self._may_set:
             self._own.execute(f"SET GLOBAL disable_parquet_prefetching = {by_page}")
             self._by_page = by_page
