@@ -53,6 +53,7 @@ def sorter(spill: Path, *, memory_bytes: int, threads: int) -> Iterator["DuckDBP
         "memory_limit": f"{memory_bytes}B",
         "threads": threads,
         "temp_directory": str(spill),
+        "async_threads": 0,  # files are read one after the other, so that threads that read ahead gain nothing
     }
     try:
         with duckdb.connect(config=options) as con:
