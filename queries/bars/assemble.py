@@ -172,22 +172,22 @@ class _Groups:
         order = _order(self._run[mine], told["bucket"][mine])  # stable: in a bar as they were received
         order = mine if order is None else mine[order]
         columns = {name: values[order] for name, values in told.items()}
-        starts = np.flatnonzero(_begins(self._run[order], columns["bucket"]))
+        merge = _Merge(self._run[order], columns["bucket"])
         other = columns["last_price"]
         made = {
-            "open": _or(_edge(np.minimum, columns["open"], starts), _edge(np.minimum, other, starts)),
-            "high": _reduced(np.fmax, columns["high"], starts),
-            "low": _reduced(np.fmin, columns["low"], starts),
-            "close": _or(_edge(np.maximum, columns["close"], starts), _edge(np.maximum, other, starts)),
-            **{name: _sum(columns[name], starts) for name in _SUMS},
-            "oi": _edge(np.maximum, columns["oi"], starts),
-            "timed_by": _reduced(np.fmax, columns["timed_by"], starts),
+            "open": _or(merge(_first, columns["open"]), merge(_first, other)),
+            "high": merge(np.fmax.reduceat, columns["high"]),
+            "low": merge(np.fmin.reduceat, columns["low"]),
+            "close": _or(merge(_last, columns["close"]), merge(_last, other)),
+            **{name: merge(_sum, columns[name]) for name in _SUMS},
+            "oi": merge(_last, columns["oi"]),
+            "timed_by": merge(np.fmax.reduceat, columns["timed_by"]),
         }
         untraded = made["ticks"] == 0
-        made["high"] = np.where(untraded, _reduced(np.fmax, other, starts), made["high"])
-        made["low"] = np.where(untraded, _reduced(np.fmin, other, starts), made["low"])
+        made["high"] = np.where(untraded, merge(np.fmax.reduceat, other), made["high"])
+        made["low"] = np.where(untraded, merge(np.fmin.reduceat, other), made["low"])
         there = np.flatnonzero(np.where(np.isnan(made["volume"]), made["ticks"] > 0, made["volume"] > 0))
-        firsts = order[starts[there]]
+        firsts = order[merge.starts[there]]
         bars = {name: self._columns[name][firsts] for name in ("run", "opens_us", "closes_us")}
         return bars | {"bucket": told["bucket"][firsts]} | {name: values[there] for name, values in made.items()}
 
@@ -218,8 +218,15 @@ def _begins(*keys: NDArray[np.generic]) -> Bools:
 
 def _order(major: NDArray[Any], minor: NDArray[Any]) -> Ints | None:
     """The stable order by both; None if they are in it."""
+    if _rises(major, minor):
+        return None
+    order = np.argsort(major, kind="stable")  # where the minor one is in order already, half as dear
+    return order if _rises(major[order], minor[order]) else np.lexsort((minor, major))
+
+
+def _rises(major: NDArray[Any], minor: NDArray[Any]) -> bool:
     rising = (major[1:] > major[:-1]) | ((major[1:] == major[:-1]) & (minor[1:] >= minor[:-1]))
-    return None if rising.all() else np.lexsort((minor, major))
+    return bool(rising.all())
 
 
 def _lag(values: Floats, run: Ints) -> Floats:
@@ -241,23 +248,42 @@ def _or(*several: Floats | float) -> Floats:
     return found
 
 
-def _reduced(how: np.ufunc, values: Floats, starts: Ints) -> Floats:
-    result: Floats = how.reduceat(values, starts) if len(starts) else values[:0]
-    return result
+class _Merge:
+    """Makes one value of each bar out of those of its groups, of which most bars have one: those stay as they are."""
+
+    def __init__(self, *keys: NDArray[Any]) -> None:
+        self.starts = np.flatnonzero(_begins(*keys))
+        sizes = np.diff(np.append(self.starts, len(keys[0])))
+        self._several = np.flatnonzero(sizes > 1)
+        sizes = sizes[self._several]
+        self._firsts = np.cumsum(sizes) - sizes
+        self._rows = np.arange(sizes.sum()) + np.repeat(self.starts[self._several] - self._firsts, sizes)
+
+    def __call__(self, how: Callable[[Floats, Ints], Floats], values: Floats) -> Floats:
+        """`how` makes one value of several: those from each start to the next."""
+        found = values[self.starts]
+        if len(self._several):
+            found[self._several] = how(values[self._rows], self._firsts)
+        return found
 
 
 def _sum(values: Floats, starts: Ints) -> Floats:
     """Without nulls; null where there is nothing else."""
-    there = _reduced(np.add, (~np.isnan(values)).astype(np.float64), starts)
-    return np.where(there > 0, _reduced(np.add, np.nan_to_num(values), starts), _NULL)
+    empty = np.isnan(values)
+    found: Floats = np.add.reduceat(np.where(empty, 0, values), starts)
+    return np.where(np.logical_and.reduceat(empty, starts), _NULL, found)
 
 
-def _edge(how: np.ufunc, values: Floats, starts: Ints) -> Floats:
-    """The first value of each bar that is there, with `minimum`, or the last, with `maximum`."""
-    count = len(values)
-    missing = count if how is np.minimum else -1
-    place = _reduced(how, np.where(np.isnan(values), missing, np.arange(count)).astype(np.float64), starts)
-    return np.append(values, _NULL)[place.astype(np.int64)]
+def _first(values: Floats, starts: Ints) -> Floats:
+    """The first value that is there."""
+    place = np.minimum.reduceat(np.where(np.isnan(values), len(values), np.arange(len(values))), starts)
+    return np.append(values, _NULL)[place]
+
+
+def _last(values: Floats, starts: Ints) -> Floats:
+    """The last."""
+    place = np.maximum.reduceat(np.where(np.isnan(values), -1, np.arange(len(values))), starts)
+    return np.append(values, _NULL)[place]
 
 
 def _words(words: Sequence[str], which: Ints, missing: Bools | None) -> pa.Array:

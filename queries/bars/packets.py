@@ -123,8 +123,10 @@ class _Packets:
         """Whether each is of the day on which it was received, and so is its trade; also if it does not say."""
         day, stamped, traded = self.each("day_us"), self["stamped_us"], self["traded_us"]
         # Comparisons with what is missing are false.
-        if len(day) == 1 and np.minimum(stamped.min(), traded.min()) >= day and stamped.max() < day + US_PER_DAY:
-            return np.ones(len(stamped), np.bool_)
+        if len(day) == 1 and len(stamped):
+            first = np.fmin(np.fmin.reduce(stamped), np.fmin.reduce(traded))
+            if first >= day and np.fmax.reduce(stamped) < day + US_PER_DAY:
+                return np.ones(len(stamped), np.bool_)
         return ~((stamped < day) | (stamped >= day + US_PER_DAY) | ((traded < day) & ~_missing(stamped)))
 
     def tell(self, own: Bools) -> None:
@@ -186,24 +188,20 @@ class _Packets:
         groups |= {"last_us": self.received_us(ends - 1), "live_first": self["live"][starts]}
         groups |= {"high_at_first": self["high"][starts], "low_at_first": self["low"][starts]}
         volume, value, live = self["volume_traded"], self["value"], self["live"]
-        price = self["last_price"] if live.all() else np.where(live, self["last_price"], _NULL)
         for name, column in (("volume", volume), ("value", value)):
             groups[f"first_{name}"] = _edge(column, starts, ends, last=False)
             groups[f"last_{name}"] = _edge(column, starts, ends, last=True, zero=True)
         groups["first_high"] = _edge(self["high"], starts, ends, last=False)
         groups["first_low"] = _edge(self["low"], starts, ends, last=False)
-        groups["open"] = _edge(price, starts, ends, last=False)
-        groups["close"] = _edge(price, starts, ends, last=True)
+        groups |= _prices(self["last_price"], live, starts, ends)
         groups["last_price"] = _edge(self["last_price"], starts, ends, last=True)
         groups["oi"] = _edge(self["oi"], starts, ends, last=True)
-        groups |= {"high": np.fmax.reduceat(price, starts), "low": np.fmin.reduceat(price, starts)}
         groups["most_volume"] = _most(volume, begins, starts, ends)
         groups["most_high"] = _most(self["high"], begins, starts, ends)
-        groups["least_low"] = -_most(-self["low"], begins, starts, ends)
+        groups["least_low"] = _most(self["low"], begins, starts, ends, least=True)
         timed_by = self["timed_by"]
         alike = (timed_by == timed_by[0]).all()
         groups["timed_by"] = timed_by[starts] if alike else np.maximum.reduceat(timed_by, starts)
-        groups["ticks"] = ends - starts if live.all() else np.add.reduceat(live.astype(np.int64), starts)
         # Asked for only where the volume fell in a group.
         fell = (groups["last_volume"] < groups["most_volume"] / 2).any()
         groups["most_value"] = np.fmax.reduceat(value, starts) if fell else groups["last_value"]
@@ -244,7 +242,7 @@ def _do_not(packets: _Packets, asked: Asked) -> None:
     grew = _missing(volume) | anew | (volume > np.where(np.isnan(before), 0, before))
     packets["live"] = own & (packets["last_price"] > 0) & ~first & grew
     packets["timed_by"] = np.full(len(packets), 2, np.int8)
-    packets["epoch"] = np.cumsum(anew)
+    packets["epoch"] = np.cumsum(anew) if anew.any() else np.zeros(len(anew), np.int8)
     packets["known"] = packets["live"] | dated
     packets.only_before(asked.upto_us)
     if len(packets):
@@ -257,21 +255,46 @@ def _do_not(packets: _Packets, asked: Asked) -> None:
 def _before(values: Array, which: Bools, begins: Bools) -> Floats:
     """Of each row the last value before it in its run for which it holds; NaN if there is none."""
     count = len(values)
-    if which.all():
-        last = np.arange(-1, count - 1)
-    else:
-        at = np.flatnonzero(which)
-        last = np.repeat(np.append(-1, at), np.diff(np.concatenate([[-1], at, [count - 1]])))
+    if (which[1:] | ~which[:-1] | begins[1:]).all():  # from some row of a run on for all of it
+        there = ~begins
+        there[1:] &= which[:-1]
+        return np.where(there, np.append(_NULL, values[:-1]), _NULL)
+    last = np.append(-1, np.maximum.accumulate(np.where(which, np.arange(count), -1))[:-1])
     starts = np.flatnonzero(begins)
     start = np.repeat(starts, np.diff(np.append(starts, count)))
     return np.where(last >= start, values[last], _NULL)
 
 
-def _most(values: Array, begins: Bools, starts: Ints, ends: Ints) -> Array:
-    """The largest of each group; NaN if there is none."""
-    # What tells of the day so far rises: then it is the last, without looking at each.
-    rises = ((values[1:] >= values[:-1]) | begins[1:]).all()
-    return values[ends - 1] if rises else np.fmax.reduceat(values, starts)
+def _prices(prices: Array, live: Bools, starts: Ints, ends: Ints) -> dict[str, Array]:
+    """Of the live rows of each group: open, high, low and close, NaN if there is none, and `ticks`, their number."""
+    if live.all():
+        first, last, ticks = starts, ends, ends - starts
+    else:  # from here on these alone, group after group
+        prices = prices[np.flatnonzero(live)]
+        ticks = np.add.reduceat(live, starts, dtype=np.int64)
+        last = np.cumsum(ticks)
+        first = last - ticks
+    there = slice(None) if (ticks > 0).all() else np.flatnonzero(ticks)
+    first, last = first[there], last[there]
+    found: dict[str, Array] = {"ticks": ticks}
+    for name, values in (
+        ("open", prices[first]),
+        ("high", np.fmax.reduceat(prices, first) if len(first) else prices[:0]),
+        ("low", np.fmin.reduceat(prices, first) if len(first) else prices[:0]),
+        ("close", prices[last - 1]),
+    ):
+        found[name] = np.full(len(ticks), _NULL)
+        found[name][there] = values
+    return found
+
+
+def _most(values: Array, begins: Bools, starts: Ints, ends: Ints, *, least: bool = False) -> Array:
+    """The largest, or the least, of each group; NaN if there is none."""
+    # What tells of the day so far rises, or falls: then it is the last, without looking at each.
+    goes_on = (values[1:] <= values[:-1] if least else values[1:] >= values[:-1]) | begins[1:]
+    if goes_on.all() or (goes_on | _missing(values[:-1])).all():
+        return values[ends - 1]
+    return (np.fmin if least else np.fmax).reduceat(values, starts)
 
 
 def _edge(values: Array, starts: Ints, ends: Ints, *, last: bool, zero: bool = False) -> Floats:
