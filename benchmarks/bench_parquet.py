@@ -11,6 +11,7 @@ import datetime as dt
 import io
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from ingest.wire import JournalDecoder
 from storage.journal import JournalWriter, Kind, SegmentReader
 from storage.layout import DataLayout
 from storage.schema import TICKS
-from storage.tables import REPEATED, SymbolIndex, canonical_rows, parquet_writer, write_parquet
+from storage.tables import ASKED_FOR, PAGE_ROWS, REPEATED, SymbolIndex, canonical_rows, parquet_writer, write_parquet
 
 PACKETS_A_FRAME: Final = 30
 STEPS_A_SECOND: Final = 4
@@ -87,6 +88,7 @@ def choose(
             compression_level=level,
             use_dictionary=dictionary,
             column_encoding=encodings,
+            max_rows_per_page=PAGE_ROWS,
             write_page_checksum=True,
             store_schema=False,
         )
@@ -109,8 +111,9 @@ WRITERS: Final[dict[str, Writer]] = {
     "pyarrow default": default(),
     "pyarrow default, zstd 1": default(compression="zstd", compression_level=1),
     "no dictionary but of strings": choose(frozenset()),
+    "no dictionary for prices": choose(REPEATED),
     "dictionary for prices, book too": choose(REPEATED | BOOK),
-    "zstd 3": choose(REPEATED, level=3),
+    "zstd 3": choose(REPEATED | ASKED_FOR, level=3),
     "plain, zstd 1": choose(frozenset(), integers="PLAIN"),
     "doubles split (not in Spark)": choose(REPEATED, doubles="BYTE_STREAM_SPLIT"),
     "all split (not in Spark)": choose(
@@ -136,7 +139,7 @@ def main() -> None:
     options = parser.parse_args()
     parts = make_parts(*((2.0, 2_000) if options.quick else (options.seconds, 10_000)))
     rows = sum(part.num_rows for part in parts)
-    works = {name: cpu_of(lambda write=write: size_of(write, parts)) for name, write in WRITERS.items()}  # type: ignore[misc]
+    works = {name: cpu_of(partial(size_of, write, parts)) for name, write in WRITERS.items()}
     seconds = medians(1 if options.quick else options.rounds, works)
     ns = {name: each / rows * 1e9 for name, each in seconds.items()}
     sizes = {name: size_of(write, parts) / rows for name, write in WRITERS.items()}

@@ -29,6 +29,8 @@ from storage.upkeep import compact_day
 
 CACHE: Final = Path(tempfile.gettempdir()) / "kitelake-market-day"
 """Where benchmarks keep what takes minutes to make."""
+SEALED: Final = "sealed-2"
+"""How sealed files are written: counted on when that changes, so that the older ones that are kept are not taken."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class MarketDays:
 
     def make(self, cache: Path) -> Path:
         """The data folder below `cache`, which is made unless it is there."""
-        kind = "sealed" if self.sealed else "raw"
+        kind = SEALED if self.sealed else "raw"
         root = cache / f"{self.days}x{self.ticks}-of-{self.instruments}-{kind}-{self.segments}-{self.seed}"
         if root.exists():
             return root

@@ -13,6 +13,8 @@ from .log import TableLog as TableLog
 from .log import Version as Version
 from .log import Watermark as Watermark
 from .log import log_of as log_of
+from .parquet import ASKED_FOR as ASKED_FOR
+from .parquet import PAGE_ROWS as PAGE_ROWS
 from .parquet import REPEATED as REPEATED
 from .parquet import StagedFile as StagedFile
 from .parquet import canonical_rows as canonical_rows

@@ -17,6 +17,7 @@ from storage.schema import EVENTS, INSTRUMENTS, ORDERS, QUARANTINE, TABLES, TICK
 from storage.tables.content import read_contents, sorter
 from storage.tables.digest import DIGEST_KEY, is_as_stamped
 from storage.tables.parquet import (
+    ASKED_FOR,
     BOUND_CHARACTERS,
     REPEATED,
     column_stats,
@@ -101,7 +102,7 @@ def test_encodings_codecs_and_no_arrow_schema(tmp_path: Path, quick: bool) -> No
             assert chunk.compression == ("SNAPPY" if plain_or_text or runs else "UNCOMPRESSED")
             assert chunk.is_stats_set != name.startswith(("bid_", "ask_", "account", "mode", "symbol"))
         else:
-            runs, seconds = False, name in REPEATED
+            runs, seconds = False, name in REPEATED | ASKED_FOR
             assert chunk.compression == "ZSTD"
         if pa.types.is_string(kind) or seconds:
             assert "RLE_DICTIONARY" in chunk.encodings
@@ -112,8 +113,8 @@ def test_encodings_codecs_and_no_arrow_schema(tmp_path: Path, quick: bool) -> No
             assert "RLE_DICTIONARY" not in chunk.encodings
 
 
-def test_repeated_columns_exist() -> None:
-    assert set(TICKS.file_schema.names) >= REPEATED
+def test_columns_with_dictionaries_exist() -> None:
+    assert set(TICKS.file_schema.names) >= REPEATED | ASKED_FOR
 
 
 def test_a_flipped_byte_of_a_page_is_noticed(tmp_path: Path) -> None:
