@@ -8,11 +8,14 @@ cache folder. Helper and hand query take turns in one process, each after one tu
 the page cache: medians of milliseconds, of time and of CPU. The hand query (`benchmarks.hand_queries`) runs in a
 database of its own with `parquet_metadata_cache`, over the folder's files by pattern.
 
-    bars             one instrument's one-minute bars with volume, value, vwap, open interest and ticks, which the hand
-                     query takes from the differences between bars; by the exchange's clock
+    bars             one instrument's one-minute bars with volume, value, vwap, open interest and ticks, by the
+                     exchange's clock. The hand query reads the same columns: it takes volume and value from the
+                     differences between bars, leaves packets of another day out, has high and low reach the day's
+                     where these moved, and says until when there were packets
     … received       by the clock of receipt
     … raw            of the day as committed
     … all            of all instruments
+    plain …          the hand query without the last three: fewer columns to read, and simpler bars
     OHLC …           the hand query without what is beside open, high, low and close: to tell what that costs
     days 25 …        one instrument's daily bars of so many days; a day's cost must not grow
     latest           the newest row of each instrument, of six columns
@@ -47,6 +50,7 @@ from benchmarks.hand_queries import (
     minute_bars,
     minute_prices,
     newest,
+    plain_minute_bars,
 )
 from benchmarks.market_day import CACHE, MarketDays
 from benchmarks.market_listing import FIRST_OPTION, LAST_DAY
@@ -96,6 +100,9 @@ def lines(raw: Path, sealed: Path, many: Path, counts: tuple[int, ...]) -> Itera
         yield Line(f"bars{end}", sealed, minute_bars(sealed, one, CLOCKS[clock]), bars, 1.3)
         yield Line(f"bars{end} raw", raw, minute_bars(raw, one, CLOCKS[clock]), bars, 1.2, 150)
         yield Line(f"bars{end} all", sealed, minute_bars(sealed, day, OF_INDICES_TOO[clock]), all_bars, 1.3)
+        yield Line(f"plain{end}", sealed, plain_minute_bars(sealed, one, CLOCKS[clock]))
+        yield Line(f"plain{end} raw", raw, plain_minute_bars(raw, one, CLOCKS[clock]))
+        yield Line(f"plain{end} all", sealed, plain_minute_bars(sealed, day, OF_INDICES_TOO[clock]))
     yield Line("OHLC", sealed, minute_prices(sealed, one, CLOCKS["exchange"]))
     yield Line("OHLC raw", raw, minute_prices(raw, one, CLOCKS["exchange"]))
     yield Line("OHLC all", sealed, minute_prices(sealed, day, OF_INDICES_TOO["exchange"]))

@@ -22,12 +22,27 @@ SUMS: Final = (
     "max(volume_traded) AS total, max(volume_traded) * arg_max(average_traded_price, seq) AS turnover, "
     "arg_max(oi, seq) AS oi, count(*) AS ticks"
 )
+EXTREMES: Final = "max(high) AS day_high, min(low) AS day_low, max(received_at) AS heard"
+"""Of the day so far: what was traded between two snapshots. And until when there were any."""
+OF_THE_DAY: Final = (
+    "(exchange_timestamp IS NULL OR exchange_timestamp >= TIMESTAMPTZ '{day} 00:00:00+05:30') "
+    "AND (last_trade_time IS NULL OR last_trade_time >= TIMESTAMPTZ '{day} 00:00:00+05:30')"
+)
+"""Without packets of an earlier day, as the first after a subscription may be."""
 MINUTES: Final = """
     SELECT symbol, epoch_us({clock}) // 60_000_000 AS minute, {columns} FROM {files}
     WHERE {where} AND {clock} >= TIMESTAMPTZ '{day} 09:15:00+05:30' AND {clock} < TIMESTAMPTZ '{day} 15:40:00+05:30'
     GROUP BY ALL
 """
 BARS: Final = """
+    SELECT symbol, make_timestamptz(minute * 60_000_000) AS time, open,
+        greatest(high, CASE WHEN day_high > lag(day_high) OVER bars THEN day_high END) AS high,
+        least(low, CASE WHEN day_low < lag(day_low) OVER bars THEN day_low END) AS low, close,
+        total - lag(total, 1, 0) OVER bars AS volume, turnover - lag(turnover, 1, 0) OVER bars AS value,
+        value / volume AS vwap, oi, ticks, heard
+    FROM ({minutes}) WINDOW bars AS (PARTITION BY symbol ORDER BY minute) ORDER BY symbol, time
+"""
+PLAIN_BARS: Final = """
     SELECT symbol, make_timestamptz(minute * 60_000_000) AS time, open, high, low, close,
         total - lag(total, 1, 0) OVER bars AS volume, turnover - lag(turnover, 1, 0) OVER bars AS value,
         value / volume AS vwap, oi, ticks
@@ -60,8 +75,14 @@ def files_of(root: Path) -> str:
 
 
 def minute_bars(root: Path, where: str, clock: str) -> str:
-    """`clock` is an expression."""
-    return BARS.format(minutes=_minutes(root, where, clock, f"{OHLC}, {SUMS}"))
+    """Of the columns of which a lake makes its bars. `clock` is an expression."""
+    minutes = _minutes(root, f"{where} AND {OF_THE_DAY.format(day=DAY)}", clock, f"{OHLC}, {SUMS}, {EXTREMES}")
+    return BARS.format(minutes=minutes)
+
+
+def plain_minute_bars(root: Path, where: str, clock: str) -> str:
+    """Whatever a packet's day, of its last price alone: three or four columns less to read."""
+    return PLAIN_BARS.format(minutes=_minutes(root, where, clock, f"{OHLC}, {SUMS}"))
 
 
 def minute_prices(root: Path, where: str, clock: str) -> str:

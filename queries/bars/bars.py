@@ -16,11 +16,16 @@ than half is a new beginning from 0.
 """
 
 import datetime as dt
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from queries.bars.assemble import as_table, assemble
 from queries.bars.choices import (
@@ -38,7 +43,17 @@ from queries.bars.packets import ASKED, COLUMNS, Asked, groups_of
 from queries.bars.rows import AWAY, Rows, clock_sql, macro_rows_sql, midnight_sql
 from queries.bars.trades import trades_sql
 from queries.errors import QueryError
-from queries.history import Symbols, TimeRange, batches_of, is_replayed, names_of, overloads, sql_moment, sql_range_us
+from queries.history import (
+    FEW_RUNS,
+    Symbols,
+    TimeRange,
+    batches_of,
+    is_replayed,
+    names_of,
+    overloads,
+    sql_moment,
+    sql_range_us,
+)
 from queries.lake import LakeState, Result
 from storage.clock import US_PER_DAY
 
@@ -46,8 +61,13 @@ _COLUMNS: Final = (
     "symbol", "time", "open", "high", "low", "close", "volume", "volume_missed", "value", "vwap", "oi", "ticks",
     "clock",
 )  # fmt: skip
+THREADS: Final = min(os.cpu_count() or 1, 4)
+"""On more cores than these the engine is busy with reading; and each has a part of the rows in memory."""
 MAX_BUCKETS: Final = 10_000_000
 """Intervals are numbered from the session's open; this makes numbers of earlier ones positive."""
+
+Part = TypeVar("Part")
+Made = TypeVar("Made")
 
 
 def grouped_sql(rows: str, width_us: str, sessions: str) -> str:
@@ -286,17 +306,38 @@ def bars(
 
 def _of_time(state: LakeState, rows: Rows, asked: Asked, when: TimeRange, label: Label) -> pa.Table:
     """Bars of time that begin in the range, as `as_table` has them, from packets in columns."""
-    found = []
     columns = COLUMNS | ASKED if is_replayed(state) else COLUMNS
     only = "true" if when.stop is None or asked.clock != "received" else f"received_at < {sql_moment(when.stop)}"
-    for batches in batches_of(state, rows.selection, columns, only):
-        if groups := groups_of(batches, rows.listening, asked):
-            bars = assemble(groups, asked)
-            begins = bars["begin_us"]
-            inside = np.ones(len(begins), np.bool_) if when.start_us is None else begins >= when.start_us
-            inside &= True if when.stop_us is None else begins < when.stop_us
-            found.append(bars if inside.all() else {name: values[inside] for name, values in bars.items()})
+
+    def made(batches: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+        groups = groups_of(batches, rows.listening, asked)
+        if not groups:
+            return groups
+        bars = assemble(groups, asked)
+        begins = bars["begin_us"]
+        inside = np.ones(len(begins), np.bool_) if when.start_us is None else begins >= when.start_us
+        inside &= True if when.stop_us is None else begins < when.stop_us
+        return bars if inside.all() else {name: values[inside] for name, values in bars.items()}
+
+    parts = batches_of(state, rows.selection, columns, only)
+    few = len(rows.selection.days) * len(rows.selection.tokens) <= FEW_RUNS
+    found = [bars for bars in (map(made, parts) if few else _at_once(made, parts)) if bars]
     return as_table(found, partial(names_of, state, rows.selection), label)
+
+
+def _at_once(make: Callable[[Part], Made], parts: Iterable[Part]) -> Iterator[Made]:
+    """What is made of each part, in their order, of several at once: NumPy lets other threads work meanwhile."""
+    pool = ThreadPoolExecutor(THREADS, "bars")
+    ahead: deque[Future[Made]] = deque()
+    try:
+        for part in parts:
+            ahead.append(pool.submit(make, part))
+            if len(ahead) == THREADS:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 WIDTH_US: Final = f"""

@@ -1,3 +1,4 @@
+from .blocks import FEW_RUNS as FEW_RUNS
 from .blocks import FIRST_DAY as FIRST_DAY
 from .blocks import PLACE_BITS as PLACE_BITS
 from .blocks import PLACE_SQL as PLACE_SQL

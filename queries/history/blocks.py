@@ -33,9 +33,10 @@ _READ_ROWS: Final = 1_000_000
 _BLOCK_ROWS: Final = 1 << 16  # so that what is worked out of one stays near the processor
 _MOST_ROWS: Final = 50_000  # that one instrument has in a day, about
 _LONG_PIECE: Final = 32
-_FEW_RUNS: Final = 20
 _FEW_DAYS: Final = 5  # whose lists are kept as a whole
 TOKEN: Final = (1 << 32) - 1
+FEW_RUNS: Final = 20
+"""So many are read sooner than they could be handed from thread to thread."""
 
 
 def run_of(day: dt.date, token: int) -> int:
@@ -62,7 +63,7 @@ def batches_of(
     shown = ", ".join(f"{text} AS {name}" for name, text in {"run": RUN_SQL, "place": PLACE_SQL, **columns}.items())
     parts = _parts(state, selection)
     queries = (f"SELECT {shown} FROM {DATED_TICKS.name} WHERE {part} AND ({condition})" for part in parts)
-    for rows in state.read(queries, many=len(selection.days) * len(selection.tokens) > _FEW_RUNS):
+    for rows in state.read(queries, many=len(selection.days) * len(selection.tokens) > FEW_RUNS):
         yield [_arrays(batch) for batch in rows.to_batches() if batch.num_rows]
 
 
