@@ -80,13 +80,14 @@ class _Packets:
     """Packets, in columns by name, that all say their time or do all not.
 
     `stretch` is the number of the stretch of listening in which each was received, and `of_stretch` what is said of
-    those.
+    those. `first` is whether it is the first of its run.
     """
 
     def __init__(self, rows: Mapping[str, Array], listening: Listening) -> None:
         self._columns = dict(rows)
         run, count = rows["run"], len(rows["run"])
-        starts = np.flatnonzero(_begins(run))
+        self["first"] = _begins(run)
+        starts = np.flatnonzero(self["first"])
         self.of_stretch = listening.stretches(run[starts], np.append(starts, count), rows["place"])
         begins = self.of_stretch["rows"]
         self["stretch"] = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, count)))
@@ -124,9 +125,9 @@ class _Packets:
         day, stamped, traded = self.each("day_us"), self["stamped_us"], self["traded_us"]
         # Comparisons with what is missing are false.
         if len(day) == 1 and len(stamped):
-            first = np.fmin(np.fmin.reduce(stamped), np.fmin.reduce(traded))
-            if first >= day and np.fmax.reduce(stamped) < day + US_PER_DAY:
-                return np.ones(len(stamped), np.bool_)
+            last, first = np.fmax.reduce(stamped), np.fmin.reduce(stamped)
+            if day <= first and last < day + US_PER_DAY and not _missing(stamped).any():
+                return ~(traded < day)
         return ~((stamped < day) | (stamped >= day + US_PER_DAY) | ((traded < day) & ~_missing(stamped)))
 
     def tell(self, own: Bools) -> None:
@@ -233,36 +234,36 @@ def _do_not(packets: _Packets, asked: Asked) -> None:
     packets["at_us"] = received = packets.received_us()
     packets.tell(own)
     volume = packets["volume_traded"]
-    begins = _begins(packets["run"])
-    before = _before(volume, volume > 0, begins)
-    anew = (volume > 0) & (volume < before / 2)
-    first = begins.copy()  # of the day, or of a stretch which began since the row before
+    before = _before(volume, packets["first"])
+    anew = (volume < before / 2) & (volume > 0) if (volume < before).any() else np.zeros(len(volume), np.bool_)
+    first = packets["first"].copy()  # of the day, or of a stretch which began since the row before
     starts = packets.of_stretch["rows"]
     first[starts] |= packets.of_stretch["since_us"] > received[starts - 1]
-    grew = _missing(volume) | anew | (volume > np.where(np.isnan(before), 0, before))
+    grew = (volume > before) | _missing(volume) | anew
     packets["live"] = own & (packets["last_price"] > 0) & ~first & grew
     packets["timed_by"] = np.full(len(packets), 2, np.int8)
     packets["epoch"] = np.cumsum(anew) if anew.any() else np.zeros(len(anew), np.int8)
     packets["known"] = packets["live"] | dated
     packets.only_before(asked.upto_us)
-    if len(packets):
+    if not packets["known"].all():
         # What was there before the volume began anew, or is all there is, and does not say its day, is of another one.
         bounds = np.flatnonzero(_begins(packets["run"], packets["epoch"]))
         known = np.logical_or.reduceat(packets["known"], bounds)
         packets.forget(~np.repeat(known, np.diff(np.append(bounds, len(packets)))))
 
 
-def _before(values: Array, which: Bools, begins: Bools) -> Floats:
-    """Of each row the last value before it in its run for which it holds; NaN if there is none."""
-    count = len(values)
-    if (which[1:] | ~which[:-1] | begins[1:]).all():  # from some row of a run on for all of it
-        there = ~begins
-        there[1:] &= which[:-1]
-        return np.where(there, np.append(_NULL, values[:-1]), _NULL)
-    last = np.append(-1, np.maximum.accumulate(np.where(which, np.arange(count), -1))[:-1])
-    starts = np.flatnonzero(begins)
+def _before(values: Array, first: Bools) -> Array:
+    """Of each row the last value above 0 before it in its run; 0 if there is none."""
+    count, there = len(values), values > 0
+    if (there[1:] | ~there[:-1] | first[1:]).all():  # from some row of a run on, all are
+        before = np.where(there, values, 0)
+        before[1:] = before[:-1]
+        before[first] = 0
+        return before
+    last = np.append(-1, np.maximum.accumulate(np.where(there, np.arange(count), -1))[:-1])
+    starts = np.flatnonzero(first)
     start = np.repeat(starts, np.diff(np.append(starts, count)))
-    return np.where(last >= start, values[last], _NULL)
+    return np.where(last >= start, values[last], 0)
 
 
 def _prices(prices: Array, live: Bools, starts: Ints, ends: Ints) -> dict[str, Array]:
