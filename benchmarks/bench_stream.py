@@ -15,6 +15,8 @@ median of the rounds counts. Over three connections:
     raw          the same with `raw_only`: what the watch over the instruments costs is the difference
     websockets   the library alone: `await ws.recv()` in a loop, nothing decoded
     sockets      no library at all: epoll and a read into the same memory, for every wake-up; nothing is parsed
+    decoding     the same, but read each REST_SECONDS; frames are cut where they must begin, and decoded together: the
+                 least that a batch can cost in Python. What takes a third of it in a loop is dear after every rest
 
 The latency is from the sending of a frame to the batch that has it, p99 in milliseconds; one batch of eight is asked.
 
@@ -29,9 +31,6 @@ import asyncio
 import json
 import math
 import os
-import select
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -45,31 +44,27 @@ from typing import Any, Final
 
 import numpy as np
 from websockets.asyncio.client import connect
-from websockets.client import ClientProtocol
-from websockets.frames import Frame, Opcode
-from websockets.http11 import Request
-from websockets.server import ServerProtocol
-from websockets.uri import parse_uri
 
 from benchmarks.peers import CRATE, CRATE_US
 from benchmarks.results import Claim, Findings, Table, arguments, tell
+from benchmarks.stream_frames import TOKENS, read_decoding, read_sockets, serve
 from benchmarks.turns import median_of_each
 from ingest.accounts import Account
 from ingest.connection import Gap, Hub, KiteConnection, Sink
 from ingest.settings import StreamSettings
-from ingest.wire import FULL_DTYPE, Mode, decode_frames, encode_frames
+from ingest.wire import Mode
 from kitelake.compat import KiteTicker
 from storage.journal import JournalWriter, Kind
 from storage.layout import DataLayout
 
 RATES: Final = {50: 150_000, 5: 60_000, 1: 15_000}  # packets a frame: packets a second
-TOKENS: Final = [256 * (1000 + number) + 1 for number in range(1000)]
 LEAST_TO_CRATE: Final = {50: 1.0, 5: 1.0, 1: 1 / 1.5}
 TICKS_GOAL_US: Final = {50: 2.5, 1: 10.0}
 P99_GOAL_MS: Final = 5.0
 WATCH_GOAL_PERCENT: Final = 10.0
 HELD_AGAINST: Final = (
     *((mine, "websockets") for mine in ("batches", "ticks", "receiving", "journal", "raw")),
+    ("batches", "decoding"),
     ("receiving", "sockets"),
     ("callbacks", "official"),
 )
@@ -82,6 +77,7 @@ READERS: Final = {
     "raw": 3,
     "websockets": 3,
     "sockets": 3,
+    "decoding": 3,
     "callbacks": 1,
     "official": 1,
 }
@@ -91,71 +87,7 @@ SLOWER: Final = 10
 WARM_SECONDS: Final = 1.5
 SETTLED_SECONDS: Final = 0.4
 """Instruments that have come for twice so long are not looked at closely any more: before the stretch begins."""
-STAMP: Final = struct.Struct(">II")
-STAMP_AT: Final = 2 + 2 + FULL_DTYPE.fields["oi_day_high"][1]  # type: ignore[index]
-"""Where a frame has the time of its sending: microseconds, in two fields of its first packet."""
 SAMPLED: Final = 8
-
-
-def build_frames(packets: int) -> list[bytes]:
-    """Some thousand full packets of all instruments, in frames of so many."""
-    random = np.random.default_rng(1)
-    rows = np.zeros(4 * len(TOKENS), FULL_DTYPE)
-    rows["instrument_token"] = np.tile(TOKENS, 4)
-    for name in ("last_price", "average_traded_price", "open", "high", "low", "close"):
-        rows[name] = random.integers(10_000, 400_000, len(rows))
-    for name in ("last_traded_quantity", "volume_traded", "total_buy_quantity", "total_sell_quantity", "oi"):
-        rows[name] = random.integers(0, 1 << 24, len(rows))
-    for name in ("last_trade_time", "exchange_timestamp"):
-        rows[name] = 1_794_000_000 + np.arange(len(rows)) // 100
-    for name in ("quantity", "price", "orders"):
-        rows["depth"][name] = random.integers(1, 50_000, (len(rows), 2, 5))
-    run = [b"\x00\x01\x00\xb8" + row.tobytes() for row in rows]
-    return encode_frames(decode_frames(run), packets)
-
-
-def serve(packets: int, connections: int, frames_a_second: float) -> None:
-    """The sender: prints its port, waits for its clients, sends until one goes."""
-    frames = build_frames(packets)
-    messages = [bytearray(Frame(Opcode.BINARY, frame).serialize(mask=False)) for frame in frames]
-    stamp_at = len(messages[0]) - len(frames[0]) + STAMP_AT
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        print(server.getsockname()[1], flush=True)
-        clients = [_accept(server) for _ in range(connections)]
-        start, sent = time.perf_counter(), 0
-        try:
-            while True:
-                wait = start + sent / frames_a_second - time.perf_counter()
-                if wait > 0:
-                    time.sleep(wait)
-                message = messages[sent % len(messages)]
-                STAMP.pack_into(message, stamp_at, *divmod(time.monotonic_ns() // 1000, 1 << 32))
-                clients[sent % connections].sendall(message)
-                sent += 1
-        except OSError:
-            return
-
-
-def _accept(server: socket.socket) -> socket.socket:
-    client, _ = server.accept()
-    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    protocol = ServerProtocol()
-    while not (events := protocol.events_received()):
-        protocol.receive_data(client.recv(65_536))
-    assert isinstance(events[0], Request)
-    protocol.send_response(protocol.accept(events[0]))
-    client.sendall(b"".join(protocol.data_to_send()))
-    threading.Thread(target=_swallow, args=(client,), daemon=True).start()
-    return client
-
-
-def _swallow(client: socket.socket) -> None:
-    """Take what the client says, and nothing more."""
-    try:
-        while client.recv(65_536):
-            pass
-    except OSError:
-        pass
 
 
 class Count:
@@ -252,28 +184,6 @@ async def read_websockets(url: str, count: Count) -> None:
     await asyncio.gather(one(), one(), one())
 
 
-def read_sockets(url: str, packets: int, count: Count) -> None:
-    """Three sockets, as fast as Python gets at what they bring."""
-    uri, poll, memory = parse_uri(url), select.epoll(), bytearray(1 << 18)
-    sockets = {}
-    for _ in range(3):
-        client = socket.create_connection((uri.host, uri.port))
-        protocol = ClientProtocol(uri)
-        protocol.send_request(protocol.connect())
-        client.sendall(b"".join(protocol.data_to_send()))
-        while not protocol.events_received():
-            protocol.receive_data(client.recv(1))
-        client.setblocking(False)
-        sockets[client.fileno()] = client
-        poll.register(client.fileno(), select.EPOLLIN)
-    size = len(Frame(Opcode.BINARY, build_frames(packets)[0]).serialize(mask=False)) / packets
-    received = 0
-    while True:
-        for ready, _ in poll.poll():
-            received += sockets[ready].recv_into(memory)
-        count.packets = int(received / size)
-
-
 def read_callbacks(url: str, count: Count, ticker_class: Any) -> None:
     """With our ticker or the official one."""
 
@@ -293,8 +203,9 @@ def read(kind: str, url: str, packets: int, seconds: float) -> None:
     elif kind == "official":
         warnings.simplefilter("ignore")
         read_callbacks(url, count, import_module("kiteconnect").KiteTicker)
-    elif kind == "sockets":
-        threading.Thread(target=read_sockets, args=(url, packets, count), daemon=True).start()
+    elif kind in ("sockets", "decoding"):
+        target = read_sockets if kind == "sockets" else read_decoding
+        threading.Thread(target=target, args=(url, packets, count), daemon=True).start()
     elif kind == "journal":
         threading.Thread(target=lambda: asyncio.run(read_journal(url, packets, count)), daemon=True).start()
     elif kind == "websockets":
