@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from queries.bars.packets import Asked
+from queries.bars.packets import Asked, order_of
 from queries.bars.rows import CLOCKS
 from queries.history import TOKEN, midnights_of
 from queries.lake import ZONE
@@ -34,7 +34,7 @@ def assemble(groups: Mapping[str, NDArray[Any]], asked: Asked) -> dict[str, NDAr
 
     They are those of `timed_sql`, with `timed_by` as it is in groups.
     """
-    order = _order(groups["run"], groups["place"])
+    order = order_of(groups["run"], groups["place"])
     found = _Groups(groups if order is None else {name: values[order] for name, values in groups.items()})
     return _timed(found.merged(found.told()), asked)
 
@@ -60,7 +60,7 @@ def as_table(
         for name in several
     }
     rank = np.repeat(of_run[order], (last - first)[order])
-    if (again := _order(rank, columns["begin_us"])) is not None:  # several instruments without a name
+    if (again := order_of(rank, columns["begin_us"])) is not None:  # several instruments without a name
         columns = {name: values[again] for name, values in columns.items()}
         rank = rank[again]
     made = {
@@ -169,7 +169,7 @@ class _Groups:
     def merged(self, told: dict[str, Floats]) -> dict[str, NDArray[Any]]:
         """Groups of one bar as one: the third step."""
         mine = np.flatnonzero(~np.isnan(told["bucket"]))
-        order = _order(self._run[mine], told["bucket"][mine])  # stable: in a bar as they were received
+        order = order_of(self._run[mine], told["bucket"][mine])  # stable: in a bar as they were received
         order = mine if order is None else mine[order]
         columns = {name: values[order] for name, values in told.items()}
         merge = _Merge(self._run[order], columns["bucket"])
@@ -214,19 +214,6 @@ def _begins(*keys: NDArray[np.generic]) -> Bools:
     found = np.ones(len(keys[0]), np.bool_)
     found[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
     return found
-
-
-def _order(major: NDArray[Any], minor: NDArray[Any]) -> Ints | None:
-    """The stable order by both; None if they are in it."""
-    if _rises(major, minor):
-        return None
-    order = np.argsort(major, kind="stable")  # where the minor one is in order already, half as dear
-    return order if _rises(major[order], minor[order]) else np.lexsort((minor, major))
-
-
-def _rises(major: NDArray[Any], minor: NDArray[Any]) -> bool:
-    rising = (major[1:] > major[:-1]) | ((major[1:] == major[:-1]) & (minor[1:] >= minor[:-1]))
-    return bool(rising.all())
 
 
 def _lag(values: Floats, run: Ints) -> Floats:

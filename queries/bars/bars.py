@@ -17,11 +17,9 @@ than half is a new beginning from 0.
 
 import datetime as dt
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +53,7 @@ from queries.history import (
     sql_range_us,
 )
 from queries.lake import LakeState, Result
+from queries.threads import made_ahead
 from storage.clock import US_PER_DAY
 
 _COLUMNS: Final = (
@@ -62,12 +61,10 @@ _COLUMNS: Final = (
     "clock",
 )  # fmt: skip
 THREADS: Final = min(os.cpu_count() or 1, 4)
-"""On more cores than these the engine is busy with reading; and each has a part of the rows in memory."""
+"""On more cores than these the engine is busy with reading; and each has a part of the rows in memory. NumPy lets other
+threads work meanwhile."""
 MAX_BUCKETS: Final = 10_000_000
 """Intervals are numbered from the session's open; this makes numbers of earlier ones positive."""
-
-Part = TypeVar("Part")
-Made = TypeVar("Made")
 
 
 def grouped_sql(rows: str, width_us: str, sessions: str) -> str:
@@ -321,23 +318,8 @@ def _of_time(state: LakeState, rows: Rows, asked: Asked, when: TimeRange, label:
 
     parts = batches_of(state, rows.selection, columns, only)
     few = len(rows.selection.days) * len(rows.selection.tokens) <= FEW_RUNS
-    found = [bars for bars in (map(made, parts) if few else _at_once(made, parts)) if bars]
+    found = [bars for bars in (map(made, parts) if few else made_ahead(made, parts, THREADS)) if bars]
     return as_table(found, partial(names_of, state, rows.selection), label)
-
-
-def _at_once(make: Callable[[Part], Made], parts: Iterable[Part]) -> Iterator[Made]:
-    """What is made of each part, in their order, of several at once: NumPy lets other threads work meanwhile."""
-    pool = ThreadPoolExecutor(THREADS, "bars")
-    ahead: deque[Future[Made]] = deque()
-    try:
-        for part in parts:
-            ahead.append(pool.submit(make, part))
-            if len(ahead) == THREADS:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 WIDTH_US: Final = f"""

@@ -4,7 +4,7 @@ The same definition as `rows_sql` and `grouped_sql`, at a small part of the cost
 column has nulls it is of floats, with NaN for them: whole numbers of the wire and microseconds are exact in these.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,15 +50,52 @@ def groups_of(batches: Sequence[Mapping[str, Array]], listening: Listening, aske
     group is live. Empty without a group.
     """
     says, others = _parted(batches) if asked.clock == "exchange" else ([], batches)
-    groups = []
     # Of packets that say their time each is judged by itself, so that a run may lie in pieces.
-    for some, judge, in_pieces in ((says, _say_their_time, True), (others, _do_not, False)):
-        for block in in_order(some, in_pieces=in_pieces):
-            packets = _Packets(block, listening)
-            judge(packets, asked)
-            if len(packets):
-                groups.append(packets.grouped(asked))
-    return {name: np.concatenate([each[name] for each in groups]) for name in groups[0]} if groups else {}
+    found = _grouped(says, _say_their_time, listening, asked, in_pieces=True)
+    if found and _are_torn(found):
+        found = _grouped(says, _say_their_time, listening, asked, in_pieces=False)
+    silent = _grouped(others, _do_not, listening, asked, in_pieces=False)
+    if found and silent:
+        return {name: np.concatenate([found[name], silent[name]]) for name in found}
+    return found or silent
+
+
+def _grouped(
+    batches: Sequence[Mapping[str, Array]],
+    judge: "Callable[[_Packets, Asked], None]",
+    listening: Listening,
+    asked: Asked,
+    *,
+    in_pieces: bool,
+) -> dict[str, Array]:
+    """Their groups, by run and place."""
+    groups = []
+    for block in in_order(batches, in_pieces=in_pieces):
+        packets = _Packets(block, listening)
+        judge(packets, asked)
+        if len(packets):
+            groups.append(packets.grouped(asked))
+    found = {name: np.concatenate([each[name] for each in groups]) for name in groups[0]} if groups else {}
+    order = order_of(found["run"], found["place"]) if groups else None
+    return found if order is None else {name: values[order] for name, values in found.items()}
+
+
+def _are_torn(groups: Mapping[str, Array]) -> bool:
+    """Whether it matters that runs lay in pieces, so that one group is two, which come by run and place: not where the
+    second is live if the first is, and the volume falls neither from one to the other nor in them."""
+    run, number = groups["run"], (groups["part"] << 40) + groups["bucket"]
+    since = np.nan_to_num(groups["since_us"], nan=-1)
+    beside = (run[1:] == run[:-1]) & (since[1:] == since[:-1])
+    ticks, first, last = groups["ticks"], groups["first_volume"], groups["last_volume"]
+    fell = last < groups["most_volume"] / 2
+    fell = fell[1:] | fell[:-1] | (first[1:] < last[:-1] / 2) | (last[1:] < last[:-1] / 2)
+    if (beside & (number[1:] == number[:-1]) & (fell | (ticks[1:] == 0) & (ticks[:-1] > 0))).any():
+        return True
+    # Where trades come out of order the two may not stand beside each other.
+    back = np.isin(run, run[1:][beside & (number[1:] < number[:-1])])
+    run, since, number = run[back], since[back], number[back]
+    order = np.lexsort((number, since, run))
+    return not _begins(run[order], since[order], number[order]).all()
 
 
 def _parted(batches: Sequence[Mapping[str, Array]]) -> tuple[list[Mapping[str, Array]], list[Mapping[str, Array]]]:
@@ -320,6 +357,19 @@ def _begins(*keys: Array) -> Bools:
         other = key[1:] != key[:-1]
         found[1:] = found[1:] | other if number else other
     return found
+
+
+def order_of(major: Array, minor: Array) -> Ints | None:
+    """The stable order by both; None if they are in it."""
+    if _rises(major, minor):
+        return None
+    order = np.argsort(major, kind="stable")  # where the minor one is in order already, half as dear
+    return order if _rises(major[order], minor[order]) else np.lexsort((minor, major))
+
+
+def _rises(major: Array, minor: Array) -> bool:
+    rising = (major[1:] > major[:-1]) | ((major[1:] == major[:-1]) & (minor[1:] >= minor[:-1]))
+    return bool(rising.all())
 
 
 def _missing(values: Array) -> Bools:

@@ -20,7 +20,7 @@ from queries.errors import ClosedError, QueryError, QueryTimeoutError, Restricte
 from queries.lake.forms import is_given_back
 from queries.lake.restricted import Gate, Limits, bound_sizes, lock
 from queries.lake.result import Result
-from queries.lake.running import INTERRUPTED, Clock, Turns, fetched, fetched_ahead, typed_errors
+from queries.lake.running import INTERRUPTED, Clock, Turns, end, fetched, fetched_ahead, typed_errors
 from queries.lake.sources import RELATIONS
 from queries.lake.state import (
     LakeState,
@@ -323,7 +323,8 @@ class SqlLake:
         return done if done >= 0 else None
 
     def close(self) -> None:
-        """Close files and the database. Results that were not fetched can no longer be. Idempotent."""
+        """Close files and the database, when what other threads are asking is answered (see `interrupt`). Results that
+        were not fetched can no longer be. Idempotent."""
         self._closed = True
         if self._process.is_this:
             with self._lock:
@@ -386,4 +387,4 @@ def _close(process: Process, con: duckdb.DuckDBPyConnection, views: Views, snaps
     if process.is_this:
         snapshots.close()
         views.close()
-        con.close()
+        end(con)

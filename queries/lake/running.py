@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Final
 
 import duckdb
@@ -16,6 +17,7 @@ from queries.interrupts import heard
 from queries.lake.forms import executed
 from queries.lake.restricted import TOO_LARGE
 from queries.lake.views import Fixed
+from queries.threads import submitted
 
 AGAIN_SECONDS: Final = 0.05
 INTERRUPTED: Final = "the query was interrupted"
@@ -121,7 +123,7 @@ def fetched_ahead(con: duckdb.DuckDBPyConnection, queries: Iterable[Fixed], cloc
     ahead: deque[Future[pa.Table]] = deque()
     try:
         for query in queries:
-            ahead.append(pool.submit(fetched, con, query, clock, many=True))
+            ahead.append(submitted(pool, partial(fetched, con, query, clock, many=True)))
             if len(ahead) > 1:
                 yield ahead.popleft().result()
         while ahead:
@@ -132,6 +134,15 @@ def fetched_ahead(con: duckdb.DuckDBPyConnection, queries: Iterable[Fixed], cloc
         while wait(begun, 0).not_done:
             con.interrupt()  # it may not have been in DuckDB yet
             wait(begun, AGAIN_SECONDS)
+
+
+def end(con: duckdb.DuckDBPyConnection) -> None:
+    """Close a database and its connections, once no other thread reads on one of them."""
+    while True:
+        try:
+            return con.close()
+        except duckdb.ResourceInUseException:
+            time.sleep(AGAIN_SECONDS / 10)
 
 
 @contextmanager

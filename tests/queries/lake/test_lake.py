@@ -87,6 +87,20 @@ class TestSql:
                 with pytest.raises(QueryError, match=r"(?i)interrupt"):
                     done.result()
 
+    @pytest.mark.parametrize("many", [False, True])
+    def test_closing_waits_for_what_another_thread_reads(self, lake: SqlLake, half: ToyWriter, many: bool) -> None:
+        some_tenths_of_a_second = "select sum(hash(a.range * b.range)) from range(10_000) a, range(10_000) b"
+        lake.follow_progress()
+        reading = lake.look().read([some_tenths_of_a_second] * 3, many=many)
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(next, reading)
+            while not done.done() and not lake.progress():
+                wait([done], 0.01)
+            lake.close()
+            assert done.result().num_rows == 1
+        with pytest.raises(QueryError):
+            list(reading)
+
     def test_an_interruption_before_the_first_batch_is_typed_too(self, still: SqlLake) -> None:
         with patch.object(still, "_again", side_effect=duckdb.InterruptException("INTERRUPT Error: Interrupted!")):
             result = still.sql("select seq from ticks")
