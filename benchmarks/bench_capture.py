@@ -30,9 +30,8 @@ from typing import Any, Final
 import numpy as np
 from websockets.asyncio.client import connect
 from websockets.frames import Close, Frame, Opcode
-from websockets.http11 import Request
-from websockets.server import ServerProtocol
 
+from benchmarks.load import shake_hands
 from benchmarks.peers import NoPeerError, run_client
 from benchmarks.results import Claim, Findings, Table, arguments, tell
 from benchmarks.turns import median_of_each
@@ -59,12 +58,7 @@ def send(packets: int, frames: int) -> None:
         print(server.getsockname()[1], flush=True)
         client, _ = server.accept()
         with client:
-            protocol = ServerProtocol()
-            while not (events := protocol.events_received()):
-                protocol.receive_data(client.recv(65_536))
-            assert isinstance(events[0], Request)
-            protocol.send_response(protocol.accept(events[0]))
-            client.sendall(b"".join(protocol.data_to_send()))
+            shake_hands(client)
             for _ in range(frames // 100):
                 client.sendall(batch)
             with contextlib.suppress(OSError):

@@ -11,10 +11,9 @@ from typing import Final, Protocol
 import numpy as np
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request
-from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
+from benchmarks.load import shake_hands
 from ingest.wire import FULL_DTYPE, decode_batch, decode_frames, encode_frames
 
 TOKENS: Final = [256 * (1000 + number) + 1 for number in range(1000)]
@@ -73,12 +72,7 @@ def serve(packets: int, connections: int, frames_a_second: float) -> None:
 def _accept(server: socket.socket) -> socket.socket:
     client, _ = server.accept()
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    protocol = ServerProtocol()
-    while not (events := protocol.events_received()):
-        protocol.receive_data(client.recv(65_536))
-    assert isinstance(events[0], Request)
-    protocol.send_response(protocol.accept(events[0]))
-    client.sendall(b"".join(protocol.data_to_send()))
+    shake_hands(client)
     threading.Thread(target=_swallow, args=(client,), daemon=True).start()
     return client
 
@@ -98,7 +92,7 @@ def read_sockets(url: str, packets: int, count: Counts) -> None:
     sockets = {client.fileno(): client for client in _clients(url)}
     for number in sockets:
         poll.register(number, select.EPOLLIN)
-    size = _message_size(packets) / packets
+    size = _message_size(build_frames(packets)[0]) / packets
     received = 0
     while True:
         for ready, _ in poll.poll():
@@ -108,11 +102,11 @@ def read_sockets(url: str, packets: int, count: Counts) -> None:
 
 def read_decoding(url: str, packets: int, count: Counts) -> None:
     """The same, and each time every field of what they have brought."""
-    clients, size = _clients(url), _message_size(packets)
-    head = size - len(build_frames(packets)[0])
+    clients, frame = _clients(url), build_frames(packets)[0]
+    size = _message_size(frame)
+    head = size - len(frame)
     memories = [bytearray(1 << 20) for _ in clients]
     filled = [0] * len(clients)
-    names, rows = ("one",), 0
     while True:
         time.sleep(REST_SECONDS)
         frames: list[bytes] = []
@@ -128,11 +122,9 @@ def read_decoding(url: str, packets: int, count: Counts) -> None:
             filled[number] -= end
         if frames:
             many = len(frames)
-            batch, _ = decode_batch(
-                frames, np.full(many, time.time_ns()), np.array(connections), (names, np.zeros(many, np.int64))
-            )
-            rows += batch.num_rows
-            count.packets = rows
+            accounts = (("one",), np.zeros(many, np.int64))
+            batch, _ = decode_batch(frames, np.full(many, time.time_ns()), np.array(connections), accounts)
+            count.packets += batch.num_rows
 
 
 def _clients(url: str) -> list[socket.socket]:
@@ -150,5 +142,5 @@ def _clients(url: str) -> list[socket.socket]:
     return clients
 
 
-def _message_size(packets: int) -> int:
-    return len(Frame(Opcode.BINARY, build_frames(packets)[0]).serialize(mask=False))
+def _message_size(frame: bytes) -> int:
+    return len(Frame(Opcode.BINARY, frame).serialize(mask=False))

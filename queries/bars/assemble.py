@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from queries.bars.packets import Asked, order_of
+from queries.bars.packets import Asked, begins_of, order_of
 from queries.bars.rows import CLOCKS
 from queries.history import TOKEN, midnights_of
 from queries.lake import ZONE
@@ -34,8 +34,7 @@ def assemble(groups: Mapping[str, NDArray[Any]], asked: Asked) -> dict[str, NDAr
 
     They are those of `timed_sql`, with `timed_by` as it is in groups.
     """
-    order = order_of(groups["run"], groups["place"])
-    found = _Groups(groups if order is None else {name: values[order] for name, values in groups.items()})
+    found = _Groups(groups)
     return _timed(found.merged(found.told()), asked)
 
 
@@ -86,7 +85,7 @@ def _runs_of(bars: Sequence[Mapping[str, NDArray[Any]]]) -> tuple[Ints, Ints, In
         run = block["run"]
         if not len(run):
             continue
-        begins = np.flatnonzero(_begins(run))
+        begins = np.flatnonzero(begins_of(run))
         found.append(np.stack([run[begins], np.full(len(begins), at), begins, np.append(begins[1:], len(run))]))
     runs, blocks, begins, ends = np.concatenate(found, axis=1)
     return runs, blocks, begins, ends
@@ -135,7 +134,7 @@ class _Groups:
         volume_before = self._last(last_volume, run)
         anew = np.where(first_volume > 0, first_volume, last_volume) < volume_before / 2
         fell_before = _lag(fell.astype(np.float64), run) == 1
-        epoch: Ints = np.cumsum(_begins(run) | anew | fell_before)
+        epoch: Ints = np.cumsum(begins_of(run) | anew | fell_before)
         then = _or(_before(np.fmax, most_volume, epoch), np.where(fell_before, volume_before, 0), 0)
         value_then = _or(self._last(last_value, epoch), np.where(fell_before, self._last(last_value, run), 0), 0)
         grown = np.maximum(most_volume - then, 0) + np.where(fell, last_volume, 0)
@@ -209,21 +208,14 @@ def _away(heard: Floats, since: Floats, since_before: Floats, opens: Floats, liv
     return np.where(np.isnan(heard), ~((since <= opens) & live), (since > heard) & (since != since_before))
 
 
-def _begins(*keys: NDArray[np.generic]) -> Bools:
-    """Where another key begins."""
-    found = np.ones(len(keys[0]), np.bool_)
-    found[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
-    return found
-
-
 def _lag(values: Floats, run: Ints) -> Floats:
-    return np.where(_begins(run), _NULL, np.append(_NULL, values[:-1])) if len(values) else values
+    return np.where(begins_of(run), _NULL, np.append(_NULL, values[:-1])) if len(values) else values
 
 
 def _before(how: np.ufunc, values: Floats, run: Ints) -> Floats:
     """The largest value, with `fmax`, or the least of the groups before in the run; NaN if there is none."""
     most = np.empty_like(values)
-    for begin, end in pairwise([*np.flatnonzero(_begins(run)).tolist(), len(run)]):
+    for begin, end in pairwise([*np.flatnonzero(begins_of(run)).tolist(), len(run)]):
         how.accumulate(values[begin:end], out=most[begin:end])
     return _lag(most, run)
 
@@ -239,7 +231,7 @@ class _Merge:
     """Makes one value of each bar out of those of its groups, of which most bars have one: those stay as they are."""
 
     def __init__(self, *keys: NDArray[Any]) -> None:
-        self.starts = np.flatnonzero(_begins(*keys))
+        self.starts = np.flatnonzero(begins_of(*keys))
         sizes = np.diff(np.append(self.starts, len(keys[0])))
         self._several = np.flatnonzero(sizes > 1)
         sizes = sizes[self._several]

@@ -44,7 +44,7 @@ class Asked:
 
 
 def groups_of(batches: Sequence[Mapping[str, Array]], listening: Listening, asked: Asked) -> dict[str, Array]:
-    """The groups as `grouped_sql` gives them, with `run` in the place of date and token.
+    """The groups as `grouped_sql` gives them, with `run` in the place of date and token, by run and place.
 
     `batches` are of `history.batches_of`, of COLUMNS, perhaps with ASKED. `live_first` is whether the first row of a
     group is live. Empty without a group.
@@ -56,7 +56,7 @@ def groups_of(batches: Sequence[Mapping[str, Array]], listening: Listening, aske
         found = _grouped(says, _say_their_time, listening, asked, in_pieces=False)
     silent = _grouped(others, _do_not, listening, asked, in_pieces=False)
     if found and silent:
-        return {name: np.concatenate([found[name], silent[name]]) for name in found}
+        return _ordered({name: np.concatenate([found[name], silent[name]]) for name in found})
     return found or silent
 
 
@@ -68,21 +68,25 @@ def _grouped(
     *,
     in_pieces: bool,
 ) -> dict[str, Array]:
-    """Their groups, by run and place."""
+    """Their groups."""
     groups = []
     for block in in_order(batches, in_pieces=in_pieces):
         packets = _Packets(block, listening)
         judge(packets, asked)
         if len(packets):
             groups.append(packets.grouped(asked))
-    found = {name: np.concatenate([each[name] for each in groups]) for name in groups[0]} if groups else {}
-    order = order_of(found["run"], found["place"]) if groups else None
-    return found if order is None else {name: values[order] for name, values in found.items()}
+    return _ordered({name: np.concatenate([each[name] for each in groups]) for name in groups[0]}) if groups else {}
+
+
+def _ordered(groups: dict[str, Array]) -> dict[str, Array]:
+    """By run and place."""
+    order = order_of(groups["run"], groups["place"])
+    return groups if order is None else {name: values[order] for name, values in groups.items()}
 
 
 def _are_torn(groups: Mapping[str, Array]) -> bool:
-    """Whether it matters that runs lay in pieces, so that one group is two, which come by run and place: not where the
-    second is live if the first is, and the volume falls neither from one to the other nor in them."""
+    """Whether it matters that runs lay in pieces, so that one group is two: not where the second is live if the first
+    is, and the volume falls neither from one to the other nor in them."""
     run, number = groups["run"], (groups["part"] << 40) + groups["bucket"]
     since = np.nan_to_num(groups["since_us"], nan=-1)
     beside = (run[1:] == run[:-1]) & (since[1:] == since[:-1])
@@ -95,7 +99,7 @@ def _are_torn(groups: Mapping[str, Array]) -> bool:
     back = np.isin(run, run[1:][beside & (number[1:] < number[:-1])])
     run, since, number = run[back], since[back], number[back]
     order = np.lexsort((number, since, run))
-    return not _begins(run[order], since[order], number[order]).all()
+    return not begins_of(run[order], since[order], number[order]).all()
 
 
 def _parted(batches: Sequence[Mapping[str, Array]]) -> tuple[list[Mapping[str, Array]], list[Mapping[str, Array]]]:
@@ -123,7 +127,7 @@ class _Packets:
     def __init__(self, rows: Mapping[str, Array], listening: Listening) -> None:
         self._columns = dict(rows)
         run, count = rows["run"], len(rows["run"])
-        self["first"] = _begins(run)
+        self["first"] = begins_of(run)
         starts = np.flatnonzero(self["first"])
         self.of_stretch = listening.stretches(run[starts], np.append(starts, count), rows["place"])
         begins = self.of_stretch["rows"]
@@ -211,7 +215,7 @@ class _Packets:
         if ((keys[1][1:] < keys[1][:-1]) & (keys[0][1:] == keys[0][:-1])).any():
             self.keep(np.lexsort(keys[::-1]))  # stable: in a group as they were received
             keys = [self[name] for name in ("stretch", "interval", "epoch")]
-        begins = _begins(*keys)
+        begins = begins_of(*keys)
         starts = np.flatnonzero(begins)
         ends = np.append(starts[1:], len(self))
         stretch = self["stretch"][starts]
@@ -284,7 +288,7 @@ def _do_not(packets: _Packets, asked: Asked) -> None:
     packets.only_before(asked.upto_us)
     if not packets["known"].all():
         # What was there before the volume began anew, or is all there is, and does not say its day, is of another one.
-        bounds = np.flatnonzero(_begins(packets["run"], packets["epoch"]))
+        bounds = np.flatnonzero(begins_of(packets["run"], packets["epoch"]))
         known = np.logical_or.reduceat(packets["known"], bounds)
         packets.forget(~np.repeat(known, np.diff(np.append(bounds, len(packets)))))
 
@@ -350,7 +354,7 @@ def _edge(values: Array, starts: Ints, ends: Ints, *, last: bool, zero: bool = F
     return found
 
 
-def _begins(*keys: Array) -> Bools:
+def begins_of(*keys: Array) -> Bools:
     """Where another key begins."""
     found = np.ones(len(keys[0]), np.bool_)
     for number, key in enumerate(keys):

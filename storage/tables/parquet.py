@@ -6,8 +6,8 @@ is mostly followed by one that is near it.
 
 - Files that live long, as those of a sealed day, are small: differences of integers, plain doubles, then zstd. What an
   instrument repeats from tick to tick (the day's open, high, low and close, say) gets a dictionary instead, as strings
-  do. So do the prices that are asked for most: they are a little larger so, and quicker to read.
-  Doubles are not split into streams of bytes: it saves nothing here, and Spark 4.2 refuses such a column by default
+  do. So do the prices that are asked for most: they are a little larger so, and quicker to read. Doubles are not split
+  into streams of bytes: it saves nothing here, and Spark 4.2 refuses such a column by default
   (VectorizedColumnReader: "Unsupported encoding: BYTE_STREAM_SPLIT").
 - Ticks of a segment, which are written once a minute or oftener and live until their day is sealed: less time for some
   more bytes. Differences are packed to bits already, so that zstd took as long as all else to make them a little
@@ -55,7 +55,9 @@ REPEATED: Final = frozenset(
         *("open", "high", "low", "close", "oi_day_high", "oi_day_low"),
     )
 )
+"""What an instrument repeats from tick to tick."""
 ASKED_FOR: Final = frozenset(("last_price", "bid_price_1", "ask_price_1"))
+"""Prices that are asked for most."""
 _RUNS: Final = frozenset(("instrument_token", "oi_day_high", "oi_day_low"))
 """Integers of which an instrument has the same for a long time."""
 _TIMES_IN_SECONDS: Final = frozenset(("last_trade_time", "exchange_timestamp"))
