@@ -12,8 +12,8 @@ comes but heartbeats. What is noticed is counted, and asked for again where that
   comes (the market is closed), the waits double up to `LONGEST_SECONDS`.
 
 Which instruments frames hold is looked into batch by batch, but only while something is wrong or new, and else once
-every so many packets. In between, packets are only counted: of a few reads together, since where little comes at once
-most of the cost is to begin.
+every so many packets. In between, packets are only counted, as soon as they have come: while the caches have them, and
+before their memory is wanted for others.
 
 `StreamWatchdog` knows what was asked for and what came; `Supervisor` is the clock around it and around the session's
 rule of silence, as long as a socket is open.
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from ingest.connection.session import StreamSession
 from ingest.connection.stats import Traffic
 from ingest.settings import WatchdogSettings
-from ingest.wire import MODE_CODE, MODES, Mode, alike_packets, even_packets, packets_of, walk_frames
+from ingest.wire import MODE_CODE, MODES, Mode, count_packets, packets_of, walk_frames
 
 LONGEST_SECONDS: Final = 960.0
 SAMPLE_PACKETS: Final = 20_000
@@ -40,10 +40,6 @@ SAMPLE_PACKETS: Final = 20_000
 SAMPLE_SECONDS: Final = 8.0
 """… after so long, frames are looked into again although all is well."""
 MAX_UNWANTED: Final = 3000
-COUNT_FRAMES: Final = 512
-"""So many frames are counted at once …"""
-COUNT_BYTES: Final = 1 << 17
-"""… or so many bytes: few enough that the caches still hold them."""
 LOOK_FRAMES: Final = 1024
 """So many frames at most are looked into at once …"""
 LOOK_BYTES: Final = 1 << 18
@@ -140,13 +136,7 @@ class StreamWatchdog:
             self._is_settled = False  # from here on all frames are looked into, not only those that are odd
         if not self._is_settled:
             return frames
-        odd: list[bytes] = []
-        packets = alike_packets(frames) if len(frames) > 1 else 0
-        if not packets:
-            counts = [even_packets(frame) for frame in frames]
-            packets = sum(counts)
-            if not all(counts):
-                odd = [frame for frame, count in zip(frames, counts, strict=True) if not count]
+        packets, odd = count_packets(frames)
         self._counted(packets, now)
         self._packets_to_sample -= packets
         return odd
@@ -270,9 +260,7 @@ class Supervisor:
         self._barren = barren
         self._complain = complain
         self._clock = clock
-        self._uncounted: list[bytes] = []
-        self._uncounted_bytes = 0
-        self._frames: list[bytes] = []  # counted, and to be looked into
+        self._frames: list[bytes] = []  # to be looked into
         self._bytes = 0  # of all of them
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._call_later: Callable[[float, Callable[[], None]], asyncio.TimerHandle] | None = None
@@ -293,15 +281,7 @@ class Supervisor:
         self._timers.clear()
 
     def take(self, frames: Sequence[bytes]) -> None:
-        """Binary frames have come. They are counted, and looked into if they have to be, later and with others."""
-        self._uncounted += frames
-        self._uncounted_bytes += sum(map(len, frames))
-        if self._uncounted_bytes >= COUNT_BYTES or len(self._uncounted) >= COUNT_FRAMES:
-            self._count()
-
-    def _count(self) -> None:
-        frames: Sequence[bytes] = self._uncounted
-        self._uncounted, self._uncounted_bytes = [], 0
+        """Binary frames have come. They are counted; those that have to be are looked into, later and with others."""
         try:
             frames = self._watchdog.count(frames, self._clock())
         except Exception as error:
@@ -313,9 +293,7 @@ class Supervisor:
                 self.look()
 
     def look(self) -> None:
-        """Count the frames that have come up to now, and look into those that have to be."""
-        if self._uncounted:
-            self._count()
+        """Look into the frames that have to be, of those that have come up to now."""
         if self._frames:
             frames, self._frames = self._frames, []
             self._bytes = 0

@@ -9,7 +9,7 @@ A `PacketTick` keeps its packet (not the frame), and says what `storage.memory.T
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import lru_cache, partial
 from itertools import chain, repeat
@@ -35,8 +35,6 @@ DIVISORS: Final = tuple(float(divisor_of(byte)) for byte in range(256))
 EXCHANGE_NAMES: Final = tuple(EXCHANGES[code] for code in EXCHANGE_CODE.tolist())
 """By segment byte."""
 _REMEMBERED: Final = 4096
-FEW_PACKETS: Final = 8
-_BYTES: Final = tuple(bytes((value,)) for value in range(256))
 _ALONE: Final = {2 * PREFIX_BYTES + length: b"\x00\x01" + length.to_bytes(PREFIX_BYTES, "big") for length in LAYOUTS}
 """By length of a frame that holds one packet: how it begins."""
 _TIMES: Final = ("last_trade_time", "exchange_timestamp")
@@ -96,46 +94,35 @@ def _dtype(length: int) -> np.dtype[Any]:
     return layout.dtype
 
 
+@lru_cache(maxsize=128)
+def _even_frame(head: bytes) -> tuple[int, int, bytes, bytes, int, int]:
+    """Of an even frame that begins so: its size, the distance of its packets, what the upper and the lower bytes of
+    their lengths are, how many there are, and of which length. No frame has the size -1: there is none that begins so.
+    """
+    count, length = int.from_bytes(head[:PREFIX_BYTES], "big"), int.from_bytes(head[PREFIX_BYTES:], "big")
+    if not count or length not in LAYOUTS:
+        return -1, 1, b"", b"", 0, 0
+    stride = PREFIX_BYTES + length
+    return PREFIX_BYTES + count * stride, stride, count * head[2:3], count * head[3:], count, length
+
+
 def even_length(frame: bytes) -> int:
     """The length of a frame's packets, if they are one or more of one known length and nothing else; 0 if not."""
-    prefix = frame[2:4]
-    if len(prefix) < PREFIX_BYTES:
-        return 0
-    count, length = frame[0] << 8 | frame[1], prefix[0] << 8 | prefix[1]
-    stride = PREFIX_BYTES + length
-    if length not in LAYOUTS or len(frame) != PREFIX_BYTES + count * stride:
-        return 0
-    if count > 1 and (frame[2::stride] != count * prefix[:1] or frame[3::stride] != count * prefix[1:]):
-        return 0
-    return length
+    size, stride, upper, lower, _, length = _even_frame(frame[: 2 * PREFIX_BYTES])
+    return length if len(frame) == size and frame[2::stride] == upper and frame[3::stride] == lower else 0
 
 
-def even_packets(frame: bytes) -> int:
-    """How many packets a frame holds, if they are one or more of one known length and nothing else; 0 if not."""
-    if frame[: 2 * PREFIX_BYTES] == _ALONE.get(len(frame)):
-        return 1
-    return frame[0] << 8 | frame[1] if even_length(frame) else 0
-
-
-def alike_packets(frames: Sequence[bytes]) -> int:
-    """How many packets these frames hold together, if they are all even and alike, and of few packets; 0 if not.
-
-    So are most small frames that are read together, and this is several times quicker than frame by frame.
-    """
-    first, size = frames[0], len(frames[0])
-    if size < 2 * PREFIX_BYTES or set(map(len, frames)) != {size}:
-        return 0
-    count, length = first[0] << 8 | first[1], first[2] << 8 | first[3]
-    stride = PREFIX_BYTES + length
-    if not 0 < count <= FEW_PACKETS or length not in LAYOUTS or size != PREFIX_BYTES + count * stride:
-        return 0
-    together, many = b"".join(frames), len(frames)
-    starts = (0, *range(PREFIX_BYTES, size, stride))  # of the count, and of each packet's length
-    for at in starts:
-        high, low = (first[0], first[1]) if not at else (first[2], first[3])
-        if together[at::size] != many * _BYTES[high] or together[at + 1 :: size] != many * _BYTES[low]:
-            return 0
-    return many * count
+def count_packets(frames: Iterable[bytes]) -> tuple[int, list[bytes]]:
+    """How many packets frames hold that have one or more of one known length and nothing else; and the other frames."""
+    packets, others = 0, []
+    for frame in frames:
+        size, stride, upper, lower, count, _ = _even_frame(frame[: 2 * PREFIX_BYTES])
+        # The head says the length of the first, which in many frames is the only one.
+        if len(frame) == size and (count == 1 or (frame[2::stride] == upper and frame[3::stride] == lower)):
+            packets += count
+        else:
+            others.append(frame)
+    return packets, others
 
 
 def packets_in(frame: bytes) -> list[bytes]:

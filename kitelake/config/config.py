@@ -92,14 +92,14 @@ class Endpoints(Section):
 class CaptureSection(ManagerSettings):
     """How the sockets are kept. Nobody waits for a packet of the service's, so a busy socket rests longer."""
 
-    rest_seconds: RestSeconds = 0.005
+    rest_seconds: RestSeconds = 0.008
 
 
 class JournalSection(Section):
     """The journal: what is received is in it before anything else happens to it."""
 
     flush_milliseconds: float = Field(
-        default=10, gt=0, le=1000, description="at most this old when handed to the system"
+        default=20, gt=0, le=1000, description="at most this old when handed to the system"
     )
     sync_milliseconds: float = Field(
         default=100, gt=0, le=10_000, description="at most this old when synced to the disk"

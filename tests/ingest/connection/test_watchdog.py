@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,8 +14,6 @@ from hypothesis import strategies as st
 from ingest.connection.session import StreamSession
 from ingest.connection.stats import Traffic
 from ingest.connection.watchdog import (
-    COUNT_BYTES,
-    COUNT_FRAMES,
     LONGEST_SECONDS,
     LOOK_FRAMES,
     SAMPLE_PACKETS,
@@ -344,17 +343,16 @@ def test_frames_wait_to_be_looked_into_together_and_a_closed_socket_leaves_no_ti
     assert not one.timers.waiting
 
 
-def test_when_all_is_well_frames_are_counted_when_they_are_many_or_large() -> None:
+def test_when_all_is_well_frames_are_counted_as_they_come_and_not_kept() -> None:
     one = Supervised(answer_seconds=10, liveness_seconds=1000)
     one.watchdog.told({INFY: Mode.LTP}, one.timers.now)
     one.until(21)
     one.gets(packet(INFY, Mode.LTP))
     one.supervisor.look()
-    for _ in range(COUNT_FRAMES - 1):
-        one.gets(packet(INFY, Mode.LTP))
-    assert one.watchdog.packets == 1
+    frame = frame_of(3 * [packet(INFY, Mode.LTP)])
+    kept = sys.getrefcount(frame)
+    one.supervisor.take([frame, frame])
+    assert one.watchdog.packets == 7
+    assert sys.getrefcount(frame) == kept
     one.gets()
-    assert one.watchdog.packets == COUNT_FRAMES, "all of them, and a heartbeat"
-    many = COUNT_BYTES // len(packet(INFY, Mode.LTP))
-    one.gets(*many * [packet(INFY, Mode.LTP)])
-    assert one.watchdog.packets == COUNT_FRAMES + many
+    assert one.watchdog.packets == 7, "a heartbeat"
