@@ -11,8 +11,8 @@ comes but heartbeats. What is noticed is counted, and asked for again where that
   brings none within `answer_seconds`, the socket is barren, and better replaced. As long as nothing but the answers
   comes (the market is closed), the waits double up to `LONGEST_SECONDS`.
 
-Which instruments frames hold is looked into batch by batch, but only while something is wrong or new, and else once
-every so many packets. In between, packets are only counted, as soon as they have come: while the caches have them, and
+Which instruments frames hold is looked into batch by batch, but only while something is wrong or new, and else every
+`SAMPLE_SECONDS`. In between, packets are only counted, as soon as they have come: while the caches have them, and
 before their memory is wanted for others.
 
 `StreamWatchdog` knows what was asked for and what came; `Supervisor` is the clock around it and around the session's
@@ -35,10 +35,8 @@ from ingest.settings import WatchdogSettings
 from ingest.wire import MODE_CODE, MODES, Mode, count_packets, packets_of, walk_frames
 
 LONGEST_SECONDS: Final = 960.0
-SAMPLE_PACKETS: Final = 20_000
-"""After so many packets, or …"""
 SAMPLE_SECONDS: Final = 8.0
-"""… after so long, frames are looked into again although all is well."""
+"""After so long frames are looked into again although all is well."""
 MAX_UNWANTED: Final = 3000
 LOOK_FRAMES: Final = 1024
 """So many frames at most are looked into at once …"""
@@ -88,7 +86,6 @@ class StreamWatchdog:
         self._wrong: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._unwanted: dict[int, None] = {}
         self._is_settled = False  # all is as asked for: packets need only be counted until the next sample
-        self._packets_to_sample = 0
         self._sample_at = 0.0
         self._told_at = 0.0
         self._packet_at = 0.0
@@ -132,13 +129,12 @@ class StreamWatchdog:
 
     def count(self, frames: Sequence[bytes], now: float) -> Sequence[bytes]:
         """Count the packets of these frames, if that is all there is to do. Returns the frames for `look_into`."""
-        if self._packets_to_sample <= 0 or now >= self._sample_at:
+        if now >= self._sample_at:
             self._is_settled = False  # from here on all frames are looked into, not only those that are odd
         if not self._is_settled:
             return frames
         packets, odd = count_packets(frames)
         self._counted(packets, now)
-        self._packets_to_sample -= packets
         return odd
 
     def look_into(self, frames: Sequence[bytes], now: float) -> None:
@@ -153,7 +149,7 @@ class StreamWatchdog:
             self._is_settled = False
         elif not self._is_settled and len(found.offsets):  # else these are heartbeats, or odd ones, which are no sample
             self._is_settled = True
-            self._packets_to_sample, self._sample_at = SAMPLE_PACKETS, now + SAMPLE_SECONDS
+            self._sample_at = now + SAMPLE_SECONDS
 
     def _counted(self, count: int, now: float) -> None:
         self.packets += count

@@ -16,7 +16,6 @@ from ingest.connection.stats import Traffic
 from ingest.connection.watchdog import (
     LONGEST_SECONDS,
     LOOK_FRAMES,
-    SAMPLE_PACKETS,
     SAMPLE_SECONDS,
     Complaints,
     StreamWatchdog,
@@ -191,16 +190,16 @@ def test_frames_are_looked_into_while_something_is_new_or_wrong_and_then_now_and
     assert looks(infy, 100.0), "one has not come"
     assert looks(reliance, 100.0)
     assert not looks(infy, 101.0)
-    assert not looks(SAMPLE_PACKETS * wrong, 101.0), "the last that is only counted"
-    assert looks(wrong, 101.0)
+    assert not looks(wrong, 99.9 + SAMPLE_SECONDS), "the last that is only counted"
+    assert looks(wrong, 100.1 + SAMPLE_SECONDS)
     assert watchdog.wrong_mode == (RELIANCE,)
-    assert looks(wrong, 102.0), "wrong"
-    assert looks(reliance, 103.0)
-    assert not looks(infy, 102.9 + SAMPLE_SECONDS)
-    assert looks(infy, 103.0 + SAMPLE_SECONDS)
-    watchdog.told({INFY: Mode.FULL}, 120.0)
-    assert looks(infy, 120.0), "new"
-    assert watchdog.packets == 11 + SAMPLE_PACKETS - 1
+    assert looks(wrong, 110.0), "wrong"
+    assert looks(reliance, 111.0)
+    assert not looks(infy, 110.9 + SAMPLE_SECONDS)
+    assert looks(infy, 111.0 + SAMPLE_SECONDS)
+    watchdog.told({INFY: Mode.FULL}, 130.0)
+    assert looks(infy, 130.0), "new"
+    assert watchdog.packets == 11
 
 
 @pytest.mark.parametrize(
