@@ -42,12 +42,10 @@ async def given_by(source: TokenSource) -> Token | None:
             return await asyncio.to_thread(partial(read_secret_file, source) if isinstance(source, Path) else source)
         except ValueError as error:
             raise AuthError(str(error)) from None
-    if inspect.iscoroutinefunction(source):
-        answer = await source()
-    else:  # it may block
-        answer = await asyncio.to_thread(source)
-        if inspect.isawaitable(answer):
-            answer = await answer
+    is_async = inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(type(source).__call__)
+    answer = source() if is_async else await asyncio.to_thread(source)  # the others may block
+    if inspect.isawaitable(answer):
+        answer = await answer
     if not isinstance(answer, str | SecretStr | None):
         raise TypeError(f"the function gave a {type(answer).__name__}, expected a str, a SecretStr or None")
     return answer
