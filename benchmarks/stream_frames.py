@@ -122,8 +122,7 @@ def read_decoding(url: str, packets: int, count: Counts) -> None:
             filled[number] -= end
         if frames:
             many = len(frames)
-            accounts = (("one",), np.zeros(many, np.int64))
-            batch, _ = decode_batch(frames, np.full(many, time.time_ns()), np.array(connections), accounts)
+            batch, _ = decode_batch(frames, np.full(many, time.time_ns()), np.array(connections), (("one",), None))
             count.packets += batch.num_rows
 
 

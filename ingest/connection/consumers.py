@@ -82,7 +82,7 @@ def read_batch(records: list[Record]) -> Iterator[pa.RecordBatch]:
         list(chain.from_iterable(frames)),
         np.repeat(np.array(received_at_ns), counts),
         np.repeat(np.array(connections), counts),
-        (names, np.repeat([names.index(account) for account in accounts], counts)),
+        (names, np.repeat([names.index(account) for account in accounts], counts) if len(names) > 1 else None),
     )
     if batch.num_rows:
         yield batch

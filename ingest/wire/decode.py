@@ -44,7 +44,7 @@ from ingest.wire.layouts import (
 )
 from ingest.wire.walk import Ints, Packets, Walk, packets_of, walk_frames
 from storage.clock import ist_days, microseconds
-from storage.memory import BatchForm, texts
+from storage.memory import BatchForm, text, texts
 from storage.schema import TICKS
 
 BLOCK_BYTES: Final = 288 * 1024
@@ -315,10 +315,10 @@ def decode_batch(
     frames: Sequence[bytes],
     received_at_ns: Sequence[int] | Ints | None = None,
     connections: Ints | None = None,
-    accounts: tuple[Sequence[str], Ints] | None = None,
+    accounts: tuple[Sequence[str], Ints | None] | None = None,
 ) -> tuple[pa.RecordBatch, Walk]:
     """The packets of some frames as a batch in the ticks schema, and the walk that found them. What is given besides
-    is one value a frame, `accounts` as names and places in them; columns that are not given are null.
+    is one value a frame, `accounts` as names and places in them, or as one name; columns that are not given are null.
 
     Raises WireError if the numbers of frames and times differ.
     """
@@ -329,10 +329,13 @@ def decode_batch(
     packets = packets_of(found)
     if not len(packets):
         return pa.RecordBatch.from_pylist([], TICKS.schema), found
-    others: dict[str, tuple[NDArray[Any], ...]] = {
-        "exchange": texts(packets.exchanges, EXCHANGES),
-        "mode": texts(MODE_CODE.take(packets.lengths), MODES),
-    }
+    others: dict[str, tuple[NDArray[Any], ...]] = {"exchange": texts(packets.exchanges, EXCHANGES)}
+    if found.length is None:
+        others["mode"] = texts(MODE_CODE.take(packets.lengths), MODES)
+        present = _present(packets)
+    else:
+        others["mode"] = text(MODES[MODE_CODE[found.length]], len(packets))
+        present = frozenset((found.length,))
     given: dict[str, Ints] = {}
     if received_at_ns is not None:
         received = np.asarray(received_at_ns, np.int64)
@@ -342,9 +345,11 @@ def decode_batch(
         given["connection"] = connections.take(found.packet_frames)
     if accounts is not None:
         names, places = accounts
-        others["account"] = texts(places.take(found.packet_frames), names)
+        others["account"] = (
+            text(names[0], len(packets)) if places is None else texts(places.take(found.packet_frames), names)
+        )
 
-    plan = _plan(_PACKET_COLUMNS, _present(packets))
+    plan = _plan(_PACKET_COLUMNS, present)
     form, prices, end = _form(plan, tuple(given))
     batch = form.begin(len(packets), others, bitmaps=len(plan.prices) + len(plan.integers))
     numbers = batch.numbers

@@ -7,6 +7,7 @@ from .arrays import numpy_of as numpy_of
 from .mode import Mode as Mode
 from .record_batches import KEPT_TEXTS as KEPT_TEXTS
 from .record_batches import BatchForm as BatchForm
+from .record_batches import text as text
 from .record_batches import texts as texts
 from .ticks import Level as Level
 from .ticks import Tick as Tick

@@ -162,9 +162,7 @@ class OpenBatch:
 def texts(codes: NDArray[np.integer], names: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """The names at these places, as Arrow has texts: where each begins, and all of them end to end."""
     if bool((codes == codes[0]).all()):
-        name, count = names[int(codes[0])], len(codes)
-        offsets, letters = _repeated(name, count) if count > KEPT_TEXTS else _kept(name)
-        return offsets[: count + 1], letters[: count * (len(letters) // (len(offsets) - 1))]
+        return text(names[int(codes[0])], len(codes))
     encoded = [name.encode() for name in names]
     lengths = np.array([len(name) for name in encoded], np.int32).take(codes)
     width = max(map(len, encoded))
@@ -172,6 +170,12 @@ def texts(codes: NDArray[np.integer], names: Sequence[str]) -> tuple[NDArray[np.
     offsets = np.zeros(len(codes) + 1, np.int32)
     lengths.cumsum(out=offsets[1:])
     return offsets, letters[np.arange(width) < lengths[:, None]]
+
+
+def text(name: str, count: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """The same of a name that is everywhere."""
+    offsets, letters = _repeated(name, count) if count > KEPT_TEXTS else _kept(name)
+    return offsets[: count + 1], letters[: count * (len(letters) // (len(offsets) - 1))]
 
 
 @lru_cache(maxsize=64)
