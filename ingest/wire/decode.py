@@ -330,12 +330,12 @@ def decode_batch(
     if not len(packets):
         return pa.RecordBatch.from_pylist([], TICKS.schema), found
     others: dict[str, tuple[NDArray[Any], ...]] = {"exchange": texts(packets.exchanges, EXCHANGES)}
-    if found.length is None:
-        others["mode"] = texts(MODE_CODE.take(packets.lengths), MODES)
-        present = _present(packets)
+    present = _present(packets)
+    modes = {MODES[MODE_CODE[length]] for length in present}
+    if len(modes) == 1:
+        others["mode"] = text(modes.pop(), len(packets))
     else:
-        others["mode"] = text(MODES[MODE_CODE[found.length]], len(packets))
-        present = frozenset((found.length,))
+        others["mode"] = texts(MODE_CODE.take(packets.lengths), MODES)
     given: dict[str, Ints] = {}
     if received_at_ns is not None:
         received = np.asarray(received_at_ns, np.int64)

@@ -61,8 +61,6 @@ class Walk:
     range_reasons: Ints
     tokens: NDArray[np.uint32] | None = None
     """Of each good packet, where the walk has come by it."""
-    length: int | None = None
-    """Of all packets, where it is known to be the same."""
 
     def report(self) -> WireReport:
         """The accounts, as plain values. It counts each range in Python: meant for callers, not for every block."""
@@ -221,7 +219,6 @@ def _find_alike(payload: NDArray[np.uint8], frames: int, size: int) -> Walk | No
         range_offsets=none,
         range_lengths=none,
         range_reasons=none,
-        length=length,
     )
 
 
