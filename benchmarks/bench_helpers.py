@@ -2,18 +2,20 @@
 
     python -m benchmarks.bench_helpers [--cache FOLDER] [--rounds 5] [--only TEXT] [--quick] [--json FILE]
 
-The generated day of `benchmarks.market_day`: 20.5 million full ticks of 3,000 instruments, as committed (1,479 files)
-and sealed; and 250 sealed days of 20,000 ticks of 100 instruments. Making them takes some minutes; they stay in the
-cache folder. Helper and hand query take turns in one process, each after one turn that is not counted, everything in
-the page cache: medians of milliseconds, of time and of CPU. The hand query (`benchmarks.hand_queries`) runs in a
-database of its own with `parquet_metadata_cache`, over the folder's files by pattern.
+The generated day of `benchmarks.market_day`: 20.5 million full ticks of 3,000 instruments, as committed (1,479 files),
+with its hours sealed, and sealed; and 250 sealed days of 20,000 ticks of 100 instruments. Making them takes some
+minutes; they stay in the cache folder. Helper and hand query take turns in one process, each after one turn that is not
+counted, everything in the page cache: medians of milliseconds, of time and of CPU. The hand query
+(`benchmarks.hand_queries`) runs in a database of its own with `parquet_metadata_cache`, over the folder's files by
+pattern.
 
     bars             one instrument's one-minute bars with volume, value, vwap, open interest and ticks, by the
                      exchange's clock. The hand query reads the same columns: it takes volume and value from the
                      differences between bars, leaves packets of another day out, has high and low reach the day's
                      where these moved, and says until when there were packets
     … received       by the clock of receipt
-    … raw            of the day as committed
+    … raw            of the day as committed, no hour of it sealed
+    … today          of the day as the service has it shortly before it seals an hour
     … all            of all instruments
     plain …          the hand query without the last three: fewer columns to read, and simpler bars
     OHLC …           the hand query without what is beside open, high, low and close: to tell what that costs
@@ -85,7 +87,7 @@ class Line:
     goal_cpu_ms: float | None = None
 
 
-def lines(raw: Path, sealed: Path, many: Path, counts: tuple[int, ...]) -> Iterator[Line]:
+def lines(raw: Path, today: Path, sealed: Path, many: Path, counts: tuple[int, ...]) -> Iterator[Line]:
     day, instrument = f"date = DATE '{DAY}'", f"exchange = 'NSE' AND instrument_token = {ONE_TOKEN}"
     one = f"{day} AND {instrument}"
     for clock in CLOCKS:
@@ -99,6 +101,7 @@ def lines(raw: Path, sealed: Path, many: Path, counts: tuple[int, ...]) -> Itera
         end = "" if clock == "exchange" else " received"
         yield Line(f"bars{end}", sealed, minute_bars(sealed, one, CLOCKS[clock]), bars, 1.3)
         yield Line(f"bars{end} raw", raw, minute_bars(raw, one, CLOCKS[clock]), bars, 1.2, 150)
+        yield Line(f"bars{end} today", today, minute_bars(today, one, CLOCKS[clock]), bars, 1.2, 150)
         yield Line(f"bars{end} all", sealed, minute_bars(sealed, day, OF_INDICES_TOO[clock]), all_bars, 1.3)
         yield Line(f"plain{end}", sealed, plain_minute_bars(sealed, one, CLOCKS[clock]))
         yield Line(f"plain{end} raw", raw, plain_minute_bars(raw, one, CLOCKS[clock]))
@@ -217,10 +220,11 @@ def main() -> None:
     if options.quick:
         day, rounds, counts = replace(day, ticks=200_000, segments=5), 1, (2, 5)
         many = replace(many, days=counts[-1], ticks=5_000)
-    raw, sealed = day.make(options.cache), replace(day, sealed=True).make(options.cache)
+    raw, today = day.make(options.cache), replace(day, hourly=True).make(options.cache)
+    sealed = replace(day, sealed=True).make(options.cache)
     found = Findings()
     with tempfile.TemporaryDirectory() as folder:
-        asked = {line.name: line for line in lines(raw, sealed, many.make(options.cache), counts)}
+        asked = {line.name: line for line in lines(raw, today, sealed, many.make(options.cache), counts)}
         works: dict[str, Callable[[], Found]] = {name: partial(measure, line, rounds) for name, line in asked.items()}
         works["open"] = partial(measure_open, raw, rounds)
         works["live"] = partial(measure_live, Path(folder) / "live", 12 if options.quick else options.live_seconds)

@@ -29,6 +29,7 @@ from storage.upkeep import compact_day
 
 CACHE: Final = Path(tempfile.gettempdir()) / "kitelake-market-day"
 """Where benchmarks keep what takes minutes to make."""
+HOUR: Final = 60  # segments
 SEALED: Final = "sealed-2"
 """How sealed files are written: counted on when that changes, so that the older ones that are kept are not taken."""
 
@@ -37,7 +38,8 @@ SEALED: Final = "sealed-2"
 class MarketDays:
     """What is generated: `ticks` a day in so many segments, on `days` weekdays that end with LAST_DAY.
 
-    `sealed`: each day is compacted. A day of one segment lies in that order by itself.
+    `sealed`: each day is compacted. A day of one segment lies in that order by itself. `hourly`: what there is of it is
+    compacted after every 60 segments, the last time so many before its end, as the service does while a day goes on.
     """
 
     instruments: int = 3000
@@ -45,6 +47,7 @@ class MarketDays:
     segments: int = 493
     days: int = 1
     sealed: bool = False
+    hourly: bool = False
     seed: int = 1
 
     @property
@@ -59,7 +62,7 @@ class MarketDays:
 
     def make(self, cache: Path) -> Path:
         """The data folder below `cache`, which is made unless it is there."""
-        kind = SEALED if self.sealed else "raw"
+        kind = SEALED if self.sealed else "hourly" if self.hourly else "raw"
         root = cache / f"{self.days}x{self.ticks}-of-{self.instruments}-{kind}-{self.segments}-{self.seed}"
         if root.exists():
             return root
@@ -76,6 +79,8 @@ class MarketDays:
             for number, day in enumerate(self.dates):
                 listing = Listing(self.instruments, day, np.random.default_rng([self.seed, number]))
                 _write_day(DataLayout(making), day, listing, self)
+            if self.hourly:
+                _unlink_replaced(DataLayout(making))
         making.rename(root)
         return root
 
@@ -115,6 +120,8 @@ def _write_day(layout: DataLayout, day: dt.date, listing: Listing, wanted: Marke
         ]  # fmt: skip
         transactions = {stream: number, f"{stream}/seq": ticks.seq, f"{stream}/record": ticks.seq}
         table.commit(files, transactions=transactions)
+        if wanted.hourly and (wanted.segments - 1 - number) % HOUR == HOUR - 1:
+            compact_day(layout, day, goes_on=True, threads=os.cpu_count() or 1)
 
 
 def _write_events(layout: DataLayout, day: dt.date, stream: str, tokens: Ints) -> None:

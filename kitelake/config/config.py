@@ -117,9 +117,10 @@ class JournalSection(Section):
 
 
 class SealSection(Section):
-    """A closed day becomes few sorted files."""
+    """Many small files become few sorted ones."""
 
     enabled: bool = Field(default=True, description="after the end of the day; `kitelake seal` does it by hand")
+    hourly: bool = Field(default=True, description="also what there is of a day that goes on")
     memory_bytes: int = Field(default=2 * 2**30, ge=2**28, description="at most; the rest is sorted on disk")
     grace: Stretch = Field(default=dt.timedelta(hours=1), description="how long superseded files are kept for readers")
 

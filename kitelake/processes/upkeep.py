@@ -1,6 +1,7 @@
 """The upkeep process: a child, started by the service for work that may take an hour.
 
-It seals days, archives segments and removes what is old; on a full disk it only removes. Its settings come as one line
+It seals days, archives segments and removes what is old; on a full disk it only removes, and while a day goes on it
+only seals what there is of it. Its settings come as one line
 of JSON on standard input; for each thing that it has done it says a line of JSON on standard output. It ends at once
 when its standard input ends, which is how it learns that the service has died, or that the disk has no more room for
 it: whatever it does may be stopped at any moment, and the next one begins again.
@@ -27,6 +28,7 @@ from storage.tables import LakeTable
 from storage.upkeep import archive_committed, compact_day, remove_committed, remove_days, vacuum_tables
 
 _NICENESS = 10  # the sockets come first, then the writer
+_BESIDE_CAPTURE_BYTES = 1 << 29  # for sorting; a stretch of a day takes hardly longer with so much
 
 
 class Tell(Protocol):
@@ -37,10 +39,14 @@ class Tell(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class UpkeepSettings:
-    """What to do. Days before `seal_before` are sealed; None: none are. `only_remove`: nothing that takes room."""
+    """What to do. Days before `seal_before` are sealed; None: none are. `only_remove`: nothing that takes room.
+
+    `seal_of`: of that day, which goes on, what is in the tables is sealed, and nothing else is done.
+    """
 
     data: Path
     seal_before: dt.date | None
+    seal_of: dt.date | None = None
     only_remove: bool = False
     memory_bytes: int
     grace: dt.timedelta
@@ -55,6 +61,7 @@ class UpkeepSettings:
         return asdict(self) | {
             "data": str(self.data),
             "seal_before": None if self.seal_before is None else self.seal_before.isoformat(),
+            "seal_of": None if self.seal_of is None else self.seal_of.isoformat(),
             "grace": self.grace.total_seconds(),
             "keep_journal": self.keep_journal.total_seconds(),
         }
@@ -63,12 +70,13 @@ class UpkeepSettings:
     def from_json(cls, line: str) -> Self:
         """What `as_json` gave, as text. pydantic would do it, and be a third of what such a process takes to start."""
         values = json.loads(line)
-        before = values["seal_before"]
+        before, of = values["seal_before"], values["seal_of"]
         return cls(
             **values
             | {
                 "data": Path(values["data"]),
                 "seal_before": None if before is None else dt.date.fromisoformat(before),
+                "seal_of": None if of is None else dt.date.fromisoformat(of),
                 "grace": dt.timedelta(seconds=values["grace"]),
                 "keep_journal": dt.timedelta(seconds=values["keep_journal"]),
             }
@@ -86,8 +94,9 @@ def keep_up(settings: UpkeepSettings, tell: Tell) -> bool:
     """Do all of it, and `tell` of each thing that was done; whether all parts went well. The log says which did not."""
     good = True
     # On a full disk first what goes without a commit, which needs room itself.
-    only = (_remove_archived, _vacuum, _remove_days)
-    for part in only if settings.only_remove else (_seal, _archive, _remove_days, _vacuum):
+    only_remove, of_a_day = (_remove_archived, _vacuum, _remove_days), (_seal_of, _vacuum)
+    rest = of_a_day if settings.seal_of is not None else (_seal, _archive, _remove_days, _vacuum)
+    for part in only_remove if settings.only_remove else rest:
         try:
             part(settings, DataLayout(settings.data), tell)
         except StorageError as error:
@@ -138,6 +147,13 @@ def _seal(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
             failures.append(str(error))
     if failures:
         raise StorageError("; ".join(failures))
+
+
+def _seal_of(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
+    assert settings.seal_of is not None
+    memory_bytes = min(settings.memory_bytes, _BESIDE_CAPTURE_BYTES)
+    for one in compact_day(layout, settings.seal_of, goes_on=True, memory_bytes=memory_bytes):
+        tell("sealed", **asdict(one))
 
 
 def _remove_days(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:

@@ -20,11 +20,14 @@ NOTICED_SECONDS: Final = 10.0
 """So long after a part has failed the journal may still notice that the disk is full: it has room left in a segment."""
 
 
-def settings_of(config: Config, *, seal_before: dt.date | None, only_remove: bool = False) -> UpkeepSettings:
+def settings_of(
+    config: Config, *, seal_before: dt.date | None, seal_of: dt.date | None = None, only_remove: bool = False
+) -> UpkeepSettings:
     """What config.yaml says of the upkeep. Days before `seal_before` are sealed, if it wants that; None: none are."""
     return UpkeepSettings(
         data=config.data,
         seal_before=seal_before if config.seal.enabled else None,
+        seal_of=seal_of,
         only_remove=only_remove,
         memory_bytes=config.seal.memory_bytes,
         grace=config.seal.grace,
@@ -47,8 +50,10 @@ class UpkeepRunner:
         self._record = record
         self._one = asyncio.Lock()
 
-    async def run(self, config: Config, *, seal_before: dt.date | None) -> None:
+    async def run(self, config: Config, *, seal_before: dt.date | None = None, seal_of: dt.date | None = None) -> None:
         """Seal the days before that one and archive, if there is room for that, and remove what is old.
+
+        With `seal_of` only seal what there is of that day, which goes on.
 
         Raises UpkeepError if a part failed, or the process could not be started.
         """
@@ -56,7 +61,7 @@ class UpkeepRunner:
             short = self._short_of_room()
             if short:
                 log.warning("nothing is sealed or archived: the disk has no room; the journal comes first")
-            settings = settings_of(config, seal_before=seal_before, only_remove=short)
+            settings = settings_of(config, seal_before=seal_before, seal_of=seal_of, only_remove=short)
             try:
                 child = await Child.start("kitelake.processes.upkeep", settings.as_json(), hide=config.secrets())
             except StartError as error:

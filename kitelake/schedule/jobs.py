@@ -29,6 +29,7 @@ JUMP_SECONDS: Final = 2.0
 """The wall clock was set, or the machine slept, if it moves by so much more or less than the monotonic clock."""
 BEFORE_SESSION: Final = dt.timedelta(minutes=10)
 _SEAL_AFTER: Final = dt.timedelta(minutes=2)  # the last segment is in the tables by then
+_HOUR: Final = dt.timedelta(hours=1)
 _DAY: Final = dt.timedelta(days=1)
 _JOB: Final = "a job of the scheduler"
 
@@ -88,6 +89,11 @@ class Moments:
     def for_seal(self, delay: dt.timedelta) -> MomentsOf:
         """Shortly `after_last`."""
         return lambda date: [moment + _SEAL_AFTER for moment in self.after_last(delay)(date)]
+
+    def hourly(self, date: dt.date) -> list[dt.datetime]:
+        """Each hour in which a list is captured, from an hour after the first one has started."""
+        hours = [dt.datetime.combine(date, dt.time(hour, 50), IST) for hour in range(24)]
+        return [at for at in hours if any(span.start + _HOUR <= at < span.stop for span in self._spans(date))]
 
     @staticmethod
     def six_times(date: dt.date) -> list[dt.datetime]:

@@ -92,6 +92,8 @@ class DayCycle:
                 again = partial(self.resolve_again, name)
                 yield TimedJob(f"resolve {name} anew", again, moments.steps(name, spec.every))
         yield TimedJob("end of day", self.end_of_day, ends)
+        if config.seal.enabled and config.seal.hourly:
+            yield TimedJob("seal hours", self.seal_hours, moments.hourly)
         yield TimedJob("seal", self.seal_days, moments.for_seal(config.schedule.end_of_day_after))
         yield TimedJob("retention", self.remove_old, moments.six_times)
 
@@ -259,9 +261,13 @@ class DayCycle:
         before = now.date() + dt.timedelta(days=1) if self._is_over(now) else now.date()
         await self._upkeep.run(self.config, seal_before=before)
 
+    async def seal_hours(self) -> None:
+        """Seal what there is of the day that goes on: its small files are as many as come within an hour."""
+        await self._upkeep.run(self.config, seal_of=dt.datetime.now(IST).date())
+
     async def remove_old(self) -> None:
         """Archive segments that are in the tables, and remove what is old."""
-        await self._upkeep.run(self.config, seal_before=None)
+        await self._upkeep.run(self.config)
 
     def make_room(self) -> None:
         """Have what is old removed soon, for a disk that is full."""

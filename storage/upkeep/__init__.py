@@ -1,4 +1,4 @@
-"""After the day: small files are compacted, segments archived, old days removed."""
+"""What becomes of it later: small files are compacted, segments archived, old days removed."""
 
 import lazy_loader
 

@@ -22,13 +22,19 @@ Invariants
    (`storage.upkeep.vacuum` unlinks them). A process may therefore die anywhere, and the next one begins again.
 4. Memory is bounded: a stretch is sorted on disk if it does not fit, and files are written a row group at a time.
 
-A compacted file is called `sealed-<digest>-<number>-of-<count>.parquet`. A partition is compacted if it has all files
-of one digest and no other: then there is nothing to do. Equal rows give equal names, so what a dead run left is
-replaced.
+A compacted file is called `sealed-<digest>-<number>-of-<count>.parquet`; all files of one digest are a set. Equal rows
+give equal names, so what a dead run left is replaced.
+
+A set of three quarters of a stretch or more is done, and not touched again. All other files of a partition are loose:
+a day that is over has them compacted into one set, and has nothing to do if they are one already. Of a day that goes
+on, loose files are taken in the order of time, as many as make a set that is done, and again; what is left then becomes
+a set as well if it is many files, and stays loose. So each row is sorted once, but for those of a partition that takes
+hours to have so many.
 """
 
 import contextlib
 import datetime
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +46,7 @@ from storage.files import DataFile, make_folders, sync_folder
 from storage.layout import DataLayout, table_file
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
 from storage.tables import Content, LakeTable, hold_tables, is_as_stamped, read_contents, sorter
-from storage.upkeep.sort import write_sorted
+from storage.upkeep import sort
 from storage.upkeep.vacuum import COMPACTED_NAME
 
 if TYPE_CHECKING:
@@ -49,6 +55,7 @@ if TYPE_CHECKING:
 FILE_BYTES: Final = 384 << 20
 MEMORY_BYTES: Final = 2 << 30
 _FILES_AT_ONCE: Final = 16  # between two reports of progress
+WORTH_A_SET: Final = 16  # files of a day that goes on, which together have not the rows of a stretch
 
 Step = Literal["checking", "writing", "comparing"]
 
@@ -82,6 +89,7 @@ def compact_day(
     layout: DataLayout,
     date: datetime.date,
     *,
+    goes_on: bool = False,
     tables: Sequence[Table] = (TICKS, ORDERS, EVENTS, QUARANTINE),
     memory_bytes: int = MEMORY_BYTES,
     threads: int = 1,
@@ -89,7 +97,9 @@ def compact_day(
     on_progress: Callable[[CompactProgress], None] = lambda _progress: None,
     after_step: Callable[[str], None] = lambda _step: None,
 ) -> list[CompactedPartition]:
-    """Compact the partitions of an IST day that are not compacted. Returns those that were.
+    """Compact what is loose in the partitions of an IST day. Returns what was compacted.
+
+    `goes_on`: more rows of the day are to come, so that few files are left for the next time.
 
     `memory_bytes` is what sorting may take; the process needs about half a GiB more, and the disk room for one more
     copy of the partition. `after_step` is called with the name of each step that is done; it is for tests that end the
@@ -108,9 +118,7 @@ def compact_day(
                 table = LakeTable(layout.table(spec.name), spec).open()
             except TableMissingError:
                 continue
-            for files in _partitions(table.snapshot().entries, date):
-                if is_compacted(files):
-                    continue
+            for files in _due(table.snapshot().entries, date, goes_on=goes_on):
                 try:
                     with _working(table, staging, memory_bytes, threads) as con:
                         partition = _Partition(con, table, files, staging, file_bytes, on_progress, after_step)
@@ -136,19 +144,55 @@ def _working(table: LakeTable, staging: Path, memory_bytes: int, threads: int) -
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def is_compacted(files: Sequence[DataFile]) -> bool:
-    """Whether the files of a partition are all those of one compaction, and nothing else."""
-    names = [COMPACTED_NAME.fullmatch(file.relative.rpartition("/")[2]) for file in files]
-    kinds = {(name[1], int(name[2])) if name else None for name in names}
-    return len(kinds) == 1 and all(kind is not None and kind[1] == len(files) for kind in kinds)
+def loose_files(files: Sequence[DataFile]) -> list[DataFile]:
+    """The files of a partition that are not compacted, or only until there are more of them: these come first."""
+    sets: dict[tuple[str, int], list[DataFile]] = {}
+    for file in files:
+        if name := _compacted_name(file):
+            sets.setdefault((name[1], int(name[2])), []).append(file)
+    whole = [some for (_, count), some in sets.items() if len(some) == count]
+    done = {file.relative for some in whole if _rows(some) >= _rows_of_a_set() for file in some}
+    loose = [file for file in files if file.relative not in done]
+    if any(len(some) == len(loose) and some[0] in loose for some in whole):
+        return []
+    # The name of any other file begins with when its stream did.
+    return sorted(loose, key=lambda file: (_compacted_name(file) is None, file.relative))
 
 
-def _partitions(entries: Sequence[DataFile], date: datetime.date) -> list[list[DataFile]]:
-    found: dict[tuple[str, ...], list[DataFile]] = {}
+def _compacted_name(file: DataFile) -> re.Match[str] | None:
+    return COMPACTED_NAME.fullmatch(file.relative.rpartition("/")[2])
+
+
+def _due(entries: Sequence[DataFile], date: datetime.date, *, goes_on: bool) -> list[list[DataFile]]:
+    """The files of a day that are to be compacted, those together that make a set."""
+    partitions: dict[tuple[str, ...], list[DataFile]] = {}
     for entry in entries:
         if entry.values["date"] == date.isoformat():
-            found.setdefault(tuple(entry.values.values()), []).append(entry)
-    return [sorted(files, key=lambda file: file.relative) for _, files in sorted(found.items())]
+            partitions.setdefault(tuple(entry.values.values()), []).append(entry)
+    loose = [loose_files(files) for _, files in sorted(partitions.items())]
+    if not goes_on:
+        return [files for files in loose if files]
+    return [some for files in loose for some in _sets(files)]
+
+
+def _sets(loose: Sequence[DataFile]) -> Iterator[list[DataFile]]:
+    """As many of them as make a set that is done, again and again, and what is left if it is many files."""
+    some: list[DataFile] = []
+    for file in loose:
+        some.append(file)
+        if _rows(some) >= _rows_of_a_set():
+            yield some
+            some = []
+    if len(some) >= WORTH_A_SET:
+        yield some
+
+
+def _rows_of_a_set() -> int:
+    return sort.STRETCH_ROWS * 3 // 4
+
+
+def _rows(files: Sequence[DataFile]) -> int:
+    return sum(file.rows for file in files)
 
 
 class _Partition:
@@ -174,7 +218,7 @@ class _Partition:
         self._file_bytes = file_bytes
         self._on_progress = on_progress
         self._after_step = after_step
-        self._total = sum(file.rows for file in files)
+        self._total = _rows(files)
 
     def compact(self) -> CompactedPartition:
         for file in self._files:
@@ -184,7 +228,7 @@ class _Partition:
             if content.rows != file.rows:
                 raise SealError(f"{self._name}: file {file.relative} has {content.rows} rows, {file.rows} expected")
         self._after_step("checked")
-        staged = write_sorted(
+        staged = sort.write_sorted(
             self._con,
             self._table.spec,
             self._paths,

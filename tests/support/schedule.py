@@ -226,10 +226,12 @@ async def _report_here(data: Path, date: dt.date, _: Config) -> Report:
     return await asyncio.to_thread(make_report, data, record)
 
 
-async def _keep_up_here(runner: UpkeepRunner, config: Config, *, seal_before: dt.date | None) -> None:
+async def _keep_up_here(
+    runner: UpkeepRunner, config: Config, *, seal_before: dt.date | None = None, seal_of: dt.date | None = None
+) -> None:
     """The upkeep, without a process of its own."""
     done: list[tuple[str, dict[str, Any]]] = []
-    settings = settings_of(config, seal_before=seal_before)
+    settings = settings_of(config, seal_before=seal_before, seal_of=seal_of)
     assert await asyncio.to_thread(keep_up, settings, lambda what, /, **data: done.append((what, data)))
     for what, data in done:
         runner._record(what, data)

@@ -14,6 +14,7 @@ from storage.commit.writer import SegmentWriter
 from storage.journal import Block
 from storage.layout import DataLayout
 from storage.tables.symbols import SymbolLookup
+from storage.upkeep import sort
 from storage.upkeep.archive import archive_committed
 from storage.upkeep.compact import compact_day
 from tests.support.lake import ToyDecoder
@@ -61,3 +62,9 @@ def archive(root: Path, _after_step: Step) -> None:
 def compact(root: Path, after_step: Step) -> None:
     """Compact DAY."""
     compact_day(DataLayout(root), DAY, after_step=after_step)
+
+
+def compact_hour(root: Path, after_step: Step) -> None:
+    """Compact what there is of DAY, which goes on, in stretches of so few rows."""
+    sort.STRETCH_ROWS = 100  # type: ignore[misc]
+    compact_day(DataLayout(root), DAY, goes_on=True, after_step=after_step)

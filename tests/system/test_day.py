@@ -20,7 +20,7 @@ from kitelake.telemetry.status import ServiceStatus
 from storage.files import DataFile
 from storage.schema import TICKS
 from storage.tables.table import LakeTable
-from storage.upkeep.compact import is_compacted
+from storage.upkeep.compact import loose_files
 from tests.support.one_day import (
     CANARY,
     DAY,
@@ -66,7 +66,7 @@ def is_sealed_day(data: Path) -> bool:
     for file in LakeTable(data / "ticks", TICKS).open().snapshot().entries:
         if file.values["date"] == DAY.isoformat():
             partitions.setdefault(file.values["exchange"], []).append(file)
-    return bool(partitions) and all(map(is_compacted, partitions.values()))
+    return bool(partitions) and not any(map(loose_files, partitions.values()))
 
 
 def test_a_whole_day(tmp_path: Path, simulator: Simulation, sent: Callable[[], int]) -> None:
@@ -92,6 +92,7 @@ def test_a_whole_day(tmp_path: Path, simulator: Simulation, sent: Callable[[], i
             "stop indices": "15:30",
             "end of day": "15:32",
             "seal": "15:34",
+            "seal hours": "10:50",
             "retention": "12:20",
         }
         for moment, lists in (
@@ -137,7 +138,12 @@ def test_a_whole_day(tmp_path: Path, simulator: Simulation, sent: Callable[[], i
     assert [one.phase for one in seen] == ["waiting", *["capturing"] * 3, *["waiting"] * 3]
     done = {job.name: job.outcome for job in seen[-1].jobs}
     assert set(done.values()) <= {"done", None}
-    assert {name for name, outcome in done.items() if outcome == "done"} >= {"check tokens", "end of day", "seal"}
+    assert {name for name, outcome in done.items() if outcome == "done"} >= {
+        "check tokens",
+        "end of day",
+        "seal",
+        "seal hours",
+    }
     assert [one.token for one in seen[-1].accounts] == ["good, checked at 09:50"] * 2  # shortly before the last start
     assert is_reported(tmp_path)
     assert is_sealed_day(tmp_path)

@@ -59,6 +59,7 @@ def test_days_of_every_kind_with_a_saturday_muhurat_a_holiday_and_an_evening_ses
             "stop metals": "Sun 08 19:15",
             "end of day": "Sat 07 12:45",
             "seal": "Sat 07 12:47",
+            "seal hours": "Sun 08 18:50",
             "resolve options anew": "Mon 09 12:00",
         }
         assert await trial.streamed() == []
@@ -154,10 +155,13 @@ def test_days_of_every_kind_with_a_saturday_muhurat_a_holiday_and_an_evening_ses
         "Mon 09 09:00 start equities",
         "Mon 09 09:00 start metals",
         "Mon 09 09:00 start options",
+        *(f"Mon 09 {hour}:50 seal hours" for hour in range(10, 12)),
         "Mon 09 12:00 resolve options anew",
+        *(f"Mon 09 {hour}:50 seal hours" for hour in range(12, 15)),
         "Mon 09 15:00 resolve options anew",
         "Mon 09 15:35 stop equities",
         "Mon 09 15:35 stop options",
+        *(f"Mon 09 {hour}:50 seal hours" for hour in range(15, 24)),
         "Mon 09 23:55 stop metals",
         "Tue 10 00:00 end of day",
         "Tue 10 00:02 seal",
@@ -166,6 +170,7 @@ def test_days_of_every_kind_with_a_saturday_muhurat_a_holiday_and_an_evening_ses
         "Tue 10 08:50 make plan",
         "Tue 10 16:50 check tokens",
         "Tue 10 17:00 start metals",
+        *(f"Tue 10 {hour}:50 seal hours" for hour in range(18, 24)),
         "Tue 10 23:55 stop metals",
     ]
     hours = (ist(end) - ist("2026-11-07T08:00")) / dt.timedelta(hours=1)
@@ -241,6 +246,7 @@ def test_jobs_that_lie_too_far_ahead_are_added_when_they_come_nearer(tmp_path: P
             "stop equities": ist("2026-12-28T15:35"),
             "end of day": ist("2026-12-28T15:40"),
             "seal": ist("2026-12-28T15:42"),
+            "seal hours": ist("2026-12-28T10:50"),
         }
         await trial.jump_to("2026-12-28T08:45")
         await trial.until("2026-12-28T09:00")
@@ -249,6 +255,18 @@ def test_jobs_that_lie_too_far_ahead_are_added_when_they_come_nearer(tmp_path: P
     with clock_at("2026-11-09T12:00") as clock:
         far = EQUITIES | {"days": [dt.date(2026, 12, 28)]}
         run(config_of(tmp_path, simulator, far), simulator, clock, scenario)
+
+
+@pytest.mark.parametrize("seal", [{"hourly": False}, {"enabled": False}])
+def test_no_hours_are_sealed_if_config_yaml_does_not_want_it(
+    tmp_path: Path, simulator: Simulation, seal: dict[str, bool]
+) -> None:
+    async def scenario(trial: Trial) -> None:
+        assert trial.jobs().keys() >= {"check tokens", "seal"}
+        assert "seal hours" not in trial.jobs()
+
+    with clock_at("2026-11-09T08:00") as clock:
+        run(config_of(tmp_path, simulator, EQUITIES, seal=seal), simulator, clock, scenario)
 
 
 def test_each_exchange_of_a_list_is_streamed_in_its_own_hours_also_on_a_holiday_of_the_other(

@@ -11,6 +11,7 @@ import pytest
 
 from kitelake.processes.upkeep import UpkeepSettings, keep_up
 from storage.layout import DataLayout
+from storage.upkeep import compact
 from tests.support.three_days import DAYS, SEGMENTS_A_DAY, STREAM, TODAY, damage, layout, live, rows, three_days
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -62,7 +63,8 @@ def test_the_process_says_what_it_does_in_lines_of_json(layout: DataLayout) -> N
 @pytest.mark.parametrize("seal_before", [None, dt.date(2026, 11, 10)])
 def test_its_settings_come_out_of_json_as_they_went_in(tmp_path: Path, seal_before: dt.date | None) -> None:
     grace = dt.timedelta(days=3, microseconds=1)
-    settings = settings_of(DataLayout(tmp_path), seal_before=seal_before, grace=grace, keep_days=7, only_remove=True)
+    days = {"seal_before": seal_before, "seal_of": seal_before}
+    settings = settings_of(DataLayout(tmp_path), **days, grace=grace, keep_days=7, only_remove=True)
     assert UpkeepSettings.from_json(json.dumps(settings.as_json())) == settings
 
 
@@ -95,6 +97,30 @@ def test_upkeep_archives_seals_and_removes_as_it_is_told(layout: DataLayout) -> 
     assert said["superseded files removed"]["files"] >= len(old)
     assert not any(path.exists() for path in old)
     assert rows(layout) == [row for row in before if row["date"] != DAYS[0]]
+
+
+def test_of_a_day_that_goes_on_it_only_seals_what_there_is(layout: DataLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = rows(layout)
+    good, said = upkeep(layout, seal_of=DAYS[2], grace=dt.timedelta(0))
+    assert (good, said) == (True, {}), "so few files are left for the next time"
+    monkeypatch.setattr(compact, "WORTH_A_SET", SEGMENTS_A_DAY)
+    old = live(layout, DAYS[2])
+    good, said = upkeep(layout, seal_of=DAYS[2], grace=dt.timedelta(0), keep_days=2)
+    assert good
+    assert said.keys() == {"sealed", "superseded files removed"}
+    assert {len(live(layout, day)) for day in DAYS[:2]} == {2 * SEGMENTS_A_DAY}
+    assert len(live(layout, DAYS[2])) == 2
+    assert not any(path.exists() for path in old)
+    assert rows(layout) == before
+
+
+def test_on_a_full_disk_it_only_removes_whatever_it_is_told(
+    layout: DataLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compact, "WORTH_A_SET", SEGMENTS_A_DAY)
+    good, said = upkeep(layout, seal_of=DAYS[2], only_remove=True, keep_days=2)
+    assert good
+    assert said.keys() == {"days removed"}
 
 
 def test_one_part_of_the_upkeep_that_fails_leaves_the_others(layout: DataLayout) -> None:

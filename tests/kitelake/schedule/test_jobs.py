@@ -164,6 +164,9 @@ def test_the_moments_of_a_day_follow_from_the_hours_of_its_lists() -> None:
     assert clocks(moments.stops("mixed"), MONDAY) == ["Mon 15:35", "Tue 00:00"]
     assert clocks(moments.stops("shares"), TUESDAY) == []
     assert clocks(moments.steps("shares", dt.timedelta(hours=3)), MONDAY) == ["Mon 12:00", "Mon 15:00"]
+    assert clocks(moments.hourly, MONDAY) == [f"Mon {hour:02}:50" for hour in range(1, 24)]
+    assert clocks(moments.hourly, TUESDAY) == [f"Tue {hour}:50" for hour in range(18, 24)]
+    assert clocks(moments.hourly, WEDNESDAY) == []
     assert clocks(moments.six_times, WEDNESDAY) == [f"Wed {hour:02}:20" for hour in (0, 4, 8, 12, 16, 20)]
 
 

@@ -27,7 +27,7 @@ from storage.tables.digest import is_as_stamped
 from storage.tables.parquet import column_stats
 from storage.tables.table import LakeTable
 from storage.upkeep import sort
-from storage.upkeep.compact import CompactProgress, compact_day, is_compacted
+from storage.upkeep.compact import CompactProgress, compact_day
 from tests.support.compacting import DAY, NSE, SMALL, STREAM, check, minutes_of_ticks, names, put, stored, tick
 from tests.support.lake import CRUDE, INFY, Feed, ToyDecoder
 from tests.support.scaled import scaled
@@ -147,21 +147,6 @@ class TestOnce:
         minutes_of_ticks(layout, files=2)
         assert compact_day(layout, DAY + datetime.timedelta(days=1), memory_bytes=SMALL) == []
         assert len(names(layout)) == 2
-
-    @pytest.mark.parametrize(
-        ("found", "expected"),
-        [
-            (["sealed-0123456789abcdef-0001-of-0001"], True),
-            ([f"sealed-0123456789abcdef-000{i}-of-0002" for i in (1, 2)], True),
-            (["sealed-0123456789abcdef-0001-of-0002"], False),
-            (["sealed-0123456789abcdef-0001-of-0001", "sealed-1123456789abcdef-0001-of-0001"], False),
-            (["sealed-0123456789abcdef-0001-of-0001", f"{STREAM}-0000000001"], False),
-            ([f"{STREAM}-0000000001"], False),
-        ],
-    )
-    def test_names_say_what_is_compacted(self, found: list[str], expected: bool) -> None:
-        files = [DataFile(f"date=2026-11-23/exchange=NSE/{name}.parquet", 1, NSE, 1, "") for name in found]
-        assert is_compacted(files) is expected
 
     def test_a_file_without_rows_goes(self, layout: DataLayout) -> None:
         put(layout, "empty", [])
