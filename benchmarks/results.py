@@ -116,7 +116,7 @@ def tell(found: Findings, options: argparse.Namespace) -> None:
 
 
 def machine() -> dict[str, str]:
-    """Where this runs, at this moment."""
+    """Where this runs."""
     cpuinfo, meminfo = Path("/proc/cpuinfo"), Path("/proc/meminfo")
     cpu = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     model = next((line.partition(": ")[2] for line in cpu if line.startswith("model name")), platform.processor())
@@ -125,7 +125,6 @@ def machine() -> dict[str, str]:
         "processor": f"{model}, {os.cpu_count()} cores",
         "memory": memory,
         "kernel": f"{platform.system()} {platform.release()}",
-        "load at the start": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "versions": ", ".join(
             [f"{platform.python_implementation()} {platform.python_version()}"]
             + [f"{name} {version(name)}" for name in LIBRARIES]

@@ -69,7 +69,7 @@ def test_results_are_one_table_and_what_belongs_to_it() -> None:
 
 
 def test_the_machine_is_named() -> None:
-    assert set(machine()) == {"processor", "memory", "kernel", "load at the start", "versions"}
+    assert set(machine()) == {"processor", "memory", "kernel", "versions"}
     assert "pyarrow" in machine()["versions"]
 
 
@@ -84,3 +84,18 @@ def test_a_script_that_fails_is_left_out_with_the_reason(capsys: pytest.CaptureF
 
 def test_every_script_is_in_the_suite_with_a_time() -> None:
     assert set(suite.SECONDS) <= set(suite.names())
+
+
+def test_what_was_found_is_kept_for_this_machine_as_it_is(tmp_path: Path) -> None:
+    about = {"processor": "a fast one", "versions": "numpy 1"}
+    found = Findings([Claim("decode", 210, "ns")], [Table("Growth", ["a"], [["x"], [None]])], [LeftOut("b", "c")])
+    one = suite.Run(about, "2026-11-23 09:15", 0.25, 61.5, found)
+    (tmp_path / "decode.json").write_text(one.to_json())
+    (tmp_path / "disk.json").write_text(one.to_json().replace("numpy 1", "numpy 2"))
+    (tmp_path / "feed.json").write_text("{}")
+    (tmp_path / "gone.json").write_text(one.to_json())
+    assert suite.kept(tmp_path, about) == {"decode": one}
+    text = suite.text_of(about, {"decode": one})
+    assert "- scripts: 1 of " in text
+    (row,) = (line for line in text.splitlines() if line.startswith("| decode") and "2026" in line)
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == ["decode", "2026-11-23 09:15", "62", "0.25"]

@@ -17,7 +17,11 @@ def test_the_suite_writes_results(tmp_path: Path) -> None:
     """Of two scripts that need no environment of a peer's."""
     command = [sys.executable, "-m", "benchmarks.suite", "--quick", "--only", "decode", "bench_journal"]
     done = subprocess.run(
-        [*command, "--out", str(tmp_path / "RESULTS.md")], cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, "--out", str(tmp_path / "RESULTS.md"), "--kept", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
@@ -27,6 +31,7 @@ def test_the_suite_writes_results(tmp_path: Path) -> None:
     assert all(row[4].endswith(" ×") for row in claims), "each has a peer in the same run"
     assert "Left out" not in text
     assert "quick form" in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["RESULTS.md"], "quick figures are not kept"
 
 
 @pytest.mark.soak
