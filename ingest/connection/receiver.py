@@ -8,6 +8,7 @@ server sent before its own close frame. The common frame (binary, whole, unmaske
 """
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -26,6 +27,8 @@ HEADER_BYTES: Final = 10  # the longest header of an unmasked frame
 WHOLE_BINARY: Final = 0x82  # FIN and opcode 2, no reserved bit (RFC 6455, 5.2)
 MUCH_BYTES: Final = 1 << 16
 """Who has read so much at once reads on: what a wake-up costs is little beside it."""
+_INTERNET: Final = frozenset({socket.AF_INET, socket.AF_INET6})
+"""Others than these take the option, and are readable from the first byte on."""
 
 
 class Sink(Protocol):
@@ -48,13 +51,18 @@ class Pacer:
     """
 
     def __init__(self) -> None:
-        self._resting: list[asyncio.Transport] = []
+        self._resting: dict[asyncio.Transport, bool] = {}  # whether it is paused
         self._timer: asyncio.TimerHandle | None = None
 
     def rest(self, transport: asyncio.Transport, seconds: float) -> None:
         """Do not read from this one for so long, or until the others read again: whichever is sooner."""
-        transport.pause_reading()
-        self._resting.append(transport)
+        if transport in self._resting:
+            return
+        # To have the loop forget the socket and know it again takes longer, and is for what the system does not offer.
+        paused = not _readable_from(transport, MUCH_BYTES)
+        if paused:
+            transport.pause_reading()
+        self._resting[transport] = paused
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(seconds, self.wake)
 
@@ -63,10 +71,26 @@ class Pacer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        resting, self._resting = self._resting, []
-        for transport in resting:
-            if not transport.is_closing():
+        resting, self._resting = self._resting, {}
+        for transport, paused in resting.items():
+            if transport.is_closing():
+                continue
+            if paused:
                 transport.resume_reading()
+            else:
+                _readable_from(transport, 1)
+
+
+def _readable_from(transport: asyncio.Transport, size: int) -> bool:
+    """Have the system call a TCP socket readable from so many bytes on, or at its end; whether it does that."""
+    one = transport.get_extra_info("socket")
+    if one is None or one.family not in _INTERNET:
+        return False
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+    except OSError:  # Windows has the option, and no use for it
+        return False
+    return True
 
 
 class Receiver(ClientConnection, asyncio.BufferedProtocol):

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -15,7 +17,7 @@ from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
 import ingest.connection.receiver
-from ingest.connection.receiver import Pacer, Receiver
+from ingest.connection.receiver import MUCH_BYTES, Pacer, Receiver
 from ingest.connection.stats import Traffic
 from storage.journal import Kind
 from tests.support.waiting import PATIENCE_SECONDS
@@ -186,10 +188,36 @@ def test_frames_of_one_size_are_read_as_the_library_reads_them(
     assert asyncio.run(with_receiver(stream, cuts)) == with_library(stream)
 
 
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname(), PATIENCE_SECONDS)
+        ours.setblocking(False)
+        return ours, server.accept()[0]
+
+
+def untouched_pair() -> tuple[socket.socket, socket.socket]:
+    """TCP on a system that does not know how much is much."""
+
+    class Plain(socket.socket):
+        def setsockopt(self, level: int, option: int, *value: Any) -> None:
+            if option == socket.SO_RCVLOWAT:
+                raise OSError(errno.ENOPROTOOPT, "unknown")
+            super().setsockopt(level, option, *value)
+
+    ours, peer = tcp_pair()
+    return Plain(fileno=ours.detach()), peer
+
+
+PAIRS = (tcp_pair, untouched_pair, socket.socketpair)
+Pair = Callable[[], tuple[socket.socket, socket.socket]]
+
+
 @contextlib.asynccontextmanager
-async def opened_receiver(sink: Sink, rest_seconds: float) -> AsyncIterator[tuple[Receiver, Pacer, socket.socket]]:
+async def opened_receiver(
+    sink: Sink, rest_seconds: float, pair: Pair = socket.socketpair
+) -> AsyncIterator[tuple[Receiver, Pacer, socket.socket]]:
     """One that is open, with the peer's socket."""
-    ours, peer = socket.socketpair()
+    ours, peer = pair()
     with peer:
         protocol, pacer = ClientProtocol(URI), Pacer()
         make = lambda: Receiver(  # noqa: E731
@@ -219,12 +247,13 @@ async def until_read(sink: Sink, frames: int) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_a_busy_socket_rests_until_all_are_read_again_and_nothing_is_lost() -> None:
+@pytest.mark.parametrize("pair", PAIRS)
+async def test_a_busy_socket_rests_until_all_are_read_again_and_nothing_is_lost(pair: Pair) -> None:
     sink = Sink()
-    async with opened_receiver(sink, 3600) as (receiver, pacer, peer):
+    async with opened_receiver(sink, 3600, pair) as (receiver, pacer, peer):
         peer.sendall(wire(Opcode.BINARY, b"0"))  # a moment after the handshake
         await until_read(sink, 1)
-        assert not receiver.transport.is_reading()
+        assert receiver.transport.is_reading() is (pair is tcp_pair), "the system waits where it can"
         for number in b"123":
             peer.sendall(wire(Opcode.BINARY, bytes([number])))
             await asyncio.sleep(0.001)
@@ -233,15 +262,36 @@ async def test_a_busy_socket_rests_until_all_are_read_again_and_nothing_is_lost(
         await until_read(sink, 4)
         assert [payload for _, payload in sink.got] == [b"0", b"1", b"2", b"3"]
         assert len(set(sink.times[1:])) == 1, "one read"
-        assert not receiver.transport.is_reading()
+        peer.sendall(wire(Opcode.BINARY, b"4"))
+        await asyncio.sleep(0.01)
+        assert len(sink.got) == 4, "it rests again"
         receiver.transport.abort()
         pacer.wake()
 
 
-async def test_a_quiet_socket_never_rests_and_a_rest_ends_by_itself() -> None:
+async def test_a_socket_that_rests_is_read_when_much_has_come_or_the_peer_has_ended() -> None:
+    much = b"x" * (MUCH_BYTES // 16)
+    for ends in (False, True):
+        sink = Sink()
+        async with opened_receiver(sink, 3600, tcp_pair) as (receiver, _, peer):
+            peer.sendall(wire(Opcode.BINARY, b"0"))
+            await until_read(sink, 1)
+            for _ in range(1 if ends else 40):
+                peer.sendall(wire(Opcode.BINARY, much))
+                await asyncio.sleep(0)
+            if ends:
+                peer.shutdown(socket.SHUT_WR)
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await receiver.wait_closed()
+            await until_read(sink, 2)
+            assert {payload for _, payload in sink.got} == {b"0", much}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+async def test_a_quiet_socket_never_rests_and_a_rest_ends_by_itself(pair: Pair) -> None:
     for rest_seconds in (0.0, 1e-9, 0.001):
         sink = Sink()
-        async with opened_receiver(sink, rest_seconds) as (receiver, _, peer):
+        async with opened_receiver(sink, rest_seconds, pair) as (receiver, _, peer):
             for number in range(20):
                 peer.sendall(wire(Opcode.BINARY, bytes([number])))
                 await until_read(sink, number + 1)
