@@ -11,6 +11,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Protocol
 
 from websockets.asyncio.client import ClientConnection
@@ -27,8 +28,6 @@ HEADER_BYTES: Final = 10  # the longest header of an unmasked frame
 WHOLE_BINARY: Final = 0x82  # FIN and opcode 2, no reserved bit (RFC 6455, 5.2)
 MUCH_BYTES: Final = 1 << 16
 """Who has read so much at once reads on: what a wake-up costs is little beside it."""
-_INTERNET: Final = frozenset({socket.AF_INET, socket.AF_INET6})
-"""Others than these take the option, and are readable from the first byte on."""
 
 
 class Sink(Protocol):
@@ -51,18 +50,21 @@ class Pacer:
     """
 
     def __init__(self) -> None:
-        self._resting: dict[asyncio.Transport, bool] = {}  # whether it is paused
+        self._resting: dict[asyncio.Transport, ReadableFrom | None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def rest(self, transport: asyncio.Transport, seconds: float) -> None:
-        """Do not read from this one for so long, or until the others read again: whichever is sooner."""
+    def rest(self, transport: asyncio.Transport, seconds: float, readable_from: "ReadableFrom | None" = None) -> None:
+        """Do not read from this one for so long, or until the others read again: whichever is sooner.
+
+        What `readable_from` gave for it is quicker than to have the loop forget the socket and know it again.
+        """
         if transport in self._resting:
             return
-        # To have the loop forget the socket and know it again takes longer, and is for what the system does not offer.
-        paused = not _readable_from(transport, MUCH_BYTES)
-        if paused:
+        if readable_from is None:
             transport.pause_reading()
-        self._resting[transport] = paused
+        else:
+            readable_from(MUCH_BYTES)
+        self._resting[transport] = readable_from
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(seconds, self.wake)
 
@@ -72,25 +74,29 @@ class Pacer:
             self._timer.cancel()
             self._timer = None
         resting, self._resting = self._resting, {}
-        for transport, paused in resting.items():
+        for transport, readable_from in resting.items():
             if transport.is_closing():
                 continue
-            if paused:
+            if readable_from is None:
                 transport.resume_reading()
             else:
-                _readable_from(transport, 1)
+                readable_from(1)
 
 
-def _readable_from(transport: asyncio.Transport, size: int) -> bool:
-    """Have the system call a TCP socket readable from so many bytes on, or at its end; whether it does that."""
+ReadableFrom = Callable[[int], object]
+"""Has the system call a socket readable from so many bytes on, or at its end."""
+
+
+def readable_from(transport: asyncio.BaseTransport) -> ReadableFrom | None:
+    """That of this socket; None if its kind, or the system, has none."""
     one = transport.get_extra_info("socket")
-    if one is None or one.family not in _INTERNET:
-        return False
+    if one is None or one.family not in (socket.AF_INET, socket.AF_INET6):  # others take it and do not heed it
+        return None
     try:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
-    except OSError:  # Windows has the option, and no use for it
-        return False
-    return True
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+    except OSError:
+        return None
+    return partial(one.setsockopt, socket.SOL_SOCKET, socket.SO_RCVLOWAT)
 
 
 class Receiver(ClientConnection, asyncio.BufferedProtocol):
@@ -132,10 +138,12 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
         self._fragments: list[bytes] = []
         self._fragments_kind = Kind.BINARY
         self._received_at_ns = 0
+        self._readable_from: ReadableFrom | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected."""
         super().connection_made(transport)
+        self._readable_from = readable_from(transport)
         limit = getattr(transport, "set_read_buffer_limits", None)
         if limit is not None:  # TLS: without a limit the bytes are read while it rests, and only not decrypted
             limit(1)
@@ -170,7 +178,7 @@ class Receiver(ClientConnection, asyncio.BufferedProtocol):
         # Busy is who has read a moment ago, or has found several frames although it has rested.
         is_busy = is_soon or traffic.frames - before > 1
         if is_busy and self._rest_seconds and nbytes < MUCH_BYTES and not self._handed_over:
-            self._pacer.rest(self.transport, self._rest_seconds)
+            self._pacer.rest(self.transport, self._rest_seconds, self._readable_from)
 
     def data_received(self, data: bytes) -> None:
         """The same from an event loop that brings bytes of its own, as uvloop does to any `asyncio.Protocol`."""

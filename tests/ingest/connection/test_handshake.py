@@ -69,14 +69,17 @@ async def test_tls_to_a_server_that_proves_itself(trusted: ssl.SSLContext) -> No
     assert sink.events[-1]["data"] == {"by": "us", "clean": True}
 
 
-async def test_busy_tls_sockets_rest_and_lose_nothing(trusted: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_patient", [True, False])
+async def test_busy_tls_sockets_rest_and_lose_nothing(
+    trusted: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, is_patient: bool
+) -> None:
     frames = [number.to_bytes(2, "big") * (300_000 if number % 100 == 50 else 90) for number in range(600)]
     rests = []
 
     class Noting(Pacer):
-        def rest(self, transport: asyncio.Transport, seconds: float) -> None:
+        def rest(self, transport: asyncio.Transport, seconds: float, readable_from: Any = None) -> None:
             rests.append(seconds)
-            super().rest(transport, seconds)
+            super().rest(transport, seconds, readable_from if is_patient else None)
 
     monkeypatch.setattr("ingest.connection.hub.Pacer", Noting)
 
