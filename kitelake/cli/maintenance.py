@@ -70,12 +70,12 @@ def seal(
 
     from kitelake.processes import days_before
     from storage.clock import IST
-    from storage.upkeep import CompactProgress, compact_day
+    from storage.upkeep import CompactedPartition, CompactProgress, compact_day
 
     layout = _layout(config, data)
     days = [date] if date is not None else days_before(layout, dt.datetime.now(IST).date())
     console = Console()
-    sealed = 0
+    sealed: list[CompactedPartition] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     for day in days:
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -90,8 +90,8 @@ def seal(
                     total=at.total,
                 )
 
-            for one in compact_day(layout, day, memory_bytes=memory * 2**20, on_progress=show):
-                sealed += 1
+            def say(one: CompactedPartition) -> None:
+                sealed.append(one)
                 console.print(
                     f"{one.table} {'/'.join(one.partition.values())}: {one.rows:,} rows, "
                     f"files before {one.files_before:,} ({one.bytes_before / 2**20:,.1f} MiB), "
@@ -99,6 +99,8 @@ def seal(
                     soft_wrap=True,
                     highlight=False,
                 )
+
+            compact_day(layout, day, memory_bytes=memory * 2**20, on_progress=show, on_done=say)
     if not sealed:
         console.print("nothing to seal: every partition is sealed, or there are no rows")
 

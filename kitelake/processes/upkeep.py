@@ -11,6 +11,7 @@ import contextlib
 import datetime as dt
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
@@ -25,7 +26,14 @@ from storage.errors import StorageError, TableMissingError
 from storage.layout import DataLayout
 from storage.schema import TICKS
 from storage.tables import LakeTable
-from storage.upkeep import archive_committed, compact_day, remove_committed, remove_days, vacuum_tables
+from storage.upkeep import (
+    CompactedPartition,
+    archive_committed,
+    compact_day,
+    remove_committed,
+    remove_days,
+    vacuum_tables,
+)
 
 _NICENESS = 10  # the sockets come first, then the writer
 _BESIDE_CAPTURE_BYTES = 1 << 29  # for sorting; a stretch of a day takes hardly longer with so much
@@ -94,9 +102,8 @@ def keep_up(settings: UpkeepSettings, tell: Tell) -> bool:
     """Do all of it, and `tell` of each thing that was done; whether all parts went well. The log says which did not."""
     good = True
     # On a full disk first what goes without a commit, which needs room itself.
-    only_remove, of_a_day = (_remove_archived, _vacuum, _remove_days), (_seal_of, _vacuum)
-    rest = of_a_day if settings.seal_of is not None else (_seal, _archive, _remove_days, _vacuum)
-    for part in only_remove if settings.only_remove else rest:
+    parts = [_seal_of] if settings.seal_of is not None else [_seal, _archive, _remove_days, _vacuum]
+    for part in [_remove_archived, _vacuum, _remove_days] if settings.only_remove else parts:
         try:
             part(settings, DataLayout(settings.data), tell)
         except StorageError as error:
@@ -141,8 +148,7 @@ def _seal(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
     failures = []
     for day in days_before(layout, settings.seal_before):
         try:
-            for one in compact_day(layout, day, memory_bytes=settings.memory_bytes):
-                tell("sealed", **asdict(one))
+            compact_day(layout, day, memory_bytes=settings.memory_bytes, on_done=_sealed(tell))
         except StorageError as error:  # another day may be sound
             failures.append(str(error))
     if failures:
@@ -152,8 +158,11 @@ def _seal(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
 def _seal_of(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
     assert settings.seal_of is not None
     memory_bytes = min(settings.memory_bytes, _BESIDE_CAPTURE_BYTES)
-    for one in compact_day(layout, settings.seal_of, goes_on=True, memory_bytes=memory_bytes):
-        tell("sealed", **asdict(one))
+    compact_day(layout, settings.seal_of, goes_on=True, memory_bytes=memory_bytes, on_done=_sealed(tell))
+
+
+def _sealed(tell: Tell) -> Callable[[CompactedPartition], None]:
+    return lambda one: tell("sealed", **asdict(one))
 
 
 def _remove_days(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
@@ -163,7 +172,10 @@ def _remove_days(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> No
 
 
 def _vacuum(settings: UpkeepSettings, layout: DataLayout, tell: Tell) -> None:
-    if files := vacuum_tables(layout, grace=settings.grace, now=dt.datetime.now(IST)):
+    now = dt.datetime.now(IST)
+    # Who looks at the day that goes on may do so all day, unless there is no room for that.
+    kept = None if settings.only_remove else now.date()
+    if files := vacuum_tables(layout, grace=settings.grace, keep=kept, now=now):
         tell("superseded files removed", files=files)
 
 

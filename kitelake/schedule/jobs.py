@@ -91,9 +91,11 @@ class Moments:
         return lambda date: [moment + _SEAL_AFTER for moment in self.after_last(delay)(date)]
 
     def hourly(self, date: dt.date) -> list[dt.datetime]:
-        """Each hour in which a list is captured, from an hour after the first one has started."""
+        """At 10 minutes to each hour, from an hour after the first list has started until the last one has stopped."""
         hours = [dt.datetime.combine(date, dt.time(hour, 50), IST) for hour in range(24)]
-        return [at for at in hours if any(span.start + _HOUR <= at < span.stop for span in self._spans(date))]
+        spans = self._spans(date)
+        first = min((span.start for span in spans), default=None)
+        return [at for at in hours if first and first + _HOUR <= at < max(span.stop for span in spans)]
 
     @staticmethod
     def six_times(date: dt.date) -> list[dt.datetime]:

@@ -218,7 +218,7 @@ def counted_bars_sql(trades: str, measure: Measure, size: int, sessions: str) ->
         arg_min(price, place) AS open, max(price) AS high, min(price) AS low, arg_max(price, place) AS close,
         sum(quantity)::BIGINT AS volume, 0::BIGINT AS volume_missed, sum(value) AS value,
         greatest(min(price), least(max(price), sum(value) / sum(quantity))) AS vwap,
-        arg_max(oi, place) AS oi, count(*) AS ticks,
+        arg_max(oi, place) AS oi, count(*) AS ticks, number,
         {clock_sql("max(timed_by)")} AS timed_by
     FROM (
         SELECT *, floor(({before}) / {size})::BIGINT AS number FROM ({trades}) WHERE {part}
@@ -262,12 +262,13 @@ def filled_sql(bars: str, hours: str, which: str, width_us: int, fill: Fill) -> 
     """
 
 
-def shown_sql(bars: str, label: str, which: str) -> str:
-    """The bars as they are given, those for which `which` holds; `label` is an expression, 'open' or 'close'."""
+def shown_sql(bars: str, label: str, which: str, order: str = "date, instrument_token") -> str:
+    """The bars as they are given, those for which `which` holds; `label` is an expression, 'open' or 'close'. Those of
+    a symbol that begin together lie in this order."""
     return f"""
     SELECT symbol, make_timestamptz(CASE WHEN ({label}) = 'close' THEN end_us ELSE begin_us END) AS time,
         open, high, low, close, volume, volume_missed, value, vwap, oi, ticks, timed_by AS clock
-    FROM ({bars}) WHERE {which} ORDER BY symbol, begin_us, date, instrument_token
+    FROM ({bars}) WHERE {which} ORDER BY symbol, begin_us, {order}
     """
 
 
@@ -290,14 +291,14 @@ def bars(
         raise QueryError(f"fill: got {fill!r} for bars by {size.measure}, expected 'none': they have no fixed times")
     chosen_rows = Rows.of(state, symbols, when, clock)
     begins = when.where_us("begin_us")
-    if size.measure is Measure.TIME:
-        found = _of_time(state, chosen_rows, Asked(size.size, clock, sessions, when.stop_us), when, label)
-        if fill == "none":
-            return state.rows(found.select(_COLUMNS))
-        made = f"SELECT * EXCLUDE (time) RENAME (clock AS timed_by) FROM {state.rows_view('bars', found).name}"
-        made = filled_sql(made, chosen_rows.sessions, begins, size.size, fill)
-    else:
+    if size.measure is not Measure.TIME:
         made = counted_bars_sql(trades_sql(chosen_rows.text), size.measure, size.size, sessions)
+        return state.sql(shown_sql(made, f"'{label}'", begins, "date, instrument_token, number"))
+    found = _of_time(state, chosen_rows, Asked(size.size, clock, sessions, when.stop_us), when, label)
+    if fill == "none":
+        return state.rows(found.select(_COLUMNS))
+    made = f"SELECT * EXCLUDE (time) RENAME (clock AS timed_by) FROM {state.rows_view('bars', found).name}"
+    made = filled_sql(made, chosen_rows.sessions, begins, size.size, fill)
     return state.sql(shown_sql(made, f"'{label}'", begins))
 
 

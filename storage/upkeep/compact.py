@@ -95,9 +95,10 @@ def compact_day(
     threads: int = 1,
     file_bytes: int = FILE_BYTES,
     on_progress: Callable[[CompactProgress], None] = lambda _progress: None,
+    on_done: Callable[[CompactedPartition], None] = lambda _compacted: None,
     after_step: Callable[[str], None] = lambda _step: None,
 ) -> list[CompactedPartition]:
-    """Compact what is loose in the partitions of an IST day. Returns what was compacted.
+    """Compact what is loose in the partitions of an IST day. Returns what was, of which `on_done` is told each at once.
 
     `goes_on`: more rows of the day are to come, so that few files are left for the next time.
 
@@ -123,6 +124,7 @@ def compact_day(
                     with _working(table, staging, memory_bytes, threads) as con:
                         partition = _Partition(con, table, files, staging, file_bytes, on_progress, after_step)
                         done.append(partition.compact())
+                    on_done(done[-1])
                 except (SealError, TableChangedError) as error:
                     failures.append(str(error))
     if failures:
@@ -286,11 +288,19 @@ class _Partition:
         return contents
 
     def _move(self, staged: Sequence[Path], contents: Sequence[Content], digest: int) -> list[DataFile]:
-        """Give the new files their names in the table's folder. They are not in the table yet."""
+        """Give the new files their names in the table's folder. They are not in the table yet.
+
+        If all of them are, with the same rows, as beside a file without any, these stay as they are.
+        """
+        stems = (
+            f"sealed-{digest % (1 << 64):016x}-{number:04d}-of-{len(staged):04d}" for number, _ in enumerate(staged, 1)
+        )
+        names = [table_file(self._values, stem) for stem in stems]
+        there = [file for file in self._files if file.relative in names]
+        if len(there) == len(names):
+            return there
         files = []
-        for number, (path, content) in enumerate(zip(staged, contents, strict=True), 1):
-            stem = f"sealed-{digest % (1 << 64):016x}-{number:04d}-of-{len(staged):04d}"
-            relative = table_file(self._values, stem)
+        for relative, path, content in zip(names, staged, contents, strict=True):
             target = self._table.path / relative
             files.append(DataFile(relative, path.stat().st_size, self._values, content.rows, content.stats))
             make_folders(target.parent, self._table.path)

@@ -3,7 +3,8 @@
 Only what a table's log or a name says decides, never that a file is not in the table: a writer has each file in its
 place before a commit names it.
 
-* A file that a commit removed goes once the grace time is over. Readers of an older version have that long to finish.
+* A file that a commit removed goes once the grace time is over. Readers of an older version have that long to finish;
+  those of a day that goes on, and is sealed by the hour, until it is over.
 * A file that no version names is left over from something that died: before its commit, or so long ago that the log of
   its removal is gone. A compacted file goes at once, because whoever makes such files holds the lock that this holds.
   The file of a segment goes when it is a day old and its segment is committed, for then nobody writes that name again.
@@ -29,8 +30,16 @@ KEPT_NAME: Final = re.compile(r"kept-r[0-9a-f]+-[0-9]+\.parquet")  # what a rebu
 COMPACTED_NAME: Final = re.compile(r"sealed-([0-9a-f]{16})-[0-9]{4}-of-([0-9]{4})\.parquet")
 
 
-def vacuum_tables(layout: DataLayout, *, grace: datetime.timedelta = GRACE, now: datetime.datetime) -> int:
+def vacuum_tables(
+    layout: DataLayout,
+    *,
+    grace: datetime.timedelta = GRACE,
+    keep: datetime.date | None = None,
+    now: datetime.datetime,
+) -> int:
     """Unlink the files of all tables that were removed longer than `grace` before `now`, and what dead runs left.
+
+    What was removed from the day `keep` stays for the time being.
 
     Returns how many files of tables went. May run beside a writer and readers. Raises DataFolderError if another
     process swaps files for too long, TableError if a log cannot be read or the system refuses.
@@ -43,10 +52,16 @@ def vacuum_tables(layout: DataLayout, *, grace: datetime.timedelta = GRACE, now:
         except TableMissingError:
             return 0
         tables = [LakeTable(layout.table(name), spec) for name, spec in TABLES.items()]
-        return sum(_remove(table, committed, grace, now) for table in tables)
+        return sum(_remove(table, committed, grace, keep, now) for table in tables)
 
 
-def _remove(table: LakeTable, committed: Version, grace: datetime.timedelta, now: datetime.datetime) -> int:
+def _remove(
+    table: LakeTable,
+    committed: Version,
+    grace: datetime.timedelta,
+    keep: datetime.date | None,
+    now: datetime.datetime,
+) -> int:
     # The folder before the log: what is committed meanwhile is then in the log.
     there = {path.relative_to(table.path).as_posix(): path for path in table.path.glob("*=*/**/*.parquet")}
     try:
@@ -62,7 +77,7 @@ def _remove(table: LakeTable, committed: Version, grace: datetime.timedelta, now
         for name, path in candidates.items():
             written_at = ist_time(path.stat().st_mtime_ns)
             at = removed_at.get(name)
-            if at is not None and now - at <= grace:
+            if at is not None and (now - at <= grace or name.startswith(f"date={keep}/")):
                 continue
             is_new = at is None or written_at > at  # never removed, or written once more since
             if is_new and not _is_abandoned(path.name, now - written_at, committed):

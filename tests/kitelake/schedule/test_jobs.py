@@ -167,6 +167,9 @@ def test_the_moments_of_a_day_follow_from_the_hours_of_its_lists() -> None:
     assert clocks(moments.hourly, MONDAY) == [f"Mon {hour:02}:50" for hour in range(1, 24)]
     assert clocks(moments.hourly, TUESDAY) == [f"Tue {hour}:50" for hour in range(18, 24)]
     assert clocks(moments.hourly, WEDNESDAY) == []
+    short = {"one": spans("2026-11-09", "09:00-10:00"), "two": spans("2026-11-09", "11:30-12:55")}
+    apart = Moments(lambda _: {name: ListHours({"NSE": each}) for name, each in short.items()})
+    assert clocks(apart.hourly, MONDAY) == ["Mon 10:50", "Mon 11:50", "Mon 12:50"]
     assert clocks(moments.six_times, WEDNESDAY) == [f"Wed {hour:02}:20" for hour in (0, 4, 8, 12, 16, 20)]
 
 

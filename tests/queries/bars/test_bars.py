@@ -206,6 +206,23 @@ def test_are_full_by_trades_volume_or_value(line: Line, ask: Ask) -> None:
         ask("bars", "NSE:INFY", "2 ticks", fill="null")
 
 
+@pytest.mark.slow
+def test_those_that_begin_together_come_as_they_were_traded(line: Line, ask: Ask) -> None:
+    """By the exchange's clock, which has whole seconds."""
+    closes = [100 + number % 7 for number in range(3000)]
+    for number, price in enumerate(closes):
+        for token in (INFY, NIFTY_FUT):
+            line.full(
+                f"09:{15 + number // 1200}:{number // 20 % 60:02}.{number % 20 * 5:02}",
+                token,
+                price,
+                volume=60 * number,
+            )
+    for width in ("50 volume", "1 ticks", "1 value"):
+        found = ask("bars", ["NSE:INFY", "NFO:NIFTY26NOVFUT"], width)
+        assert [row["close"] for row in found] == 2 * closes[len(closes) - len(found) // 2 :]
+
+
 def test_come_by_symbol_and_time(line: Line, ask: Ask) -> None:
     for minute in (15, 16):
         line.full(f"09:{minute}:02", NIFTY_FUT, 24000, volume=minute)

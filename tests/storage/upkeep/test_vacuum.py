@@ -16,7 +16,7 @@ from storage.tables.symbols import write_instruments
 from storage.tables.table import LakeTable
 from storage.upkeep.compact import compact_day
 from storage.upkeep.vacuum import vacuum_tables
-from tests.support.compacting import DAY, SMALL, STREAM, names, put, stored, tick
+from tests.support.compacting import DAY, NSE, SMALL, STREAM, names, put, stored, tick
 from tests.support.lake import INFY, Feed, ToyDecoder
 
 pytestmark = pytest.mark.slow  # tables are made for each test
@@ -60,6 +60,17 @@ class TestRemovedFiles:
         assert lying(layout) == names(layout)
         assert stored(layout).equals(rows)
         assert vacuum_tables(layout, now=after(days=100)) == 0
+
+    def test_those_of_a_day_that_goes_on_stay(self, layout: DataLayout) -> None:
+        old = {"date": "2026-11-22", "exchange": "NSE"}
+        for values in (NSE, old):
+            put(layout, "a", [tick(0)], values=values)
+            compact_day(layout, datetime.date.fromisoformat(values["date"]), memory_bytes=SMALL)
+        before = lying(layout)
+        assert vacuum_tables(layout, keep=DAY, now=after(hours=20)) == 1, "that of the other day"
+        assert lying(layout) == before
+        assert vacuum_tables(layout, keep=DAY + datetime.timedelta(days=1), now=after(hours=20)) == 1
+        assert len(lying(layout)) == len(before) - 1
 
     def test_the_grace_time_is_the_callers(self, layout: DataLayout) -> None:
         put(layout, "a", [tick(0)])
