@@ -80,9 +80,9 @@ def read_batch(records: list[Record]) -> Iterator[pa.RecordBatch]:
     names = tuple(dict.fromkeys(accounts))
     batch, _ = decode_batch(
         list(chain.from_iterable(frames)),
-        np.repeat(np.array(received_at_ns), counts),
-        np.repeat(np.array(connections), counts),
-        (names, np.repeat([names.index(account) for account in accounts], counts) if len(names) > 1 else None),
+        np.array(received_at_ns).repeat(counts),
+        np.array(connections).repeat(counts),
+        (names, np.array([names.index(account) for account in accounts]).repeat(counts) if len(names) > 1 else None),
     )
     if batch.num_rows:
         yield batch

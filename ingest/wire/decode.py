@@ -44,7 +44,7 @@ from ingest.wire.layouts import (
 )
 from ingest.wire.walk import Ints, Packets, Walk, packets_of, walk_frames
 from storage.clock import ist_days, microseconds
-from storage.memory import BatchForm, text, texts
+from storage.memory import BatchForm, are_alike, text, texts
 from storage.schema import TICKS
 
 BLOCK_BYTES: Final = 288 * 1024
@@ -94,7 +94,7 @@ def decode_packets(
 def _present(packets: Packets) -> frozenset[int]:
     """The lengths that there are."""
     lengths = packets.lengths
-    if len(lengths) and bool((lengths == lengths[0]).all()):
+    if len(lengths) and are_alike(lengths):
         return frozenset((int(lengths[0]),))
     counts = np.bincount(lengths, minlength=FULL.length + 1).tolist()
     return frozenset(length for length in LAYOUTS if counts[length])
@@ -112,7 +112,7 @@ def _fill(packets: Packets, plan: "_Plan", prices: NDArray[np.float64], integers
         target = prices[:, low:high]
         target[:] = words[: len(target)]
         some = divisors[low:high]
-        target /= some[0] if bool(np.all(some == some[0])) else some
+        target /= some[0] if are_alike(some) else some
 
         unsigned = words[len(target) :].view(np.uint32)
         if plan.orders:
@@ -195,7 +195,7 @@ class _Rows:
         """The wanted words of packets low to high, as (words, high - low). Good until the next call."""
         offsets, lengths = self._offsets[low:high], self._lengths[low:high]
         only = int(lengths[0])
-        if self._mixed is None or bool(np.all(lengths == only)):
+        if self._mixed is None or are_alike(lengths):
             packets = self._windows[only][offsets].view(">i4").reshape(len(offsets), only // 4)
             wanted = self._wanted[only]
         else:

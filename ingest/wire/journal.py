@@ -41,6 +41,7 @@ from ingest.wire.walk import Ints, Packets, Walk, packets_of, walk_frames
 from storage.clock import date_of_day
 from storage.commit import Decoded, DecodedInPieces, Fetch, Part, Pieces
 from storage.journal import Block, Kind
+from storage.memory import are_alike
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS
 from storage.tables import SymbolIndex, SymbolLookup
 
@@ -115,7 +116,7 @@ class FoundInBlocks:
         records = frames.take(found.packet_frames)
         moves = group.moves
         if len(records):  # blocks that were read at once are all moved alike
-            offsets = found.offsets + (moves[0] if bool(np.all(moves == moves[0])) else moves.take(records))
+            offsets = found.offsets + (moves[0] if are_alike(moves) else moves.take(records))
         else:
             offsets = found.offsets
         seqs = np.arange(len(tokens)) + (first_seq + self.packets)

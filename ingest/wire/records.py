@@ -18,6 +18,7 @@ from ingest.wire.walk import Ints, Walk
 from storage.clock import date_of_day, ist_days, microseconds
 from storage.commit import Part
 from storage.journal import Block, Channel, payload_offset
+from storage.memory import are_alike, are_all
 from storage.schema import TIMESTAMP, Table
 
 GROUP_BYTES: Final = 128 * 2**20
@@ -98,7 +99,7 @@ def _group_of(blocks: Sequence[Block]) -> RecordGroup:
 
 def _repeated(values: Ints, counts: Ints) -> Ints:
     """Each value so many times; no memory is taken for them where all are alike, as they are as a rule."""
-    if bool(np.all(values == values[0])):
+    if are_alike(values):
         return np.broadcast_to(values[0], int(counts.sum()))
     return values.repeat(counts)
 
@@ -111,7 +112,7 @@ def _payload(payloads: list[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], Ints
     base = payloads[0].base
     if isinstance(base, np.ndarray) and base.dtype == np.uint8 and base.ndim == 1 and base.flags.c_contiguous:
         starts = np.array([_address(payload) if payload.base is base else -1 for payload in payloads])
-        if bool(np.all(np.diff(starts, prepend=0) > 0)):
+        if are_all(np.diff(starts, prepend=0) > 0):
             return base, starts - _address(base)
     sizes = np.array([len(payload) for payload in payloads], np.int64)
     return _end_to_end(payloads), np.cumsum(sizes) - sizes

@@ -33,6 +33,7 @@ from ingest.wire.layouts import (
     WireReport,
     places_alike,
 )
+from storage.memory import are_alike, are_all
 
 Ints = NDArray[np.int64]
 
@@ -140,7 +141,7 @@ def walk_frames(payload: NDArray[np.uint8], lengths: NDArray[np.integer], starts
     The frames lie end to end from 0, or else begin at `starts`, ascending. Frames must lie inside of `payload`.
     """
     sizes = lengths.astype(np.int64)
-    if starts is None and len(sizes) and bool((sizes == sizes[0]).all()):
+    if starts is None and len(sizes) and are_alike(sizes):
         alike = _find_alike(payload, len(sizes), int(sizes[0]))
         if alike is not None:
             return alike
@@ -166,7 +167,7 @@ def walk_frames(payload: NDArray[np.uint8], lengths: NDArray[np.integer], starts
         rest, ordinals = _step(payload, members, begin[members], size[members], claimed[members], headed, ranges)
         records = _merge(even, rest, ordinals, len(headed))
 
-    if records is not even and not (good := KNOWN_LENGTH.take(records.lengths)).all():
+    if records is not even and not are_all(good := KNOWN_LENGTH.take(records.lengths)):
         bad = ~good
         ranges.add(
             headed[records.members[bad]], records.offsets[bad], records.lengths[bad], QuarantineReason.UNKNOWN_LENGTH
@@ -202,7 +203,7 @@ def _find_alike(payload: NDArray[np.uint8], frames: int, size: int) -> Walk | No
         return None
     counts = np.ndarray((frames, PREFIX_BYTES), np.uint8, payload, 0, (size, 1))
     prefixes = np.ndarray((frames, count, PREFIX_BYTES), np.uint8, payload, PREFIX_BYTES, (size, stride, 1))
-    if not (counts == head[:PREFIX_BYTES]).all() or not (prefixes == head[PREFIX_BYTES:]).all():
+    if not are_all(counts == head[:PREFIX_BYTES]) or not are_all(prefixes == head[PREFIX_BYTES:]):
         return None
     offsets, lengths, members = places_alike(frames, count, length)
     none = np.empty(0, np.int64)
@@ -289,7 +290,7 @@ def _find_uniform(payload: NDArray[np.uint8], begin: Ints, size: Ints, claimed: 
     tokens = heads.astype(np.uint32)
     heads >>= 32
     same = heads.view(np.int64) == records.lengths
-    if same.all():
+    if are_all(same):
         records = replace(records, tokens=tokens)
     else:
         # Only now, as it hardly ever happens, throw out the frames whose later packets have another length.
@@ -303,11 +304,11 @@ def _find_uniform(payload: NDArray[np.uint8], begin: Ints, size: Ints, claimed: 
 
 def _spread(members: Ints, first: Ints, length: Ints, stride: Ints, claimed: Ints) -> _Records:
     """The records of frames of `claimed` packets each (1 or more), every `stride` bytes from `first`."""
-    if bool(np.all(claimed == 1)):
+    if are_all(claimed == 1):
         return _Records(members, first + PREFIX_BYTES, length)
     before = np.cumsum(claimed) - claimed
     offsets = np.arange(int(claimed.sum()))
-    if bool(np.all(stride == stride[0])):
+    if are_alike(stride):
         offsets *= stride[0]
         lengths = np.full(len(offsets), length[0])
     else:
@@ -328,7 +329,7 @@ def _step(
         left = end - at
         goes_on = claimed > step
         goes_on &= left >= PREFIX_BYTES
-        if not goes_on.all():
+        if not are_all(goes_on):
             wrong = ~goes_on
             wrong &= (claimed > step) | (left > 0)
             why = np.where(left > 0, QuarantineReason.TRUNCATED_PACKET, QuarantineReason.MISSING_PACKETS)

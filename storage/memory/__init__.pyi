@@ -1,3 +1,5 @@
+from .arrays import are_alike as are_alike
+from .arrays import are_all as are_all
 from .arrays import arrow_flags as arrow_flags
 from .arrays import arrow_of as arrow_of
 from .arrays import arrow_texts as arrow_texts

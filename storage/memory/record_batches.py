@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from storage.memory.arrays import are_alike
+
 ALIGNMENT: Final = 64
 """Of every buffer, in bytes, as Arrow recommends."""
 WORD: Final = 8
@@ -161,7 +163,7 @@ class OpenBatch:
 
 def texts(codes: NDArray[np.integer], names: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """The names at these places, as Arrow has texts: where each begins, and all of them end to end."""
-    if bool((codes == codes[0]).all()):
+    if are_alike(codes):
         return text(names[int(codes[0])], len(codes))
     encoded = [name.encode() for name in names]
     lengths = np.array([len(name) for name in encoded], np.int32).take(codes)
