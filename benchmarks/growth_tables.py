@@ -37,6 +37,8 @@ EXCHANGES: Final = ("MCX", "NSE", "NFO", "BSE", "BFO", "CDS", "INDICES")
 EQUITY_MINUTES: Final = 440
 """08:55 to 16:15, the hours in which all are captured; MCX is alone before and after."""
 ALL_MINUTES: Final = 930
+HOURLY_FILES: Final = 15 + 60 + 15
+"""The most that an exchange has of a day whose hours are sealed: sets, an hour's files, and those that made no set."""
 YEAR_DAYS: Final = 250
 SEALED_FILES: Final = 23
 """A sealed day of 18,000 instruments that tick 0.3 times a second: 7.5 GB in files of 384 MiB, and one an exchange."""
@@ -53,8 +55,9 @@ def day_files(segments_a_minute: int) -> int:
 ACTIVE: Final = {
     "10 sealed days": (10 * SEALED_FILES, 0),
     "a year of sealed days": (YEAR_DAYS * SEALED_FILES, 0),
-    "… and a day of a segment a minute": (YEAR_DAYS * SEALED_FILES, day_files(1)),
-    "… and a day of six a minute": (YEAR_DAYS * SEALED_FILES, day_files(6)),
+    "… and a day of a segment a minute": (YEAR_DAYS * SEALED_FILES, HOURLY_FILES * len(EXCHANGES)),
+    "… and one whose hours are not sealed": (YEAR_DAYS * SEALED_FILES, day_files(1)),
+    "… and one of six a minute, not sealed": (YEAR_DAYS * SEALED_FILES, day_files(6)),
     "eight years": (8 * YEAR_DAYS * SEALED_FILES, 0),
 }
 """Sealed files, and those of a day that is not."""
