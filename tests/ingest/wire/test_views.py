@@ -147,8 +147,9 @@ def test_the_packets_of_a_frame_are_those_of_the_plain_walk(frame: bytes) -> Non
     ]
 
 
-@given(st.lists(frames() | damaged_frames() | st.binary(max_size=8), max_size=4))
-def test_frames_are_counted_as_by_the_walk_or_given_back(some: list[bytes]) -> None:
+@given(st.lists(frames() | damaged_frames() | st.binary(max_size=8), max_size=4), st.integers(1, 4))
+def test_frames_are_counted_as_by_the_walk_or_given_back(some: list[bytes], times: int) -> None:
+    some = some * times
     packets, others = count_packets(some)
     kept = list(some)
     for frame in others:
@@ -161,10 +162,13 @@ def test_frames_are_counted_as_by_the_walk_or_given_back(some: list[bytes]) -> N
 
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("count", [1, 2, 8])
-def test_even_frames_are_counted_and_any_other_byte_in_a_header_is_seen(length: int, count: int) -> None:
+@pytest.mark.parametrize("times", [1, 10])
+def test_even_frames_are_counted_and_any_other_byte_in_a_header_is_seen(length: int, count: int, times: int) -> None:
     frame = frame_of(count * [random_packet(Random(1), (length,))])
-    assert count_packets(3 * [frame]) == (3 * count, [])
+    assert count_packets(3 * times * [frame]) == (3 * times * count, [])
     for at in (0, 1, *(2 + k * (2 + length) + low for k in range(count) for low in (0, 1))):
         other = bytearray(frame)
         other[at] ^= 1
-        assert count_packets([frame, bytes(other), frame]) == (2 * count, [bytes(other)])
+        around = times * [frame]
+        assert count_packets([*around, bytes(other), *around]) == (2 * times * count, [bytes(other)])
+        assert count_packets([*around, frame + b"\0", *around]) == (2 * times * count, [frame + b"\0"])
