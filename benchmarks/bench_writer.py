@@ -45,7 +45,7 @@ import pyarrow.parquet as pq
 from benchmarks.results import Claim, Findings, Table, arguments, tell
 from benchmarks.turns import median_of_each, resident_mib
 from storage.layout import DataLayout
-from storage.startup import leave_out_needless
+from storage.startup import have_one_arena, leave_out_needless
 
 PACKETS_A_FRAME: Final = (50, 5, 1)
 SEGMENT_BYTES: Final = 64 << 20
@@ -91,26 +91,29 @@ def make(folder: Path, packets_a_frame: int, ticks: int, instruments: int, segme
 
 
 class Split:
-    """CPU time of named calls, each without those that are made within it."""
+    """CPU time of named calls in all threads, each without those that are made within it."""
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = defaultdict(float)
-        self._running: list[float] = []
+        self._lock = threading.Lock()
+        self._of_thread = threading.local()
 
     def wrap(self, owner: Any, name: str, step: str) -> None:
         """Count what the function costs under `step` from now on."""
         inner = getattr(owner, name)
 
         def timed(*args: Any, **options: Any) -> Any:
-            self._running.append(0.0)
-            start = time.process_time()
+            running = vars(self._of_thread).setdefault("running", [])
+            running.append(0.0)
+            start = time.thread_time()
             try:
                 return inner(*args, **options)
             finally:
-                spent = time.process_time() - start
-                self.spent[step] += spent - self._running.pop()
-                if self._running:
-                    self._running[-1] += spent
+                spent = time.thread_time() - start
+                with self._lock:
+                    self.spent[step] += spent - running.pop()
+                if running:
+                    running[-1] += spent
 
         setattr(owner, name, timed)
 
@@ -118,6 +121,7 @@ class Split:
 def commit(folder: Path) -> None:
     """The writer: prints its figures."""
     leave_out_needless()
+    have_one_arena()
     from ingest.wire import JournalDecoder
     from ingest.wire import journal as wire_journal
     from storage.commit import SegmentCommitted, SegmentWriter

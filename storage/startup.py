@@ -1,5 +1,6 @@
 """What a process of ours does before anything else."""
 
+import ctypes
 import os
 import sys
 from collections.abc import Collection, Sequence
@@ -10,6 +11,7 @@ from typing import Final
 
 _NEEDLESS: Final = ("pandas", "twisted")
 _SETTINGS: Final = {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+_M_ARENA_MAX: Final = -8  # glibc's malloc.h
 _added: set[str] = set()
 
 
@@ -40,6 +42,16 @@ def leave_out_needless(*others: str) -> None:
     sys.meta_path.insert(0, _LeftOut({*_NEEDLESS, *others}))
     _added.update(_SETTINGS.keys() - os.environ.keys())
     os.environ.update({name: _SETTINGS[name] for name in _added})
+
+
+def have_one_arena() -> None:
+    """Have the threads of this process share the memory that glibc's malloc keeps for later, where that is C's library.
+
+    A second thread would have as much of its own. To be called before there is one.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
 
 
 def environment_as_given() -> dict[str, str]:

@@ -259,7 +259,7 @@ class _Sorted:
     records: NDArray[np.integer]
     seqs: Ints
 
-    def pieces(self, index: SymbolIndex | None, rows_a_piece: int, memory: Memory | None) -> Iterator[pa.Table]:
+    def pieces(self, index: SymbolIndex | None, rows_a_piece: int, memory: Memory | None = None) -> Iterator[pa.Table]:
         """The rows, so many at a time; each piece in the place of the one before, if there is memory for that."""
         tokens = self.packets.tokens
         codes = np.zeros(len(tokens), np.int32)
@@ -277,10 +277,16 @@ class _Sorted:
 
 
 def _in_turn(
-    groups: Sequence[_Sorted], index: SymbolIndex | None, rows_a_piece: int, memory: Memory | None
+    groups: Sequence[_Sorted], index: SymbolIndex | None, rows_a_piece: int, unused: list[Memory]
 ) -> Iterator[pa.Table]:
+    """The pieces of each group, in memory that is `unused` when the first is asked for, and is so again in the end."""
+    try:
+        memory = unused.pop()
+    except IndexError:
+        memory = Memory()
     for group in groups:
         yield from group.pieces(index, rows_a_piece, memory)
+    unused.append(memory)
 
 
 class _TickParts:
@@ -315,21 +321,23 @@ class _TickParts:
 
     def parts(self) -> list[Part]:
         """One for each day and exchange, with the symbols of that day."""
-        return [Part(each.values, pa.concat_tables(each.pieces)) for each in self._pieces(self.packets, None)]
+        return [
+            Part(values, pa.concat_tables(piece for group in groups for piece in group.pieces(index, self.packets)))
+            for values, groups, index in self._partitions()
+        ]
 
     def pieces(self) -> list[Pieces]:
         """The same in pieces, of which each is decoded in the place of the one before."""
-        return self._pieces(PIECE_ROWS, Memory())
+        unused: list[Memory] = []
+        return [
+            Pieces(values, _in_turn(groups, index, PIECE_ROWS, unused)) for values, groups, index in self._partitions()
+        ]
 
-    def _pieces(self, rows_a_piece: int, memory: Memory | None) -> list[Pieces]:
-        found = []
+    def _partitions(self) -> Iterator[tuple[Mapping[str, str], list[_Sorted], SymbolIndex | None]]:
+        """Of each its values, what is in it, and the names of that day."""
         for (number, exchange), groups in sorted(self._found.items()):
             day = date_of_day(number)
-            index = self._symbols(day)
-            found.append(
-                Pieces({"date": day.isoformat(), "exchange": exchange}, _in_turn(groups, index, rows_a_piece, memory))
-            )
-        return found
+            yield {"date": day.isoformat(), "exchange": exchange}, groups, self._symbols(day)
 
 
 def _sorted(keys: Ints, tokens: NDArray[np.uint32]) -> Ints:

@@ -23,12 +23,14 @@ from kitelake.telemetry import configure_logs
 from storage.commit import SegmentCommitted, SegmentWriter
 from storage.errors import StorageError
 from storage.layout import DataLayout
+from storage.startup import have_one_arena
 
 _NICENESS = 5  # the sockets come first
 
 
 def main() -> None:
     """Commit segments until told to end."""
+    have_one_arena()
     stop = threading.Event()
     settings = json.loads(begin(niceness=_NICENESS, ended=stop.set))
     configure_logs(settings["log_level"], settings["log_format"])

@@ -45,7 +45,7 @@ class Decoded:
 class Pieces:
     """The rows of ticks of one partition as `Part` has them, but piece by piece, so that one is in memory at a time.
 
-    `pieces` can be gone through once, while the blocks are there.
+    `pieces` can be gone through once, while the blocks are there, and those of several partitions by several threads.
     """
 
     values: Mapping[str, str]

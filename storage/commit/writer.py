@@ -26,6 +26,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -86,6 +87,8 @@ class _Loaded:
     blocks: list[Block] = field(default_factory=list)
     damage: list[tuple[int, Damage]] = field(default_factory=list)
     complete: bool = False
+    is_awaited: bool = False
+    """Whether the next one is complete, too, and waits for it."""
 
     def close(self) -> None:
         if self.reader is not None:
@@ -257,7 +260,9 @@ class SegmentWriter:
             if todo[0] > mark.segment + 1:
                 first, last = mark.segment + 1, todo[0] - 1
                 loaded.damage.append((first, Damage(0, 0, f"segments {first} to {last} are not in the journal")))
-        loaded.complete = stream in self._dead or len(todo) > 1
+        last = stream in self._dead  # behind them there is none that still grows
+        loaded.complete = last or len(todo) > 1
+        loaded.is_awaited = len(todo) > (1 if last else 2)
         return loaded
 
     def _read(self, loaded: _Loaded) -> bool:
@@ -285,7 +290,9 @@ class SegmentWriter:
         stream, number, blocks = loaded.stream, loaded.number, loaded.blocks
         seq = mark.next_seq
         decoded = decode_in_pieces(self._decoder, stream, number, blocks, first_seq=seq, symbols=self._symbols)
-        staged = [self._stage(TICKS, each.values, each.pieces, loaded) for each in decoded.ticks]
+        # Where others wait, two exchanges at a time: that takes a fifth less time, if more of the processors'.
+        with ThreadPoolExecutor(2 if loaded.is_awaited else 1) as threads:
+            staged = list(threads.map(lambda each: self._stage(TICKS, each.values, each.pieces, loaded), decoded.ticks))
         rows = sum(each.file.rows for each in staged)
         if rows != decoded.packets:
             raise RowsError(f"decoder: got {rows} rows of ticks, expected as many as packets: {decoded.packets}")
