@@ -175,6 +175,9 @@ class StreamWatchdog:
 
     def complaints(self, now: float) -> Complaints:
         """What is wrong at this moment, each reported once until its next wait is over."""
+        if self._is_settled and not self._unwanted:  # all came, and as they were asked for
+            probe, barren = self._quiet(now)
+            return Complaints(probe=probe, barren=barren)
         wait = self._settings.answer_seconds
         due = now - self._asked_at >= np.minimum(wait * 2.0 ** np.minimum(self._tries, 30), LONGEST_SECONDS)
         silent, wrong = due & ~self._came, due & self._wrong
