@@ -46,6 +46,7 @@ def test_a_late_start_captures_at_once_and_then_does_once_what_was_due(tmp_path:
     assert diary.in_order.index("equities started") < diary.in_order.index("planned by 2026-11-09")
     assert diary.ran == [
         "Mon 09 11:00 begin",
+        *(f"Mon 09 {hour}:50 seal hours" for hour in range(11, 15)),
         "Mon 09 15:35 stop equities",
         "Mon 09 15:40 end of day",
         "Mon 09 15:42 seal",
@@ -112,7 +113,9 @@ def test_after_a_sleep_across_the_open_everything_is_done_once_and_at_once(
         "Mon 09 10:30 make plan",
         "Mon 09 10:30 start equities",
         "Mon 09 10:30 start metals",
+        *(f"Mon 09 {hour}:50 seal hours" for hour in range(10, 15)),
         "Mon 09 15:35 stop equities",
+        "Mon 09 15:50 seal hours",
     ]
 
 
@@ -199,8 +202,12 @@ def test_a_clock_that_is_set_in_mid_session_changes_what_is_streamed_and_repeats
     ]
     assert diary.ran == [
         "Mon 09 10:00 begin",
+        "Mon 09 10:50 seal hours",
+        "Mon 09 11:50 seal hours",
         "Mon 09 12:00 resolve options anew",
         "Mon 09 12:30 resolve options anew",
+        "Mon 09 12:30 seal hours",
+        *(f"Mon 09 {hour}:50 seal hours" for hour in range(12, 15)),
         "Mon 09 15:00 resolve options anew",
         "Mon 09 15:35 stop equities",
         "Mon 09 15:35 stop options",

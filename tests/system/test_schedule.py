@@ -59,7 +59,7 @@ def test_days_of_every_kind_with_a_saturday_muhurat_a_holiday_and_an_evening_ses
             "stop metals": "Sun 08 19:15",
             "end of day": "Sat 07 12:45",
             "seal": "Sat 07 12:47",
-            "seal hours": "Sun 08 18:50",
+            "seal hours": "Sat 07 10:50",
             "resolve options anew": "Mon 09 12:00",
         }
         assert await trial.streamed() == []
@@ -141,9 +141,11 @@ def test_days_of_every_kind_with_a_saturday_muhurat_a_holiday_and_an_evening_ses
         "Sat 07 09:15 start options",
         "Sat 07 10:25 stop equities",
         "Sat 07 10:25 stop options",
+        "Sat 07 10:50 seal hours",
         "Sat 07 11:20 check tokens",
         "Sat 07 11:30 start equities",
         "Sat 07 11:30 start options",
+        "Sat 07 11:50 seal hours",
         "Sat 07 12:40 stop equities",
         "Sat 07 12:40 stop options",
         "Sat 07 12:45 end of day",
