@@ -122,7 +122,10 @@ class SealSection(Section):
     enabled: bool = Field(default=True, description="after the end of the day; `kitelake seal` does it by hand")
     hourly: bool = Field(default=True, description="also what there is of a day that goes on")
     memory_bytes: int = Field(default=2 * 2**30, ge=2**28, description="at most; the rest is sorted on disk")
-    grace: Stretch = Field(default=dt.timedelta(hours=1), description="how long superseded files are kept for readers")
+    grace: Stretch = Field(
+        default=dt.timedelta(hours=1),
+        description="how long replaced files are kept for readers; today's until midnight",
+    )
 
 
 class RetentionSection(Section):
