@@ -292,10 +292,8 @@ class _Partition:
 
         If all of them are, with the same rows, as beside a file without any, these stay as they are.
         """
-        stems = (
-            f"sealed-{digest % (1 << 64):016x}-{number:04d}-of-{len(staged):04d}" for number, _ in enumerate(staged, 1)
-        )
-        names = [table_file(self._values, stem) for stem in stems]
+        stem, count = f"sealed-{digest % (1 << 64):016x}", len(staged)
+        names = [table_file(self._values, f"{stem}-{number:04d}-of-{count:04d}") for number in range(1, count + 1)]
         there = [file for file in self._files if file.relative in names]
         if len(there) == len(names):
             return there
