@@ -138,7 +138,7 @@ def as_csv(layout: DataLayout) -> dict[str, float]:
         if rows >= CSV_TICKS:
             break
     out = io.BytesIO()
-    pyarrow.csv.write_csv(pa.concat_tables(some).sort_by("seq"), out)
+    pyarrow.csv.write_csv(pa.concat_tables(some, promote_options="default").sort_by("seq"), out)
     return {"CSV": out.tell() / rows, "CSV, gzip": len(gzip.compress(out.getvalue())) / rows}
 
 
@@ -192,7 +192,7 @@ def _bare(layout: DataLayout, files: Iterable[DataFile], out: Path) -> None:
     for paths in partitions.values():
         texts = [field.name for field in TICKS.file_schema if pa.types.is_string(field.type)]
         parts = [pq.ParquetFile(path, read_dictionary=texts).read() for path in sorted(paths)]
-        ticks = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+        ticks = pa.concat_tables(parts, promote_options="default").unify_dictionaries().combine_chunks()
         order = pc.sort_indices(ticks, sort_keys=[("instrument_token", "ascending"), ("seq", "ascending")])
         with parquet_writer(TICKS.file_schema, out) as writer:
             for at in range(0, len(order), ROW_GROUP_ROWS):

@@ -74,7 +74,7 @@ def read_together(names: Sequence[str], rows: int) -> Iterator[Sequence[str]]:
 
 def _check_rows(spec: Table, path: Path, file: LoggedFile, on_rows: Callable[[pa.Table], None]) -> Iterator[str]:
     schema = pq.read_schema(path)
-    if not schema.equals(spec.file_schema):
+    if (schema.names, schema.types) != (spec.file_schema.names, spec.file_schema.types):
         yield f"got other columns than those of {spec.name}"
         return
     together = sorted({*spec.stats, *key_columns(spec)})
