@@ -26,7 +26,7 @@ class Part:
 
     `values` are the partition columns as in the folder's name (`{"date": "2026-11-22", "exchange": "NSE"}`), in the
     order of the table's `partition_by`. `rows` has the table's `file_schema`; string columns may be
-    dictionary-encoded.
+    dictionary-encoded, and of columns without null the schema may say so.
     """
 
     values: Mapping[str, str]
@@ -44,6 +44,7 @@ class Decoded:
 @dataclass(frozen=True, eq=False)
 class Pieces:
     """The rows of ticks of one partition as `Part` has them, but piece by piece, so that one is in memory at a time.
+    All pieces have one schema.
 
     `pieces` can be gone through once, while the blocks are there, and those of several partitions by several threads.
     """

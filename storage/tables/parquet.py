@@ -11,10 +11,14 @@ is mostly followed by one that is near it.
   (VectorizedColumnReader: "Unsupported encoding: BYTE_STREAM_SPLIT").
 - Ticks of a segment, which are written once a minute or oftener and live until their day is sealed: less time for some
   more bytes. Differences are packed to bits already, so that zstd took as long as all else to make them a little
-  smaller: they are not compressed. Doubles, and integers that repeat, are plain, followed by Snappy. There
-  are no bounds of the book, by which nobody finds rows, nor of account, mode and symbol, which lie all over a file.
+  smaller: they are not compressed. Doubles, and integers that repeat, are plain, followed by Snappy. Bounds are of when
+  and where a row comes from and of its instrument: those of other columns leave no row group out, since each has
+  rows of many instruments.
 
 Every page has a checksum, and the file a digest of itself (`storage.tables.digest`).
+
+A column of which the schema of the rows says that it has no null is REQUIRED in the file, which takes less time to
+write and to read. So files of one table differ in that; by the Delta log all columns may have nulls.
 
 No Arrow schema is stored in the file: what a reader gets are the plain types of `storage.schema`, also where the rows
 in memory were dictionary-encoded.
@@ -61,7 +65,7 @@ ASKED_FOR: Final = frozenset(("last_price", "bid_price_1", "ask_price_1"))
 _RUNS: Final = frozenset(("instrument_token", "oi_day_high", "oi_day_low"))
 """Integers of which an instrument has the same for a long time."""
 _TIMES_IN_SECONDS: Final = frozenset(("last_trade_time", "exchange_timestamp"))
-_UNBOUNDED: Final = ("bid_", "ask_", "account", "mode", "symbol")
+_FOUND_BY: Final = frozenset(("received_at", "stream", "seq", "instrument_token", *_TIMES_IN_SECONDS))
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -87,7 +91,11 @@ def write_file(
 def stage_file(
     spec: Table, pieces: Iterable[pa.Table], *, values: Mapping[str, str], stem: str, staging: Path
 ) -> StagedFile:
-    """The first half of `write_file`, for rows that come piece by piece: each is a row group. Raises as it does."""
+    """The first half of `write_file`, for rows that come piece by piece: each is a row group. Raises as it does.
+
+    The schema of the first piece says which columns have no null. One that has some all the same is not written:
+    ArrowInvalid or ValueError.
+    """
     relative = table_file(values, stem)
     staged = staging / f"{spec.name}-{relative.replace('/', '-')}"
     rows = 0
@@ -203,7 +211,7 @@ def _quick_choices(schema: pa.Schema) -> dict[str, Any]:
         "compression": codecs,
         "use_dictionary": dictionaries,
         "column_encoding": encodings,
-        "write_statistics": [name for name in schema.names if not name.startswith(_UNBOUNDED)],
+        "write_statistics": [name for name in schema.names if name in _FOUND_BY],
     }
 
 
@@ -240,16 +248,17 @@ def column_stats(rows: pa.Table, columns: Sequence[str]) -> dict[str, object]:
 
 def canonical_rows(spec: Table, rows: pa.Table) -> pa.Table:
     """The rows in one chunk a column, so that equal rows give equal pages. Raises RowsError for other columns."""
-    for field in spec.file_schema:
-        at = rows.schema.get_field_index(field.name)
-        got = rows.schema.field(at).type if at >= 0 else None
-        plain = got.value_type if got is not None and pa.types.is_dictionary(got) else got
-        if plain != field.type:
-            raise RowsError(f"rows for {spec.name}: got {field.name} as {got}, expected {field.type}")
-    if len(rows.schema) != len(spec.file_schema):
-        extra = sorted(set(rows.schema.names) - set(spec.file_schema.names))
+    expected, schema = spec.file_schema, rows.schema
+    got = dict(zip(schema.names, schema.types, strict=True))
+    for name, kind in zip(expected.names, expected.types, strict=True):
+        one = got.get(name)
+        if (one.value_type if isinstance(one, pa.DictionaryType) else one) != kind:
+            raise RowsError(f"rows for {spec.name}: got {name} as {one}, expected {kind}")
+    if len(schema) != len(expected):
+        extra = sorted(got.keys() - set(expected.names))
         raise RowsError(f"rows for {spec.name}: got columns {extra} that the table does not have")
-    return rows.select(spec.file_schema.names).unify_dictionaries().combine_chunks()
+    in_order = rows if schema.names == expected.names else rows.select(expected.names)
+    return in_order.unify_dictionaries().combine_chunks()
 
 
 def _lower_bound(value: object) -> object:

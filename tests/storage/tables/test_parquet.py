@@ -100,7 +100,8 @@ def test_encodings_codecs_and_no_arrow_schema(tmp_path: Path, quick: bool) -> No
             runs = name in ("instrument_token", "oi_day_high", "oi_day_low")
             seconds = name in ("last_trade_time", "exchange_timestamp")
             assert chunk.compression == ("SNAPPY" if plain_or_text or runs else "UNCOMPRESSED")
-            assert chunk.is_stats_set != name.startswith(("bid_", "ask_", "account", "mode", "symbol"))
+            found_by = ("received_at", "stream", "seq", "instrument_token", "last_trade_time", "exchange_timestamp")
+            assert chunk.is_stats_set == (name in found_by)
         else:
             runs, seconds = False, name in REPEATED | ASKED_FOR
             assert chunk.compression == "ZSTD"
@@ -161,6 +162,42 @@ def test_no_pieces_are_a_file_without_rows(tmp_path: Path) -> None:
     staged = stage_file(TICKS, [], values=VALUES, stem="s", staging=tmp_path)
     assert staged.file.rows == 0
     assert pq.ParquetFile(staged.path).read().equals(TICKS.file_schema.empty_table())
+
+
+def without_null(rows: pa.Table, *names: str) -> pa.Table:
+    """The same rows, whose schema says that these columns have none."""
+    fields = [field.with_nullable(field.name not in names) for field in rows.schema]
+    return pa.Table.from_arrays(rows.columns, schema=pa.schema(fields))
+
+
+def test_what_the_rows_say_to_have_no_null_is_required_in_the_file(tmp_path: Path) -> None:
+    rows = with_dictionaries(sample_rows(TICKS, 500))
+    names = ("seq", "last_price", "symbol", "received_at")
+    full = rows
+    for name in names:
+        full = full.filter(full[name].is_valid())
+    path = write(tmp_path, TICKS, without_null(full, *names))
+    file = pq.ParquetFile(path)
+    assert {column.name for column in file.schema if not column.max_definition_level} == set(names)
+    assert file.read().cast(TICKS.file_schema).equals(full.cast(TICKS.file_schema))
+
+
+@pytest.mark.parametrize("dictionaries", [False, True])
+@pytest.mark.parametrize("name", ["seq", "last_price", "symbol", "received_at"])
+def test_a_null_where_the_rows_say_to_have_none_is_refused(tmp_path: Path, name: str, dictionaries: bool) -> None:
+    rows = sample_rows(TICKS, 500)
+    rows = with_dictionaries(rows) if dictionaries else rows
+    full = rows.filter(rows[name].is_valid())
+    for pieces in (
+        [without_null(rows, name)],
+        [without_null(full, name), without_null(rows, name)],
+        [without_null(full, name), rows],
+    ):
+        with pytest.raises((pa.ArrowInvalid, ValueError), match="null"):
+            stage_file(TICKS, pieces, values=VALUES, stem="s", staging=tmp_path)
+    staged = stage_file(TICKS, [without_null(full, name), full], values=VALUES, stem="s", staging=tmp_path)
+    expected = pa.concat_tables([full, full]).cast(TICKS.file_schema)
+    assert pq.ParquetFile(staged.path).read().cast(TICKS.file_schema).equals(expected)
 
 
 def test_a_file_of_the_same_name_is_replaced(tmp_path: Path) -> None:
