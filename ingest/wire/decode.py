@@ -91,6 +91,20 @@ def decode_packets(
     return arrays
 
 
+def columns_without_null(packets: Packets) -> frozenset[str]:
+    """Those of `PACKET_COLUMNS` in which each of these packets has a value because its layout carries it.
+
+    Times are not among them: 0 is none.
+    """
+    return _without_null(_present(packets))
+
+
+@lru_cache(maxsize=1 << len(LAYOUTS))
+def _without_null(present: frozenset[int]) -> frozenset[str]:
+    groups = (*PRICES, *COUNTS, *ORDERS)
+    return frozenset(column for group in groups if group.carried_by >= present for column in group.columns)
+
+
 def _present(packets: Packets) -> frozenset[int]:
     """The lengths that there are."""
     lengths = packets.lengths

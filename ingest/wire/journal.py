@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -23,10 +23,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ingest.errors import WireError
-from ingest.wire.decode import Memory, decode_packets
+from ingest.wire.decode import Memory, columns_without_null, decode_packets
 from ingest.wire.layouts import EXCHANGE_CODE, EXCHANGES, PACKET_COLUMNS
-from ingest.wire.messages import ORDER_FIELDS, Message, Order, read_event, read_text
 from ingest.wire.records import (
     ChannelNames,
     DamagedRanges,
@@ -36,6 +34,7 @@ from ingest.wire.records import (
     RecordGroup,
     group_records,
     modes_of,
+    read_messages,
 )
 from ingest.wire.walk import Ints, Packets, Walk, packets_of, walk_frames
 from storage.clock import date_of_day
@@ -46,6 +45,15 @@ from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS
 from storage.tables import SymbolIndex, SymbolLookup
 
 TEXT: Final = pa.dictionary(pa.int32(), pa.string())
+TEXT_TYPES: Final = {
+    "stream": pa.dictionary(pa.int8(), pa.string()),
+    "account": pa.dictionary(pa.int16(), pa.string()),
+    "symbol": TEXT,
+    "mode": pa.dictionary(pa.int8(), pa.string()),
+}
+"""In pieces of ticks."""
+ALWAYS_THERE: Final = frozenset(("received_at", "stream", "seq", "mode"))
+"""Besides columns of packets. Others may have nulls: frames of the service itself have no account, say."""
 PIECE_ROWS: Final = 1 << 15
 """Rows that are decoded at once for the writer: 14 MB of them."""
 
@@ -142,7 +150,7 @@ class FoundInBlocks:
         orders, events, quarantine = DayParts(ORDERS), DayParts(EVENTS), DayParts(QUARANTINE)
         for origin in self._others:
             damaged = DamagedRanges(*_walked(origin.group))
-            _read_messages(origin, orders, events, damaged)
+            read_messages(origin, orders, events, damaged)
             damaged.move_to(quarantine, origin, self._segment)
         return {ORDERS.name: orders.parts(), EVENTS.name: events.parts(), QUARANTINE.name: quarantine.parts()}
 
@@ -259,21 +267,39 @@ class _Sorted:
     records: NDArray[np.integer]
     seqs: Ints
 
-    def pieces(self, index: SymbolIndex | None, rows_a_piece: int, memory: Memory | None = None) -> Iterator[pa.Table]:
+    def pieces(
+        self, index: SymbolIndex | None, schema: pa.Schema, rows_a_piece: int, memory: Memory | None = None
+    ) -> Iterator[pa.Table]:
         """The rows, so many at a time; each piece in the place of the one before, if there is memory for that."""
-        tokens = self.packets.tokens
-        codes = np.zeros(len(tokens), np.int32)
-        np.cumsum(tokens[1:] != tokens[:-1], out=codes[1:])
-        distinct = tokens[np.flatnonzero(np.diff(codes, prepend=-1))].astype(np.int64)
-        names = _no_symbols(distinct) if index is None else index.lookup(distinct)
-        for low in range(0, len(codes), rows_a_piece):
+        for low in range(0, len(self.packets), rows_a_piece):
             piece = slice(low, low + rows_a_piece)
             packets = self.packets.cut(piece)
             columns = decode_packets(packets, memory=memory) | self.origins.columns(self.records[piece])
             columns["mode"] = modes_of(packets.lengths)
             columns["seq"] = pa.array(self.seqs[piece])
-            columns["symbol"] = _spread(names, codes[piece])
-            yield pa.table({name: columns[name] for name in TICKS.file_schema.names})
+            columns["symbol"] = _symbols_of(packets.tokens, index)
+            yield pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _symbols_of(tokens: NDArray[np.uint32], index: SymbolIndex | None) -> pa.DictionaryArray:
+    """Of tokens in which equal ones stand together. There are no more names than are needed: a file gets all of them,
+    again for each piece."""
+    starts = np.flatnonzero(np.concatenate([[True], tokens[1:] != tokens[:-1]]))
+    distinct = tokens[starts].astype(np.int64)
+    names = _no_symbols(distinct) if index is None else index.lookup(distinct)
+    return _spread(names, np.arange(len(starts), dtype=np.int32).repeat(np.diff(starts, append=len(tokens))))
+
+
+def _schema_of(groups: Sequence[_Sorted]) -> pa.Schema:
+    """Of all their pieces. It says of which columns it is certain that they have no null: they take less time to write
+    and to read."""
+    return _schema_without(frozenset.intersection(*(columns_without_null(group.packets) for group in groups)))
+
+
+@lru_cache(maxsize=32)
+def _schema_without(null: frozenset[str]) -> pa.Schema:
+    fields = [field.with_type(TEXT_TYPES.get(field.name, field.type)) for field in TICKS.file_schema]
+    return pa.schema([field.with_nullable(field.name not in ALWAYS_THERE | null) for field in fields])
 
 
 def _in_turn(
@@ -284,8 +310,9 @@ def _in_turn(
         memory = unused.pop()
     except IndexError:
         memory = Memory()
+    schema = _schema_of(groups)
     for group in groups:
-        yield from group.pieces(index, rows_a_piece, memory)
+        yield from group.pieces(index, schema, rows_a_piece, memory)
     unused.append(memory)
 
 
@@ -321,10 +348,12 @@ class _TickParts:
 
     def parts(self) -> list[Part]:
         """One for each day and exchange, with the symbols of that day."""
-        return [
-            Part(values, pa.concat_tables(piece for group in groups for piece in group.pieces(index, self.packets)))
-            for values, groups, index in self._partitions()
-        ]
+        found = []
+        for values, groups, index in self._partitions():
+            schema = _schema_of(groups)
+            rows = [piece for group in groups for piece in group.pieces(index, schema, self.packets)]
+            found.append(Part(values, pa.concat_tables(rows)))
+        return found
 
     def pieces(self) -> list[Pieces]:
         """The same in pieces, of which each is decoded in the place of the one before."""
@@ -345,45 +374,3 @@ def _sorted(keys: Ints, tokens: NDArray[np.uint32]) -> Ints:
     small = int(np.max(keys)) <= np.iinfo(np.uint16).max
     halves = (tokens & 0xFFFF).astype(np.uint16), (tokens >> 16).astype(np.uint16)
     return np.lexsort((*halves, keys.astype(np.uint16) if small else keys))
-
-
-def _read_messages(origin: Origin, orders: DayParts, events: DayParts, damaged: DamagedRanges) -> None:
-    """The group's text frames and events. They are few, so one at a time."""
-    group = origin.group
-    read_orders: list[tuple[int, Order]] = []
-    read_events: list[tuple[int, Message]] = []
-    for record in np.flatnonzero((group.kinds != Kind.BINARY) & (group.kinds != Kind.CHANNELS)).tolist():
-        kind = group.kinds[record]
-        try:
-            if kind == Kind.TEXT:
-                read = read_text(group.bytes_of(record))
-            elif kind == Kind.EVENT:
-                read = read_event(group.bytes_of(record))
-            else:
-                raise WireError(f"record of unknown kind {kind}")
-        except WireError as error:
-            damaged.add_record(group, record, str(error))
-            continue
-        if isinstance(read, Order):
-            read_orders.append((record, read))
-        else:
-            read_events.append((record, read))
-
-    if read_orders:
-        records = np.array([record for record, _ in read_orders])
-        columns = {
-            name: pa.array([order.fields[name] for _, order in read_orders], ORDERS.schema.field(name).type)
-            for name in ORDER_FIELDS
-        }
-        accounts = (origin.account(record) for record, _ in read_orders)
-        ids = [order.update_id(account) for account, (_, order) in zip(accounts, read_orders, strict=True)]
-        columns["update_id"] = pa.array(ids, pa.string())
-        columns["data"] = pa.array([order.data for _, order in read_orders], pa.string())
-        orders.add(origin, records, columns)
-    if read_events:
-        records = np.array([record for record, _ in read_events])
-        columns = {
-            name: pa.array([getattr(message, name) for _, message in read_events], pa.string())
-            for name in ("event", "message", "data")
-        }
-        events.add(origin, records, columns)

@@ -13,13 +13,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ingest.errors import WireError
 from ingest.wire.layouts import MODE_CODE, MODES, QuarantineReason
+from ingest.wire.messages import ORDER_FIELDS, Message, Order, read_event, read_text
 from ingest.wire.walk import Ints, Walk
 from storage.clock import date_of_day, ist_days, microseconds
 from storage.commit import Part
-from storage.journal import Block, Channel, payload_offset
+from storage.journal import Block, Channel, Kind, payload_offset
 from storage.memory import are_alike, are_all
-from storage.schema import TIMESTAMP, Table
+from storage.schema import ORDERS, TIMESTAMP, Table
 
 GROUP_BYTES: Final = 128 * 2**20
 """Payload that is decoded at once: more than a segment of the usual size, so that its columns come in one piece."""
@@ -270,6 +272,48 @@ class DamagedRanges:
             ),
         }
         days.add(origin, records, columns)
+
+
+def read_messages(origin: Origin, orders: DayParts, events: DayParts, damaged: DamagedRanges) -> None:
+    """Add the group's text frames and events. They are few, so one at a time."""
+    group = origin.group
+    read_orders: list[tuple[int, Order]] = []
+    read_events: list[tuple[int, Message]] = []
+    for record in np.flatnonzero((group.kinds != Kind.BINARY) & (group.kinds != Kind.CHANNELS)).tolist():
+        kind = group.kinds[record]
+        try:
+            if kind == Kind.TEXT:
+                read = read_text(group.bytes_of(record))
+            elif kind == Kind.EVENT:
+                read = read_event(group.bytes_of(record))
+            else:
+                raise WireError(f"record of unknown kind {kind}")
+        except WireError as error:
+            damaged.add_record(group, record, str(error))
+            continue
+        if isinstance(read, Order):
+            read_orders.append((record, read))
+        else:
+            read_events.append((record, read))
+
+    if read_orders:
+        records = np.array([record for record, _ in read_orders])
+        columns = {
+            name: pa.array([order.fields[name] for _, order in read_orders], ORDERS.schema.field(name).type)
+            for name in ORDER_FIELDS
+        }
+        accounts = (origin.account(record) for record, _ in read_orders)
+        ids = [order.update_id(account) for account, (_, order) in zip(accounts, read_orders, strict=True)]
+        columns["update_id"] = pa.array(ids, pa.string())
+        columns["data"] = pa.array([order.data for _, order in read_orders], pa.string())
+        orders.add(origin, records, columns)
+    if read_events:
+        records = np.array([record for record, _ in read_events])
+        columns = {
+            name: pa.array([getattr(message, name) for _, message in read_events], pa.string())
+            for name in ("event", "message", "data")
+        }
+        events.add(origin, records, columns)
 
 
 def constant(text: str, rows: int) -> pa.DictionaryArray:

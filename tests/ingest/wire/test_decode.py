@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ingest.errors import WireError
 from ingest.wire import decode_frames, decode_frames_with_report, plain, walk_frames
-from ingest.wire.decode import BLOCK_PACKETS, decode_packets
+from ingest.wire.decode import BLOCK_PACKETS, columns_without_null, decode_packets
 from ingest.wire.layouts import EXCHANGES, PACKET_COLUMNS
 from ingest.wire.walk import packets_of
 from storage.schema import TICKS
@@ -254,3 +254,12 @@ def test_what_is_null_follows_from_the_layout(packet: bytes) -> None:
     assert ("open" in row) == (not ltp)
     assert ("oi" in row) == ("ask_orders_5" in row) == (len(packet) == 184)
     assert {"date", "received_at", "stream", "seq", "account", "connection", "symbol"}.isdisjoint(row)
+
+
+@given(batch=st.lists(packets(), min_size=1, max_size=10))
+def test_columns_without_null_are_those_that_have_none_but_for_times(batch: list[bytes]) -> None:
+    frame = np.frombuffer(frame_of(batch), np.uint8)
+    found = packets_of(walk_frames(frame, np.array([len(frame)])))
+    times = {"last_trade_time", "exchange_timestamp"}
+    without = {name for name, column in decode_packets(found).items() if not column.null_count}
+    assert columns_without_null(found) == without - times

@@ -69,6 +69,7 @@ def decode(*blocks: Block, first_seq: int = 0, one_group: bool = True) -> Decode
             plain = [f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in part.rows.schema]
             assert pa.schema(zip(part.rows.schema.names, plain, strict=True)) == TABLES[name].file_schema
             assert tuple(part.values) == TABLES[name].partition_by
+            assert all(field.nullable or not part.rows[field.name].null_count for field in part.rows.schema)
             if name != TICKS.name:
                 order = list(zip(part.rows["record"].to_pylist(), strict=True))
             else:
@@ -90,6 +91,7 @@ def check_pieces(blocks: Sequence[Block], first_seq: int, decoded: Decoded) -> N
         for piece in pieces.pieces:
             piece.validate(full=True)
             assert 0 < piece.num_rows <= 3
+            assert piece.schema == part.rows.schema
             rows += piece.to_pylist()
         assert rows == part.rows.to_pylist()
     assert {name: [part.rows.to_pylist() for part in parts] for name, parts in found.parts.items()} == {
@@ -234,6 +236,22 @@ def test_symbols_are_those_of_the_day() -> None:
         once += [("2026-11-23", s) for s in ("NSE:C", None, "NSE:C", None)]
         once += [(day, None) for day in ("2026-11-24", "2026-11-25") for _ in range(4)]
         assert found == once * 2
+
+
+def test_a_piece_has_the_names_that_it_needs_and_no_others() -> None:
+    tokens = [0x0101 + 0x100 * number for number in (4, 0, 2, 4, 1, 3, 0, 4, 4, 2)]
+    index = SymbolIndex(np.array([0x0101, 0x0301, 0x0501]), pa.array(["NSE:A", "NSE:C", "NSE:E"]))
+    blocks = [block([(Kind.BINARY, 1, NOON_NS, frame_of([struct.pack(">Ii", token, 100) for token in tokens]))])]
+    with patch("ingest.wire.journal.PIECE_ROWS", 3):
+        found = JournalDecoder().decode_in_pieces(STREAM, 0, blocks, first_seq=0, symbols=lambda _: index)
+    (pieces,) = found.ticks
+    names = []
+    for piece in pieces.pieces:
+        (symbols,) = piece["symbol"].chunks
+        assert set(symbols.dictionary.to_pylist()) == set(symbols.to_pylist()) - {None}
+        names.append(symbols.to_pylist())
+    a, c, e = "NSE:A", "NSE:C", "NSE:E"
+    assert names == [[a, a, None], [c, c, None], [e, e, e], [e]]
 
 
 UPDATE = {"order_id": "1", "quantity": 5, "order_timestamp": "2026-11-22 11:30:00", "status": "OPEN", "odd": [None]}
