@@ -45,7 +45,7 @@ import pyarrow.parquet as pq
 from benchmarks.results import Claim, Findings, Table, arguments, tell
 from benchmarks.turns import median_of_each, resident_mib
 from storage.layout import DataLayout
-from storage.startup import have_one_arena, leave_out_needless
+from storage.startup import have_one_arena, keep_freed_memory, leave_out_needless
 
 PACKETS_A_FRAME: Final = (50, 5, 1)
 SEGMENT_BYTES: Final = 64 << 20
@@ -122,6 +122,7 @@ def commit(folder: Path) -> None:
     """The writer: prints its figures."""
     leave_out_needless()
     have_one_arena()
+    keep_freed_memory()
     from ingest.wire import JournalDecoder
     from ingest.wire import journal as wire_journal
     from storage.commit import SegmentCommitted, SegmentWriter

@@ -11,7 +11,9 @@ from typing import Final
 
 _NEEDLESS: Final = ("pandas", "twisted")
 _SETTINGS: Final = {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
-_M_ARENA_MAX: Final = -8  # glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
+_KEPT_BYTES: Final = 256 << 20
+_APART_BYTES: Final = 32 << 20  # the most that glibc takes
 _added: set[str] = set()
 
 
@@ -49,9 +51,23 @@ def have_one_arena() -> None:
 
     A second thread would have as much of its own. To be called before there is one.
     """
+    _set_malloc(_M_ARENA_MAX, 1)
+
+
+def keep_freed_memory() -> None:
+    """Have glibc's malloc keep what is freed until `malloc_trim`, where that is C's library.
+
+    For a process that works in bursts, and needs at once again as much as it frees: what was given back is had again
+    page by page, each zeroed by the system.
+    """
+    _set_malloc(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    _set_malloc(_M_MMAP_THRESHOLD, _APART_BYTES)
+
+
+def _set_malloc(setting: int, value: int) -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)
+        mallopt(setting, value)
 
 
 def environment_as_given() -> dict[str, str]:

@@ -23,7 +23,7 @@ from kitelake.telemetry import configure_logs
 from storage.commit import SegmentCommitted, SegmentWriter
 from storage.errors import StorageError
 from storage.layout import DataLayout
-from storage.startup import have_one_arena
+from storage.startup import have_one_arena, keep_freed_memory
 
 _NICENESS = 5  # the sockets come first
 
@@ -31,6 +31,7 @@ _NICENESS = 5  # the sockets come first
 def main() -> None:
     """Commit segments until told to end."""
     have_one_arena()
+    keep_freed_memory()
     stop = threading.Event()
     settings = json.loads(begin(niceness=_NICENESS, ended=stop.set))
     configure_logs(settings["log_level"], settings["log_format"])

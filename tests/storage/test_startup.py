@@ -33,3 +33,40 @@ def _child(given: dict[str, str]) -> str:
     command = [sys.executable, "-c", CHILD]
     child = subprocess.run(command, cwd=ROOT, env=environment | given, capture_output=True, text=True, check=True)
     return child.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc's malloc")
+def test_memory_that_is_freed_is_kept_until_it_is_given_back() -> None:
+    pages = 4 * (8 << 20) // os.sysconf("SC_PAGE_SIZE")
+    faults = {kind: [int(count) for count in _run(BURSTS, kind).split()] for kind in ("kept", "as ever")}
+    assert faults["as ever"][0] > pages // 2
+    assert faults["kept"][0] < pages // 10
+    assert faults["kept"][1] > pages // 2
+
+
+BURSTS = """
+import ctypes, resource, sys
+from storage.startup import keep_freed_memory
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+def burst():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    places = [ctypes.c_void_p(libc.malloc(8 << 20)) for _ in range(4)]
+    for at in places:
+        ctypes.memset(at, 1, 8 << 20)
+    for at in places:
+        libc.free(at)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+for _ in range(3):
+    burst()
+again = burst()
+libc.malloc_trim(0)
+print(again, burst())
+"""
+
+
+def _run(code: str, *arguments: str) -> str:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
