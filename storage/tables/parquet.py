@@ -52,6 +52,7 @@ ROW_GROUP_ROWS: Final = 1 << 20
 PAGE_ROWS: Final = 4096
 """A reader who wants one instrument passes over the pages without it, which is worth most for a day that is not sealed,
 whose files have its rows among all others. Files are a little larger for it, and take a little longer to write."""
+BUFFER_BYTES: Final = 256 << 10
 BOUND_CHARACTERS: Final = 64
 REPEATED: Final = frozenset(
     (
@@ -165,14 +166,20 @@ def parquet_writer(schema: pa.Schema, path: Path | BinaryIO, *, quick: bool = Fa
     """
     import pyarrow.parquet as pq  # an opened lake writes none
 
-    with pq.ParquetWriter(
-        path,
-        schema,
-        max_rows_per_page=PAGE_ROWS,
-        write_page_checksum=True,
-        store_schema=False,
-        **(_quick_choices(schema) if quick else _small_choices(schema)),
-    ) as writer:
+    with contextlib.ExitStack() as opened:
+        sink: Any = path
+        if isinstance(path, Path):  # else each page's header and each page would be a call of the system
+            sink = opened.enter_context(pa.BufferedOutputStream(pa.OSFile(str(path), "wb"), BUFFER_BYTES))
+        writer = opened.enter_context(
+            pq.ParquetWriter(
+                sink,
+                schema,
+                max_rows_per_page=PAGE_ROWS,
+                write_page_checksum=True,
+                store_schema=False,
+                **(_quick_choices(schema) if quick else _small_choices(schema)),
+            )
+        )
         yield writer
         writer.add_key_value_metadata(NO_DIGEST)
     stamp(path)
