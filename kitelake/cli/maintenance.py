@@ -59,7 +59,7 @@ def seal(
     config: ConfigOption = DEFAULT_CONFIG,
     data: DataOption = None,
     date: DateOption = None,
-    memory: Annotated[int, typer.Option(min=256, help="MiB for sorting; the rest is sorted on disk.")] = 2048,
+    memory: Annotated[int, typer.Option(min=256, help="MiB for sorting; with less, in shorter stretches.")] = 2048,
 ) -> None:
     """Turn the many files of a day into few sorted ones. Without --date, of every day before today.
 

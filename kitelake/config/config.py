@@ -121,7 +121,9 @@ class SealSection(Section):
 
     enabled: bool = Field(default=True, description="after the end of the day; `kitelake seal` does it by hand")
     hourly: bool = Field(default=True, description="also what there is of a day that goes on")
-    memory_bytes: int = Field(default=2 * 2**30, ge=2**28, description="at most; the rest is sorted on disk")
+    memory_bytes: int = Field(
+        default=2 * 2**30, ge=2**28, description="at most; with less, a day is sorted in shorter stretches"
+    )
     grace: Stretch = Field(
         default=dt.timedelta(hours=1),
         description="how long replaced files are kept for readers; today's until midnight",

@@ -1,7 +1,7 @@
 from .content import Content as Content
-from .content import listed as listed
+from .content import digest_of_rows as digest_of_rows
+from .content import digester as digester
 from .content import read_contents as read_contents
-from .content import sorter as sorter
 from .delta import first_line as first_line
 from .delta import numbered as numbered
 from .digest import is_as_stamped as is_as_stamped
@@ -14,6 +14,7 @@ from .log import Version as Version
 from .log import Watermark as Watermark
 from .log import log_of as log_of
 from .parquet import ASKED_FOR as ASKED_FOR
+from .parquet import BUFFER_BYTES as BUFFER_BYTES
 from .parquet import PAGE_ROWS as PAGE_ROWS
 from .parquet import REPEATED as REPEATED
 from .parquet import StagedFile as StagedFile

@@ -11,9 +11,8 @@ DuckDB's hash may differ between its versions: digests are compared within a pro
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -29,30 +28,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Content:
-    """The rows of one file. `digest` is a sum that may be added to others; `stats` as in `DataFile`.
-
-    `first_us` and `last_us` bound `received_at`, in microseconds since the epoch.
-    """
+    """The rows of one file. `digest` is a sum that may be added to others; `stats` as in `DataFile`."""
 
     rows: int
     digest: int
-    first_us: int
-    last_us: int
     stats: str
 
 
 @contextlib.contextmanager
-def sorter(spill: Path, *, memory_bytes: int, threads: int) -> Iterator["DuckDBPyConnection"]:
-    """An empty database in memory that writes to the folder `spill` what does not fit into `memory_bytes`.
-
-    What DuckDB raises inside comes out as TableError.
-    """
+def digester() -> Iterator["DuckDBPyConnection"]:
+    """An empty database in memory, to look at contents with. What DuckDB raises inside comes out as TableError."""
     import duckdb
 
     options: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": f"{memory_bytes}B",
-        "threads": threads,
-        "temp_directory": str(spill),
+        "threads": 1,
+        "temp_directory": "",
         "async_threads": 0,  # files are read one after the other, so that threads that read ahead gain nothing
     }
     try:
@@ -65,32 +55,40 @@ def sorter(spill: Path, *, memory_bytes: int, threads: int) -> Iterator["DuckDBP
         raise TableError(f"cannot rewrite files: {first_line(error)}") from error
 
 
-def listed(columns: Iterable[str]) -> str:
-    """Names of columns as a list in a query."""
-    return ", ".join(f'"{name}"' for name in columns)
-
-
 def read_contents(con: "DuckDBPyConnection", spec: Table, files: Sequence[str]) -> list[Content]:
     """Read every row of the files, of which there is one at least; their contents, in the same order."""
     bounds = ", ".join(f'min("{name}"), max("{name}"), count("{name}")' for name in spec.stats)
     source = "read_parquet($files, hive_partitioning = false, filename = true)"
-    digest = f"sum(hash(hash({listed(spec.file_schema.names)})))"
-    times = "epoch_us(min(received_at)), epoch_us(max(received_at))"
-    query = f"SELECT filename, count(*), {digest}, {times}, {bounds} FROM {source} GROUP BY filename"  # noqa: S608 - our names
+    query = f"SELECT filename, count(*), {_digest(spec)}, {bounds} FROM {source} GROUP BY filename"  # noqa: S608 - our names
     found = con.sql(query, params={"files": list(files)}).to_arrow_table()
     place = {name: at for at, name in enumerate(found.column(0).to_pylist())}
-    empty = Content(0, 0, 0, 0, "{}")  # a file without rows is in no group
+    empty = Content(0, 0, "{}")  # a file without rows is in no group
     return [_content(spec, found.slice(place[name], 1)) if name in place else empty for name in files]
 
 
+def digest_of_rows(con: "DuckDBPyConnection", spec: Table, rows: pa.Table) -> int:
+    """The digest of rows in memory, one at least: what `read_contents` gives of them in a file."""
+    con.register("kitelake_rows", rows)
+    try:
+        ((digest,),) = con.sql(f"SELECT {_digest(spec)} FROM kitelake_rows").fetchall()  # noqa: S608 - our names
+    finally:
+        con.unregister("kitelake_rows")
+    return int(digest)
+
+
+def _digest(spec: Table) -> str:
+    columns = ", ".join(f'"{name}"' for name in spec.file_schema.names)
+    return f"sum(hash(hash({columns})))"
+
+
 def _content(spec: Table, row: pa.Table) -> Content:
-    _, rows, digest, first_us, last_us = (row.column(at)[0].as_py() for at in range(5))
+    _, rows, digest = (row.column(at)[0].as_py() for at in range(3))
     bounds = {}
     nulls = {}
     for at, name in enumerate(spec.stats):
-        low, high, count = (row.column(5 + 3 * at + i) for i in range(3))
+        low, high, count = (row.column(3 + 3 * at + i) for i in range(3))
         bounds[name] = pa.chunked_array([*low.chunks, *high.chunks])
         nulls[name] = rows - count[0].as_py()
     stats = column_stats(pa.table(bounds), spec.stats) | {"numRecords": rows, "nullCount": nulls}
     text = json.dumps(stats, separators=(",", ":"), allow_nan=False)
-    return Content(rows, int(digest), first_us, last_us, text)
+    return Content(rows, int(digest), text)

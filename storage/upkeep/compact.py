@@ -1,6 +1,6 @@
 """Compaction: the many files of a day become few, in an order that serves one instrument's day and the market in time.
 
-A partition of `ticks` is cut into stretches of time, whole minutes of some 2 million rows. Stretches follow each other;
+A partition is cut into stretches of time, whole seconds of some 2 million rows. Stretches follow each other;
 inside one, rows lie by instrument, then stream and `seq`, in row groups of 65,536. An instrument's day is then a row
 group or two of each stretch, found by bounds; any moment of the market is in one stretch; and who replays the day in
 the order of time sorts one stretch at a time. `python -m benchmarks.bench_seal` compares that with other
@@ -10,7 +10,7 @@ moment costs the same however large the day is. Longer ones make an instrument's
 in proportion to them, and so does the memory of who replays several exchanges, and holds a stretch of each. With fewer
 row groups in a stretch an instrument's day costs more, with more of them every file is larger.
 
-The other tables have few rows: theirs lie in the order of their keys.
+The rows of the other tables, which seldom fill a stretch, lie in the order of their keys.
 
 Invariants
 ----------
@@ -20,7 +20,8 @@ Invariants
    meanwhile, it is not made. Files that a writer commits in between stay beside.
 3. Until that commit the table is untouched; after it, the old files stay for readers that use them
    (`storage.upkeep.vacuum` unlinks them). A process may therefore die anywhere, and the next one begins again.
-4. Memory is bounded: a stretch is sorted on disk if it does not fit, and files are written a row group at a time.
+4. Memory is bounded: a stretch is read whole, and is shorter where there is less for it; of anything else there is one
+   file, or one row group, at a time.
 
 A compacted file is called `sealed-<digest>-<number>-of-<count>.parquet`; all files of one digest are a set. Equal rows
 give equal names, so what a dead run left is replaced.
@@ -41,12 +42,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+import pyarrow as pa
+
 from storage.errors import SealError, TableChangedError, TableError, TableMissingError
 from storage.files import DataFile, make_folders, sync_folder
 from storage.layout import DataLayout, table_file
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS, Table
-from storage.tables import Content, LakeTable, hold_tables, is_as_stamped, read_contents, sorter
+from storage.tables import Content, LakeTable, digester, hold_tables, is_as_stamped, read_contents
 from storage.upkeep import sort
+from storage.upkeep.stretches import Source, look_at
 from storage.upkeep.vacuum import COMPACTED_NAME
 
 if TYPE_CHECKING:
@@ -92,7 +96,6 @@ def compact_day(
     goes_on: bool = False,
     tables: Sequence[Table] = (TICKS, ORDERS, EVENTS, QUARANTINE),
     memory_bytes: int = MEMORY_BYTES,
-    threads: int = 1,
     file_bytes: int = FILE_BYTES,
     on_progress: Callable[[CompactProgress], None] = lambda _progress: None,
     on_done: Callable[[CompactedPartition], None] = lambda _compacted: None,
@@ -102,9 +105,9 @@ def compact_day(
 
     `goes_on`: more rows of the day are to come, so that few files are left for the next time.
 
-    `memory_bytes` is what sorting may take; the process needs about half a GiB more, and the disk room for one more
-    copy of the partition. `after_step` is called with the name of each step that is done; it is for tests that end the
-    process there.
+    `memory_bytes` is what a stretch may take; with less than 1.25 GiB those of ticks are shorter. The process needs
+    about a quarter of a GiB more, and the disk room for one more copy of the partition. `after_step` is called with the
+    name of each step that is done; it is for tests that end the process there.
 
     Safe beside a writer and readers. Raises SealError, after compacting the other partitions, if one cannot be: files
     of it are damaged, or changed places meanwhile, or the new ones would not be the same rows. Raises TableError if the
@@ -121,8 +124,9 @@ def compact_day(
                 continue
             for files in _due(table.snapshot().entries, date, goes_on=goes_on):
                 try:
-                    with _working(table, staging, memory_bytes, threads) as con:
-                        partition = _Partition(con, table, files, staging, file_bytes, on_progress, after_step)
+                    with _working(table, staging) as con:
+                        sizes = (memory_bytes, file_bytes)
+                        partition = _Partition(con, table, files, staging, *sizes, on_progress, after_step)
                         done.append(partition.compact())
                     on_done(done[-1])
                 except (SealError, TableChangedError) as error:
@@ -133,15 +137,15 @@ def compact_day(
 
 
 @contextlib.contextmanager
-def _working(table: LakeTable, staging: Path, memory_bytes: int, threads: int) -> Iterator["DuckDBPyConnection"]:
-    """A database to sort with, and an empty folder for new files, which goes again. Raises TableError for OSError."""
+def _working(table: LakeTable, staging: Path) -> Iterator["DuckDBPyConnection"]:
+    """A database to look at rows with, and an empty folder for files. Raises TableError for the system's refusals."""
     shutil.rmtree(staging, ignore_errors=True)
     try:
         staging.mkdir(parents=True)
-        with sorter(staging / "spill", memory_bytes=memory_bytes, threads=threads) as con:
+        with digester() as con:
             yield con
     except OSError as error:
-        raise TableError(f"table {table.path}: cannot write: {error.strerror or error}") from error
+        raise TableError(f"table {table.path}: cannot rewrite: {error.strerror or error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -206,6 +210,7 @@ class _Partition:
         table: LakeTable,
         files: Sequence[DataFile],
         staging: Path,
+        memory_bytes: int,
         file_bytes: int,
         on_progress: Callable[[CompactProgress], None],
         after_step: Callable[[str], None],
@@ -213,42 +218,37 @@ class _Partition:
         self._con = con
         self._table = table
         self._files = files
-        self._paths = [str(table.path / file.relative) for file in files]
         self._values = files[0].values
         self._name = "/".join((table.spec.name, *self._values.values()))
         self._staging = staging
+        self._memory_bytes = memory_bytes
         self._file_bytes = file_bytes
         self._on_progress = on_progress
         self._after_step = after_step
         self._total = _rows(files)
 
     def compact(self) -> CompactedPartition:
-        for file in self._files:
-            self._check(file)
-        before = self._read(self._paths, "checking")
-        for file, content in zip(self._files, before, strict=True):
-            if content.rows != file.rows:
-                raise SealError(f"{self._name}: file {file.relative} has {content.rows} rows, {file.rows} expected")
+        sources = self._sources()
         self._after_step("checked")
-        staged = sort.write_sorted(
+        done = sort.write_sorted(
             self._con,
             self._table.spec,
-            self._paths,
-            before,
+            sources,
             self._staging,
+            memory_bytes=self._memory_bytes,
             file_bytes=self._file_bytes,
             on_rows=lambda rows: self._report("writing", rows),
         )
         self._after_step("written")
-        after = self._read([str(path) for path in staged], "comparing")
-        (old_rows, old_digest), (rows, digest) = _sum(before), _sum(after)
-        if (rows, digest) != (old_rows, old_digest):
+        after = self._contents([str(path) for path in done.files])
+        rows, digest = sum(content.rows for content in after), sum(content.digest for content in after)
+        if (rows, digest) != (self._total, done.digest):
             raise SealError(
                 f"{self._name}: nothing was swapped: the new files have {rows} rows with the digest {digest:x}, "
-                f"expected {old_rows} rows with the digest {old_digest:x} as in the old ones"
+                f"expected {self._total} rows with the digest {done.digest:x} as in the old ones"
             )
         self._after_step("compared")
-        files = self._move(staged, after, digest)
+        files = self._move(done.files, after, digest)
         self._after_step("moved")
         old, new = ({file.relative: file for file in some} for some in (self._files, files))
         self._table.commit(
@@ -267,24 +267,36 @@ class _Partition:
             bytes=sum(file.size for file in files),
         )
 
-    def _check(self, file: DataFile) -> None:
-        """That a file is what was written: what is damaged must not get fresh checksums."""
+    def _sources(self) -> list[Source]:
+        """The files, of which each is what was written: what is damaged must not get fresh checksums."""
+        found: list[Source] = []
+        for file in self._files:
+            try:
+                found.append(self._checked(file))
+            except (OSError, pa.ArrowException) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise SealError(f"{self._name}: cannot read {file.relative}: {reason}") from error
+            if len(found) % _FILES_AT_ONCE == 0 or len(found) == len(self._files):
+                self._report("checking", sum(source.rows for source in found))
+        return found
+
+    def _checked(self, file: DataFile) -> Source:
         path = self._table.path / file.relative
-        try:
-            size = path.stat().st_size
-            as_stamped = size == file.size and is_as_stamped(path)
-        except OSError as error:
-            raise SealError(f"{self._name}: cannot read {file.relative}: {error.strerror}") from error
+        size = path.stat().st_size
         if size != file.size:
             raise SealError(f"{self._name}: file {file.relative} has {size} bytes, expected {file.size}")
-        if not as_stamped:
+        if not is_as_stamped(path):
             raise SealError(f"{self._name}: file {file.relative} is damaged: it does not have the digest in its footer")
+        source = look_at(self._table.spec, path)
+        if source.rows != file.rows:
+            raise SealError(f"{self._name}: file {file.relative} has {source.rows} rows, {file.rows} expected")
+        return source
 
-    def _read(self, paths: Sequence[str], step: Step) -> list[Content]:
+    def _contents(self, paths: Sequence[str]) -> list[Content]:
         contents: list[Content] = []
         for at in range(0, len(paths), _FILES_AT_ONCE):
             contents += read_contents(self._con, self._table.spec, paths[at : at + _FILES_AT_ONCE])
-            self._report(step, sum(content.rows for content in contents))
+            self._report("comparing", sum(content.rows for content in contents))
         return contents
 
     def _move(self, staged: Sequence[Path], contents: Sequence[Content], digest: int) -> list[DataFile]:
@@ -308,7 +320,3 @@ class _Partition:
 
     def _report(self, step: Step, rows: int) -> None:
         self._on_progress(CompactProgress(self._table.spec.name, self._values, step, rows, self._total))
-
-
-def _sum(contents: Sequence[Content]) -> tuple[int, int]:
-    return sum(content.rows for content in contents), sum(content.digest for content in contents)

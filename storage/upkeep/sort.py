@@ -1,6 +1,7 @@
 """The rows of a partition, sorted into the files of a compacted day: `storage.upkeep.compact` says in which order."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -8,7 +9,8 @@ import pyarrow as pa
 
 from storage.files import sync_file
 from storage.schema import TICKS, Table
-from storage.tables import Content, listed, parquet_writer
+from storage.tables import BUFFER_BYTES, digest_of_rows, parquet_writer
+from storage.upkeep.stretches import Source, read_stretch, schema_of, stretches, with_texts_in_use
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -16,31 +18,42 @@ if TYPE_CHECKING:
 STRETCH_ROWS: Final = 1 << 21
 ROW_GROUP_ROWS: Final = 1 << 16
 TICK_ORDER: Final = ("instrument_token", "stream", "seq")
-_MINUTE_US: Final = 60_000_000
+_NUMBER_BYTES: Final = 8
+
+
+@dataclass
+class Sorted:
+    """New files, in order, and the digest of the rows in them as these were read from the old ones."""
+
+    files: list[Path] = field(default_factory=list)
+    digest: int = 0
 
 
 def write_sorted(
     con: "DuckDBPyConnection",
     spec: Table,
-    files: Sequence[str],
-    contents: Sequence[Content],
+    sources: Sequence[Source],
     folder: Path,
     *,
+    memory_bytes: int,
     file_bytes: int,
     on_rows: Callable[[int], None],
-) -> list[Path]:
-    """Write all rows of `files`, whose `contents` are known, into new files in `folder`. Returns these, in order.
+) -> Sorted:
+    """Write all rows of `sources` into new files in `folder`.
 
-    A file ends with the row group that takes it to `file_bytes`. `on_rows` is told how many rows are written so far.
-    Raises OSError.
+    A stretch has STRETCH_ROWS rows, or as many as fit into `memory_bytes`. A file ends with the row group that takes it
+    to `file_bytes`. `on_rows` is told how many rows are written so far. Raises OSError, and SealError if the files
+    have changed.
     """
-    groups = _groups(con, spec, files, contents)
+    some = [source for source in sources if source.rows]
+    done = Sorted()
+    groups = _groups(con, spec, some, memory_bytes, done)
     group = next(groups, None)
-    written: list[Path] = []
+    schema = schema_of(spec, some)
     rows = 0
     while group is not None:
-        path = folder / f"{len(written) + 1:04d}.parquet"
-        with path.open("w+b") as file, parquet_writer(spec.file_schema, file) as writer:
+        path = folder / f"{len(done.files) + 1:04d}.parquet"
+        with path.open("w+b", buffering=BUFFER_BYTES) as file, parquet_writer(schema, file) as writer:
             full = False
             while group is not None and not full:
                 writer.write_table(group)
@@ -49,55 +62,37 @@ def write_sorted(
                 group = next(groups, None)
                 full = file.tell() >= file_bytes
         sync_file(path)
-        written.append(path)
-    return written
+        done.files.append(path)
+    return done
 
 
 def _groups(
-    con: "DuckDBPyConnection", spec: Table, files: Sequence[str], contents: Sequence[Content]
+    con: "DuckDBPyConnection", spec: Table, sources: Sequence[Source], memory_bytes: int, done: Sorted
 ) -> Iterator[pa.Table]:
     """The rows, one row group after another."""
-    names = [name for name, content in zip(files, contents, strict=True) if content.rows]
-    if not names:
+    import pyarrow.compute as pc  # a tenth of a second, which readers of tables need not wait for
+
+    if not sources:
         return
-    order = TICK_ORDER if spec is TICKS else spec.key
-    query = (
-        f"SELECT {listed(spec.file_schema.names)} FROM read_parquet($files, hive_partitioning = false) "  # noqa: S608 - our names
-        "WHERE received_at >= make_timestamptz($first) AND received_at < make_timestamptz($end) "
-        f"ORDER BY {listed(order)}"
-    )
-    for first, end in _stretches(con, names, contents) if spec is TICKS else [_span(contents)]:
-        overlapping = [
-            name
-            for name, content in zip(files, contents, strict=True)
-            if content.rows and content.first_us < end and content.last_us >= first
-        ]
-        found = con.sql(query, params={"files": overlapping, "first": first, "end": end})
-        for batch in found.to_arrow_reader(ROW_GROUP_ROWS):
-            if batch.num_rows:
-                yield pa.Table.from_batches([batch]).cast(spec.file_schema)
+    schema = schema_of(spec, sources)
+    keys = [(name, "ascending") for name in (TICK_ORDER if spec is TICKS else spec.key)]
+    for stretch in stretches(con, sources, _rows_at_once(spec, sources, memory_bytes)):
+        rows = read_stretch(spec, sources, stretch)
+        done.digest += digest_of_rows(con, spec, rows)
+        places = pc.sort_indices(_codes(rows.select([name for name, _ in keys])), sort_keys=keys)
+        for at in range(0, len(places), ROW_GROUP_ROWS):
+            group = rows.take(places.slice(at, ROW_GROUP_ROWS))
+            yield pa.table([with_texts_in_use(column) for column in group.columns], schema=schema)
+        del rows  # before the next ones are read
 
 
-def _span(contents: Sequence[Content]) -> tuple[int, int]:
-    return min(c.first_us for c in contents if c.rows), max(c.last_us for c in contents if c.rows) + 1
+def _rows_at_once(spec: Table, sources: Sequence[Source], memory_bytes: int) -> int:
+    """As many as fit, in columns of numbers, with as much again for what is read of a file and the texts in it."""
+    width = _NUMBER_BYTES * len(spec.file_schema) + max(source.width for source in sources)
+    return min(STRETCH_ROWS, max(1, int(memory_bytes / width)))
 
 
-def _stretches(
-    con: "DuckDBPyConnection", files: Sequence[str], contents: Sequence[Content]
-) -> Iterator[tuple[int, int]]:
-    """Whole minutes, as many as have STRETCH_ROWS rows: where each stretch begins and ends, in µs since the epoch."""
-    first, end = _span(contents)
-    minutes = con.sql(
-        f"SELECT epoch_us(received_at) // {_MINUTE_US}, count(*) "  # noqa: S608 - a number
-        "FROM read_parquet($files, hive_partitioning = false) GROUP BY 1 ORDER BY 1",
-        params={"files": list(files)},
-    ).fetchall()
-    rows = 0
-    for minute, count in minutes:
-        rows += count
-        if rows >= STRETCH_ROWS:
-            at = (minute + 1) * _MINUTE_US
-            yield first, at
-            first, rows = at, 0
-    if first < end:
-        yield first, end
+def _codes(rows: pa.Table) -> pa.Table:
+    """The rows with codes for texts, which lie in their order."""
+    columns = [each.chunk(0).indices if pa.types.is_dictionary(each.type) else each for each in rows.columns]
+    return pa.table(columns, names=rows.schema.names)

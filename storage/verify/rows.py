@@ -122,7 +122,9 @@ class Stored:
         if self._day is None or self._day[0] != date:
             paths = [self._folder / file.relative for file in self._partitions.get((date.isoformat(),), [])]
             tables = [pq.read_table(path, partitioning=None) for path in paths]
-            self._day = date, pa.concat_tables([self.spec.file_schema.empty_table(), *tables])
+            # Files differ in which columns they say to have no null.
+            all_of_them = [self.spec.file_schema.empty_table(), *tables]
+            self._day = date, pa.concat_tables(all_of_them, promote_options="default")
         return self._day[1]
 
 

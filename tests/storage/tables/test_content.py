@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from storage.schema import TICKS
-from storage.tables.content import read_contents, sorter
+from storage.tables.content import digest_of_rows, digester, read_contents
 from storage.tables.parquet import write_parquet
-from tests.support.compacting import SMALL, tick
+from tests.support.compacting import tick
 
 
 class TestDigest:
@@ -20,9 +20,11 @@ class TestDigest:
 
     def digest(self, folder: Path, rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
         path = folder / "rows.parquet"
-        write_parquet(pa.Table.from_pylist(list(rows), schema=TICKS.file_schema), path)
-        with sorter(folder / "spill", memory_bytes=SMALL, threads=1) as con:
+        table = pa.Table.from_pylist(list(rows), schema=TICKS.file_schema)
+        write_parquet(table, path)
+        with digester() as con:
             (content,) = read_contents(con, TICKS, [str(path)])
+            assert digest_of_rows(con, TICKS, table) == content.digest
         return content.rows, content.digest
 
     def test_order_does_not_matter(self, tmp_path: Path) -> None:

@@ -116,12 +116,13 @@ def test_a_file_says_it_of_the_columns_that_all_of_its_packets_carry(layout: Dat
     for path in table_of(layout).snapshot().files:
         rows = pq.ParquetFile(path).read()
         said = without_null(path)
+        full = {name for name in rows.column_names if not rows[name].null_count}
         if "sealed" in path:
-            assert not said
+            assert full - MAY_BE_NULL <= said <= full
         else:
-            assert said == {name for name in rows.column_names if not rows[name].null_count} - MAY_BE_NULL
+            assert said == full - MAY_BE_NULL
         kinds.add(len(said))
-    assert len(kinds) == 4
+    assert len(kinds) == 3
 
 
 def readers(layout: DataLayout) -> dict[str, Any]:
