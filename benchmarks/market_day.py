@@ -30,8 +30,8 @@ from storage.upkeep import compact_day
 CACHE: Final = Path(tempfile.gettempdir()) / "kitelake-market-day"
 """Where benchmarks keep what takes minutes to make."""
 HOUR: Final = 60  # segments
-SEALED: Final = "sealed-2"
-"""How sealed files are written: counted on when that changes, so that the older ones that are kept are not taken."""
+FORM: Final = 3
+"""How files are written: counted on when that changes, so that the older ones that are kept are not taken."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class MarketDays:
 
     def make(self, cache: Path) -> Path:
         """The data folder below `cache`, which is made unless it is there."""
-        kind = SEALED if self.sealed else "hourly" if self.hourly else "raw"
-        root = cache / f"{self.days}x{self.ticks}-of-{self.instruments}-{kind}-{self.segments}-{self.seed}"
+        kind = "sealed" if self.sealed else "hourly" if self.hourly else "raw"
+        root = cache / f"{self.days}x{self.ticks}-of-{self.instruments}-{kind}-{FORM}-{self.segments}-{self.seed}"
         if root.exists():
             return root
         cache.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ class MarketDays:
             raw = replace(self, sealed=False).make(cache)
             shutil.copytree(raw, making, copy_function=_link_data)
             for day in self.dates:
-                compact_day(DataLayout(making), day, threads=os.cpu_count() or 1)
+                compact_day(DataLayout(making), day)
             _unlink_replaced(DataLayout(making))
         else:
             for number, day in enumerate(self.dates):
@@ -121,7 +121,7 @@ def _write_day(layout: DataLayout, day: dt.date, listing: Listing, wanted: Marke
         transactions = {stream: number, f"{stream}/seq": ticks.seq, f"{stream}/record": ticks.seq}
         table.commit(files, transactions=transactions)
         if wanted.hourly and (wanted.segments - 1 - number) % HOUR == HOUR - 1:
-            compact_day(layout, day, goes_on=True, threads=os.cpu_count() or 1)
+            compact_day(layout, day, goes_on=True)
 
 
 def _write_events(layout: DataLayout, day: dt.date, stream: str, tokens: Ints) -> None:

@@ -26,6 +26,8 @@ _FAR: Final = 1 << 40  # above every number that is compared within an instrumen
 _SECOND_US: Final = 1_000_000
 _SHOWN_AFTER_US: Final = 200_000  # a trade is in the next packet
 _DAY_SECONDS: Final = 86_400
+_NULLABLE: Final = frozenset(("account", "connection", "symbol", "last_trade_time", "exchange_timestamp"))
+"""Columns of which the decoder does not say that full packets have a value in each row."""
 
 
 class Ticks:
@@ -157,7 +159,12 @@ class Ticks:
                 **self._book(of, worth),
             }
         missing = {field.name: pa.nulls(rows, field.type) for field in TICKS.file_schema if field.name not in found}
-        return pa.table({name: {**found, **missing}[name] for name in TICKS.file_schema.names})
+        table = pa.table({name: {**found, **missing}[name] for name in TICKS.file_schema.names})
+        fields = [
+            field.with_nullable(field.name in _NULLABLE or column.null_count > 0)
+            for field, column in zip(table.schema, table.columns, strict=True)
+        ]
+        return pa.Table.from_arrays(table.columns, schema=pa.schema(fields))
 
     def _book(self, of: Ints, worth: Floats) -> dict[str, pa.Array]:
         """Five levels a side around the worth, which is in tick sizes; none below a price of one."""
