@@ -21,6 +21,7 @@ rule of silence, as long as a socket is open.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from numpy.typing import NDArray
 from ingest.connection.session import StreamSession
 from ingest.connection.stats import Traffic
 from ingest.settings import WatchdogSettings
-from ingest.wire import MODE_CODE, MODES, Mode, count_packets, packets_of, walk_frames
+from ingest.wire import MODE_CODE, MODES, Mode, PacketCounter, packets_of, walk_frames
 
 LONGEST_SECONDS: Final = 960.0
 SAMPLE_SECONDS: Final = 8.0
@@ -42,6 +43,8 @@ LOOK_FRAMES: Final = 1024
 """So many frames at most are looked into at once …"""
 LOOK_BYTES: Final = 1 << 18
 """… or so many bytes and a frame: a look holds up the event loop, and more than the caches hold is dear."""
+ALWAYS: Final = -math.inf
+"""Frames are looked into at any time: something is wrong or new."""
 CHECK_SECONDS: Final = 0.5
 """How often complaints are asked for, unless the settings have shorter waits."""
 _CODE: Final = {mode: MODES.index(mode) for mode in Mode}
@@ -75,6 +78,8 @@ class StreamWatchdog:
         self.asked_again = 0
         """Instruments that were asked for once more, for any reason."""
         self._quiet_wait = settings.stall_seconds
+        self._packets_at_probe = 0  # or at the opening
+        self._counter = PacketCounter()
         self._forget()
 
     def _forget(self) -> None:
@@ -85,12 +90,11 @@ class StreamWatchdog:
         self._came: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._wrong: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._unwanted: dict[int, None] = {}
-        self._is_settled = False  # all is as asked for: packets need only be counted until the next sample
-        self._sample_at = 0.0
+        self._look_from = ALWAYS
         self._told_at = 0.0
         self._packet_at = 0.0
         self._probed_at: float | None = None
-        self._since_probe = 0
+        self._packets_at_probe = self.packets
 
     @property
     def silent(self) -> tuple[int, ...]:
@@ -104,6 +108,7 @@ class StreamWatchdog:
 
     def opened(self, now: float) -> None:
         """A new socket, which was told nothing yet."""
+        self._end_long_waits()
         self._forget()
         self._packet_at = now
 
@@ -125,16 +130,17 @@ class StreamWatchdog:
         self._tokens, self._mode = tokens, modes
         self._told_at = now
         self._unwanted.clear()
-        self._is_settled = False
+        self._look_from = ALWAYS
 
     def count(self, frames: Sequence[bytes], now: float) -> Sequence[bytes]:
         """Count the packets of these frames, if that is all there is to do. Returns the frames for `look_into`."""
-        if now >= self._sample_at:
-            self._is_settled = False  # from here on all frames are looked into, not only those that are odd
-        if not self._is_settled:
+        if now >= self._look_from:
+            self._look_from = ALWAYS  # until all is well: all frames, not only those that are odd
             return frames
-        packets, odd = count_packets(frames)
-        self._counted(packets, now)
+        packets, odd = self._counter.count(frames)
+        if packets:
+            self.packets += packets
+            self._packet_at = now
         return odd
 
     def look_into(self, frames: Sequence[bytes], now: float) -> None:
@@ -144,20 +150,12 @@ class StreamWatchdog:
         self.decode_failures += len(found.range_frames)
         if len(found.offsets):
             self._note(packets_of(found).tokens, MODE_CODE.take(found.lengths), now)
-        self._counted(len(found.offsets), now)
-        if not self._came.all() or self._wrong.any() or self._is_fresh(now):
-            self._is_settled = False
-        elif not self._is_settled and len(found.offsets):  # else these are heartbeats, or odd ones, which are no sample
-            self._is_settled = True
-            self._sample_at = now + SAMPLE_SECONDS
-
-    def _counted(self, count: int, now: float) -> None:
-        self.packets += count
-        if count:
+            self.packets += len(found.offsets)
             self._packet_at = now
-            self._since_probe += count
-            if self._since_probe > 1:
-                self._quiet_wait = self._settings.stall_seconds
+        if not self._came.all() or self._wrong.any() or self._is_fresh(now):
+            self._look_from = ALWAYS
+        elif self._look_from == ALWAYS and len(found.offsets):  # else only heartbeats and odd ones, which are no sample
+            self._look_from = now + SAMPLE_SECONDS
 
     def _is_fresh(self, now: float) -> bool:
         return now - self._told_at < 2 * self._settings.answer_seconds
@@ -175,7 +173,7 @@ class StreamWatchdog:
 
     def complaints(self, now: float) -> Complaints:
         """What is wrong at this moment, each reported once until its next wait is over."""
-        if self._is_settled and not self._unwanted:  # all came, and as they were asked for
+        if self._look_from > ALWAYS and not self._unwanted:  # all came, and as they were asked for
             probe, barren = self._quiet(now)
             return Complaints(probe=probe, barren=barren)
         wait = self._settings.answer_seconds
@@ -188,7 +186,7 @@ class StreamWatchdog:
         if unwanted:
             self._unwanted.clear()
             self._told_at = now  # what is on its way until the next answer is not unwanted again
-            self._is_settled = False
+            self._look_from = ALWAYS
         self.asked_again += int(np.count_nonzero(again)) + len(unwanted)
         probe, barren = self._quiet(now)
         return Complaints(_numbers(self._tokens[silent]), _numbers(self._tokens[wrong]), unwanted, probe, barren)
@@ -197,8 +195,9 @@ class StreamWatchdog:
         """The token to ask for because no packet came for long, if it is time; and whether that brought none."""
         if not len(self._tokens):
             return None, False
+        self._end_long_waits()
         if self._probed_at is not None:
-            if self._since_probe:
+            if self.packets > self._packets_at_probe:
                 self._probed_at = None
             elif now - self._probed_at >= self._settings.answer_seconds:
                 return None, True
@@ -206,9 +205,14 @@ class StreamWatchdog:
         if now - self._packet_at < self._quiet_wait:
             return None, False
         self._probed_at = now
-        self._since_probe = 0
+        self._packets_at_probe = self.packets
         self._quiet_wait = min(2 * self._quiet_wait, max(LONGEST_SECONDS, self._settings.stall_seconds))
         return int(self._tokens[np.argmax(self._came)]), False  # one that came before, if any did
+
+    def _end_long_waits(self) -> None:
+        """If more has come than the answer to the probe."""
+        if self.packets > self._packets_at_probe + 1:
+            self._quiet_wait = self._settings.stall_seconds
 
     def _find(self, tokens: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Where these stand among those asked for, and whether they do."""
@@ -281,8 +285,10 @@ class Supervisor:
 
     def take(self, frames: Sequence[bytes]) -> None:
         """Binary frames have come. They are counted; those that have to be are looked into, later and with others."""
+        came_at = self._traffic.last_bytes_at
+        assert came_at is not None, "they were read"
         try:
-            frames = self._watchdog.count(frames, self._clock())
+            frames = self._watchdog.count(frames, came_at)
         except Exception as error:
             self._say(error)
         if frames:

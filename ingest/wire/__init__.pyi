@@ -16,7 +16,7 @@ from .messages import read_text as read_text
 from .plain import decode_packet as decode_packet
 from .plain import split_frame as split_frame
 from .views import DIVISORS as DIVISORS
-from .views import count_packets as count_packets
+from .views import PacketCounter as PacketCounter
 from .views import frame_views as frame_views
 from .views import packet_view as packet_view
 from .views import packets_in as packets_in

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from functools import lru_cache, partial
 from itertools import chain, repeat
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
@@ -35,8 +36,10 @@ DIVISORS: Final = tuple(float(divisor_of(byte)) for byte in range(256))
 EXCHANGE_NAMES: Final = tuple(EXCHANGES[code] for code in EXCHANGE_CODE.tolist())
 """By segment byte."""
 _REMEMBERED: Final = 4096
-_SEVERAL, _FEW = 4, 6
-"""Frames, and packets in each, that are counted together: with more packets there is more to compare than to gain."""
+_FEW: Final = 16
+"""So many lengths are quicker read as numbers, and more of them as two stretches of bytes."""
+_Form = tuple[int, Callable[[bytes], tuple[object, ...]], tuple[object, ...], int, int]
+"""Of an even frame: its size; what reads the bytes beside its packets, and as what; how many packets, and how long."""
 _ALONE: Final = {2 * PREFIX_BYTES + length: b"\x00\x01" + length.to_bytes(PREFIX_BYTES, "big") for length in LAYOUTS}
 """By length of a frame that holds one packet: how it begins."""
 _TIMES: Final = ("last_trade_time", "exchange_timestamp")
@@ -96,63 +99,57 @@ def _dtype(length: int) -> np.dtype[Any]:
     return layout.dtype
 
 
-@lru_cache(maxsize=128)
-def _even_frame(head: bytes) -> tuple[int, int, bytes, bytes, int, int]:
-    """Of an even frame that begins so: its size, the distance of its packets, what the upper and the lower bytes of
-    their lengths are, how many there are, and of which length. No frame has the size -1: there is none that begins so.
+@lru_cache(maxsize=512)
+def _even_form(head: bytes) -> _Form:
+    """That of an even frame that begins so: one with packets of one known length, and nothing else.
+
+    Where there is none, it has a size that no frame has.
     """
     count, length = int.from_bytes(head[:PREFIX_BYTES], "big"), int.from_bytes(head[PREFIX_BYTES:], "big")
     if not count or length not in LAYOUTS:
-        return -1, 1, b"", b"", 0, 0
+        return -1, tuple, (), 0, 0
     stride = PREFIX_BYTES + length
-    return PREFIX_BYTES + count * stride, stride, count * head[2:3], count * head[3:], count, length
+    size = PREFIX_BYTES + count * stride
+    if count <= _FEW:
+        return size, struct.Struct(">H" + count * f"H{length}x").unpack, (count, *count * (length,)), count, length
+    parts = slice(PREFIX_BYTES), slice(2, None, stride), slice(3, None, stride)
+    return size, itemgetter(*parts), (head[:2], count * head[2:3], count * head[3:]), count, length
 
 
-@lru_cache(maxsize=128)
-def _prefixes(head: bytes) -> list[tuple[int, bytes]]:
-    """Of an even frame that begins so: where the bytes are that are no packet's, and what they are."""
-    _, stride, _, _, count, _ = _even_frame(head)
-    count_bytes, length_bytes = head[:PREFIX_BYTES], head[PREFIX_BYTES:]
-    places = [(0, count_bytes), *((PREFIX_BYTES + number * stride, length_bytes) for number in range(count))]
-    return [(place + at, some[at : at + 1]) for place, some in places for at in range(PREFIX_BYTES)]
+class PacketCounter:
+    """Counts the packets of even frames: see `_even_form`. Most have the form of the last one, which is tried first."""
 
+    def __init__(self) -> None:
+        self._form = _even_form(b"")
 
-def even_length(frame: bytes) -> int:
-    """The length of a frame's packets, if they are one or more of one known length and nothing else; 0 if not."""
-    size, stride, upper, lower, _, length = _even_frame(frame[: 2 * PREFIX_BYTES])
-    return length if len(frame) == size and frame[2::stride] == upper and frame[3::stride] == lower else 0
-
-
-def count_packets(frames: Sequence[bytes]) -> tuple[int, list[bytes]]:
-    """How many packets frames hold that have one or more of one known length and nothing else; and the other frames."""
-    if len(frames) >= _SEVERAL:
-        head = frames[0][: 2 * PREFIX_BYTES]
-        size, _, _, _, count, _ = _even_frame(head)
-        # Small frames that are alike, as most are, are looked at together.
-        if count <= _FEW and set(map(len, frames)) == {size}:
-            run, several = b"".join(frames), len(frames)
-            for at, byte in _prefixes(head):
-                if run[at::size] != several * byte:
-                    break
-            else:
-                return several * count, []
-    packets, others = 0, []
-    for frame in frames:
-        size, stride, upper, lower, count, _ = _even_frame(frame[: 2 * PREFIX_BYTES])
-        # The head says the length of the first, which in many frames is the only one.
-        if len(frame) == size and (count == 1 or (frame[2::stride] == upper and frame[3::stride] == lower)):
-            packets += count
+    def count(self, frames: Sequence[bytes]) -> tuple[int, list[bytes]]:
+        """How many packets the even ones of these frames hold; and the other frames."""
+        size, prefixes, expected, count, _ = self._form
+        left = iter(frames)
+        for frame in left:
+            if len(frame) != size or prefixes(frame) != expected:
+                break
         else:
-            others.append(frame)
-    return packets, others
+            return count * len(frames), []
+        rest, others = [frame, *left], []
+        packets = count * (len(frames) - len(rest))
+        for frame in rest:
+            if len(frame) != size or prefixes(frame) != expected:
+                size, prefixes, expected, count, _ = form = _even_form(frame[: 2 * PREFIX_BYTES])
+                if len(frame) != size or prefixes(frame) != expected:
+                    others.append(frame)
+                    continue
+                self._form = form
+            packets += count
+        return packets, others
 
 
 def packets_in(frame: bytes) -> list[bytes]:
     """A frame's good packets, as `split_frame` finds them; quick where all are of one length, as in most frames."""
     if frame[: 2 * PREFIX_BYTES] == _ALONE.get(len(frame)):
         return [frame[2 * PREFIX_BYTES :]]
-    length = even_length(frame)
-    if not length:
+    size, prefixes, expected, _, length = _even_form(frame[: 2 * PREFIX_BYTES])
+    if len(frame) != size or prefixes(frame) != expected:
         return split_frame(frame)[0]
     return [frame[at : at + length] for at in range(2 * PREFIX_BYTES, len(frame), length + PREFIX_BYTES)]
 

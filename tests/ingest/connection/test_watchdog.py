@@ -131,6 +131,18 @@ def test_after_hours_the_answers_alone_make_the_waits_longer_and_ticks_make_them
     assert watchdog.complaints(4060.0).probe == INFY
 
 
+@pytest.mark.parametrize("packets", [1, 2])
+def test_ticks_make_the_waits_short_again_although_the_socket_ends_at_once(packets: int) -> None:
+    watchdog = watching({INFY: Mode.LTP})
+    sees(watchdog, 0.0, packet(INFY, Mode.LTP))
+    assert watchdog.complaints(60.0).probe == INFY
+    sees(watchdog, 61.0, *packets * [packet(INFY, Mode.LTP)])
+    watchdog.opened(61.0)
+    watchdog.told({INFY: Mode.LTP}, 61.0)
+    sees(watchdog, 61.0, packet(INFY, Mode.LTP))
+    assert (watchdog.complaints(121.0).probe == INFY) is (packets > 1)
+
+
 def test_a_new_socket_begins_with_nothing_and_one_without_instruments_is_left_alone() -> None:
     watchdog = watching({INFY: Mode.LTP})
     assert watchdog.complaints(10.0).silent == (INFY,)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ingest.errors import WireError
 from ingest.wire import (
-    count_packets,
+    PacketCounter,
     decode_frames,
     decode_packet,
     frame_views,
@@ -147,28 +147,48 @@ def test_the_packets_of_a_frame_are_those_of_the_plain_walk(frame: bytes) -> Non
     ]
 
 
-@given(st.lists(frames() | damaged_frames() | st.binary(max_size=8), max_size=4), st.integers(1, 4))
-def test_frames_are_counted_as_by_the_walk_or_given_back(some: list[bytes], times: int) -> None:
-    some = some * times
-    packets, others = count_packets(some)
-    kept = list(some)
-    for frame in others:
-        kept.remove(frame)
-    walked = [split_frame(frame) for frame in kept]
-    assert packets == sum(len(found) for found, _ in walked)
-    assert not any(wrong for _, wrong in walked)
-    assert all(len(set(map(len, found))) == 1 for found, _ in walked)
+@given(
+    st.lists(st.lists(frames() | damaged_frames() | st.binary(max_size=8), max_size=4), max_size=3), st.integers(1, 4)
+)
+def test_frames_are_counted_as_by_the_walk_or_given_back(reads: list[list[bytes]], times: int) -> None:
+    counter = PacketCounter()
+    for some in reads:
+        packets, others = counter.count(some * times)
+        kept = some * times
+        for frame in others:
+            kept.remove(frame)
+        walked = [split_frame(frame) for frame in kept]
+        assert packets == sum(len(found) for found, _ in walked)
+        assert not any(wrong for _, wrong in walked)
+        assert all(len(set(map(len, found))) == 1 for found, _ in walked)
+        assert not any(is_even(frame) for frame in others)
+
+
+def is_even(frame: bytes) -> bool:
+    packets, wrong = split_frame(frame)
+    return not wrong and len(set(map(len, packets))) == 1
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("count", [1, 2, 8])
-@pytest.mark.parametrize("times", [1, 10])
-def test_even_frames_are_counted_and_any_other_byte_in_a_header_is_seen(length: int, count: int, times: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, 16, 17, 300])
+@pytest.mark.parametrize("is_known", [False, True])
+def test_even_frames_are_counted_and_any_other_byte_in_a_header_is_seen(
+    length: int, count: int, is_known: bool
+) -> None:
     frame = frame_of(count * [random_packet(Random(1), (length,))])
-    assert count_packets(3 * times * [frame]) == (3 * times * count, [])
+    known = PacketCounter()
+    assert known.count(3 * [frame]) == (3 * count, [])
     for at in (0, 1, *(2 + k * (2 + length) + low for k in range(count) for low in (0, 1))):
         other = bytearray(frame)
         other[at] ^= 1
-        around = times * [frame]
-        assert count_packets([*around, bytes(other), *around]) == (2 * times * count, [bytes(other)])
-        assert count_packets([*around, frame + b"\0", *around]) == (2 * times * count, [frame + b"\0"])
+        for odd in (bytes(other), frame + b"\0", frame[:-1]):
+            counter = known if is_known else PacketCounter()
+            assert counter.count([odd, frame, odd, frame]) == (2 * count, [odd, odd])
+            assert counter.count([frame, odd]) == (count, [odd])
+
+
+def test_frames_of_other_forms_between_are_counted_each_for_itself() -> None:
+    counter = PacketCounter()
+    some = [frame_of(count * [bytes(length)]) for count in (1, 20) for length in LENGTHS]
+    for _ in range(2):
+        assert counter.count([b"\0", *some, b"", *some]) == (2 * 21 * len(LENGTHS), [b"\0", b""])
