@@ -36,7 +36,7 @@ DIVISORS: Final = tuple(float(divisor_of(byte)) for byte in range(256))
 EXCHANGE_NAMES: Final = tuple(EXCHANGES[code] for code in EXCHANGE_CODE.tolist())
 """By segment byte."""
 _REMEMBERED: Final = 4096
-_FEW: Final = 16
+_FEW: Final = 6
 """So many lengths are quicker read as numbers, and more of them as two stretches of bytes."""
 _Form = tuple[int, Callable[[bytes], tuple[object, ...]], tuple[object, ...], int, int]
 """Of an even frame: its size; what reads the bytes beside its packets, and as what; how many packets, and how long."""
@@ -134,13 +134,11 @@ class PacketCounter:
         rest, others = [frame, *left], []
         packets = count * (len(frames) - len(rest))
         for frame in rest:
-            if len(frame) != size or prefixes(frame) != expected:
-                size, prefixes, expected, count, _ = form = _even_form(frame[: 2 * PREFIX_BYTES])
-                if len(frame) != size or prefixes(frame) != expected:
-                    others.append(frame)
-                    continue
-                self._form = form
-            packets += count
+            size, prefixes, expected, count, _ = self._form = _even_form(frame[: 2 * PREFIX_BYTES])
+            if len(frame) == size and prefixes(frame) == expected:
+                packets += count
+            else:
+                others.append(frame)
         return packets, others
 
 

@@ -170,7 +170,7 @@ def is_even(frame: bytes) -> bool:
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("count", [1, 2, 16, 17, 300])
+@pytest.mark.parametrize("count", [1, 2, 6, 7, 300])
 @pytest.mark.parametrize("is_known", [False, True])
 def test_even_frames_are_counted_and_any_other_byte_in_a_header_is_seen(
     length: int, count: int, is_known: bool
