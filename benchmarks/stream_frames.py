@@ -61,9 +61,10 @@ def serve(packets: int, connections: int, frames_a_second: float) -> None:
                 wait = start + sent / frames_a_second - time.perf_counter()
                 if wait > 0:
                     time.sleep(wait)
-                message = messages[sent % len(messages)]
+                round_, number = divmod(sent, len(messages))
+                message = messages[number]
                 STAMP.pack_into(message, stamp_at, *divmod(time.monotonic_ns() // 1000, 1 << 32))
-                clients[sent % connections].sendall(message)
+                clients[(number + round_) % connections].sendall(message)  # so that each gets all instruments
                 sent += 1
         except OSError:
             return
