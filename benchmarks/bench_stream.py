@@ -12,8 +12,8 @@ median of the rounds counts. Over three connections:
     receiving    connections with a sink that counts, and nobody who reads
     journal      the same with the journal as the sink, and six connections: what the service does
     fresh        the same in the first seconds of a subscription, when every frame is looked into
-    watch        the same, with the watch over the instruments on and off in turns of a quarter of a second: what it
-                 costs is the difference within one process, since two differ by more than that
+    watch        the same, with the watch over the instruments on and off in short turns, in an order of chance: what
+                 it costs is the difference within one process, since two differ by more than that
     websockets   the library alone: `await ws.recv()` in a loop, nothing decoded
     sockets      no library at all: epoll and a read into the same memory, for every wake-up; nothing is parsed
     decoding     the same, but read each REST_SECONDS; frames are cut where they must begin, and decoded together: the
@@ -32,6 +32,7 @@ import asyncio
 import json
 import math
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -89,8 +90,8 @@ WARM_SECONDS: Final = 1.5
 SETTLED_SECONDS: Final = 0.4
 """Instruments that have come for twice so long are not looked at closely any more: before the stretch begins."""
 SAMPLED: Final = 8
-TURN_SECONDS: Final = 0.25
-TURNS_A_SECOND: Final = 8
+TURN_SECONDS: Final = 0.05
+TURNS_A_SECOND: Final = 80
 """With the watch on and off, for each second that a stretch of the others takes: a difference needs more of them."""
 
 
@@ -124,9 +125,11 @@ class Count:
         """The medians of many short stretches, and what they were without the watch."""
         assert self.watched is not None
         turns: dict[bool, list[dict[str, float]]] = {True: [], False: []}
-        for number in range(max(2, round(self._seconds * TURNS_A_SECOND))):
-            self.watched.on = number % 2 == 0
-            turns[self.watched.on].append(self._stretch(TURN_SECONDS))
+        order = max(1, round(self._seconds * TURNS_A_SECOND / 2)) * [True, False]
+        random.shuffle(order)  # else what timers do would always fall into the same turns
+        for on in order:
+            self.watched.on = on
+            turns[on].append(self._stretch(TURN_SECONDS))
         return {**median_of_each(turns[True]), "off_us": median_of_each(turns[False])["cpu_us"]}
 
 
