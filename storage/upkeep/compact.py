@@ -144,8 +144,9 @@ def _working(table: LakeTable, staging: Path) -> Iterator["DuckDBPyConnection"]:
         staging.mkdir(parents=True)
         with digester() as con:
             yield con
-    except OSError as error:
-        raise TableError(f"table {table.path}: cannot rewrite: {error.strerror or error}") from error
+    except (OSError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise TableError(f"table {table.path}: cannot rewrite: {reason}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -79,8 +80,9 @@ def stretches(con: "DuckDBPyConnection", sources: Sequence[Source], at_once: int
     """Whole seconds, as many as have `at_once` rows, of the rows of `sources`, of which each has some."""
     first, end = min(source.first_us for source in sources), max(source.last_us for source in sources) + 1
     seconds = con.sql(
-        f"SELECT epoch_us({_TIME}) // {US_PER_SECOND}, count(*) "  # noqa: S608 - our names
-        "FROM read_parquet($files, hive_partitioning = false) GROUP BY 1 ORDER BY 1",
+        f"SELECT us // {US_PER_SECOND} - (us % {US_PER_SECOND} < 0)::BIGINT, count(*) "  # noqa: S608 - downwards
+        f"FROM (SELECT epoch_us({_TIME}) AS us "
+        "FROM read_parquet($files, hive_partitioning = false)) GROUP BY 1 ORDER BY 1",
         params={"files": [str(source.path) for source in sources]},
     ).fetchall()
     rows = 0
@@ -100,12 +102,10 @@ def read_stretch(spec: Table, sources: Sequence[Source], stretch: Stretch) -> pa
     words = {field.name: _Words(field.type, stretch.rows) for field in spec.file_schema if _is_word(field.type)}
     pieces: dict[str, list[pa.Array]] = {name: [] for name in spec.file_schema.names if name not in words}
     count = 0
-    for source in sources:
-        if source.first_us >= stretch.end_us or source.last_us < stretch.first_us:
-            continue
-        rows = _read(spec, source, stretch)
+    there = [one for one in sources if one.first_us < stretch.end_us and one.last_us >= stretch.first_us]
+    for rows in chain.from_iterable(_read(spec, source, stretch) for source in there):
         if count + len(rows) > stretch.rows:
-            raise SealError(f"file {source.path.name} has more rows than were counted: it is not what it was")
+            raise SealError(f"more rows were read than {stretch.rows} counted: the files are not what they were")
         for name, column in zip(rows.schema.names, rows.columns, strict=True):
             at = count
             for chunk in column.chunks:
@@ -132,20 +132,24 @@ def with_texts_in_use(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
     return _recoded(chunk, np.cumsum(used) - 1, np.flatnonzero(used))
 
 
-def _read(spec: Table, source: Source, stretch: Stretch) -> pa.Table:
+def _read(spec: Table, source: Source, stretch: Stretch) -> Iterator[pa.Table]:
+    """Its rows, one row group after another: those of a sealed file lie all over the time of the file."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     first, end = stretch.first_us, stretch.end_us
     texts = [field.name for field in spec.file_schema if pa.types.is_string(field.type)]
     with pq.ParquetFile(source.path, read_dictionary=texts) as file:
-        spans = [_span(file.metadata.row_group(at)) for at in range(file.num_row_groups)]
-        groups = [at for at, (low, high) in enumerate(spans) if low < end and high >= first]
-        rows = file.read_row_groups(groups, columns=spec.file_schema.names, use_threads=False)
-    if first <= source.first_us and source.last_us < end:
-        return rows
-    times = rows.column(_TIME).cast(pa.int64())
-    return rows.filter(pc.and_(pc.greater_equal(times, first), pc.less(times, end)))
+        for at in range(file.num_row_groups):
+            group = file.metadata.row_group(at)
+            low, high = _span(group) if group.num_rows else (end, end)
+            if low >= end or high < first:
+                continue
+            rows = file.read_row_group(at, columns=spec.file_schema.names, use_threads=False)
+            if low < first or high >= end:
+                times = rows.column(_TIME).cast(pa.int64())
+                rows = rows.filter(pc.and_(pc.greater_equal(times, first), pc.less(times, end)))
+            yield rows
 
 
 def _is_word(kind: pa.DataType) -> bool:

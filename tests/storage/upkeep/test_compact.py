@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.commit.writer import SegmentWriter
-from storage.errors import DataFolderError, SealError, TableChangedError
+from storage.errors import DataFolderError, SealError, TableChangedError, TableError
 from storage.files import DataFile
 from storage.layout import DataLayout
 from storage.schema import EVENTS, ORDERS, QUARANTINE, TICKS
@@ -283,6 +283,19 @@ class TestRefused:
         assert stored(layout).num_rows == 120
         (sealed,) = compact_day(layout, DAY, memory_bytes=SMALL)
         assert sealed.rows == 120
+
+    def test_a_file_that_is_cut_short_meanwhile(self, layout: DataLayout) -> None:
+        minutes_of_ticks(layout, files=2)
+        path = Path(table(layout).snapshot().files[1])
+
+        def cut(done: str) -> None:
+            if done == "checked":
+                path.write_bytes(path.read_bytes()[:500])
+
+        with pytest.raises(TableError):
+            compact_day(layout, DAY, memory_bytes=SMALL, after_step=cut)
+        assert len(names(layout)) == 2
+        assert not (layout.staging / "seal").exists()
 
     def test_while_another_process_holds_the_tables(self, layout: DataLayout, monkeypatch: pytest.MonkeyPatch) -> None:
         minutes_of_ticks(layout, files=2)

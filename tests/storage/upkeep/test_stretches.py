@@ -103,7 +103,9 @@ def test_each_row_is_in_one_stretch(
     assert rest == []
 
 
-@pytest.mark.parametrize(("rows", "text"), [(2, "more rows than were counted"), (4, "3 rows were read, 4 counted")])
+@pytest.mark.parametrize(
+    ("rows", "text"), [(2, "more rows were read than 2 counted"), (4, "3 rows were read, 4 counted")]
+)
 def test_other_rows_than_were_counted(tmp_path: Path, rows: int, text: str) -> None:
     one = source(tmp_path, [tick(0), tick(1), tick(2)])
     with pytest.raises(SealError, match=text):
@@ -130,3 +132,15 @@ def test_texts_in_use(values: list[str | None], used: list[str]) -> None:
     assert found.dictionary.to_pylist() == used
     numbers = pa.chunked_array([[1, 2]])
     assert with_texts_in_use(numbers) is numbers
+
+
+def test_times_before_the_epoch_and_a_row_group_without_rows(tmp_path: Path) -> None:
+    rows = pa.Table.from_pylist([tick(0, received_at=us) for us in (-1_500_000, -1, 0, 1)], schema=TICKS.file_schema)
+    with pq.ParquetWriter(tmp_path / "x", rows.schema) as writer:
+        for piece in (rows, rows[:0], rows):
+            writer.write_table(piece)
+    one = look_at(TICKS, tmp_path / "x")
+    with digester() as con:
+        found = list(stretches(con, [one], 1))
+    assert [stretch.rows for stretch in found] == [2, 2, 4]
+    assert [len(read_stretch(TICKS, [one], stretch)) for stretch in found] == [2, 2, 4]
