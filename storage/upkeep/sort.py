@@ -47,9 +47,9 @@ def write_sorted(
     """
     some = [source for source in sources if source.rows]
     done = Sorted()
-    groups = _groups(con, spec, some, memory_bytes, done)
-    group = next(groups, None)
     schema = schema_of(spec, some)
+    groups = _groups(con, spec, schema, some, memory_bytes, done)
+    group = next(groups, None)
     rows = 0
     while group is not None:
         path = folder / f"{len(done.files) + 1:04d}.parquet"
@@ -67,14 +67,18 @@ def write_sorted(
 
 
 def _groups(
-    con: "DuckDBPyConnection", spec: Table, sources: Sequence[Source], memory_bytes: int, done: Sorted
+    con: "DuckDBPyConnection",
+    spec: Table,
+    schema: pa.Schema,
+    sources: Sequence[Source],
+    memory_bytes: int,
+    done: Sorted,
 ) -> Iterator[pa.Table]:
     """The rows, one row group after another."""
     import pyarrow.compute as pc  # a tenth of a second, which readers of tables need not wait for
 
     if not sources:
         return
-    schema = schema_of(spec, sources)
     keys = [(name, "ascending") for name in (TICK_ORDER if spec is TICKS else spec.key)]
     for stretch in stretches(con, sources, _rows_at_once(spec, sources, memory_bytes)):
         rows = read_stretch(spec, sources, stretch)
